@@ -1,7 +1,9 @@
 //! The CustomResourceDefinitions as they are installed.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
 use serde_json::json;
@@ -20,19 +22,36 @@ pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
 /// None is known: the types serialise always.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let body = serde_saphyr::to_string(crd)?;
-    Ok(format!("# Generated from crds/src by `cargo crdgen`: change it there.\n{body}"))
+    Ok(format!(
+        "# Generated from crds/src by `cargo crdgen`: change it there.\n{body}"
+    ))
 }
 
 fn session() -> CustomResourceDefinition {
     let mut crd = Session::crd();
-    // The API server drops status on create; a default on the property itself makes a new Session
-    // read as pending at once, and not only after the controller's first write.
-    let status = crd.spec.versions.iter_mut().find_map(|version| {
-        let schema = version.schema.as_mut()?.open_api_v3_schema.as_mut()?;
-        schema.properties.as_mut()?.get_mut("status")
-    });
-    if let Some(status) = status {
-        status.default = Some(JSON(json!({ "state": "pending" })));
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut();
+        let Some(schema) = schema.and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
+            continue;
+        };
+        refuse_nulls(schema);
+        // The API server drops status on create; a default on the property itself makes a new
+        // Session read as pending at once, and not only after the controller's first write.
+        let properties = schema.properties.as_mut();
+        if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
+            status.default = Some(JSON(json!({ "state": "pending" })));
+        }
     }
     crd
+}
+
+/// An optional field is absent, never null: the guard policy asks `has()`, which is true of a null.
+fn refuse_nulls(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
+        refuse_nulls(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        refuse_nulls(items);
+    }
 }

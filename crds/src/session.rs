@@ -1,5 +1,8 @@
 //! `sessions.operator.metalbear.co/v1`: one mirrord run.
 
+// kube's `printcolumn` is repeated by design; clippy takes its fields for duplicates.
+#![allow(clippy::duplicated_attributes)]
+
 use std::{borrow::Cow, fmt};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 /// A mirrord run: who runs it, against which target, since when (`metadata.creationTimestamp`).
 /// Delete it to stop the run.
-#[derive(CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(
+    CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
+)]
 #[kube(
     group = "operator.metalbear.co",
     version = "v1",

@@ -96,10 +96,22 @@ mod tests {
     fn what_people_type() {
         let cases = [
             // (typed, the name, what is shown)
-            ("487F4F2B6D2376AD", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
-            ("487f4f2b6d2376ad", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
-            ("487F4f2b6d2376aD", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
-            ("487f4f2b6d2376a", Some(("487f4f2b6d2376a", "487f4f2b6d2376a"))),
+            (
+                "487F4F2B6D2376AD",
+                Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD")),
+            ),
+            (
+                "487f4f2b6d2376ad",
+                Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD")),
+            ),
+            (
+                "487F4f2b6d2376aD",
+                Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD")),
+            ),
+            (
+                "487f4f2b6d2376a",
+                Some(("487f4f2b6d2376a", "487f4f2b6d2376a")),
+            ),
             ("my-session.v2", Some(("my-session.v2", "my-session.v2"))),
             ("487F4F2B6D2376A", None),
             ("", None),

@@ -1,0 +1,81 @@
+//! Decisions on writes, one resource a module.
+
+pub mod session;
+
+use json_patch::PatchOperation;
+
+/// What becomes of a write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Let it through, or not.
+    pub outcome: Outcome,
+    /// Lines for the requester to read; kubectl prints each after `Warning:`.
+    pub warnings: Vec<String>,
+}
+
+/// Whether a write goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It does, with these changes (RFC 6902); none leaves the object as it was sent.
+    Allow(Vec<PatchOperation>),
+    /// It does not.
+    Deny(Denial),
+}
+
+/// Why a write is refused, in the words of a Kubernetes Status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denial {
+    /// HTTP status code.
+    pub code: u16,
+    /// The machine-readable reason that goes with the code.
+    pub reason: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Decision {
+    /// The object is fine as it is.
+    #[must_use]
+    pub fn allow() -> Self {
+        Self::patch(Vec::new())
+    }
+
+    /// The object is let through with changes.
+    #[must_use]
+    pub fn patch(operations: Vec<PatchOperation>) -> Self {
+        Self {
+            outcome: Outcome::Allow(operations),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What was sent can't be an object of this kind.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::deny(400, "BadRequest", message)
+    }
+
+    /// The object is of the right kind and breaks a rule.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::deny(422, "Invalid", message)
+    }
+
+    fn deny(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            outcome: Outcome::Deny(Denial {
+                code,
+                reason,
+                message: message.into(),
+            }),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// With one more line for the requester to read.
+    #[must_use]
+    pub fn warn(mut self, warning: impl Into<String>) -> Self {
+        self.warnings.push(warning.into());
+        self
+    }
+}

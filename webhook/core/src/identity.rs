@@ -1,0 +1,92 @@
+//! Who asks.
+
+use mirrord_sessions_crds::{CONTROLLER_USERNAME, Client, Owner};
+
+/// The effective user of a request, as the API server authenticated them. With impersonation that is
+/// the impersonated user: admission never sees who impersonates.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Requester {
+    /// Kubernetes user name. Empty where the API server named nobody.
+    pub username: String,
+    /// The authenticator's identifier of the user, where it has one.
+    pub uid: Option<String>,
+    /// Kubernetes groups.
+    pub groups: Vec<String>,
+}
+
+impl Requester {
+    /// The requester as the owner of what they create.
+    #[must_use]
+    pub fn to_owner(&self) -> Owner {
+        Owner {
+            username: self.username.clone(),
+            uid: self.uid.clone(),
+            groups: self.groups.clone(),
+        }
+    }
+
+    /// Whether this is the controller, which records agents on behalf of those who started them.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.username == CONTROLLER_USERNAME
+    }
+}
+
+/// The line that says who runs a session, as mirrord's operator writes it: `whoami/user@hostname`,
+/// where `whoami` and `hostname` are the client's word and may be missing.
+///
+/// The guard policy (`manifests/base/guard-policy.yaml`) composes the same line in CEL. The schema
+/// keeps slashes out of `whoami` and at signs out of `hostname`, so the line has one reading only.
+#[must_use]
+pub fn user_line(client: Option<&Client>, owner: &Owner) -> String {
+    let word = |word: fn(&Client) -> &Option<String>| {
+        client
+            .and_then(|client| word(client).as_deref())
+            .filter(|word| !word.is_empty())
+    };
+    let mut line = String::new();
+    if let Some(whoami) = word(|client| &client.username) {
+        line.push_str(whoami);
+        line.push('/');
+    }
+    line.push_str(&owner.username);
+    if let Some(hostname) = word(|client| &client.hostname) {
+        line.push('@');
+        line.push_str(hostname);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_lines() {
+        let owner = Owner {
+            username: "aviram@metalbear.co".into(),
+            ..Owner::default()
+        };
+        let cases = [
+            // (whoami, hostname, line)
+            (
+                Some("Aviram Hassan"),
+                Some("avirams-macbook-pro-2.local"),
+                "Aviram Hassan/aviram@metalbear.co@avirams-macbook-pro-2.local",
+            ),
+            (Some("avi"), None, "avi/aviram@metalbear.co"),
+            (None, Some("laptop"), "aviram@metalbear.co@laptop"),
+            (Some(""), Some(""), "aviram@metalbear.co"),
+            (None, None, "aviram@metalbear.co"),
+        ];
+        for (username, hostname, line) in cases {
+            let client = Client {
+                username: username.map(Into::into),
+                hostname: hostname.map(Into::into),
+                version: None,
+            };
+            assert_eq!(user_line(Some(&client), &owner), line);
+        }
+        assert_eq!(user_line(None, &owner), "aviram@metalbear.co");
+    }
+}
