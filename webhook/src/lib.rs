@@ -1,1 +1,110 @@
-//! The webhook process.
+//! The webhook process: serves admission to the API server.
+//!
+//! Decisions are `mirrord-sessions-core`'s; what is here does the I/O around them.
+
+mod admission;
+mod args;
+mod certs;
+mod server;
+
+use std::{io::IsTerminal, sync::Arc};
+
+use anyhow::Context;
+pub use args::{Args, LogFormat};
+use certs::{CertificateFiles, CertificateSlot, FilesError, SelfMade};
+use server::{health::Health, router::Router};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Serves until SIGTERM or SIGINT, and drains.
+///
+/// # Errors
+/// What keeps the process from serving, with what to do about it.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    start_logging(&args)?;
+    let slot = CertificateSlot::new();
+    let health = Arc::new(Health::default());
+    let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("{} can't be listened on", args.listen))?;
+    info!(
+        address = %listener.local_addr()?,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    let server = server::serve(
+        listener,
+        slot.server_config()?,
+        Router::new(Arc::clone(&health)),
+        stop,
+        args.drain_timeout,
+    );
+    tokio::select! {
+        () = server => {
+            info!("stopped");
+            Ok(())
+        }
+        ended = keep_certificates(&args, &slot, &health) => ended,
+    }
+}
+
+/// Ends only with an error: a server without a certificate is of no use.
+async fn keep_certificates(
+    args: &Args,
+    slot: &CertificateSlot,
+    health: &Health,
+) -> anyhow::Result<()> {
+    if let (Some(certificate), Some(key)) = (&args.tls_cert_file, &args.tls_private_key_file) {
+        let files = CertificateFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        };
+        return files
+            .keep_loaded(slot, health)
+            .await
+            .map_err(|error: FilesError| error.into());
+    }
+    let client = kube::Client::try_default()
+        .await
+        .context("no way to the API server: run inside a cluster, or with a kubeconfig")?;
+    SelfMade::new(client, &args.namespace, &args.service)
+        .keep(slot, health)
+        .await;
+    Ok(())
+}
+
+/// Done when the process was told to stop, and the API server has had time to notice.
+fn stop_signal(
+    delay: std::time::Duration,
+    health: Arc<Health>,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        health.start_draining();
+        info!(delay_seconds = delay.as_secs(), "told to stop");
+        tokio::time::sleep(delay).await;
+    })
+}
+
+fn start_logging(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .with_context(|| format!("--log {:?} is not a filter", args.log))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}

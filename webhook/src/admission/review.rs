@@ -1,0 +1,171 @@
+//! `admission.k8s.io/v1` AdmissionReview, as the API server sends it and expects it back.
+//!
+//! kube has these types too; here the object stays untyped, because what is hostile until checked may
+//! lack even metadata, and the patch is written in base64, as the API documents it.
+
+use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use mirrord_sessions_core::{
+    admission::{Decision, Outcome},
+    identity::Requester,
+};
+
+/// The only version that is served.
+pub(crate) const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// Why a body isn't a review that can be answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidReview {
+    #[error("the body is not JSON of an AdmissionReview: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("expected kind AdmissionReview, got {0:?}")]
+    Kind(String),
+    #[error("expected apiVersion {API_VERSION}, got {0:?}")]
+    Version(String),
+    #[error("the AdmissionReview has no request")]
+    NoRequest,
+    #[error("the request of the AdmissionReview has no uid to answer to")]
+    NoUid,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TypeMeta {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct IncomingReview {
+    request: Option<Request>,
+}
+
+/// What the API server asks about: the parts of an AdmissionRequest that decisions rest on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Request {
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    pub(crate) resource: Resource,
+    #[serde(default)]
+    pub(crate) sub_resource: String,
+    #[serde(default)]
+    pub(crate) operation: String,
+    #[serde(default)]
+    user_info: UserInfo,
+    pub(crate) object: Option<Value>,
+    pub(crate) old_object: Option<Value>,
+}
+
+/// A resource as `group/version, resource`.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+pub(crate) struct Resource {
+    #[serde(default)]
+    pub(crate) group: String,
+    #[serde(default)]
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) resource: String,
+}
+
+impl Request {
+    /// Parses a review and takes its request out.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, InvalidReview> {
+        // Types first: a ConfigMap sent here should be told that it is none of ours, not that it
+        // lacks a request.
+        let types: TypeMeta = serde_json::from_slice(body)?;
+        if types.kind != KIND {
+            return Err(InvalidReview::Kind(types.kind));
+        }
+        if types.api_version != API_VERSION {
+            return Err(InvalidReview::Version(types.api_version));
+        }
+        let review: IncomingReview = serde_json::from_slice(body)?;
+        let request = review.request.ok_or(InvalidReview::NoRequest)?;
+        if request.uid.is_empty() {
+            return Err(InvalidReview::NoUid);
+        }
+        Ok(request)
+    }
+
+    /// The effective user of the request.
+    pub(crate) fn requester(&self) -> Requester {
+        let user = &self.user_info;
+        Requester {
+            username: user.username.clone().unwrap_or_default(),
+            uid: user.uid.clone().filter(|uid| !uid.is_empty()),
+            groups: user.groups.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// The answer to a review.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Review {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response {
+    uid: String,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<ByteString>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    code: u16,
+    reason: &'static str,
+    message: String,
+}
+
+impl Review {
+    /// Answers `request` with a decision.
+    pub(crate) fn answer(request: Request, decision: Decision) -> Result<Self, serde_json::Error> {
+        let mut response = Response {
+            uid: request.uid,
+            allowed: true,
+            status: None,
+            patch_type: None,
+            patch: None,
+            warnings: decision.warnings,
+        };
+        match decision.outcome {
+            Outcome::Allow(operations) if operations.is_empty() => {}
+            Outcome::Allow(operations) => {
+                response.patch_type = Some("JSONPatch");
+                response.patch = Some(ByteString(serde_json::to_vec(&operations)?));
+            }
+            Outcome::Deny(denial) => {
+                response.allowed = false;
+                response.status = Some(Status {
+                    code: denial.code,
+                    reason: denial.reason,
+                    message: denial.message,
+                });
+            }
+        }
+        Ok(Self {
+            api_version: API_VERSION,
+            kind: KIND,
+            response,
+        })
+    }
+}

@@ -1,0 +1,134 @@
+use std::sync::Arc;
+
+use super::*;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + DAY * 20_000
+}
+
+fn stored(now: SystemTime) -> StoredAuthority {
+    match plan(&StoredAuthority::default(), now).unwrap() {
+        Plan::Store(stored, why) => {
+            assert_eq!(why, "there is none yet");
+            stored
+        }
+        Plan::Use(_) => panic!("nothing can't serve"),
+    }
+}
+
+fn authority(stored: &StoredAuthority, now: SystemTime) -> Authority {
+    match plan(stored, now).unwrap() {
+        Plan::Use(authority) => authority,
+        Plan::Store(_, why) => panic!("not usable: {why}"),
+    }
+}
+
+#[test]
+fn a_stored_authority_serves_until_a_year_before_its_end() {
+    let stored = stored(now());
+    for (after, serves) in [
+        (Duration::ZERO, true),
+        (DAY * 729, true),
+        (DAY * 731, false),
+        (DAY * 2000, false),
+    ] {
+        let plan = plan(&stored, now() + after).unwrap();
+        assert_eq!(matches!(plan, Plan::Use(_)), serves, "{after:?}");
+    }
+}
+
+#[test]
+fn what_cannot_issue_is_replaced() {
+    let good = stored(now());
+    let other = stored(now());
+    let leaf = authority(&good, now()).issue(&["a".into()], now()).unwrap();
+    let cases = [
+        ("bundle is text", "x".to_owned(), good.key.clone()),
+        ("bundle is empty", String::new(), good.key.clone()),
+        ("no key", good.bundle.clone(), String::new()),
+        ("another's key", good.bundle.clone(), other.key.clone()),
+        (
+            "a serving certificate",
+            to_pem(&leaf.chain[0]),
+            pem::encode(&pem::Pem::new(
+                "PRIVATE KEY",
+                leaf.key.secret_der().to_vec(),
+            )),
+        ),
+    ];
+    for (name, bundle, key) in cases {
+        let Plan::Store(stored, _) = plan(&StoredAuthority { bundle, key }, now()).unwrap() else {
+            panic!("{name}: used");
+        };
+        assert!(
+            matches!(plan(&stored, now()).unwrap(), Plan::Use(_)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_new_authority_goes_on_trusting_the_old_one_until_that_expires() {
+    let first = stored(now());
+    let later = now() + DAY * 800;
+    let Plan::Store(second, _) = plan(&first, later).unwrap() else {
+        panic!("the first should have been followed");
+    };
+    let trusted = certificates(&second.bundle);
+    assert_eq!(trusted.len(), 2);
+    assert_eq!(trusted[1], certificates(&first.bundle)[0]);
+
+    let much_later = now() + DAY * 1600;
+    let Plan::Store(third, _) = plan(&second, much_later).unwrap() else {
+        panic!("the second should have been followed");
+    };
+    let trusted = certificates(&third.bundle);
+    assert_eq!(trusted.len(), 2, "the first has expired");
+    assert_eq!(trusted[1], certificates(&second.bundle)[0]);
+}
+
+#[test]
+fn serving_certificates_are_verified_by_the_bundle() {
+    use rustls::{
+        RootCertStore,
+        client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+        pki_types::{ServerName, UnixTime},
+    };
+    let first = stored(now());
+    let later = now() + DAY * 800;
+    let Plan::Store(second, _) = plan(&first, later).unwrap() else {
+        panic!("the first should have been followed");
+    };
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates(&second.bundle));
+    assert_eq!(added, 2);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .unwrap();
+    let name = "mirrord-sessions-webhook.mirrord-sessions.svc";
+    let verify = |serving: &Serving, name: &str, at: SystemTime| {
+        verifier
+            .verify_server_cert(
+                &serving.chain[0],
+                &[],
+                &ServerName::try_from(name.to_owned()).unwrap(),
+                &[],
+                UnixTime::since_unix_epoch(at.duration_since(UNIX_EPOCH).unwrap()),
+            )
+            .is_ok()
+    };
+    let of_new = authority(&second, later)
+        .issue(&[name.into()], later)
+        .unwrap();
+    // Issued by a replica that has not noticed the new authority yet.
+    let of_old = authority(&first, now())
+        .issue(&[name.into()], later)
+        .unwrap();
+    assert!(verify(&of_new, name, later));
+    assert!(verify(&of_old, name, later));
+    assert!(!verify(&of_new, "kubernetes.default.svc", later));
+    assert!(!verify(&of_new, name, later + DAY * 91));
+    assert!(!of_new.is_due(later + DAY * 59));
+    assert!(of_new.is_due(later + DAY * 61));
+}

@@ -1,0 +1,117 @@
+//! The CA bundle in the webhook configuration: the one field of it that this process writes.
+
+use k8s_openapi::{ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use mirrord_sessions_crds::WEBHOOK_NAME;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+/// Makes the configuration trust `bundle`. One that isn't there needs nothing: it may be created at
+/// any time, and is watched.
+pub(crate) async fn put_in_place(
+    configurations: &Api<MutatingWebhookConfiguration>,
+    bundle: &str,
+) -> Result<(), kube::Error> {
+    let Some(configuration) = configurations.get_opt(WEBHOOK_NAME).await? else {
+        warn!(
+            name = WEBHOOK_NAME,
+            "there is no MutatingWebhookConfiguration of that name: Sessions aren't stamped until the manifests are applied again"
+        );
+        return Ok(());
+    };
+    if let Some(patch) = patch(&configuration, bundle) {
+        // By force: the field is this process' own, whoever wrote it last.
+        let params = PatchParams::apply(WEBHOOK_NAME).force();
+        configurations
+            .patch(WEBHOOK_NAME, &params, &Patch::Apply(patch))
+            .await?;
+        info!(
+            name = WEBHOOK_NAME,
+            "put the CA bundle into the webhook configuration"
+        );
+    }
+    Ok(())
+}
+
+/// The server-side apply that sets every webhook's bundle and nothing else; none if all have it.
+fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
+    let bundle = ByteString(bundle.as_bytes().to_vec());
+    let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
+    if webhooks
+        .iter()
+        .all(|webhook| webhook.client_config.ca_bundle.as_ref() == Some(&bundle))
+    {
+        return None;
+    }
+    // All of them: a webhook left out would lose the bundle that was applied before.
+    let webhooks: Vec<Value> = webhooks
+        .iter()
+        .map(|webhook| json!({ "name": webhook.name, "clientConfig": { "caBundle": bundle } }))
+        .collect();
+    Some(json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        // With its uid, so that one which was deleted meanwhile isn't made anew from this.
+        "metadata": { "name": configuration.name_any(), "uid": configuration.uid() },
+        "webhooks": webhooks,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
+
+    use super::*;
+
+    fn configuration(webhooks: &[(&str, Option<&str>)]) -> MutatingWebhookConfiguration {
+        let mut configuration = MutatingWebhookConfiguration::default();
+        configuration.metadata.name = Some(WEBHOOK_NAME.into());
+        configuration.metadata.uid = Some("7".into());
+        let webhooks = webhooks.iter().map(|(name, bundle)| {
+            let mut webhook = MutatingWebhook {
+                name: (*name).into(),
+                ..MutatingWebhook::default()
+            };
+            webhook.client_config.ca_bundle = bundle.map(|bundle| ByteString(bundle.into()));
+            webhook
+        });
+        configuration.webhooks = Some(webhooks.collect());
+        configuration
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let cases: [(&[(&str, Option<&str>)], bool); 5] = [
+            (&[], false),
+            (&[("a", Some("ca"))], false),
+            (&[("a", None)], true),
+            (&[("a", Some("old"))], true),
+            (&[("a", Some("ca")), ("b", None)], true),
+        ];
+        for (webhooks, written) in cases {
+            assert_eq!(
+                patch(&configuration(webhooks), "ca").is_some(),
+                written,
+                "{webhooks:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_webhook_is_named_and_nothing_but_the_bundle_is_set() {
+        let patch = patch(&configuration(&[("a", Some("ca")), ("b", None)]), "ca").unwrap();
+        let of = |name: &str| json!({ "name": name, "clientConfig": { "caBundle": "Y2E=" } });
+        assert_eq!(
+            patch,
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "MutatingWebhookConfiguration",
+                "metadata": { "name": WEBHOOK_NAME, "uid": "7" },
+                "webhooks": [of("a"), of("b")],
+            })
+        );
+    }
+}

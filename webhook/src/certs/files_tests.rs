@@ -1,0 +1,99 @@
+use std::{fs, sync::Arc};
+
+use super::*;
+
+struct Folder {
+    _folder: tempfile::TempDir,
+    files: CertificateFiles,
+}
+
+fn folder() -> Folder {
+    let folder = tempfile::tempdir().unwrap();
+    let files = CertificateFiles {
+        certificate: folder.path().join("tls.crt"),
+        key: folder.path().join("tls.key"),
+    };
+    Folder {
+        _folder: folder,
+        files,
+    }
+}
+
+impl Folder {
+    fn write(&self) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        fs::write(
+            &self.files.certificate,
+            params.self_signed(&key).unwrap().pem(),
+        )
+        .unwrap();
+        fs::write(&self.files.key, key.serialize_pem()).unwrap();
+    }
+}
+
+async fn start(files: &CertificateFiles) -> FilesError {
+    files
+        .keep_loaded(&CertificateSlot::new(), &Health::default())
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn what_does_not_serve_at_the_start_is_told() {
+    let folder = folder();
+    let files = &folder.files;
+    let error = start(files).await.to_string();
+    assert!(
+        error.contains("tls.crt") && error.contains("No such file"),
+        "{error}"
+    );
+
+    fs::write(&files.certificate, "nothing").unwrap();
+    fs::write(&files.key, "nothing").unwrap();
+    assert!(matches!(start(files).await, FilesError::NoCertificate(_)));
+
+    let one = super::tests::folder();
+    one.write();
+    fs::copy(&one.files.certificate, &files.certificate).unwrap();
+    assert!(matches!(start(files).await, FilesError::NoKey(_)));
+
+    let other = super::tests::folder();
+    other.write();
+    fs::copy(&other.files.key, &files.key).unwrap();
+    assert!(matches!(start(files).await, FilesError::Pair(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_files_are_loaded_and_broken_ones_are_not() {
+    let folder = folder();
+    folder.write();
+    let slot = CertificateSlot::new();
+    let health = Arc::new(Health::default());
+    let task = tokio::spawn({
+        let (files, slot, health) = (folder.files.clone(), Arc::clone(&slot), Arc::clone(&health));
+        async move { files.keep_loaded(&slot, &health).await }
+    });
+    let first = loaded(&slot, |_| true).await;
+    assert!(health.readiness().iter().all(|(_, holds)| *holds));
+
+    folder.write();
+    let second = loaded(&slot, |current| *current != first).await;
+    fs::write(&folder.files.key, "broken").unwrap();
+    tokio::time::sleep(INTERVAL * 3).await;
+    assert_eq!(slot.current_der(), Some(second.clone()));
+    folder.write();
+    loaded(&slot, |current| *current != second).await;
+    task.abort();
+}
+
+/// Waits until the slot holds a certificate of which this is true.
+async fn loaded(slot: &CertificateSlot, holds: impl Fn(&Vec<u8>) -> bool) -> Vec<u8> {
+    for _ in 0..1000 {
+        if let Some(current) = slot.current_der().filter(&holds) {
+            return current;
+        }
+        tokio::time::sleep(INTERVAL / 10).await;
+    }
+    panic!("the files were not loaded");
+}

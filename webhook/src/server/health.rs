@@ -1,0 +1,37 @@
+//! What the probes are told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What must hold before requests may be sent here, each by its name.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    certificate: AtomicBool,
+    ca_bundle: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// A serving certificate is loaded.
+    pub(crate) fn certificate_loaded(&self) {
+        self.certificate.store(true, Ordering::Relaxed);
+    }
+
+    /// The webhook configurations carry the CA that signs it, or aren't ours to write.
+    pub(crate) fn ca_bundle_in_place(&self, in_place: bool) {
+        self.ca_bundle.store(in_place, Ordering::Relaxed);
+    }
+
+    /// The process is about to end.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The checks by name, and whether each holds.
+    pub(crate) fn readiness(&self) -> [(&'static str, bool); 3] {
+        [
+            ("certificate", self.certificate.load(Ordering::Relaxed)),
+            ("ca-bundle", self.ca_bundle.load(Ordering::Relaxed)),
+            ("not-draining", !self.draining.load(Ordering::Relaxed)),
+        ]
+    }
+}

@@ -1,0 +1,187 @@
+//! Which path does what. Built without listener or TLS, so that tests ask it directly.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
+use http_body::Body;
+use http_body_util::Full;
+use mirrord_sessions_core::text::printable;
+use serde_json::json;
+use tracing::{debug, warn};
+
+use super::{
+    body::{self, BodyError},
+    health::Health,
+};
+use crate::admission;
+
+/// The path of the webhook that stamps Sessions, as the webhook configuration names it.
+pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
+
+/// Answers requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Router {
+    health: Arc<Health>,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Router {
+    pub(crate) fn new(health: Arc<Health>) -> Self {
+        Self { health }
+    }
+
+    /// Answers one request. Whatever comes in, an answer goes out.
+    pub(crate) async fn handle<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (head, body) = request.into_parts();
+        match head.uri.path() {
+            STAMP_SESSION if head.method == Method::POST => {
+                admit(&head.headers, body, admission::stamp_session).await
+            }
+            STAMP_SESSION => not_allowed(&head.method, "POST"),
+            "/livez" | "/readyz" if !matches!(head.method, Method::GET | Method::HEAD) => {
+                not_allowed(&head.method, "GET, HEAD")
+            }
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readyz(),
+            path => failure(
+                StatusCode::NOT_FOUND,
+                "NotFound",
+                &format!("nothing is served at {}", printable(path, 200)),
+            ),
+        }
+    }
+
+    /// One line a check, as kube-apiserver's own `/readyz?verbose` tells them.
+    fn readyz(&self) -> Answer {
+        let checks = self.health.readiness();
+        let mut lines: String = checks
+            .iter()
+            .map(|(name, holds)| {
+                format!(
+                    "[{}]{name} {}\n",
+                    if *holds { '+' } else { '-' },
+                    if *holds { "ok" } else { "failed" }
+                )
+            })
+            .collect();
+        if checks.iter().all(|(_, holds)| *holds) {
+            lines.push_str("readyz check passed\n");
+            text(StatusCode::OK, &lines)
+        } else {
+            lines.push_str("readyz check failed\n");
+            text(StatusCode::SERVICE_UNAVAILABLE, &lines)
+        }
+    }
+}
+
+/// Reads a review and answers it with `decide`, which does no I/O.
+async fn admit<B>(
+    headers: &HeaderMap,
+    body: B,
+    decide: fn(&[u8]) -> Result<Vec<u8>, admission::Error>,
+) -> Answer
+where
+    B: Body,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    if !is_json(headers) {
+        return failure(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            "expected content type application/json",
+        );
+    }
+    let body = match body::read(body).await {
+        Ok(body) => body,
+        Err(error) => {
+            debug!(%error, "a review could not be read");
+            let (status, reason) = match error {
+                BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+                BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+                BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
+            };
+            return failure(status, reason, &error.to_string());
+        }
+    };
+    match decide(&body) {
+        Ok(review) => respond(StatusCode::OK, "application/json", Bytes::from(review)),
+        Err(error @ admission::Error::Invalid(_)) => {
+            warn!(%error, "refused a review");
+            failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())
+        }
+        Err(error @ admission::Error::Answer(_)) => {
+            warn!(%error, "a review could not be answered");
+            failure(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "see the webhook's log",
+            )
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn not_allowed(method: &Method, allowed: &'static str) -> Answer {
+    let mut answer = failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "MethodNotAllowed",
+        &format!(
+            "{} is not served here, only {allowed}",
+            printable(method.as_str(), 32)
+        ),
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+/// A Kubernetes Status, which the API server passes on to the requester.
+fn failure(status: StatusCode, reason: &str, message: &str) -> Answer {
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "code": status.as_u16(),
+        "reason": reason,
+        "message": message,
+    });
+    respond(status, "application/json", Bytes::from(body.to_string()))
+}
+
+fn text(status: StatusCode, text: &str) -> Answer {
+    respond(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::copy_from_slice(text.as_bytes()),
+    )
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use serde_json::Value;
+
+use std::convert::Infallible;
+
+use super::*;
+
+fn router() -> (Router, Arc<Health>) {
+    let health = Arc::new(Health::default());
+    (Router::new(Arc::clone(&health)), health)
+}
+
+async fn ask(
+    request: Request<impl Body<Data = Bytes, Error = Infallible>>,
+) -> (StatusCode, HeaderMap, String) {
+    let answer = router().0.handle(request).await;
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        head.status,
+        head.headers,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post(STAMP_SESSION)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body.into()))
+        .unwrap()
+}
+
+fn empty(method: &str, path: &str) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Full::default())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_review_is_answered() {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "CREATE", "userInfo": { "username": "alice" },
+            "resource": { "group": "operator.metalbear.co", "version": "v1", "resource": "sessions" },
+            "object": { "kind": "Session", "spec": { "target": "a/b" } },
+        },
+    });
+    for content_type in ["application/json", "Application/JSON; charset=utf-8"] {
+        let mut request = post(review.to_string());
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let (status, headers, body) = ask(request).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers[CONTENT_TYPE], "application/json");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["response"]["allowed"], true);
+    }
+}
+
+#[tokio::test]
+async fn wrong_requests_get_a_status_that_says_so() {
+    let no_type = Request::post(STAMP_SESSION).body(Full::default()).unwrap();
+    let mut yaml = post("kind: AdmissionReview");
+    yaml.headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+    let huge = post(vec![b'['; body::MAX_BODY + 1]);
+    let cases = [
+        (empty("GET", "/"), 404, "nothing is served at /"),
+        (
+            empty("POST", "/admission/v1/pods/stamp"),
+            404,
+            "/admission/v1/pods/stamp",
+        ),
+        (empty("GET", STAMP_SESSION), 405, "only POST"),
+        (empty("BREW", STAMP_SESSION), 405, "BREW"),
+        (empty("POST", "/readyz"), 405, "only GET, HEAD"),
+        (no_type, 415, "application/json"),
+        (yaml, 415, "application/json"),
+        (huge, 413, "over 8 MiB"),
+        (post("{"), 400, "not JSON"),
+        (post("{}"), 400, "AdmissionReview"),
+    ];
+    for (request, code, text) in cases {
+        let name = format!("{} {}", request.method(), request.uri());
+        let (status, headers, body) = ask(request).await;
+        assert_eq!(status.as_u16(), code, "{name}");
+        assert_eq!(headers.contains_key(ALLOW), code == 405, "{name}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&body["kind"], &body["code"]),
+            (&json!("Status"), &json!(code)),
+            "{name}"
+        );
+        assert!(
+            body["message"].as_str().unwrap().contains(text),
+            "{name}: {body}"
+        );
+    }
+}
+
+/// A body that says nothing of its length.
+fn streamed(
+    frames: impl futures::Stream<Item = Bytes>,
+) -> Request<impl Body<Data = Bytes, Error = Infallible>> {
+    use futures::StreamExt;
+    let frames = frames.map(|bytes| Ok(Frame::data(bytes)));
+    post("").map(|_| StreamBody::new(frames))
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_cut_off() {
+    let endless = futures::stream::repeat(Bytes::from_static(&[b'['; 64 << 10]));
+    let (status, _, body) = ask(streamed(endless)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_given_up() {
+    let stalled = futures::stream::pending();
+    let (status, _, body) = ask(streamed(stalled)).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{body}");
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    let (router, health) = router();
+    let ready = async || {
+        let answer = router.handle(empty("GET", "/readyz")).await;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (status, body) = ready().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        body.contains("[-]certificate failed\n[-]ca-bundle failed\n"),
+        "{body}"
+    );
+    health.certificate_loaded();
+    health.ca_bundle_in_place(true);
+    let (status, body) = ready().await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(body.ends_with("readyz check passed\n"), "{body}");
+    health.start_draining();
+    let (status, body) = ready().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("[-]not-draining failed"), "{body}");
+    let alive = router.handle(empty("HEAD", "/livez")).await;
+    assert_eq!(alive.status(), StatusCode::OK);
+}

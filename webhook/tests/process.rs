@@ -1,0 +1,347 @@
+//! The process itself, over real sockets: TLS, HTTP/1.1 and HTTP/2, bad bytes, and the way it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, StatusCode, Version, client::conn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+const STAMP: &str = "/admission/v1/sessions/stamp";
+
+/// A running webhook process with a certificate from files; killed when dropped.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    log: BufReader<ChildStderr>,
+    roots: Arc<rustls::RootCertStore>,
+    _folder: tempfile::TempDir,
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mirrord-sessions-webhook"));
+    command
+        .args(["--listen=127.0.0.1:0", "--log=info"])
+        .arg(format!(
+            "--tls-cert-file={}",
+            folder.join("tls.crt").display()
+        ))
+        .arg(format!(
+            "--tls-private-key-file={}",
+            folder.join("tls.key").display()
+        ))
+        .env_remove("RUST_LOG")
+        .env("KUBECONFIG", folder.join("none"))
+        .stderr(Stdio::piped());
+    command
+}
+
+fn start(args: &[&str]) -> Process {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    std::fs::write(folder.path().join("tls.crt"), &certificate).unwrap();
+    std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
+        .unwrap();
+
+    let mut child = command(folder.path()).args(args).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert_ne!(
+            log.read_line(&mut line).unwrap(),
+            0,
+            "ended before it served"
+        );
+        if let Some((_, rest)) = line.split_once("address=") {
+            break rest.split_whitespace().next().unwrap().parse().unwrap();
+        }
+    };
+    Process {
+        child,
+        address,
+        log,
+        roots: Arc::new(roots),
+        _folder: folder,
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    async fn connect(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let name = ServerName::try_from("localhost").unwrap();
+        // The certificate is loaded while the listener is already there.
+        for _ in 0..100 {
+            let stream = TcpStream::connect(self.address).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(config.clone()));
+            if let Ok(stream) = connector.connect(name.clone(), stream).await {
+                return stream;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no TLS connection");
+    }
+
+    async fn http1(&self) -> conn::http1::SendRequest<Full<Bytes>> {
+        let stream = TokioIo::new(self.connect(b"http/1.1").await);
+        let (sender, connection) = conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    async fn http2(&self) -> conn::http2::SendRequest<Full<Bytes>> {
+        let stream = TokioIo::new(self.connect(b"h2").await);
+        let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    async fn is_alive(&self) {
+        let answer = self
+            .http1()
+            .await
+            .send_request(get("/livez"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+
+    fn terminate(&self) {
+        let kill = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(kill.success());
+    }
+
+    async fn ended(mut self) -> (ExitStatus, String) {
+        tokio::task::spawn_blocking(move || {
+            let mut log = String::new();
+            self.log.read_to_string(&mut log).unwrap();
+            (self.child.wait().unwrap(), log)
+        })
+        .await
+        .unwrap()
+    }
+}
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path)
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap()
+}
+
+fn review() -> Request<Full<Bytes>> {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "CREATE", "userInfo": { "username": "alice" },
+            "resource": { "group": "operator.metalbear.co", "version": "v1", "resource": "sessions" },
+            "object": { "kind": "Session", "spec": { "target": "a/b" } },
+        },
+    });
+    Request::post(format!("https://localhost{STAMP}"))
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(review.to_string())))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn both_protocols_are_served() {
+    let process = start(&[]);
+    let answer = process
+        .http1()
+        .await
+        .send_request(get("/readyz"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status(), answer.version()),
+        (StatusCode::OK, Version::HTTP_11)
+    );
+
+    // Many at once on one connection, as an API server sends them.
+    let sender = process.http2().await;
+    let answers = (0..200).map(|_| {
+        let mut sender = sender.clone();
+        tokio::spawn(async move { sender.send_request(review()).await.unwrap() })
+    });
+    for answer in answers.collect::<Vec<_>>() {
+        let answer = answer.await.unwrap();
+        assert_eq!(
+            (answer.status(), answer.version()),
+            (StatusCode::OK, Version::HTTP_2)
+        );
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["response"]["patchType"], "JSONPatch");
+    }
+}
+
+#[tokio::test]
+async fn bad_bytes_leave_it_alive() {
+    let process = start(&[]);
+    // Not TLS at all, TLS that stops, a peer that leaves at once.
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01",
+        b"",
+    ] {
+        let mut stream = std::net::TcpStream::connect(process.address).unwrap();
+        stream.write_all(bytes).unwrap();
+    }
+    // Neither HTTP/1.1 nor HTTP/2, a broken preface, a request that breaks off in its body.
+    let cut = format!(
+        "POST {STAMP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    for (protocol, bytes) in [
+        (&b"http/1.1"[..], &b"\x00\xff\x00\xff\r\n\r\n"[..]),
+        (
+            b"h2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        ),
+        (b"http/1.1", cut.as_bytes()),
+    ] {
+        let mut stream = process.connect(protocol).await;
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.ok();
+    }
+    process.is_alive().await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_by_its_length() {
+    let process = start(&[]);
+    let huge = Full::new(Bytes::from(vec![b' '; 10 << 20]));
+    let request = review().map(|_| huge);
+    let answer = process.http2().await.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    process.is_alive().await;
+}
+
+#[tokio::test]
+async fn sigterm_lets_requests_under_way_finish() {
+    let process = start(&["--shutdown-delay=200ms", "--drain-timeout=20s"]);
+    // A request whose body is half sent when the signal comes.
+    let body = review().into_body().collect().await.unwrap().to_bytes();
+    let mut slow = process.connect(b"http/1.1").await;
+    let head = format!(
+        "POST {STAMP} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&body[..10]).await.unwrap();
+    slow.flush().await.unwrap();
+    process.is_alive().await;
+
+    process.terminate();
+    // Unready at once, while it still serves.
+    let mut probe = process.http1().await;
+    let mut unready = false;
+    while let Ok(answer) = probe.send_request(get("/readyz")).await {
+        unready |= answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+        answer.into_body().collect().await.unwrap();
+        if probe.ready().await.is_err() {
+            break;
+        }
+    }
+    assert!(unready, "/readyz did not fail before the listener went");
+
+    slow.write_all(&body[10..]).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer)
+        .await
+        .ok();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let (status, log) = process.ended().await;
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("draining") && log.contains("stopped"), "{log}");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_does_not_hold_it_for_ever() {
+    let process = start(&["--shutdown-delay=0s", "--drain-timeout=300ms"]);
+    let mut stalled = process.connect(b"http/1.1").await;
+    let head = format!(
+        "POST {STAMP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    process.is_alive().await;
+    process.terminate();
+    let (status, log) = process.ended().await;
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("did not end in time"), "{log}");
+}
+
+#[test]
+fn what_keeps_it_from_serving_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&[], "tls.crt: No such file or directory"),
+        (
+            &["--listen=192.0.2.1:1"],
+            "192.0.2.1:1 can't be listened on",
+        ),
+        (&["--log=a=b=c"], "is not a filter"),
+        (&["--shutdown-delay=soon"], "invalid value 'soon'"),
+    ];
+    for (args, expected) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirrord-sessions-webhook"));
+        command
+            .arg(format!(
+                "--tls-cert-file={}",
+                folder.path().join("tls.crt").display()
+            ))
+            .arg(format!(
+                "--tls-private-key-file={}",
+                folder.path().join("tls.key").display()
+            ))
+            .args(if args.iter().any(|arg| arg.starts_with("--listen")) {
+                &[][..]
+            } else {
+                &["--listen=127.0.0.1:0"]
+            })
+            .args(args)
+            .env_remove("RUST_LOG");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        assert!(errors.contains(expected), "{args:?}: {errors}");
+        assert!(!errors.contains("backtrace"), "{args:?}: {errors}");
+    }
+}
