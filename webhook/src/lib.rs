@@ -11,7 +11,7 @@ use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::Context;
 pub use args::{Args, LogFormat};
-use certs::{CertificateFiles, CertificateSlot, FilesError, SelfMade};
+use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use server::{health::Health, router::Router};
 use tokio::{
     net::TcpListener,
@@ -65,7 +65,7 @@ async fn keep_certificates(
             key: key.clone(),
         };
         return files
-            .keep_loaded(slot, health)
+            .keep_loaded(slot, health, FILES_INTERVAL)
             .await
             .map_err(|error: FilesError| error.into());
     }

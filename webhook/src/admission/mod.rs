@@ -35,11 +35,11 @@ fn decide_session(request: &Request) -> Decision {
         let Resource {
             group,
             version,
-            resource,
+            plural,
         } = &request.resource;
         return Decision::bad_request(printable(
             &format!(
-                "this endpoint stamps sessions.{GROUP}, not {resource}.{version}.{group}: check the rules of the webhook configuration"
+                "this endpoint stamps sessions.{GROUP}, not {plural}.{version}.{group}: check the rules of the webhook configuration"
             ),
             512,
         ));
@@ -80,7 +80,7 @@ fn decide_session(request: &Request) -> Decision {
 }
 
 fn is_session(resource: &Resource) -> bool {
-    resource.group == GROUP && resource.resource == "sessions"
+    resource.group == GROUP && resource.plural == "sessions"
 }
 
 #[cfg(test)]

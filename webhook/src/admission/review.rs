@@ -71,7 +71,8 @@ pub(crate) struct Resource {
     #[serde(default)]
     pub(crate) version: String,
     #[serde(default)]
-    pub(crate) resource: String,
+    #[serde(rename = "resource")]
+    pub(crate) plural: String,
 }
 
 impl Request {

@@ -12,8 +12,8 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 /// How long a CA is valid.
 const CA_VALIDITY: Duration = DAY.saturating_mul(3 * 365);
 /// A CA with less left than this is followed by a new one.
@@ -45,7 +45,7 @@ pub(crate) struct Authority {
 #[derive(Debug)]
 pub(crate) enum Plan {
     /// It serves.
-    Use(Authority),
+    Use(Box<Authority>),
     /// It doesn't, for this reason: store this one.
     Store(StoredAuthority, String),
 }
@@ -66,10 +66,10 @@ pub(crate) struct MakeError(#[from] rcgen::Error);
 /// Decides whether the stored authority serves, and makes another if not.
 pub(crate) fn plan(stored: &StoredAuthority, now: SystemTime) -> Result<Plan, MakeError> {
     match usable(stored, now) {
-        Ok(issuer) => Ok(Plan::Use(Authority {
+        Ok(issuer) => Ok(Plan::Use(Box::new(Authority {
             stored: stored.clone(),
             issuer,
-        })),
+        }))),
         Err(why) => Ok(Plan::Store(make(stored, now)?, why)),
     }
 }

@@ -18,7 +18,7 @@ fn stored(now: SystemTime) -> StoredAuthority {
 
 fn authority(stored: &StoredAuthority, now: SystemTime) -> Authority {
     match plan(stored, now).unwrap() {
-        Plan::Use(authority) => authority,
+        Plan::Use(authority) => *authority,
         Plan::Store(_, why) => panic!("not usable: {why}"),
     }
 }

@@ -83,6 +83,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::type_complexity)]
     fn only_what_differs_is_written() {
         let cases: [(&[(&str, Option<&str>)], bool); 5] = [
             (&[], false),

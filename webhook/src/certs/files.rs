@@ -13,7 +13,7 @@ use crate::server::health::Health;
 
 /// How often the files are read. Contents are compared: a mounted Secret changes by swapping links,
 /// which file notifications and times miss.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const FILES_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where certificate chain and key are, both PEM.
 #[derive(Clone, Debug)]
@@ -47,26 +47,27 @@ impl CertificateFiles {
         &self,
         slot: &CertificateSlot,
         health: &Health,
+        interval: Duration,
     ) -> Result<(), FilesError> {
         let mut loaded = self.read().await?;
         self.load(&loaded, slot)?;
         health.certificate_loaded();
         health.ca_bundle_in_place(true);
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(interval).await;
             match self.read().await {
                 Ok(contents) if contents == loaded => {}
                 Ok(contents) => {
                     match self.load(&contents, slot) {
                         Ok(()) => info!("the certificate files changed and were loaded"),
                         Err(error) => {
-                            warn!(%error, "the certificate files changed and don't serve; the last ones go on serving")
+                            warn!(%error, "the certificate files changed and don't serve; the last ones go on serving");
                         }
                     }
                     loaded = contents;
                 }
                 Err(error) => {
-                    warn!(%error, "the certificate files can't be read; the last ones go on serving")
+                    warn!(%error, "the certificate files can't be read; the last ones go on serving");
                 }
             }
         }

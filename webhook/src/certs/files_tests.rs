@@ -2,6 +2,8 @@ use std::{fs, sync::Arc};
 
 use super::*;
 
+const INTERVAL: Duration = Duration::from_millis(5);
+
 struct Folder {
     _folder: tempfile::TempDir,
     files: CertificateFiles,
@@ -34,7 +36,7 @@ impl Folder {
 
 async fn start(files: &CertificateFiles) -> FilesError {
     files
-        .keep_loaded(&CertificateSlot::new(), &Health::default())
+        .keep_loaded(&CertificateSlot::new(), &Health::default(), INTERVAL)
         .await
         .unwrap_err()
 }
@@ -64,7 +66,7 @@ async fn what_does_not_serve_at_the_start_is_told() {
     assert!(matches!(start(files).await, FilesError::Pair(_)));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn changed_files_are_loaded_and_broken_ones_are_not() {
     let folder = folder();
     folder.write();
@@ -72,13 +74,14 @@ async fn changed_files_are_loaded_and_broken_ones_are_not() {
     let health = Arc::new(Health::default());
     let task = tokio::spawn({
         let (files, slot, health) = (folder.files.clone(), Arc::clone(&slot), Arc::clone(&health));
-        async move { files.keep_loaded(&slot, &health).await }
+        async move { files.keep_loaded(&slot, &health, INTERVAL).await }
     });
     let first = loaded(&slot, |_| true).await;
     assert!(health.readiness().iter().all(|(_, holds)| *holds));
 
     folder.write();
     let second = loaded(&slot, |current| *current != first).await;
+    // A broken pair is followed by a good one: the first good one goes on until then.
     fs::write(&folder.files.key, "broken").unwrap();
     tokio::time::sleep(INTERVAL * 3).await;
     assert_eq!(slot.current_der(), Some(second.clone()));
@@ -93,7 +96,7 @@ async fn loaded(slot: &CertificateSlot, holds: impl Fn(&Vec<u8>) -> bool) -> Vec
         if let Some(current) = slot.current_der().filter(&holds) {
             return current;
         }
-        tokio::time::sleep(INTERVAL / 10).await;
+        tokio::time::sleep(INTERVAL).await;
     }
     panic!("the files were not loaded");
 }

@@ -22,11 +22,11 @@ use tracing::{debug, error, info};
 
 use crate::server::health::Health;
 use authority::{Authority, Serving};
-pub(crate) use files::{CertificateFiles, FilesError};
+pub(crate) use files::{CertificateFiles, FILES_INTERVAL, FilesError};
 pub(crate) use slot::CertificateSlot;
 
 /// How often everything is looked at, whether or not a watch told of a change.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_mins(10);
 /// After a failure, the next try; doubled each time, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 

@@ -42,7 +42,7 @@ pub(crate) async fn authority(
         let secret = secrets.get_opt(SECRET).await.map_err(StoreError::Read)?;
         let secret = secret.ok_or(StoreError::Missing)?;
         match authority::plan(&stored(&secret), now)? {
-            Plan::Use(authority) => return Ok(authority),
+            Plan::Use(authority) => return Ok(*authority),
             Plan::Store(next, why) => {
                 info!(secret = SECRET, why, "storing a new certificate authority");
                 // With the resource version that was read: of two replicas, one wins.

@@ -1,6 +1,6 @@
 //! Which path does what. Built without listener or TLS, so that tests ask it directly.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -14,7 +14,7 @@ use serde_json::json;
 use tracing::{debug, warn};
 
 use super::{
-    body::{self, BodyError},
+    body::{self, BODY_TIMEOUT, BodyError},
     health::Health,
 };
 use crate::admission;
@@ -26,13 +26,17 @@ pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 #[derive(Clone, Debug)]
 pub(crate) struct Router {
     health: Arc<Health>,
+    body_timeout: Duration,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Router {
     pub(crate) fn new(health: Arc<Health>) -> Self {
-        Self { health }
+        Self {
+            health,
+            body_timeout: BODY_TIMEOUT,
+        }
     }
 
     /// Answers one request. Whatever comes in, an answer goes out.
@@ -44,7 +48,8 @@ impl Router {
         let (head, body) = request.into_parts();
         match head.uri.path() {
             STAMP_SESSION if head.method == Method::POST => {
-                admit(&head.headers, body, admission::stamp_session).await
+                self.admit(&head.headers, body, admission::stamp_session)
+                    .await
             }
             STAMP_SESSION => not_allowed(&head.method, "POST"),
             "/livez" | "/readyz" if !matches!(head.method, Method::GET | Method::HEAD) => {
@@ -60,71 +65,68 @@ impl Router {
         }
     }
 
+    /// Reads a review and answers it with `decide`, which does no I/O.
+    async fn admit<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+        decide: fn(&[u8]) -> Result<Vec<u8>, admission::Error>,
+    ) -> Answer
+    where
+        B: Body,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        if !is_json(headers) {
+            return failure(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "expected content type application/json",
+            );
+        }
+        let body = match body::read(body, self.body_timeout).await {
+            Ok(body) => body,
+            Err(error) => {
+                debug!(%error, "a review could not be read");
+                let (status, reason) = match error {
+                    BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+                    BodyError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+                    BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
+                };
+                return failure(status, reason, &error.to_string());
+            }
+        };
+        match decide(&body) {
+            Ok(review) => respond(StatusCode::OK, "application/json", Bytes::from(review)),
+            Err(error @ admission::Error::Invalid(_)) => {
+                warn!(%error, "refused a review");
+                failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())
+            }
+            Err(error @ admission::Error::Answer(_)) => {
+                warn!(%error, "a review could not be answered");
+                failure(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalError",
+                    "see the webhook's log",
+                )
+            }
+        }
+    }
+
     /// One line a check, as kube-apiserver's own `/readyz?verbose` tells them.
     fn readyz(&self) -> Answer {
         let checks = self.health.readiness();
-        let mut lines: String = checks
-            .iter()
-            .map(|(name, holds)| {
-                format!(
-                    "[{}]{name} {}\n",
-                    if *holds { '+' } else { '-' },
-                    if *holds { "ok" } else { "failed" }
-                )
-            })
-            .collect();
+        let mut lines = String::new();
+        for (name, holds) in &checks {
+            lines.push_str(if *holds { "[+]" } else { "[-]" });
+            lines.push_str(name);
+            lines.push_str(if *holds { " ok\n" } else { " failed\n" });
+        }
         if checks.iter().all(|(_, holds)| *holds) {
             lines.push_str("readyz check passed\n");
             text(StatusCode::OK, &lines)
         } else {
             lines.push_str("readyz check failed\n");
             text(StatusCode::SERVICE_UNAVAILABLE, &lines)
-        }
-    }
-}
-
-/// Reads a review and answers it with `decide`, which does no I/O.
-async fn admit<B>(
-    headers: &HeaderMap,
-    body: B,
-    decide: fn(&[u8]) -> Result<Vec<u8>, admission::Error>,
-) -> Answer
-where
-    B: Body,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    if !is_json(headers) {
-        return failure(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UnsupportedMediaType",
-            "expected content type application/json",
-        );
-    }
-    let body = match body::read(body).await {
-        Ok(body) => body,
-        Err(error) => {
-            debug!(%error, "a review could not be read");
-            let (status, reason) = match error {
-                BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
-                BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
-                BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
-            };
-            return failure(status, reason, &error.to_string());
-        }
-    };
-    match decide(&body) {
-        Ok(review) => respond(StatusCode::OK, "application/json", Bytes::from(review)),
-        Err(error @ admission::Error::Invalid(_)) => {
-            warn!(%error, "refused a review");
-            failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())
-        }
-        Err(error @ admission::Error::Answer(_)) => {
-            warn!(%error, "a review could not be answered");
-            failure(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalError",
-                "see the webhook's log",
-            )
         }
     }
 }

@@ -114,16 +114,18 @@ fn streamed(
 
 #[tokio::test]
 async fn a_body_without_end_is_cut_off() {
-    let endless = futures::stream::repeat(Bytes::from_static(&[b'['; 64 << 10]));
+    let endless = futures::stream::repeat(Bytes::from(vec![b'['; 64 << 10]));
     let (status, _, body) = ask(streamed(endless)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
+    let (mut router, _) = router();
+    router.body_timeout = Duration::from_millis(1);
     let stalled = futures::stream::pending();
-    let (status, _, body) = ask(streamed(stalled)).await;
-    assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{body}");
+    let answer = router.handle(streamed(stalled)).await;
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
 }
 
 #[tokio::test]
