@@ -1,1 +1,5 @@
-//! Local control plane.
+//! What cluster tests, benchmarks and the demo of mirrord-sessions share.
+
+pub mod cluster;
+pub mod control_plane;
+pub mod demo;

@@ -1,0 +1,10 @@
+//! `cargo demo`: the main job on a real control plane, step by step.
+
+use std::process::ExitCode;
+
+use mirrord_sessions_tests::demo;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    demo::run(std::env::args().skip(1)).await
+}

@@ -1,0 +1,148 @@
+//! The webhook process, as a child.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
+
+use super::{Error, Programs};
+use crate::control_plane::ControlPlane;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running webhook process; killed when dropped.
+#[derive(Debug)]
+pub struct Webhook {
+    child: Mutex<Child>,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Webhook {
+    /// Starts the process under its service account, on a port of loopback that is free.
+    ///
+    /// # Errors
+    /// It did not start; the error holds the end of its log.
+    pub async fn start(plane: &ControlPlane, programs: &Programs) -> Result<Self, Error> {
+        let kubeconfig = plane
+            .service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME)
+            .await?;
+        // A folder of its own for each process, so that a second one has a log too.
+        let folder = tempfile::Builder::new()
+            .prefix("webhook-")
+            .tempdir_in(plane.folder())
+            .map_err(io("a folder for the webhook's log"))?
+            .keep();
+        let log = folder.join("webhook.log");
+        let file = File::create(&log).map_err(io("the webhook's log"))?;
+        let child = Command::new(&programs.webhook)
+            .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s"])
+            .env("KUBECONFIG", kubeconfig.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .map_err(io("start the webhook"))?;
+        plane.adopt(&child)?;
+        let mut webhook = Self {
+            child: Mutex::new(child),
+            port: 0,
+            log,
+        };
+        webhook.port = webhook.listening().await?;
+        Ok(webhook)
+    }
+
+    /// The port it says it serves on.
+    async fn listening(&self) -> Result<u16, Error> {
+        let start = Instant::now();
+        loop {
+            let log = self.log_text();
+            let port = log
+                .split_once("address=127.0.0.1:")
+                .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+            if let Some(port) = port {
+                return Ok(port);
+            }
+            let ended = matches!(self.child().try_wait(), Ok(Some(_)));
+            if ended || start.elapsed() > DEADLINE {
+                return Err(Error::Webhook {
+                    log: self.log.clone(),
+                    tail: log,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The port that it serves on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where its log is.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// What it logged so far.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Tells it to stop, as a kubelet does, and waits until it has.
+    ///
+    /// # Errors
+    /// It could not be told or waited for.
+    pub fn terminate(&self) -> Result<ExitStatus, Error> {
+        let told = Command::new("kill")
+            .arg(self.child().id().to_string())
+            .status()
+            .map_err(io("run kill"))?;
+        if !told.success() {
+            return Err(Error::Io {
+                what: "kill the webhook".into(),
+                source: std::io::Error::other(told.to_string()),
+            });
+        }
+        self.child().wait().map_err(io("wait for the webhook"))
+    }
+
+    /// Ends it at once, as a crash does.
+    ///
+    /// # Errors
+    /// It could not be killed or waited for.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.child().kill().map_err(io("kill the webhook"))?;
+        self.child().wait().map_err(io("wait for the webhook"))?;
+        Ok(())
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child().kill();
+        let _ = self.child().wait();
+    }
+}
+
+fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io {
+        what: what.to_owned(),
+        source,
+    }
+}

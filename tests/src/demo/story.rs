@@ -1,0 +1,266 @@
+//! What the demo tells.
+
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+
+use super::stage::{Stage, Step};
+
+const FIRST: &str = "487f4f2b6d2376ad";
+const SECOND: &str = "c527fe7d9c30979e";
+
+fn manifest(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: operator.metalbear.co/v1\nkind: Session\nmetadata: {{name: {name}}}\nspec:\n{spec}"
+    )
+}
+
+fn first() -> String {
+    manifest(
+        FIRST,
+        "  target: deployment/ip-visit-counter\n  client: {username: Aviram Hassan, hostname: avirams-macbook-pro-2.local, version: 3.250.0}",
+    )
+}
+
+fn second() -> String {
+    manifest(
+        SECOND,
+        "  target: deployment/payments/container/api\n  client: {username: Mallory, hostname: laptop, version: 3.250.0}\n  owner: {username: developer-1}\n  user: Aviram Hassan/developer-1@avirams-macbook-pro-2.local",
+    )
+}
+
+/// Walks through the main job; ends at the first step that does not do what it should.
+pub(super) async fn tell(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    two_developers(stage).await?;
+    looking(stage).await?;
+    stopping(stage).await
+}
+
+async fn two_developers(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    stage
+        .show(Step {
+            input: Some(first()),
+            shows: &["created"],
+            ..Step::new(
+                "A developer's session. The cluster itself will write who created it.",
+                &["kubectl", "--context", "developer-1", "create", "-f", "-"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            input: Some(second()),
+            shows: &["created", "Warning: spec.owner and spec.user ignored"],
+            ..Step::new(
+                "A second developer claims to be the first.",
+                &["kubectl", "--context", "developer-2", "create", "-f", "-"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["developer-2", "Mallory/developer-2@laptop"],
+            hides: &["Aviram"],
+            ..Step::new(
+                "The forged identity came out true.",
+                &[
+                    "kubectl",
+                    "get",
+                    "session",
+                    SECOND,
+                    "-o",
+                    "jsonpath={.spec.owner}{\"\\n\"}{.spec.user}{\"\\n\"}",
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            succeeds: false,
+            shows: &["forbidden"],
+            ..Step::new(
+                "Nor can it be changed afterwards: developers hold no right to update.",
+                &[
+                    "kubectl",
+                    "--context",
+                    "developer-2",
+                    "patch",
+                    "session",
+                    FIRST,
+                    "--type=merge",
+                    "-p",
+                    r#"{"spec":{"owner":{"username":"developer-2"}}}"#,
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["Warning: spec.owner kept as the cluster wrote it"],
+            ..Step::new(
+                "And where somebody does hold it, an administrator here, the owner is put back.",
+                &[
+                    "kubectl",
+                    "patch",
+                    "session",
+                    FIRST,
+                    "--type=merge",
+                    "-p",
+                    r#"{"spec":{"owner":{"username":"developer-2"}}}"#,
+                ],
+            )
+        })
+        .await?;
+    let status = r#"{"status":{"state":"running","ports":[{"port":80,"type":"steal","filter":"header=baggage: .*mirrord-session=Avi.+"}],"portSummary":"Port: 80, Type: steal, Filter: header=baggage: .*mirrord-session=Avi.+"}}"#;
+    let controller = format!("--as={CONTROLLER_USERNAME}");
+    stage
+        .show(Step {
+            shows: &["patched"],
+            ..Step::new(
+                "The controller alone writes what the cluster has seen of a run; here an administrator does it in its name.",
+                &["kubectl", &controller, "--as-group=system:masters", "patch", "session", FIRST, "--subresource=status", "--type=merge", "-p", status],
+            )
+        })
+        .await?;
+    Ok(())
+}
+
+async fn looking(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    let both = &[
+        "deployment/ip-visit-counter",
+        "deployment/payments/container/api",
+        "Mallory/developer-2@laptop",
+    ];
+    stage
+        .show(Step {
+            shows: both,
+            ..Step::new(
+                "Who is on the cluster, with plain kubectl.",
+                &["kubectl", "get", "sessions"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &[
+                "487F4F2B6D2376AD",
+                "C527FE7D9C30979E",
+                "SESSION ID",
+                "SESSION DURATION",
+            ],
+            ..Step::new(
+                "The same with the plugin.",
+                &[
+                    "kubectl",
+                    "mirrord-sessions",
+                    "list",
+                    "--context",
+                    "developer-1",
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["| Session ID", "Port: 80, Type: steal, Filter: header="],
+            ..Step::new(
+                "And as the table that mirrord's users know.",
+                &[
+                    "kubectl",
+                    "mirrord-sessions",
+                    "list",
+                    "-A",
+                    "-o",
+                    "table",
+                    "--context",
+                    "developer-2",
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &[
+                "Aviram Hassan",
+                "developer-1",
+                "header=baggage: .*mirrord-session=Avi.+",
+            ],
+            ..Step::new(
+                "One session in full.",
+                &[
+                    "kubectl",
+                    "mirrord-sessions",
+                    "describe",
+                    "487F4F2B6D2376AD",
+                    "--context",
+                    "developer-1",
+                ],
+            )
+        })
+        .await?;
+    Ok(())
+}
+
+async fn stopping(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    stage
+        .show(Step {
+            succeeds: false,
+            shows: &["delete", "sessions", "mirrord-operator-user"],
+            ..Step::new(
+                "Who may see sessions may not stop them for that; the refusal says what is missing.",
+                &["kubectl", "mirrord-sessions", "delete", "487F4F2B6D2376AD", "--context", "auditor"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            succeeds: false,
+            shows: &["list", "sessions"],
+            hides: &["ip-visit-counter"],
+            ..Step::new(
+                "Who holds nothing sees nothing.",
+                &["kubectl", "mirrord-sessions", "list", "--context", "nobody"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["deleted"],
+            ..Step::new(
+                "An administrator stops one with plain kubectl.",
+                &["kubectl", "delete", "session", SECOND],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["487F4F2B6D2376AD", "deleted"],
+            ..Step::new(
+                "And all the others with the plugin.",
+                &["kubectl", "mirrord-sessions", "kill-all", "-A", "--yes"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["No sessions found"],
+            hides: &["487F4F2B6D2376AD"],
+            ..Step::new(
+                "Nothing is left.",
+                &["kubectl", "mirrord-sessions", "list", "-A"],
+            )
+        })
+        .await?;
+    Ok(())
+}
+
+/// Sessions to play with, for who stays.
+pub(super) async fn leave_something(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    for (context, input) in [("developer-1", first()), ("developer-2", second())] {
+        let command = ["kubectl", "--context", context, "create", "-f", "-"];
+        let (succeeded, output) = stage.run(&command, Some(&input)).await?;
+        anyhow::ensure!(
+            succeeded,
+            "a session to play with could not be created: {output}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! What goes wrong in clusters: a killed process, a second replica, a Secret that is emptied, a
+//! configuration that is changed or deleted.
+
+use mirrord_sessions_tests::cluster::{Cluster, Webhook};
+use serde_json::{Value, json};
+
+use crate::support::{Namespace, eventually, namespace, session};
+
+const CONFIGURATION: &str = "mutatingwebhookconfiguration/mirrord-sessions-webhook";
+const SECRET: [&str; 3] = [
+    "secret/mirrord-sessions-webhook-ca",
+    "-n",
+    "mirrord-sessions",
+];
+
+async fn create(namespace: &Namespace<'_>, name: &str) -> Result<String, String> {
+    let args = ["create", "-n", &namespace.name, "-f", "-"];
+    let manifest = session(name, json!({ "target": "a/b" })).to_string();
+    namespace
+        .cluster
+        .admin(&args, &manifest)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn stamped(namespace: &Namespace<'_>) {
+    eventually("a Session is stamped", || async {
+        create(namespace, &format!("s{}", namespace.sessions().await.len()))
+            .await
+            .ok()
+    })
+    .await;
+    for session in namespace.sessions().await {
+        assert_eq!(session["spec"]["owner"]["username"], "admin");
+    }
+}
+
+async fn get(cluster: &Cluster, args: &[&str]) -> Value {
+    let args = [&["get", "-o", "json"], args].concat();
+    serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap()
+}
+
+async fn bundle(cluster: &Cluster) -> Value {
+    get(cluster, &[CONFIGURATION]).await["webhooks"][0]["clientConfig"]["caBundle"].clone()
+}
+
+#[tokio::test]
+async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
+    let cluster = Cluster::start().await.unwrap();
+    let dead = namespace(&cluster, "dead").await;
+    create(&dead, "before").await.unwrap();
+    create(&dead, "with-the-namespace").await.unwrap();
+    cluster.webhook.kill().unwrap();
+    let error = create(&dead, "during").await.unwrap_err();
+    assert!(
+        error.contains("failed calling webhook \"stamp.sessions.operator.metalbear.co\""),
+        "{error}"
+    );
+    // Deleting asks nobody: one, and all with the namespace.
+    cluster
+        .admin(&["delete", "session", "before", "-n", &dead.name], "")
+        .await
+        .unwrap();
+    cluster
+        .admin(&["delete", "namespace", &dead.name, "--timeout=60s"], "")
+        .await
+        .unwrap();
+
+    // Another takes over, with the CA of the first.
+    let trusted = bundle(&cluster).await;
+    let next = Webhook::start(&cluster.plane, &cluster.programs)
+        .await
+        .unwrap();
+    cluster.route_to(&next).await.unwrap();
+    stamped(&namespace(&cluster, "after").await).await;
+    assert_eq!(bundle(&cluster).await, trusted);
+
+    // And ends in order.
+    assert!(next.terminate().unwrap().success());
+    assert!(next.log_text().contains("stopped"));
+
+    // Uninstalling needs no webhook: the definition goes, and what was stored with it.
+    cluster
+        .admin(
+            &[
+                "delete",
+                "crd",
+                "sessions.operator.metalbear.co",
+                "--timeout=60s",
+            ],
+            "",
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn replicas_share_a_ca_and_mend_what_is_changed() {
+    let cluster = Cluster::start().await.unwrap();
+    let first = &cluster.webhook;
+    let second = Webhook::start(&cluster.plane, &cluster.programs)
+        .await
+        .unwrap();
+    eventually("the second replica has a certificate", || async {
+        second
+            .log_text()
+            .contains("issued a serving certificate")
+            .then_some(())
+    })
+    .await;
+    assert!(
+        !second
+            .log_text()
+            .contains("storing a new certificate authority")
+    );
+    // The API server is led to the second, whose certificate it trusts already.
+    let trusted = bundle(&cluster).await;
+    cluster.route_to(&second).await.unwrap();
+    assert_eq!(bundle(&cluster).await, trusted);
+    let namespace = namespace(&cluster, "replicas").await;
+    stamped(&namespace).await;
+
+    // An emptied Secret: one of the two makes a new CA, both use it.
+    let emptied = [
+        &["patch"],
+        &SECRET[..],
+        &["--type=json", r#"-p=[{"op":"remove","path":"/data"}]"#],
+    ]
+    .concat();
+    cluster.admin(&emptied, "").await.unwrap();
+    eventually("the new CA is trusted", || async {
+        let secret = get(&cluster, &SECRET).await;
+        let stored = secret["data"].get("ca.crt")?.clone();
+        let bundle = bundle(&cluster).await;
+        (bundle == stored && bundle != trusted).then_some(())
+    })
+    .await;
+    stamped(&namespace).await;
+    eventually("both replicas issued anew", || async {
+        let issued = |webhook: &Webhook| {
+            webhook
+                .log_text()
+                .matches("issued a serving certificate")
+                .count()
+        };
+        (issued(first) == 2 && issued(&second) == 2).then_some(())
+    })
+    .await;
+
+    // A Secret that holds nonsense is replaced just so.
+    let nonsense = [
+        &["patch"],
+        &SECRET[..],
+        &["--type=merge", r#"-p={"data":{"ca.key":"bm9uc2Vuc2U="}}"#],
+    ]
+    .concat();
+    cluster.admin(&nonsense, "").await.unwrap();
+    eventually("the nonsense is gone", || async {
+        (get(&cluster, &SECRET).await["data"]["ca.key"] != "bm9uc2Vuc2U=").then_some(())
+    })
+    .await;
+    stamped(&namespace).await;
+
+    // A bundle that somebody erased is put back.
+    let erased = [
+        "patch",
+        CONFIGURATION,
+        "--type=json",
+        r#"-p=[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]"#,
+    ];
+    cluster.admin(&erased, "").await.unwrap();
+    eventually("the bundle is back", || async {
+        (!bundle(&cluster).await.is_null()).then_some(())
+    })
+    .await;
+    stamped(&namespace).await;
+
+    // A configuration that was deleted and applied again, without a bundle, is filled in.
+    cluster.delete_webhook_configuration().await.unwrap();
+    cluster.route_to(&second).await.unwrap();
+    stamped(&namespace).await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_restarts_is_found_again() {
+    let cluster = Cluster::start().await.unwrap();
+    cluster.plane.start_apiserver().unwrap();
+    stamped(&namespace(&cluster, "restart").await).await;
+    // The watches are back too.
+    let erased = [
+        "patch",
+        CONFIGURATION,
+        "--type=json",
+        r#"-p=[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]"#,
+    ];
+    cluster.admin(&erased, "").await.unwrap();
+    eventually("the bundle is back", || async {
+        (!bundle(&cluster).await.is_null()).then_some(())
+    })
+    .await;
+}

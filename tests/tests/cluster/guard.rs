@@ -1,0 +1,261 @@
+//! The webhook's service account may change nothing of a webhook configuration but the CA bundles.
+
+use std::collections::BTreeSet;
+
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+use mirrord_sessions_tests::{cluster::Cluster, control_plane::KubectlOutput};
+use serde_json::{Value, json};
+
+use crate::support::shared;
+
+/// What each field of a webhook may be changed to.
+fn changes() -> Vec<(&'static str, Value)> {
+    vec![
+        ("admissionReviewVersions", json!(["v1", "v1beta1"])),
+        (
+            "clientConfig",
+            json!({ "url": "https://localhost:1/other" }),
+        ),
+        (
+            "clientConfig",
+            json!({ "service": { "name": "other", "namespace": "mirrord-sessions", "path": "/x" } }),
+        ),
+        (
+            "clientConfig",
+            json!({ "service": { "name": "x", "namespace": "other", "path": "/x" } }),
+        ),
+        (
+            "clientConfig",
+            json!({ "service": { "name": "x", "namespace": "mirrord-sessions", "path": "/other" } }),
+        ),
+        (
+            "clientConfig",
+            json!({ "service": { "name": "x", "namespace": "mirrord-sessions", "path": "/x", "port": 7 } }),
+        ),
+        ("failurePolicy", json!("Ignore")),
+        (
+            "matchConditions",
+            json!([{ "name": "never", "expression": "false" }]),
+        ),
+        ("matchPolicy", json!("Exact")),
+        ("name", json!("other.example.com")),
+        ("namespaceSelector", json!({ "matchLabels": { "a": "b" } })),
+        ("objectSelector", json!({ "matchLabels": { "a": "b" } })),
+        ("reinvocationPolicy", json!("IfNeeded")),
+        (
+            "rules",
+            json!([{ "apiGroups": ["example.com"], "apiVersions": ["*"], "resources": ["*"], "operations": ["CREATE"] }]),
+        ),
+        ("sideEffects", json!("NoneOnDryRun")),
+        ("timeoutSeconds", json!(1)),
+    ]
+}
+
+/// A configuration that nothing ever matches.
+fn configuration(kind: &str) -> Value {
+    let mut webhook = json!({
+        "name": "a.example.com",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "clientConfig": { "service": { "name": "x", "namespace": "mirrord-sessions", "path": "/x" } },
+        "rules": [{ "apiGroups": ["nothing.example.com"], "apiVersions": ["*"], "resources": ["*"], "operations": ["CREATE"] }],
+    });
+    let second = {
+        webhook["timeoutSeconds"] = json!(5);
+        let mut second = webhook.clone();
+        second["name"] = json!("b.example.com");
+        second
+    };
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": { "name": format!("test-guard-{}", kind.to_lowercase()) },
+        "webhooks": [webhook, second],
+    })
+}
+
+/// As the service account, with every right that RBAC can give: the policy alone is tested.
+async fn as_controller(cluster: &Cluster, args: &[&str], input: &Value) -> KubectlOutput {
+    let user = format!("--as={CONTROLLER_USERNAME}");
+    let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
+    let admin = cluster.plane.admin().path();
+    cluster
+        .plane
+        .kubectl_with_input(admin, &args, &input.to_string())
+        .await
+        .unwrap()
+}
+
+fn refused(output: &KubectlOutput, why: &str) -> bool {
+    !output.status.success()
+        && output
+            .stderr
+            .contains("'webhook-configurations.mirrord-sessions'")
+        && output.stderr.contains(why)
+}
+
+async fn holds(kind: &str) {
+    let cluster = shared();
+    let configuration = configuration(kind);
+    // Not applied: replacing what was applied would change its annotation too.
+    cluster
+        .admin(&["create", "-f", "-"], &configuration.to_string())
+        .await
+        .unwrap();
+    let resource = format!(
+        "{kind}/{}",
+        configuration["metadata"]["name"].as_str().unwrap()
+    );
+    let stored = cluster
+        .admin(&["get", &resource, "-o", "json"], "")
+        .await
+        .unwrap();
+    let stored: Value = serde_json::from_str(&stored).unwrap();
+    let replace = ["replace", "--dry-run=server", "-f", "-"];
+    let mut wrong = Vec::new();
+
+    let mut bundles = stored.clone();
+    // The API server checks that a bundle is PEM of certificates: this one is real.
+    let live = cluster
+        .admin(
+            &[
+                "get",
+                "secret",
+                "mirrord-sessions-webhook-ca",
+                "-n",
+                "mirrord-sessions",
+                "-o",
+                "jsonpath={.data.ca\\.crt}",
+            ],
+            "",
+        )
+        .await
+        .unwrap();
+    for webhook in bundles["webhooks"].as_array_mut().unwrap() {
+        webhook["clientConfig"]["caBundle"] = json!(live);
+    }
+    let output = as_controller(cluster, &replace, &bundles).await;
+    if !output.status.success() {
+        wrong.push(format!("CA bundles: {output:?}"));
+    }
+
+    let metadata = [
+        ("labels", json!({ "a": "b" })),
+        ("annotations", json!({ "a": "b" })),
+        ("finalizers", json!(["example.com/hold"])),
+        (
+            "ownerReferences",
+            json!([{ "apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1" }]),
+        ),
+    ];
+    let mut changed: Vec<(String, Value)> = metadata
+        .into_iter()
+        .map(|(field, value)| {
+            let mut object = stored.clone();
+            object["metadata"][field] = value;
+            (format!("metadata.{field}"), object)
+        })
+        .collect();
+    for (field, value) in changes() {
+        if field == "reinvocationPolicy" && kind == "ValidatingWebhookConfiguration" {
+            continue;
+        }
+        let mut object = stored.clone();
+        object["webhooks"][1][field] = value;
+        changed.push((field.to_owned(), object));
+    }
+    let mut fewer = stored.clone();
+    fewer["webhooks"].as_array_mut().unwrap().pop();
+    changed.push(("one webhook less".into(), fewer));
+    let mut none = stored.clone();
+    none.as_object_mut().unwrap().remove("webhooks");
+    changed.push(("no webhooks".into(), none));
+    let mut more = stored.clone();
+    let mut third = more["webhooks"][0].clone();
+    third["name"] = json!("c.example.com");
+    more["webhooks"].as_array_mut().unwrap().push(third);
+    changed.push(("one webhook more".into(), more));
+    let mut swapped = stored.clone();
+    swapped["webhooks"].as_array_mut().unwrap().reverse();
+    changed.push(("another order".into(), swapped));
+
+    for (name, object) in changed {
+        let output = as_controller(cluster, &replace, &object).await;
+        let why = if name.starts_with("metadata") {
+            "metadata changed"
+        } else {
+            "a webhook changed"
+        };
+        if !refused(&output, why) {
+            wrong.push(format!("{name}: {output:?}"));
+        }
+    }
+    let output = as_controller(
+        cluster,
+        &["delete", "--dry-run=server", &resource],
+        &Value::Null,
+    )
+    .await;
+    if !refused(&output, "neither create nor delete") {
+        wrong.push(format!("delete: {output:?}"));
+    }
+    let mut another = configuration.clone();
+    another["metadata"]["name"] = json!("test-guard-another");
+    let output = as_controller(
+        cluster,
+        &["create", "--dry-run=server", "-f", "-"],
+        &another,
+    )
+    .await;
+    if !refused(&output, "neither create nor delete") {
+        wrong.push(format!("create: {output:?}"));
+    }
+    assert!(wrong.is_empty(), "{kind}:\n{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn of_mutating_configurations_only_the_bundles() {
+    holds("MutatingWebhookConfiguration").await;
+}
+
+#[tokio::test]
+async fn of_validating_configurations_only_the_bundles() {
+    holds("ValidatingWebhookConfiguration").await;
+}
+
+/// The policy names each field; a field that a later Kubernetes adds must not slip through.
+#[tokio::test]
+async fn the_policy_knows_every_field_of_a_webhook() {
+    let cluster = shared();
+    let schema = cluster
+        .admin(
+            &[
+                "get",
+                "--raw",
+                "/openapi/v3/apis/admissionregistration.k8s.io/v1",
+            ],
+            "",
+        )
+        .await
+        .unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let fields = |kind: &str| -> BTreeSet<String> {
+        let kind =
+            &schema["components"]["schemas"][format!("io.k8s.api.admissionregistration.v1.{kind}")];
+        kind["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
+    };
+    let changed: BTreeSet<String> = changes()
+        .into_iter()
+        .map(|(field, _)| field.to_owned())
+        .collect();
+    assert_eq!(fields("MutatingWebhook"), changed);
+    assert!(fields("ValidatingWebhook").is_subset(&changed));
+    let client: BTreeSet<String> = ["caBundle", "service", "url"].map(Into::into).into();
+    assert_eq!(fields("WebhookClientConfig"), client);
+}

@@ -1,0 +1,646 @@
+//! No request ends with a Session whose owner is not its creator: each way to write one, with the
+//! webhook up, and with its configuration deleted.
+
+use mirrord_sessions_tests::{cluster::Cluster, control_plane::KubectlOutput};
+use serde_json::{Value, json};
+
+use crate::support::{Namespace, Person, namespace, session, shared};
+
+/// Whether the webhook is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Webhook {
+    Up,
+    Deleted,
+}
+
+/// What should come of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expect {
+    Accepted,
+    /// By the guard policy, the immutability of spec, or the API server itself.
+    Refused,
+}
+
+/// A way to write a Session, with the outcome when the webhook is up and when it isn't.
+struct Way {
+    name: &'static str,
+    args: &'static [&'static str],
+    manifest: fn(&Forgery) -> Value,
+    up: Expect,
+    deleted: Expect,
+}
+
+/// What a forger knows.
+struct Forgery {
+    alice: Value,
+    mallory: Value,
+}
+
+impl Forgery {
+    /// A spec that says it is alice's.
+    fn spec(&self) -> Value {
+        json!({ "target": "deployment/a", "owner": self.alice, "user": "alice" })
+    }
+}
+
+use Expect::{Accepted, Refused};
+
+/// Creates by mallory that say they are alice's. Accepted means: as mallory's.
+const CREATES: &[Way] = &[
+    Way {
+        name: "create",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| session("s", forgery.spec()),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "create with generateName",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let mut session = session("s", forgery.spec());
+            session["metadata"] = json!({ "generateName": "s-" });
+            session
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "client-side apply",
+        args: &["apply", "-f", "-"],
+        manifest: |forgery| session("s", forgery.spec()),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "server-side apply",
+        args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+        manifest: |forgery| session("s", forgery.spec()),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the right name with forged groups",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let mut owner = forgery.mallory.clone();
+            owner["groups"] = json!(["system:masters"]);
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the right name with a forged uid",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let mut owner = forgery.mallory.clone();
+            owner["uid"] = json!("alices-uid");
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the true owner under alice's line",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "alice" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "no owner at all",
+        args: &["create", "-f", "-"],
+        manifest: |_| session("s", json!({ "target": "deployment/a" })),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "an owner of nulls",
+        args: &["create", "--validate=false", "-f", "-"],
+        manifest: |_| {
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": null, "user": null }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the truth, told by the client itself",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Accepted,
+    },
+    Way {
+        name: "the truth with the client's words",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({
+                    "target": "deployment/a",
+                    "client": { "username": "Mal", "hostname": "laptop", "version": "3.250.0" },
+                    "owner": forgery.mallory,
+                    "user": "Mal/mallory@laptop",
+                }),
+            )
+        },
+        up: Accepted,
+        deleted: Accepted,
+    },
+];
+
+/// Writes by mallory to a Session of alice's. Accepted means: and it stays alice's.
+const UPDATES: &[Way] = &[
+    Way {
+        name: "replace",
+        args: &["replace", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "replace without owner",
+        args: &["replace", "-f", "-"],
+        manifest: |_| session("s", json!({ "target": "deployment/a" })),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "merge patch",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |forgery| json!({ "spec": { "owner": forgery.mallory, "user": "mallory" } }),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "merge patch of the groups",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!({ "spec": { "owner": { "groups": ["system:masters"] } } }),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "merge patch to null",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!({ "spec": { "owner": null, "user": null } }),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "JSON patch that replaces",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=json",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |forgery| json!([{ "op": "replace", "path": "/spec/owner", "value": forgery.mallory }]),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "JSON patch that removes",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=json",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!([{ "op": "remove", "path": "/spec/owner" }]),
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "client-side apply",
+        args: &["apply", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "server-side apply",
+        args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the status subresource, patched",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--subresource=status",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |forgery| json!({ "spec": { "owner": forgery.mallory }, "status": { "participants": ["mallory"] } }),
+        up: Refused,
+        deleted: Refused,
+    },
+    Way {
+        name: "the status subresource, replaced",
+        args: &["replace", "--subresource=status", "-f", "-"],
+        manifest: |forgery| {
+            let mut session = session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory }),
+            );
+            session["status"] = json!({ "state": "terminated" });
+            session
+        },
+        up: Refused,
+        deleted: Refused,
+    },
+    Way {
+        name: "the status subresource, applied",
+        args: &[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--subresource=status",
+            "-f",
+            "-",
+        ],
+        manifest: |forgery| {
+            let mut session = session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory }),
+            );
+            session["status"] = json!({ "state": "terminated" });
+            session
+        },
+        up: Refused,
+        deleted: Refused,
+    },
+    Way {
+        name: "another target",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!({ "spec": { "target": "deployment/b" } }),
+        up: Refused,
+        deleted: Refused,
+    },
+    Way {
+        name: "a label, which is nobody's identity",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!({ "metadata": { "labels": { "team": "payments" } } }),
+        up: Accepted,
+        deleted: Accepted,
+    },
+];
+
+/// Alice and mallory, who may do everything with sessions and their status, everywhere, and may
+/// still not forge.
+async fn allow_everything(cluster: &Cluster) {
+    let user =
+        |name| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name });
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": { "name": "everything-on-sessions" },
+            "rules": [{ "apiGroups": ["operator.metalbear.co"], "resources": ["sessions", "sessions/status"], "verbs": ["*"] }],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": "everything-on-sessions" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "everything-on-sessions" },
+            "subjects": [user("alice"), user("mallory")],
+        },
+    ]});
+    cluster
+        .admin(&["apply", "-f", "-"], &list.to_string())
+        .await
+        .unwrap();
+}
+
+impl Forgery {
+    async fn learn(namespace: &Namespace<'_>) -> Self {
+        let (alice, mallory) = people(namespace);
+        Self {
+            alice: alice.owner().await,
+            mallory: mallory.owner().await,
+        }
+    }
+}
+
+fn people<'a>(namespace: &Namespace<'a>) -> (Person<'a>, Person<'a>) {
+    (
+        namespace.person("alice", &["devs"]),
+        namespace.person("mallory", &["devs", "contractors"]),
+    )
+}
+
+fn outcome(output: &KubectlOutput) -> Expect {
+    if output.status.success() {
+        Accepted
+    } else {
+        Refused
+    }
+}
+
+fn expected(way: &Way, webhook: Webhook) -> Expect {
+    match webhook {
+        Webhook::Up => way.up,
+        Webhook::Deleted => way.deleted,
+    }
+}
+
+/// Runs every way in a namespace of its own and returns what went wrong.
+async fn creates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for way in CREATES {
+        let namespace = namespace(cluster, "creates").await;
+        let (_, mallory) = people(&namespace);
+        let manifest = (way.manifest)(forgery).to_string();
+        // Twice where that makes sense: the manifest as it was, applied again.
+        let times = if way.args[0] == "apply" { 2 } else { 1 };
+        for time in 0..times {
+            let output = mallory.kubectl(way.args, &manifest).await;
+            if outcome(&output) != expected(way, webhook) {
+                wrong.push(format!("{webhook:?}, {} ({time}): {output:?}", way.name));
+            }
+        }
+        let sessions = namespace.sessions().await;
+        if sessions.is_empty() != (expected(way, webhook) == Refused) {
+            wrong.push(format!(
+                "{webhook:?}, {}: {} Sessions",
+                way.name,
+                sessions.len()
+            ));
+        }
+        for session in sessions {
+            let line = session["spec"]["user"].as_str().unwrap_or_default();
+            if session["spec"]["owner"] != forgery.mallory
+                || !["mallory", "Mal/mallory@laptop"].contains(&line)
+            {
+                wrong.push(format!("{webhook:?}, {}: stored as {session:#}", way.name));
+            }
+        }
+    }
+    wrong
+}
+
+async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for way in UPDATES {
+        let namespace = namespace(cluster, "updates").await;
+        let (alice, mallory) = people(&namespace);
+        // By alice, and true: it is accepted with the webhook and without.
+        let created = alice
+            .kubectl(
+                &["create", "-f", "-"],
+                &session("s", forgery.spec()).to_string(),
+            )
+            .await;
+        assert!(created.status.success(), "{created:?}");
+        let before = namespace.sessions().await.remove(0);
+
+        let output = mallory
+            .kubectl(way.args, &(way.manifest)(forgery).to_string())
+            .await;
+        if outcome(&output) != expected(way, webhook) {
+            wrong.push(format!("{webhook:?}, {}: {output:?}", way.name));
+        }
+        let restored =
+            webhook == Webhook::Up && way.up == Accepted && !way.name.starts_with("a label");
+        if restored && !output.stderr.contains("Warning: spec.owner") {
+            wrong.push(format!("{webhook:?}, {}: no warning: {output:?}", way.name));
+        }
+        let after = namespace.sessions().await.remove(0);
+        if after["spec"] != before["spec"] || after["status"] != before["status"] {
+            wrong.push(format!("{webhook:?}, {}: stored as {after:#}", way.name));
+        }
+    }
+    wrong
+}
+
+/// Impersonation: the effective user is the owner, also of an administrator's requests.
+async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
+    let namespace = namespace(cluster, "impersonation").await;
+    let owner =
+        json!({ "username": "alice", "uid": "u-1", "groups": ["devs", "system:authenticated"] });
+    let admin_forges = session(
+        "s",
+        json!({ "target": "deployment/a", "owner": { "username": "admin", "groups": ["system:masters"] }, "user": "admin" }),
+    );
+    let cases = [
+        (
+            "forged",
+            admin_forges,
+            if webhook == Webhook::Up {
+                Accepted
+            } else {
+                Refused
+            },
+        ),
+        (
+            "true",
+            session(
+                "t",
+                json!({ "target": "deployment/a", "owner": owner, "user": "alice" }),
+            ),
+            Accepted,
+        ),
+    ];
+    let mut wrong = Vec::new();
+    let admin = cluster.plane.admin();
+    let args = [
+        "-n",
+        &namespace.name,
+        "--as=alice",
+        "--as-uid=u-1",
+        "--as-group=devs",
+        "create",
+        "-f",
+        "-",
+    ];
+    for (name, manifest, expected) in cases {
+        let output = cluster
+            .plane
+            .kubectl_with_input(admin.path(), &args, &manifest.to_string())
+            .await
+            .unwrap();
+        if outcome(&output) != expected {
+            wrong.push(format!("{webhook:?}, impersonation, {name}: {output:?}"));
+        }
+    }
+    for session in namespace.sessions().await {
+        if session["spec"]["owner"] != owner || session["spec"]["user"] != "alice" {
+            wrong.push(format!("{webhook:?}, impersonation: stored as {session:#}"));
+        }
+    }
+    wrong
+}
+
+/// The controller alone records others, and writes status.
+async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
+    let namespace = namespace(cluster, "controller").await;
+    let other = format!("system:serviceaccount:{}:default", namespace.name);
+    let mut wrong = Vec::new();
+    for (user, may) in [
+        (mirrord_sessions_crds::CONTROLLER_USERNAME, true),
+        (other.as_str(), false),
+        ("admin", false),
+    ] {
+        let name = format!("by-{}", if may { "controller" } else { "other" });
+        let impersonate = format!("--as={user}");
+        let run = |args: Vec<String>, input: String| {
+            let args: Vec<String> = [
+                "-n".into(),
+                namespace.name.clone(),
+                impersonate.clone(),
+                "--as-group=system:masters".into(),
+            ]
+            .into_iter()
+            .chain(args)
+            .collect();
+            async move {
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let admin = cluster.plane.admin();
+                cluster
+                    .plane
+                    .kubectl_with_input(admin.path(), &args, &input)
+                    .await
+                    .unwrap()
+            }
+        };
+        let manifest = session(
+            &name,
+            json!({ "target": "a/b", "owner": { "username": "alice" }, "user": "alice" }),
+        );
+        let created = run(
+            vec!["create".into(), "-f".into(), "-".into()],
+            manifest.to_string(),
+        )
+        .await;
+        let stored = namespace
+            .sessions()
+            .await
+            .into_iter()
+            .find(|session| session["metadata"]["name"] == *name);
+        let as_alice = stored
+            .is_some_and(|session| session["spec"]["owner"] == json!({ "username": "alice" }));
+        if as_alice != may {
+            wrong.push(format!(
+                "{webhook:?}, {user} on behalf of alice: {created:?}"
+            ));
+        }
+        let patch = r#"{"status":{"state":"running"}}"#;
+        let target = "by-controller";
+        let status = run(
+            [
+                "patch",
+                "session",
+                target,
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                patch,
+            ]
+            .map(Into::into)
+            .into(),
+            String::new(),
+        )
+        .await;
+        if status.status.success() != may {
+            wrong.push(format!("{webhook:?}, status by {user}: {status:?}"));
+        }
+    }
+    wrong
+}
+
+async fn all(cluster: &Cluster, webhook: Webhook) {
+    allow_everything(cluster).await;
+    let forgery = Forgery::learn(&namespace(cluster, "learn").await).await;
+    let wrong = [
+        creates(cluster, &forgery, webhook).await,
+        updates(cluster, &forgery, webhook).await,
+        impersonation(cluster, webhook).await,
+        controller(cluster, webhook).await,
+    ]
+    .concat();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn nobody_forges_with_the_webhook_up() {
+    all(shared(), Webhook::Up).await;
+}
+
+#[tokio::test]
+async fn nobody_forges_with_the_webhook_configuration_deleted() {
+    // A cluster of its own: the others need theirs whole.
+    let cluster = Cluster::start().await.unwrap();
+    cluster.delete_webhook_configuration().await.unwrap();
+    all(&cluster, Webhook::Deleted).await;
+    cluster.route_to(&cluster.webhook).await.unwrap();
+}

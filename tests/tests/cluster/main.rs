@@ -1,0 +1,15 @@
+//! Tests on a real control plane with everything installed, which most of them share; a namespace
+//! each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// One row a case.
+#![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
+
+mod faults;
+mod guard;
+mod identity;
+mod install;
+mod plugin;
+mod resource;
+mod roles;
+mod support;

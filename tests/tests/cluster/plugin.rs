@@ -1,0 +1,1 @@
+//! The plugin on a real cluster, through kubectl as people use it.

@@ -1,0 +1,111 @@
+//! Who may do what, as RBAC has it after an installation.
+
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+use serde_json::Value;
+
+use crate::support::{namespace, shared};
+
+#[tokio::test]
+async fn users_create_see_and_stop_sessions_and_nothing_else() {
+    let namespace = namespace(shared(), "roles").await;
+    let dev = namespace.person("role-dev", &[]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    let nobody = namespace.person("role-nobody", &[]);
+    for (verb, resource, may) in [
+        ("create", "sessions", true),
+        ("get", "sessions", true),
+        ("list", "sessions", true),
+        ("watch", "sessions", true),
+        ("delete", "sessions", true),
+        ("deletecollection", "sessions", true),
+        ("update", "sessions", false),
+        ("patch", "sessions", false),
+        ("get", "sessions/status", false),
+        ("update", "sessions/status", false),
+        ("patch", "sessions/status", false),
+        ("get", "secrets", false),
+        ("create", "jobs.batch", false),
+    ] {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let subresource = format!("--subresource={subresource}");
+        let args = ["auth", "can-i", verb, resource, &subresource, "-q"];
+        assert_eq!(
+            dev.kubectl(&args, "").await.status.success(),
+            may,
+            "{verb} {resource} {subresource}"
+        );
+        assert!(
+            !nobody.kubectl(&args, "").await.status.success(),
+            "nobody: {verb} {resource}"
+        );
+    }
+}
+
+/// mirrord's documentation grants exactly this rule; who limits it there can do so here.
+#[tokio::test]
+async fn the_user_role_holds_the_rule_of_mirrords_documentation() {
+    let role = shared()
+        .admin(
+            &["get", "clusterrole", "mirrord-operator-user", "-o", "json"],
+            "",
+        )
+        .await
+        .unwrap();
+    let role: Value = serde_json::from_str(&role).unwrap();
+    assert_eq!(
+        role["rules"][0],
+        serde_json::json!({
+            "apiGroups": ["operator.metalbear.co"],
+            "resources": ["sessions"],
+            "verbs": ["deletecollection", "delete"],
+        })
+    );
+}
+
+/// Everything that the webhook's service account may do beyond what every account may.
+#[tokio::test]
+async fn the_webhook_holds_no_right_that_it_does_not_use() {
+    let cluster = shared();
+    let user = format!("--as={CONTROLLER_USERNAME}");
+    for (namespace, expected) in [
+        (
+            "mirrord-sessions",
+            &[
+                "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list watch patch]",
+                "secrets [] [mirrord-sessions-webhook-ca] [get list watch update]",
+            ][..],
+        ),
+        (
+            "default",
+            &[
+                "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list watch patch]",
+            ],
+        ),
+    ] {
+        let group = "--as-group=system:authenticated";
+        let rules = |user: &str| {
+            let args = [
+                "auth",
+                "can-i",
+                "--list",
+                "--no-headers",
+                "-n",
+                namespace,
+                user,
+                group,
+            ];
+            let args = args.map(str::to_owned);
+            async move {
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let list = cluster.admin(&args, "").await.unwrap();
+                let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+                list.lines()
+                    .map(line)
+                    .collect::<std::collections::BTreeSet<_>>()
+            }
+        };
+        let (own, everybodys) = (rules(&user).await, rules("--as=anybody").await);
+        let own: Vec<&str> = own.difference(&everybodys).map(String::as_str).collect();
+        assert_eq!(own, expected, "in {namespace}");
+    }
+}
