@@ -1,1 +1,73 @@
-//! Plugin.
+//! `kubectl mirrord-sessions`: list, describe and stop mirrord sessions.
+//!
+//! A command fetches what it needs from the API server and hands it to a pure function that renders
+//! it, so that all that is shown can be tested without a cluster.
+
+pub mod cli;
+mod commands;
+pub mod console;
+pub mod error;
+pub mod render;
+pub mod server;
+pub mod session;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::error::ErrorKind;
+
+use crate::{cli::Cli, console::Console, error::Error};
+
+/// Does what the command line says, on the process' own streams. The exit code is 1 if anything
+/// failed, usage errors included, as kubectl's is.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if run_on(&mut Console::of_process(), arguments) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Does what the command line says; answers whether all went well.
+pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let result = match Cli::of(arguments) {
+        Ok(cli) => execute(cli, console),
+        Err(error) => usage(&error, console),
+    };
+    match result {
+        Ok(()) => true,
+        Err(Error::Told) => false,
+        Err(error) => {
+            console.say(&error.to_string());
+            false
+        }
+    }
+}
+
+fn execute(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
+    // The TLS library must not have to guess, whatever other crates in the same build enable. A second
+    // provider can't be there yet.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::setup(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(commands::run(cli, console));
+    // A name look-up that hangs must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn usage(error: &clap::Error, console: &mut Console<'_>) -> Result<(), Error> {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            console.print(&error.render().to_string())
+        }
+        _ => {
+            // Coloured on a terminal. Nobody is left to be told that messages can't be written.
+            let _ = error.print();
+            Err(Error::Told)
+        }
+    }
+}

@@ -1,2 +1,7 @@
-//! Plugin.
-fn main() {}
+//! `kubectl mirrord-sessions`: list, describe and stop mirrord sessions.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mirrord_sessions_plugin::run(std::env::args_os())
+}

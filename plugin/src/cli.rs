@@ -1,0 +1,328 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mirrord_sessions_crds::{GROUP, SessionId};
+
+use crate::server::Connection;
+
+/// List, describe and stop the mirrord sessions of a cluster
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-mirrord_sessions",
+    bin_name = "kubectl mirrord-sessions",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  # Who runs mirrord, against what, in the current namespace and in all of them
+  kubectl mirrord-sessions list
+  kubectl mirrord-sessions list -A
+
+  # Everything about one session
+  kubectl mirrord-sessions describe 487F4F2B6D2376AD
+
+  # Stop a session, and with it the user's process
+  kubectl mirrord-sessions delete 487F4F2B6D2376AD
+
+Use \"kubectl mirrord-sessions COMMAND --help\" for all the flags of a command."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Where to do it, and as whom.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+impl Cli {
+    /// Parses a command line.
+    ///
+    /// # Errors
+    /// If it can't be understood, or asks for help or the version: what to print instead.
+    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let mut cli = Self::try_parse_from(&arguments)?;
+        // Of a global flag clap keeps what stands behind the command and drops what stands before it,
+        // where kubectl takes the groups of both.
+        if !cli.connection.impersonate_groups.is_empty() {
+            cli.connection.impersonate_groups = all_of("--as-group", &arguments);
+        }
+        Ok(cli)
+    }
+}
+
+/// Every value of a flag, on a command line that has been parsed before.
+fn all_of(flag: &str, arguments: &[OsString]) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut arguments = arguments.iter().filter_map(|argument| argument.to_str());
+    while let Some(argument) = arguments.next().filter(|argument| *argument != "--") {
+        match argument.strip_prefix(flag) {
+            Some("") => values.extend(arguments.next().map(ToOwned::to_owned)),
+            Some(value) => values.extend(value.strip_prefix('=').map(ToOwned::to_owned)),
+            None => {}
+        }
+    }
+    values
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List sessions
+    #[command(
+        visible_alias = "ls",
+        alias = "get",
+        after_help = "Examples:
+  kubectl mirrord-sessions list
+  kubectl mirrord-sessions list -n shop -o wide
+  kubectl mirrord-sessions list -A -o table
+  kubectl mirrord-sessions list -A -o json | jq -r '.items[].spec.target'"
+    )]
+    List(ListArgs),
+    /// Show all there is to know about sessions
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions describe 487F4F2B6D2376AD
+  kubectl mirrord-sessions describe -A 487F4F2B6D2376AD 9D1C0E5B7A3F2468
+  kubectl mirrord-sessions describe")]
+    Describe(DescribeArgs),
+    /// Stop sessions: deletes them, which ends the agent and the user's process
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions delete 487F4F2B6D2376AD 9D1C0E5B7A3F2468
+  kubectl mirrord-sessions delete -A 487F4F2B6D2376AD
+  kubectl mirrord-sessions list -o name | xargs kubectl mirrord-sessions delete")]
+    Delete(DeleteArgs),
+    /// Stop sessions, in mirrord's words: the same as delete
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions kill --id 487F4F2B6D2376AD
+  kubectl mirrord-sessions kill 487F4F2B6D2376AD")]
+    Kill(KillArgs),
+    /// Stop all the sessions of a namespace, or of all namespaces
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions kill-all
+  kubectl mirrord-sessions kill-all -n shop --yes
+  kubectl mirrord-sessions kill-all -A --dry-run=server")]
+    KillAll(KillAllArgs),
+    /// Show the versions of this plugin and of the cluster, and whether it has sessions
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions version
+  kubectl mirrord-sessions version --client -o json")]
+    Version(VersionArgs),
+}
+
+/// Where sessions are looked for.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Everywhere {
+    /// In all namespaces, whatever --namespace says
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+}
+
+/// What `list` takes.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    /// How to show them, instead of in plain columns
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<ListFormat>,
+}
+
+/// How a list is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ListFormat {
+    /// Plain columns, and more of them
+    Wide,
+    /// The objects as JSON
+    Json,
+    /// The objects as YAML
+    Yaml,
+    /// Names that delete and kubectl take
+    Name,
+    /// A bordered table, as mirrord's own
+    Table,
+}
+
+/// What `describe` takes.
+#[derive(Args, Debug)]
+pub struct DescribeArgs {
+    /// Sessions to describe; all of the namespace if none is named
+    #[arg(value_name = "ID", value_parser = session_id)]
+    pub ids: Vec<SessionId>,
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+}
+
+/// How sessions are stopped.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Stop {
+    /// Don't stop them: "client" only looks whether they are there, "server" runs all the checks
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHO",
+        default_value = "none",
+        default_missing_value = "client",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    pub dry_run: DryRun,
+}
+
+/// Who only tries.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DryRun {
+    /// Nobody: it is done
+    None,
+    /// This plugin
+    Client,
+    /// The API server
+    Server,
+}
+
+/// What `delete` takes.
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// Sessions to stop, by ID (in either case) or name
+    #[arg(value_name = "ID", value_parser = session_id, required = true)]
+    pub ids: Vec<SessionId>,
+    /// What `kill` takes too.
+    #[command(flatten)]
+    pub shared: SharedDeleteArgs,
+}
+
+/// What `kill` takes.
+#[derive(Args, Debug)]
+pub struct KillArgs {
+    /// Session to stop; may be given several times
+    #[arg(long = "id", value_name = "ID", value_parser = session_id)]
+    pub id: Vec<SessionId>,
+    /// Sessions to stop, as with --id
+    #[arg(value_name = "ID", value_parser = session_id, required_unless_present = "id")]
+    pub ids: Vec<SessionId>,
+    /// What `delete` takes too.
+    #[command(flatten)]
+    pub shared: SharedDeleteArgs,
+}
+
+/// What both `delete` and `kill` take.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct SharedDeleteArgs {
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    /// A session that isn't there is no failure
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// How to stop them.
+    #[command(flatten)]
+    pub stop: Stop,
+}
+
+/// What `kill-all` takes.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct KillAllArgs {
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    /// Don't ask first
+    #[arg(short, long)]
+    pub yes: bool,
+    /// How to stop them.
+    #[command(flatten)]
+    pub stop: Stop,
+}
+
+/// What `version` takes.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct VersionArgs {
+    /// Only the version of this plugin: the cluster isn't asked
+    #[arg(long)]
+    pub client: bool,
+    /// How to show them, instead of as text
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<VersionFormat>,
+}
+
+/// How versions are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum VersionFormat {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// An ID as typed, or with the resource before it as `-o name` and kubectl print it.
+fn session_id(text: &str) -> Result<SessionId, String> {
+    let bare = match text.split_once('/') {
+        Some((resource, id)) if is_sessions(resource) => id,
+        _ => text,
+    };
+    bare.parse()
+        .map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
+}
+
+fn is_sessions(resource: &str) -> bool {
+    let short = resource
+        .strip_suffix(GROUP)
+        .and_then(|resource| resource.strip_suffix('.'))
+        .unwrap_or(resource);
+    ["session", "sessions", "msn"].contains(&short)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn groups_before_and_behind_the_command() {
+        let cases = [
+            ("list", &[][..]),
+            ("--as-group a list", &["a"]),
+            ("list --as-group=a --as-group b", &["a", "b"]),
+            ("--as-group a list --as-group=b", &["a", "b"]),
+            ("--as-group a delete x -- y", &["a"]),
+        ];
+        for (line, expected) in cases {
+            let arguments = ["plugin"]
+                .into_iter()
+                .chain(line.split(' '))
+                .map(OsString::from);
+            let cli = Cli::of(arguments).unwrap();
+            assert_eq!(cli.connection.impersonate_groups, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn ids_with_the_resource_before_them() {
+        let cases = [
+            ("487F4F2B6D2376AD", Some("487f4f2b6d2376ad")),
+            (
+                "session.operator.metalbear.co/487f4f2b6d2376ad",
+                Some("487f4f2b6d2376ad"),
+            ),
+            ("sessions/a", Some("a")),
+            ("msn/a", Some("a")),
+            ("pods/a", None),
+            ("sessions.other.co/a", None),
+            ("sessions/", None),
+            ("a/b", None),
+        ];
+        for (text, expected) in cases {
+            let id = session_id(text).ok();
+            assert_eq!(id.as_ref().map(SessionId::name), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What went wrong, as one line that says what to do about it.
+
+mod refusal;
+mod transport;
+
+use std::{io, time::Duration};
+
+use mirrord_sessions_crds::SessionId;
+use thiserror::Error;
+
+pub use refusal::{Asked, Failure, Refusal, Verb};
+pub use transport::Transport;
+
+/// Why a command failed. Its text is what the person reads, in kubectl's words where it has any.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The command line or the kubeconfig can't be used as it is.
+    #[error("error: {0}")]
+    Setup(String),
+    /// The server answered, and said no.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+    /// The server couldn't be reached, or the connection broke.
+    #[error(transparent)]
+    Transport(Transport),
+    /// The server didn't answer in time.
+    #[error(
+        "Unable to connect to the server: {host} did not answer within {after:?}: is it up? --request-timeout sets how long to wait"
+    )]
+    Timeout {
+        /// The server's address.
+        host: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The answer isn't one of a Kubernetes API server.
+    #[error(
+        "error: the answer of {host} is not that of a Kubernetes API server ({what}): check the server in the kubeconfig"
+    )]
+    Unexpected {
+        /// The server's address.
+        host: String,
+        /// What is wrong with the answer.
+        what: String,
+    },
+    /// Standard output can't be written.
+    #[error("error: cannot write the output: {0}")]
+    Output(#[source] io::Error),
+    /// An ID that more than one session has.
+    #[error(
+        "error: there is a session \"{id}\" in more than one namespace: name one with -n ({namespaces})"
+    )]
+    Ambiguous {
+        /// The ID.
+        id: SessionId,
+        /// Where there are sessions of it.
+        namespaces: String,
+    },
+    /// Something failed, and was told already.
+    #[error("error: not everything was done")]
+    Told,
+}
+
+impl Error {
+    /// An error of the command line or the kubeconfig.
+    pub fn setup(message: impl Into<String>) -> Self {
+        Self::Setup(message.into())
+    }
+
+    /// What the server refused, if that is what happened.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the thing that was asked for doesn't exist, on a server that has such things.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.refusal().is_some_and(Refusal::is_not_found)
+    }
+
+    /// Whether the next request would fail for the same reason, whatever it asks for.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_fatal(),
+            Self::Ambiguous { .. } | Self::Told => false,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const ID: &str = "487f4f2b6d2376ad";
+
+fn status(code: u16, reason: &str, message: &str, details: &Value) -> Failure {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "reason": reason, "message": message, "details": details, "code": code,
+    });
+    Failure::read(code, body.to_string().as_bytes())
+}
+
+fn refusal(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Failure) -> Refusal {
+    Refusal {
+        host: "example:6443".into(),
+        credentials: "user \"dev\"".into(),
+        asked: Asked {
+            verb,
+            namespace: namespace.map(Into::into),
+            id: id.map(SessionId::of_name),
+        },
+        failure,
+    }
+}
+
+fn told(verb: Verb, failure: Failure) -> String {
+    refusal(verb, Some(ID), Some("shop"), failure).to_string()
+}
+
+#[test]
+fn unauthorized() {
+    let text = told(
+        Verb::List,
+        status(401, "Unauthorized", "Unauthorized", &json!({})),
+    );
+    assert!(text.starts_with("error: You must be logged in to the server (Unauthorized): the credentials of user \"dev\""), "{text}");
+}
+
+#[test]
+fn nobody_is_told_to_give_rights_to_strangers() {
+    let message = "sessions.operator.metalbear.co is forbidden: User \"system:anonymous\" cannot list resource \"sessions\" in API group \"operator.metalbear.co\" at the cluster scope";
+    let text = told(Verb::List, status(403, "Forbidden", message, &json!({})));
+    assert!(text.starts_with("error: You must be logged in"), "{text}");
+    assert!(!text.contains("rolebinding"), "{text}");
+}
+
+#[test]
+fn rbac_says_what_is_missing_and_how_to_get_it() {
+    let cases = [
+        (
+            r#"sessions.operator.metalbear.co "487f4f2b6d2376ad" is forbidden: User "dev@x" cannot delete resource "sessions" in API group "operator.metalbear.co" in the namespace "shop""#,
+            r#"Error from server (Forbidden): User "dev@x" cannot delete sessions.operator.metalbear.co "487F4F2B6D2376AD" in namespace "shop": ask an administrator for it: kubectl create rolebinding mirrord-operator-user:dev@x --clusterrole=mirrord-operator-user --user=dev@x -n shop"#,
+        ),
+        (
+            r#"sessions.operator.metalbear.co is forbidden: User "https://x#Zoë \"q\"" cannot list resource "sessions" in API group "operator.metalbear.co" at the cluster scope"#,
+            r#"Error from server (Forbidden): User "https://x#Zoë \"q\"" cannot list sessions.operator.metalbear.co "487F4F2B6D2376AD" in all namespaces: ask an administrator for it: kubectl create clusterrolebinding 'mirrord-operator-user:https:--x#Zoë "q"' --clusterrole=mirrord-operator-user --user='https://x#Zoë "q"'; or name a namespace with -n"#,
+        ),
+        (
+            r#"sessions.operator.metalbear.co is forbidden: User "system:serviceaccount:ci:bot" cannot deletecollection resource "sessions" in API group "operator.metalbear.co" in the namespace "shop": RBAC: clusterrole.rbac.authorization.k8s.io "a" not found"#,
+            r#"Error from server (Forbidden): User "system:serviceaccount:ci:bot" cannot deletecollection sessions.operator.metalbear.co "487F4F2B6D2376AD" in namespace "shop": RBAC: clusterrole.rbac.authorization.k8s.io "a" not found: ask an administrator for it: kubectl create rolebinding mirrord-operator-user:system:serviceaccount:ci:bot --clusterrole=mirrord-operator-user --serviceaccount=ci:bot -n shop"#,
+        ),
+        (
+            r#"users "bob" is forbidden: User "dev" cannot impersonate resource "users" in API group "" at the cluster scope"#,
+            r#"Error from server (Forbidden): User "dev" cannot impersonate users at the cluster scope: leave out --as, --as-group and --as-uid, or ask an administrator for a role that allows it"#,
+        ),
+        (
+            r#"sessions.operator.metalbear.co is forbidden: User "dev" cannot impersonate-on:user-info:list resource "sessions" in API group "operator.metalbear.co" in the namespace "shop""#,
+            r#"Error from server (Forbidden): User "dev" cannot impersonate-on:user-info:list sessions.operator.metalbear.co "487F4F2B6D2376AD" in namespace "shop": leave out --as, --as-group and --as-uid, or ask an administrator for a role that allows it"#,
+        ),
+        (
+            r#"events is forbidden: User "dev" cannot list resource "events" in API group "" in the namespace "shop""#,
+            r#"Error from server (Forbidden): User "dev" cannot list events in namespace "shop": ask an administrator for a role that allows it"#,
+        ),
+    ];
+    for (message, expected) in cases {
+        let failure = status(403, "Forbidden", message, &json!({}));
+        let refusal = refusal(Verb::Delete, Some(ID), Some("shop"), failure);
+        assert!(refusal.is_rbac(), "{message}");
+        assert!(!refusal.is_fatal(), "{message}");
+        assert_eq!(refusal.to_string(), expected);
+    }
+}
+
+#[test]
+fn refusals_by_admission_are_told_as_they_are() {
+    let cases = [
+        (
+            status(
+                403,
+                "Forbidden",
+                "admission webhook \"sessions.x\" denied the request: not yours",
+                &json!({}),
+            ),
+            "Error from server (Forbidden): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: admission webhook \"sessions.x\" denied the request: not yours",
+        ),
+        (
+            status(
+                400,
+                "",
+                "admission webhook \"sessions.x\" denied the request without explanation",
+                &json!({}),
+            ),
+            "Error from server: session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: admission webhook \"sessions.x\" denied the request without explanation",
+        ),
+        (
+            status(
+                422,
+                "Invalid",
+                "sessions.operator.metalbear.co \"487f4f2b6d2376ad\" is forbidden: ValidatingAdmissionPolicy 'guard' with binding 'guard' denied request: no",
+                &json!({ "name": ID }),
+            ),
+            "Error from server (Invalid): sessions.operator.metalbear.co \"487F4F2B6D2376AD\" is forbidden: ValidatingAdmissionPolicy 'guard' with binding 'guard' denied request: no",
+        ),
+        (
+            status(
+                403,
+                "Forbidden",
+                "admission webhook \"w\" denied the request: x is forbidden: User \"a\" may not",
+                &json!({}),
+            ),
+            "Error from server (Forbidden): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: admission webhook \"w\" denied the request: x is forbidden: User \"a\" may not",
+        ),
+        (
+            status(
+                500,
+                "InternalError",
+                "Internal error occurred: failed calling webhook \"w\"",
+                &json!({}),
+            ),
+            "Error from server (InternalError): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: Internal error occurred: failed calling webhook \"w\"",
+        ),
+        (
+            status(429, "TooManyRequests", "busy", &json!({})),
+            "Error from server (TooManyRequests): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: busy: try again later",
+        ),
+    ];
+    for (failure, expected) in cases {
+        let refusal = refusal(Verb::Delete, Some(ID), Some("shop"), failure);
+        assert!(!refusal.is_rbac(), "{expected}");
+        assert_eq!(refusal.to_string(), expected);
+    }
+}
+
+#[test]
+fn not_found_and_not_installed_are_two_things() {
+    let message = "sessions.operator.metalbear.co \"487f4f2b6d2376ad\" not found";
+    let missing = status(
+        404,
+        "NotFound",
+        message,
+        &json!({ "name": ID, "kind": "sessions" }),
+    );
+    let missing = refusal(Verb::Delete, Some(ID), Some("shop"), missing);
+    assert!(missing.is_not_found() && !missing.is_fatal());
+    let text = missing.to_string();
+    assert!(text.starts_with("Error from server (NotFound): sessions.operator.metalbear.co \"487F4F2B6D2376AD\" not found in namespace \"shop\": "), "{text}");
+    assert!(text.contains("-A"), "{text}");
+
+    for failure in [
+        Failure::read(404, b"404 page not found\n"),
+        status(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+            &json!({}),
+        ),
+    ] {
+        let refusal = refusal(Verb::List, None, None, failure);
+        assert!(refusal.is_not_installed() && refusal.is_fatal() && !refusal.is_not_found());
+        assert!(
+            refusal
+                .to_string()
+                .contains("mirrord-sessions is not installed"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn answers_of_something_else_than_kubernetes() {
+    let https = b"Client sent an HTTP request to an HTTPS server.\n";
+    let text = told(Verb::List, Failure::read(400, https));
+    assert!(text.ends_with("should begin with https://"), "{text}");
+    for (code, body) in [
+        (404, &b"<html>nginx</html>"[..]),
+        (502, b"<html>\xff bad gateway</html>"),
+        (403, b"{\"message\": \"no\"}"),
+        (400, b"[1]"),
+        (500, b""),
+    ] {
+        let text = told(Verb::List, Failure::read(code, body));
+        assert!(
+            text.contains("not as a Kubernetes API server does"),
+            "{text}"
+        );
+        assert!(text.contains(&code.to_string()), "{text}");
+    }
+}
+
+#[test]
+fn words_for_a_shell() {
+    for (text, expected) in [
+        ("dev@x", "dev@x"),
+        ("a b", "'a b'"),
+        ("$(rm)", "'$(rm)'"),
+        ("it's", r"'it'\''s'"),
+        ("", "''"),
+    ] {
+        assert_eq!(shell(text), expected);
+    }
+}

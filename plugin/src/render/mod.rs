@@ -1,0 +1,8 @@
+//! What is shown, as pure functions of what was fetched.
+
+pub mod columns;
+pub mod duration;
+pub mod escape;
+pub mod output;
+pub mod table;
+pub mod yaml;

@@ -1,0 +1,157 @@
+//! JSON and YAML as `kubectl get` prints them.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{
+    Value, json,
+    ser::{Formatter, PrettyFormatter, Serializer},
+};
+
+use super::{escape::is_unsafe, yaml};
+
+/// How objects are printed whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// JSON, indented by four spaces.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// The items as the `v1` List that `kubectl get` prints and `kubectl apply` takes.
+#[must_use]
+pub fn list(mut items: Vec<Value>) -> Value {
+    for item in &mut items {
+        // Bookkeeping of server-side apply: kubectl leaves it out as well.
+        if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+    }
+    json!({
+        "apiVersion": "v1",
+        "items": items,
+        "kind": "List",
+        "metadata": { "resourceVersion": "" },
+    })
+}
+
+/// The value in the format, with a line break at its end.
+///
+/// # Errors
+/// None is known: a JSON value can always be written.
+pub fn render(value: &Value, format: Format) -> io::Result<String> {
+    match format {
+        Format::Yaml => Ok(yaml::to_string(value)),
+        Format::Json => {
+            let mut bytes = Vec::new();
+            let formatter = Visible(PrettyFormatter::with_indent(b"    "));
+            value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))?;
+            bytes.push(b'\n');
+            String::from_utf8(bytes).map_err(io::Error::other)
+        }
+    }
+}
+
+/// Escapes more than JSON must: DEL, the C1 controls and invisible characters too.
+struct Visible(PrettyFormatter<'static>);
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_indented_like_kubectls() {
+        let item = json!({ "metadata": { "name": "a", "managedFields": [{}] }, "spec": {} });
+        assert_eq!(
+            render(&list(vec![item]), Format::Json).unwrap(),
+            r#"{
+    "apiVersion": "v1",
+    "items": [
+        {
+            "metadata": {
+                "name": "a"
+            },
+            "spec": {}
+        }
+    ],
+    "kind": "List",
+    "metadata": {
+        "resourceVersion": ""
+    }
+}
+"#
+        );
+        assert!(
+            render(&list(vec![]), Format::Json)
+                .unwrap()
+                .contains("\"items\": [],")
+        );
+    }
+
+    #[test]
+    fn json_hides_nothing_and_means_the_same() {
+        let value = json!({ "a\u{9b}": "\u{1b}[0m \u{7f}\u{202e}\u{e0041}é\"\\\n🦀" });
+        let text = render(&value, Format::Json).unwrap();
+        assert!(!text.replace('\n', "").contains(is_unsafe), "{text:?}");
+        assert!(
+            text.contains(r#""a\u009b": "\u001b[0m \u007f\u202e\udb40\udc41é\"\\\n🦀""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+}

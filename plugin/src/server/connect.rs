@@ -1,0 +1,270 @@
+//! From flags and kubeconfig to a client.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use http::{HeaderValue, header};
+use kube::{
+    Config,
+    client::{AuthError, ClientBuilder},
+};
+
+use super::{
+    Server,
+    kubeconfig::{Files, Selected},
+    proxy,
+};
+use crate::error::{Error, Transport};
+
+/// A server that doesn't even accept a connection for this long won't.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which cluster, as which user: kubectl's flags.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Namespace to work in, instead of the context's
+    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = namespace, allow_hyphen_values = false)]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Kubeconfig file to use, instead of $KUBECONFIG or ~/.kube/config
+    #[arg(long, global = true, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+    /// User to act as, as system:serviceaccount:NAMESPACE:NAME for a service account
+    #[arg(long = "as", global = true, value_name = "USER", value_parser = header_text)]
+    pub impersonate: Option<String>,
+    /// Group to act as; may be given several times
+    #[arg(long = "as-group", global = true, value_name = "GROUP", value_parser = header_text)]
+    pub impersonate_groups: Vec<String>,
+    /// Uid to act as
+    #[arg(long = "as-uid", global = true, value_name = "UID", value_parser = header_text, hide_short_help = true)]
+    pub impersonate_uid: Option<String>,
+    /// Cluster of the kubeconfig to use
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig to use
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub user: Option<String>,
+    /// Address of the API server
+    #[arg(short, long, global = true, value_name = "URL", hide_short_help = true)]
+    pub server: Option<String>,
+    /// Bearer token to log in with
+    #[arg(long, global = true, value_name = "TOKEN", value_parser = header_text, hide_short_help = true)]
+    pub token: Option<String>,
+    /// File with the certificate authority of the API server
+    #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
+    pub certificate_authority: Option<String>,
+    /// Name to expect in the API server's certificate
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub tls_server_name: Option<String>,
+    /// Don't check the API server's certificate: anybody in between can read and change everything
+    #[arg(long, global = true, hide_short_help = true)]
+    pub insecure_skip_tls_verify: bool,
+    /// How long to wait for an answer, as 5s or 2m; 0 is forever
+    #[arg(long, global = true, value_name = "DURATION", value_parser = timeout, default_value = "0", hide_short_help = true)]
+    pub request_timeout: Timeout,
+}
+
+/// How long to wait for an answer; `None` is forever.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Timeout(pub Option<Duration>);
+
+impl Server {
+    /// Prepares the connection; nothing is sent yet.
+    pub async fn connect(flags: &Connection) -> Result<Self, Error> {
+        let files = Files::of(
+            flags.kubeconfig.as_deref(),
+            std::env::var_os("KUBECONFIG").as_deref(),
+            std::env::home_dir(),
+        );
+        let found = files.read()?;
+        let flags_suffice = flags.server.is_some();
+        let (mut config, namespace, credentials) = match found {
+            Some(kubeconfig) => configured(Selected::of(&kubeconfig, flags)?).await?,
+            None if flags_suffice => {
+                configured(Selected::of(&kube::config::Kubeconfig::default(), flags)?).await?
+            }
+            None => in_cluster(&files, flags)?,
+        };
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        // kube would try again for minutes where a person wants to know; see `RETRIES`.
+        config.default_retry = false;
+        config.headers.push((
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!(
+                "kubectl-mirrord_sessions/",
+                env!("CARGO_PKG_VERSION")
+            )),
+        ));
+        let namespace = flags
+            .namespace
+            .clone()
+            .or(namespace)
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".to_owned());
+        let host = config
+            .cluster_url
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let client = ClientBuilder::try_from(config)
+            .map_err(|error| failed(&host, &error))?
+            .build();
+        Ok(Self {
+            client,
+            host,
+            credentials,
+            namespace,
+            timeout: flags.request_timeout.0,
+        })
+    }
+}
+
+type Configured = (Config, Option<String>, String);
+
+async fn configured(mut selected: Selected) -> Result<Configured, Error> {
+    let namespace = selected.namespace.take();
+    let credentials = selected.credentials.clone();
+    let proxy = proxy::choose(&mut selected.cluster, |name| std::env::var(name).ok())?;
+    let mut config = Config::from_custom_kubeconfig(
+        selected.alone(),
+        &kube::config::KubeConfigOptions::default(),
+    )
+    .await
+    .map_err(|error| Error::setup(format!("the kubeconfig cannot be used: {error}")))?;
+    if !matches!(config.cluster_url.scheme_str(), Some("http" | "https"))
+        || config.cluster_url.authority().is_none()
+    {
+        return Err(Error::setup(format!(
+            "\"{}\" is not the address of a server: expected https://HOST:PORT in the kubeconfig or --server",
+            config.cluster_url
+        )));
+    }
+    config.proxy_url = proxy;
+    Ok((config, namespace, credentials))
+}
+
+fn in_cluster(files: &Files, flags: &Connection) -> Result<Configured, Error> {
+    if let Some(name) = &flags.context {
+        return Err(Error::setup(format!(
+            "context \"{name}\" does not exist: there is no kubeconfig (looked in {})",
+            files.looked_in()
+        )));
+    }
+    let mut config = Config::incluster().map_err(|_| {
+        Error::setup(format!(
+            "there is no kubeconfig (looked in {}): set KUBECONFIG or give --kubeconfig",
+            files.looked_in()
+        ))
+    })?;
+    config.auth_info.impersonate.clone_from(&flags.impersonate);
+    config
+        .auth_info
+        .impersonate_uid
+        .clone_from(&flags.impersonate_uid);
+    config.auth_info.impersonate_groups =
+        Some(flags.impersonate_groups.clone()).filter(|groups| !groups.is_empty());
+    let namespace = config.default_namespace.clone();
+    Ok((
+        config,
+        Some(namespace),
+        "this pod's service account".to_owned(),
+    ))
+}
+
+/// A failure of the client, without the layers it came through.
+pub(super) fn failed(host: &str, error: &kube::Error) -> Error {
+    if let kube::Error::Auth(error) = error {
+        return Error::setup(credentials_failed(error));
+    }
+    match error {
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
+            Error::Transport(Transport::of(host, error))
+        }
+        other => Error::setup(format!("the kubeconfig cannot be used: {other}")),
+    }
+}
+
+fn credentials_failed(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecStart(error) => format!(
+            "the credential plugin that the kubeconfig names cannot be run: {error}: install it, or check \"exec\" in the kubeconfig"
+        ),
+        AuthError::AuthExecRun { cmd, out } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            let last = said
+                .lines()
+                .rfind(|line| !line.trim().is_empty())
+                .unwrap_or_default();
+            format!("the credential plugin {cmd} failed ({}) {last}", out.status)
+        }
+        other => format!("the credentials of the kubeconfig cannot be used: {other}"),
+    }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 63;
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.len() <= LONGEST
+        && text.bytes().all(good)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+    {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace is at most 63 lower case letters, digits and '-'".to_owned())
+    }
+}
+
+fn header_text(text: &str) -> Result<String, String> {
+    HeaderValue::from_str(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "control characters are not allowed".to_owned())
+}
+
+fn timeout(text: &str) -> Result<Timeout, String> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "expected a number with a unit, as 5s, 2m or 1h".to_owned())?,
+    };
+    Ok(Timeout(
+        Some(duration).filter(|duration| !duration.is_zero()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        let cases = [
+            ("0", Some(None)),
+            ("0s", Some(None)),
+            ("5", Some(Some(5_000))),
+            ("5s", Some(Some(5_000))),
+            ("1m30s", Some(Some(90_000))),
+            ("500ms", Some(Some(500))),
+            ("-1s", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|millis| Timeout(millis.map(Duration::from_millis)));
+            assert_eq!(timeout(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn namespaces() {
+        for good in ["", "default", "a-1"] {
+            assert_eq!(namespace(good).as_deref(), Ok(good));
+        }
+        for bad in ["A", "a/b", "..", "-a", "a-", "a b", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Requests and answers.
+
+use std::{fmt::Write, time::Duration};
+
+use http::{Method, Request, StatusCode, header};
+use kube::client::Body;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Server, connect};
+use crate::error::{Asked, Error, Failure, Refusal};
+
+/// kubectl's page size.
+const PAGE: usize = 500;
+/// How often a request is sent again that the server asks to send again, and how long it may ask
+/// to wait.
+const RETRIES: usize = 5;
+const LONGEST_WAIT: u64 = 10;
+
+#[derive(Deserialize)]
+struct Page {
+    items: Option<Vec<Value>>,
+    #[serde(default)]
+    metadata: PageMetadata,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMetadata {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+impl Server {
+    /// All the items of a list, page by page.
+    pub(super) async fn pages(
+        &self,
+        asked: &Asked,
+        path: &str,
+        selector: Option<&str>,
+    ) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        let mut limit = format!("?limit={PAGE}");
+        let mut next: Option<String> = None;
+        loop {
+            let mut page = format!("{path}{limit}");
+            if let Some(selector) = selector {
+                page.push(if page.contains('?') { '&' } else { '?' });
+                page.push_str("fieldSelector=");
+                page.push_str(&encoded(selector));
+            }
+            if let Some(next) = &next {
+                page.push_str("&continue=");
+                page.push_str(&encoded(next));
+            }
+            match self.request::<Page>(asked, Method::GET, &page, None).await {
+                Ok(page) => {
+                    items.extend(page.items.unwrap_or_default());
+                    next = page.metadata.next.filter(|next| !next.is_empty());
+                    if next.is_none() {
+                        return Ok(items);
+                    }
+                }
+                // The pages have been going on for so long that their snapshot is gone: all in one
+                // then, as kubectl does.
+                Err(Error::Refused(refusal)) if refusal.failure.code == 410 && next.is_some() => {
+                    items.clear();
+                    limit.clear();
+                    next = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a request, again if the server asks for it; a failure that it answers is an error.
+    pub(super) async fn request<T: DeserializeOwned>(
+        &self,
+        asked: &Asked,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, Error> {
+        let mut retries = RETRIES;
+        loop {
+            let (status, wait, bytes) = self.answer(method.clone(), path, body).await?;
+            if status.is_success() {
+                return serde_json::from_slice(bytes.as_ref()).map_err(|error| Error::Unexpected {
+                    host: self.host.clone(),
+                    what: error.to_string(),
+                });
+            }
+            if let (Some(wait), 1..) = (wait, retries) {
+                tokio::time::sleep(Duration::from_secs(wait.min(LONGEST_WAIT))).await;
+                retries -= 1;
+                continue;
+            }
+            return Err(self.refused(
+                asked.clone(),
+                Failure::read(status.as_u16(), bytes.as_ref()),
+            ));
+        }
+    }
+
+    /// What the server refused, as an error.
+    pub(super) fn refused(&self, asked: Asked, failure: Failure) -> Error {
+        Error::Refused(Box::new(Refusal {
+            host: self.host.clone(),
+            credentials: self.credentials.clone(),
+            asked,
+            failure,
+        }))
+    }
+
+    /// Sends a request once: its status, after how many seconds to send it again if the server asks
+    /// for it, and the body of the answer.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Option<u64>, impl AsRef<[u8]> + use<>), Error> {
+        let content = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(content.into_bytes()))
+            .map_err(|error| Error::setup(format!("cannot ask for {path}: {error}")))?;
+        let exchange = async {
+            let response = self.client.send(request).await?;
+            let (head, body) = response.into_parts();
+            let bytes = body.collect_bytes().await?;
+            let busy =
+                head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
+            let wait = head
+                .headers
+                .get(header::RETRY_AFTER)
+                .filter(|_| busy)
+                .and_then(|wait| wait.to_str().ok()?.parse().ok());
+            Ok((head.status, wait, bytes))
+        };
+        let answer = match self.timeout {
+            Some(after) => {
+                tokio::time::timeout(after, exchange)
+                    .await
+                    .map_err(|_| Error::Timeout {
+                        host: self.host.clone(),
+                        after,
+                    })?
+            }
+            None => exchange.await,
+        };
+        answer.map_err(|error: kube::Error| connect::failed(&self.host, &error))
+    }
+}
+
+/// The text as one segment of a path, or one value of a query.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String doesn't fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

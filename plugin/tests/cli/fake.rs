@@ -1,0 +1,395 @@
+//! An API server on loopback that knows Sessions and nothing else.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::plugin::{Plugin, Ran};
+
+const SESSIONS: &str = "/apis/operator.metalbear.co/v1";
+
+/// A request that the server got.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: BTreeMap<String, String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Seen {
+    /// `GET /path`, for rules and comparisons.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.path.trim_start_matches(SESSIONS))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
+        let values = self.headers.iter().filter(|(found, _)| found == name);
+        values.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// What the server answers; headers as they go over the wire.
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: &'static str,
+    pub(crate) body: String,
+}
+
+type Rule = Box<dyn Fn(&Seen) -> Option<Answer> + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    sessions: Mutex<Vec<Value>>,
+    rules: Vec<Rule>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// The server, before it runs.
+#[derive(Default)]
+pub(crate) struct Fake(State);
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn session(self, namespace: &str, name: &str) -> Self {
+        self.object(session(namespace, name))
+    }
+
+    pub(crate) fn object(self, object: Value) -> Self {
+        self.0.sessions.lock().unwrap().push(object);
+        self
+    }
+
+    /// Answers some requests otherwise; the first rule that has an answer counts.
+    pub(crate) fn rule(
+        mut self,
+        rule: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.rules.push(Box::new(rule));
+        self
+    }
+
+    /// Answers requests of such a line in this way.
+    pub(crate) fn answer(self, line: &'static str, code: u16, body: impl Into<String>) -> Self {
+        let body = body.into();
+        self.rule(move |seen| {
+            (seen.line() == line).then(|| Answer {
+                code,
+                headers: "",
+                body: body.clone(),
+            })
+        })
+    }
+
+    /// Refuses requests of such a line as RBAC does.
+    pub(crate) fn forbid(self, line: &'static str, verb: &str, namespace: Option<&str>) -> Self {
+        let place = namespace.map_or("at the cluster scope".to_owned(), |name| {
+            format!("in the namespace \"{name}\"")
+        });
+        let message = format!(
+            "sessions.operator.metalbear.co is forbidden: User \"dev\" cannot {verb} resource \"sessions\" in API group \"operator.metalbear.co\" {place}"
+        );
+        self.answer(line, 403, status(403, "Forbidden", &message, &json!({})))
+    }
+
+    pub(crate) fn start(self) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(self.0);
+        let serving = Arc::clone(&state);
+        // Ends with the process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let state = Arc::clone(&serving);
+                thread::spawn(move || serve(&state, &stream.unwrap()));
+            }
+        });
+        Server {
+            state,
+            plugin: Plugin::at(&format!("http://{address}")),
+        }
+    }
+}
+
+/// The server, running.
+pub(crate) struct Server {
+    state: Arc<State>,
+    plugin: Plugin,
+}
+
+impl Server {
+    /// Runs the plugin with the arguments, that are split at spaces.
+    pub(crate) fn run(&self, arguments: &str) -> Ran {
+        self.plugin.run(arguments)
+    }
+
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        self.plugin.command(arguments)
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.plugin.kubeconfig()
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.seen().iter().map(Seen::line).collect()
+    }
+
+    /// The names of the sessions that are left.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let sessions = self.state.sessions.lock().unwrap();
+        sessions
+            .iter()
+            .map(|session| text(session, "/metadata/name").to_owned())
+            .collect()
+    }
+}
+
+/// A session as the webhook would have completed it.
+pub(crate) fn session(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "operator.metalbear.co/v1",
+        "kind": "Session",
+        "metadata": {
+            "name": name, "namespace": namespace, "uid": format!("uid-{name}"),
+            "creationTimestamp": "2020-01-01T00:00:00Z",
+        },
+        "spec": {
+            "target": "deployment/counter",
+            "owner": { "username": "avi@x" },
+            "user": "Avi/avi@x@host",
+        },
+        "status": {
+            "state": "running",
+            "ports": [{ "port": 80, "type": "steal" }],
+        },
+    })
+}
+
+/// A Status of failure.
+pub(crate) fn status(code: u16, reason: &str, message: &str, details: &Value) -> String {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "reason": reason, "message": message, "details": details, "code": code,
+    })
+    .to_string()
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn serve(state: &State, stream: &TcpStream) {
+    let mut reader = BufReader::new(stream);
+    while let Some(seen) = read(&mut reader) {
+        state.seen.lock().unwrap().push(seen.clone());
+        let answer = respond(state, &seen);
+        let head = format!(
+            "HTTP/1.1 {} X\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n",
+            answer.code,
+            answer.headers,
+            answer.body.len()
+        );
+        let mut writer = stream;
+        if writer
+            .write_all(&[head.as_bytes(), answer.body.as_bytes()].concat())
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn read(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let mut words = line.split_whitespace().map(ToOwned::to_owned);
+    let mut seen = Seen {
+        method: words.next()?,
+        ..Seen::default()
+    };
+    let target = words.next()?;
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    path.clone_into(&mut seen.path);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=')?;
+        seen.query.insert(name.to_owned(), decoded(value));
+    }
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.parse().ok()?;
+        }
+        seen.headers
+            .push((name.to_ascii_lowercase(), value.to_owned()));
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    seen.body = String::from_utf8(body).ok()?;
+    Some(seen)
+}
+
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at(2);
+        decoded.push(u8::from_str_radix(code, 16).unwrap().into());
+        decoded.push_str(rest);
+    }
+    decoded
+}
+
+fn ok(body: &Value) -> Answer {
+    Answer {
+        code: 200,
+        headers: "",
+        body: body.to_string(),
+    }
+}
+
+fn refusal(state: &State, seen: &Seen) -> Option<Answer> {
+    state.rules.iter().find_map(|rule| rule(seen))
+}
+
+fn respond(state: &State, seen: &Seen) -> Answer {
+    if let Some(answer) = refusal(state, seen) {
+        return answer;
+    }
+    let not_found = || Answer {
+        code: 404,
+        headers: "",
+        body: "404 page not found\n".into(),
+    };
+    if seen.path == "/version" {
+        return ok(&json!({ "gitVersion": "v1.36.3" }));
+    }
+    if seen.path == SESSIONS {
+        return ok(&json!({ "kind": "APIResourceList", "resources": [{ "name": "sessions" }] }));
+    }
+    if seen.path.starts_with("/api/v1/namespaces/") && seen.path.ends_with("/events") {
+        return ok(&json!({ "kind": "EventList", "items": [] }));
+    }
+    let Some(rest) = seen.path.strip_prefix(SESSIONS) else {
+        return not_found();
+    };
+    let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
+    let (namespace, name) = match parts[..] {
+        ["sessions"] => (None, None),
+        ["namespaces", namespace, "sessions"] => (Some(namespace), None),
+        ["namespaces", namespace, "sessions", name] => (Some(namespace), Some(name)),
+        _ => return not_found(),
+    };
+    match (seen.method.as_str(), namespace, name) {
+        ("GET", _, None) => list(state, seen, namespace),
+        ("GET", _, Some(name)) => one(state, seen, namespace, name, false),
+        ("DELETE", _, Some(name)) => one(state, seen, namespace, name, true),
+        ("DELETE", Some(namespace), None) => delete_all(state, seen, namespace),
+        _ => Answer {
+            code: 405,
+            ..not_found()
+        },
+    }
+}
+
+fn is_in(session: &Value, namespace: Option<&str>) -> bool {
+    namespace.is_none_or(|namespace| text(session, "/metadata/namespace") == namespace)
+}
+
+fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
+    let wanted = seen
+        .query
+        .get("fieldSelector")
+        .and_then(|selector| selector.strip_prefix("metadata.name="));
+    let sessions = state.sessions.lock().unwrap();
+    let all: Vec<&Value> = sessions
+        .iter()
+        .filter(|session| is_in(session, namespace))
+        .filter(|session| wanted.is_none_or(|name| text(session, "/metadata/name") == name))
+        .collect();
+    let start: usize = seen
+        .query
+        .get("continue")
+        .map_or(0, |token| token.parse().unwrap());
+    let limit = seen
+        .query
+        .get("limit")
+        .map_or(usize::MAX, |limit| limit.parse().unwrap());
+    let page: Vec<&Value> = all.iter().skip(start).take(limit).copied().collect();
+    let end = start + page.len();
+    let next = if end < all.len() {
+        end.to_string()
+    } else {
+        String::new()
+    };
+    ok(&json!({ "kind": "SessionList", "metadata": { "continue": next }, "items": page }))
+}
+
+fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: bool) -> Answer {
+    let mut sessions = state.sessions.lock().unwrap();
+    let found = sessions
+        .iter()
+        .position(|session| is_in(session, namespace) && text(session, "/metadata/name") == name);
+    match found {
+        Some(at) if delete && !seen.body.contains("\"All\"") => ok(&sessions.remove(at)),
+        Some(at) => ok(&sessions[at]),
+        None => {
+            let message = format!("sessions.operator.metalbear.co \"{name}\" not found");
+            let details = json!({ "name": name, "kind": "sessions" });
+            let body = status(404, "NotFound", &message, &details);
+            Answer {
+                code: 404,
+                headers: "",
+                body,
+            }
+        }
+    }
+}
+
+/// One after the other, until a rule refuses one: as the API server does it.
+fn delete_all(state: &State, seen: &Seen, namespace: &str) -> Answer {
+    let mut sessions = state.sessions.lock().unwrap();
+    let mut deleted = Vec::new();
+    while let Some(at) = sessions
+        .iter()
+        .position(|session| is_in(session, Some(namespace)))
+    {
+        let path = format!("{}/{}", seen.path, text(&sessions[at], "/metadata/name"));
+        let single = Seen {
+            path,
+            ..seen.clone()
+        };
+        if let Some(refusal) = refusal(state, &single) {
+            return refusal;
+        }
+        deleted.push(sessions.remove(at));
+    }
+    if seen.body.contains("\"All\"") {
+        sessions.extend(deleted.iter().cloned());
+    }
+    ok(&json!({ "kind": "SessionList", "metadata": {}, "items": deleted }))
+}

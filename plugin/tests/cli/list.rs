@@ -1,0 +1,184 @@
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake::{Answer, Fake, session, status},
+    plugin::Ran,
+};
+
+#[test]
+fn columns_on_standard_output() {
+    let server = Fake::new()
+        .session("default", "487f4f2b6d2376ad")
+        .session("shop", "a")
+        .start();
+    let text = server.run("list").went_well();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "SESSION ID         TARGET               USER             PORTS                   SESSION DURATION"
+    );
+    assert!(
+        lines[1].starts_with(
+            "487F4F2B6D2376AD   deployment/counter   Avi/avi@x@host   Port: 80, Type: steal   "
+        ),
+        "{text}"
+    );
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(
+        server.run("ls -n shop -o name").went_well(),
+        "session.operator.metalbear.co/a\n"
+    );
+    assert_eq!(server.run("list -A").went_well().lines().count(), 3);
+    assert!(
+        server
+            .run("list -A -o table")
+            .went_well()
+            .starts_with("+---")
+    );
+}
+
+#[test]
+fn nothing_found_is_said_and_is_no_failure() {
+    let server = Fake::new().start();
+    for (arguments, message) in [
+        ("list", "No sessions found in default namespace.\n"),
+        (
+            "list -n shop -o wide",
+            "No sessions found in shop namespace.\n",
+        ),
+        ("list -A -o table", "No sessions found\n"),
+        ("list -o name", "No sessions found in default namespace.\n"),
+        ("describe", "No sessions found in default namespace.\n"),
+        ("kill-all", "No sessions found in default namespace.\n"),
+    ] {
+        let Ran {
+            code,
+            out,
+            messages,
+        } = server.run(arguments);
+        assert_eq!(
+            (code, out.as_str(), messages.as_str()),
+            (Some(0), "", message),
+            "{arguments}"
+        );
+    }
+    let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
+    let empty = json!({ "apiVersion": "v1", "kind": "List", "items": [], "metadata": { "resourceVersion": "" } });
+    assert_eq!(json, empty);
+    assert!(
+        server
+            .run("list -o yaml")
+            .went_well()
+            .contains("items: []\n")
+    );
+    assert!(server.lines().iter().all(|line| line.starts_with("GET ")));
+}
+
+#[test]
+fn pages_are_put_together() {
+    let many = (0..1203).fold(Fake::new(), |fake, n| {
+        fake.session("default", &format!("s{n:04}"))
+    });
+    let server = many.start();
+    let names = server.run("list -o name").went_well();
+    assert_eq!(names.lines().count(), 1203);
+    assert!(names.ends_with("/s1202\n"));
+    let continued: Vec<Option<String>> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.query.get("continue").cloned())
+        .collect();
+    assert_eq!(continued, [None, Some("500".into()), Some("1000".into())]);
+}
+
+#[test]
+fn pages_that_expired_are_read_in_one() {
+    let many = (0..600).fold(Fake::new(), |fake, n| {
+        fake.session("default", &format!("s{n:04}"))
+    });
+    let server = many
+        .rule(|seen| {
+            let body = status(
+                410,
+                "Expired",
+                "The provided continue parameter is too old",
+                &json!({}),
+            );
+            seen.query.contains_key("continue").then_some(Answer {
+                code: 410,
+                headers: "",
+                body,
+            })
+        })
+        .start();
+    assert_eq!(server.run("list -o name").went_well().lines().count(), 600);
+    assert!(!server.seen()[2].query.contains_key("limit"));
+}
+
+#[test]
+fn strange_objects_and_control_characters() {
+    let mut evil = session("default", "evil");
+    evil["spec"]["user"] = json!("a\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\nb");
+    evil["status"]["ports"] = json!("\u{1b}[2J");
+    let server = Fake::new()
+        .object(evil)
+        .object(json!({ "metadata": { "name": "bare", "namespace": "default" } }))
+        .object(json!({
+            "metadata": { "name": "odd", "namespace": "default", "creationTimestamp": 5 },
+            "spec": [1, 2], "status": null,
+        }))
+        .start();
+    for format in ["wide", "table", "name", "json", "yaml"] {
+        let text = server.run(&format!("list -o {format}")).went_well();
+        let is_control = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(is_control), "{text:?}");
+        assert!(text.contains("bare") && text.contains("odd"), "{text}");
+    }
+    assert_eq!(server.run("list").went_well().lines().count(), 4);
+    let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
+    assert_eq!(
+        json["items"][0]["spec"]["user"],
+        "a\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\nb"
+    );
+    assert_eq!(json["items"][1]["kind"], "Session");
+    assert!(!server.run("describe").went_well().contains('\u{1b}'));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let many = (0..2000).fold(Fake::new(), |fake, n| {
+        fake.session("default", &format!("s{n:04}"))
+    });
+    let server = many.start();
+    let mut child = server
+        .command("list")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    // As `head -1`: more is written than a pipe holds, and nobody reads it.
+    BufReader::with_capacity(64, child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.starts_with("SESSION ID"));
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.messages.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn identity_goes_with_every_request() {
+    let server = Fake::new().start();
+    server
+        .run("--as eve --as-group a list --as-group b -o json")
+        .went_well();
+    let seen = &server.seen()[0];
+    assert_eq!(seen.header("authorization"), ["Bearer secret"]);
+    assert_eq!(seen.header("impersonate-user"), ["eve"]);
+    assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
+    server.run("list --token other -o json").went_well();
+    assert_eq!(server.seen()[1].header("authorization"), ["Bearer other"]);
+}

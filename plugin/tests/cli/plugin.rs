@@ -1,0 +1,97 @@
+//! The plugin as a process, with a kubeconfig of its own.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// The plugin with a kubeconfig of its own.
+pub(crate) struct Plugin {
+    folder: TempDir,
+}
+
+/// What a run of the plugin left.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) messages: String,
+}
+
+impl Plugin {
+    pub(crate) fn at(server: &str) -> Self {
+        Self::with(&format!(
+            r#"
+current-context: here
+contexts: [{{name: here, context: {{cluster: here, user: dev}}}}]
+clusters: [{{name: here, cluster: {{server: "{server}"}}}}]
+users: [{{name: dev, user: {{token: secret}}}}]
+"#
+        ))
+    }
+
+    pub(crate) fn with(kubeconfig: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), kubeconfig).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-mirrord_sessions"));
+        command
+            .args(arguments.split_whitespace())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("TZ", "UTC")
+            .env("KUBECONFIG", self.kubeconfig())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &str) -> Ran {
+        Ran::of(&self.command(arguments).output().unwrap())
+    }
+}
+
+impl Ran {
+    pub(crate) fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout.clone()).unwrap(),
+            messages: String::from_utf8(output.stderr.clone()).unwrap(),
+        }
+    }
+
+    /// It went well and had nothing to say.
+    pub(crate) fn went_well(self) -> String {
+        assert_eq!(
+            (self.code, self.messages.as_str()),
+            (Some(0), ""),
+            "{}",
+            self.out
+        );
+        self.out
+    }
+
+    /// It failed with one line that says why, and nothing else.
+    pub(crate) fn failed(self) -> String {
+        assert_eq!(
+            (self.code, self.out.as_str()),
+            (Some(1), ""),
+            "{}",
+            self.messages
+        );
+        assert_eq!(self.messages.lines().count(), 1, "{}", self.messages);
+        assert!(
+            self.messages.ends_with('\n') && !self.messages.contains('\u{1b}'),
+            "{self:?}"
+        );
+        self.messages.trim_end().to_owned()
+    }
+}
