@@ -1,1 +1,355 @@
 //! The plugin on a real cluster, through kubectl as people use it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::OnceLock,
+};
+
+use mirrord_sessions_tests::{
+    cluster::Programs,
+    control_plane::{ControlPlane, KubectlOutput, Program},
+};
+use serde_json::{Value, json};
+
+use crate::support::{Namespace, Person, namespace, session, shared};
+
+/// A folder where kubectl finds the plugin.
+fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
+    let bin = plane.folder().join("bin-of-tests");
+    if std::fs::create_dir(&bin).is_ok() {
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, bin.join(name)).unwrap();
+        link(plane.assets().path(Program::Kubectl), "kubectl");
+        link(&programs.plugin, "kubectl-mirrord_sessions");
+    }
+    bin
+}
+
+fn shared_bin() -> &'static Path {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    BIN.get_or_init(|| bin(&shared().plane, &shared().programs))
+}
+
+/// `kubectl mirrord-sessions …` with this kubeconfig.
+async fn plugin(bin: &Path, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
+    let output = tokio::process::Command::new(bin.join("kubectl"))
+        .arg("mirrord-sessions")
+        .args(args)
+        .env("PATH", bin)
+        .env("KUBECONFIG", kubeconfig)
+        .env("RUST_BACKTRACE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    KubectlOutput {
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        status: output.status,
+    }
+}
+
+impl Person<'_> {
+    async fn plugin(&self, args: &[&str]) -> KubectlOutput {
+        let args = [args, &["-n", self.namespace()]].concat();
+        plugin(shared_bin(), self.kubeconfig(), &args).await
+    }
+
+    async fn create(&self, name: &str, target: &str) {
+        let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
+        let manifest = session(name, json!({ "target": target, "client": client }));
+        let output = self
+            .kubectl(&["create", "-f", "-"], &manifest.to_string())
+            .await;
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+async fn names(namespace: &Namespace<'_>) -> Vec<String> {
+    let name = |session: Value| session["metadata"]["name"].as_str().unwrap().to_owned();
+    namespace.sessions().await.into_iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn it_lists_describes_and_deletes() {
+    let namespace = namespace(shared(), "plugin").await;
+    let dev = namespace.person("plugin-dev", &["devs"]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    let nothing = dev.plugin(&["list"]).await;
+    assert!(
+        nothing.status.success() && nothing.stdout.is_empty(),
+        "{nothing:?}"
+    );
+    assert_eq!(
+        nothing.stderr,
+        format!("No sessions found in {} namespace.\n", namespace.name)
+    );
+
+    dev.create("487f4f2b6d2376ad", "deployment/ip-visit-counter")
+        .await;
+    dev.create("c527fe7d9c30979e", "targetless").await;
+    dev.create("named", "pod/a").await;
+    let list = dev.plugin(&["list"]).await;
+    assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
+    let mut lines = list.stdout.lines();
+    let header: Vec<&str> = lines
+        .next()
+        .unwrap()
+        .split("   ")
+        .map(str::trim)
+        .filter(|c| !c.is_empty())
+        .collect();
+    assert_eq!(
+        header,
+        ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]
+    );
+    let ids: Vec<&str> = lines
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(ids, ["487F4F2B6D2376AD", "C527FE7D9C30979E", "named"]);
+    assert!(list.stdout.contains("Who/plugin-dev@host"), "{list:?}");
+
+    // What kubectl prints of the same, in its own formats.
+    for format in ["json", "yaml", "name"] {
+        let ours = dev.plugin(&["list", "-o", format]).await.stdout;
+        let kubectls = dev
+            .kubectl(&["get", "sessions", "-o", format], "")
+            .await
+            .stdout;
+        assert_eq!(ours, kubectls, "-o {format}");
+    }
+    let yaml = dev.plugin(&["list", "-o", "yaml"]).await.stdout;
+    let applied = shared()
+        .admin(&["apply", "--dry-run=server", "-f", "-"], &yaml)
+        .await;
+    assert!(applied.is_ok(), "{applied:?}");
+
+    let described = dev.plugin(&["describe", "487F4F2B6D2376AD"]).await.stdout;
+    for expected in [
+        "487F4F2B6D2376AD",
+        "deployment/ip-visit-counter",
+        "plugin-dev",
+        "devs",
+        "Who",
+        "host",
+        "3.250.0",
+        "pending",
+    ] {
+        assert!(described.contains(expected), "{expected}: {described}");
+    }
+
+    // Some that are there and some that aren't: each is told, and the exit code says that one failed.
+    let deleted = dev
+        .plugin(&["delete", "487F4F2B6D2376AD", "0000000000000000", "named"])
+        .await;
+    assert_eq!(deleted.status.code(), Some(1), "{deleted:?}");
+    assert!(
+        deleted.stdout.contains("\"487F4F2B6D2376AD\" deleted"),
+        "{deleted:?}"
+    );
+    assert!(deleted.stdout.contains("\"named\" deleted"), "{deleted:?}");
+    assert!(
+        deleted.stderr.contains("\"0000000000000000\" not found"),
+        "{deleted:?}"
+    );
+    assert_eq!(names(&namespace).await, ["c527fe7d9c30979e"]);
+    let killed = dev.plugin(&["kill", "--id", "c527fe7d9c30979e"]).await;
+    assert!(killed.status.success(), "{killed:?}");
+    assert!(names(&namespace).await.is_empty());
+}
+
+#[tokio::test]
+async fn kill_all_takes_a_namespace_at_once_and_goes_on_where_it_is_refused() {
+    let cluster = shared();
+    let here = namespace(cluster, "kill-all").await;
+    let there = namespace(cluster, "kill-all").await;
+    let dev = here.person("killer", &[]);
+    for namespace in [&here, &there] {
+        namespace.bind("mirrord-operator-user", "killer").await;
+    }
+    for name in ["a", "b"] {
+        dev.create(name, "targetless").await;
+    }
+    there.person("killer", &[]).create("c", "targetless").await;
+    let killed = dev.plugin(&["kill-all"]).await;
+    assert!(killed.status.success(), "{killed:?}");
+    assert!(names(&here).await.is_empty());
+    assert_eq!(names(&there).await, ["c"]);
+
+    // A policy of the cluster that protects one: the collection is refused as a whole, the rest goes.
+    let policy = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": { "name": "protect" },
+            "spec": {
+                "matchConstraints": {
+                    "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": here.name } },
+                    "resourceRules": [{ "apiGroups": ["operator.metalbear.co"], "apiVersions": ["*"], "resources": ["sessions"], "operations": ["DELETE"] }],
+                },
+                "validations": [{ "expression": "oldObject.metadata.name != 'm'", "message": "m is protected" }],
+            },
+        },
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": { "name": "protect" },
+            "spec": { "policyName": "protect", "validationActions": ["Deny"] },
+        },
+    ]});
+    cluster
+        .admin(&["apply", "-f", "-"], &policy.to_string())
+        .await
+        .unwrap();
+    for name in ["a", "m", "z"] {
+        dev.create(name, "targetless").await;
+    }
+    crate::support::eventually("the policy protects", || async {
+        let args = [
+            "delete",
+            "session",
+            "m",
+            "--dry-run=server",
+            "-n",
+            &here.name,
+        ];
+        cluster.admin(&args, "").await.is_err().then_some(())
+    })
+    .await;
+    let killed = dev.plugin(&["kill-all", "--yes"]).await;
+    assert_eq!(killed.status.code(), Some(1), "{killed:?}");
+    assert!(killed.stderr.contains("m is protected"), "{killed:?}");
+    assert!(
+        !killed.stderr.contains("rolebinding"),
+        "a policy is no matter of RBAC: {killed:?}"
+    );
+    assert_eq!(names(&here).await, ["m"]);
+    cluster
+        .admin(
+            &["delete", "validatingadmissionpolicybinding", "protect"],
+            "",
+        )
+        .await
+        .unwrap();
+    cluster
+        .admin(&["delete", "validatingadmissionpolicy", "protect"], "")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn refusals_name_what_is_missing_and_how_to_get_it() {
+    let namespace = namespace(shared(), "refusals").await;
+    let nobody = namespace.person("nobody at all", &[]);
+    for (args, verb) in [
+        (&["list"][..], "list"),
+        (&["describe", "a"], "get"),
+        (&["delete", "a"], "delete"),
+    ] {
+        let output = nobody.plugin(args).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        for expected in [
+            "Forbidden",
+            &format!("cannot {verb} sessions.operator.metalbear.co"),
+            &namespace.name,
+            "--clusterrole=mirrord-operator-user",
+            "--user='nobody at all'",
+        ] {
+            assert!(output.stderr.contains(expected), "{expected}: {output:?}");
+        }
+        assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+    }
+    // The hint is true: who follows it gets what was missing.
+    namespace.bind("mirrord-operator-user", &nobody.name).await;
+    assert!(nobody.plugin(&["list"]).await.status.success());
+}
+
+#[tokio::test]
+async fn impersonation_contexts_and_namespaces_are_taken_as_kubectl_takes_them() {
+    let cluster = shared();
+    let namespace = namespace(cluster, "flags").await;
+    let admin = namespace.person("flags-admin", &["system:masters"]);
+    admin.create("s", "targetless").await;
+    let refused = admin
+        .plugin(&["list", "--as", "somebody-else", "--as-group", "devs"])
+        .await;
+    assert!(
+        refused
+            .stderr
+            .contains("User \"somebody-else\" cannot list"),
+        "{refused:?}"
+    );
+    let context = admin.plugin(&["list", "--context", "nope"]).await;
+    assert_eq!(context.status.code(), Some(1));
+    assert!(
+        context.stderr.contains("context \"nope\" does not exist"),
+        "{context:?}"
+    );
+    let everywhere = plugin(shared_bin(), admin.kubeconfig(), &["list", "-A"]).await;
+    assert!(
+        everywhere
+            .stdout
+            .lines()
+            .next()
+            .unwrap()
+            .contains("NAMESPACE"),
+        "{everywhere:?}"
+    );
+    assert!(
+        everywhere.stdout.contains(&namespace.name),
+        "{everywhere:?}"
+    );
+    let elsewhere = plugin(
+        shared_bin(),
+        admin.kubeconfig(),
+        &["describe", "s", "-n", "default"],
+    )
+    .await;
+    assert_eq!(elsewhere.status.code(), Some(1));
+    assert!(
+        elsewhere.stderr.contains("\"s\" not found"),
+        "{elsewhere:?}"
+    );
+    let found = plugin(shared_bin(), admin.kubeconfig(), &["describe", "s", "-A"]).await;
+    assert!(found.stdout.contains(&namespace.name), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_one_line_on_what_to_do() {
+    let cluster = shared();
+    let folder = cluster.plane.folder();
+    let write = |name: &str, change: &dyn Fn(&mut Value)| {
+        let admin = cluster.plane.admin().config();
+        let mut config = serde_json::to_value(admin).unwrap();
+        change(&mut config);
+        let path = folder.join(format!("broken-{name}.yaml"));
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    };
+    let dead = write("dead", &|config| {
+        config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
+    });
+    let unknown = write("unknown", &|config| {
+        config["users"][0]["user"] = json!({ "token": "expired" });
+    });
+    let garbage = folder.join("broken-garbage.yaml");
+    std::fs::write(&garbage, "{[").unwrap();
+    // A cluster without the definitions.
+    let bare = ControlPlane::start().unwrap();
+
+    for (kubeconfig, expected) in [
+        (folder.join("missing.yaml"), "missing.yaml"),
+        (garbage, "broken-garbage.yaml"),
+        (dead, "The connection to the server 127.0.0.1:1 was refused"),
+        (unknown, "You must be logged in to the server"),
+        (bare.admin().path().to_owned(), "not installed"),
+    ] {
+        for args in [&["list"][..], &["delete", "a"], &["describe", "a"]] {
+            let output = plugin(shared_bin(), &kubeconfig, args).await;
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+            assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+            assert!(output.stderr.contains(expected), "{args:?}: {output:?}");
+            assert!(!output.stderr.contains("backtrace"), "{args:?}: {output:?}");
+            assert!(output.stderr.lines().count() <= 2, "{args:?}: {output:?}");
+        }
+    }
+}

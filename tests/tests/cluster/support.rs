@@ -1,7 +1,7 @@
 //! What the tests share: people, namespaces, kubectl.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -86,6 +86,14 @@ impl<'a> Namespace<'a> {
 }
 
 impl Person<'_> {
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Runs kubectl as this person, in the namespace.
     pub(crate) async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {
         let args = [&["-n", &self.namespace], args].concat();
