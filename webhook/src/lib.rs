@@ -9,7 +9,7 @@ mod server;
 
 use std::{io::IsTerminal, sync::Arc};
 
-use anyhow::Context;
+use anyhow::anyhow;
 pub use args::{Args, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use server::{health::Health, router::Router};
@@ -23,7 +23,8 @@ use tracing_subscriber::EnvFilter;
 /// Serves until SIGTERM or SIGINT, and drains.
 ///
 /// # Errors
-/// What keeps the process from serving, with what to do about it.
+/// What keeps the process from serving, with what to do about it; the whole of it in its own words,
+/// since the errors below tell their sources themselves.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     start_logging(&args)?;
     let slot = CertificateSlot::new();
@@ -31,7 +32,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?;
     let listener = TcpListener::bind(args.listen)
         .await
-        .with_context(|| format!("{} can't be listened on", args.listen))?;
+        .map_err(|error| anyhow!("{} can't be listened on: {error}", args.listen))?;
     info!(
         address = %listener.local_addr()?,
         version = env!("CARGO_PKG_VERSION"),
@@ -69,9 +70,9 @@ async fn keep_certificates(
             .await
             .map_err(|error: FilesError| error.into());
     }
-    let client = kube::Client::try_default()
-        .await
-        .context("no way to the API server: run inside a cluster, or with a kubeconfig")?;
+    let client = kube::Client::try_default().await.map_err(|error| {
+        anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
+    })?;
     SelfMade::new(client, &args.namespace, &args.service)
         .keep(slot, health)
         .await;
@@ -98,7 +99,7 @@ fn stop_signal(
 
 fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
-        .with_context(|| format!("--log {:?} is not a filter", args.log))?;
+        .map_err(|error| anyhow!("--log {:?} is not a filter: {error}", args.log))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -24,8 +24,9 @@ impl Programs {
     /// # Errors
     /// The code doesn't compile.
     pub fn build() -> Result<Self, Error> {
-        let cargo = option_env!("CARGO").unwrap_or("cargo");
-        let output = Command::new(cargo)
+        // The one that runs this: another toolchain's would build everything again.
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(&cargo)
             .args([
                 "build",
                 "--quiet",
@@ -39,7 +40,9 @@ impl Programs {
             .arg(workspace().join("Cargo.toml"))
             .stderr(Stdio::inherit())
             .output()
-            .map_err(|error| Error::Build(format!("{cargo} could not be run: {error}")))?;
+            .map_err(|error| {
+                Error::Build(format!("{} could not be run: {error}", cargo.display()))
+            })?;
         if !output.status.success() {
             return Err(Error::Build("see the compiler's messages above".into()));
         }
