@@ -105,7 +105,10 @@ pub struct SessionSpec {
 
     /// mirrord's session key, if the run has one. Who knows the key can join the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^\P{Cc}*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$")
+    )]
     pub key: Option<String>,
 
     /// Who created the Session, as the API server authenticated them. Written by the cluster on
@@ -113,8 +116,8 @@ pub struct SessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 
-    /// Who runs it, in one line: whoami/kubernetes-user@hostname. Written by the cluster from
-    /// client and owner.
+    /// Who runs it, in one line: whoami/kubernetes-user@hostname, or the user alone where the client
+    /// says neither. Written by the cluster from client and owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -123,25 +126,28 @@ pub struct SessionSpec {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// Name of the user on the client's machine, as whoami tells it. It may not hold a slash, so
-    /// that spec.user can be read in one way only.
+    /// Name of the user on the client's machine, as whoami tells it. It may not hold a slash, nor what
+    /// looks like one, so that spec.user can be read in one way only; and nothing invisible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = r"^[^/\p{Cc}]*$"))]
+    #[schemars(
+        length(max = 253),
+        regex(pattern = r"^[^/\x{2044}\x{2215}\x{29F8}\x{FF0F}\p{C}\p{Zl}\p{Zp}]*$")
+    )]
     pub username: Option<String>,
 
-    /// Name of the client's machine. It may hold neither a slash nor an at sign.
+    /// Name of the client's machine. It may hold neither a slash nor an at sign, and nothing invisible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = r"^[^/@\p{Cc}]*$"))]
+    #[schemars(length(max = 253), regex(pattern = r"^[^/@\p{C}\p{Zl}\p{Zp}]*$"))]
     pub hostname: Option<String>,
 
     /// Version of mirrord.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), regex(pattern = r"^\P{Cc}*$"))]
+    #[schemars(length(max = 64), regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$"))]
     pub version: Option<String>,
 }
 
 /// The creator of a Session, as the API server authenticated them.
-// No bound on any of these: they are not the user's to choose, and a user with many groups or a
+// No upper bound on any of these: they are not the user's to choose, and a user with many groups or a
 // long name must not be locked out.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,10 +158,12 @@ pub struct Owner {
 
     /// The authenticator's identifier of the user, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub uid: Option<String>,
 
     /// Kubernetes groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub groups: Vec<String>,
 }
 

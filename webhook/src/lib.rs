@@ -12,7 +12,7 @@ use std::{io::IsTerminal, sync::Arc};
 use anyhow::anyhow;
 pub use args::{Args, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
-use server::{health::Health, router::Router};
+use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -42,6 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         listener,
         slot.server_config()?,
         Router::new(Arc::clone(&health)),
+        Patience::default(),
         stop,
         args.drain_timeout,
     );

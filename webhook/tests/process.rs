@@ -253,6 +253,57 @@ async fn a_body_over_the_limit_is_refused_by_its_length() {
     process.is_alive().await;
 }
 
+/// The Deployment limits memory to 256 MiB.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hostile_reviews_do_not_exhaust_memory() {
+    let process = start(&[]);
+    // The forms that cost most for their size: many small values, where they are kept and where not.
+    let many = |size: usize| format!("[{}\"\"]", "\"\",".repeat(size / 3));
+    let review = |field: &str, value: &str, groups: &str| {
+        format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"1","operation":"CREATE","userInfo":{{"username":"a","groups":{groups}}},"resource":{{"group":"operator.metalbear.co","version":"v1","resource":"sessions"}},"object":{{"kind":"Session","spec":{{"target":"a/b","{field}":{value}}}}}}}}}"#
+        )
+    };
+    let big = many(4 << 20);
+    let bodies = [
+        review("owner", &big, "[]"),
+        review("owner", &many(1_000_000), "[]"),
+        review("x", &big, "[]"),
+        review("x", "1", &big),
+        big.clone(),
+    ];
+    let sender = process.http2().await;
+    let mut answers = Vec::new();
+    for round in 0..6 {
+        for body in &bodies {
+            let mut sender = if round % 2 == 0 {
+                sender.clone()
+            } else {
+                process.http2().await
+            };
+            let body = Full::new(Bytes::from(body.clone()));
+            let request = self::review().map(|_| body);
+            answers.push(tokio::spawn(
+                async move { sender.send_request(request).await },
+            ));
+        }
+    }
+    let mut answered = 0;
+    for answer in answers {
+        answered += usize::from(answer.await.unwrap().is_ok());
+    }
+    assert_eq!(answered, 30);
+    process.is_alive().await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 200 << 10, "{} MiB at the peak", peak >> 10);
+}
+
 #[tokio::test]
 async fn sigterm_lets_requests_under_way_finish() {
     let process = start(&["--shutdown-delay=200ms", "--drain-timeout=20s"]);

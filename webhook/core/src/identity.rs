@@ -33,28 +33,31 @@ impl Requester {
 }
 
 /// The line that says who runs a session, as mirrord's operator writes it: `whoami/user@hostname`,
-/// where `whoami` and `hostname` are the client's word and may be missing.
+/// where `whoami` and `hostname` are the client's word and may be empty. Where there is neither, the
+/// user's name alone.
 ///
-/// The guard policy (`manifests/base/guard-policy.yaml`) composes the same line in CEL. The schema
-/// keeps slashes out of `whoami` and at signs out of `hostname`, so the line has one reading only.
+/// It has one reading only. The schema keeps slashes out of `whoami` and at signs out of `hostname`;
+/// so in a line with a slash, what precedes the first one is `whoami`, and what follows the last at
+/// sign `hostname`. A line without a slash is a user name, and a name with a slash never stands alone.
+///
+/// The guard policy (`manifests/base/guard-sessions.yaml`) composes the same line in CEL.
 #[must_use]
 pub fn user_line(client: Option<&Client>, owner: &Owner) -> String {
     let word = |word: fn(&Client) -> &Option<String>| {
         client
             .and_then(|client| word(client).as_deref())
-            .filter(|word| !word.is_empty())
+            .unwrap_or_default()
     };
-    let mut line = String::new();
-    if let Some(whoami) = word(|client| &client.username) {
-        line.push_str(whoami);
-        line.push('/');
+    let (whoami, hostname) = (
+        word(|client| &client.username),
+        word(|client| &client.hostname),
+    );
+    let username = &owner.username;
+    if whoami.is_empty() && hostname.is_empty() && !username.contains('/') {
+        username.clone()
+    } else {
+        format!("{whoami}/{username}@{hostname}")
     }
-    line.push_str(&owner.username);
-    if let Some(hostname) = word(|client| &client.hostname) {
-        line.push('@');
-        line.push_str(hostname);
-    }
-    line
 }
 
 #[cfg(test)]
@@ -74,8 +77,8 @@ mod tests {
                 Some("avirams-macbook-pro-2.local"),
                 "Aviram Hassan/aviram@metalbear.co@avirams-macbook-pro-2.local",
             ),
-            (Some("avi"), None, "avi/aviram@metalbear.co"),
-            (None, Some("laptop"), "aviram@metalbear.co@laptop"),
+            (Some("avi"), None, "avi/aviram@metalbear.co@"),
+            (None, Some("laptop"), "/aviram@metalbear.co@laptop"),
             (Some(""), Some(""), "aviram@metalbear.co"),
             (None, None, "aviram@metalbear.co"),
         ];
@@ -88,5 +91,37 @@ mod tests {
             assert_eq!(user_line(Some(&client), &owner), line);
         }
         assert_eq!(user_line(None, &owner), "aviram@metalbear.co");
+        let slash = Owner {
+            username: "corp/aviram@metalbear.co".into(),
+            ..Owner::default()
+        };
+        assert_eq!(user_line(None, &slash), "/corp/aviram@metalbear.co@");
+    }
+
+    /// What the documentation says of reading a line.
+    fn read(line: &str) -> (&str, &str, &str) {
+        let Some((whoami, rest)) = line.split_once('/') else {
+            return ("", line, "");
+        };
+        let (username, hostname) = rest.rsplit_once('@').unwrap();
+        (whoami, username, hostname)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_line_has_one_reading(
+            whoami in "[a@. ]{0,4}",
+            username in "[a@/. ]{1,6}",
+            hostname in "[a. ]{0,4}",
+        ) {
+            let client = Client {
+                username: Some(whoami.clone()),
+                hostname: Some(hostname.clone()),
+                version: None,
+            };
+            let owner = Owner { username: username.clone(), ..Owner::default() };
+            let line = user_line(Some(&client), &owner);
+            proptest::prop_assert_eq!(read(&line), (&*whoami, &*username, &*hostname));
+        }
     }
 }

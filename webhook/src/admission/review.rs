@@ -4,8 +4,8 @@
 //! lack even metadata, and the patch is written in base64, as the API documents it.
 
 use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Map, Value, value::RawValue};
 
 use mirrord_sessions_core::{
     admission::{Decision, Outcome},
@@ -57,10 +57,99 @@ pub(crate) struct Request {
     pub(crate) sub_resource: String,
     #[serde(default)]
     pub(crate) operation: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     user_info: UserInfo,
+    #[serde(default, deserialize_with = "sent")]
     pub(crate) object: Option<Value>,
+    #[serde(default, deserialize_with = "stored")]
     pub(crate) old_object: Option<Value>,
+}
+
+/// The parts of an object that decide who owns it. The rest, which may be megabytes, isn't kept.
+#[derive(Deserialize)]
+struct Parts<'a> {
+    kind: Option<Value>,
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct SpecParts<'a> {
+    #[serde(borrow)]
+    client: Option<&'a RawValue>,
+    #[serde(borrow)]
+    owner: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+}
+
+/// What a client sends as owner, user or client is parsed up to this size. More can't be stored with
+/// the rest of an object, and taking it apart costs ten times its size.
+const MAX_SENT: usize = 1 << 20;
+
+/// Who names more than that can't be the owner of anything that the API server stores.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Error> {
+    let user = <&RawValue>::deserialize(deserializer)?;
+    if user.get().len() > MAX_SENT {
+        return Err(D::Error::custom(
+            "userInfo is over 1 MiB: no Session can hold so many groups",
+        ));
+    }
+    serde_json::from_str(user.get()).map_err(D::Error::custom)
+}
+
+fn sent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    identity_parts(deserializer, MAX_SENT)
+}
+
+/// What is stored has passed the API server's own limits, and may be put back as it is.
+fn stored<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    identity_parts(deserializer, usize::MAX)
+}
+
+fn identity_parts<'de, D>(deserializer: D, limit: usize) -> Result<Option<Value>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let Some(object) = Option::<&RawValue>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    if !object.get().starts_with('{') {
+        // Whoever decides says that it is no object.
+        return Ok(Some(Value::Null));
+    }
+    let parts: Parts<'_> = serde_json::from_str(object.get()).map_err(D::Error::custom)?;
+    let mut kept = Map::new();
+    kept.extend(parts.kind.map(|kind| ("kind".to_owned(), kind)));
+    let spec = parts
+        .spec
+        .map(|spec| spec_parts(spec, limit).map_err(D::Error::custom))
+        .transpose()?;
+    kept.extend(spec.map(|spec| ("spec".to_owned(), spec)));
+    Ok(Some(Value::Object(kept)))
+}
+
+fn spec_parts(spec: &RawValue, limit: usize) -> Result<Value, serde_json::Error> {
+    if !spec.get().starts_with('{') {
+        return Ok(Value::Null);
+    }
+    let spec: SpecParts<'_> = serde_json::from_str(spec.get())?;
+    let mut kept = Map::new();
+    for (name, part) in [
+        ("client", spec.client),
+        ("owner", spec.owner),
+        ("user", spec.user),
+    ] {
+        if let Some(part) = part {
+            let value = if part.get().len() > limit {
+                Value::String(format!("{} bytes", part.get().len()))
+            } else {
+                serde_json::from_str(part.get())?
+            };
+            kept.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Value::Object(kept))
 }
 
 /// A resource as `group/version, resource`.

@@ -138,7 +138,11 @@ fn what_is_no_review_is_refused_whole() {
     );
     let deep_object = good.replacen(
         r#"{"target":"a/b"}"#,
-        &format!("{}{}", "[".repeat(5000), "]".repeat(5000)),
+        &format!(
+            r#"{{"target":"a/b","owner":{}{}}}"#,
+            "[".repeat(5000),
+            "]".repeat(5000)
+        ),
         1,
     );
     let no_uid = good.replacen("705ab4f5-6393-11e8-b7cc-42010a800002", "", 1);

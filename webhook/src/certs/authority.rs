@@ -64,13 +64,23 @@ pub(crate) struct Serving {
 pub(crate) struct MakeError(#[from] rcgen::Error);
 
 /// Decides whether the stored authority serves, and makes another if not.
-pub(crate) fn plan(stored: &StoredAuthority, now: SystemTime) -> Result<Plan, MakeError> {
+///
+/// `in_use` is the bundle that this replica serves under, if it does: a new authority goes on trusting
+/// that too, also where the stored one was lost.
+pub(crate) fn plan(
+    stored: &StoredAuthority,
+    in_use: Option<&str>,
+    now: SystemTime,
+) -> Result<Plan, MakeError> {
     match usable(stored, now) {
         Ok(issuer) => Ok(Plan::Use(Box::new(Authority {
             stored: stored.clone(),
             issuer,
         }))),
-        Err(why) => Ok(Plan::Store(make(stored, now)?, why)),
+        Err(why) => {
+            let trusted = [&stored.bundle, in_use.unwrap_or_default()];
+            Ok(Plan::Store(make(&trusted.join("\n"), now)?, why))
+        }
     }
 }
 
@@ -92,8 +102,8 @@ fn usable(stored: &StoredAuthority, now: SystemTime) -> Result<Issuer<'static, K
     Issuer::from_ca_cert_der(&first, key).map_err(|_| "its certificate is not a CA's".into())
 }
 
-/// A new authority, whose bundle goes on trusting what the old one did until it expires.
-fn make(old: &StoredAuthority, now: SystemTime) -> Result<StoredAuthority, MakeError> {
+/// A new authority, whose bundle goes on trusting what was trusted until it expires.
+fn make(trusted: &str, now: SystemTime) -> Result<StoredAuthority, MakeError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params
@@ -107,9 +117,11 @@ fn make(old: &StoredAuthority, now: SystemTime) -> Result<StoredAuthority, MakeE
     params.not_before = (now - CLOCK_SKEW).into();
     params.not_after = (now + CA_VALIDITY).into();
     let mut bundle = params.self_signed(&key)?.pem();
-    for old in certificates(&old.bundle) {
-        if not_after(&old).is_some_and(|expiry| expiry > now) {
+    let mut kept: Vec<CertificateDer<'_>> = Vec::new();
+    for old in certificates(trusted) {
+        if !kept.contains(&old) && not_after(&old).is_some_and(|expiry| expiry > now) {
             bundle.push_str(&to_pem(&old));
+            kept.push(old);
         }
     }
     Ok(StoredAuthority {

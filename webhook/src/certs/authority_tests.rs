@@ -7,7 +7,7 @@ fn now() -> SystemTime {
 }
 
 fn stored(now: SystemTime) -> StoredAuthority {
-    match plan(&StoredAuthority::default(), now).unwrap() {
+    match plan(&StoredAuthority::default(), None, now).unwrap() {
         Plan::Store(stored, why) => {
             assert_eq!(why, "there is none yet");
             stored
@@ -17,7 +17,7 @@ fn stored(now: SystemTime) -> StoredAuthority {
 }
 
 fn authority(stored: &StoredAuthority, now: SystemTime) -> Authority {
-    match plan(stored, now).unwrap() {
+    match plan(stored, None, now).unwrap() {
         Plan::Use(authority) => *authority,
         Plan::Store(_, why) => panic!("not usable: {why}"),
     }
@@ -32,7 +32,7 @@ fn a_stored_authority_serves_until_a_year_before_its_end() {
         (DAY * 731, false),
         (DAY * 2000, false),
     ] {
-        let plan = plan(&stored, now() + after).unwrap();
+        let plan = plan(&stored, None, now() + after).unwrap();
         assert_eq!(matches!(plan, Plan::Use(_)), serves, "{after:?}");
     }
 }
@@ -57,11 +57,12 @@ fn what_cannot_issue_is_replaced() {
         ),
     ];
     for (name, bundle, key) in cases {
-        let Plan::Store(stored, _) = plan(&StoredAuthority { bundle, key }, now()).unwrap() else {
+        let Plan::Store(stored, _) = plan(&StoredAuthority { bundle, key }, None, now()).unwrap()
+        else {
             panic!("{name}: used");
         };
         assert!(
-            matches!(plan(&stored, now()).unwrap(), Plan::Use(_)),
+            matches!(plan(&stored, None, now()).unwrap(), Plan::Use(_)),
             "{name}"
         );
     }
@@ -71,15 +72,31 @@ fn what_cannot_issue_is_replaced() {
 fn a_new_authority_goes_on_trusting_the_old_one_until_that_expires() {
     let first = stored(now());
     let later = now() + DAY * 800;
-    let Plan::Store(second, _) = plan(&first, later).unwrap() else {
+    let Plan::Store(second, _) = plan(&first, None, later).unwrap() else {
         panic!("the first should have been followed");
     };
     let trusted = certificates(&second.bundle);
     assert_eq!(trusted.len(), 2);
     assert_eq!(trusted[1], certificates(&first.bundle)[0]);
 
+    // The stored one was lost: what is served under is trusted on, once.
+    let Plan::Store(next, _) =
+        plan(&StoredAuthority::default(), Some(&first.bundle), now()).unwrap()
+    else {
+        panic!("nothing can't serve");
+    };
+    assert_eq!(certificates(&next.bundle)[1..], certificates(&first.bundle));
+    let nonsense = StoredAuthority {
+        key: "nonsense".into(),
+        ..first.clone()
+    };
+    let Plan::Store(next, _) = plan(&nonsense, Some(&first.bundle), now()).unwrap() else {
+        panic!("nonsense can't serve");
+    };
+    assert_eq!(certificates(&next.bundle)[1..], certificates(&first.bundle));
+
     let much_later = now() + DAY * 1600;
-    let Plan::Store(third, _) = plan(&second, much_later).unwrap() else {
+    let Plan::Store(third, _) = plan(&second, None, much_later).unwrap() else {
         panic!("the second should have been followed");
     };
     let trusted = certificates(&third.bundle);
@@ -96,7 +113,7 @@ fn serving_certificates_are_verified_by_the_bundle() {
     };
     let first = stored(now());
     let later = now() + DAY * 800;
-    let Plan::Store(second, _) = plan(&first, later).unwrap() else {
+    let Plan::Store(second, _) = plan(&first, None, later).unwrap() else {
         panic!("the first should have been followed");
     };
     let mut roots = RootCertStore::empty();

@@ -52,7 +52,7 @@ impl CertificateFiles {
         let mut loaded = self.read().await?;
         self.load(&loaded, slot)?;
         health.certificate_loaded();
-        health.ca_bundle_in_place(true);
+        health.ca_bundle_in_place();
         loop {
             tokio::time::sleep(interval).await;
             match self.read().await {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret};
 use kube::{
     Api, Client,
@@ -27,6 +27,8 @@ pub(crate) use slot::CertificateSlot;
 
 /// How often everything is looked at, whether or not a watch told of a change.
 const INTERVAL: Duration = Duration::from_mins(10);
+/// After a change, the time to wait for more.
+const SETTLE: Duration = Duration::from_millis(200);
 /// After a failure, the next try; doubled each time, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
@@ -88,13 +90,18 @@ impl SelfMade {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = changes.next() => {}
+                _ = changes.next() => {
+                    // Changes come in bunches, our own among them; and whoever changes a bundle back
+                    // all the time is answered at this pace.
+                    tokio::time::sleep(SETTLE).await;
+                    while changes.next().now_or_never().is_some() {}
+                }
             }
         }
     }
 
-    /// Authority, bundle, certificate, in this order: a certificate isn't served before its CA is
-    /// trusted.
+    /// Authority, bundle, certificate, in this order: where one certificate is served already, the next
+    /// isn't before its CA is trusted.
     async fn round(
         &mut self,
         secrets: &Api<Secret>,
@@ -103,14 +110,17 @@ impl SelfMade {
         health: &Health,
     ) -> Result<(), RoundError> {
         let now = SystemTime::now();
-        let authority = store::authority(secrets, now).await?;
-        let in_place = bundle::put_in_place(configurations, authority.bundle()).await;
-        health.ca_bundle_in_place(in_place.is_ok());
-        let is_current = self
+        let in_use = self
             .current
             .as_ref()
-            .is_some_and(|(current, serving)| current.same_as(&authority) && !serving.is_due(now));
-        if !is_current {
+            .map(|(authority, _)| authority.bundle());
+        let authority = store::authority(secrets, in_use, now).await?;
+        let in_place = bundle::put_in_place(configurations, authority.bundle()).await;
+        if in_place.is_ok() {
+            health.ca_bundle_in_place();
+        }
+        let next = Next::after(self.current.as_ref(), &authority, in_place.is_ok(), now);
+        if next == Next::Issue {
             let serving = authority.issue(&self.names, now)?;
             slot.set(serving.chain.clone(), serving.key.clone_key())?;
             health.certificate_loaded();
@@ -118,6 +128,37 @@ impl SelfMade {
             self.current = Some((authority, serving));
         }
         in_place.map_err(RoundError::Bundle)
+    }
+}
+
+/// What becomes of the certificate that is served.
+#[derive(Debug, Eq, PartialEq)]
+enum Next {
+    /// It goes on.
+    Keep,
+    /// Another follows.
+    Issue,
+}
+
+impl Next {
+    fn after(
+        current: Option<&(Authority, Serving)>,
+        authority: &Authority,
+        is_trusted: bool,
+        now: SystemTime,
+    ) -> Self {
+        match current {
+            // The first: another replica may have put the same CA in place.
+            None => Self::Issue,
+            Some((issued_by, serving)) => {
+                let same = issued_by.same_as(authority);
+                if (same && serving.is_due(now)) || (!same && is_trusted) {
+                    Self::Issue
+                } else {
+                    Self::Keep
+                }
+            }
+        }
     }
 }
 
@@ -141,4 +182,70 @@ where
                 }
             }
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use authority::{Plan, StoredAuthority};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_not_served_before_it_is_trusted() {
+        let now = SystemTime::now();
+        let make = || {
+            let Plan::Store(stored, _) =
+                authority::plan(&StoredAuthority::default(), None, now).unwrap()
+            else {
+                panic!("nothing can't serve");
+            };
+            let Plan::Use(authority) = authority::plan(&stored, None, now).unwrap() else {
+                panic!("a new one serves");
+            };
+            (stored, authority)
+        };
+        let (stored, first) = make();
+        let (_, second) = make();
+        let serving = first.issue(&["a".into()], now).unwrap();
+        let Plan::Use(same) = authority::plan(&stored, None, now).unwrap() else {
+            panic!("it serves");
+        };
+        let current = Some((*first, serving));
+        let due = now + Duration::from_hours(24 * 61);
+        for (name, current, authority, is_trusted, at, expected) in [
+            ("the first", None, &same, false, now, Next::Issue),
+            ("the same", current.as_ref(), &same, true, now, Next::Keep),
+            (
+                "the same, not written",
+                current.as_ref(),
+                &same,
+                false,
+                now,
+                Next::Keep,
+            ),
+            ("due", current.as_ref(), &same, false, due, Next::Issue),
+            (
+                "another, trusted",
+                current.as_ref(),
+                &second,
+                true,
+                now,
+                Next::Issue,
+            ),
+            (
+                "another, not trusted",
+                current.as_ref(),
+                &second,
+                false,
+                due,
+                Next::Keep,
+            ),
+        ] {
+            assert_eq!(
+                Next::after(current, authority, is_trusted, at),
+                expected,
+                "{name}"
+            );
+        }
+    }
 }

@@ -36,12 +36,13 @@ pub(crate) enum StoreError {
 /// The shared authority; stores a new one first where there is none that serves.
 pub(crate) async fn authority(
     secrets: &Api<Secret>,
+    in_use: Option<&str>,
     now: SystemTime,
 ) -> Result<Authority, StoreError> {
     for _ in 0..ATTEMPTS {
         let secret = secrets.get_opt(SECRET).await.map_err(StoreError::Read)?;
         let secret = secret.ok_or(StoreError::Missing)?;
-        match authority::plan(&stored(&secret), now)? {
+        match authority::plan(&stored(&secret), in_use, now)? {
             Plan::Use(authority) => return Ok(*authority),
             Plan::Store(next, why) => {
                 info!(secret = SECRET, why, "storing a new certificate authority");

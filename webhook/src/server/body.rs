@@ -1,16 +1,25 @@
-//! Reading a request's body: bounded in size and time.
+//! Reading a request's body: bounded in size and time, and all bodies together in memory.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A review carries an object twice at most. The API server takes objects of up to 3 MiB.
-pub(crate) const MAX_BODY: usize = 8 << 20;
+/// A review carries an object of up to 3 MiB, which is what the API server takes, and one that is
+/// stored, of up to 1.5 MiB.
+pub(crate) const MAX_BODY: usize = 5 << 20;
 
 /// How long a body may take. The API server waits for a webhook 30 s at most.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all bodies that are being read or decided on may hold together. A body takes its share as it
+/// arrives, so that who declares much and sends little holds little.
+const BUDGET: usize = 24 << 20;
+
+/// Reviews that are taken apart at once: that costs up to ten times a body's size.
+const DECISIONS: usize = 2;
 
 /// Why a body can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,21 +32,79 @@ pub(crate) enum BodyError {
     Broken(String),
 }
 
-/// The whole body, or why not.
-pub(crate) async fn read<B>(body: B, time: Duration) -> Result<Bytes, BodyError>
-where
-    B: Body,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    // Told by its length, before a byte of it is read.
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(BodyError::TooLarge);
+/// What the bodies under way share.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    budget: Semaphore,
+    decisions: Semaphore,
+    timeout: Duration,
+}
+
+/// A body with its share of the budget, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    bytes: Bytes,
+    _share: Vec<SemaphorePermit<'a>>,
+}
+
+impl Bodies {
+    /// A budget for bodies that may take that long.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            budget: Semaphore::new(BUDGET),
+            decisions: Semaphore::new(DECISIONS),
+            timeout,
+        }
     }
-    let collected = tokio::time::timeout(time, Limited::new(body, MAX_BODY).collect());
-    match collected.await {
-        Err(_) => Err(BodyError::TooSlow(time)),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-        Ok(Err(error)) => Err(BodyError::Broken(error.to_string())),
+
+    /// The whole body, or why not.
+    pub(crate) async fn read<B>(&self, body: B) -> Result<Held<'_>, BodyError>
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
+        // Told by its length, before a byte of it is read.
+        if body.size_hint().lower() > MAX_BODY as u64 {
+            return Err(BodyError::TooLarge);
+        }
+        tokio::time::timeout(self.timeout, self.collect(body))
+            .await
+            .unwrap_or(Err(BodyError::TooSlow(self.timeout)))
+    }
+
+    async fn collect<B>(&self, body: B) -> Result<Held<'_>, BodyError>
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
+        let mut body = pin!(body);
+        let mut bytes = BytesMut::new();
+        let mut share = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
+            let Ok(mut data) = frame.into_data() else {
+                continue;
+            };
+            let length = data.remaining();
+            if bytes.len() + length > MAX_BODY {
+                return Err(BodyError::TooLarge);
+            }
+            let permits = u32::try_from(length).map_err(|_| BodyError::TooLarge)?;
+            // Waiting for a share counts against the time for the body.
+            let permit = self.budget.acquire_many(permits).await;
+            share.push(permit.map_err(|error| BodyError::Broken(error.to_string()))?);
+            bytes.extend_from_slice(&data.copy_to_bytes(length));
+        }
+        Ok(Held {
+            bytes: bytes.freeze(),
+            _share: share,
+        })
+    }
+
+    /// Decides on a body when it is its turn.
+    pub(crate) async fn decide<T>(&self, body: Held<'_>, decide: impl FnOnce(&[u8]) -> T) -> T {
+        // Never closed; and if it were, deciding would do no harm.
+        let _turn = self.decisions.acquire().await.ok();
+        decide(&body.bytes)
     }
 }

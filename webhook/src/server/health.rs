@@ -16,9 +16,10 @@ impl Health {
         self.certificate.store(true, Ordering::Relaxed);
     }
 
-    /// The webhook configurations carry the CA that signs it, or aren't ours to write.
-    pub(crate) fn ca_bundle_in_place(&self, in_place: bool) {
-        self.ca_bundle.store(in_place, Ordering::Relaxed);
+    /// The webhook configurations carry the CA that signs it, or aren't ours to write. That a later
+    /// bundle can't be put in place takes nothing from the one that is.
+    pub(crate) fn ca_bundle_in_place(&self) {
+        self.ca_bundle.store(true, Ordering::Relaxed);
     }
 
     /// The process is about to end.

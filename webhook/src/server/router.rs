@@ -1,6 +1,6 @@
 //! Which path does what. Built without listener or TLS, so that tests ask it directly.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
@@ -14,7 +14,7 @@ use serde_json::json;
 use tracing::{debug, warn};
 
 use super::{
-    body::{self, BODY_TIMEOUT, BodyError},
+    body::{BODY_TIMEOUT, Bodies, BodyError},
     health::Health,
 };
 use crate::admission;
@@ -26,7 +26,7 @@ pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 #[derive(Clone, Debug)]
 pub(crate) struct Router {
     health: Arc<Health>,
-    body_timeout: Duration,
+    bodies: Arc<Bodies>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -35,7 +35,7 @@ impl Router {
     pub(crate) fn new(health: Arc<Health>) -> Self {
         Self {
             health,
-            body_timeout: BODY_TIMEOUT,
+            bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
         }
     }
 
@@ -83,7 +83,7 @@ impl Router {
                 "expected content type application/json",
             );
         }
-        let body = match body::read(body, self.body_timeout).await {
+        let body = match self.bodies.read(body).await {
             Ok(body) => body,
             Err(error) => {
                 debug!(%error, "a review could not be read");
@@ -95,7 +95,7 @@ impl Router {
                 return failure(status, reason, &error.to_string());
             }
         };
-        match decide(&body) {
+        match self.bodies.decide(body, decide).await {
             Ok(review) => respond(StatusCode::OK, "application/json", Bytes::from(review)),
             Err(error @ admission::Error::Invalid(_)) => {
                 warn!(%error, "refused a review");

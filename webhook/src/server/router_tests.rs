@@ -2,9 +2,10 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use super::*;
+use crate::server::body::MAX_BODY;
 
 fn router() -> (Router, Arc<Health>) {
     let health = Arc::new(Health::default());
@@ -68,7 +69,7 @@ async fn wrong_requests_get_a_status_that_says_so() {
     let mut yaml = post("kind: AdmissionReview");
     yaml.headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-    let huge = post(vec![b'['; body::MAX_BODY + 1]);
+    let huge = post(vec![b'['; MAX_BODY + 1]);
     let cases = [
         (empty("GET", "/"), 404, "nothing is served at /"),
         (
@@ -81,7 +82,7 @@ async fn wrong_requests_get_a_status_that_says_so() {
         (empty("POST", "/readyz"), 405, "only GET, HEAD"),
         (no_type, 415, "application/json"),
         (yaml, 415, "application/json"),
-        (huge, 413, "over 8 MiB"),
+        (huge, 413, "over 5 MiB"),
         (post("{"), 400, "not JSON"),
         (post("{}"), 400, "AdmissionReview"),
     ];
@@ -122,7 +123,7 @@ async fn a_body_without_end_is_cut_off() {
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
     let (mut router, _) = router();
-    router.body_timeout = Duration::from_millis(1);
+    router.bodies = Arc::new(Bodies::new(Duration::from_millis(1)));
     let stalled = futures::stream::pending();
     let answer = router.handle(streamed(stalled)).await;
     assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
@@ -144,7 +145,7 @@ async fn readiness_names_what_is_missing() {
         "{body}"
     );
     health.certificate_loaded();
-    health.ca_bundle_in_place(true);
+    health.ca_bundle_in_place();
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.ends_with("readyz check passed\n"), "{body}");
