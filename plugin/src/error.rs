@@ -56,6 +56,18 @@ pub enum Error {
         /// Where there are sessions of it.
         namespaces: String,
     },
+    /// A session that is to go and can't.
+    #[error(
+        "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): whoever set them has to remove them"
+    )]
+    Held {
+        /// The ID.
+        id: SessionId,
+        /// Where it is.
+        namespace: String,
+        /// What holds it.
+        finalizers: String,
+    },
     /// Something failed, and was told already.
     #[error("error: not everything was done")]
     Told,
@@ -87,7 +99,7 @@ impl Error {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_fatal(),
-            Self::Ambiguous { .. } | Self::Told => false,
+            Self::Ambiguous { .. } | Self::Held { .. } | Self::Told => false,
             _ => true,
         }
     }

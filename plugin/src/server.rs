@@ -120,9 +120,13 @@ impl Server {
         let asked = asked(Verb::Delete, namespace, Some(id));
         let path = sessions_path(Some(namespace), Some(id));
         let options = delete_options(effect);
-        self.request::<Value>(&asked, Method::DELETE, &path, Some(&options))
+        let answer: Value = self
+            .request(&asked, Method::DELETE, &path, Some(&options))
             .await?;
-        Ok(())
+        match effect {
+            Effect::Real => gone(&answer, namespace, id),
+            Effect::DryRun => Ok(()),
+        }
     }
 
     /// Deletes all the sessions of a namespace; answers those that were, if the server tells.
@@ -185,6 +189,30 @@ impl Server {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a session that was deleted is gone, by the object that the server answers: it answers the
+/// object of one that finalizers hold up.
+///
+/// # Errors
+/// It is held up.
+pub fn gone(answer: &Value, namespace: &str, id: &SessionId) -> Result<(), Error> {
+    let finalizers = answer
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array);
+    let finalizers: Vec<&str> = finalizers
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if finalizers.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Held {
+        id: id.clone(),
+        namespace: namespace.to_owned(),
+        finalizers: finalizers.join(", "),
+    })
 }
 
 fn asked(verb: Verb, namespace: &str, id: Option<&SessionId>) -> Asked {

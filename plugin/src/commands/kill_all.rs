@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
+use serde_json::Value;
 
 use super::{
     delete::{done, one, say_not_deleted},
@@ -14,7 +15,7 @@ use crate::{
     cli::{DryRun, KillAllArgs},
     console::Console,
     error::{Error, Refusal},
-    server::{Effect, Scope, Server},
+    server::{Effect, Scope, Server, gone},
     session::{Session, kind_name},
 };
 
@@ -28,7 +29,7 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let scope = scope(server, args.everywhere);
-    let listed = list(server, &scope).await?;
+    let listed = list(server, &scope, args.stop.dry_run).await?;
     if listed.as_ref().is_some_and(Vec::is_empty) {
         console.say(&nothing_found(&scope));
         return Ok(());
@@ -76,14 +77,19 @@ fn not_deleted(sessions: impl IntoIterator<Item = Session>, console: &mut Consol
 
 /// What is there. mirrord's users may delete sessions without being allowed to list them, which must
 /// not be in the way as long as the namespace is known.
-async fn list(server: &Server, scope: &Scope) -> Result<Listed, Error> {
+async fn list(server: &Server, scope: &Scope, dry_run: DryRun) -> Result<Listed, Error> {
     match server.sessions(scope, None).await {
         Ok(items) => {
             let mut sessions: Vec<Session> = items.iter().map(Session::of_object).collect();
             sessions.sort_by(Session::order);
             Ok(Some(sessions))
         }
-        Err(error) if *scope != Scope::All && error.refusal().is_some_and(Refusal::is_rbac) => {
+        Err(error)
+            if *scope != Scope::All
+                // A dry run on the client's side is nothing but the list.
+                && dry_run != DryRun::Client
+                && error.refusal().is_some_and(Refusal::is_rbac) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),
@@ -151,12 +157,23 @@ impl Work<'_> {
             Ok(Some(deleted)) => {
                 // What the server says is what happened: sessions may have come and gone since the
                 // list.
-                let mut deleted: Vec<Session> = deleted.iter().map(Session::of_object).collect();
-                deleted.sort_by(Session::order);
-                for session in &deleted {
-                    console.print(&done(&session.id(), self.namespace, self.dry_run))?;
+                let mut deleted: Vec<(Session, &Value)> = deleted
+                    .iter()
+                    .map(|object| (Session::of_object(object), object))
+                    .collect();
+                deleted.sort_by(|(one, _), (other, _)| one.order(other));
+                let mut failed = false;
+                for (session, object) in deleted {
+                    let id = session.id();
+                    match gone(object, self.namespace, &id) {
+                        Err(error) if effect == Effect::Real => {
+                            failed = true;
+                            console.say(&error.to_string());
+                        }
+                        _ => console.print(&done(&id, self.namespace, self.dry_run))?,
+                    }
                 }
-                Ok(())
+                if failed { Err(Error::Told) } else { Ok(()) }
             }
             Ok(None) => {
                 let text = match listed {

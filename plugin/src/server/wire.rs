@@ -3,6 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -16,6 +17,8 @@ const PAGE: usize = 500;
 /// to wait.
 const RETRIES: usize = 5;
 const LONGEST_WAIT: u64 = 10;
+/// The largest answer that is read: more than a page of the largest objects that etcd stores.
+const LARGEST: usize = 1 << 30;
 
 #[derive(Deserialize)]
 struct Page {
@@ -130,7 +133,11 @@ impl Server {
         let exchange = async {
             let response = self.client.send(request).await?;
             let (head, body) = response.into_parts();
-            let bytes = body.collect_bytes().await?;
+            let bytes = Limited::new(body, LARGEST)
+                .collect()
+                .await
+                .map_err(kube::Error::Service)?
+                .to_bytes();
             let busy =
                 head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
             let wait = head

@@ -341,3 +341,48 @@ fn kill_all_that_cannot_go_on_names_what_is_left() {
         "Not deleted: a, b, c\nNot deleted: x\nError from server (ServiceUnavailable): down: try again later\n"
     );
 }
+
+fn held(id: &str) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "operator.metalbear.co/v1",
+        "kind": "Session",
+        "metadata": { "name": id, "namespace": "default", "finalizers": ["example.com/hold"], "deletionTimestamp": "2026-11-22T20:00:00Z" },
+    })
+}
+
+#[test]
+fn what_finalizers_hold_up_is_not_called_deleted() {
+    let one = held("b").to_string();
+    let all = serde_json::json!({ "kind": "SessionList", "items": [held("b")] }).to_string();
+    let server = three()
+        .answer("DELETE /namespaces/default/sessions/b", 200, one)
+        .answer("DELETE /namespaces/default/sessions", 200, all)
+        .start();
+    let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): whoever set them has to remove them\n";
+    for line in ["delete b", "kill-all"] {
+        let Ran {
+            code,
+            out,
+            messages,
+        } = server.run(line);
+        assert_eq!(
+            (code, out.as_str(), messages.as_str()),
+            (Some(1), "", expected),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_that_may_not_look_says_so() {
+    let server = three()
+        .forbid("GET /namespaces/default/sessions", "list", Some("default"))
+        .start();
+    let Ran {
+        code,
+        out,
+        messages,
+    } = server.run("kill-all --dry-run=client");
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{messages}");
+    assert!(messages.contains("cannot list sessions"), "{messages}");
+}

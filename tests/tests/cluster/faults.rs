@@ -49,14 +49,39 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
     let cluster = Cluster::start().await.unwrap();
     let dead = namespace(&cluster, "dead").await;
     create(&dead, "before").await.unwrap();
-    create(&dead, "with-the-namespace").await.unwrap();
+    for name in ["with-the-namespace", "in-the-foreground", "orphaning"] {
+        create(&dead, name).await.unwrap();
+    }
     cluster.webhook.kill().unwrap();
     let error = create(&dead, "during").await.unwrap_err();
     assert!(
         error.contains("failed calling webhook \"stamp.sessions.operator.metalbear.co\""),
         "{error}"
     );
-    // Deleting asks nobody: one, and all with the namespace.
+    // Neither a label nor a cascading delete, whose finalizers the garbage collector takes off, asks
+    // the webhook; nor does deleting: one, and all with the namespace.
+    let label = [
+        "label",
+        "session",
+        "before",
+        "-n",
+        &dead.name,
+        "team=payments",
+    ];
+    cluster.admin(&label, "").await.unwrap();
+    for (name, cascade) in [("in-the-foreground", "foreground"), ("orphaning", "orphan")] {
+        let cascade = format!("--cascade={cascade}");
+        let delete = [
+            "delete",
+            "session",
+            name,
+            "-n",
+            &dead.name,
+            &cascade,
+            "--timeout=60s",
+        ];
+        cluster.admin(&delete, "").await.unwrap();
+    }
     cluster
         .admin(&["delete", "session", "before", "-n", &dead.name], "")
         .await

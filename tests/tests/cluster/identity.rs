@@ -6,7 +6,7 @@ mod ways;
 use mirrord_sessions_tests::{cluster::Cluster, control_plane::KubectlOutput};
 use serde_json::json;
 
-use crate::support::{Namespace, Person, namespace, session, shared};
+use crate::support::{Namespace, Person, eventually, namespace, session, shared};
 use ways::{
     CREATES,
     Expect::{self, Accepted, Refused},
@@ -67,7 +67,7 @@ fn outcome(output: &KubectlOutput) -> Expect {
 fn expected(way: &Way, webhook: Webhook) -> Expect {
     match webhook {
         Webhook::Up => way.up,
-        Webhook::Deleted => way.deleted,
+        Webhook::Deleted | Webhook::GuardAlone => way.deleted,
     }
 }
 
@@ -97,7 +97,7 @@ async fn creates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
         for session in sessions {
             let line = session["spec"]["user"].as_str().unwrap_or_default();
             if session["spec"]["owner"] != forgery.mallory
-                || !["mallory", "Mal/mallory@laptop"].contains(&line)
+                || !["mallory", "Mal/mallory@laptop", "/mallory@corp"].contains(&line)
             {
                 wrong.push(format!("{webhook:?}, {}: stored as {session:#}", way.name));
             }
@@ -109,6 +109,10 @@ async fn creates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
 async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<String> {
     let mut wrong = Vec::new();
     for way in UPDATES {
+        // The definition alone keeps the target as it is.
+        if webhook == Webhook::GuardAlone && way.name == "another target" {
+            continue;
+        }
         let namespace = namespace(cluster, "updates").await;
         let (alice, mallory) = people(&namespace);
         // By alice, and true: it is accepted with the webhook and without.
@@ -126,6 +130,12 @@ async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
             .await;
         if outcome(&output) != expected(way, webhook) {
             wrong.push(format!("{webhook:?}, {}: {output:?}", way.name));
+        }
+        if webhook == Webhook::GuardAlone
+            && expected(way, webhook) == Refused
+            && !output.stderr.contains("'sessions.mirrord-sessions'")
+        {
+            wrong.push(format!("not by the guard, {}: {output:?}", way.name));
         }
         let restored =
             webhook == Webhook::Up && way.up == Accepted && !way.name.starts_with("a label");
@@ -288,6 +298,48 @@ async fn all(cluster: &Cluster, webhook: Webhook) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The definition refuses changes of spec before the policy is asked; without that, the policy must.
+async fn guard_alone(cluster: &Cluster) {
+    let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
+    let patch = json!([{ "op": "remove", "path": rules }]).to_string();
+    let definition = [
+        "patch",
+        "crd",
+        mirrord_sessions_crds::SESSIONS,
+        "--type=json",
+        "-p",
+        &patch,
+    ];
+    cluster.admin(&definition, "").await.unwrap();
+    let namespace = namespace(cluster, "alone").await;
+    let (alice, _) = people(&namespace);
+    let forgery = Forgery::learn(&namespace).await;
+    let manifest = session("s", forgery.spec()).to_string();
+    let created = alice.kubectl(&["create", "-f", "-"], &manifest).await;
+    assert!(created.status.success(), "{created:?}");
+    eventually("the definition lets spec change", || async {
+        let patch = r#"{"spec":{"target":"deployment/b"}}"#;
+        let args = [
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--dry-run=server",
+            "-p",
+            patch,
+        ];
+        alice
+            .kubectl(&args, "")
+            .await
+            .status
+            .success()
+            .then_some(())
+    })
+    .await;
+    let wrong = updates(cluster, &forgery, Webhook::GuardAlone).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[tokio::test]
 async fn nobody_forges_with_the_webhook_up() {
     all(shared(), Webhook::Up).await;
@@ -299,5 +351,6 @@ async fn nobody_forges_with_the_webhook_configuration_deleted() {
     let cluster = Cluster::start().await.unwrap();
     cluster.delete_webhook_configuration().await.unwrap();
     all(&cluster, Webhook::Deleted).await;
+    guard_alone(&cluster).await;
     cluster.route_to(&cluster.webhook).await.unwrap();
 }

@@ -9,6 +9,8 @@ use crate::support::session;
 pub(super) enum Webhook {
     Up,
     Deleted,
+    /// Deleted, and the definition says nothing of immutability: the guard policy is on its own.
+    GuardAlone,
 }
 
 /// What should come of a request.
@@ -134,6 +136,65 @@ pub(super) const CREATES: &[Way] = &[
             )
         },
         up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the truth with an empty uid",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let mut owner = forgery.mallory.clone();
+            owner["uid"] = json!("");
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "the right name without groups",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let mut owner = forgery.mallory.clone();
+            owner["groups"] = json!([]);
+            session(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "alice's name put together from name and hostname",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            session(
+                "s",
+                json!({
+                    "target": "deployment/a",
+                    "client": { "hostname": "corp" },
+                    "owner": forgery.mallory,
+                    "user": "mallory@corp",
+                }),
+            )
+        },
+        up: Accepted,
+        deleted: Refused,
+    },
+    Way {
+        name: "with a finalizer",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let mut session = session(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+            );
+            session["metadata"]["finalizers"] = json!(["example.com/hold"]);
+            session
+        },
+        up: Refused,
         deleted: Refused,
     },
     Way {
@@ -336,6 +397,19 @@ pub(super) const UPDATES: &[Way] = &[
             "--patch-file=/dev/stdin",
         ],
         manifest: |_| json!({ "spec": { "target": "deployment/b" } }),
+        up: Refused,
+        deleted: Refused,
+    },
+    Way {
+        name: "a finalizer",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!({ "metadata": { "finalizers": ["foregroundDeletion"] } }),
         up: Refused,
         deleted: Refused,
     },
