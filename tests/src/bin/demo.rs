@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use mirrord_sessions_tests::demo;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    demo::run(std::env::args().skip(1)).await
+fn main() -> ExitCode {
+    demo::run(std::env::args().skip(1))
 }
