@@ -7,3 +7,4 @@
 pub mod admission;
 pub mod identity;
 pub mod text;
+pub mod where_clause;
