@@ -6,12 +6,14 @@
 pub mod manifest;
 pub mod session;
 mod session_id;
+pub mod session_policy;
 
 pub use session::{
     AgentReference, Client, Owner, Port, PortType, Session, SessionSpec, SessionState,
     SessionStatus,
 };
 pub use session_id::{InvalidSessionId, SessionId};
+pub use session_policy::{SessionPolicy, SessionPolicySpec};
 
 /// The API group of Sessions, which mirrord's own operator uses for them too.
 pub const GROUP: &str = "operator.metalbear.co";

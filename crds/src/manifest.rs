@@ -8,12 +8,15 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use crate::Session;
+use crate::{Session, SessionPolicy};
 
 /// Each definition with the file in `crds/` that holds it.
 #[must_use]
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("sessions.yaml", session())]
+    vec![
+        ("sessions.yaml", session()),
+        ("sessionpolicies.yaml", session_policy()),
+    ]
 }
 
 /// The definition in the YAML that is committed.
@@ -41,6 +44,17 @@ fn session() -> CustomResourceDefinition {
         if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
             status.default = Some(JSON(json!({ "state": "pending" })));
         }
+    }
+    crd
+}
+
+fn session_policy() -> CustomResourceDefinition {
+    let mut crd = SessionPolicy::crd();
+    for schema in crd.spec.versions.iter_mut().filter_map(|version| {
+        let schema = version.schema.as_mut()?;
+        schema.open_api_v3_schema.as_mut()
+    }) {
+        refuse_nulls(schema);
     }
     crd
 }
