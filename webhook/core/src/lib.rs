@@ -6,5 +6,6 @@
 
 pub mod admission;
 pub mod identity;
+pub mod policy;
 pub mod text;
 pub mod where_clause;

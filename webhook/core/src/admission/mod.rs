@@ -1,6 +1,7 @@
 //! Decisions on writes, one resource a module.
 
 pub mod session;
+pub mod session_policy;
 
 use json_patch::PatchOperation;
 
