@@ -101,22 +101,13 @@ mod tests {
                 )),
             ),
             (
-                "more errors than anyone reads",
-                json!({ "subjects": vec![json!({ "kind": "User", "name": "a", "namespace": "b" }); 10] }),
-                Some(
-                    &*((0..8)
-                        .map(|at| format!("spec.subjects[{at}].namespace: \"b\"; expected nothing: only a ServiceAccount has a namespace; "))
-                        .collect::<String>()
-                        + "and 2 more"),
-                ),
-            ),
-            (
                 "not what the schema says",
                 json!({ "subjects": [{ "kind": "Robot\u{1b}", "name": "a" }] }),
-                Some("spec: unknown variant `Robot\\u{1b}`, expected one of `User`, `Group`, `ServiceAccount`"),
+                Some(
+                    "spec: unknown variant `Robot\\u{1b}`, expected one of `User`, `Group`, `ServiceAccount`",
+                ),
             ),
-        ]
-        .map(|(name, spec, wrong)| (name, spec, wrong.map(str::to_owned)));
+        ];
         for (name, spec, wrong) in cases {
             let object = json!({ "metadata": { "name": "own-only" }, "spec": spec });
             match (on_write(&object).outcome, wrong) {
@@ -133,5 +124,17 @@ mod tests {
         assert!(
             matches!(decision.outcome, Outcome::Deny(denial) if denial.message.contains("spec: Required"))
         );
+    }
+
+    #[test]
+    fn more_errors_than_anyone_reads() {
+        let robots = vec![json!({ "kind": "User", "name": "a", "namespace": "b" }); 10];
+        let Outcome::Deny(denial) = on_write(&json!({ "spec": { "subjects": robots } })).outcome
+        else {
+            panic!("let through");
+        };
+        let message = denial.message;
+        assert_eq!(message.matches("spec.subjects[").count(), 8, "{message}");
+        assert!(message.ends_with("; and 2 more"), "{message}");
     }
 }

@@ -249,14 +249,13 @@ fn call(function: Function, arguments: Vec<Value>) -> Option<Test> {
     }
     let second = arguments.next()?;
     Some(match (function, first) {
-        (Function::Equals, Value::Text(a)) => Test::Equal(a, second.text()?),
+        (Function::Equals | Function::AllEqual, Value::Text(a)) => Test::Equal(a, second.text()?),
         (Function::Equals, a) => Test::EqualLists(a.texts()?, second.texts()?),
         (Function::Contains, list) => Test::Member(second.text()?, list.texts()?),
         (Function::ContainsAll, a) => Test::ContainsAll(a.texts()?, second.texts()?),
         (Function::ContainsAny, a) => Test::ContainsAny(a.texts()?, second.texts()?),
         (Function::AllEndWith, Value::Text(a)) => Test::HasSuffix(a, second.text()?),
         (Function::AllEndWith, list) => Test::EachHasSuffix(list.texts()?, second.text()?),
-        (Function::AllEqual, Value::Text(a)) => Test::Equal(a, second.text()?),
         (Function::AllEqual, list) => Test::EachEquals(list.texts()?, second.text()?),
         (Function::HasPrefix, text) => Test::HasPrefix(text.text()?, second.text()?),
         (Function::Set | Function::IsSubset, _) => return None,
