@@ -104,7 +104,7 @@ mod tests {
                 "not what the schema says",
                 json!({ "subjects": [{ "kind": "Robot\u{1b}", "name": "a" }] }),
                 Some(
-                    "spec: unknown variant `Robot\\u{1b}`, expected one of `User`, `Group`, `ServiceAccount`",
+                    "spec: unknown variant `Robot\\x1b`, expected one of `User`, `Group`, `ServiceAccount`",
                 ),
             ),
         ];

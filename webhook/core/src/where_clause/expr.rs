@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::vocabulary::{Function, TrackerField};
+use crate::text::is_unsafe;
 
 /// An expression. The parser makes only those whose operands are of the right [`Kind`].
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -164,7 +165,8 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
             '\n' => f.write_str("\\n")?,
             '\r' => f.write_str("\\r")?,
             '\t' => f.write_str("\\t")?,
-            c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+            c if is_unsafe(c) && c <= '\u{ffff}' => write!(f, "\\u{:04x}", u32::from(c))?,
+            c if is_unsafe(c) => write!(f, "\\U{:08x}", u32::from(c))?,
             c => f.write_char(c)?,
         }
     }

@@ -321,6 +321,7 @@ fn written_again() {
             "is_subset( [1,-2] , `a\"\\\n\t\u{7f}`)",
             r#"is_subset([1, -2], "a\"\\\n\t\u007f")"#,
         ),
+        ("'\u{202e}\u{e0001}' == 'é'", r#""\u202e\U000e0001" == "é""#),
         (
             " user . metadata . name == '' ",
             r#"user.metadata.name == """#,
