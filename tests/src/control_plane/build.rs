@@ -51,7 +51,7 @@ impl<'a> Builder<'a> {
         let started = Ticker::new("");
         say(&format!(
             "Building {} from Go modules into {}.\n\
-             This is done once; on two cores, all four take some 6 minutes.",
+             This is done once; on two cores, all four take 6 to 10 minutes.",
             missing
                 .iter()
                 .map(|p| p.file_name())
@@ -125,7 +125,12 @@ impl<'a> Builder<'a> {
             .stdin(Stdio::null())
             .output();
         match asked {
-            Ok(_) => Ok(()),
+            Ok(output) if output.status.success() => Ok(()),
+            // A wrapper that finds no toolchain, say; its own words are the best there are.
+            Ok(output) => Err(Error::Io {
+                doing: "run go version".to_owned(),
+                source: io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoGo {
                 missing: missing.to_vec(),
             }),
