@@ -5,5 +5,7 @@
 //! carries out.
 
 pub mod admission;
+pub mod auditor;
 pub mod identity;
+pub mod leader;
 pub mod text;
