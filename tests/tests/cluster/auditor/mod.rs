@@ -284,22 +284,36 @@ async fn a_fresh_installation_has_the_role_and_says_so() {
     let namespace = crate::support::namespace(cluster, "auditors").await;
     let auditor = namespace.person("an-auditor", &[]);
     namespace.bind(ROLE, &auditor.name).await;
-    for (verb, resource, may) in [
+    for (verb, group, resource, subresource, may) in [
         (
             "list",
-            "sessiontrackers.visibility.operator.metalbear.co",
+            "visibility.operator.metalbear.co",
+            "sessiontrackers",
+            "",
             true,
         ),
         (
             "create",
-            "sessiontrackers.visibility.operator.metalbear.co",
+            "visibility.operator.metalbear.co",
+            "sessiontrackers",
+            "join",
             false,
         ),
-        ("delete", "sessions.operator.metalbear.co", false),
+        ("delete", "operator.metalbear.co", "sessions", "", false),
     ] {
-        let can = auditor
-            .kubectl(&["auth", "can-i", "-q", verb, resource], "")
-            .await;
-        assert_eq!(can.status.success(), may, "{verb} {resource}");
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource, "subresource": subresource,
+                "namespace": namespace.name,
+            } },
+        });
+        let args = ["create", "-f", "-", "-o", "jsonpath={.status.allowed}"];
+        let answer = auditor.kubectl(&args, &review.to_string()).await;
+        assert_eq!(
+            answer.stdout,
+            may.to_string(),
+            "{verb} {resource}/{subresource}"
+        );
     }
 }
