@@ -114,7 +114,7 @@ fn only_some_names() {
         rule
     };
     let only = |rules: Value| {
-        let mut all = bound(&Value::Null);
+        let mut all = bound(&rule(OWN, "sessions", "get"));
         all.cluster_roles = vec![read(role("r", &rules))];
         who_can(What::Kill, &all)
             .into_iter()

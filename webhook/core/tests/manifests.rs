@@ -1,5 +1,7 @@
 //! What the manifests hold of the auditor role is what the code has of it.
 
+#![allow(clippy::unwrap_used)]
+
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use mirrord_sessions_core::auditor::{Difference, Grants, History, Mode, Plan, ROLE, plan};
 

@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// An answer: its status and its body.
+type Scripted = (u16, Value);
+
 /// Requests that were sent: method and query, and the body.
 type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
-fn server(answers: &[(u16, Value)]) -> (Api<ClusterRole>, Seen) {
+fn server(answers: &[Scripted]) -> (Api<ClusterRole>, Seen) {
     let answers = Arc::new(Mutex::new(VecDeque::from(answers.to_vec())));
     let seen = Seen::default();
     let log = Arc::clone(&seen);
@@ -42,7 +45,7 @@ fn server(answers: &[(u16, Value)]) -> (Api<ClusterRole>, Seen) {
     (Api::all(Client::new(service, "default")), seen)
 }
 
-fn role(version: u32, resource_version: &str) -> (u16, Value) {
+fn role(version: u32, resource_version: &str) -> Scripted {
     let rules = History::shipped().rules(version);
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules,
@@ -51,13 +54,13 @@ fn role(version: u32, resource_version: &str) -> (u16, Value) {
     (200, role)
 }
 
-fn modified(resource_version: &str) -> (u16, Value) {
+fn modified(resource_version: &str) -> Scripted {
     let (code, mut modified) = role(2, resource_version);
     modified["rules"][0]["verbs"] = json!(["get"]);
     (code, modified)
 }
 
-fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> (u16, Value) {
+fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> Scripted {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
         "reason": reason, "message": message, "details": { "causes": causes },
@@ -65,15 +68,15 @@ fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> (u16, Valu
     (code, status)
 }
 
-fn changed() -> (u16, Value) {
+fn changed() -> Scripted {
     failure(409, "Conflict", "the object has been modified", &json!([]))
 }
 
-fn not_found() -> (u16, Value) {
+fn not_found() -> Scripted {
     failure(404, "NotFound", "not found", &json!([]))
 }
 
-async fn ask(answers: &[(u16, Value)]) -> (Result<String, String>, Vec<(String, Value)>) {
+async fn ask(answers: &[Scripted]) -> (Result<String, String>, Vec<(String, Value)>) {
     let (roles, seen) = server(answers);
     let result = round(&roles, &History::shipped(), Mode::Manage, Effect::Real).await;
     let seen = seen.lock().unwrap().clone();
@@ -89,7 +92,7 @@ async fn ask(answers: &[(u16, Value)]) -> (Result<String, String>, Vec<(String, 
 
 #[tokio::test]
 async fn a_role_that_changed_in_between_is_read_and_planned_again() {
-    let cases: [(&str, Vec<(u16, Value)>, &str); 5] = [
+    let cases: [(&str, Vec<Scripted>, &str); 5] = [
         (
             "still what it was",
             vec![role(1, "7"), changed(), role(1, "8"), role(2, "9")],
@@ -139,7 +142,7 @@ async fn a_role_that_changed_in_between_is_read_and_planned_again() {
 
 #[tokio::test]
 async fn a_fight_is_given_up() {
-    let answers: Vec<(u16, Value)> = (0..ATTEMPTS)
+    let answers: Vec<Scripted> = (0..ATTEMPTS)
         .flat_map(|n| [role(1, &n.to_string()), changed()])
         .collect();
     let (result, _) = ask(&answers).await;

@@ -72,37 +72,38 @@ async fn a_rolling_upgrade_and_a_downgrade_write_once() {
         async move {
             while !done.load(Ordering::Relaxed) {
                 if let Some(role) = roles.get_opt(ROLE).await.unwrap() {
-                    let rules = role.rules.unwrap_or_default().len();
+                    let count = role.rules.unwrap_or_default().len();
                     seen.lock()
                         .unwrap()
-                        .insert((role.metadata.resource_version, rules));
+                        .insert((role.metadata.resource_version, count));
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         }
     });
     let old = ["--auditor-preset-version=1"];
-    let (a, b) = (stage.start(&old).await, stage.start(&old).await);
+    let mut old_ones = vec![stage.start(&old).await, stage.start(&old).await];
     eventually("the old release made it", || stage.role()).await;
     // One replica at a time, as a Deployment does it.
-    let c = stage.start(&[]).await;
-    a.terminate().unwrap();
-    let d = stage.start(&[]).await;
-    b.terminate().unwrap();
+    let mut new_ones = Vec::new();
+    while let Some(replica) = old_ones.pop() {
+        new_ones.push(stage.start(&[]).await);
+        replica.terminate().unwrap();
+    }
     eventually("the new release upgraded it", || async {
         stage.role().await.filter(|role| role["rules"] == rules(2))
     })
     .await;
     // And back.
-    let e = stage.start(&old).await;
-    c.terminate().unwrap();
-    let f = stage.start(&old).await;
-    d.terminate().unwrap();
-    eventually("an old replica leads", || async {
-        (leads(&e) || leads(&f)).then_some(())
+    while let Some(replica) = new_ones.pop() {
+        old_ones.push(stage.start(&old).await);
+        replica.terminate().unwrap();
+    }
+    let leader = eventually("an old replica leads", || async {
+        old_ones.iter().find(|replica| leads(replica))
     })
     .await;
-    let told = stage.told(if leads(&e) { &e } else { &f }).await;
+    let told = stage.told(leader).await;
     assert!(told.contains("a later release wrote it"), "{told}");
     done.store(true, Ordering::Relaxed);
     watching.await.unwrap();
@@ -110,7 +111,7 @@ async fn a_rolling_upgrade_and_a_downgrade_write_once() {
         .lock()
         .unwrap()
         .iter()
-        .map(|(_, rules)| *rules)
+        .map(|(_, count)| *count)
         .collect();
     assert_eq!(
         states.iter().collect::<BTreeSet<_>>().len(),
