@@ -1,5 +1,8 @@
 //! The command line.
 
+pub mod auditor;
+pub mod rbac;
+
 use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -110,6 +113,12 @@ pub enum Command {
   kubectl mirrord-sessions version
   kubectl mirrord-sessions version --client -o json")]
     Version(VersionArgs),
+    /// Show how the auditor role is: who sees every session and joins none
+    #[command(subcommand)]
+    Auditor(auditor::AuditorCommand),
+    /// Show who may do what with sessions
+    #[command(subcommand)]
+    Rbac(rbac::RbacCommand),
 }
 
 /// Where sessions are looked for.

@@ -3,6 +3,7 @@
 mod connect;
 mod kubeconfig;
 mod proxy;
+mod roles;
 mod wire;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use mirrord_sessions_crds::{GROUP, SessionId};
 use serde_json::{Value, json};
 
 pub use connect::Connection;
+pub use roles::Everything;
 
 use self::wire::encoded;
 use crate::error::{Asked, Error, Failure, Refusal, Verb};

@@ -33,6 +33,24 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = WEBHOOK_NAME)]
     pub service: String,
 
+    /// What to do about ClusterRole mirrord-operator-auditor at start-up.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = AuditorRole::Manage)]
+    pub auditor_role: AuditorRole,
+
+    /// Upgrade the auditor role to this version of its preset at most, to roll a new one out in
+    /// stages; without it, to the latest.
+    #[arg(long, value_name = "VERSION")]
+    pub auditor_preset_version: Option<u32>,
+
+    /// Print what would be done to the auditor role, after the API server has tried it and written
+    /// nothing, and exit.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// This replica's name in Events and in the Lease of the leader.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = WEBHOOK_NAME)]
+    pub pod_name: String,
+
     /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
     /// connection is sent here.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
@@ -49,6 +67,20 @@ pub struct Args {
     /// What to log, as tracing's filter directives: info, or debug,hyper=warn.
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// What the leader does about the auditor role. Whatever it is, a role that an administrator or a
+/// GitOps tool has changed or manages is left alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum AuditorRole {
+    /// Create it where there is none, and append what a later release adds.
+    Manage,
+    /// Append what a later release adds; a role that was deleted stays deleted.
+    UpgradeOnly,
+    /// Write nothing and report how it differs: for roles that a GitOps repository holds.
+    Report,
+    /// Don't look at it.
+    Off,
 }
 
 /// Format of the log.

@@ -4,14 +4,19 @@
 
 mod admission;
 mod args;
+mod auditor;
 mod certs;
+mod leader;
+mod metrics;
 mod server;
 
 use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::anyhow;
-pub use args::{Args, LogFormat};
+pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
+use futures::FutureExt;
+use metrics::Metrics;
 use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
@@ -27,9 +32,15 @@ use tracing_subscriber::EnvFilter;
 /// since the errors below tell their sources themselves.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     start_logging(&args)?;
+    if args.dry_run {
+        return Box::pin(auditor::dry_run(&args)).await;
+    }
+    // A mistake on the command line is told at once, not when this replica leads.
+    auditor::history(&args)?;
     let slot = CertificateSlot::new();
     let health = Arc::new(Health::default());
-    let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?;
+    let metrics = Arc::new(Metrics::default());
+    let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?.shared();
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| anyhow!("{} can't be listened on: {error}", args.listen))?;
@@ -41,13 +52,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let server = server::serve(
         listener,
         slot.server_config()?,
-        Router::new(Arc::clone(&health)),
+        Router::new(Arc::clone(&health), Arc::clone(&metrics)),
         Patience::default(),
-        stop,
+        stop.clone(),
         args.drain_timeout,
     );
+    let auditor = Box::pin(auditor::look_after(&args, &metrics, stop));
     tokio::select! {
-        () = server => {
+        _ = futures::future::join(server, auditor) => {
             info!("stopped");
             Ok(())
         }

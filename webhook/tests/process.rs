@@ -359,10 +359,33 @@ async fn a_request_that_never_ends_does_not_hold_it_for_ever() {
     assert!(log.contains("did not end in time"), "{log}");
 }
 
+#[tokio::test]
+async fn metrics_count_what_was_asked() {
+    let process = start(&[]);
+    let review = process.http2().await.send_request(review()).await.unwrap();
+    assert_eq!(review.status(), StatusCode::OK);
+    let metrics = get("/metrics");
+    let answer = process.http1().await.send_request(metrics).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let line = "mirrord_sessions_admission_requests_total{outcome=\"patched\"} 1";
+    assert!(text.lines().any(|found| found == line), "{text}");
+}
+
 #[test]
 fn what_keeps_it_from_serving_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &["--auditor-preset-version=99"],
+            "there is no version 99 of the auditor preset, only 1 to 2",
+        ),
+        (
+            &["--dry-run", "--auditor-role=off"],
+            "there is nothing to try",
+        ),
+        (&["--dry-run"], "no way to the API server"),
         (&[], "tls.crt: No such file or directory"),
         (
             &["--listen=192.0.2.1:1"],
@@ -388,6 +411,7 @@ fn what_keeps_it_from_serving_is_one_line() {
                 &["--listen=127.0.0.1:0"]
             })
             .args(args)
+            .env("KUBECONFIG", folder.path().join("none"))
             .env_remove("RUST_LOG");
         let output = command.output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();

@@ -1,9 +1,11 @@
 //! The commands: each fetches, then renders.
 
+mod auditor;
 mod delete;
 mod describe;
 mod kill_all;
 mod list;
+mod rbac;
 mod version;
 
 use jiff::Zoned;
@@ -34,6 +36,8 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
             delete::run(&server, &ids, args.shared, console).await
         }
         Command::KillAll(args) => kill_all::run(&server, args, now.timestamp(), console).await,
+        Command::Auditor(command) => auditor::run(&server, &command, console).await,
+        Command::Rbac(command) => rbac::run(&server, &command, console).await,
         Command::Version(_) => Ok(()),
     }
 }

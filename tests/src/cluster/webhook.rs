@@ -29,6 +29,18 @@ impl Webhook {
     /// # Errors
     /// It did not start; the error holds the end of its log.
     pub async fn start(plane: &ControlPlane, programs: &Programs) -> Result<Self, Error> {
+        Self::start_with(plane, programs, &[]).await
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Errors
+    /// As [`Webhook::start`].
+    pub async fn start_with(
+        plane: &ControlPlane,
+        programs: &Programs,
+        args: &[&str],
+    ) -> Result<Self, Error> {
         let kubeconfig = plane
             .service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME)
             .await?;
@@ -42,6 +54,7 @@ impl Webhook {
         let file = File::create(&log).map_err(io("the webhook's log"))?;
         let child = Command::new(&programs.webhook)
             .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s"])
+            .args(args)
             .env("KUBECONFIG", kubeconfig.path())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

@@ -31,7 +31,8 @@ fn second() -> String {
 pub(super) async fn tell(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     two_developers(stage).await?;
     looking(stage).await?;
-    stopping(stage).await
+    stopping(stage).await?;
+    auditing(stage).await
 }
 
 async fn two_developers(stage: &mut Stage<'_>) -> anyhow::Result<()> {
@@ -246,6 +247,56 @@ async fn stopping(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             ..Step::new(
                 "Nothing is left.",
                 &["kubectl", "mirrord-sessions", "list", "-A"],
+            )
+        })
+        .await?;
+    Ok(())
+}
+
+async fn auditing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    stage
+        .show(Step {
+            shows: &["Version:      2, the latest", "Modified:     no"],
+            ..Step::new(
+                "The process made a role for auditors, who see every session and join none.",
+                &["kubectl", "mirrord-sessions", "auditor", "status"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["patched"],
+            ..Step::new(
+                "An administrator makes it their own.",
+                &[
+                    "kubectl",
+                    "patch",
+                    "clusterrole",
+                    "mirrord-operator-auditor",
+                    "--type=json",
+                    "-p",
+                    r#"[{"op":"remove","path":"/rules/1"}]"#,
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            succeeds: false,
+            shows: &["+sessiontrackers.visibility.operator.metalbear.co: get, list, watch"],
+            ..Step::new(
+                "From now on no release touches it; what it lacks is told.",
+                &["kubectl", "mirrord-sessions", "auditor", "diff"],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["developer-1", "ClusterRoleBinding/developers"],
+            hides: &["see-sessions"],
+            ..Step::new(
+                "Who may stop sessions, and which binding says so.",
+                &["kubectl", "mirrord-sessions", "rbac", "who-can", "kill"],
             )
         })
         .await?;

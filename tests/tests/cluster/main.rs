@@ -5,6 +5,7 @@
 // One row a case.
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
+mod auditor;
 mod faults;
 mod guard;
 mod identity;

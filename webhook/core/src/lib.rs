@@ -5,7 +5,9 @@
 //! carries out.
 
 pub mod admission;
+pub mod auditor;
 pub mod identity;
+pub mod leader;
 pub mod policy;
 pub mod text;
 pub mod where_clause;

@@ -3,7 +3,7 @@
 mod review;
 
 use mirrord_sessions_core::{
-    admission::{Decision, session},
+    admission::{Decision, Outcome, session},
     text::printable,
 };
 use mirrord_sessions_crds::GROUP;
@@ -21,13 +21,28 @@ pub(crate) enum Error {
     Answer(serde_json::Error),
 }
 
+/// The answer to a review.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The review that goes back.
+    pub(crate) review: Vec<u8>,
+    /// What became of the request, in a word.
+    pub(crate) outcome: &'static str,
+}
+
 /// Answers a review about a Session's owner: stamps on CREATE, restores on UPDATE.
-pub(crate) fn stamp_session(body: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn stamp_session(body: &[u8]) -> Result<Answer, Error> {
     let request =
         Request::parse(body).map_err(|error| Error::Invalid(printable(&error.to_string(), 512)))?;
     let decision = decide_session(&request);
+    let outcome = match &decision.outcome {
+        Outcome::Allow(changes) if changes.is_empty() => "allowed",
+        Outcome::Allow(_) => "patched",
+        Outcome::Deny(_) => "denied",
+    };
     let review = Review::answer(request, decision).map_err(Error::Answer)?;
-    serde_json::to_vec(&review).map_err(Error::Answer)
+    let review = serde_json::to_vec(&review).map_err(Error::Answer)?;
+    Ok(Answer { review, outcome })
 }
 
 fn decide_session(request: &Request) -> Decision {

@@ -31,7 +31,7 @@ fn review(fields: Value) -> Value {
 
 fn answer(review: &Value) -> Value {
     let answer = stamp_session(review.to_string().as_bytes()).unwrap();
-    serde_json::from_slice(&answer).unwrap()
+    serde_json::from_slice(&answer.review).unwrap()
 }
 
 fn patched(review: &Value, answer: &Value) -> Value {

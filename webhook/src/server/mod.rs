@@ -208,7 +208,7 @@ mod tests {
             idle: short,
             goodbye: short,
         };
-        let router = Router::new(Arc::default());
+        let router = Router::new(Arc::default(), Arc::default());
         let tls = slot.server_config().unwrap();
         tokio::spawn(serve(
             listener,

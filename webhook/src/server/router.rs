@@ -1,6 +1,6 @@
 //! Which path does what. Built without listener or TLS, so that tests ask it directly.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{
@@ -17,7 +17,10 @@ use super::{
     body::{BODY_TIMEOUT, Bodies, BodyError},
     health::Health,
 };
-use crate::admission;
+use crate::{
+    admission,
+    metrics::{self, Metrics},
+};
 
 /// The path of the webhook that stamps Sessions, as the webhook configuration names it.
 pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
@@ -27,15 +30,17 @@ pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 pub(crate) struct Router {
     health: Arc<Health>,
     bodies: Arc<Bodies>,
+    metrics: Arc<Metrics>,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Router {
-    pub(crate) fn new(health: Arc<Health>) -> Self {
+    pub(crate) fn new(health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         Self {
             health,
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
+            metrics,
         }
     }
 
@@ -48,15 +53,22 @@ impl Router {
         let (head, body) = request.into_parts();
         match head.uri.path() {
             STAMP_SESSION if head.method == Method::POST => {
-                self.admit(&head.headers, body, admission::stamp_session)
-                    .await
+                let start = Instant::now();
+                let (answer, outcome) = self
+                    .admit(&head.headers, body, admission::stamp_session)
+                    .await;
+                self.metrics.admission(outcome, start.elapsed());
+                answer
             }
             STAMP_SESSION => not_allowed(&head.method, "POST"),
-            "/livez" | "/readyz" if !matches!(head.method, Method::GET | Method::HEAD) => {
+            "/livez" | "/readyz" | "/metrics"
+                if !matches!(head.method, Method::GET | Method::HEAD) =>
+            {
                 not_allowed(&head.method, "GET, HEAD")
             }
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
+            "/metrics" => self.told(),
             path => failure(
                 StatusCode::NOT_FOUND,
                 "NotFound",
@@ -65,23 +77,24 @@ impl Router {
         }
     }
 
-    /// Reads a review and answers it with `decide`, which does no I/O.
+    /// Reads a review and answers it with `decide`, which does no I/O; and the answer in a word.
     async fn admit<B>(
         &self,
         headers: &HeaderMap,
         body: B,
-        decide: fn(&[u8]) -> Result<Vec<u8>, admission::Error>,
-    ) -> Answer
+        decide: fn(&[u8]) -> Result<admission::Answer, admission::Error>,
+    ) -> (Answer, &'static str)
     where
         B: Body,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         if !is_json(headers) {
-            return failure(
+            let answer = failure(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "expected content type application/json",
             );
+            return (answer, "invalid");
         }
         let body = match self.bodies.read(body).await {
             Ok(body) => body,
@@ -92,22 +105,33 @@ impl Router {
                     BodyError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
                     BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
                 };
-                return failure(status, reason, &error.to_string());
+                return (failure(status, reason, &error.to_string()), "invalid");
             }
         };
         match self.bodies.decide(body, decide).await {
-            Ok(review) => respond(StatusCode::OK, "application/json", Bytes::from(review)),
+            Ok(admission::Answer { review, outcome }) => {
+                let review = Bytes::from(review);
+                (respond(StatusCode::OK, "application/json", review), outcome)
+            }
             Err(error @ admission::Error::Invalid(_)) => {
                 warn!(%error, "refused a review");
-                failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string())
+                let answer = failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string());
+                (answer, "invalid")
             }
             Err(error @ admission::Error::Answer(_)) => {
                 warn!(%error, "a review could not be answered");
-                failure(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalError",
-                    "see the webhook's log",
-                )
+                (internal_error(), "failed")
+            }
+        }
+    }
+
+    /// For Prometheus. To whoever can reach the port: it counts, and names nobody.
+    fn told(&self) -> Answer {
+        match self.metrics.text() {
+            Ok(text) => respond(StatusCode::OK, metrics::CONTENT_TYPE, Bytes::from(text)),
+            Err(error) => {
+                warn!(%error, "the metrics could not be written");
+                internal_error()
             }
         }
     }
@@ -129,6 +153,14 @@ impl Router {
             text(StatusCode::SERVICE_UNAVAILABLE, &lines)
         }
     }
+}
+
+fn internal_error() -> Answer {
+    failure(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalError",
+        "see the webhook's log",
+    )
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -9,7 +9,7 @@ use crate::server::body::MAX_BODY;
 
 fn router() -> (Router, Arc<Health>) {
     let health = Arc::new(Health::default());
-    (Router::new(Arc::clone(&health)), health)
+    (Router::new(Arc::clone(&health), Arc::default()), health)
 }
 
 async fn ask(

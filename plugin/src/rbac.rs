@@ -1,0 +1,171 @@
+//! Who may do what, from roles and bindings.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
+use serde::Serialize;
+
+use crate::{cli::rbac::What, server::Everything};
+
+const SESSIONS: (&str, &str) = ("operator.metalbear.co", "sessions");
+const TRACKERS: (&str, &str) = ("visibility.operator.metalbear.co", "sessiontrackers");
+const JOIN: (&str, &str) = ("visibility.operator.metalbear.co", "sessiontrackers/join");
+const ALL: &str = "*";
+
+/// A subject that may, and the binding that says so.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Right {
+    /// `User`, `Group` or `ServiceAccount`.
+    pub kind: String,
+    /// Its name; of a service account with its namespace before it.
+    pub name: String,
+    /// What it may, as `delete sessions.operator.metalbear.co`.
+    pub may: String,
+    /// The only names of sessions that are meant; all if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+    /// The only namespace that is meant; all if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The binding, as `ClusterRoleBinding/auditors`.
+    pub binding: String,
+    /// The role that it binds, as `ClusterRole/mirrord-operator-auditor`.
+    pub role: String,
+}
+
+/// Verbs on resources, any of which lets somebody do it.
+fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
+    match what {
+        What::List => &[("list", SESSIONS), ("list", TRACKERS)],
+        What::Read => &[("get", SESSIONS), ("get", TRACKERS)],
+        What::Kill => &[("delete", SESSIONS), ("deletecollection", SESSIONS)],
+        What::Join => &[("create", JOIN)],
+    }
+}
+
+/// Everybody who may, in order.
+#[must_use]
+pub fn who_can(what: What, all: &Everything) -> Vec<Right> {
+    let mut rules: BTreeMap<(Option<&str>, &str), &[PolicyRule]> = BTreeMap::new();
+    for role in &all.cluster_roles {
+        let name = role.metadata.name.as_deref().unwrap_or_default();
+        rules.insert((None, name), role.rules.as_deref().unwrap_or_default());
+    }
+    for role in &all.roles {
+        let name = role.metadata.name.as_deref().unwrap_or_default();
+        let namespace = role.metadata.namespace.as_deref().unwrap_or_default();
+        rules.insert(
+            (Some(namespace), name),
+            role.rules.as_deref().unwrap_or_default(),
+        );
+    }
+    let mut rights = Vec::new();
+    for binding in &all.cluster_role_bindings {
+        let name = binding.metadata.name.as_deref().unwrap_or_default();
+        let Some(rules) = rules.get(&(None, binding.role_ref.name.as_str())) else {
+            continue;
+        };
+        let bound = Bound {
+            namespace: None,
+            binding: format!("ClusterRoleBinding/{name}"),
+            role: &binding.role_ref,
+            subjects: binding.subjects.as_deref().unwrap_or_default(),
+        };
+        bound.rights(what, rules, &mut rights);
+    }
+    for binding in &all.role_bindings {
+        let name = binding.metadata.name.as_deref().unwrap_or_default();
+        let namespace = binding.metadata.namespace.as_deref().unwrap_or_default();
+        let of = (binding.role_ref.kind == "Role").then_some(namespace);
+        let Some(rules) = rules.get(&(of, binding.role_ref.name.as_str())) else {
+            continue;
+        };
+        let bound = Bound {
+            namespace: Some(namespace),
+            binding: format!("RoleBinding/{name}"),
+            role: &binding.role_ref,
+            subjects: binding.subjects.as_deref().unwrap_or_default(),
+        };
+        bound.rights(what, rules, &mut rights);
+    }
+    rights.sort();
+    rights.dedup();
+    rights
+}
+
+/// A binding whose role is there.
+struct Bound<'a> {
+    namespace: Option<&'a str>,
+    binding: String,
+    role: &'a RoleRef,
+    subjects: &'a [Subject],
+}
+
+impl Bound<'_> {
+    fn rights(&self, what: What, rules: &[PolicyRule], rights: &mut Vec<Right>) {
+        for (verb, resource) in ways(what) {
+            let Some(only) = only(rules, verb, *resource) else {
+                continue;
+            };
+            let (group, plural) = resource;
+            rights.extend(self.subjects.iter().map(|subject| Right {
+                kind: subject.kind.clone(),
+                name: subject_name(subject, self.namespace),
+                may: format!("{verb} {plural}.{group}"),
+                only: only.clone(),
+                namespace: self.namespace.map(ToOwned::to_owned),
+                binding: self.binding.clone(),
+                role: format!("{}/{}", self.role.kind, self.role.name),
+            }));
+        }
+    }
+}
+
+fn subject_name(subject: &Subject, namespace: Option<&str>) -> String {
+    if subject.kind != "ServiceAccount" {
+        return subject.name.clone();
+    }
+    let of = subject
+        .namespace
+        .as_deref()
+        .or(namespace)
+        .unwrap_or_default();
+    format!("{of}/{}", subject.name)
+}
+
+/// The only names that the rules allow the verb on, empty for all; nothing if on none.
+fn only(rules: &[PolicyRule], verb: &str, (group, resource): (&str, &str)) -> Option<Vec<String>> {
+    let has = |list: &[String], value: &str| list.iter().any(|one| one == ALL || one == value);
+    let mut names: Option<Vec<String>> = None;
+    for rule in rules {
+        let groups = rule.api_groups.as_deref().unwrap_or_default();
+        let resources = rule.resources.as_deref().unwrap_or_default();
+        // As Kubernetes' ResourceMatches.
+        let any_subresource = resource
+            .split_once('/')
+            .map(|(_, subresource)| format!("*/{subresource}"));
+        let matches = has(&rule.verbs, verb)
+            && has(groups, group)
+            && (has(resources, resource)
+                || any_subresource.is_some_and(|any| resources.contains(&any)));
+        if !matches {
+            continue;
+        }
+        match rule.resource_names.as_deref().unwrap_or_default() {
+            [] => return Some(Vec::new()),
+            // A request to delete a collection names nothing.
+            _ if verb == "deletecollection" => {}
+            some => names.get_or_insert_default().extend(some.iter().cloned()),
+        }
+    }
+    if let Some(names) = &mut names {
+        names.sort();
+        names.dedup();
+    }
+    names
+}
+
+#[cfg(test)]
+#[path = "rbac_tests.rs"]
+mod tests;

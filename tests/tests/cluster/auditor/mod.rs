@@ -1,0 +1,323 @@
+//! The auditor role: what the leader makes of it, and what it leaves alone.
+
+mod leaders;
+mod plugin;
+mod rights;
+mod roles;
+
+use std::process::Stdio;
+
+use kube::Client;
+use mirrord_sessions_tests::cluster::{Cluster, Webhook};
+use serde_json::{Value, json};
+
+use crate::support::{eventually, shared};
+
+const ROLE: &str = "mirrord-operator-auditor";
+const MANAGER: &str = "mirrord-sessions-webhook";
+
+/// A cluster of one's own, whose webhooks one starts oneself.
+struct Stage {
+    cluster: Cluster,
+}
+
+impl Stage {
+    /// Nobody leads and there is no role.
+    async fn set() -> Self {
+        let cluster = Cluster::start().await.unwrap();
+        let stage = Self { cluster };
+        stage.told(&stage.cluster.webhook).await;
+        assert!(stage.cluster.webhook.terminate().unwrap().success());
+        stage.delete_role().await;
+        stage
+    }
+
+    async fn admin(&self, args: &[&str], input: &str) -> String {
+        self.cluster.admin(args, input).await.unwrap()
+    }
+
+    async fn delete_role(&self) {
+        self.admin(&["delete", "clusterrole", ROLE, "--ignore-not-found"], "")
+            .await;
+    }
+
+    async fn role(&self) -> Option<Value> {
+        role(&self.cluster).await
+    }
+
+    async fn resource_version(&self) -> String {
+        let role = self.role().await.unwrap();
+        role["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Another replica.
+    async fn start(&self, args: &[&str]) -> Webhook {
+        Webhook::start_with(&self.cluster.plane, &self.cluster.programs, args)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until a replica says what became of the role, and answers that.
+    async fn told(&self, webhook: &Webhook) -> String {
+        eventually("the leader tells of the role", || async {
+            let log = webhook.log_text();
+            log.lines()
+                .find(|line| line.contains("outcome=") || line.contains("not in place"))
+                .map(ToOwned::to_owned)
+        })
+        .await
+    }
+
+    /// What a replica makes of the role at start-up; it is gone then, and the role as it left it.
+    async fn run(&self, args: &[&str]) -> String {
+        let webhook = self.start(args).await;
+        let told = self.told(&webhook).await;
+        eventually("the leader reports", || async {
+            let report = report(&self.cluster).await;
+            let log = webhook.log_text();
+            log.contains(report["reportedBy"].as_str()?).then_some(())
+        })
+        .await;
+        assert!(webhook.terminate().unwrap().success());
+        assert!(
+            webhook.log_text().contains("left the Lease"),
+            "{}",
+            webhook.log_text()
+        );
+        told
+    }
+
+    /// The role, as a release of that version leaves it on a cluster that had none.
+    async fn reset(&self, version: u32) {
+        self.delete_role().await;
+        let told = self
+            .run(&[&format!("--auditor-preset-version={version}")])
+            .await;
+        assert!(told.contains("outcome=\"created\""), "{told}");
+    }
+
+    /// A replica leaves the role alone, to the byte, and says why.
+    async fn preserved(&self, args: &[&str], why: &str) {
+        let before = self.resource_version().await;
+        let told = self.run(args).await;
+        assert!(
+            told.contains("outcome=\"preserved\"") && told.contains(why),
+            "{told}"
+        );
+        assert_eq!(self.resource_version().await, before, "{why}");
+        let report = report(&self.cluster).await;
+        assert_eq!(report["plan"], "preserve", "{report:#}");
+        assert!(
+            report["message"].as_str().unwrap().contains(why),
+            "{report:#}"
+        );
+    }
+
+    async fn patch_role(&self, kind: &str, patch: &Value) {
+        let (kind, patch) = (format!("--type={kind}"), patch.to_string());
+        self.admin(&["patch", "clusterrole", ROLE, &kind, "-p", &patch], "")
+            .await;
+    }
+
+    /// Applies the role as somebody else does.
+    async fn apply(&self, args: &[&str], metadata: Value, rules: &Value) {
+        let mut metadata = metadata;
+        metadata["name"] = ROLE.into();
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": metadata, "rules": rules,
+        });
+        let args = [args, &["-f", "-"]].concat();
+        self.admin(&args, &role.to_string()).await;
+    }
+
+    async fn reasons(&self) -> Vec<String> {
+        reasons(&self.cluster).await
+    }
+
+    /// What `--dry-run` prints, and whether it went well.
+    async fn dry_run(&self, args: &[&str]) -> (bool, String, String) {
+        let plane = &self.cluster.plane;
+        let kubeconfig = plane
+            .service_account_kubeconfig("mirrord-sessions", MANAGER)
+            .await
+            .unwrap();
+        let output = std::process::Command::new(&self.cluster.programs.webhook)
+            .arg("--dry-run")
+            .args(args)
+            .env("KUBECONFIG", kubeconfig.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.success(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+}
+
+async fn role(cluster: &Cluster) -> Option<Value> {
+    let args = [
+        "get",
+        "clusterrole",
+        ROLE,
+        "-o",
+        "json",
+        "--ignore-not-found",
+        "--show-managed-fields",
+    ];
+    let role = cluster.admin(&args, "").await.unwrap();
+    (!role.is_empty()).then(|| serde_json::from_str(&role).unwrap())
+}
+
+/// The leader's report; null as long as there is none.
+async fn report(cluster: &Cluster) -> Value {
+    let args = [
+        "get",
+        "configmap",
+        "mirrord-sessions-auditor",
+        "-n",
+        "mirrord-sessions",
+        "-o",
+        r"jsonpath={.data.report\.json}",
+    ];
+    serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap_or_default()
+}
+
+/// The reasons of the Events about the role, from the first on.
+async fn reasons(cluster: &Cluster) -> Vec<String> {
+    let about = format!("involvedObject.name={ROLE}");
+    let args = [
+        "get",
+        "events",
+        "-n",
+        "default",
+        "-o",
+        "json",
+        "--field-selector",
+        &about,
+    ];
+    let events: Value = serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap();
+    let reasons = events["items"].as_array().unwrap().iter();
+    reasons
+        .map(|event| event["reason"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn rule(group: &str, resource: &str) -> Value {
+    json!({ "apiGroups": [group], "resources": [resource], "verbs": ["get", "list", "watch"] })
+}
+
+/// The rules of a version.
+fn rules(version: usize) -> Value {
+    let mut rules = vec![
+        rule("operator.metalbear.co", "sessionpolicies"),
+        rule("visibility.operator.metalbear.co", "sessiontrackers"),
+    ];
+    rules.truncate(version);
+    rules.into()
+}
+
+/// What the process itself answers.
+async fn ask(webhook: &Webhook, path: &str) -> Result<String, kube::Error> {
+    let url = format!("https://127.0.0.1:{}", webhook.port());
+    let mut config = kube::Config::new(url.parse().unwrap());
+    config.accept_invalid_certs = true;
+    let request = http::Request::get(path).body(Vec::new()).unwrap();
+    Client::try_from(config)
+        .unwrap()
+        .request_text(request)
+        .await
+}
+
+#[tokio::test]
+async fn a_fresh_installation_has_the_role_and_says_so() {
+    let cluster = shared();
+    let role = eventually("there is a role", || role(cluster)).await;
+    assert_eq!(role["rules"], rules(2));
+    assert_eq!(
+        role["metadata"]["labels"]["app.kubernetes.io/part-of"],
+        "mirrord-sessions"
+    );
+    let managers = role["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(
+        (managers.len(), &managers[0]["manager"]),
+        (1, &json!(MANAGER)),
+        "{managers:?}"
+    );
+    assert_eq!(managers[0]["operation"], "Apply");
+
+    let told = eventually("it is reported", || async {
+        let metrics = ask(&cluster.webhook, "/metrics").await.unwrap();
+        metrics
+            .contains("mirrord_sessions_auditor_role{outcome=\"created\"} 1")
+            .then_some(metrics)
+    })
+    .await;
+    assert!(told.contains("mirrord_sessions_leader 1"), "{told}");
+    let report = eventually("there is a report", || async {
+        let report = report(cluster).await;
+        report.is_object().then_some(report)
+    })
+    .await;
+    assert_eq!(
+        (&report["version"], &report["modified"]),
+        (&json!(2), &json!(false)),
+        "{report:#}"
+    );
+    assert_eq!(report["difference"], json!([]));
+    assert!(
+        reasons(cluster)
+            .await
+            .contains(&"AuditorRoleCreated".to_owned())
+    );
+
+    // An auditor: sees, and can't join or stop.
+    let namespace = crate::support::namespace(cluster, "auditors").await;
+    let auditor = namespace.person("an-auditor", &[]);
+    namespace.bind(ROLE, &auditor.name).await;
+    for (verb, group, resource, subresource, may) in [
+        (
+            "list",
+            "visibility.operator.metalbear.co",
+            "sessiontrackers",
+            "",
+            true,
+        ),
+        (
+            "create",
+            "visibility.operator.metalbear.co",
+            "sessiontrackers",
+            "join",
+            false,
+        ),
+        ("delete", "operator.metalbear.co", "sessions", "", false),
+    ] {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource, "subresource": subresource,
+                "namespace": namespace.name,
+            } },
+        });
+        let args = [
+            "create",
+            "--validate=false",
+            "-f",
+            "-",
+            "-o",
+            "jsonpath={.status.allowed}",
+        ];
+        let answer = auditor.kubectl(&args, &review.to_string()).await;
+        assert_eq!(
+            answer.stdout,
+            may.to_string(),
+            "{verb} {resource}/{subresource}: {answer:?}"
+        );
+    }
+}

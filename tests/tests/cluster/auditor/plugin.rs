@@ -1,0 +1,176 @@
+//! What the plugin says of the role, and of who may what.
+
+use std::path::Path;
+
+use super::*;
+
+/// Whether a run of the plugin went well, and what it printed on both streams.
+async fn plugin(cluster: &Cluster, kubeconfig: &Path, args: &[&str]) -> (bool, String, String) {
+    let output = tokio::process::Command::new(&cluster.programs.plugin)
+        .args(args)
+        .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test]
+async fn status_and_diff_and_what_to_take_over() {
+    let stage = Stage::set().await;
+    let admin = stage.cluster.plane.admin().path();
+    let ask = |args: &'static [&'static str]| plugin(&stage.cluster, admin, args);
+
+    let (_, absent, _) = ask(&["auditor", "status"]).await;
+    assert!(absent.contains("(there is none)"), "{absent}");
+    stage.run(&[]).await;
+    let (_, latest, _) = ask(&["auditor", "status"]).await;
+    for line in [
+        "Version:      2, the latest",
+        "Modified:     no",
+        "Managed by:   nobody else",
+    ] {
+        assert!(
+            latest.lines().any(|found| found == line),
+            "{line}\n{latest}"
+        );
+    }
+    assert_eq!(
+        ask(&["auditor", "diff"]).await,
+        (true, String::new(), String::new())
+    );
+
+    // Changed by an administrator, live, while nobody leads.
+    let changed = json!([
+        { "op": "replace", "path": "/rules/0/verbs", "value": ["get", "delete"] },
+        { "op": "remove", "path": "/rules/1" },
+    ]);
+    stage.patch_role("json", &changed).await;
+    let expected = "--- ClusterRole mirrord-operator-auditor\n\
+                    +++ preset version 2\n\
+                    -sessionpolicies.operator.metalbear.co: delete\n\
+                    +sessionpolicies.operator.metalbear.co: list, watch\n\
+                    +sessiontrackers.visibility.operator.metalbear.co: get, list, watch\n";
+    assert_eq!(
+        ask(&["auditor", "diff"]).await,
+        (false, expected.to_owned(), String::new())
+    );
+    let (_, modified, _) = ask(&["auditor", "status"]).await;
+    assert!(
+        modified.contains("Managed by:   kubectl-patch") && modified.ends_with(expected),
+        "{modified}"
+    );
+    let (_, whole, _) = ask(&["auditor", "status", "-o", "json"]).await;
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    assert_eq!(whole["role"]["modified"], true);
+    assert_eq!(whole["leader"]["version"], 2, "the leader saw it before");
+
+    // Into a repository, and from there back.
+    let (_, role, _) = ask(&["auditor", "diff", "-o", "yaml"]).await;
+    stage
+        .admin(
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            &role,
+        )
+        .await;
+    let rest = "-sessionpolicies.operator.metalbear.co: delete\n";
+    let (same, diff, _) = ask(&["auditor", "diff"]).await;
+    assert!(
+        !same && diff.ends_with(&format!("version 2\n{rest}")),
+        "{diff}"
+    );
+
+    // Who may read the report and not the role sees that.
+    let reader = crate::support::namespace(&stage.cluster, "readers")
+        .await
+        .person("reader", &[]);
+    let (succeeded, _, error) =
+        plugin(&stage.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
+    assert!(
+        !succeeded && error.contains("cannot get clusterroles"),
+        "{error}"
+    );
+    for args in [
+        &[
+            "role",
+            "reports",
+            "--verb=get",
+            "--resource=configmaps",
+            "--resource-name=mirrord-sessions-auditor",
+        ],
+        &[
+            "rolebinding",
+            "reports",
+            "--role=reports",
+            "--user=reader",
+            "--validate=true",
+        ],
+    ] {
+        let args = [&["create", "-n", "mirrord-sessions"], &args[..]].concat();
+        stage.admin(&args, "").await;
+    }
+    let status = eventually("the report may be read", || async {
+        let (succeeded, status, _) =
+            plugin(&stage.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
+        succeeded.then_some(status)
+    })
+    .await;
+    assert!(status.contains("2, the latest"), "{status}");
+}
+
+#[tokio::test]
+async fn who_may_what_and_by_which_binding() {
+    let cluster = shared();
+    let namespace = crate::support::namespace(cluster, "who").await;
+    let dev = namespace.person("who-dev", &[]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    let admin = cluster.plane.admin().path();
+    let who = async |what: &str, more: &[&str]| {
+        let args = [&["rbac", "who-can", what, "-n", &namespace.name], more].concat();
+        let (succeeded, out, messages) = plugin(cluster, admin, &args).await;
+        assert!(succeeded, "{messages}");
+        out
+    };
+    let killers = who("kill", &[]).await;
+    let line = killers
+        .lines()
+        .find(|line| line.contains("who-dev"))
+        .unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(
+        words[..6],
+        [
+            "User",
+            "who-dev",
+            "delete",
+            "sessions.operator.metalbear.co",
+            "<all>",
+            &namespace.name
+        ]
+    );
+    assert!(words[6].starts_with("RoleBinding/test-"), "{line}");
+    assert_eq!(words[7], "ClusterRole/mirrord-operator-user");
+    // Kubernetes' own, which every cluster has.
+    assert!(
+        killers.contains("ClusterRoleBinding/cluster-admin"),
+        "{killers}"
+    );
+    assert!(who("list", &[]).await.contains("who-dev"));
+    assert!(!who("join", &[]).await.contains("who-dev"));
+    let joiners: Value = serde_json::from_str(&who("join", &["-o", "json"]).await).unwrap();
+    assert_eq!(joiners["can"], "join");
+    assert_eq!(joiners["who"][0]["name"], "system:masters");
+
+    let (succeeded, _, error) =
+        plugin(cluster, dev.kubeconfig(), &["rbac", "who-can", "kill"]).await;
+    assert!(
+        !succeeded && error.contains("cannot list clusterroles"),
+        "{error}"
+    );
+}

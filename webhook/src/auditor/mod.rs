@@ -1,0 +1,124 @@
+//! Looks after the auditor role while this replica leads: read → the core's plan → carry out → tell.
+
+mod role;
+mod tell;
+
+use std::{io::Write, time::Duration};
+
+use anyhow::anyhow;
+use k8s_openapi::api::{coordination::v1::Lease, rbac::v1::ClusterRole};
+use kube::{Api, Client};
+use mirrord_sessions_core::{
+    auditor::{History, Mode, Plan},
+    leader::{Candidate, Timing},
+};
+use mirrord_sessions_crds::WEBHOOK_NAME;
+use tracing::warn;
+
+use crate::{
+    args::{Args, AuditorRole},
+    leader::{Election, identity},
+    metrics::Metrics,
+};
+use role::{Effect, RoundError};
+use tell::Teller;
+
+/// After a failure, the next try; doubled each time, up to the longest. What fails here is a missing
+/// right more often than not, and then it takes somebody who applies manifests.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
+
+/// What became of the role.
+#[derive(Debug)]
+struct Done {
+    /// What was to be done.
+    plan: Plan,
+    /// The role as it is now.
+    role: Option<ClusterRole>,
+}
+
+/// Takes part in the election, and sees to the role when this replica leads. Nothing that fails here
+/// keeps the process from serving admission.
+pub(crate) async fn look_after(args: &Args, metrics: &Metrics, stop: impl Future<Output = ()>) {
+    let (Some(mode), Ok(history)) = (mode(args), history(args)) else {
+        return;
+    };
+    let client = match Client::try_default().await {
+        Ok(client) => client,
+        Err(error) => {
+            warn!(%error, "the auditor role is not looked after: no way to the API server");
+            return;
+        }
+    };
+    let candidate = Candidate::new(identity(&args.pod_name), Timing::default());
+    let teller = Teller::new(client.clone(), args, candidate.identity(), metrics);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
+    Election::new(leases, WEBHOOK_NAME, candidate, metrics)
+        .run(|| see_to_it(&client, &history, mode, &teller), stop)
+        .await;
+}
+
+/// Goes on until the role is as it should be, or is somebody else's.
+async fn see_to_it(client: &Client, history: &History, mode: Mode, teller: &Teller<'_>) {
+    let roles = Api::all(client.clone());
+    let mut retry = FIRST_RETRY;
+    let mut told = String::new();
+    loop {
+        match role::round(&roles, history, mode, Effect::Real).await {
+            Ok(done) => return teller.done(history, mode, &done).await,
+            Err(failed) => {
+                // Once for each reason.
+                let text = failed.error.to_string();
+                if told != text {
+                    teller.failed(history, &failed).await;
+                    told = text;
+                }
+            }
+        }
+        tokio::time::sleep(retry).await;
+        retry = (retry * 2).min(LONGEST_RETRY);
+    }
+}
+
+/// Prints what would be done. The API server tries it, so that a conflict or a missing right shows too.
+pub(crate) async fn dry_run(args: &Args) -> anyhow::Result<()> {
+    let history = history(args)?;
+    let Some(mode) = mode(args) else {
+        anyhow::bail!(
+            "--auditor-role=off does nothing to the auditor role: there is nothing to try"
+        );
+    };
+    let client = Client::try_default().await.map_err(|error| {
+        anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
+    })?;
+    let tried = role::round(&Api::all(client), &history, mode, Effect::DryRun).await;
+    let (plan, error) = match tried {
+        Ok(done) => (Some(done.plan), None),
+        Err(RoundError { plan, error }) => (plan, Some(error)),
+    };
+    if let Some(plan) = plan {
+        write!(std::io::stdout(), "{plan}")
+            .map_err(|error| anyhow!("the plan can't be written: {error}"))?;
+    }
+    error.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// What the command line says of versions.
+pub(crate) fn history(args: &Args) -> anyhow::Result<History> {
+    let history = History::shipped();
+    Ok(match args.auditor_preset_version {
+        Some(version) => history
+            .up_to(version)
+            .map_err(|error| anyhow!("--auditor-preset-version: {error}"))?,
+        None => history,
+    })
+}
+
+fn mode(args: &Args) -> Option<Mode> {
+    match args.auditor_role {
+        AuditorRole::Manage => Some(Mode::Manage),
+        AuditorRole::UpgradeOnly => Some(Mode::UpgradeOnly),
+        AuditorRole::Report => Some(Mode::Report),
+        AuditorRole::Off => None,
+    }
+}

@@ -1,0 +1,187 @@
+//! Tells what became of the role: a log line, a metric, an Event, a report.
+
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, ObjectReference},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use mirrord_sessions_core::auditor::{History, Mode, Plan, REPORT, ROLE, Report};
+use mirrord_sessions_crds::WEBHOOK_NAME;
+use serde_json::json;
+use tracing::{debug, error, info, warn};
+
+use super::{Done, RoundError};
+use crate::{args::Args, metrics::Metrics};
+
+/// The API server refuses an Event with a longer note.
+const MAX_NOTE: usize = 1024;
+
+/// Who tells.
+pub(super) struct Teller<'a> {
+    client: Client,
+    namespace: &'a str,
+    pod: &'a str,
+    identity: String,
+    metrics: &'a Metrics,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) fn new(
+        client: Client,
+        args: &'a Args,
+        identity: &str,
+        metrics: &'a Metrics,
+    ) -> Self {
+        Self {
+            client,
+            namespace: &args.namespace,
+            pod: &args.pod_name,
+            identity: identity.to_owned(),
+            metrics,
+        }
+    }
+
+    /// The role is as it should be, or left alone.
+    pub(super) async fn done(&self, history: &History, mode: Mode, done: &Done) {
+        let Done { plan, role } = done;
+        let text = plan.to_string();
+        let summary = text.lines().next().unwrap_or_default();
+        let report = match plan {
+            // As it is now.
+            Plan::Create { .. } | Plan::Append { .. } => Report::of(history, role.as_ref(), mode),
+            _ => Report::with(history, role.as_ref(), plan),
+        };
+        let (outcome, event) = match plan {
+            Plan::Create { .. } => ("created", Some((EventType::Normal, "AuditorRoleCreated"))),
+            Plan::Append { .. } => ("upgraded", Some((EventType::Normal, "AuditorRoleUpgraded"))),
+            Plan::Nothing { .. } => ("current", None),
+            // One that somebody keeps and that grants the same is nothing to look at.
+            Plan::Preserve {
+                difference: Some(difference),
+                ..
+            } if difference.is_empty() => ("preserved", None),
+            Plan::Preserve { .. } => (
+                "preserved",
+                Some((EventType::Warning, "AuditorRolePreserved")),
+            ),
+        };
+        if outcome == "preserved" && event.is_some() {
+            warn!(role = ROLE, outcome, difference = ?report.difference, "{summary}");
+        } else {
+            info!(role = ROLE, outcome, "{summary}");
+        }
+        self.metrics.auditor(outcome, report.difference.len());
+        if let (Some((kind, reason)), true) = (event, role.is_some()) {
+            self.publish(
+                role.as_ref().map(|role| role.object_ref(&())),
+                kind,
+                reason,
+                &text,
+            )
+            .await;
+        }
+        self.report(report).await;
+    }
+
+    /// The role could not be read or written.
+    pub(super) async fn failed(&self, history: &History, failed: &RoundError) {
+        let message = failed.error.to_string();
+        error!(role = ROLE, error = %message, "the auditor role is not in place");
+        let report = match &failed.plan {
+            Some(plan) => Report {
+                exists: !matches!(plan, Plan::Create { .. }),
+                ..Report::with(history, None, plan)
+            },
+            None => Report {
+                latest_version: history.latest(),
+                plan: "unknown".to_owned(),
+                ..Report::default()
+            },
+        };
+        self.metrics.auditor("failed", report.difference.len());
+        self.publish(None, EventType::Warning, "AuditorRoleFailed", &message)
+            .await;
+        self.report(Report {
+            error: Some(message),
+            ..report
+        })
+        .await;
+    }
+
+    /// Events about what has no namespace are in `default`.
+    async fn publish(
+        &self,
+        about: Option<ObjectReference>,
+        kind: EventType,
+        reason: &str,
+        note: &str,
+    ) {
+        let about = about.unwrap_or_else(|| ObjectReference {
+            api_version: Some("rbac.authorization.k8s.io/v1".into()),
+            kind: Some("ClusterRole".into()),
+            name: Some(ROLE.into()),
+            ..ObjectReference::default()
+        });
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(cut(note.trim_end(), MAX_NOTE)),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        let reporter = Reporter {
+            controller: WEBHOOK_NAME.into(),
+            instance: Some(self.pod.to_owned()),
+        };
+        // A new recorder each time: one that remembers would need the right to patch Events.
+        let recorder = Recorder::new(self.client.clone(), reporter);
+        if let Err(error) = recorder.publish(&event, &about).await {
+            debug!(%error, reason, "an Event could not be published");
+        }
+    }
+
+    /// Into the ConfigMap that comes with the manifests, empty.
+    async fn report(&self, report: Report) {
+        let report = Report {
+            observed_at: Some(Timestamp::now().to_string()),
+            reported_by: Some(self.identity.clone()),
+            ..report
+        };
+        let Ok(text) = serde_json::to_string_pretty(&report) else {
+            return;
+        };
+        let reports: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
+        let patch = json!({ "data": { "report.json": text + "\n" } });
+        let written = reports
+            .patch(REPORT, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        if let Err(error) = written {
+            warn!(%error, config_map = REPORT, "the report could not be written");
+        }
+    }
+}
+
+/// At most so many bytes of the text.
+fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes - '…'.len_utf8());
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_to_bytes() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcdef", 5), "ab…");
+        assert_eq!(cut("éééé", 6), "é…");
+    }
+}

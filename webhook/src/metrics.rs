@@ -1,0 +1,152 @@
+//! What is counted, for Prometheus.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The content type of what [`Metrics::text`] answers.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// Counters and gauges of this process. Labels are of fixed words: nothing that a requester chose.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    admissions: Family<Outcome, Counter>,
+    admission_seconds: Histogram,
+    leader: Gauge,
+    auditor_rounds: Family<Outcome, Counter>,
+    auditor_state: Family<Outcome, Gauge>,
+    auditor_difference: Gauge<u64, AtomicU64>,
+}
+
+/// What may become of a look at the auditor role.
+const AUDITOR_STATES: [&str; 5] = ["created", "upgraded", "current", "preserved", "failed"];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("mirrord_sessions"),
+            admissions: Family::default(),
+            // From 16 µs to half a second.
+            admission_seconds: Histogram::new(exponential_buckets(16e-6, 2.0, 16)),
+            leader: Gauge::default(),
+            auditor_rounds: Family::default(),
+            auditor_state: Family::default(),
+            auditor_difference: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "admission_requests",
+            "Admission reviews by what became of them",
+            metrics.admissions.clone(),
+        );
+        registry.register(
+            "admission_duration_seconds",
+            "Time from the first byte of a review to its answer",
+            metrics.admission_seconds.clone(),
+        );
+        registry.register(
+            "leader",
+            "Whether this replica leads",
+            metrics.leader.clone(),
+        );
+        registry.register(
+            "auditor_reconciles",
+            "Looks at the auditor role by what became of them",
+            metrics.auditor_rounds.clone(),
+        );
+        registry.register(
+            "auditor_role",
+            "1 for what became of the auditor role when this replica looked last",
+            metrics.auditor_state.clone(),
+        );
+        registry.register(
+            "auditor_role_difference_lines",
+            "By how many lines the auditor role differs from its latest preset",
+            metrics.auditor_difference.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A review was answered.
+    pub(crate) fn admission(&self, outcome: &'static str, took: Duration) {
+        self.admissions.get_or_create(&Outcome { outcome }).inc();
+        self.admission_seconds.observe(took.as_secs_f64());
+    }
+
+    /// This replica leads, or no more.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+        if !leads {
+            // Another tells from now on.
+            self.auditor_state.clear();
+            self.auditor_difference.set(0);
+        }
+    }
+
+    /// The auditor role was looked at; `outcome` is one of five words.
+    pub(crate) fn auditor(&self, outcome: &'static str, difference: usize) {
+        self.auditor_rounds
+            .get_or_create(&Outcome { outcome })
+            .inc();
+        for state in AUDITOR_STATES {
+            let gauge = self
+                .auditor_state
+                .get_or_create(&Outcome { outcome: state });
+            gauge.set((state == outcome).into());
+        }
+        self.auditor_difference.set(difference as u64);
+    }
+
+    /// All of it, as Prometheus reads it.
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn told_as_prometheus_reads_it() {
+        let metrics = Metrics::default();
+        metrics.admission("allowed", Duration::from_micros(20));
+        metrics.leads(true);
+        metrics.auditor("preserved", 2);
+        let text = metrics.text().unwrap();
+        for line in [
+            "mirrord_sessions_admission_requests_total{outcome=\"allowed\"} 1",
+            "mirrord_sessions_admission_duration_seconds_count 1",
+            "mirrord_sessions_leader 1",
+            "mirrord_sessions_auditor_reconciles_total{outcome=\"preserved\"} 1",
+            "mirrord_sessions_auditor_role{outcome=\"preserved\"} 1",
+            "mirrord_sessions_auditor_role{outcome=\"created\"} 0",
+            "mirrord_sessions_auditor_role_difference_lines 2",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        metrics.leads(false);
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("auditor_role{"), "{text}");
+    }
+}
