@@ -386,7 +386,10 @@ fn what_keeps_it_from_serving_is_one_line() {
             "there is nothing to try",
         ),
         (&["--dry-run"], "no way to the API server"),
-        (&[], "tls.crt: No such file or directory"),
+        (
+            &["--auditor-role=off"],
+            "tls.crt: No such file or directory",
+        ),
         (
             &["--listen=192.0.2.1:1"],
             "192.0.2.1:1 can't be listened on",

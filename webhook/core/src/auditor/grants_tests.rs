@@ -98,10 +98,10 @@ fn shown_as_a_diff() {
     });
     assert_eq!(
         Difference::between(&grants(&actual), &preset).to_string(),
-        "-*.* \"never\\u{a}mind\": *\n\
+        "-*.* \"never\\nmind\": *\n\
          -/metrics: get\n\
          +pods: get\n\
-         -secrets\\u{1b}[2J \"x\": get\n\
+         -secrets\\x1b[2J \"x\": get\n\
          -things.a.co: delete\n\
          +things.a.co: get\n"
     );
