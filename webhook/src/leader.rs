@@ -7,8 +7,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
     jiff::Timestamp,
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
 use mirrord_sessions_core::leader::{Candidate, Step};
+use mirrord_sessions_crds::WEBHOOK_NAME;
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -29,8 +34,6 @@ pub(crate) struct Election<'a> {
 /// Why a try ended early.
 #[derive(Debug, thiserror::Error)]
 enum TryError {
-    #[error("Lease {0} is missing: apply the manifests again, they hold it empty")]
-    Missing(String),
     #[error("it can't be read: {0}")]
     Read(#[source] kube::Error),
     #[error("it can't be written: {0}")]
@@ -40,7 +43,7 @@ enum TryError {
 }
 
 impl<'a> Election<'a> {
-    /// An election by the Lease of that name, which is there already.
+    /// An election by the Lease of that name, which is made if it is missing.
     pub(crate) fn new(
         leases: Api<Lease>,
         name: &'a str,
@@ -90,7 +93,7 @@ impl<'a> Election<'a> {
             }
             warn!(
                 lease = self.name,
-                "leading no more: the Lease could not be renewed in time"
+                "leading no more: the Lease is another's, or could not be renewed in time"
             );
         }
     }
@@ -167,7 +170,24 @@ impl<'a> Election<'a> {
             .get_opt(self.name)
             .await
             .map_err(TryError::Read)?;
-        lease.ok_or_else(|| TryError::Missing(self.name.to_owned()))
+        match lease {
+            Some(lease) => Ok(lease),
+            None => self.create().await.map_err(TryError::Write),
+        }
+    }
+
+    /// An empty Lease, for anybody to take. It isn't in the manifests, since GitOps tools leave Leases
+    /// out; server-side apply lets RBAC hold its creation to this one name.
+    async fn create(&self) -> Result<Lease, kube::Error> {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": self.name },
+        });
+        let params = PatchParams::apply(WEBHOOK_NAME);
+        self.leases
+            .patch(self.name, &params, &Patch::Apply(lease))
+            .await
     }
 
     /// With the version that was read: of two replicas, one wins.

@@ -73,7 +73,7 @@ async fn the_webhook_holds_no_right_that_it_does_not_use() {
             &[
                 "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
                 "configmaps [] [mirrord-sessions-auditor] [patch]",
-                "leases.coordination.k8s.io [] [mirrord-sessions-webhook] [get update]",
+                "leases.coordination.k8s.io [] [mirrord-sessions-webhook] [create get patch update]",
                 "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
                 "secrets [] [mirrord-sessions-webhook-ca] [get list update watch]",
                 // What the auditor role grants: nobody may grant what they don't hold.

@@ -70,6 +70,8 @@ pub enum Why {
     Deleting,
     /// Kubernetes fills in its rules from other roles.
     Aggregated,
+    /// Kubernetes adds its rules to other roles: what it gains, all who hold those would gain.
+    AggregatedInto(String),
     /// Its annotation says so.
     AutoUpdateOff,
     /// Somebody else applies it.
@@ -137,6 +139,9 @@ pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
     if is_auto_update_off(role) {
         return preserve(Why::AutoUpdateOff);
     }
+    if let Some(label) = aggregated_into(role) {
+        return preserve(Why::AggregatedInto(label));
+    }
     if let Some(manager) = manager(metadata) {
         return preserve(Why::Managed(manager));
     }
@@ -162,6 +167,15 @@ pub(super) fn is_auto_update_off(role: &ClusterRole) -> bool {
     annotations
         .and_then(|annotations| annotations.get(AUTO_UPDATE))
         .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
+}
+
+/// The label by which Kubernetes' own roles (view, edit, admin) and others collect this one's rules.
+fn aggregated_into(role: &ClusterRole) -> Option<String> {
+    let labels = role.metadata.labels.as_ref()?;
+    let label = labels.iter().find(|(name, value)| {
+        name.starts_with("rbac.authorization.k8s.io/aggregate-to-") && *value == "true"
+    });
+    label.map(|(name, _)| name.clone())
 }
 
 impl Plan {
@@ -242,6 +256,9 @@ impl fmt::Display for Why {
             Self::ToldNotTo => write!(f, "--auditor-role=report leaves it to somebody else"),
             Self::Deleting => write!(f, "it is being deleted"),
             Self::Aggregated => write!(f, "it has an aggregationRule, which fills in its rules"),
+            Self::AggregatedInto(label) => {
+                write!(f, "its label {label} adds its rules to another role")
+            }
             Self::AutoUpdateOff => write!(f, "its annotation {AUTO_UPDATE} is \"false\""),
             Self::Managed(manager) => write!(f, "managed by {manager}"),
             Self::Newer => write!(f, "a later release wrote it, with more than this one knows"),

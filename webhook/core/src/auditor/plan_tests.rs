@@ -308,3 +308,24 @@ fn said_in_words() {
     );
     assert!(text(None).starts_with("create ClusterRole mirrord-operator-auditor, version 2\n---"));
 }
+
+#[test]
+fn a_role_that_others_collect_gains_nothing() {
+    let history = History::shipped();
+    let label = "rbac.authorization.k8s.io/aggregate-to-view";
+    for (value, preserved) in [("true", true), ("false", false)] {
+        let mut role = ClusterRole {
+            rules: Some(history.rules(1)),
+            ..ClusterRole::default()
+        };
+        role.metadata.labels = Some([(label.to_owned(), value.to_owned())].into());
+        let why = match plan(&history, Some(&role), Mode::Manage) {
+            Plan::Preserve { why, .. } => Some(why),
+            _ => None,
+        };
+        assert_eq!(
+            why,
+            preserved.then(|| Why::AggregatedInto(label.to_owned()))
+        );
+    }
+}

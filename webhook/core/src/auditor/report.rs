@@ -4,7 +4,7 @@
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde::{Deserialize, Serialize};
 
-use super::{History, Mode, Plan, manager::manager, plan, plan::is_auto_update_off};
+use super::{History, Mode, Plan, Why, manager::manager, plan, plan::is_auto_update_off};
 
 /// What there is to know about the role.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -63,7 +63,7 @@ impl Report {
             latest_version: history.latest(),
             exists: role.is_some(),
             version,
-            modified: role.is_some() && version.is_none(),
+            modified: role.is_some() && version.is_none() && !is_known_otherwise(plan),
             auto_update: !role.is_some_and(is_auto_update_off),
             managed_by: role
                 .and_then(|role| manager(&role.metadata))
@@ -75,6 +75,14 @@ impl Report {
             ..Self::default()
         }
     }
+}
+
+/// Whether it is no version that is known here for another reason than that somebody changed it.
+fn is_known_otherwise(plan: &Plan) -> bool {
+    let Plan::Preserve { why, .. } = plan else {
+        return false;
+    };
+    matches!(why, Why::Newer | Why::TooLarge)
 }
 
 #[cfg(test)]
