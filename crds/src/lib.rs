@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod session;
 mod session_id;
 pub mod session_policy;
+pub mod session_tracker;
 
 pub use session::{
     AgentReference, Client, Owner, Port, PortType, Session, SessionSpec, SessionState,
@@ -14,6 +15,10 @@ pub use session::{
 };
 pub use session_id::{InvalidSessionId, SessionId};
 pub use session_policy::{SessionPolicy, SessionPolicySpec};
+pub use session_tracker::{
+    SessionTracker, SessionTrackerSpec, SessionTrackerStatus, TRACKER_API_SERVICE, TRACKER_GROUP,
+    TRACKER_VERSION, TRACKERS, TrackedPort, TrackerKind, custom_resource_definition,
+};
 
 /// The API group of Sessions, which mirrord's own operator uses for them too.
 pub const GROUP: &str = "operator.metalbear.co";

@@ -319,7 +319,7 @@ impl SessionSpec {
 }
 
 // schemars names u16's format `uint16`, which the API server warns about on every install.
-fn port_number(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn port_number(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 65535 })
 }
 

@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = WEBHOOK_NAME)]
     pub pod_name: String,
 
+    /// Serve session trackers as an aggregated API; manifests/overlays/trackers has what that needs.
+    #[arg(long)]
+    pub trackers: bool,
+
     /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
     /// connection is sent here.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]

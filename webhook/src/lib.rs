@@ -9,6 +9,7 @@ mod certs;
 mod leader;
 mod metrics;
 mod server;
+mod trackers;
 
 use std::{io::IsTerminal, sync::Arc};
 
@@ -17,13 +18,18 @@ pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
 use metrics::Metrics;
+use mirrord_sessions_core::visibility::Everything;
 use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+use trackers::{Api, Feed, Store, auth::FrontProxy};
+
+/// How long readiness waits for trackers. Admission must not depend on them for longer.
+const TRACKERS_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Serves until SIGTERM or SIGINT, and drains.
 ///
@@ -49,22 +55,57 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let server = server::serve(
+    let store = Store::new();
+    store.decide_by(Arc::new(Everything));
+    let front_proxy = Arc::new(FrontProxy::default());
+    let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy));
+    let server = Box::pin(server::serve(
         listener,
         slot.server_config()?,
-        Router::new(Arc::clone(&health), Arc::clone(&metrics)),
+        Router::new(Arc::clone(&health), Arc::clone(&metrics), api),
         Patience::default(),
-        stop.clone(),
+        async {
+            stop.clone().await;
+            store.close();
+        },
         args.drain_timeout,
-    );
-    let auditor = Box::pin(auditor::look_after(&args, &metrics, stop));
+    ));
+    let auditor = Box::pin(auditor::look_after(&args, &metrics, stop.clone()));
     tokio::select! {
         _ = futures::future::join(server, auditor) => {
             info!("stopped");
             Ok(())
         }
-        ended = keep_certificates(&args, &slot, &health) => ended,
+        ended = Box::pin(keep_certificates(&args, &slot, &health)) => ended,
+        () = Box::pin(keep_trackers(&args, Arc::clone(&store), &front_proxy, &health)) => Ok(()),
     }
+}
+
+/// Keeps what trackers are served from, for ever. Without a way to the API server admission is
+/// served alone.
+async fn keep_trackers(args: &Args, store: Arc<Store>, front_proxy: &FrontProxy, health: &Health) {
+    if !args.trackers {
+        health.give_trackers_up();
+        return std::future::pending().await;
+    }
+    let client = match kube::Client::try_default().await {
+        Ok(client) => client,
+        Err(error) => {
+            warn!(%error, "no way to the API server: trackers aren't served");
+            health.give_trackers_up();
+            return std::future::pending().await;
+        }
+    };
+    let grace = async {
+        tokio::time::sleep(TRACKERS_GRACE).await;
+        health.give_trackers_up();
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(
+        Feed::new(client.clone(), store).run(health),
+        front_proxy.follow(client, health),
+        grace,
+    );
 }
 
 /// Ends only with an error: a server without a certificate is of no use.
@@ -86,7 +127,7 @@ async fn keep_certificates(
     let client = kube::Client::try_default().await.map_err(|error| {
         anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
     })?;
-    SelfMade::new(client, &args.namespace, &args.service)
+    SelfMade::new(client, &args.namespace, &args.service, args.trackers)
         .keep(slot, health)
         .await;
     Ok(())

@@ -11,7 +11,7 @@ use crate::control_plane::{ControlPlane, KubectlOutput};
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Applies the CRDs and everything of the manifests but the webhook configuration, and waits until
+/// Applies the CRDs and everything of the manifests but what leads to the webhook, and waits until
 /// the guard policy is in force.
 pub(super) async fn base(plane: &ControlPlane) -> Result<(), Error> {
     let crds = workspace().join("crds");
@@ -30,22 +30,23 @@ pub(super) async fn base(plane: &ControlPlane) -> Result<(), Error> {
     let objects = rendered(plane).await?;
     let objects = objects
         .into_iter()
-        .filter(|object| !is_webhook_configuration(object));
+        .filter(|object| !is_webhook_configuration(object) && !is_api_service(object));
     apply(plane, objects.collect()).await?;
     wait_until_guarded(plane).await
 }
 
-/// Leads the webhook configuration to a process on this loopback port: through its Service, so that
-/// names and certificates are those of a real cluster.
+/// Leads the webhook configuration and the APIService to a process on this loopback port: through its
+/// Service, so that names and certificates are those of a real cluster.
 pub(super) async fn route_webhook(plane: &ControlPlane, port: u16) -> Result<(), Error> {
     let objects = rendered(plane).await?;
     let objects = objects
         .into_iter()
         .filter_map(|object| on_loopback(object, port))
         .collect::<Vec<_>>();
-    if objects.len() != 2 {
+    if objects.len() != 3 {
         return Err(Error::Manifests(
-            "expected a Service and a MutatingWebhookConfiguration of the webhook".into(),
+            "expected a Service, a MutatingWebhookConfiguration and an APIService of the webhook"
+                .into(),
         ));
     }
     apply(plane, objects).await
@@ -53,6 +54,10 @@ pub(super) async fn route_webhook(plane: &ControlPlane, port: u16) -> Result<(),
 
 fn is_webhook_configuration(object: &Value) -> bool {
     object["kind"] == "MutatingWebhookConfiguration"
+}
+
+fn is_api_service(object: &Value) -> bool {
+    object["kind"] == "APIService"
 }
 
 /// The objects that say where the webhook is, changed to say here.
@@ -67,12 +72,16 @@ fn on_loopback(mut object: Value, port: u16) -> Option<Value> {
         }
         return Some(object);
     }
+    if is_api_service(&object) {
+        object["spec"]["service"]["port"] = port.into();
+        return Some(object);
+    }
     None
 }
 
-/// `manifests/base`, as kustomize renders it.
+/// The manifests with all that there is, as kustomize renders them.
 pub(super) async fn rendered(plane: &ControlPlane) -> Result<Vec<Value>, Error> {
-    let base = workspace().join("manifests/base");
+    let base = workspace().join("manifests/overlays/trackers");
     let yaml = kubectl(plane, &["kustomize", &base.to_string_lossy()], "").await?;
     serde_saphyr::from_multiple(&yaml).map_err(|error| Error::Manifests(error.to_string()))
 }

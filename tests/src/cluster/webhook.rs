@@ -53,7 +53,7 @@ impl Webhook {
         let log = folder.join("webhook.log");
         let file = File::create(&log).map_err(io("the webhook's log"))?;
         let child = Command::new(&programs.webhook)
-            .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s"])
+            .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s", "--trackers"])
             .args(args)
             .env("KUBECONFIG", kubeconfig.path())
             .env_remove("RUST_LOG")

@@ -82,8 +82,15 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
         ];
         cluster.admin(&delete, "").await.unwrap();
     }
+    // Deleting asks nobody: one, and all with the namespace. The namespace controller only waits for
+    // every API that is registered, trackers too, to tell what it serves.
     cluster
         .admin(&["delete", "session", "before", "-n", &dead.name], "")
+        .await
+        .unwrap();
+    let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
+    cluster
+        .admin(&["delete", "apiservice", api], "")
         .await
         .unwrap();
     cluster

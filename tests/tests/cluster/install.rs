@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{eventually, shared};
 
-/// Everything of `manifests/base` in one file passes the API server's strict check, applied again
+/// Everything of the base and of the trackers' overlay passes the API server's strict check, applied again
 /// over what is installed.
 #[tokio::test]
 async fn manifests_pass_strict_server_side_validation() {
@@ -17,6 +17,13 @@ async fn manifests_pass_strict_server_side_validation() {
             "--validate=strict",
             "-k",
             "manifests/base",
+        ],
+        [
+            "apply",
+            "--dry-run=server",
+            "--validate=strict",
+            "-k",
+            "manifests/overlays/trackers",
         ],
         [
             "apply",
@@ -51,6 +58,7 @@ async fn guard_policies_type_check() {
     for name in [
         "sessions.mirrord-sessions",
         "webhook-configurations.mirrord-sessions",
+        "api-services.mirrord-sessions",
     ] {
         let args = ["get", "validatingadmissionpolicy", name, "-o", "json"];
         let policy = eventually("the policy was type-checked", || async {

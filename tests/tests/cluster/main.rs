@@ -8,9 +8,13 @@
 mod auditor;
 mod faults;
 mod guard;
+mod guard_api_service;
 mod identity;
 mod install;
 mod plugin;
 mod resource;
 mod roles;
 mod support;
+mod tracker_auth;
+mod tracker_clients;
+mod trackers;

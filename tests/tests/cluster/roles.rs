@@ -18,6 +18,11 @@ async fn users_create_see_and_stop_sessions_and_nothing_else() {
         ("watch", "sessions", true),
         ("delete", "sessions", true),
         ("deletecollection", "sessions", true),
+        ("get", "sessiontrackers", true),
+        ("list", "sessiontrackers", true),
+        ("watch", "sessiontrackers", true),
+        ("create", "sessiontrackers", false),
+        ("delete", "sessiontrackers", false),
         ("update", "sessions", false),
         ("patch", "sessions", false),
         ("get", "sessions/status", false),
@@ -71,33 +76,38 @@ async fn the_webhook_holds_no_right_that_it_does_not_use() {
         (
             "mirrord-sessions",
             &[
+                "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
                 "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
                 "configmaps [] [mirrord-sessions-auditor] [patch]",
                 "leases.coordination.k8s.io [] [mirrord-sessions-webhook] [create get patch update]",
                 "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
                 "secrets [] [mirrord-sessions-webhook-ca] [get list update watch]",
-                // What the auditor role grants: nobody may grant what they don't hold.
                 "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
+                "sessions.operator.metalbear.co [] [] [list watch]",
                 "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
             ][..],
         ),
         (
             "default",
             &[
+                "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
                 "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
-                // About what has no namespace.
                 "events.events.k8s.io [] [] [create]",
                 "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
                 "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
+                "sessions.operator.metalbear.co [] [] [list watch]",
                 "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
             ],
         ),
         (
             "kube-system",
             &[
+                "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
                 "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
+                "configmaps [] [extension-apiserver-authentication] [get list watch]",
                 "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
                 "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
+                "sessions.operator.metalbear.co [] [] [list watch]",
                 "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
             ],
         ),

@@ -1,5 +1,7 @@
 //! Who asks.
 
+use std::collections::BTreeMap;
+
 use mirrord_sessions_crds::{CONTROLLER_USERNAME, Client, Owner};
 
 /// The effective user of a request, as the API server authenticated them. With impersonation that is
@@ -12,6 +14,8 @@ pub struct Requester {
     pub uid: Option<String>,
     /// Kubernetes groups.
     pub groups: Vec<String>,
+    /// What else the authenticator said of the user, by key.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Requester {

@@ -10,4 +10,6 @@ pub mod identity;
 pub mod leader;
 pub mod policy;
 pub mod text;
+pub mod trackers;
+pub mod visibility;
 pub mod where_clause;

@@ -191,6 +191,7 @@ impl Request {
             username: user.username.clone().unwrap_or_default(),
             uid: user.uid.clone().filter(|uid| !uid.is_empty()),
             groups: user.groups.clone().unwrap_or_default(),
+            ..Requester::default()
         }
     }
 }

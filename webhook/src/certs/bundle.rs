@@ -1,11 +1,15 @@
-//! The CA bundle in the webhook configuration: the one field of it that this process writes.
+//! The CA bundle in the webhook configuration and in the APIService: the one field of each that this
+//! process writes.
 
-use k8s_openapi::{ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration};
+use k8s_openapi::{
+    ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use mirrord_sessions_crds::WEBHOOK_NAME;
+use mirrord_sessions_crds::{TRACKER_API_SERVICE, WEBHOOK_NAME};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -34,6 +38,48 @@ pub(crate) async fn put_in_place(
         );
     }
     Ok(())
+}
+
+/// Makes the APIService trust `bundle`. One that isn't there needs nothing, as above.
+pub(crate) async fn put_in_api_service(
+    services: &Api<APIService>,
+    bundle: &str,
+) -> Result<(), kube::Error> {
+    let Some(service) = services.get_opt(TRACKER_API_SERVICE).await? else {
+        warn!(
+            name = TRACKER_API_SERVICE,
+            "there is no APIService of that name: trackers aren't served until the manifests are applied again"
+        );
+        return Ok(());
+    };
+    if let Some(patch) = api_service_patch(&service, bundle) {
+        let params = PatchParams::apply(WEBHOOK_NAME).force();
+        services
+            .patch(TRACKER_API_SERVICE, &params, &Patch::Apply(patch))
+            .await?;
+        info!(
+            name = TRACKER_API_SERVICE,
+            "put the CA bundle into the APIService"
+        );
+    }
+    Ok(())
+}
+
+/// The server-side apply that sets the bundle and nothing else; none if it is there.
+fn api_service_patch(service: &APIService, bundle: &str) -> Option<Value> {
+    let bundle = ByteString(bundle.as_bytes().to_vec());
+    let current = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ca_bundle.as_ref());
+    (current != Some(&bundle)).then(|| {
+        json!({
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": { "name": TRACKER_API_SERVICE, "uid": service.uid() },
+            "spec": { "caBundle": bundle },
+        })
+    })
 }
 
 /// The server-side apply that sets every webhook's bundle and nothing else; none if all have it.
@@ -99,6 +145,18 @@ mod tests {
                 "{webhooks:?}"
             );
         }
+    }
+
+    #[test]
+    fn of_an_api_service_the_bundle_alone_is_set() {
+        let mut service = APIService::default();
+        service.metadata.uid = Some("7".into());
+        let patch = api_service_patch(&service, "ca").unwrap();
+        assert_eq!(patch["spec"], json!({ "caBundle": "Y2E=" }));
+        let spec = service.spec.get_or_insert_default();
+        spec.ca_bundle = Some(ByteString("ca".into()));
+        assert!(api_service_patch(&service, "ca").is_none());
+        assert!(api_service_patch(&service, "other").is_some());
     }
 
     #[test]

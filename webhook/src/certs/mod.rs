@@ -6,18 +6,18 @@ mod files;
 mod slot;
 mod store;
 
-use std::{
-    pin::pin,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
-use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret};
+use k8s_openapi::{
+    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
-use mirrord_sessions_crds::WEBHOOK_NAME;
+use mirrord_sessions_crds::{TRACKER_API_SERVICE, WEBHOOK_NAME};
 use tracing::{debug, error, info};
 
 use crate::server::health::Health;
@@ -32,11 +32,20 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// After a failure, the next try; doubled each time, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// The objects that are read and written.
+struct Objects {
+    secrets: Api<Secret>,
+    configurations: Api<MutatingWebhookConfiguration>,
+    /// Of the trackers, where they are served.
+    services: Option<Api<APIService>>,
+}
+
 /// The self-made certificates of one replica.
 pub(crate) struct SelfMade {
     client: Client,
     namespace: String,
     names: Vec<String>,
+    trackers: bool,
     current: Option<(Authority, Serving)>,
 }
 
@@ -47,6 +56,8 @@ enum RoundError {
     Store(#[from] store::StoreError),
     #[error("the CA bundle can't be put into the webhook configuration: {0}")]
     Bundle(#[source] kube::Error),
+    #[error("the CA bundle can't be put into the APIService: {0}")]
+    ApiService(#[source] kube::Error),
     #[error(transparent)]
     Make(#[from] authority::MakeError),
     #[error("the serving certificate doesn't serve: {0}")]
@@ -55,12 +66,13 @@ enum RoundError {
 
 impl SelfMade {
     /// Certificates for the Service of that name.
-    pub(crate) fn new(client: Client, namespace: &str, service: &str) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, service: &str, trackers: bool) -> Self {
         Self {
             client,
             namespace: namespace.to_owned(),
             // What the API server asks for when it calls a Service.
             names: vec![format!("{service}.{namespace}.svc")],
+            trackers,
             current: None,
         }
     }
@@ -68,15 +80,21 @@ impl SelfMade {
     /// Keeps a certificate in the slot and its CA in the webhook configuration, for ever. Failures
     /// are logged and tried again: a certificate that is there goes on serving.
     pub(crate) async fn keep(mut self, slot: &CertificateSlot, health: &Health) {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let configurations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let mut changes = pin!(stream::select(
-            changes(secrets.clone(), store::SECRET),
-            changes(configurations.clone(), WEBHOOK_NAME),
-        ));
+        let objects = Objects {
+            secrets: Api::namespaced(self.client.clone(), &self.namespace),
+            configurations: Api::all(self.client.clone()),
+            services: self.trackers.then(|| Api::all(self.client.clone())),
+        };
+        let mut watched = vec![
+            changes(objects.secrets.clone(), store::SECRET).boxed(),
+            changes(objects.configurations.clone(), WEBHOOK_NAME).boxed(),
+        ];
+        let services = objects.services.clone();
+        watched.extend(services.map(|services| changes(services, TRACKER_API_SERVICE).boxed()));
+        let mut changes = stream::select_all(watched);
         let mut retry = FIRST_RETRY;
         loop {
-            let pause = match self.round(&secrets, &configurations, slot, health).await {
+            let pause = match self.round(&objects, slot, health).await {
                 Ok(()) => {
                     retry = FIRST_RETRY;
                     INTERVAL
@@ -104,8 +122,7 @@ impl SelfMade {
     /// isn't before its CA is trusted.
     async fn round(
         &mut self,
-        secrets: &Api<Secret>,
-        configurations: &Api<MutatingWebhookConfiguration>,
+        objects: &Objects,
         slot: &CertificateSlot,
         health: &Health,
     ) -> Result<(), RoundError> {
@@ -114,8 +131,9 @@ impl SelfMade {
             .current
             .as_ref()
             .map(|(authority, _)| authority.bundle());
-        let authority = store::authority(secrets, in_use, now).await?;
-        let in_place = bundle::put_in_place(configurations, authority.bundle()).await;
+        let authority = store::authority(&objects.secrets, in_use, now).await?;
+        let bundle = authority.bundle().to_owned();
+        let in_place = bundle::put_in_place(&objects.configurations, &bundle).await;
         if in_place.is_ok() {
             health.ca_bundle_in_place();
         }
@@ -127,7 +145,14 @@ impl SelfMade {
             info!(names = ?self.names, "issued a serving certificate");
             self.current = Some((authority, serving));
         }
-        in_place.map_err(RoundError::Bundle)
+        in_place.map_err(RoundError::Bundle)?;
+        // Last: admission doesn't wait for it.
+        match &objects.services {
+            Some(services) => bundle::put_in_api_service(services, &bundle)
+                .await
+                .map_err(RoundError::ApiService),
+            None => Ok(()),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use crate::trackers::auth::AnyCertificate;
+
 /// Holds the current certificate. Until there is one, handshakes fail.
 #[derive(Debug)]
 pub(crate) struct CertificateSlot {
@@ -48,7 +50,7 @@ impl CertificateSlot {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(AnyCertificate(Arc::clone(&self.provider))))
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))

@@ -1,10 +1,13 @@
 //! Whether anything goes on on a connection.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 /// How many requests are under way, and when the last one ended.
@@ -55,6 +58,42 @@ impl Activity {
     }
 }
 
+/// The body of an answer, which goes on with its request.
+pub(super) struct Sending<B> {
+    body: B,
+    _under_way: UnderWay,
+}
+
+impl UnderWay {
+    /// Goes on until the body is sent, or given up.
+    pub(super) fn until_sent<B>(self, body: B) -> Sending<B> {
+        Sending {
+            body,
+            _under_way: self,
+        }
+    }
+}
+
+impl<B: Body + Unpin> Body for Sending<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.change(|state| {
@@ -83,5 +122,16 @@ mod tests {
         drop(request);
         activity.idle_for(LIMIT).await;
         assert!(over.elapsed() >= LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_being_sent_is_under_way() {
+        let activity = Arc::new(Activity::new());
+        let body = http_body_util::Empty::<bytes::Bytes>::new();
+        let body = activity.begin().until_sent(body);
+        let waited = tokio::time::timeout(LIMIT * 5, activity.idle_for(LIMIT)).await;
+        assert!(waited.is_err(), "a watch may be silent");
+        drop(body);
+        activity.idle_for(LIMIT).await;
     }
 }

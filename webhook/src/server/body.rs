@@ -1,11 +1,24 @@
-//! Reading a request's body: bounded in size and time, and all bodies together in memory.
+//! Bodies: a request's, bounded in size and time, and all of them together in memory; an answer's, at
+//! once or as a stream.
 
-use std::{pin::pin, time::Duration};
+use std::{convert::Infallible, pin::pin, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::Response;
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// What goes out.
+pub(crate) type Answer = Response<Outgoing>;
+
+/// The body of an answer.
+pub(crate) type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A body that is all there.
+pub(crate) fn full(bytes: Bytes) -> Outgoing {
+    Full::new(bytes).boxed_unsync()
+}
 
 /// A review carries an object of up to 3 MiB, which is what the API server takes, and one that is
 /// stored, of up to 1.5 MiB.

@@ -8,6 +8,9 @@ pub(crate) struct Health {
     certificate: AtomicBool,
     ca_bundle: AtomicBool,
     draining: AtomicBool,
+    sessions: AtomicBool,
+    front_proxy: AtomicBool,
+    trackers_given_up: AtomicBool,
 }
 
 impl Health {
@@ -22,14 +25,32 @@ impl Health {
         self.ca_bundle.store(true, Ordering::Relaxed);
     }
 
+    /// The index of trackers is filled.
+    pub(crate) fn sessions_synced(&self) {
+        self.sessions.store(true, Ordering::Relaxed);
+    }
+
+    /// It is known who may speak for others.
+    pub(crate) fn front_proxy_known(&self) {
+        self.front_proxy.store(true, Ordering::Relaxed);
+    }
+
+    /// Trackers were waited for long enough: admission is served without them.
+    pub(crate) fn give_trackers_up(&self) {
+        self.trackers_given_up.store(true, Ordering::Relaxed);
+    }
+
     /// The process is about to end.
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
     /// The checks by name, and whether each holds.
-    pub(crate) fn readiness(&self) -> [(&'static str, bool); 3] {
+    pub(crate) fn readiness(&self) -> [(&'static str, bool); 4] {
+        let load = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let trackers = load(&self.sessions) && load(&self.front_proxy);
         [
+            ("trackers", trackers || load(&self.trackers_given_up)),
             ("certificate", self.certificate.load(Ordering::Relaxed)),
             ("ca-bundle", self.ca_bundle.load(Ordering::Relaxed)),
             ("not-draining", !self.draining.load(Ordering::Relaxed)),

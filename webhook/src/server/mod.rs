@@ -21,6 +21,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+use crate::trackers::auth::PeerCertificates;
 use activity::Activity;
 use router::Router;
 
@@ -30,7 +31,9 @@ const MAX_CONNECTIONS: u32 = 1024;
 const MAX_STREAMS: u32 = 256;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-const MAX_HEADERS: u32 = 64 << 10;
+/// The aggregator names every group of a user in a header of its own.
+const MAX_HEADERS: u32 = 256 << 10;
+const MAX_HEADER_COUNT: usize = 4096;
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]
@@ -130,15 +133,23 @@ async fn connection(
     };
     // Told by ALPN: to guess from the first bytes would be to wait for them.
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let peer = stream.get_ref().1.peer_certificates();
+    let peer: Option<PeerCertificates> = peer.map(|certificates| {
+        let owned = certificates.iter().map(|one| one.clone().into_owned());
+        owned.collect()
+    });
     let activity = Arc::new(Activity::new());
     let service = {
         let activity = Arc::clone(&activity);
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
             let (router, under_way) = (router.clone(), activity.begin());
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(Arc::clone(peer));
+            }
             async move {
                 let answer = router.handle(request).await;
-                drop(under_way);
-                Ok::<_, Infallible>(answer)
+                // Until all of it is sent: a watch may be silent for long.
+                Ok::<_, Infallible>(answer.map(|body| under_way.until_sent(body)))
             }
         })
     };
@@ -152,6 +163,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.header)
+        .max_headers(MAX_HEADER_COUNT)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -189,7 +201,10 @@ mod tests {
     use tokio_rustls::{TlsConnector, client::TlsStream};
 
     use super::*;
-    use crate::certs::CertificateSlot;
+    use crate::{
+        certs::CertificateSlot,
+        trackers::{Api, Store},
+    };
 
     /// A server that has little patience, and who trusts it.
     async fn impatient() -> (SocketAddr, CertificateDer<'static>) {
@@ -208,7 +223,8 @@ mod tests {
             idle: short,
             goodbye: short,
         };
-        let router = Router::new(Arc::default(), Arc::default());
+        let trackers = Api::new(Store::new(), Arc::default());
+        let router = Router::new(Arc::default(), Arc::default(), trackers);
         let tls = slot.server_config().unwrap();
         tokio::spawn(serve(
             listener,

@@ -8,18 +8,18 @@ use http::{
     header::{ALLOW, CONTENT_TYPE},
 };
 use http_body::Body;
-use http_body_util::Full;
 use mirrord_sessions_core::text::printable;
 use serde_json::json;
 use tracing::{debug, warn};
 
 use super::{
-    body::{BODY_TIMEOUT, Bodies, BodyError},
+    body::{Answer, BODY_TIMEOUT, Bodies, BodyError, full},
     health::Health,
 };
 use crate::{
     admission,
     metrics::{self, Metrics},
+    trackers::{Api, auth::PeerCertificates},
 };
 
 /// The path of the webhook that stamps Sessions, as the webhook configuration names it.
@@ -30,17 +30,17 @@ pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 pub(crate) struct Router {
     health: Arc<Health>,
     bodies: Arc<Bodies>,
+    trackers: Api,
     metrics: Arc<Metrics>,
 }
 
-type Answer = Response<Full<Bytes>>;
-
 impl Router {
-    pub(crate) fn new(health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(health: Arc<Health>, metrics: Arc<Metrics>, trackers: Api) -> Self {
         Self {
             health,
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
             metrics,
+            trackers,
         }
     }
 
@@ -69,6 +69,10 @@ impl Router {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
             "/metrics" => self.told(),
+            path if Api::serves(path) => {
+                let peer = head.extensions.get::<PeerCertificates>();
+                self.trackers.handle(&head, peer).await
+            }
             path => failure(
                 StatusCode::NOT_FOUND,
                 "NotFound",
@@ -208,7 +212,7 @@ fn text(status: StatusCode, text: &str) -> Answer {
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(full(body));
     *answer.status_mut() = status;
     answer
         .headers_mut()

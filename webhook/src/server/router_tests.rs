@@ -1,4 +1,4 @@
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
 
@@ -9,7 +9,9 @@ use crate::server::body::MAX_BODY;
 
 fn router() -> (Router, Arc<Health>) {
     let health = Arc::new(Health::default());
-    (Router::new(Arc::clone(&health), Arc::default()), health)
+    let trackers = Api::new(crate::trackers::Store::new(), Arc::default());
+    let router = Router::new(Arc::clone(&health), Arc::default(), trackers);
+    (router, health)
 }
 
 async fn ask(
@@ -146,6 +148,11 @@ async fn readiness_names_what_is_missing() {
     );
     health.certificate_loaded();
     health.ca_bundle_in_place();
+    let (status, body) = ready().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("[-]trackers failed"), "{body}");
+    health.sessions_synced();
+    health.front_proxy_known();
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.ends_with("readyz check passed\n"), "{body}");

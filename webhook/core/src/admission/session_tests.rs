@@ -14,6 +14,7 @@ fn requester(username: &str) -> Requester {
         username: username.into(),
         uid: Some(format!("uid-{username}")),
         groups: vec!["devs".into(), "system:authenticated".into()],
+        ..Requester::default()
     }
 }
 
@@ -178,8 +179,7 @@ fn creates_that_cannot_be_stamped() {
 fn only_absent_identity_fields_are_left_out() {
     let nameless = Requester {
         username: "alice".into(),
-        uid: None,
-        groups: Vec::new(),
+        ..Requester::default()
     };
     let sent = session(json!({ "target": "a/b" }));
     let (stored, _) = carried_out(&sent, &on_create(&sent, &nameless));

@@ -1,0 +1,106 @@
+//! Clients that hold a copy of trackers: kube-runtime's reflector and client-go's informer.
+
+use mirrord_sessions_crds::SessionTracker;
+use serde_json::json;
+
+use crate::{
+    support::{eventually, shared},
+    trackers::{create, developer, shows, spec},
+};
+
+/// kube-runtime's reflector, in both of its ways to start.
+#[tokio::test]
+async fn a_reflector_holds_what_is_served() {
+    use futures::StreamExt;
+    use kube::runtime::{WatchStreamExt, reflector, watcher};
+    let (namespace, dev) = developer("reflected").await;
+    create(&dev, "one", spec()).await;
+    shows(&dev, &["get", "mst"], "one").await;
+    let client = shared().plane.client(&dev.name, &["devs"]).await.unwrap();
+    for config in [
+        watcher::Config::default().page_size(1),
+        watcher::Config::default().streaming_lists(),
+    ] {
+        let api: kube::Api<SessionTracker> = kube::Api::namespaced(client.clone(), &namespace.name);
+        let (reader, writer) = reflector::store();
+        let running = tokio::spawn(
+            reflector(writer, watcher(api, config))
+                .default_backoff()
+                .for_each(|_| async {}),
+        );
+        let names = || {
+            let mut names: Vec<String> = reader
+                .state()
+                .iter()
+                .filter_map(|tracker| tracker.metadata.name.clone())
+                .collect();
+            names.sort();
+            names
+        };
+        let holds = async |expected: &[&str]| {
+            eventually(&format!("the reflector holds {expected:?}"), || async {
+                (names() == expected).then_some(())
+            })
+            .await;
+        };
+        holds(&["one"]).await;
+        create(&dev, "two", json!({ "target": "pod/y" })).await;
+        holds(&["one", "two"]).await;
+        dev.kubectl(&["delete", "session", "two"], "").await;
+        holds(&["one"]).await;
+        running.abort();
+    }
+}
+
+/// client-go's informer, as Go programs use it. Left out where Go isn't installed, which only building
+/// a control plane needs.
+#[tokio::test]
+async fn a_go_informer_is_told_of_changes() {
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("informer");
+    let built = Command::new("go")
+        .args(["build", "-trimpath", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/informer"))
+        .output();
+    let Ok(built) = built else {
+        eprintln!("no Go: left out");
+        return;
+    };
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let (namespace, dev) = developer("informed").await;
+    create(&dev, "one", spec()).await;
+    let seen = folder.path().join("seen");
+    let mut child = Command::new(&program)
+        .arg(&namespace.name)
+        .env("KUBECONFIG", dev.kubeconfig())
+        .stdout(std::fs::File::create(&seen).unwrap())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    shared().plane.adopt(&child).unwrap();
+    let tells = async |line: &str| {
+        eventually(&format!("the informer tells {line:?}"), || async {
+            let seen = std::fs::read_to_string(&seen).unwrap();
+            seen.lines().any(|told| told == line).then_some(())
+        })
+        .await;
+    };
+    tells("synced").await;
+    tells("added one").await;
+    create(&dev, "two", json!({ "target": "pod/y" })).await;
+    tells("added two").await;
+    let label = ["label", "session", "two", "-n", &namespace.name, "a=b"];
+    shared().admin(&label, "").await.unwrap();
+    tells("updated two").await;
+    dev.kubectl(&["delete", "session", "one"], "").await;
+    tells("deleted one").await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

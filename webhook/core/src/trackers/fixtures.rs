@@ -1,0 +1,65 @@
+//! Sessions for tests.
+
+use std::sync::Arc;
+
+use mirrord_sessions_crds::{Owner, Port, PortType, Session, SessionSpec, SessionStatus};
+
+use super::Tracker;
+
+pub(crate) struct Fixture(Session);
+
+pub(crate) fn session(namespace: &str, name: &str) -> Fixture {
+    let spec = SessionSpec {
+        target: "deployment/ip-visit-counter".into(),
+        ..SessionSpec::default()
+    };
+    let mut session = Session::new(name, spec);
+    session.metadata.namespace = Some(namespace.into());
+    session.metadata.uid = Some(format!("uid-{name}"));
+    Fixture(session)
+}
+
+impl Fixture {
+    pub(crate) fn target(mut self, target: &str) -> Self {
+        self.0.spec.target = target.into();
+        self
+    }
+
+    pub(crate) fn owned_by(mut self, username: &str) -> Self {
+        self.0.spec.owner = Some(Owner {
+            username: username.into(),
+            ..Owner::default()
+        });
+        self
+    }
+
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.0.spec.key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        let labels = self.0.metadata.labels.get_or_insert_default();
+        labels.insert(key.into(), value.into());
+        self
+    }
+
+    pub(crate) fn port(mut self, port: u16, filter: Option<&str>) -> Self {
+        let status = self.0.status.get_or_insert_with(SessionStatus::default);
+        status.ports.push(Port {
+            port,
+            type_: PortType::Steal,
+            filter: filter.map(Into::into),
+        });
+        self
+    }
+
+    pub(crate) fn session(mut self, version: u64) -> Session {
+        self.0.metadata.resource_version = Some(version.to_string());
+        self.0
+    }
+
+    pub(crate) fn tracker(self, version: u64) -> Arc<Tracker> {
+        Arc::new(Tracker::new(&self.session(version)).unwrap())
+    }
+}

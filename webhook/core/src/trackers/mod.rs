@@ -1,0 +1,25 @@
+//! The aggregated API of session trackers, without its I/O: what a request asks for, what the index
+//! holds, and the bytes of the answer.
+
+pub mod accept;
+pub mod age;
+pub mod discovery;
+pub mod failure;
+pub mod fields;
+pub mod filter;
+pub mod front_proxy;
+pub mod index;
+pub mod labels;
+pub mod openapi;
+pub mod options;
+pub mod page;
+pub mod render;
+pub mod tracker;
+pub mod watch;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use failure::Failure;
+pub use index::Index;
+pub use tracker::{Key, Tracker};

@@ -1,0 +1,346 @@
+//! One session as it is shown, serialised once when it changes.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use bytes::Bytes;
+use mirrord_sessions_crds::{
+    Port, Session, SessionId, SessionTrackerSpec, SessionTrackerStatus, TRACKER_GROUP,
+    TRACKER_VERSION, TrackedPort, TrackerKind,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::visibility::TrackerView;
+
+/// What stands for a filter or a key where it isn't shown.
+const HIDDEN: &str = "<hidden>";
+
+/// Where a tracker is. Ordered by namespace, then name.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Key {
+    /// `metadata.namespace`.
+    pub namespace: Box<str>,
+    /// `metadata.name`.
+    pub name: Box<str>,
+}
+
+/// A tracker in every form that it is served in.
+#[derive(Debug)]
+pub struct Tracker {
+    /// Where it is.
+    pub key: Key,
+    /// The Session's identifier: another one is another session.
+    pub uid: String,
+    /// The Session's resource version.
+    pub version: u64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its spec, with everything in it.
+    pub spec: SessionTrackerSpec,
+    /// Its status, with everything in it.
+    pub status: SessionTrackerStatus,
+    /// Seconds since 1970 of its creation.
+    pub created: Option<i64>,
+    full: Form,
+    /// Without key and filters; none where there are neither.
+    redacted: Option<Form>,
+}
+
+/// A tracker's bytes, as somebody sees it.
+#[derive(Debug)]
+pub struct Form {
+    /// The object as JSON.
+    pub object: Bytes,
+    /// Where its metadata are in `object`.
+    pub metadata: Range<usize>,
+    /// Where its resource version is in `object`, without the quotes.
+    pub version: Range<usize>,
+    /// The cells of its table row before the one that tells its age, as JSON.
+    pub cells_before: Box<str>,
+    /// The cells after that one.
+    pub cells_after: Box<str>,
+}
+
+/// A Session that can't be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSession {
+    /// The API server always gives these.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// Resource versions of the API server are revisions of etcd.
+    #[error("its resource version {0:?} is not a number")]
+    Version(String),
+    /// Should not happen.
+    #[error("it can't be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Metadata of a tracker: no annotations, since kubectl keeps the whole Session in one, its key too.
+/// The resource version goes before what a user chose, so that it is found first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    resource_version: &'a str,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    creation_timestamp: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    deletion_timestamp: Value,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+}
+
+impl Tracker {
+    /// The tracker of a Session.
+    ///
+    /// # Errors
+    /// What the API server would not have stored.
+    pub fn new(session: &Session) -> Result<Self, InvalidSession> {
+        fn present<'a>(
+            field: Option<&'a String>,
+            name: &'static str,
+        ) -> Result<&'a str, InvalidSession> {
+            let text = field.map(String::as_str);
+            text.ok_or(InvalidSession::Missing(name))
+        }
+        let meta = &session.metadata;
+        let name = present(meta.name.as_ref(), "name")?;
+        let namespace = present(meta.namespace.as_ref(), "namespace")?;
+        let uid = present(meta.uid.as_ref(), "uid")?;
+        let resource_version = present(meta.resource_version.as_ref(), "resourceVersion")?;
+        let version = resource_version
+            .parse()
+            .map_err(|_| InvalidSession::Version(resource_version.to_owned()))?;
+        let labels = meta.labels.clone().unwrap_or_default();
+        let metadata = serde_json::to_string(&Metadata {
+            name,
+            namespace,
+            uid,
+            resource_version,
+            creation_timestamp: serde_json::to_value(&meta.creation_timestamp)?,
+            deletion_timestamp: serde_json::to_value(&meta.deletion_timestamp)?,
+            labels: &labels,
+        })?;
+        let spec = spec(session, name);
+        let status = status(session);
+        let full = Form::new(&metadata, resource_version, &spec, &status)?;
+        let secret = spec.key.is_some() || status.ports.iter().any(|port| port.filtered);
+        let redacted = if secret {
+            let (spec, status) = redact(&spec, &status);
+            Some(Form::new(&metadata, resource_version, &spec, &status)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            key: Key {
+                namespace: namespace.into(),
+                name: name.into(),
+            },
+            uid: uid.to_owned(),
+            version,
+            labels,
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0.as_second()),
+            spec,
+            status,
+            full,
+            redacted,
+        })
+    }
+
+    /// The bytes for somebody who sees key and filters, or doesn't.
+    #[must_use]
+    pub fn form(&self, revealed: bool) -> &Form {
+        match &self.redacted {
+            Some(redacted) if !revealed => redacted,
+            _ => &self.full,
+        }
+    }
+
+    /// Whether there is anything that not everybody sees.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        self.redacted.is_some()
+    }
+
+    /// What decisions are made on.
+    #[must_use]
+    pub fn view(&self) -> TrackerView<'_> {
+        TrackerView {
+            namespace: &self.key.namespace,
+            name: &self.key.name,
+            kind: self.spec.kind,
+            state: self.status.state,
+            target: &self.spec.target,
+            login: self.spec.login.as_deref().unwrap_or_default(),
+            hostname: self.spec.hostname.as_deref().unwrap_or_default(),
+            owner: self.spec.owner.as_ref(),
+            participants: &self.status.participants,
+        }
+    }
+}
+
+impl Form {
+    fn new(
+        metadata: &str,
+        version: &str,
+        spec: &SessionTrackerSpec,
+        status: &SessionTrackerStatus,
+    ) -> Result<Self, serde_json::Error> {
+        let start = format!(
+            r#"{{"kind":"SessionTracker","apiVersion":"{TRACKER_GROUP}/{TRACKER_VERSION}","metadata":"#
+        );
+        let object = format!(
+            r#"{start}{metadata},"spec":{},"status":{}}}"#,
+            serde_json::to_string(spec)?,
+            serde_json::to_string(status)?
+        );
+        let field = r#""resourceVersion":""#;
+        let at = object.find(field).map_or(0, |at| at + field.len());
+        let cell = |text: &str| serde_json::to_string(text);
+        let owner = spec.owner.as_ref().map_or("", |owner| &owner.username);
+        let before = [
+            cell(&spec.session_id)?,
+            cell(&spec.target)?,
+            cell(&spec.user)?,
+            cell(status.port_summary.as_deref().unwrap_or_default())?,
+        ];
+        let after = [
+            cell(status.state.as_str())?,
+            cell(spec.kind.as_str())?,
+            cell(owner)?,
+            cell(&status.participants.join(","))?,
+            cell(spec.client_version.as_deref().unwrap_or_default())?,
+        ];
+        Ok(Self {
+            metadata: start.len()..start.len() + metadata.len(),
+            version: at..at + version.len(),
+            object: object.into(),
+            cells_before: before.join(",").into(),
+            cells_after: after.join(",").into(),
+        })
+    }
+}
+
+fn spec(session: &Session, name: &str) -> SessionTrackerSpec {
+    let spec = &session.spec;
+    let client = spec.client.clone().unwrap_or_default();
+    let agent = session.status.as_ref().and_then(|s| s.agent.as_ref());
+    let word = |word: Option<String>| word.filter(|word| !word.is_empty());
+    SessionTrackerSpec {
+        session_id: SessionId::of_name(name).to_string(),
+        kind: match agent.map(|agent| agent.kind.as_str()) {
+            Some("Job") => TrackerKind::Job,
+            Some("Pod") => TrackerKind::Ephemeral,
+            _ => TrackerKind::Process,
+        },
+        target: spec.target.clone(),
+        user: spec.user_line().into_owned(),
+        login: word(client.username),
+        hostname: word(client.hostname),
+        client_version: word(client.version),
+        owner: spec.owner.clone(),
+        key: spec.key.clone(),
+    }
+}
+
+fn status(session: &Session) -> SessionTrackerStatus {
+    let status = session.status.clone().unwrap_or_default();
+    let owner = session.spec.owner.as_ref().map(|owner| &owner.username);
+    let joined = status
+        .participants
+        .iter()
+        .filter(|participant| Some(*participant) != owner);
+    SessionTrackerStatus {
+        state: status.state,
+        started: session.metadata.creation_timestamp.clone(),
+        port_summary: summary(&status.ports),
+        participants: owner.into_iter().chain(joined).cloned().collect(),
+        ports: status
+            .ports
+            .into_iter()
+            .map(|port| TrackedPort {
+                port: port.port,
+                type_: port.type_,
+                filtered: port.filter.is_some(),
+                filter: port.filter,
+            })
+            .collect(),
+        last_seen: status.last_seen,
+        agent: status.agent,
+    }
+}
+
+fn summary(ports: &[Port]) -> Option<String> {
+    (!ports.is_empty()).then(|| Port::summary(ports))
+}
+
+/// Without what lets somebody join.
+fn redact(
+    spec: &SessionTrackerSpec,
+    status: &SessionTrackerStatus,
+) -> (SessionTrackerSpec, SessionTrackerStatus) {
+    let (mut spec, mut status) = (spec.clone(), status.clone());
+    spec.key = None;
+    let ports: Vec<Port> = status
+        .ports
+        .iter()
+        .map(|port| Port {
+            port: port.port,
+            type_: port.type_,
+            filter: port.filtered.then(|| HIDDEN.to_owned()),
+        })
+        .collect();
+    status.port_summary = summary(&ports);
+    for port in &mut status.ports {
+        port.filter = None;
+    }
+    (spec, status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trackers::fixtures::session;
+
+    #[test]
+    fn a_session_in_full_and_redacted() {
+        let tracker = session("shop", "487f4f2b6d2376ad")
+            .owned_by("alice")
+            .key("s3cret")
+            .label("resourceVersion", "42")
+            .port(80, Some("header=s3cret"))
+            .tracker(42);
+        for revealed in [true, false] {
+            let form = tracker.form(revealed);
+            let object: Value = serde_json::from_slice(&form.object).unwrap();
+            assert_eq!(&form.object[form.version.clone()], b"42");
+            let metadata: Value =
+                serde_json::from_slice(&form.object[form.metadata.clone()]).unwrap();
+            assert_eq!(metadata, object["metadata"]);
+            assert_eq!(object["metadata"]["labels"]["resourceVersion"], "42");
+            assert_eq!(object["spec"]["sessionId"], "487F4F2B6D2376AD");
+            assert_eq!(object["status"]["participants"][0], "alice");
+            assert_eq!(object["status"]["ports"][0]["filtered"], true);
+            let shown = format!("{object} {}", form.cells_before);
+            assert_eq!(shown.contains("s3cret"), revealed, "{shown}");
+            let row = format!("[{},\"3m\",{}]", form.cells_before, form.cells_after);
+            let row: Vec<String> = serde_json::from_str(&row).unwrap();
+            assert_eq!(row.len(), 10);
+        }
+        assert!(!session("a", "b").tracker(1).has_secrets());
+    }
+
+    #[test]
+    fn an_annotation_is_never_shown() {
+        let mut session = session("shop", "x").key("s3cret").session(1);
+        session.metadata.annotations = Some([("last-applied".into(), "s3cret".into())].into());
+        let tracker = Tracker::new(&session).unwrap();
+        let shown = String::from_utf8_lossy(&tracker.form(false).object).into_owned();
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}

@@ -1,0 +1,230 @@
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    trackers::{
+        accept::{MetaVersion, Shape},
+        fixtures::{Fixture, session},
+        options::Include,
+    },
+    visibility::{TrackerView, Verb},
+};
+
+/// Shows the sessions of one owner.
+#[derive(Debug)]
+struct Of(&'static str);
+
+impl Visibility for Of {
+    fn shows(&self, _: Verb, tracker: &TrackerView<'_>) -> bool {
+        self.0 == "*" || tracker.owner.is_some_and(|owner| owner.username == self.0)
+    }
+
+    fn reveals(&self, tracker: &TrackerView<'_>) -> bool {
+        tracker.has_participant(self.0)
+    }
+}
+
+fn s(name: &str, owner: &str) -> Fixture {
+    session("shop", name).owned_by(owner).key("s3cret")
+}
+
+fn index() -> Index {
+    let mut index = Index::default();
+    index.replace(
+        vec![s("a", "alice").tracker(5), s("b", "bob").tracker(7)],
+        10,
+    );
+    index
+}
+
+fn key(name: &str) -> crate::trackers::Key {
+    crate::trackers::Key {
+        namespace: "shop".into(),
+        name: name.into(),
+    }
+}
+
+fn watch(index: &Index, query: &str, owner: &'static str) -> Result<Watch, Failure> {
+    let options = ListOptions::parse(&format!("watch=1&{query}")).unwrap();
+    Watch::start(
+        index,
+        Filter::new(Some("shop"), &options),
+        &options,
+        Arc::new(Of(owner)),
+    )
+}
+
+fn events(watch: &mut Watch, index: &Index) -> Vec<String> {
+    told(watch, index, Shape::Object)
+        .iter()
+        .map(|event| {
+            let object = &event["object"];
+            let name = object["metadata"]["name"].as_str().unwrap_or("-");
+            let version = object["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or("-");
+            let key = if object["spec"]["key"].is_null() {
+                ""
+            } else {
+                " key"
+            };
+            format!("{} {name} {version}{key}", event["type"].as_str().unwrap())
+        })
+        .collect()
+}
+
+fn told(watch: &mut Watch, index: &Index, shape: Shape) -> Vec<Value> {
+    let look = Look {
+        shape,
+        include: Include::Metadata,
+        now: 0,
+    };
+    let mut events = Events::new(look);
+    loop {
+        match watch.step(index, &mut events, usize::MAX) {
+            Step::More => {}
+            Step::Idle => break,
+            Step::Gone(failure) => {
+                events.error(&failure);
+                break;
+            }
+        }
+    }
+    let lines = String::from_utf8(events.bytes).unwrap();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn how_a_watch_starts() {
+    let index = index();
+    for (query, expected) in [
+        ("", &["ADDED a 5", "ADDED b 7"][..]),
+        ("resourceVersion=0", &["ADDED a 5", "ADDED b 7"]),
+        ("resourceVersion=10", &[]),
+        ("resourceVersion=99", &[]),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+            &["ADDED a 5", "ADDED b 7", "BOOKMARK - 10"],
+        ),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+            &["ADDED a 5", "ADDED b 7"],
+        ),
+        (
+            "sendInitialEvents=false&resourceVersionMatch=NotOlderThan",
+            &[],
+        ),
+        ("fieldSelector=metadata.name%3Db", &["ADDED b 7"]),
+        ("fieldSelector=spec.key%3Ds3cret", &[]),
+    ] {
+        let mut watch = watch(&index, query, "*").unwrap();
+        assert_eq!(events(&mut watch, &index), expected, "{query}");
+    }
+    let code = |query: &str| watch(&index, query, "*").unwrap_err().code;
+    assert_eq!(code("resourceVersion=9"), 410);
+    assert_eq!(
+        code("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=11"),
+        504
+    );
+}
+
+#[test]
+fn changes_are_told_to_who_sees_them() {
+    let mut index = index();
+    let mut alice = watch(&index, "resourceVersion=10", "alice").unwrap();
+    let mut labelled = watch(&index, "resourceVersion=10&labelSelector=x", "*").unwrap();
+    index.apply(s("c", "alice").tracker(11));
+    index.apply(s("d", "bob").tracker(12));
+    index.apply(s("a", "alice").label("x", "y").tracker(13));
+    index.apply(s("a", "alice").tracker(14));
+    index.remove(&key("b"), 15);
+    index.remove(&key("c"), 16);
+    assert_eq!(
+        events(&mut alice, &index),
+        [
+            "ADDED c 11 key",
+            "MODIFIED a 13 key",
+            "MODIFIED a 14 key",
+            "DELETED c 16 key"
+        ]
+    );
+    assert_eq!(
+        events(&mut labelled, &index),
+        ["ADDED a 13", "DELETED a 14"]
+    );
+    assert_eq!(labelled.bookmark(), Some(16));
+}
+
+#[test]
+fn another_visibility_hides_and_shows() {
+    let mut index = index();
+    let mut watch = watch(&index, "", "alice").unwrap();
+    assert_eq!(events(&mut watch, &index), ["ADDED a 5 key"]);
+    index.apply(s("c", "bob").tracker(11));
+    watch.decide_anew(&index, Arc::new(Of("bob"))).unwrap();
+    assert_eq!(
+        events(&mut watch, &index),
+        ["DELETED a 5", "ADDED b 7 key", "ADDED c 11 key"]
+    );
+    watch.decide_anew(&index, Arc::new(Of("*"))).unwrap();
+    assert_eq!(
+        events(&mut watch, &index),
+        ["ADDED a 5", "MODIFIED b 7", "MODIFIED c 11"]
+    );
+    watch.decide_anew(&index, Arc::new(Of("*"))).unwrap();
+    assert!(events(&mut watch, &index).is_empty());
+}
+
+#[test]
+fn events_that_wait_show_no_secret_that_was_taken_away() {
+    let mut index = index();
+    let mut watch = watch(&index, "", "alice").unwrap();
+    index.apply(s("c", "alice").tracker(11));
+    watch.decide_anew(&index, Arc::new(Of("*"))).unwrap();
+    for event in events(&mut watch, &index) {
+        assert!(!event.contains("key"), "{event}");
+    }
+}
+
+#[test]
+fn who_is_too_slow_starts_again() {
+    let mut index = index();
+    let mut watch = watch(&index, "resourceVersion=10", "*").unwrap();
+    for version in 11..=11 + crate::trackers::index::HISTORY as u64 {
+        index.apply(s("a", "alice").tracker(version));
+    }
+    assert_eq!(events(&mut watch, &index), ["ERROR - -"]);
+}
+
+#[test]
+fn an_event_stops_at_the_limit() {
+    let index = index();
+    let mut watch = watch(&index, "", "*").unwrap();
+    let look = Look {
+        shape: Shape::Object,
+        include: Include::Metadata,
+        now: 0,
+    };
+    let mut events = Events::new(look);
+    assert_eq!(watch.step(&index, &mut events, 1), Step::More);
+    let lines = String::from_utf8(events.bytes).unwrap();
+    assert_eq!(lines.lines().count(), 1);
+    assert_eq!(watch.bookmark(), None);
+}
+
+#[test]
+fn a_table_names_its_columns_once() {
+    let index = index();
+    let mut watch = watch(&index, "", "*").unwrap();
+    let tables = told(&mut watch, &index, Shape::Table(MetaVersion::V1));
+    assert!(tables[0]["object"]["columnDefinitions"].is_array());
+    assert!(tables[1]["object"]["columnDefinitions"].is_null());
+    assert_eq!(tables[1]["object"]["rows"][0]["cells"][0], "b");
+    assert_eq!(
+        tables[1]["object"]["rows"][0]["object"]["kind"],
+        "PartialObjectMetadata"
+    );
+}

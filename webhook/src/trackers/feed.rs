@@ -1,0 +1,186 @@
+//! The one watch on Sessions that fills the index.
+//!
+//! kube's own watcher keeps the versions of lists and bookmarks to itself; trackers are served by
+//! them, so this lists and watches with the plain client.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams, WatchEvent, WatchParams},
+    core::ApiResource,
+};
+use mirrord_sessions_core::{
+    text::printable,
+    trackers::{Key, Tracker},
+};
+use mirrord_sessions_crds::Session;
+use tracing::{debug, info, warn};
+
+use super::store::Store;
+use crate::server::health::Health;
+
+/// Sessions a page of the list.
+const PAGE: u32 = 500;
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(15);
+
+/// Keeps the index like the cluster's Sessions.
+pub(crate) struct Feed {
+    // Not typed: one Session that can't be read must not hide the others.
+    sessions: Api<DynamicObject>,
+    store: Arc<Store>,
+}
+
+/// Why a watch ended.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    #[error("the API server sent {0:?} for a resource version")]
+    Version(String),
+    #[error("the API server has forgotten the version to go on from")]
+    Expired,
+}
+
+impl Feed {
+    pub(crate) fn new(client: Client, store: Arc<Store>) -> Self {
+        Self {
+            sessions: Api::all_with(client, &ApiResource::erase::<Session>(&())),
+            store,
+        }
+    }
+
+    /// Feeds for ever. What fails is tried again; what was read is served meanwhile.
+    pub(crate) async fn run(self, health: &Health) {
+        let mut retry = FIRST_RETRY;
+        let mut version = None;
+        loop {
+            let ended = self.round(&mut version, &mut retry, health).await;
+            match ended {
+                Ok(()) => continue,
+                Err(FeedError::Expired) => {
+                    info!("the watch on sessions is too old and starts anew");
+                    version = None;
+                }
+                Err(error) => {
+                    warn!(%error, retry_seconds = retry.as_secs_f32(), "sessions can't be watched");
+                }
+            }
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Lists if need be, and watches until the API server ends it.
+    async fn round(
+        &self,
+        version: &mut Option<u64>,
+        retry: &mut Duration,
+        health: &Health,
+    ) -> Result<(), FeedError> {
+        let from = if let Some(from) = *version {
+            from
+        } else {
+            let listed = self.list().await?;
+            health.sessions_synced();
+            *version.insert(listed)
+        };
+        let params = WatchParams::default();
+        let mut events = self
+            .sessions
+            .watch(&params, &from.to_string())
+            .await?
+            .boxed();
+        while let Some(event) = events.try_next().await? {
+            *retry = FIRST_RETRY;
+            *version = Some(self.event(event)?);
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<u64, FeedError> {
+        let mut params = ListParams::default().limit(PAGE);
+        let mut trackers = Vec::new();
+        loop {
+            let page = self.sessions.list(&params).await.map_err(expired)?;
+            trackers.extend(page.items.into_iter().filter_map(tracker));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                let version = number(page.metadata.resource_version)?;
+                let count = trackers.len();
+                self.store.update(|index| index.replace(trackers, version));
+                info!(count, version, "listed the sessions");
+                return Ok(version);
+            }
+        }
+    }
+
+    /// Takes one event in; the version that it brings.
+    fn event(&self, event: WatchEvent<DynamicObject>) -> Result<u64, FeedError> {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let version = number(object.metadata.resource_version.clone())?;
+                let key = key(&object);
+                let tracker = tracker(object);
+                self.store.update(|index| match (tracker, key) {
+                    (Some(tracker), _) => index.apply(tracker),
+                    // What can't be read must not be shown as it was before.
+                    (None, Some(key)) => index.remove(&key, version),
+                    (None, None) => {}
+                });
+                Ok(version)
+            }
+            WatchEvent::Deleted(object) => {
+                let version = number(object.metadata.resource_version.clone())?;
+                if let Some(key) = key(&object) {
+                    self.store.update(|index| index.remove(&key, version));
+                }
+                Ok(version)
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                let version = number(Some(bookmark.metadata.resource_version))?;
+                self.store.update(|index| index.advance(version));
+                Ok(version)
+            }
+            WatchEvent::Error(status) => Err(expired(kube::Error::Api(status))),
+        }
+    }
+}
+
+fn expired(error: kube::Error) -> FeedError {
+    match error {
+        kube::Error::Api(status) if status.code == 410 => FeedError::Expired,
+        error => FeedError::Kube(error),
+    }
+}
+
+fn number(version: Option<String>) -> Result<u64, FeedError> {
+    let version = version.unwrap_or_default();
+    version.parse().map_err(|_| FeedError::Version(version))
+}
+
+fn key(object: &DynamicObject) -> Option<Key> {
+    Some(Key {
+        namespace: object.metadata.namespace.as_deref()?.into(),
+        name: object.metadata.name.as_deref()?.into(),
+    })
+}
+
+fn tracker(object: DynamicObject) -> Option<Arc<Tracker>> {
+    let name = object.metadata.name.clone();
+    let session = object
+        .try_parse::<Session>()
+        .map_err(|error| error.to_string());
+    let tracker =
+        session.and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
+    match tracker {
+        Ok(tracker) => Some(Arc::new(tracker)),
+        Err(error) => {
+            let error = printable(&error, 256);
+            debug!(?name, error, "a session can't be shown");
+            None
+        }
+    }
+}

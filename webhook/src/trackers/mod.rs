@@ -1,0 +1,12 @@
+//! The aggregated API of session trackers: the I/O around what `mirrord-sessions-core` decides.
+
+mod answer;
+pub(crate) mod auth;
+mod feed;
+pub(crate) mod routes;
+mod store;
+mod stream;
+
+pub(crate) use feed::Feed;
+pub(crate) use routes::Api;
+pub(crate) use store::Store;

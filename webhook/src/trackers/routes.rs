@@ -1,0 +1,302 @@
+//! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Response,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
+    request::Parts,
+};
+use http_body_util::{BodyExt, StreamBody};
+use mirrord_sessions_core::{
+    identity::Requester,
+    trackers::{
+        Failure, Key,
+        accept::{self, Discovery, Encoding, Target},
+        discovery,
+        filter::Filter,
+        openapi,
+        options::{self, ListOptions},
+        render::{self, Look, Shown},
+        watch::{Events, Watch},
+    },
+    visibility::Verb,
+};
+use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    answer,
+    auth::{FrontProxy, PeerCertificates},
+    store::Store,
+    stream::{self, Open, now},
+};
+use crate::server::body::Answer;
+
+/// A watch that names no timeout ends between this and twice this, as in the API server: not all of
+/// them at once.
+const WATCH_AT_LEAST: Duration = Duration::from_mins(30);
+/// No watch is longer: its requester is only looked at when it starts.
+const WATCH_AT_MOST: Duration = Duration::from_hours(1);
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The aggregated API.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    store: Arc<Store>,
+    front_proxy: Arc<FrontProxy>,
+}
+
+/// What a path is about.
+enum Resource<'a> {
+    List(Option<&'a str>),
+    One(&'a str, &'a str),
+}
+
+impl Api {
+    pub(crate) fn new(store: Arc<Store>, front_proxy: Arc<FrontProxy>) -> Self {
+        Self { store, front_proxy }
+    }
+
+    /// Whether a path is the aggregated API's.
+    pub(crate) fn serves(path: &str) -> bool {
+        path == "/version"
+            || path == "/apis"
+            || path.starts_with("/apis/")
+            || path.starts_with("/openapi/")
+    }
+
+    /// Answers a request. Nobody but the aggregator gets anything, documents neither.
+    pub(crate) async fn handle(&self, head: &Parts, peer: Option<&PeerCertificates>) -> Answer {
+        let Some(requester) = self.front_proxy.requester(peer, &head.headers) else {
+            return answer::failure(&Failure::unauthorized());
+        };
+        match self.route(head, &requester).await {
+            Ok(answer) => answer,
+            Err(failure) => answer::failure(&failure),
+        }
+    }
+
+    async fn route(&self, head: &Parts, requester: &Requester) -> Result<Answer, Failure> {
+        let path = head.uri.path();
+        let resource = resource(path);
+        if head.method != Method::GET {
+            return Err(match resource {
+                Some(_) => Failure::method_not_allowed(),
+                None => Failure::no_such_path(),
+            });
+        }
+        match resource {
+            Some(Resource::One(namespace, name)) => {
+                self.get(head, requester, namespace, name).await
+            }
+            Some(Resource::List(namespace)) => self.list_or_watch(head, requester, namespace).await,
+            None => document(head).await,
+        }
+    }
+
+    async fn get(
+        &self,
+        head: &Parts,
+        requester: &Requester,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Answer, Failure> {
+        let (version, include) = options::get(head.uri.query().unwrap_or_default())?;
+        let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::Object)?;
+        let visibility = self.store.policies()?.of(requester);
+        if let Some(why) = visibility.refuses(Verb::Read) {
+            return Err(Failure::forbidden(&requester.username, "get", &why));
+        }
+        self.store.wait_for(version).await?;
+        let not_found = || Failure::no_such_tracker(name);
+        // People type ids in upper case.
+        let id: SessionId = name.parse().map_err(|_| not_found())?;
+        let key = Key {
+            namespace: namespace.into(),
+            name: id.name().into(),
+        };
+        let tracker = self.store.index().get(&key).cloned();
+        // One that is hidden is as one that isn't there.
+        let tracker = tracker
+            .filter(|tracker| visibility.shows(Verb::Read, &tracker.view()))
+            .ok_or_else(not_found)?;
+        let shown = Shown {
+            tracker: &tracker,
+            revealed: !tracker.has_secrets() || visibility.reveals(&tracker.view()),
+            version: None,
+        };
+        let look = Look {
+            shape,
+            include,
+            now: now(),
+        };
+        let mut out = Vec::new();
+        render::one(&mut out, shown, look, true);
+        out.push(b'\n');
+        Ok(answer::json(&head.headers, encoding, out).await)
+    }
+
+    async fn list_or_watch(
+        &self,
+        head: &Parts,
+        requester: &Requester,
+        namespace: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let options = ListOptions::parse(head.uri.query().unwrap_or_default())?;
+        let filter = Filter::new(namespace, &options);
+        if options.watch {
+            return self.watch(head, requester, filter, &options).await;
+        }
+        let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::List)?;
+        let visibility = self.store.policies()?.of(requester);
+        if let Some(why) = visibility.refuses(Verb::List) {
+            return Err(Failure::forbidden(&requester.username, "list", &why));
+        }
+        self.store.wait_for(options.version).await?;
+        let page = self.store.index().list(&filter, &options, &*visibility)?;
+        let look = Look {
+            shape,
+            include: options.include,
+            now: now(),
+        };
+        let json = render::list(&page, look);
+        Ok(answer::json(&head.headers, encoding, json).await)
+    }
+
+    async fn watch(
+        &self,
+        head: &Parts,
+        requester: &Requester,
+        filter: Filter,
+        options: &ListOptions,
+    ) -> Result<Answer, Failure> {
+        let (_, shape) = accept::negotiate(accepts(&head.headers), Target::Watch)?;
+        self.store.wait_for(options::Version::Any).await?;
+        if options.send_initial == Some(true) {
+            self.store.wait_for(options.version).await?;
+        }
+        // Before who decides is asked: what changes from here on is noticed.
+        let mut generations = self.store.generations();
+        generations.mark_unchanged();
+        let changes = self.store.changes();
+        let visibility = self.store.policies()?.of(requester);
+        if let Some(why) = visibility.refuses(Verb::List) {
+            return Err(Failure::forbidden(&requester.username, "watch", &why));
+        }
+        let look = Look {
+            shape,
+            include: options.include,
+            now: now(),
+        };
+        let mut events = Events::new(look);
+        let started = Watch::start(&self.store.index(), filter, options, visibility);
+        let body = match started {
+            Ok(watch) => {
+                let lasts = options.timeout.map_or_else(longest, |seconds| {
+                    Duration::from_secs(seconds.into()).min(WATCH_AT_MOST)
+                });
+                let open = Open {
+                    store: Arc::clone(&self.store),
+                    requester: requester.clone(),
+                    watch,
+                    events,
+                    bookmarks: options.bookmarks,
+                    ends: Instant::now() + lasts,
+                    changes,
+                    generations,
+                    closing: self.store.closing(),
+                };
+                StreamBody::new(stream::frames(open)).boxed_unsync()
+            }
+            // As the API server tells it: in the stream, not by the answer's code.
+            Err(failure) if failure.code == 410 => {
+                events.error(&failure);
+                crate::server::body::full(events.bytes.into())
+            }
+            Err(failure) => return Err(failure),
+        };
+        let mut answer = Response::new(body);
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        Ok(answer)
+    }
+}
+
+/// Somewhere between the bounds, without a source of chance: the clock's nanoseconds are enough.
+fn longest() -> Duration {
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    WATCH_AT_LEAST + Duration::from_secs(u64::from(nanos % 1_800))
+}
+
+/// All `Accept` headers as one.
+fn accepts(headers: &HeaderMap) -> Option<&str> {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok())
+}
+
+/// The trackers that a path means. Namespaces and names need no decoding: they hold nothing that is
+/// encoded.
+fn resource(path: &str) -> Option<Resource<'_>> {
+    let rest = path.strip_prefix("/apis/")?.strip_prefix(TRACKER_GROUP)?;
+    let rest = rest.strip_prefix('/')?.strip_prefix(TRACKER_VERSION)?;
+    let parts: Vec<&str> = rest.strip_prefix('/')?.split('/').collect();
+    match parts[..] {
+        [TRACKERS] => Some(Resource::List(None)),
+        ["namespaces", namespace, TRACKERS] if !namespace.is_empty() => {
+            Some(Resource::List(Some(namespace)))
+        }
+        ["namespaces", namespace, TRACKERS, name] if !namespace.is_empty() && !name.is_empty() => {
+            Some(Resource::One(namespace, name))
+        }
+        _ => None,
+    }
+}
+
+/// Discovery, schema and version.
+async fn document(head: &Parts) -> Result<Answer, Failure> {
+    let headers = &head.headers;
+    let path = head.uri.path().trim_end_matches('/');
+    let group = format!("/apis/{TRACKER_GROUP}");
+    let version = format!("{group}/{TRACKER_VERSION}");
+    // The documents of OpenAPI are asked for by media types of their own, JSON among others.
+    let plain = match path.strip_prefix("/openapi/") {
+        Some("v2") => Some(openapi::v2(VERSION)),
+        Some("v3") => Some(openapi::v3_paths(VERSION)),
+        Some(rest) if rest.strip_prefix("v3") == Some(&version) => Some(openapi::v3(VERSION)),
+        None if path == "/version" => Some(
+            json!({ "gitVersion": format!("v{VERSION}"), "major": "1", "minor": "0", "platform": std::env::consts::ARCH }),
+        ),
+        _ => None,
+    };
+    if let Some(plain) = plain {
+        return Ok(answer::document(headers, Encoding::Json, &plain).await);
+    }
+    let (encoding, form) = accept::negotiate_discovery(accepts(headers))?;
+    let document = match (path, form) {
+        ("/apis", Discovery::Aggregated(version)) => {
+            let mut answer =
+                answer::document(headers, encoding, &discovery::aggregated(version)).await;
+            let content_type = format!(
+                "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            );
+            if let Ok(value) = HeaderValue::from_str(&content_type) {
+                answer.headers_mut().insert(CONTENT_TYPE, value);
+            }
+            return Ok(answer);
+        }
+        ("/apis", Discovery::Legacy) => discovery::groups(),
+        (path, _) if path == group => discovery::this_group(),
+        (path, _) if path == version => discovery::resources(),
+        _ => return Err(Failure::no_such_path()),
+    };
+    Ok(answer::document(headers, encoding, &document).await)
+}
+
+#[cfg(test)]
+#[path = "routes_tests.rs"]
+mod tests;

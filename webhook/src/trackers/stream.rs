@@ -1,0 +1,161 @@
+//! A watch as the body of an answer.
+//!
+//! The body is asked for more when the client has taken what was sent, and looks at the shared
+//! history only then: a slow client costs nothing but its place in it.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use hyper::body::Frame;
+use mirrord_sessions_core::{
+    identity::Requester,
+    trackers::{
+        Failure,
+        watch::{Events, Step, Watch},
+    },
+    visibility::{Policies, Verb},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior},
+};
+
+use super::store::Store;
+
+/// Bytes a frame, some more.
+const FRAME: usize = 64 << 10;
+/// How often a watch that wants bookmarks gets one, as in the API server.
+const BOOKMARKS: Duration = Duration::from_mins(1);
+/// Before its end, a watch gets a last bookmark.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
+/// What goes on while a watch is open.
+pub(super) struct Open {
+    pub(super) store: Arc<Store>,
+    pub(super) requester: Requester,
+    pub(super) watch: Watch,
+    pub(super) events: Events,
+    pub(super) bookmarks: bool,
+    pub(super) ends: Instant,
+    pub(super) changes: watch::Receiver<u64>,
+    pub(super) generations: watch::Receiver<Option<Arc<dyn Policies>>>,
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+struct Running {
+    open: Open,
+    bookmark: Interval,
+    last_bookmark: Option<Instant>,
+    over: bool,
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+/// The frames of a watch, until it ends.
+pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    let start = Instant::now() + BOOKMARKS;
+    let mut bookmark = tokio::time::interval_at(start, BOOKMARKS);
+    bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let last_bookmark = open
+        .ends
+        .checked_sub(LAST_BOOKMARK)
+        .filter(|at| open.bookmarks && *at > Instant::now());
+    let running = Running {
+        open,
+        bookmark,
+        last_bookmark,
+        over: false,
+    };
+    stream::unfold(running, |mut running| async {
+        let bytes = running.next().await?;
+        Some((Ok(Frame::data(bytes)), running))
+    })
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<Bytes> {
+        while !self.over {
+            if *self.open.closing.borrow() || Instant::now() >= self.open.ends {
+                return None;
+            }
+            self.open.events.set_now(now());
+            self.step();
+            let bytes = std::mem::take(&mut self.open.events.bytes);
+            if !bytes.is_empty() {
+                return Some(bytes.into());
+            }
+            if self.over {
+                return None;
+            }
+            self.wait().await;
+        }
+        None
+    }
+
+    /// Takes in what has happened, as far as it fits a frame.
+    fn step(&mut self) {
+        let open = &mut self.open;
+        // Marked before the index is read: what comes later is noticed.
+        open.changes.mark_unchanged();
+        let generation = if open.generations.has_changed().unwrap_or_default() {
+            open.generations.borrow_and_update().clone()
+        } else {
+            None
+        };
+        let index = open.store.index();
+        if let Some(policies) = generation {
+            let visibility = policies.of(&open.requester);
+            let refused = visibility.refuses(Verb::List);
+            if let Err(gone) = open.watch.decide_anew(&index, visibility) {
+                open.events.error(&gone);
+                self.over = true;
+                return;
+            }
+            // Who may see nothing any more is told what went, and that it is over.
+            if let Some(why) = refused {
+                while open.watch.step(&index, &mut open.events, usize::MAX) == Step::More {}
+                let failure = Failure::forbidden(&open.requester.username, "watch", &why);
+                open.events.error(&failure);
+                self.over = true;
+                return;
+            }
+        }
+        if let Step::Gone(failure) = open.watch.step(&index, &mut open.events, FRAME) {
+            open.events.error(&failure);
+            self.over = true;
+        }
+    }
+
+    async fn wait(&mut self) {
+        let open = &mut self.open;
+        let last = self.last_bookmark;
+        tokio::select! {
+            _ = open.changes.changed() => {}
+            _ = open.generations.changed() => open.generations.mark_changed(),
+            _ = open.closing.changed() => {}
+            () = tokio::time::sleep_until(open.ends) => {}
+            _ = self.bookmark.tick(), if open.bookmarks => self.add_bookmark(),
+            () = tokio::time::sleep_until(last.unwrap_or(open.ends)), if last.is_some() => {
+                self.last_bookmark = None;
+                self.add_bookmark();
+            }
+        }
+    }
+
+    fn add_bookmark(&mut self) {
+        if let Some(version) = self.open.watch.bookmark() {
+            self.open.events.bookmark(version, false);
+        }
+    }
+}
