@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = WEBHOOK_NAME)]
     pub pod_name: String,
 
-    /// Serve session trackers as an aggregated API; manifests/overlays/trackers has what that needs.
+    /// Serve session trackers as an aggregated API.
     #[arg(long)]
     pub trackers: bool,
 

@@ -79,9 +79,9 @@ fn on_loopback(mut object: Value, port: u16) -> Option<Value> {
     None
 }
 
-/// The manifests with all that there is, as kustomize renders them.
+/// The manifests, as kustomize renders them.
 pub(super) async fn rendered(plane: &ControlPlane) -> Result<Vec<Value>, Error> {
-    let base = workspace().join("manifests/overlays/trackers");
+    let base = workspace().join("manifests/base");
     let yaml = kubectl(plane, &["kustomize", &base.to_string_lossy()], "").await?;
     serde_saphyr::from_multiple(&yaml).map_err(|error| Error::Manifests(error.to_string()))
 }

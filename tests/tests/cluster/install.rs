@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{eventually, shared};
 
-/// Everything of the base and of the trackers' overlay passes the API server's strict check, applied again
+/// Everything of the base and of the overlay without trackers passes the API server's strict check, applied again
 /// over what is installed.
 #[tokio::test]
 async fn manifests_pass_strict_server_side_validation() {
@@ -23,7 +23,7 @@ async fn manifests_pass_strict_server_side_validation() {
             "--dry-run=server",
             "--validate=strict",
             "-k",
-            "manifests/overlays/trackers",
+            "manifests/overlays/without-trackers",
         ],
         [
             "apply",
