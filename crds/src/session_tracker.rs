@@ -93,6 +93,17 @@ pub enum TrackerKind {
 }
 
 impl TrackerKind {
+    /// The kind of a session with this agent: one that is a Pod runs in it as an ephemeral container;
+    /// without an agent, a process recorded the session itself.
+    #[must_use]
+    pub fn of(agent: Option<&AgentReference>) -> Self {
+        match agent.map(|agent| agent.kind.as_str()) {
+            Some("Pod") => Self::Ephemeral,
+            Some(_) => Self::Job,
+            None => Self::Process,
+        }
+    }
+
     /// The kind as the API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

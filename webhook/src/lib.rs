@@ -18,7 +18,7 @@ pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
 use metrics::Metrics;
-use mirrord_sessions_core::visibility::Everything;
+use mirrord_sessions_core::policy::PolicySet;
 use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
@@ -56,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "serving"
     );
     let store = Store::new();
-    store.decide_by(Arc::new(Everything));
+    store.decide_by(PolicySet::default());
     let front_proxy = Arc::new(FrontProxy::default());
     let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy));
     let server = Box::pin(server::serve(

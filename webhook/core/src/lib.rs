@@ -11,5 +11,4 @@ pub mod leader;
 pub mod policy;
 pub mod text;
 pub mod trackers;
-pub mod visibility;
 pub mod where_clause;

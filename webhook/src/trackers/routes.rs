@@ -10,6 +10,7 @@ use http::{
 use http_body_util::{BodyExt, StreamBody};
 use mirrord_sessions_core::{
     identity::Requester,
+    policy::{JoinRights, Verb},
     trackers::{
         Failure, Key,
         accept::{self, Discovery, Encoding, Target},
@@ -20,7 +21,6 @@ use mirrord_sessions_core::{
         render::{self, Look, Shown},
         watch::{Events, Watch},
     },
-    visibility::Verb,
 };
 use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use serde_json::json;
@@ -106,8 +106,9 @@ impl Api {
     ) -> Result<Answer, Failure> {
         let (version, include) = options::get(head.uri.query().unwrap_or_default())?;
         let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::Object)?;
-        let visibility = self.store.policies()?.of(requester);
-        if let Some(why) = visibility.refuses(Verb::Read) {
+        let policies = self.store.policies()?;
+        let viewer = policies.viewer(requester, JoinRights::Nowhere);
+        if let Some(why) = viewer.refuses(Verb::Read) {
             return Err(Failure::forbidden(&requester.username, "get", &why));
         }
         self.store.wait_for(version).await?;
@@ -121,11 +122,11 @@ impl Api {
         let tracker = self.store.index().get(&key).cloned();
         // One that is hidden is as one that isn't there.
         let tracker = tracker
-            .filter(|tracker| visibility.shows(Verb::Read, &tracker.view()))
+            .filter(|tracker| viewer.may(Verb::Read, &tracker.view()))
             .ok_or_else(not_found)?;
         let shown = Shown {
             tracker: &tracker,
-            revealed: !tracker.has_secrets() || visibility.reveals(&tracker.view()),
+            revealed: !tracker.has_secrets() || viewer.reveals(&tracker.view()),
             version: None,
         };
         let look = Look {
@@ -151,12 +152,13 @@ impl Api {
             return self.watch(head, requester, filter, &options).await;
         }
         let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::List)?;
-        let visibility = self.store.policies()?.of(requester);
-        if let Some(why) = visibility.refuses(Verb::List) {
+        let policies = self.store.policies()?;
+        let viewer = policies.viewer(requester, JoinRights::Nowhere);
+        if let Some(why) = viewer.refuses(Verb::List) {
             return Err(Failure::forbidden(&requester.username, "list", &why));
         }
         self.store.wait_for(options.version).await?;
-        let page = self.store.index().list(&filter, &options, &*visibility)?;
+        let page = self.store.index().list(&filter, &options, &viewer)?;
         let look = Look {
             shape,
             include: options.include,
@@ -182,8 +184,9 @@ impl Api {
         let mut generations = self.store.generations();
         generations.mark_unchanged();
         let changes = self.store.changes();
-        let visibility = self.store.policies()?.of(requester);
-        if let Some(why) = visibility.refuses(Verb::List) {
+        let policies = self.store.policies()?;
+        let viewer = policies.viewer(requester, JoinRights::Nowhere);
+        if let Some(why) = viewer.refuses(Verb::List) {
             return Err(Failure::forbidden(&requester.username, "watch", &why));
         }
         let look = Look {
@@ -192,7 +195,7 @@ impl Api {
             now: now(),
         };
         let mut events = Events::new(look);
-        let started = Watch::start(&self.store.index(), filter, options, visibility);
+        let started = Watch::start(&self.store.index(), filter, options, viewer);
         let body = match started {
             Ok(watch) => {
                 let lasts = options.timeout.map_or_else(longest, |seconds| {

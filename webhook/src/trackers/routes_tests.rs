@@ -2,8 +2,8 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use mirrord_sessions_core::{
+    policy::{Policy, PolicySet},
     trackers::Tracker,
-    visibility::{Everything, Policies, TrackerView, Visibility},
 };
 use mirrord_sessions_crds::{Owner, Session, SessionSpec};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -16,30 +16,22 @@ const LIST: &str = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
 const SHOP: &str = "/apis/visibility.operator.metalbear.co/v1/namespaces/shop/sessiontrackers";
 
 /// Everybody sees their own, and group `all` everything; user `barred` nothing.
-#[derive(Debug)]
-struct OwnOnly;
-
-#[derive(Debug)]
-struct Own(Requester);
-
-impl Policies for OwnOnly {
-    fn of(&self, requester: &Requester) -> Arc<dyn Visibility> {
-        Arc::new(Own(requester.clone()))
-    }
-}
-
-impl Visibility for Own {
-    fn shows(&self, _: Verb, tracker: &TrackerView<'_>) -> bool {
-        self.reveals(tracker) || self.0.groups.iter().any(|group| group == "all")
-    }
-
-    fn reveals(&self, tracker: &TrackerView<'_>) -> bool {
-        tracker.has_participant(&self.0.username)
-    }
-
-    fn refuses(&self, _: Verb) -> Option<String> {
-        (self.0.username == "barred").then(|| "no policy lets you".into())
-    }
+fn own_only() -> PolicySet {
+    let own = serde_saphyr::from_str(
+        "
+        allow:
+          rules:
+          - resources: [session_tracker]
+            verbs: [list, read]
+            where: contains(tracker.participants, user.metadata.name) || contains(user.spec.roles, 'all')
+        deny:
+          rules:
+          - {resources: ['*'], verbs: ['*'], where: user.metadata.name == 'barred'}
+        ",
+    );
+    let (policy, errors) = Policy::read("own", &own.unwrap());
+    assert_eq!(errors, []);
+    PolicySet::new("", [policy])
 }
 
 struct Fixture {
@@ -65,10 +57,10 @@ fn tracker(namespace: &str, name: &str, owner: &str, version: u64) -> Arc<Tracke
     Arc::new(Tracker::new(&session).unwrap())
 }
 
-fn fixture(policies: impl Policies + 'static) -> Fixture {
+fn fixture(policies: PolicySet) -> Fixture {
     let authority = Authority::new();
     let store = Store::new();
-    store.decide_by(Arc::new(policies));
+    store.decide_by(policies);
     store.update(|index| {
         let trackers = vec![
             tracker("shop", "a", "alice", 5),
@@ -126,7 +118,7 @@ fn names(list: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn without_the_aggregators_certificate_nothing_is_served() {
-    let fixture = fixture(Everything);
+    let fixture = fixture(PolicySet::default());
     let stranger =
         Authority::new().issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth);
     for path in [
@@ -156,7 +148,7 @@ async fn without_the_aggregators_certificate_nothing_is_served() {
 /// Requester × tracker × verb: get, list and watch agree.
 #[tokio::test]
 async fn get_list_and_watch_show_the_same() {
-    let fixture = fixture(OwnOnly);
+    let fixture = fixture(own_only());
     let keys = [("shop", "a"), ("shop", "b"), ("till", "c")];
     for (user, groups, sees) in [
         ("alice", &[][..], &["a", "c"][..]),
@@ -214,7 +206,7 @@ async fn get_list_and_watch_show_the_same() {
 
 #[tokio::test]
 async fn statuses() {
-    let fixture = fixture(Everything);
+    let fixture = fixture(PolicySet::default());
     let one = format!("{SHOP}/a");
     let cases: &[(&str, &str, &str, u16, &str)] = &[
         ("POST", SHOP, "", 405, "MethodNotAllowed"),
@@ -298,7 +290,7 @@ async fn statuses() {
 
 #[tokio::test]
 async fn representations() {
-    let fixture = fixture(Everything);
+    let fixture = fixture(PolicySet::default());
     let one = format!("{SHOP}/A");
     for (path, accept, content_type, start) in [
         (
@@ -349,7 +341,7 @@ async fn representations() {
 #[tokio::test]
 async fn what_is_large_is_compressed_for_who_asks() {
     use std::io::Read;
-    let fixture = fixture(Everything);
+    let fixture = fixture(PolicySet::default());
     fixture.store.update(|index| {
         for version in 11..1000 {
             index.apply(tracker("shop", &format!("s{version}"), "alice", version));

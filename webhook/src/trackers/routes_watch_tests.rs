@@ -17,7 +17,7 @@ async fn next(body: &mut crate::server::body::Outgoing) -> Option<String> {
 
 #[tokio::test]
 async fn an_open_watch_follows_objects_policies_and_the_process() {
-    let fixture = fixture(OwnOnly);
+    let fixture = fixture(own_only());
     let path = format!("{SHOP}?watch=1&resourceVersion=10&allowWatchBookmarks=true");
     let head = head("GET", &path, &[("x-remote-user", "alice")]);
     let answer = fixture.api.handle(&head, Some(&fixture.peer)).await;
@@ -26,9 +26,9 @@ async fn an_open_watch_follows_objects_policies_and_the_process() {
         .store
         .update(|index| index.apply(tracker("shop", "d", "alice", 11)));
     assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
-    fixture.store.decide_by(Arc::new(Everything));
+    fixture.store.decide_by(PolicySet::default());
     assert_eq!(next(&mut body).await.unwrap(), "ADDED b");
-    fixture.store.decide_by(Arc::new(OwnOnly));
+    fixture.store.decide_by(own_only());
     assert_eq!(next(&mut body).await.unwrap(), "DELETED b");
     tokio::time::pause();
     assert_eq!(next(&mut body).await.unwrap(), "BOOKMARK -");
@@ -53,7 +53,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
     for path in [LIST, &format!("{SHOP}/a"), &format!("{LIST}?watch=1")] {
         assert_eq!(fixture.get("alice", path).await.0, 503, "{path}");
     }
-    fixture.store.decide_by(Arc::new(Everything));
+    fixture.store.decide_by(PolicySet::default());
     assert_eq!(fixture.get("alice", LIST).await.0, 503);
     fixture.store.update(|index| index.replace(Vec::new(), 1));
     assert_eq!(fixture.get("alice", LIST).await.0, 200);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use mirrord_sessions_core::{
+    policy::PolicySet,
     trackers::{Failure, Index, options::Version},
-    visibility::Policies,
 };
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ const FRESHNESS: Duration = Duration::from_secs(3);
 pub(crate) struct Store {
     index: RwLock<Index>,
     changed: watch::Sender<u64>,
-    policies: watch::Sender<Option<Arc<dyn Policies>>>,
+    policies: watch::Sender<Option<Arc<PolicySet>>>,
     closing: watch::Sender<bool>,
 }
 
@@ -49,8 +49,8 @@ impl Store {
     }
 
     /// From now on, these decide. Open watches follow.
-    pub(crate) fn decide_by(&self, policies: Arc<dyn Policies>) {
-        self.policies.send_replace(Some(policies));
+    pub(crate) fn decide_by(&self, policies: PolicySet) {
+        self.policies.send_replace(Some(Arc::new(policies)));
     }
 
     /// Ends all watches, since the process is about to.
@@ -62,7 +62,7 @@ impl Store {
         self.changed.subscribe()
     }
 
-    pub(super) fn generations(&self) -> watch::Receiver<Option<Arc<dyn Policies>>> {
+    pub(super) fn generations(&self) -> watch::Receiver<Option<Arc<PolicySet>>> {
         self.policies.subscribe()
     }
 
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Who decides. Until that is known nothing is shown.
-    pub(super) fn policies(&self) -> Result<Arc<dyn Policies>, Failure> {
+    pub(super) fn policies(&self) -> Result<Arc<PolicySet>, Failure> {
         let policies = self.policies.borrow().clone();
         policies.ok_or_else(|| Failure::not_ready("the policies of visibility aren't read yet"))
     }

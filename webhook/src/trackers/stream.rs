@@ -14,11 +14,11 @@ use futures::{Stream, stream};
 use hyper::body::Frame;
 use mirrord_sessions_core::{
     identity::Requester,
+    policy::{JoinRights, PolicySet, Verb},
     trackers::{
         Failure,
         watch::{Events, Step, Watch},
     },
-    visibility::{Policies, Verb},
 };
 use tokio::{
     sync::watch,
@@ -43,7 +43,7 @@ pub(super) struct Open {
     pub(super) bookmarks: bool,
     pub(super) ends: Instant,
     pub(super) changes: watch::Receiver<u64>,
-    pub(super) generations: watch::Receiver<Option<Arc<dyn Policies>>>,
+    pub(super) generations: watch::Receiver<Option<Arc<PolicySet>>>,
     pub(super) closing: watch::Receiver<bool>,
 }
 
@@ -115,9 +115,9 @@ impl Running {
         };
         let index = open.store.index();
         if let Some(policies) = generation {
-            let visibility = policies.of(&open.requester);
-            let refused = visibility.refuses(Verb::List);
-            if let Err(gone) = open.watch.decide_anew(&index, visibility) {
+            let viewer = policies.viewer(&open.requester, JoinRights::Nowhere);
+            let refused = viewer.refuses(Verb::List);
+            if let Err(gone) = open.watch.decide_anew(&index, viewer) {
                 open.events.error(&gone);
                 self.over = true;
                 return;

@@ -27,10 +27,12 @@
 mod error;
 mod read;
 mod rule;
+mod viewer;
 mod visibility;
 
 pub use error::{FieldError, InvalidPolicy, Problem};
 pub use rule::{Effect, Policy, RuleRef, Verb};
+pub use viewer::{JoinRights, PolicySet, Viewer};
 pub use visibility::{Cause, Filtered, Verdict, Visibility};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What of the index a request is about, and what of that the requester sees.
 
 use super::{fields::FieldSelector, labels::LabelSelector, options::ListOptions, tracker::Tracker};
-use crate::visibility::{Verb, Visibility};
+use crate::policy::{Verb, Viewer};
 
 /// Namespace and selectors of a list or watch.
 #[derive(Clone, Debug, Default)]
@@ -27,16 +27,16 @@ impl Filter {
 
     /// Whether the requester sees this tracker in the list; and if so, whether with its secrets.
     #[must_use]
-    pub fn sees(&self, tracker: &Tracker, visibility: &dyn Visibility) -> Option<bool> {
+    pub fn sees(&self, tracker: &Tracker, viewer: &Viewer) -> Option<bool> {
         let elsewhere = |namespace: &String| **namespace != *tracker.key.namespace;
         if self.namespace.as_ref().is_some_and(elsewhere) || !self.labels.matches(&tracker.labels) {
             return None;
         }
         let view = tracker.view();
-        if !visibility.shows(Verb::List, &view) {
+        if !viewer.may(Verb::List, &view) {
             return None;
         }
-        let revealed = !tracker.has_secrets() || visibility.reveals(&view);
+        let revealed = !tracker.has_secrets() || viewer.reveals(&view);
         self.fields.matches(tracker, revealed).then_some(revealed)
     }
 

@@ -16,7 +16,7 @@ use super::{
     page::{self, Position},
     tracker::{Key, Tracker},
 };
-use crate::visibility::Visibility;
+use crate::policy::Viewer;
 
 /// How many changes are kept.
 pub const HISTORY: usize = 8192;
@@ -232,7 +232,7 @@ impl Index {
         &self,
         filter: &Filter,
         options: &ListOptions,
-        visibility: &dyn Visibility,
+        viewer: &Viewer,
     ) -> Result<Page, Failure> {
         let id = page::list_id(filter.namespace.as_deref(), &options.selectors);
         let position = options.continue_.as_deref();
@@ -272,7 +272,7 @@ impl Index {
         };
         let mut more = 0;
         for tracker in self.range(filter.namespace.as_deref(), after, &past) {
-            let Some(revealed) = filter.sees(tracker, visibility) else {
+            let Some(revealed) = filter.sees(tracker, viewer) else {
                 continue;
             };
             if options.limit == 0 || page.items.len() < options.limit {

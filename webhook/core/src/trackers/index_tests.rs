@@ -2,13 +2,14 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    identity::Requester,
+    policy::{JoinRights, PolicySet},
     trackers::{
         accept::{MetaVersion, Shape},
         fixtures::session,
         options::Include,
         render::{self, Look},
     },
-    visibility::{Everything, Policies},
 };
 
 fn index() -> Index {
@@ -22,8 +23,8 @@ fn index() -> Index {
 
 fn list(index: &Index, namespace: Option<&str>, query: &str) -> Result<Page, Failure> {
     let options = ListOptions::parse(query)?;
-    let everything = Everything.of(&crate::identity::Requester::default());
-    index.list(&Filter::new(namespace, &options), &options, &*everything)
+    let everything = PolicySet::default().viewer(&Requester::default(), JoinRights::Nowhere);
+    index.list(&Filter::new(namespace, &options), &options, &everything)
 }
 
 fn names(page: &Page) -> String {

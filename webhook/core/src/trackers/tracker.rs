@@ -10,7 +10,7 @@ use mirrord_sessions_crds::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::visibility::TrackerView;
+use crate::where_clause;
 
 /// What stands for a filter or a key where it isn't shown.
 const HIDDEN: &str = "<hidden>";
@@ -167,19 +167,26 @@ impl Tracker {
         self.redacted.is_some()
     }
 
-    /// What decisions are made on.
+    /// What decisions are made on, but for the name of the cluster.
     #[must_use]
-    pub fn view(&self) -> TrackerView<'_> {
-        TrackerView {
-            namespace: &self.key.namespace,
-            name: &self.key.name,
-            kind: self.spec.kind,
-            state: self.status.state,
-            target: &self.spec.target,
-            login: self.spec.login.as_deref().unwrap_or_default(),
+    pub fn view(&self) -> where_clause::Tracker<'_> {
+        let owner = self.spec.owner.as_ref();
+        let participants = &self.status.participants;
+        where_clause::Tracker {
+            session_id: &self.key.name,
+            kind: self.spec.kind.as_str(),
+            state: self.status.state.as_str(),
             hostname: self.spec.hostname.as_deref().unwrap_or_default(),
-            owner: self.spec.owner.as_ref(),
-            participants: &self.status.participants,
+            login: self.spec.login.as_deref().unwrap_or_default(),
+            namespace: &self.key.namespace,
+            target: &self.spec.target,
+            cluster: "",
+            kube_cluster: "",
+            host_user: owner.map_or("", |owner| &owner.username),
+            host_roles: owner.map_or(&[], |owner| &owner.groups),
+            joined: participants
+                .get(usize::from(owner.is_some())..)
+                .unwrap_or_default(),
         }
     }
 }
@@ -233,11 +240,7 @@ fn spec(session: &Session, name: &str) -> SessionTrackerSpec {
     let word = |word: Option<String>| word.filter(|word| !word.is_empty());
     SessionTrackerSpec {
         session_id: SessionId::of_name(name).to_string(),
-        kind: match agent.map(|agent| agent.kind.as_str()) {
-            Some("Job") => TrackerKind::Job,
-            Some("Pod") => TrackerKind::Ephemeral,
-            _ => TrackerKind::Process,
-        },
+        kind: TrackerKind::of(agent),
         target: spec.target.clone(),
         user: spec.user_line().into_owned(),
         login: word(client.username),

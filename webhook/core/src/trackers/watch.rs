@@ -14,13 +14,13 @@ use super::{
     render::{self, Look, Shown},
     tracker::Tracker,
 };
-use crate::visibility::Visibility;
+use crate::policy::Viewer;
 
 /// A watch of one requester.
 #[derive(Debug)]
 pub struct Watch {
     filter: Filter,
-    visibility: Arc<dyn Visibility>,
+    viewer: Viewer,
     /// The number of the next change to look at.
     next: u64,
     /// What is there at the start, or became visible or hidden by another cause than a change.
@@ -58,14 +58,14 @@ impl Watch {
         index: &Index,
         filter: Filter,
         options: &ListOptions,
-        visibility: Arc<dyn Visibility>,
+        viewer: Viewer,
     ) -> Result<Self, Failure> {
         // What a watch without a version has always meant.
         let legacy = !matches!(options.version, Version::At(_));
         let initial = options.send_initial.unwrap_or(legacy);
         let mut watch = Self {
             filter,
-            visibility,
+            viewer,
             next: index.head(),
             pending: VecDeque::new(),
             told: index.version(),
@@ -76,7 +76,7 @@ impl Watch {
             watch.pending = index
                 .all()
                 .filter_map(|tracker| {
-                    let revealed = watch.filter.sees(tracker, &*watch.visibility)?;
+                    let revealed = watch.filter.sees(tracker, &watch.viewer)?;
                     Some(Event::Added(Arc::clone(tracker), revealed))
                 })
                 .collect();
@@ -127,7 +127,7 @@ impl Watch {
             self.told = change.version;
             let sees = |tracker: &Option<Arc<Tracker>>| {
                 let tracker = tracker.as_ref()?;
-                let revealed = self.filter.sees(tracker, &*self.visibility)?;
+                let revealed = self.filter.sees(tracker, &self.viewer)?;
                 Some((Arc::clone(tracker), revealed))
             };
             let event = match (sees(&change.before), sees(&change.after)) {
@@ -145,24 +145,20 @@ impl Watch {
         Ok(false)
     }
 
-    /// From now on, another visibility decides. What becomes hidden is told as deleted, what becomes
+    /// From now on, the viewer sees by other policies or rights. What becomes hidden is told as deleted, what becomes
     /// visible as added.
     ///
     /// # Errors
     /// The watch is too far behind.
-    pub fn decide_anew(
-        &mut self,
-        index: &Index,
-        visibility: Arc<dyn Visibility>,
-    ) -> Result<(), Failure> {
+    pub fn decide_anew(&mut self, index: &Index, viewer: Viewer) -> Result<(), Failure> {
         // First to the present, by what decided until now: then the client holds exactly that.
         let mut queue = std::mem::take(&mut self.pending);
         while self.advance(index)? {
             queue.append(&mut self.pending);
         }
         for tracker in index.all() {
-            let was = self.filter.sees(tracker, &*self.visibility);
-            let is = self.filter.sees(tracker, &*visibility);
+            let was = self.filter.sees(tracker, &self.viewer);
+            let is = self.filter.sees(tracker, &viewer);
             let tracker = || Arc::clone(tracker);
             match (was, is) {
                 (None, Some(revealed)) => queue.push_back(Event::Added(tracker(), revealed)),
@@ -173,17 +169,13 @@ impl Watch {
                 _ => {}
             }
         }
-        self.visibility = visibility;
+        self.viewer = viewer;
         // What isn't sent yet must not show what is hidden by now.
         for event in &mut queue {
             let (Event::Added(tracker, revealed)
             | Event::Modified(tracker, revealed)
             | Event::Deleted(tracker, revealed, _)) = event;
-            *revealed = *revealed
-                && self
-                    .filter
-                    .sees(tracker, &*self.visibility)
-                    .unwrap_or_default();
+            *revealed = *revealed && self.filter.sees(tracker, &self.viewer).unwrap_or_default();
         }
         self.pending = queue;
         Ok(())

@@ -2,26 +2,33 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    identity::Requester,
+    policy::{JoinRights, Policy, PolicySet},
     trackers::{
         accept::{MetaVersion, Shape},
         fixtures::{Fixture, session},
         options::Include,
     },
-    visibility::{TrackerView, Verb},
 };
 
-/// Shows the sessions of one owner.
-#[derive(Debug)]
-struct Of(&'static str);
-
-impl Visibility for Of {
-    fn shows(&self, _: Verb, tracker: &TrackerView<'_>) -> bool {
-        self.0 == "*" || tracker.owner.is_some_and(|owner| owner.username == self.0)
-    }
-
-    fn reveals(&self, tracker: &TrackerView<'_>) -> bool {
-        tracker.has_participant(self.0)
-    }
+/// Sees their own sessions; `*` all of them, and no secrets.
+fn of(owner: &str) -> Viewer {
+    let own = serde_saphyr::from_str(
+        "
+        allow:
+          rules:
+          - resources: [session_tracker]
+            verbs: [list]
+            where: tracker.host_user == user.metadata.name || user.metadata.name == '*'
+        ",
+    );
+    let (policy, errors) = Policy::read("own", &own.unwrap());
+    assert_eq!(errors, []);
+    let requester = Requester {
+        username: owner.into(),
+        ..Requester::default()
+    };
+    PolicySet::new("", [policy]).viewer(&requester, JoinRights::Nowhere)
 }
 
 fn s(name: &str, owner: &str) -> Fixture {
@@ -50,7 +57,7 @@ fn watch(index: &Index, query: &str, owner: &'static str) -> Result<Watch, Failu
         index,
         Filter::new(Some("shop"), &options),
         &options,
-        Arc::new(Of(owner)),
+        of(owner),
     )
 }
 
@@ -164,17 +171,17 @@ fn another_visibility_hides_and_shows() {
     let mut watch = watch(&index, "", "alice").unwrap();
     assert_eq!(events(&mut watch, &index), ["ADDED a 5 key"]);
     index.apply(s("c", "bob").tracker(11));
-    watch.decide_anew(&index, Arc::new(Of("bob"))).unwrap();
+    watch.decide_anew(&index, of("bob")).unwrap();
     assert_eq!(
         events(&mut watch, &index),
         ["DELETED a 5", "ADDED b 7 key", "ADDED c 11 key"]
     );
-    watch.decide_anew(&index, Arc::new(Of("*"))).unwrap();
+    watch.decide_anew(&index, of("*")).unwrap();
     assert_eq!(
         events(&mut watch, &index),
         ["ADDED a 5", "MODIFIED b 7", "MODIFIED c 11"]
     );
-    watch.decide_anew(&index, Arc::new(Of("*"))).unwrap();
+    watch.decide_anew(&index, of("*")).unwrap();
     assert!(events(&mut watch, &index).is_empty());
 }
 
@@ -183,7 +190,7 @@ fn events_that_wait_show_no_secret_that_was_taken_away() {
     let mut index = index();
     let mut watch = watch(&index, "", "alice").unwrap();
     index.apply(s("c", "alice").tracker(11));
-    watch.decide_anew(&index, Arc::new(Of("*"))).unwrap();
+    watch.decide_anew(&index, of("*")).unwrap();
     for event in events(&mut watch, &index) {
         assert!(!event.contains("key"), "{event}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mirrord_sessions_crds::Session;
+use mirrord_sessions_crds::{Session, TrackerKind};
 
 /// A session as an expression sees it, borrowed from wherever it is kept.
 ///
@@ -50,11 +50,7 @@ impl<'a> Tracker<'a> {
         let owner = spec.owner.as_ref();
         Self {
             session_id: session.metadata.name.as_deref().unwrap_or_default(),
-            kind: match agent.map(|agent| agent.kind.as_str()) {
-                Some("Pod") => "ephemeral",
-                Some(_) => "job",
-                None => "process",
-            },
+            kind: TrackerKind::of(agent).as_str(),
             state: status
                 .map(|status| status.state)
                 .unwrap_or_default()
