@@ -11,12 +11,12 @@ use serde_json::json;
 use crate::{Session, SessionPolicy};
 
 /// Each definition with the file in `crds/` that holds it.
-///
-/// [`session_policy`] isn't among them: nothing enforces SessionPolicies yet, and a policy that can be
-/// written and does nothing is worse than none.
 #[must_use]
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("sessions.yaml", session())]
+    vec![
+        ("sessions.yaml", session()),
+        ("sessionpolicies.yaml", session_policy()),
+    ]
 }
 
 /// The definition in the YAML that is committed.
@@ -48,17 +48,36 @@ fn session() -> CustomResourceDefinition {
     crd
 }
 
-/// The definition of SessionPolicies.
-#[must_use]
-pub fn session_policy() -> CustomResourceDefinition {
+fn session_policy() -> CustomResourceDefinition {
     let mut crd = SessionPolicy::crd();
     for schema in crd.spec.versions.iter_mut().filter_map(|version| {
         let schema = version.schema.as_mut()?;
         schema.open_api_v3_schema.as_mut()
     }) {
         refuse_nulls(schema);
+        let properties = schema.properties.as_mut();
+        if let Some(spec) = properties.and_then(|properties| properties.get_mut("spec")) {
+            keep_unknown_fields(spec);
+        }
     }
     crd
+}
+
+/// A field that is misspelt is kept, for admission to refuse: were it dropped, a rule whose `where` is
+/// misspelt would match every session.
+fn keep_unknown_fields(schema: &mut JSONSchemaProps) {
+    if schema.type_.as_deref() == Some("object") {
+        schema.x_kubernetes_preserve_unknown_fields = Some(true);
+    }
+    // Which is another way of saying that there are no others.
+    schema.additional_properties = None;
+    let properties = schema.properties.iter_mut();
+    for property in properties.flat_map(BTreeMap::values_mut) {
+        keep_unknown_fields(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        keep_unknown_fields(items);
+    }
 }
 
 /// An optional field is absent, never null: the guard policy asks `has()`, which is true of a null.

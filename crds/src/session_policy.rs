@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
     doc = "SessionPolicy says who may see, delete and join which sessions, among those that RBAC lets them. If any policy for a requester has allow rules for a verb, one of them must match the session; no deny rule may."
 )]
 #[schemars(description = "Whom the policy is for, and its rules.")]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SessionPolicySpec {
     /// Whom the policy is for: everyone, if it names nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -38,7 +38,7 @@ pub struct SessionPolicySpec {
 
 /// A user, a group or a service account.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Subject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
@@ -74,7 +74,7 @@ pub enum SubjectKind {
 
 /// A list of rules.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rules {
     /// The rules. Their order means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,7 +92,7 @@ impl Rules {
 
 /// Sessions, and what a requester would do with them.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Kinds of objects: session_tracker, or * for all.
     #[schemars(schema_with = "resources")]

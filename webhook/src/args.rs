@@ -55,6 +55,10 @@ pub struct Args {
     #[arg(long)]
     pub trackers: bool,
 
+    /// The cluster's name: tracker.cluster and tracker.kube_cluster in the rules of SessionPolicies.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub cluster_name: String,
+
     /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
     /// connection is sent here.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]

@@ -8,6 +8,7 @@ mod auditor;
 mod certs;
 mod leader;
 mod metrics;
+mod policies;
 mod server;
 mod trackers;
 
@@ -18,7 +19,6 @@ pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
 use metrics::Metrics;
-use mirrord_sessions_core::policy::PolicySet;
 use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
@@ -56,7 +56,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "serving"
     );
     let store = Store::new();
-    store.decide_by(PolicySet::default());
     let front_proxy = Arc::new(FrontProxy::default());
     let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy));
     let server = Box::pin(server::serve(
@@ -77,21 +76,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
         ended = Box::pin(keep_certificates(&args, &slot, &health)) => ended,
-        () = Box::pin(keep_trackers(&args, Arc::clone(&store), &front_proxy, &health)) => Ok(()),
+        () = Box::pin(keep_views(&args, Arc::clone(&store), &front_proxy, &health)) => Ok(()),
     }
 }
 
-/// Keeps what trackers are served from, for ever. Without a way to the API server admission is
-/// served alone.
-async fn keep_trackers(args: &Args, store: Arc<Store>, front_proxy: &FrontProxy, health: &Health) {
-    if !args.trackers {
-        health.give_trackers_up();
-        return std::future::pending().await;
-    }
+/// Keeps what trackers are served from and who may see them, for ever. Without a way to the API
+/// server stamping is served alone.
+async fn keep_views(args: &Args, store: Arc<Store>, front_proxy: &FrontProxy, health: &Health) {
     let client = match kube::Client::try_default().await {
         Ok(client) => client,
         Err(error) => {
-            warn!(%error, "no way to the API server: trackers aren't served");
+            warn!(%error, "no way to the API server: neither trackers nor policies are served");
             health.give_trackers_up();
             return std::future::pending().await;
         }
@@ -101,7 +96,18 @@ async fn keep_trackers(args: &Args, store: Arc<Store>, front_proxy: &FrontProxy,
         health.give_trackers_up();
         std::future::pending::<()>().await;
     };
+    let policies = policies::follow(
+        client.clone(),
+        &args.cluster_name,
+        Arc::clone(&store),
+        health,
+    );
+    if !args.trackers {
+        health.give_trackers_up();
+        return policies.await;
+    }
     tokio::join!(
+        policies,
         Feed::new(client.clone(), store).run(health),
         front_proxy.follow(client, health),
         grace,

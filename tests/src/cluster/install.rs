@@ -43,9 +43,9 @@ pub(super) async fn route_webhook(plane: &ControlPlane, port: u16) -> Result<(),
         .into_iter()
         .filter_map(|object| on_loopback(object, port))
         .collect::<Vec<_>>();
-    if objects.len() != 3 {
+    if objects.len() != 4 {
         return Err(Error::Manifests(
-            "expected a Service, a MutatingWebhookConfiguration and an APIService of the webhook"
+            "expected a Service, two webhook configurations and an APIService of the webhook"
                 .into(),
         ));
     }
@@ -54,6 +54,7 @@ pub(super) async fn route_webhook(plane: &ControlPlane, port: u16) -> Result<(),
 
 fn is_webhook_configuration(object: &Value) -> bool {
     object["kind"] == "MutatingWebhookConfiguration"
+        || object["kind"] == "ValidatingWebhookConfiguration"
 }
 
 fn is_api_service(object: &Value) -> bool {

@@ -85,6 +85,7 @@ async fn the_webhook_holds_no_right_that_it_does_not_use() {
                 "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
                 "sessions.operator.metalbear.co [] [] [list watch]",
                 "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
+                "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
             ][..],
         ),
         (
@@ -97,6 +98,7 @@ async fn the_webhook_holds_no_right_that_it_does_not_use() {
                 "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
                 "sessions.operator.metalbear.co [] [] [list watch]",
                 "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
+                "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
             ],
         ),
         (
@@ -109,6 +111,7 @@ async fn the_webhook_holds_no_right_that_it_does_not_use() {
                 "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
                 "sessions.operator.metalbear.co [] [] [list watch]",
                 "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
+                "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
             ],
         ),
     ] {

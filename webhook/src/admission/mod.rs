@@ -1,12 +1,14 @@
 //! Admission: from a review's bytes to a decision of the core, and back. No I/O happens here.
 
+mod parts;
 mod review;
 
 use mirrord_sessions_core::{
-    admission::{Decision, Outcome, session},
+    admission::{Decision, Outcome, session, session_policy},
     text::printable,
 };
 use mirrord_sessions_crds::GROUP;
+use serde_json::{Value, value::RawValue};
 
 use review::{API_VERSION, Request, Resource, Review};
 
@@ -32,9 +34,27 @@ pub(crate) struct Answer {
 
 /// Answers a review about a Session's owner: stamps on CREATE, restores on UPDATE.
 pub(crate) fn stamp_session(body: &[u8]) -> Result<Answer, Error> {
+    answer(body, |request| {
+        expect(request, "sessions", "stamps")?;
+        decide_session(request)
+    })
+}
+
+/// Answers a review about a SessionPolicy: whether it can be read.
+pub(crate) fn validate_policy(body: &[u8]) -> Result<Answer, Error> {
+    answer(body, |request| {
+        expect(request, "sessionpolicies", "checks")?;
+        decide_policy(request)
+    })
+}
+
+/// A decision; or, as an error, the one on a review that asks for none.
+type Decided = Result<Decision, Decision>;
+
+fn answer(body: &[u8], decide: impl FnOnce(&Request<'_>) -> Decided) -> Result<Answer, Error> {
     let request =
         Request::parse(body).map_err(|error| Error::Invalid(printable(&error.to_string(), 512)))?;
-    let decision = decide_session(&request);
+    let decision = decide(&request).unwrap_or_else(|decision| decision);
     let outcome = match &decision.outcome {
         Outcome::Allow(changes) if changes.is_empty() => "allowed",
         Outcome::Allow(_) => "patched",
@@ -45,57 +65,95 @@ pub(crate) fn stamp_session(body: &[u8]) -> Result<Answer, Error> {
     Ok(Answer { review, outcome })
 }
 
-fn decide_session(request: &Request) -> Decision {
-    if !is_session(&request.resource) {
-        let Resource {
-            group,
-            version,
-            plural,
-        } = &request.resource;
-        return Decision::bad_request(printable(
-            &format!(
-                "this endpoint stamps sessions.{GROUP}, not {plural}.{version}.{group}: check the rules of the webhook configuration"
-            ),
-            512,
-        ));
+/// That the review is about a resource that the endpoint is for.
+fn expect(request: &Request<'_>, plural: &str, does: &str) -> Result<(), Decision> {
+    let sent = &request.resource;
+    if sent.group == GROUP && sent.plural == plural {
+        return Ok(());
     }
+    let Resource {
+        group,
+        version,
+        plural: sent,
+    } = sent;
+    Err(Decision::bad_request(printable(
+        &format!(
+            "this endpoint {does} {plural}.{GROUP}, not {sent}.{version}.{group}: check the rules of the webhook configuration"
+        ),
+        512,
+    )))
+}
+
+/// What is needed of one of the request's objects.
+fn part(
+    request: &Request<'_>,
+    field: &str,
+    object: Option<&RawValue>,
+    take: impl FnOnce(&RawValue) -> Result<Value, serde_json::Error>,
+) -> Result<Value, Decision> {
+    let object = object.ok_or_else(|| {
+        Decision::bad_request(format!(
+            "the {API_VERSION} request to {} {} has no {field}",
+            request.operation, request.resource.plural
+        ))
+    })?;
+    take(object).map_err(|error| {
+        Decision::bad_request(printable(&format!("{field} can't be read: {error}"), 512))
+    })
+}
+
+fn expect_kind(object: &Value, kind: &str) -> Result<(), Decision> {
+    let sent = object.get("kind");
+    if sent.is_some_and(|sent| sent == kind) {
+        return Ok(());
+    }
+    Err(Decision::bad_request(printable(
+        &format!(
+            "expected a {kind}, got an object of kind {}",
+            sent.unwrap_or(&Value::Null)
+        ),
+        512,
+    )))
+}
+
+fn decide_session(request: &Request<'_>) -> Decided {
     // The API server resets spec on status writes; there is nothing to stamp.
     if !request.sub_resource.is_empty() {
-        return Decision::allow();
+        return Ok(Decision::allow());
     }
-    let missing = |field: &str| {
-        Decision::bad_request(format!(
-            "the {API_VERSION} request to {} a Session has no {field}",
-            request.operation
-        ))
+    let object = || {
+        let object = part(request, "object", request.object, parts::sent_identity)?;
+        expect_kind(&object, "Session")?;
+        Ok(object)
     };
-    match (
-        request.operation.as_str(),
-        &request.object,
-        &request.old_object,
-    ) {
-        ("CREATE" | "UPDATE", None, _) => missing("object"),
-        ("UPDATE", _, None) => missing("oldObject"),
-        ("CREATE" | "UPDATE", Some(object), _)
-            if object.get("kind").is_none_or(|kind| kind != "Session") =>
-        {
-            Decision::bad_request(printable(
-                &format!(
-                    "expected a Session, got an object of kind {}",
-                    object.get("kind").unwrap_or(&serde_json::Value::Null)
-                ),
-                512,
-            ))
+    match request.operation.as_str() {
+        "CREATE" => Ok(session::on_create(&object()?, &request.requester())),
+        "UPDATE" => {
+            let old = part(
+                request,
+                "oldObject",
+                request.old_object,
+                parts::stored_identity,
+            )?;
+            Ok(session::on_update(&object()?, &old))
         }
-        ("CREATE", Some(object), _) => session::on_create(object, &request.requester()),
-        ("UPDATE", Some(object), Some(old)) => session::on_update(object, old),
         // Nothing else can change an owner, and a mistake in a configuration must not block deletes.
-        _ => Decision::allow(),
+        _ => Ok(Decision::allow()),
     }
 }
 
-fn is_session(resource: &Resource) -> bool {
-    resource.group == GROUP && resource.plural == "sessions"
+fn decide_policy(request: &Request<'_>) -> Decided {
+    if !request.sub_resource.is_empty() {
+        return Ok(Decision::allow());
+    }
+    match request.operation.as_str() {
+        "CREATE" | "UPDATE" => {
+            let object = part(request, "object", request.object, parts::named_spec)?;
+            expect_kind(&object, "SessionPolicy")?;
+            Ok(session_policy::on_write(&object))
+        }
+        _ => Ok(Decision::allow()),
+    }
 }
 
 #[cfg(test)]

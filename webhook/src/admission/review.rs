@@ -5,8 +5,9 @@
 
 use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::RawValue;
 
+use super::parts::MAX_SENT;
 use mirrord_sessions_core::{
     admission::{Decision, Outcome},
     identity::Requester,
@@ -41,14 +42,16 @@ struct TypeMeta {
 }
 
 #[derive(Deserialize)]
-struct IncomingReview {
-    request: Option<Request>,
+struct IncomingReview<'a> {
+    #[serde(borrow)]
+    request: Option<Request<'a>>,
 }
 
-/// What the API server asks about: the parts of an AdmissionRequest that decisions rest on.
+/// What the API server asks about: the parts of an AdmissionRequest that decisions rest on. Of its objects,
+/// each endpoint takes what it needs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     #[serde(default)]
     uid: String,
     #[serde(default)]
@@ -59,33 +62,11 @@ pub(crate) struct Request {
     pub(crate) operation: String,
     #[serde(default, deserialize_with = "bounded")]
     user_info: UserInfo,
-    #[serde(default, deserialize_with = "sent")]
-    pub(crate) object: Option<Value>,
-    #[serde(default, deserialize_with = "stored")]
-    pub(crate) old_object: Option<Value>,
+    #[serde(default, borrow)]
+    pub(crate) object: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub(crate) old_object: Option<&'a RawValue>,
 }
-
-/// The parts of an object that decide who owns it. The rest, which may be megabytes, isn't kept.
-#[derive(Deserialize)]
-struct Parts<'a> {
-    kind: Option<Value>,
-    #[serde(borrow)]
-    spec: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct SpecParts<'a> {
-    #[serde(borrow)]
-    client: Option<&'a RawValue>,
-    #[serde(borrow)]
-    owner: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user: Option<&'a RawValue>,
-}
-
-/// What a client sends as owner, user or client is parsed up to this size. More can't be stored with
-/// the rest of an object, and taking it apart costs ten times its size.
-const MAX_SENT: usize = 1 << 20;
 
 /// Who names more than that can't be the owner of anything that the API server stores.
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Error> {
@@ -96,60 +77,6 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Er
         ));
     }
     serde_json::from_str(user.get()).map_err(D::Error::custom)
-}
-
-fn sent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    identity_parts(deserializer, MAX_SENT)
-}
-
-/// What is stored has passed the API server's own limits, and may be put back as it is.
-fn stored<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    identity_parts(deserializer, usize::MAX)
-}
-
-fn identity_parts<'de, D>(deserializer: D, limit: usize) -> Result<Option<Value>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let Some(object) = Option::<&RawValue>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    if !object.get().starts_with('{') {
-        // Whoever decides says that it is no object.
-        return Ok(Some(Value::Null));
-    }
-    let parts: Parts<'_> = serde_json::from_str(object.get()).map_err(D::Error::custom)?;
-    let mut kept = Map::new();
-    kept.extend(parts.kind.map(|kind| ("kind".to_owned(), kind)));
-    let spec = parts
-        .spec
-        .map(|spec| spec_parts(spec, limit).map_err(D::Error::custom))
-        .transpose()?;
-    kept.extend(spec.map(|spec| ("spec".to_owned(), spec)));
-    Ok(Some(Value::Object(kept)))
-}
-
-fn spec_parts(spec: &RawValue, limit: usize) -> Result<Value, serde_json::Error> {
-    if !spec.get().starts_with('{') {
-        return Ok(Value::Null);
-    }
-    let spec: SpecParts<'_> = serde_json::from_str(spec.get())?;
-    let mut kept = Map::new();
-    for (name, part) in [
-        ("client", spec.client),
-        ("owner", spec.owner),
-        ("user", spec.user),
-    ] {
-        if let Some(part) = part {
-            let value = if part.get().len() > limit {
-                Value::String(format!("{} bytes", part.get().len()))
-            } else {
-                serde_json::from_str(part.get())?
-            };
-            kept.insert(name.to_owned(), value);
-        }
-    }
-    Ok(Value::Object(kept))
 }
 
 /// A resource as `group/version, resource`.
@@ -164,9 +91,9 @@ pub(crate) struct Resource {
     pub(crate) plural: String,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// Parses a review and takes its request out.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, InvalidReview> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, InvalidReview> {
         // Types first: a ConfigMap sent here should be told that it is none of ours, not that it
         // lacks a request.
         let types: TypeMeta = serde_json::from_slice(body)?;
@@ -176,7 +103,7 @@ impl Request {
         if types.api_version != API_VERSION {
             return Err(InvalidReview::Version(types.api_version));
         }
-        let review: IncomingReview = serde_json::from_slice(body)?;
+        let review: IncomingReview<'a> = serde_json::from_slice(body)?;
         let request = review.request.ok_or(InvalidReview::NoRequest)?;
         if request.uid.is_empty() {
             return Err(InvalidReview::NoUid);
@@ -191,7 +118,7 @@ impl Request {
             username: user.username.clone().unwrap_or_default(),
             uid: user.uid.clone().filter(|uid| !uid.is_empty()),
             groups: user.groups.clone().unwrap_or_default(),
-            ..Requester::default()
+            extra: user.extra.clone().unwrap_or_default(),
         }
     }
 }
@@ -229,7 +156,10 @@ struct Status {
 
 impl Review {
     /// Answers `request` with a decision.
-    pub(crate) fn answer(request: Request, decision: Decision) -> Result<Self, serde_json::Error> {
+    pub(crate) fn answer(
+        request: Request<'_>,
+        decision: Decision,
+    ) -> Result<Self, serde_json::Error> {
         let mut response = Response {
             uid: request.uid,
             allowed: true,

@@ -1,28 +1,69 @@
-//! The CA bundle in the webhook configuration and in the APIService: the one field of each that this
+//! The CA bundle in the webhook configurations and in the APIService: the one field of each that this
 //! process writes.
 
+use std::fmt::Debug;
+
 use k8s_openapi::{
-    ByteString, api::admissionregistration::v1::MutatingWebhookConfiguration,
+    ByteString,
+    api::admissionregistration::v1::{
+        MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+    },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
 use mirrord_sessions_crds::{TRACKER_API_SERVICE, WEBHOOK_NAME};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+/// A mutating or a validating webhook configuration, as far as it matters here.
+pub(crate) trait Configuration:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
+{
+    /// What goes undone while there is none.
+    const DOES: &str;
+
+    /// Each webhook's name and bundle.
+    fn bundles(&self) -> Vec<(&str, Option<&ByteString>)>;
+}
+
+impl Configuration for MutatingWebhookConfiguration {
+    const DOES: &str = "Sessions aren't stamped";
+
+    fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
+        let webhooks = self.webhooks.iter().flatten();
+        webhooks
+            .map(|webhook| (&*webhook.name, webhook.client_config.ca_bundle.as_ref()))
+            .collect()
+    }
+}
+
+impl Configuration for ValidatingWebhookConfiguration {
+    const DOES: &str = "SessionPolicies aren't checked";
+
+    fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
+        let webhooks = self.webhooks.iter().flatten();
+        webhooks
+            .map(|webhook| (&*webhook.name, webhook.client_config.ca_bundle.as_ref()))
+            .collect()
+    }
+}
+
 /// Makes the configuration trust `bundle`. One that isn't there needs nothing: it may be created at
 /// any time, and is watched.
-pub(crate) async fn put_in_place(
-    configurations: &Api<MutatingWebhookConfiguration>,
+pub(crate) async fn put_in_place<K: Configuration>(
+    configurations: &Api<K>,
     bundle: &str,
 ) -> Result<(), kube::Error> {
+    let kind = K::kind(&());
     let Some(configuration) = configurations.get_opt(WEBHOOK_NAME).await? else {
         warn!(
             name = WEBHOOK_NAME,
-            "there is no MutatingWebhookConfiguration of that name: Sessions aren't stamped until the manifests are applied again"
+            "there is no {kind} of that name: {} until the manifests are applied again",
+            K::DOES
         );
         return Ok(());
     };
@@ -32,10 +73,7 @@ pub(crate) async fn put_in_place(
         configurations
             .patch(WEBHOOK_NAME, &params, &Patch::Apply(patch))
             .await?;
-        info!(
-            name = WEBHOOK_NAME,
-            "put the CA bundle into the webhook configuration"
-        );
+        info!(name = WEBHOOK_NAME, "put the CA bundle into the {kind}");
     }
     Ok(())
 }
@@ -83,23 +121,20 @@ fn api_service_patch(service: &APIService, bundle: &str) -> Option<Value> {
 }
 
 /// The server-side apply that sets every webhook's bundle and nothing else; none if all have it.
-fn patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
+fn patch<K: Configuration>(configuration: &K, bundle: &str) -> Option<Value> {
     let bundle = ByteString(bundle.as_bytes().to_vec());
-    let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
-    if webhooks
-        .iter()
-        .all(|webhook| webhook.client_config.ca_bundle.as_ref() == Some(&bundle))
-    {
+    let bundles = configuration.bundles();
+    if bundles.iter().all(|(_, current)| *current == Some(&bundle)) {
         return None;
     }
     // All of them: a webhook left out would lose the bundle that was applied before.
-    let webhooks: Vec<Value> = webhooks
+    let webhooks: Vec<Value> = bundles
         .iter()
-        .map(|webhook| json!({ "name": webhook.name, "clientConfig": { "caBundle": bundle } }))
+        .map(|(name, _)| json!({ "name": name, "clientConfig": { "caBundle": bundle } }))
         .collect();
     Some(json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
         // With its uid, so that one which was deleted meanwhile isn't made anew from this.
         "metadata": { "name": configuration.name_any(), "uid": configuration.uid() },
         "webhooks": webhooks,

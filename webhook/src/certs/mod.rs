@@ -10,7 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::{
-    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        core::v1::Secret,
+    },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
@@ -35,7 +38,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The objects that are read and written.
 struct Objects {
     secrets: Api<Secret>,
-    configurations: Api<MutatingWebhookConfiguration>,
+    mutating: Api<MutatingWebhookConfiguration>,
+    validating: Api<ValidatingWebhookConfiguration>,
     /// Of the trackers, where they are served.
     services: Option<Api<APIService>>,
 }
@@ -54,7 +58,7 @@ pub(crate) struct SelfMade {
 enum RoundError {
     #[error(transparent)]
     Store(#[from] store::StoreError),
-    #[error("the CA bundle can't be put into the webhook configuration: {0}")]
+    #[error("the CA bundle can't be put into the webhook configurations: {0}")]
     Bundle(#[source] kube::Error),
     #[error("the CA bundle can't be put into the APIService: {0}")]
     ApiService(#[source] kube::Error),
@@ -82,12 +86,14 @@ impl SelfMade {
     pub(crate) async fn keep(mut self, slot: &CertificateSlot, health: &Health) {
         let objects = Objects {
             secrets: Api::namespaced(self.client.clone(), &self.namespace),
-            configurations: Api::all(self.client.clone()),
+            mutating: Api::all(self.client.clone()),
+            validating: Api::all(self.client.clone()),
             services: self.trackers.then(|| Api::all(self.client.clone())),
         };
         let mut watched = vec![
             changes(objects.secrets.clone(), store::SECRET).boxed(),
-            changes(objects.configurations.clone(), WEBHOOK_NAME).boxed(),
+            changes(objects.mutating.clone(), WEBHOOK_NAME).boxed(),
+            changes(objects.validating.clone(), WEBHOOK_NAME).boxed(),
         ];
         let services = objects.services.clone();
         watched.extend(services.map(|services| changes(services, TRACKER_API_SERVICE).boxed()));
@@ -133,7 +139,11 @@ impl SelfMade {
             .map(|(authority, _)| authority.bundle());
         let authority = store::authority(&objects.secrets, in_use, now).await?;
         let bundle = authority.bundle().to_owned();
-        let in_place = bundle::put_in_place(&objects.configurations, &bundle).await;
+        let in_place = async {
+            bundle::put_in_place(&objects.mutating, &bundle).await?;
+            bundle::put_in_place(&objects.validating, &bundle).await
+        };
+        let in_place = in_place.await;
         if in_place.is_ok() {
             health.ca_bundle_in_place();
         }

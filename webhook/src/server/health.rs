@@ -9,6 +9,7 @@ pub(crate) struct Health {
     ca_bundle: AtomicBool,
     draining: AtomicBool,
     sessions: AtomicBool,
+    policies: AtomicBool,
     front_proxy: AtomicBool,
     trackers_given_up: AtomicBool,
 }
@@ -30,6 +31,11 @@ impl Health {
         self.sessions.store(true, Ordering::Relaxed);
     }
 
+    /// It is known who may see what.
+    pub(crate) fn policies_synced(&self) {
+        self.policies.store(true, Ordering::Relaxed);
+    }
+
     /// It is known who may speak for others.
     pub(crate) fn front_proxy_known(&self) {
         self.front_proxy.store(true, Ordering::Relaxed);
@@ -46,11 +52,13 @@ impl Health {
     }
 
     /// The checks by name, and whether each holds.
-    pub(crate) fn readiness(&self) -> [(&'static str, bool); 4] {
+    pub(crate) fn readiness(&self) -> [(&'static str, bool); 5] {
         let load = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let trackers = load(&self.sessions) && load(&self.front_proxy);
+        let given_up = load(&self.trackers_given_up);
         [
-            ("trackers", trackers || load(&self.trackers_given_up)),
+            ("trackers", trackers || given_up),
+            ("policies", load(&self.policies) || given_up),
             ("certificate", self.certificate.load(Ordering::Relaxed)),
             ("ca-bundle", self.ca_bundle.load(Ordering::Relaxed)),
             ("not-draining", !self.draining.load(Ordering::Relaxed)),

@@ -25,6 +25,20 @@ use crate::{
 /// The path of the webhook that stamps Sessions, as the webhook configuration names it.
 pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 
+/// The path of the webhook that checks SessionPolicies.
+pub(crate) const VALIDATE_POLICY: &str = "/admission/v1/sessionpolicies/validate";
+
+/// What decides on the reviews that are sent to a path.
+type Decide = fn(&[u8]) -> Result<admission::Answer, admission::Error>;
+
+fn admission(path: &str) -> Option<Decide> {
+    match path {
+        STAMP_SESSION => Some(admission::stamp_session),
+        VALIDATE_POLICY => Some(admission::validate_policy),
+        _ => None,
+    }
+}
+
 /// Answers requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Router {
@@ -51,16 +65,16 @@ impl Router {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let (head, body) = request.into_parts();
-        match head.uri.path() {
-            STAMP_SESSION if head.method == Method::POST => {
-                let start = Instant::now();
-                let (answer, outcome) = self
-                    .admit(&head.headers, body, admission::stamp_session)
-                    .await;
-                self.metrics.admission(outcome, start.elapsed());
-                answer
+        if let Some(decide) = admission(head.uri.path()) {
+            if head.method != Method::POST {
+                return not_allowed(&head.method, "POST");
             }
-            STAMP_SESSION => not_allowed(&head.method, "POST"),
+            let start = Instant::now();
+            let (answer, outcome) = self.admit(&head.headers, body, decide).await;
+            self.metrics.admission(outcome, start.elapsed());
+            return answer;
+        }
+        match head.uri.path() {
             "/livez" | "/readyz" | "/metrics"
                 if !matches!(head.method, Method::GET | Method::HEAD) =>
             {
@@ -82,12 +96,7 @@ impl Router {
     }
 
     /// Reads a review and answers it with `decide`, which does no I/O; and the answer in a word.
-    async fn admit<B>(
-        &self,
-        headers: &HeaderMap,
-        body: B,
-        decide: fn(&[u8]) -> Result<admission::Answer, admission::Error>,
-    ) -> (Answer, &'static str)
+    async fn admit<B>(&self, headers: &HeaderMap, body: B, decide: Decide) -> (Answer, &'static str)
     where
         B: Body,
         B::Error: std::error::Error + Send + Sync + 'static,

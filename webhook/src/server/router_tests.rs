@@ -154,6 +154,13 @@ async fn readiness_names_what_is_missing() {
     health.sessions_synced();
     health.front_proxy_known();
     let (status, body) = ready().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        body.contains("[+]trackers ok\n[-]policies failed"),
+        "{body}"
+    );
+    health.policies_synced();
+    let (status, body) = ready().await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.ends_with("readyz check passed\n"), "{body}");
     health.start_draining();

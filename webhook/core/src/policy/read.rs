@@ -79,6 +79,28 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// A policy of which nothing can be read: it denies everything to everyone.
+    #[must_use]
+    pub fn unreadable(name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        let place = RuleRef {
+            policy: Arc::clone(&name),
+            effect: Effect::Deny,
+            index: 0,
+        };
+        Self {
+            name,
+            subjects: Vec::new(),
+            rules: vec![Rule {
+                place,
+                verbs: Verbs::ALL,
+                when: When::Always,
+            }],
+        }
+    }
+}
+
 fn subject(
     written: &session_policy::Subject,
     path: &str,
