@@ -12,6 +12,7 @@ mod guard_api_service;
 mod identity;
 mod install;
 mod plugin;
+mod policies;
 mod resource;
 mod roles;
 mod support;

@@ -167,7 +167,10 @@ async fn the_gitops_overlay_holds_the_role_and_takes_the_right_to_write_it() {
     assert_eq!(named("ClusterRole", ROLE).unwrap()["rules"], rules(2));
     let deployment = named("Deployment", MANAGER).unwrap();
     let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-    assert_eq!(*args, json!(["--log-format=json", "--auditor-role=report"]));
+    assert_eq!(
+        *args,
+        json!(["--trackers", "--log-format=json", "--auditor-role=report"])
+    );
     for kind in ["ClusterRole", "ClusterRoleBinding"] {
         assert_eq!(named(kind, "mirrord-sessions-webhook-auditor"), None);
     }

@@ -1,0 +1,400 @@
+//! SessionPolicies: checked when they are written, and in force at once, for get, list and watch alike.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::TryStreamExt;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+};
+use mirrord_sessions_crds::{
+    CONTROLLER_USERNAME, Session, SessionPolicy, SessionPolicySpec, SessionSpec, SessionTracker,
+};
+use mirrord_sessions_tests::cluster::Cluster;
+use serde_json::{Value, json};
+
+use crate::support::{eventually, shared};
+
+const RFD_DENY_OWN: &str = "
+deny:
+  rules:
+  - resources: [session_tracker]
+    verbs: [list, read]
+    where: 'contains(tracker.participants, user.metadata.name)'
+";
+const RFD_AUDITOR: &str = "
+allow:
+  rules:
+  - resources: [session_tracker]
+    verbs: [list, read]
+";
+const OWN_ONLY: &str = "
+subjects: [{kind: Group, name: devs, apiGroup: rbac.authorization.k8s.io}]
+allow:
+  rules:
+  - {resources: [session_tracker], verbs: ['*'], where: 'contains(tracker.participants, user.metadata.name)'}
+";
+const AUDITORS_SEE_ALL: &str = "
+subjects: [{kind: Group, name: auditors}]
+allow:
+  rules:
+  - {resources: ['*'], verbs: [watch, read]}
+";
+const CI_SEES_NOTHING: &str = "
+subjects: [{kind: ServiceAccount, name: ci, namespace: tools}]
+deny:
+  rules:
+  - {resources: [session_tracker], verbs: ['*']}
+";
+const NOT_LISTED_IN_PROD: &str = "
+deny:
+  rules:
+  - {resources: [session_tracker], verbs: [list], where: 'tracker.namespace == \"policy-prod\"'}
+";
+const READ_BY_ROOT: &str = "
+allow:
+  rules:
+  - {resources: [session_tracker], verbs: [read], where: 'user.metadata.name == \"root\"'}
+";
+
+/// What somebody gets: names of sessions by their letters, or `!` for Forbidden.
+type Seen = &'static str;
+
+/// For each case: the policies, and what alice, bob, tools/ci and root list and read.
+type Case = (
+    &'static str,
+    &'static [&'static str],
+    [Seen; 4],
+    Option<[Seen; 4]>,
+);
+
+const CASES: [Case; 9] = [
+    ("no policy", &[], ["abjr"; 4], None),
+    (
+        "RFD 82: not one's own",
+        &[RFD_DENY_OWN],
+        ["br", "ar", "abjr", "abj"],
+        None,
+    ),
+    ("RFD 82: the auditor", &[RFD_AUDITOR], ["abjr"; 4], None),
+    (
+        "both, deny before allow",
+        &[RFD_AUDITOR, RFD_DENY_OWN],
+        ["br", "ar", "abjr", "abj"],
+        None,
+    ),
+    (
+        "developers see their own",
+        &[OWN_ONLY],
+        ["aj", "bj", "abjr", "abjr"],
+        None,
+    ),
+    (
+        "and auditors all",
+        &[OWN_ONLY, AUDITORS_SEE_ALL],
+        ["aj", "abjr", "abjr", "abjr"],
+        None,
+    ),
+    (
+        "one is refused as a whole",
+        &[CI_SEES_NOTHING],
+        ["abjr", "abjr", "!", "abjr"],
+        None,
+    ),
+    (
+        "not listed, and read all the same",
+        &[NOT_LISTED_IN_PROD],
+        ["aj"; 4],
+        Some(["abjr"; 4]),
+    ),
+    (
+        "settled by who asks",
+        &[READ_BY_ROOT],
+        ["abjr"; 4],
+        Some(["!", "!", "!", "abjr"]),
+    ),
+];
+
+/// Namespace, owner and name of the sessions.
+const SESSIONS: [(&str, &str, &str); 4] = [
+    ("policy-dev", "alice", "a"),
+    ("policy-prod", "bob", "b"),
+    ("policy-dev", "bob", "j"),
+    ("policy-prod", "root", "r"),
+];
+
+const REQUESTERS: [(&str, &[&str]); 4] = [
+    ("alice", &["devs"]),
+    ("bob", &["devs", "auditors"]),
+    (
+        "system:serviceaccount:tools:ci",
+        &["system:serviceaccounts"],
+    ),
+    ("root", &["system:masters"]),
+];
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+/// Somebody who gets, lists, and keeps a watch open all the time.
+struct Requester {
+    name: &'static str,
+    trackers: Api<SessionTracker>,
+    client: Client,
+    watched: Arc<Mutex<Option<String>>>,
+}
+
+impl Requester {
+    async fn new(cluster: &Cluster, name: &'static str, groups: &[&str]) -> Self {
+        let client = cluster.plane.client(name, groups).await.unwrap();
+        let watched = Arc::default();
+        tokio::spawn(watch(Api::all(client.clone()), Arc::clone(&watched)));
+        Self {
+            name,
+            trackers: Api::all(client.clone()),
+            client,
+            watched,
+        }
+    }
+
+    async fn lists(&self) -> String {
+        match self.trackers.list(&ListParams::default()).await {
+            Ok(list) => {
+                let names = list.items.into_iter().filter_map(|item| item.metadata.name);
+                names.collect::<BTreeSet<_>>().into_iter().collect()
+            }
+            Err(error) if is_forbidden(&error) => "!".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn reads(&self) -> String {
+        let mut seen = String::new();
+        for (namespace, _, name) in SESSIONS {
+            let trackers: Api<SessionTracker> = Api::namespaced(self.client.clone(), namespace);
+            match trackers.get_opt(name).await {
+                Ok(Some(_)) => seen.push_str(name),
+                Ok(None) => {}
+                Err(error) if is_forbidden(&error) => return "!".into(),
+                Err(error) => return error.to_string(),
+            }
+        }
+        let mut letters: Vec<char> = seen.chars().collect();
+        letters.sort_unstable();
+        letters.into_iter().collect()
+    }
+
+    fn watches(&self) -> Option<String> {
+        self.watched.lock().unwrap().clone()
+    }
+}
+
+/// Holds what one watch after the other tells; none while it isn't complete.
+async fn watch(trackers: Api<SessionTracker>, seen: Arc<Mutex<Option<String>>>) {
+    let params = WatchParams::default().initial_events();
+    loop {
+        let mut names = BTreeSet::new();
+        let mut complete = false;
+        let tell = |what: Option<String>| *seen.lock().unwrap() = what;
+        let mut events = match trackers.watch(&params, "").await {
+            Ok(events) => Box::pin(events),
+            Err(error) => {
+                tell(is_forbidden(&error).then(|| "!".into()));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        while let Ok(Some(event)) = events.try_next().await {
+            match event {
+                WatchEvent::Added(tracker) => {
+                    let name = tracker.metadata.name.unwrap();
+                    assert!(names.insert(name), "added twice");
+                }
+                WatchEvent::Modified(tracker) => {
+                    let name = tracker.metadata.name.unwrap();
+                    assert!(names.contains(&name), "modified and not there");
+                }
+                WatchEvent::Deleted(tracker) => {
+                    let name = tracker.metadata.name.unwrap();
+                    assert!(names.remove(&name), "deleted and not there");
+                }
+                WatchEvent::Bookmark(_) => complete = true,
+                WatchEvent::Error(status) => {
+                    assert_eq!(status.code, 403, "{status:?}");
+                    assert!(names.is_empty(), "{names:?} were never taken back");
+                    break;
+                }
+            }
+            tell(complete.then(|| names.iter().map(String::as_str).collect()));
+        }
+        tell(None);
+    }
+}
+
+async fn sessions(cluster: &Cluster) {
+    for namespace in ["policy-dev", "policy-prod"] {
+        cluster
+            .admin(&["create", "namespace", namespace], "")
+            .await
+            .unwrap();
+    }
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": { "name": "policies" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mirrord-operator-user" },
+        "subjects": [
+            { "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs" },
+            { "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:serviceaccounts" },
+        ],
+    });
+    cluster
+        .admin(&["create", "-f", "-"], &binding.to_string())
+        .await
+        .unwrap();
+    for (namespace, owner, name) in SESSIONS {
+        let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
+        let client = cluster.plane.client(owner, groups).await.unwrap();
+        let spec = SessionSpec {
+            target: "targetless".into(),
+            ..SessionSpec::default()
+        };
+        let session = Session::new(name, spec);
+        let sessions: Api<Session> = Api::namespaced(client, namespace);
+        sessions
+            .create(&PostParams::default(), &session)
+            .await
+            .unwrap();
+    }
+    let controller = cluster
+        .plane
+        .client(CONTROLLER_USERNAME, &["system:masters"])
+        .await
+        .unwrap();
+    let sessions: Api<Session> = Api::namespaced(controller, "policy-dev");
+    let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
+    sessions
+        .patch_status("j", &PatchParams::default(), &Patch::Merge(joined))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn requester_policy_session_and_verb() {
+    let cluster = Cluster::start().await.unwrap();
+    sessions(&cluster).await;
+    let admin = cluster
+        .plane
+        .client("admin", &["system:masters"])
+        .await
+        .unwrap();
+    let policies: Api<SessionPolicy> = Api::all(admin);
+    let mut requesters = Vec::new();
+    for (name, groups) in REQUESTERS {
+        requesters.push(Requester::new(&cluster, name, groups).await);
+    }
+    for (case, written, lists, reads) in CASES {
+        let existing = policies.list(&ListParams::default()).await.unwrap();
+        for (index, yaml) in written.iter().enumerate() {
+            let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
+            let policy = SessionPolicy::new(&format!("p{index}"), spec);
+            let name = policy.metadata.name.as_deref().unwrap();
+            let params = PatchParams::apply("test").force();
+            policies
+                .patch(name, &params, &Patch::Apply(&policy))
+                .await
+                .unwrap();
+        }
+        for policy in existing.items.iter().skip(written.len()) {
+            let name = policy.metadata.name.as_deref().unwrap();
+            policies
+                .delete(name, &DeleteParams::default())
+                .await
+                .unwrap();
+        }
+        for (requester, (list, read)) in requesters
+            .iter()
+            .zip(lists.into_iter().zip(reads.unwrap_or(lists)))
+        {
+            let name = requester.name;
+            let what = format!("{case}: {name} lists {list:?}, reads {read:?}");
+            eventually(&what, || async {
+                let seen = (requester.lists().await, requester.reads().await);
+                (seen == (list.into(), read.into())).then_some(())
+            })
+            .await;
+            eventually(&format!("{case}: {name} watches {list:?}"), || async {
+                (requester.watches()? == list).then_some(())
+            })
+            .await;
+            // The watch has come to rest at what a list says, and stays there.
+            assert_eq!(requester.lists().await, list, "{case}: {name}");
+            assert_eq!(requester.reads().await, read, "{case}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_refused() {
+    let cluster = shared();
+    let rule = |rule: Value| {
+        json!({
+            "apiVersion": "operator.metalbear.co/v1alpha1",
+            "kind": "SessionPolicy",
+            "metadata": { "name": "refused" },
+            // Where it passed after all, it would be nobody's.
+            "spec": {
+                "subjects": [{ "kind": "User", "name": "nobody-at-all" }],
+                "allow": { "rules": [rule] },
+            },
+        })
+    };
+    let admin = cluster.plane.admin().path();
+    for (name, policy, expected) in [
+        (
+            "one that can be read",
+            rule(
+                json!({ "resources": ["session_tracker"], "verbs": ["list"], "where": "tracker.kind == 'job'" }),
+            ),
+            "",
+        ),
+        (
+            "an expression",
+            rule(
+                json!({ "resources": ["session_tracker"], "verbs": ["list"], "where": "tracker.kind = 'job'" }),
+            ),
+            r#"spec.allow.rules[0].where: column 14: "="; expected "==""#,
+        ),
+        (
+            "a misspelt field",
+            rule(
+                json!({ "resources": ["session_tracker"], "verbs": ["list"], "were": "tracker.kind == 'job'" }),
+            ),
+            "unknown field `were`",
+        ),
+        (
+            "an unknown verb",
+            rule(json!({ "resources": ["session_tracker"], "verbs": ["kill"] })),
+            "Unsupported value: \"kill\"",
+        ),
+    ] {
+        // Not every client asks the API server to be strict: kubectl does.
+        let args = ["create", "--dry-run=server", "--validate=false", "-f", "-"];
+        let output = cluster
+            .plane
+            .kubectl_with_input(admin, &args, &policy.to_string())
+            .await
+            .unwrap();
+        assert_eq!(
+            output.status.success(),
+            expected.is_empty(),
+            "{name}: {output:?}"
+        );
+        assert!(output.stderr.contains(expected), "{name}: {output:?}");
+    }
+}
