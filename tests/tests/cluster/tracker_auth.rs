@@ -2,7 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::support::shared;
+use mirrord_sessions_tests::cluster::Cluster;
+use serde_json::{Value, json};
+
+use crate::support::{eventually, namespace, session, shared};
 
 #[tokio::test]
 async fn nobody_but_the_aggregator_is_believed() {
@@ -57,4 +60,175 @@ async fn nobody_but_the_aggregator_is_believed() {
             assert_eq!(code, expected, "{who}: {path}");
         }
     }
+}
+
+/// What the API server knows of somebody reaches the rules as it is: names in any script, groups with
+/// commas and by the thousand, keys of extra values that need encoding.
+#[tokio::test]
+async fn who_asks_arrives_whole() {
+    let cluster = shared();
+    let namespace = namespace(cluster, "whole").await;
+    let name = "Zoë \u{10fffd} ☃, x@example.com";
+    let policy = json!({
+        "apiVersion": "operator.metalbear.co/v1alpha1",
+        "kind": "SessionPolicy",
+        "metadata": { "name": "whole" },
+        "spec": {
+            "subjects": [{ "kind": "User", "name": name }],
+            "allow": { "rules": [{
+                "resources": ["session_tracker"],
+                "verbs": ["list"],
+                "where": r#"contains(user.spec.roles, "a,b") && contains(user.spec.roles, "g-1999")
+                    && contains(user.spec.traits["example.com/team"], "red, green")
+                    && !contains(user.spec.roles, "a")"#,
+            }] },
+        },
+    });
+    cluster
+        .admin(&["create", "-f", "-"], &policy.to_string())
+        .await
+        .unwrap();
+    let admin = cluster
+        .plane
+        .client("admin", &["system:masters"])
+        .await
+        .unwrap();
+    let path = format!(
+        "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
+        namespace.name
+    );
+    let ask = async |left_out: &str| {
+        let mut request = http::Request::get(&path)
+            .header(
+                "impersonate-user",
+                http::HeaderValue::from_bytes(name.as_bytes()).unwrap(),
+            )
+            .header("impersonate-group", "system:masters");
+        if left_out != "comma" {
+            request = request.header("impersonate-group", "a,b");
+        }
+        let groups = if left_out == "groups" { 1999 } else { 2000 };
+        for group in 0..groups {
+            request = request.header("impersonate-group", format!("g-{group}"));
+        }
+        if left_out != "extra" {
+            request = request.header("impersonate-extra-example.com%2fteam", "red, green");
+        }
+        match admin.request_text(request.body(Vec::new()).unwrap()).await {
+            Ok(_) => 200,
+            Err(kube::Error::Api(status)) => status.code,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    eventually("the policy is in force", || async {
+        (ask("extra").await == 403).then_some(())
+    })
+    .await;
+    for (left_out, expected) in [("", 200), ("comma", 403), ("groups", 403), ("extra", 403)] {
+        assert_eq!(ask(left_out).await, expected, "without {left_out:?}");
+    }
+}
+
+/// A front proxy that the cluster comes to know is believed from then on.
+#[tokio::test]
+async fn the_front_proxys_ca_is_followed() {
+    let cluster = Cluster::start().await.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "another front proxy CA");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::from_params(&params, &key);
+    let client_key = rcgen::KeyPair::generate().unwrap();
+    let mut client = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    client
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "front-proxy-client");
+    client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = client.signed_by(&client_key, &issuer).unwrap().pem();
+
+    let base = format!("https://localhost:{}", cluster.webhook.port());
+    let mut config = kube::Config::new(base.parse().unwrap());
+    config.accept_invalid_certs = true;
+    config.auth_info.client_certificate_data = Some(STANDARD.encode(certificate));
+    config.auth_info.client_key_data = Some(STANDARD.encode(client_key.serialize_pem()).into());
+    let client = kube::Client::try_from(config).unwrap();
+    let ask = async || {
+        let request = http::Request::get("/apis").header("x-remote-user", "alice");
+        match client.request_text(request.body(Vec::new()).unwrap()).await {
+            Ok(_) => 200,
+            Err(kube::Error::Api(status)) => status.code,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(ask().await, 401);
+
+    let name = "extension-apiserver-authentication";
+    let map = ["get", "configmap", name, "-n", "kube-system", "-o", "json"];
+    let map: Value = serde_json::from_str(&cluster.admin(&map, "").await.unwrap()).unwrap();
+    let known = &map["data"]["requestheader-client-ca-file"];
+    let names = &map["data"]["requestheader-allowed-names"];
+    let mut names: Vec<String> = serde_json::from_str(names.as_str().unwrap()).unwrap();
+    names.push("front-proxy-client".into());
+    let both = json!({ "data": {
+        "requestheader-client-ca-file": format!("{}{authority}", known.as_str().unwrap()),
+        "requestheader-allowed-names": serde_json::to_string(&names).unwrap(),
+    } });
+    let patch = [
+        "patch",
+        "configmap",
+        name,
+        "-n",
+        "kube-system",
+        "--type=merge",
+        "-p",
+    ];
+    cluster
+        .admin(&[&patch[..], &[&both.to_string()]].concat(), "")
+        .await
+        .unwrap();
+    eventually("the other CA is believed", || async {
+        (ask().await == 200).then_some(())
+    })
+    .await;
+}
+
+/// The index of trackers follows what the API server stores, over its restarts.
+#[tokio::test]
+async fn trackers_are_followed_over_a_restart_of_the_api_server() {
+    let cluster = Cluster::start().await.unwrap();
+    let create = async |name: &str| {
+        let manifest = session(name, json!({ "target": "targetless" }));
+        let args = ["create", "-n", "default", "-f", "-"];
+        cluster.admin(&args, &manifest.to_string()).await
+    };
+    let listed = async |expected: &str| {
+        eventually(&format!("{expected} are listed"), || async {
+            let args = ["get", "mst", "-n", "default", "-o", "name"];
+            let names = cluster.admin(&args, "").await.ok()?;
+            let names: Vec<&str> = names
+                .lines()
+                .filter_map(|line| line.rsplit('/').next())
+                .collect();
+            (names.join(" ") == expected).then_some(())
+        })
+        .await;
+    };
+    create("one").await.unwrap();
+    listed("one").await;
+    cluster.plane.stop_apiserver();
+    cluster.plane.start_apiserver().unwrap();
+    eventually("sessions can be created again", || async {
+        create("two").await.ok()
+    })
+    .await;
+    listed("one two").await;
+    cluster
+        .admin(&["delete", "session", "one", "-n", "default"], "")
+        .await
+        .unwrap();
+    listed("two").await;
 }
