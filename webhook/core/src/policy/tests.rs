@@ -333,3 +333,22 @@ fn broken_policies() {
         }
     }
 }
+
+/// What the documentation shows can be written.
+#[test]
+fn documented_policies_can_be_read() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+    let mut read = 0;
+    for file in ["README.md", "docs/session-policies.md"] {
+        let text = std::fs::read_to_string(format!("{root}{file}")).unwrap();
+        let blocks = text.split("```yaml\n").skip(1);
+        for block in blocks.filter(|block| block.contains("kind: SessionPolicy")) {
+            let yaml = block.split("```").next().unwrap();
+            let policy: mirrord_sessions_crds::SessionPolicy =
+                serde_saphyr::from_str(yaml).unwrap();
+            Policy::try_from(&policy).unwrap_or_else(|error| panic!("{file}: {error}"));
+            read += 1;
+        }
+    }
+    assert_eq!(read, 2);
+}
