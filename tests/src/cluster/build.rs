@@ -24,6 +24,18 @@ impl Programs {
     /// # Errors
     /// The code doesn't compile.
     pub fn build() -> Result<Self, Error> {
+        Self::build_with(&[])
+    }
+
+    /// The same as they are released, for measuring.
+    ///
+    /// # Errors
+    /// As [`Programs::build`].
+    pub fn build_optimized() -> Result<Self, Error> {
+        Self::build_with(&["--release"])
+    }
+
+    fn build_with(args: &[&str]) -> Result<Self, Error> {
         // The one that runs this: another toolchain's would build everything again.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(&cargo)
@@ -36,6 +48,7 @@ impl Programs {
                 "--package=mirrord-sessions-webhook",
                 "--package=mirrord-sessions-plugin",
             ])
+            .args(args)
             .args(["--bins", "--manifest-path"])
             .arg(workspace().join("Cargo.toml"))
             .stderr(Stdio::inherit())

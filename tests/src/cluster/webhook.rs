@@ -104,6 +104,12 @@ impl Webhook {
         self.port
     }
 
+    /// Its number with the system.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child().id()
+    }
+
     /// Where its log is.
     #[must_use]
     pub fn log(&self) -> &Path {
