@@ -22,6 +22,10 @@ use crate::metrics::Metrics;
 /// How long giving the Lease up may take at the end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Before the Lease is read again that somebody else wrote in between: one who writes it all the time
+/// must not make this replica ask all the time.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
+
 /// One replica's part in an election.
 pub(crate) struct Election<'a> {
     leases: Api<Lease>,
@@ -158,7 +162,9 @@ impl<'a> Election<'a> {
             match self.write(lease, held).await {
                 Ok(()) => return Ok(None),
                 // Somebody was quicker.
-                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(kube::Error::Api(status)) if status.is_conflict() => {
+                    sleep(CONFLICT_PAUSE).await;
+                }
                 Err(error) => return Err(TryError::Write(error)),
             }
         }

@@ -21,6 +21,10 @@ struct Outcome {
     outcome: &'static str,
 }
 
+/// No labels: a family of one, so that a gauge of what isn't known can be taken away.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Alone {}
+
 /// Counters and gauges of this process. Labels are of fixed words: nothing that a requester chose.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -30,7 +34,7 @@ pub(crate) struct Metrics {
     leader: Gauge,
     auditor_rounds: Family<Outcome, Counter>,
     auditor_state: Family<Outcome, Gauge>,
-    auditor_difference: Gauge<u64, AtomicU64>,
+    auditor_difference: Family<Alone, Gauge<u64, AtomicU64>>,
 }
 
 /// What may become of a look at the auditor role.
@@ -46,7 +50,7 @@ impl Default for Metrics {
             leader: Gauge::default(),
             auditor_rounds: Family::default(),
             auditor_state: Family::default(),
-            auditor_difference: Gauge::default(),
+            auditor_difference: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -76,7 +80,7 @@ impl Default for Metrics {
         );
         registry.register(
             "auditor_role_difference_lines",
-            "By how many lines the auditor role differs from its latest preset",
+            "By how many lines the auditor role differs from its latest preset; absent if unknown",
             metrics.auditor_difference.clone(),
         );
         metrics
@@ -96,12 +100,12 @@ impl Metrics {
         if !leads {
             // Another tells from now on.
             self.auditor_state.clear();
-            self.auditor_difference.set(0);
+            self.auditor_difference.clear();
         }
     }
 
-    /// The auditor role was looked at; `outcome` is one of five words.
-    pub(crate) fn auditor(&self, outcome: &'static str, difference: usize) {
+    /// The auditor role was looked at; `outcome` is one of five words, and the difference may be unknown.
+    pub(crate) fn auditor(&self, outcome: &'static str, difference: Option<usize>) {
         self.auditor_rounds
             .get_or_create(&Outcome { outcome })
             .inc();
@@ -111,7 +115,13 @@ impl Metrics {
                 .get_or_create(&Outcome { outcome: state });
             gauge.set((state == outcome).into());
         }
-        self.auditor_difference.set(difference as u64);
+        match difference {
+            Some(lines) => {
+                let gauge = self.auditor_difference.get_or_create(&Alone {});
+                gauge.set(lines as u64);
+            }
+            None => self.auditor_difference.clear(),
+        }
     }
 
     /// All of it, as Prometheus reads it.
@@ -131,7 +141,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.admission("allowed", Duration::from_micros(20));
         metrics.leads(true);
-        metrics.auditor("preserved", 2);
+        metrics.auditor("preserved", Some(2));
         let text = metrics.text().unwrap();
         for line in [
             "mirrord_sessions_admission_requests_total{outcome=\"allowed\"} 1",
@@ -145,6 +155,15 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        // What isn't known is not what it was.
+        metrics.auditor("failed", None);
+        metrics.auditor("failed", None);
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("difference_lines 2"), "{text}");
+        assert!(
+            text.contains("reconciles_total{outcome=\"failed\"} 2"),
+            "{text}"
+        );
         metrics.leads(false);
         let text = metrics.text().unwrap();
         assert!(!text.contains("auditor_role{"), "{text}");

@@ -1,9 +1,9 @@
 //! `auditor`.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use mirrord_sessions_core::auditor::{History, Mode, REPORT, ROLE, Report, plan};
+use mirrord_sessions_core::auditor::{History, Mode, REPORT, ROLE, Report, plan, take_over};
 use mirrord_sessions_crds::SYSTEM_NAMESPACE;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     cli::auditor::{AuditorCommand, DiffArgs, StatusArgs, WholeFormat},
@@ -50,21 +50,29 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
     let role = read(server).await?;
     let history = History::shipped();
     if let Some(format) = args.output {
-        let role = to_take_over(&history, role.as_ref());
-        return console.print(&output::render(&role, whole(format)).map_err(Error::Output)?);
+        let taken = take_over(&history, role.as_ref()).ok_or_else(too_large)?;
+        if taken.aggregation_rule.is_some() {
+            console.say(&format!(
+                "Kubernetes fills in the rules of ClusterRole {ROLE} from other roles, so they are left out: what it lacks goes into a role that it collects."
+            ));
+        }
+        let taken = json!(taken);
+        return console.print(&output::render(&taken, whole(format)).map_err(Error::Output)?);
     }
-    let report = Report::of(&history, role.as_ref(), Mode::Report);
     let plan = plan(&history, role.as_ref(), Mode::Report);
-    if report.difference.is_empty() && (plan.difference().is_some() || plan.word() == "nothing") {
+    let difference = plan.difference().ok_or_else(too_large)?;
+    if difference.is_empty() {
         return Ok(());
     }
-    if report.difference.is_empty() {
-        return Err(Error::setup(format!(
-            "ClusterRole {ROLE} grants too much to be compared"
-        )));
-    }
-    console.print(&difference(&report))?;
+    // All of it, where the report has a bound.
+    console.print(&as_diff(history.latest(), &difference.lines()))?;
     Err(Error::Told)
+}
+
+fn too_large() -> Error {
+    Error::setup(format!(
+        "ClusterRole {ROLE} grants too much to be compared, and so what it lacks is unknown: take it over as it is with `kubectl get clusterrole {ROLE} -o yaml`, and add the rules of manifests/overlays/gitops/auditor-role.yaml"
+    ))
 }
 
 async fn read(server: &Server) -> Result<Option<ClusterRole>, Error> {
@@ -82,26 +90,6 @@ async fn leader(server: &Server) -> Option<Report> {
     serde_json::from_str(map.get("data")?.get("report.json")?.as_str()?).ok()
 }
 
-/// The role with the rules it has, and after them those that the latest version has and it lacks.
-fn to_take_over(history: &History, role: Option<&ClusterRole>) -> Value {
-    let rules = match role {
-        None => history.rules(history.latest()),
-        Some(role) => {
-            let missing = plan(history, Some(role), Mode::Report)
-                .difference()
-                .map(|difference| difference.missing.rules());
-            let own = role.rules.clone().unwrap_or_default();
-            [own, missing.unwrap_or_default()].concat()
-        }
-    };
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": { "name": ROLE },
-        "rules": rules,
-    })
-}
-
 fn whole(format: WholeFormat) -> Format {
     match format {
         WholeFormat::Json => Format::Json,
@@ -113,59 +101,66 @@ fn plain(live: Option<&Report>, leader: Option<&Report>) -> String {
     let Some(report) = live.or(leader) else {
         return String::new();
     };
-    let version = match report.version {
-        Some(version) if version == report.latest_version => format!("{version}, the latest"),
-        Some(version) => format!("{version}; the latest is {}", report.latest_version),
-        None => format!("none; the latest is {}", report.latest_version),
+    let unknown = || "<unknown>".to_owned();
+    let yes = |known: Option<bool>| match known {
+        Some(true) => "yes".to_owned(),
+        Some(false) => "no".to_owned(),
+        None => unknown(),
     };
-    let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    let exists = if report.exists {
-        ""
-    } else {
-        " (there is none)"
+    let latest = report.latest_version;
+    let version = match report.version {
+        Some(version) if version == latest => format!("{version}, the latest"),
+        Some(version) => format!("{version}; the latest is {latest}"),
+        None if report.modified.is_none() => format!("<unknown>; the latest is {latest}"),
+        None => format!("none; the latest is {latest}"),
+    };
+    let exists = match report.exists {
+        Some(true) => "",
+        Some(false) => " (there is none)",
+        None => " (it could not be read)",
+    };
+    let managed_by = match (&report.managed_by, report.exists) {
+        (Some(manager), _) => manager.clone(),
+        (None, Some(_)) => "nobody else".to_owned(),
+        (None, None) => unknown(),
     };
     let mut lines = vec![
         ("ClusterRole", format!("{ROLE}{exists}")),
         ("Version", version),
         ("Modified", yes(report.modified)),
-        (
-            "Managed by",
-            report
-                .managed_by
-                .clone()
-                .unwrap_or_else(|| "nobody else".to_owned()),
-        ),
+        ("Managed by", managed_by),
         ("Auto-update", yes(report.auto_update)),
     ];
     if let Some(leader) = leader {
-        let when = leader.observed_at.as_deref().unwrap_or("<unknown>");
-        let who = leader.reported_by.as_deref().unwrap_or("<unknown>");
+        let when = leader.observed_at.clone().unwrap_or_else(unknown);
+        let who = leader.reported_by.clone().unwrap_or_else(unknown);
         lines.push(("Reported", format!("{when} by {who}")));
         lines.push(("Outcome", leader.message.clone()));
         if let Some(error) = &leader.error {
             lines.push(("Error", error.clone()));
         }
     } else {
-        lines.push(("Reported", "<unknown>".to_owned()));
+        lines.push(("Reported", unknown()));
+    }
+    if report.exists == Some(true) && report.difference.is_none() {
+        lines.push(("Difference", "too much to be compared".to_owned()));
     }
     let mut text = String::new();
     for (label, value) in lines {
         let label = format!("{label}:");
         text.extend([&format!("{label:<14}"), &*visible(&value), "\n"]);
     }
-    if !report.difference.is_empty() {
+    let difference = report.difference.as_deref().unwrap_or_default();
+    if !difference.is_empty() {
         text.push('\n');
-        text.push_str(&difference(report));
+        text.push_str(&as_diff(latest, difference));
     }
     text
 }
 
-fn difference(report: &Report) -> String {
-    let mut text = format!(
-        "--- ClusterRole {ROLE}\n+++ preset version {}\n",
-        report.latest_version
-    );
-    for line in &report.difference {
+fn as_diff(latest: u32, lines: &[String]) -> String {
+    let mut text = format!("--- ClusterRole {ROLE}\n+++ preset version {latest}\n");
+    for line in lines {
         text.push_str(&visible(line));
         text.push('\n');
     }

@@ -55,22 +55,33 @@ fn status_as_text() {
 }
 
 #[test]
-fn what_a_repository_takes_over_keeps_what_is_there_and_has_what_is_missing() {
-    let history = History::shipped();
-    let latest = json!(history.rules(2));
-    for role in [None, Some(role(1)), Some(role(2))] {
-        assert_eq!(to_take_over(&history, role.as_ref())["rules"], latest);
-    }
-    let mut modified = role(1);
-    modified.rules.as_mut().unwrap()[0].verbs = vec!["get".into(), "delete".into()];
-    let taken = to_take_over(&history, Some(&modified));
+fn what_is_not_known_is_said_to_be_unknown() {
+    let leader = Report {
+        error: Some("ClusterRole mirrord-operator-auditor can't be read: forbidden".into()),
+        ..Report::unknown(&History::shipped())
+    };
     assert_eq!(
-        taken["rules"],
-        json!([
-            { "apiGroups": ["operator.metalbear.co"], "resources": ["sessionpolicies"], "verbs": ["get", "delete"] },
-            { "apiGroups": ["operator.metalbear.co"], "resources": ["sessionpolicies"], "verbs": ["list", "watch"] },
-            { "apiGroups": ["visibility.operator.metalbear.co"], "resources": ["sessiontrackers"], "verbs": ["get", "list", "watch"] },
-        ])
+        plain(None, Some(&leader)),
+        "ClusterRole:  mirrord-operator-auditor (it could not be read)\n\
+         Version:      <unknown>; the latest is 2\n\
+         Modified:     <unknown>\n\
+         Managed by:   <unknown>\n\
+         Auto-update:  <unknown>\n\
+         Reported:     <unknown> by <unknown>\n\
+         Outcome:      unknown: ClusterRole mirrord-operator-auditor could not be read\n\
+         Error:        ClusterRole mirrord-operator-auditor can't be read: forbidden\n"
     );
-    assert_eq!(taken["metadata"], json!({ "name": ROLE }));
+    let mut huge = role(1);
+    let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    let rule = &mut huge.rules.as_mut().unwrap()[0];
+    (rule.api_groups, rule.resources) = (Some(many.clone()), Some(many));
+    let text = plain(Some(&report(Some(&huge))), None);
+    for line in [
+        "Version:      <unknown>; the latest is 2",
+        "Modified:     <unknown>",
+        "Managed by:   nobody else",
+        "Difference:   too much to be compared",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
 }

@@ -28,12 +28,12 @@ use tell::Teller;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
-/// What became of the role.
+/// What became of the role, or was about to.
 #[derive(Debug)]
 struct Done {
     /// What was to be done.
     plan: Plan,
-    /// The role as it is now.
+    /// The role as it was seen last.
     role: Option<ClusterRole>,
 }
 
@@ -67,7 +67,8 @@ async fn see_to_it(client: &Client, history: &History, mode: Mode, teller: &Tell
         match role::round(&roles, history, mode, Effect::Real).await {
             Ok(done) => return teller.done(history, mode, &done).await,
             Err(failed) => {
-                // Once for each reason.
+                teller.count(&failed);
+                // Told once for each reason.
                 let text = failed.error.to_string();
                 if told != text {
                     teller.failed(history, &failed).await;
@@ -94,7 +95,7 @@ pub(crate) async fn dry_run(args: &Args) -> anyhow::Result<()> {
     let tried = role::round(&Api::all(client), &history, mode, Effect::DryRun).await;
     let (plan, error) = match tried {
         Ok(done) => (Some(done.plan), None),
-        Err(RoundError { plan, error }) => (plan, Some(error)),
+        Err(RoundError { seen, error }) => (seen.map(|seen| seen.plan), Some(error)),
     };
     if let Some(plan) = plan {
         write!(std::io::stdout(), "{plan}")

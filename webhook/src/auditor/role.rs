@@ -1,8 +1,10 @@
 //! The role: read, planned, written.
 
+use std::time::Duration;
+
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
     core::Status,
 };
@@ -17,6 +19,9 @@ use super::Done;
 /// Somebody may change the role between reading and writing; more often than this is a fight.
 const ATTEMPTS: usize = 5;
 
+/// Before it is read again.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
+
 /// Whether what is written is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Effect {
@@ -26,10 +31,11 @@ pub(super) enum Effect {
     DryRun,
 }
 
-/// A round that failed, and what it was about to do.
+/// A round that failed.
 #[derive(Debug)]
 pub(super) struct RoundError {
-    pub(super) plan: Option<Plan>,
+    /// What it was about to do, to which role; nothing where the role could not be read.
+    pub(super) seen: Option<Box<Done>>,
     pub(super) error: Error,
 }
 
@@ -58,12 +64,22 @@ pub(super) async fn round(
     mode: Mode,
     effect: Effect,
 ) -> Result<Done, RoundError> {
-    let mut planned = None;
+    let mut seen = None;
+    let mut conflict = None;
     for _ in 0..ATTEMPTS {
         let role = roles.get_opt(ROLE).await.map_err(|error| RoundError {
-            plan: planned.take(),
+            // What an earlier attempt saw is no more.
+            seen: None,
             error: Error::Read(error),
         })?;
+        // The API server looks at who owns fields before it looks at versions: only of what is still as it
+        // was read is the conflict more than a change in between.
+        if let Some((version, message)) = conflict.take()
+            && version == role.as_ref().and_then(ResourceExt::resource_version)
+        {
+            let plan = preserve(history, role.as_ref(), message);
+            return Ok(Done { plan, role });
+        }
         let plan = plan(history, role.as_ref(), mode);
         let Some(document) = apply(&plan, role.as_ref()) else {
             return Ok(Done { plan, role });
@@ -81,23 +97,22 @@ pub(super) async fn round(
                 });
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                if let Some(message) = field_conflict(&status) {
-                    let plan = preserve(history, &plan, role.as_ref(), message);
-                    return Ok(Done { plan, role });
-                }
-                debug!("the auditor role changed in between, reading it again");
-                planned = Some(plan);
+                let version = role.as_ref().and_then(ResourceExt::resource_version);
+                conflict = field_conflict(&status).map(|message| (version, message));
+                debug!(reason = ?conflict, "a conflict about the auditor role, reading it again");
+                seen = Some(Box::new(Done { plan, role }));
+                tokio::time::sleep(CONFLICT_PAUSE).await;
             }
             Err(error) => {
                 return Err(RoundError {
-                    plan: Some(plan),
+                    seen: Some(Box::new(Done { plan, role })),
                     error: refusal(error),
                 });
             }
         }
     }
     Err(RoundError {
-        plan: planned,
+        seen,
         error: Error::Contended,
     })
 }
@@ -114,7 +129,7 @@ fn field_conflict(status: &Status) -> Option<String> {
 }
 
 /// The plan, after the API server told that the rules are somebody else's.
-fn preserve(history: &History, plan: &Plan, role: Option<&ClusterRole>, message: String) -> Plan {
+fn preserve(history: &History, role: Option<&ClusterRole>, message: String) -> Plan {
     let latest = history.latest();
     let actual = role
         .and_then(|role| role.rules.as_deref())
@@ -122,8 +137,8 @@ fn preserve(history: &History, plan: &Plan, role: Option<&ClusterRole>, message:
     let difference = Grants::of(actual)
         .zip(Grants::of(&history.rules(latest)))
         .map(|(actual, preset)| Difference::between(&actual, &preset));
-    let is = match plan {
-        Plan::Append { from, .. } => Some(*from),
+    let is = match plan(history, role, Mode::Manage) {
+        Plan::Append { from, .. } => Some(from),
         _ => None,
     };
     Plan::Preserve {

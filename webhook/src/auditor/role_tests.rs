@@ -1,5 +1,5 @@
-//! An API server of scripted answers: what happens between reading and writing can't be timed on a
-//! real one.
+//! An API server of scripted answers: every order in which it may give them. What a real one answers is
+//! in the cluster tests.
 
 use std::{
     collections::VecDeque,
@@ -155,7 +155,12 @@ async fn a_field_of_somebody_else_is_preserved() {
         "reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\"", "field": ".rules",
     }]);
     let conflict = failure(409, "Conflict", "Apply failed with 1 conflict", &causes);
-    let (result, seen) = ask(&[role(1, "7"), conflict]).await;
+    // It was changed just now: that it is another's is seen in the role.
+    let answers = [role(1, "7"), conflict.clone(), modified("8")];
+    let said = ask(&answers).await.0.unwrap();
+    assert!(said.contains("it was modified"), "{said}");
+
+    let (result, seen) = ask(&[role(1, "7"), conflict, role(1, "7")]).await;
     let said = result.unwrap();
     assert!(
         said.starts_with("preserve") && said.contains("kubectl-edit"),

@@ -9,7 +9,10 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use mirrord_sessions_core::auditor::{History, Mode, Plan, REPORT, ROLE, Report};
+use mirrord_sessions_core::{
+    auditor::{self, History, Mode, Plan, REPORT, ROLE, Report, Why},
+    text::printable,
+};
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::json;
 use tracing::{debug, error, info, warn};
@@ -19,6 +22,12 @@ use crate::{args::Args, metrics::Metrics};
 
 /// The API server refuses an Event with a longer note.
 const MAX_NOTE: usize = 1024;
+
+/// How much of what the API server says of a failure is told.
+const MAX_ERROR: usize = 2048;
+
+/// The reason of an Event about a role that is left alone.
+const PRESERVED: &str = "AuditorRolePreserved";
 
 /// Who tells.
 pub(super) struct Teller<'a> {
@@ -48,13 +57,15 @@ impl<'a> Teller<'a> {
     /// The role is as it should be, or left alone.
     pub(super) async fn done(&self, history: &History, mode: Mode, done: &Done) {
         let Done { plan, role } = done;
-        let text = plan.to_string();
-        let summary = text.lines().next().unwrap_or_default();
-        let report = match plan {
-            // As it is now.
-            Plan::Create { .. } | Plan::Append { .. } => Report::of(history, role.as_ref(), mode),
-            _ => Report::with(history, role.as_ref(), plan),
+        let summary = plan.summary();
+        // As it is now.
+        let is = match plan {
+            Plan::Create { .. } | Plan::Append { .. } => {
+                &auditor::plan(history, role.as_ref(), mode)
+            }
+            _ => plan,
         };
+        let report = Report::with(history, role.as_ref(), is);
         let (outcome, event) = match plan {
             Plan::Create { .. } => ("created", Some((EventType::Normal, "AuditorRoleCreated"))),
             Plan::Append { .. } => ("upgraded", Some((EventType::Normal, "AuditorRoleUpgraded"))),
@@ -64,45 +75,40 @@ impl<'a> Teller<'a> {
                 difference: Some(difference),
                 ..
             } if difference.is_empty() => ("preserved", None),
-            Plan::Preserve { .. } => (
-                "preserved",
-                Some((EventType::Warning, "AuditorRolePreserved")),
-            ),
+            // Deleted on purpose, as the command line has it.
+            Plan::Preserve {
+                why: Why::Absent, ..
+            } => ("preserved", Some((EventType::Normal, PRESERVED))),
+            Plan::Preserve { .. } => ("preserved", Some((EventType::Warning, PRESERVED))),
         };
-        if outcome == "preserved" && event.is_some() {
-            warn!(role = ROLE, outcome, difference = ?report.difference, "{summary}");
+        if matches!(event, Some((EventType::Warning, _))) {
+            let difference = report.difference.as_deref().unwrap_or_default();
+            warn!(role = ROLE, outcome, ?difference, "{summary}");
         } else {
             info!(role = ROLE, outcome, "{summary}");
         }
-        self.metrics.auditor(outcome, report.difference.len());
-        if let (Some((kind, reason)), true) = (event, role.is_some()) {
-            self.publish(
-                role.as_ref().map(|role| role.object_ref(&())),
-                kind,
-                reason,
-                &text,
-            )
-            .await;
+        self.metrics.auditor(outcome, lines(is));
+        if let Some((kind, reason)) = event {
+            let about = role.as_ref().map(|role| role.object_ref(&()));
+            self.publish(about, kind, reason, &plan.to_string()).await;
         }
         self.report(report).await;
     }
 
+    /// The role could not be read or written, for the first time or once more.
+    pub(super) fn count(&self, failed: &RoundError) {
+        let difference = failed.seen.as_ref().and_then(|seen| lines(&seen.plan));
+        self.metrics.auditor("failed", difference);
+    }
+
     /// The role could not be read or written.
     pub(super) async fn failed(&self, history: &History, failed: &RoundError) {
-        let message = failed.error.to_string();
+        let message = printable(&failed.error.to_string(), MAX_ERROR);
         error!(role = ROLE, error = %message, "the auditor role is not in place");
-        let report = match &failed.plan {
-            Some(plan) => Report {
-                exists: !matches!(plan, Plan::Create { .. }),
-                ..Report::with(history, None, plan)
-            },
-            None => Report {
-                latest_version: history.latest(),
-                plan: "unknown".to_owned(),
-                ..Report::default()
-            },
+        let report = match failed.seen.as_deref() {
+            Some(Done { plan, role }) => Report::with(history, role.as_ref(), plan),
+            None => Report::unknown(history),
         };
-        self.metrics.auditor("failed", report.difference.len());
         self.publish(None, EventType::Warning, "AuditorRoleFailed", &message)
             .await;
         self.report(Report {
@@ -163,6 +169,11 @@ impl<'a> Teller<'a> {
             warn!(%error, config_map = REPORT, "the report could not be written");
         }
     }
+}
+
+/// By how many lines the role differs, if that is known.
+fn lines(plan: &Plan) -> Option<usize> {
+    Some(plan.difference()?.lines().len())
 }
 
 /// At most so many bytes of the text.

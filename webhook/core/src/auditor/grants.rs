@@ -19,6 +19,11 @@ const MOST: usize = 50_000;
 /// How much of a name is shown.
 const SHOWN: usize = 253;
 
+/// Lines of a difference that a report and a log line hold, and characters of one: a role may grant
+/// tens of thousands of permissions, and a rule hold any number of verbs.
+const MOST_LINES: usize = 200;
+const LONGEST_LINE: usize = 253;
+
 /// A single permission, as RBAC matches it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Grant {
@@ -268,6 +273,24 @@ impl Difference {
             .into_iter()
             .map(|(line, comes)| format!("{}{line}", if comes { '+' } else { '-' }))
             .collect()
+    }
+
+    /// The same for what must not grow without bound: so many lines, and how many more there are.
+    #[must_use]
+    pub fn shown(&self) -> Vec<String> {
+        let mut lines = self.lines();
+        let more = lines.len().saturating_sub(MOST_LINES);
+        lines.truncate(MOST_LINES);
+        for line in &mut lines {
+            if let Some((end, _)) = line.char_indices().nth(LONGEST_LINE) {
+                line.truncate(end);
+                line.push('…');
+            }
+        }
+        if more > 0 {
+            lines.push(format!("and {more} more"));
+        }
+        lines
     }
 }
 

@@ -53,6 +53,13 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the same tools write beside these.
+const COMPANIONS: &[&str] = &[
+    "kustomize.toolkit.fluxcd.io/namespace",
+    "helm.toolkit.fluxcd.io/namespace",
+    "meta.helm.sh/release-namespace",
+];
+
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Who looks after the object, if that isn't this project.
@@ -96,6 +103,13 @@ pub fn manager(metadata: &ObjectMeta) -> Option<Manager> {
         evidence: format!("field manager {name} owns the rules"),
         name,
     })
+}
+
+/// Whether a label or an annotation says no more than who wrote the object.
+pub(super) fn is_tracking(key: &str, value: &str) -> bool {
+    let known = LABELS.iter().chain(ANNOTATIONS).map(|(known, _)| known);
+    known.chain(COMPANIONS).any(|known| *known == key)
+        || (key == MANAGED_BY && value == FIELD_MANAGER)
 }
 
 /// Whether the rules are as this project wrote them last: it owns them, and nobody else does.

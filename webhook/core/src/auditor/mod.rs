@@ -7,6 +7,7 @@ mod history;
 mod manager;
 mod plan;
 mod report;
+mod take_over;
 mod write;
 
 pub use grants::{Difference, Grant, Grants};
@@ -14,6 +15,7 @@ pub use history::{History, NoSuchVersion};
 pub use manager::{Manager, manager};
 pub use plan::{Mode, Plan, Why, plan};
 pub use report::Report;
+pub use take_over::take_over;
 pub use write::apply;
 
 /// The name of the ClusterRole.

@@ -190,52 +190,52 @@ impl Plan {
         }
     }
 
-    /// How the role differs from the latest version, where it does and can be compared.
+    /// How the role differs from the latest version; unknown where it can't be compared.
     #[must_use]
-    pub fn difference(&self) -> Option<&Difference> {
+    pub fn difference(&self) -> Option<Difference> {
         match self {
-            Self::Append { difference, .. } => Some(difference),
-            Self::Preserve { difference, .. } => difference.as_ref(),
-            Self::Create { .. } | Self::Nothing { .. } => None,
+            Self::Create { rules, .. } => {
+                Grants::of(rules).map(|rules| Difference::between(&Grants::default(), &rules))
+            }
+            Self::Append { difference, .. } => Some(difference.clone()),
+            Self::Nothing { .. } => Some(Difference::default()),
+            Self::Preserve { difference, .. } => difference.clone(),
+        }
+    }
+
+    /// The one line that says what and why.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Create { version, .. } => format!("create ClusterRole {ROLE}, version {version}"),
+            Self::Append { from, to, .. } => {
+                format!(
+                    "append what version {to} adds to ClusterRole {ROLE}, which is version {from}"
+                )
+            }
+            Self::Nothing { version } => {
+                format!("nothing: ClusterRole {ROLE} is version {version}, the latest")
+            }
+            Self::Preserve { why, .. } => format!("preserve ClusterRole {ROLE}: {why}"),
+        }
+    }
+
+    fn latest(&self) -> u32 {
+        match self {
+            Self::Create { version, .. } | Self::Nothing { version } => *version,
+            Self::Append { to, .. } => *to,
+            Self::Preserve { latest, .. } => *latest,
         }
     }
 }
 
-/// One line that says what and why, then the difference as a diff.
+/// The summary, then the difference as a diff.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let latest = match self {
-            Self::Create { version, .. } => {
-                writeln!(f, "create ClusterRole {ROLE}, version {version}")?;
-                version
-            }
-            Self::Append { from, to, .. } => {
-                writeln!(
-                    f,
-                    "append what version {to} adds to ClusterRole {ROLE}, which is version {from}"
-                )?;
-                to
-            }
-            Self::Nothing { version } => {
-                writeln!(
-                    f,
-                    "nothing: ClusterRole {ROLE} is version {version}, the latest"
-                )?;
-                version
-            }
-            Self::Preserve { why, latest, .. } => {
-                writeln!(f, "preserve ClusterRole {ROLE}: {why}")?;
-                latest
-            }
-        };
-        let added = match self {
-            Self::Create { rules, .. } => {
-                Grants::of(rules).map(|rules| Difference::between(&Grants::default(), &rules))
-            }
-            plan => plan.difference().cloned(),
-        };
-        match added {
+        writeln!(f, "{}", self.summary())?;
+        match self.difference() {
             Some(difference) if !difference.is_empty() => {
+                let latest = self.latest();
                 write!(
                     f,
                     "--- ClusterRole {ROLE}\n+++ preset version {latest}\n{difference}"
