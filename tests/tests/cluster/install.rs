@@ -58,6 +58,7 @@ async fn guard_policies_type_check() {
     for name in [
         "sessions.mirrord-sessions",
         "webhook-configurations.mirrord-sessions",
+        "auditor-role.mirrord-sessions",
         "api-services.mirrord-sessions",
     ] {
         let args = ["get", "validatingadmissionpolicy", name, "-o", "json"];

@@ -9,6 +9,7 @@ mod auditor;
 mod faults;
 mod guard;
 mod guard_api_service;
+mod guard_auditor_role;
 mod identity;
 mod install;
 mod plugin;
