@@ -44,6 +44,19 @@ impl Webhook {
         let kubeconfig = plane
             .service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME)
             .await?;
+        Self::start_at(plane, programs, kubeconfig.path(), args).await
+    }
+
+    /// The same with another way to the API server.
+    ///
+    /// # Errors
+    /// As [`Webhook::start`].
+    pub async fn start_at(
+        plane: &ControlPlane,
+        programs: &Programs,
+        kubeconfig: &Path,
+        args: &[&str],
+    ) -> Result<Self, Error> {
         // A folder of its own for each process, so that a second one has a log too.
         let folder = tempfile::Builder::new()
             .prefix("webhook-")
@@ -55,7 +68,7 @@ impl Webhook {
         let child = Command::new(&programs.webhook)
             .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s", "--trackers"])
             .args(args)
-            .env("KUBECONFIG", kubeconfig.path())
+            .env("KUBECONFIG", kubeconfig)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,16 +1,8 @@
 //! Several replicas: one writes.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use super::{recorder::Recorder, *};
 
-use super::*;
-
-fn leads(webhook: &Webhook) -> bool {
+pub(super) fn leads(webhook: &Webhook) -> bool {
     webhook.log_text().contains(" leading ")
 }
 
@@ -62,25 +54,7 @@ async fn of_leaders_that_race_one_writes_and_another_takes_over() {
 #[tokio::test]
 async fn a_rolling_upgrade_and_a_downgrade_write_once() {
     let stage = Stage::set().await;
-    // Every state that the role is ever in.
-    let seen = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
-    let done = Arc::new(AtomicBool::new(false));
-    let client = stage.cluster.plane.admin().client().await.unwrap();
-    let watching = tokio::spawn({
-        let (seen, done) = (Arc::clone(&seen), Arc::clone(&done));
-        let roles: kube::Api<k8s_openapi::api::rbac::v1::ClusterRole> = kube::Api::all(client);
-        async move {
-            while !done.load(Ordering::Relaxed) {
-                if let Some(role) = roles.get_opt(ROLE).await.unwrap() {
-                    let count = role.rules.unwrap_or_default().len();
-                    seen.lock()
-                        .unwrap()
-                        .insert((role.metadata.resource_version, count));
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        }
-    });
+    let recorder = Recorder::start(&stage.cluster).await;
     let old = ["--auditor-preset-version=1"];
     let mut old_ones = vec![stage.start(&old).await, stage.start(&old).await];
     eventually("the old release made it", || stage.role()).await;
@@ -105,20 +79,7 @@ async fn a_rolling_upgrade_and_a_downgrade_write_once() {
     .await;
     let told = stage.told(leader).await;
     assert!(told.contains("a later release wrote it"), "{told}");
-    done.store(true, Ordering::Relaxed);
-    watching.await.unwrap();
-    let states: Vec<usize> = seen
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(_, count)| *count)
-        .collect();
-    assert_eq!(
-        states.iter().collect::<BTreeSet<_>>().len(),
-        2,
-        "{states:?}"
-    );
-    assert_eq!(states.len(), 2, "written more than once: {states:?}");
+    assert_eq!(recorder.stop().await, [("added", 1), ("modified", 2)]);
 }
 
 /// What the API server makes of the preconditions that the process writes with: no documentation says

@@ -1,7 +1,12 @@
 //! The auditor role: what the leader makes of it, and what it leaves alone.
 
+mod between;
+mod gitops;
 mod leaders;
 mod plugin;
+mod races;
+mod readme;
+mod recorder;
 mod rights;
 mod roles;
 

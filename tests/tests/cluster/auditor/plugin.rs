@@ -5,7 +5,11 @@ use std::path::Path;
 use super::*;
 
 /// Whether a run of the plugin went well, and what it printed on both streams.
-async fn plugin(cluster: &Cluster, kubeconfig: &Path, args: &[&str]) -> (bool, String, String) {
+pub(super) async fn plugin(
+    cluster: &Cluster,
+    kubeconfig: &Path,
+    args: &[&str],
+) -> (bool, String, String) {
     let output = tokio::process::Command::new(&cluster.programs.plugin)
         .args(args)
         .env("KUBECONFIG", kubeconfig)
@@ -19,6 +23,13 @@ async fn plugin(cluster: &Cluster, kubeconfig: &Path, args: &[&str]) -> (bool, S
         text(output.stdout),
         text(output.stderr),
     )
+}
+
+/// Version 1, modified.
+fn changed_rules() -> Value {
+    let mut rules = rules(1);
+    rules[0]["verbs"] = json!(["get", "delete"]);
+    rules
 }
 
 #[tokio::test]
@@ -70,6 +81,46 @@ async fn status_and_diff_and_what_to_take_over() {
     let whole: Value = serde_json::from_str(&whole).unwrap();
     assert_eq!(whole["role"]["modified"], true);
     assert_eq!(whole["leader"]["version"], 2, "the leader saw it before");
+
+    // Collected from other roles: that is what a repository takes over, and told.
+    let aggregation = json!({ "aggregationRule": {
+        "clusterRoleSelectors": [{ "matchLabels": { "auditor": "yes" } }],
+    } });
+    stage.patch_role("merge", &aggregation).await;
+    let (succeeded, role, said) = ask(&["auditor", "diff", "-o", "yaml"]).await;
+    assert!(
+        succeeded && role.contains("aggregationRule:") && !role.contains("\nrules:"),
+        "{role}"
+    );
+    assert!(said.contains("from other roles"), "{said}");
+    let back = json!({ "aggregationRule": null });
+    stage.patch_role("merge", &back).await;
+    stage
+        .patch_role("merge", &json!({ "rules": changed_rules() }))
+        .await;
+
+    // Too much to compare: no part of it is printed.
+    let many: Vec<String> = (0..250).map(|n| format!("r{n}")).collect();
+    let huge = json!({ "rules": [{ "apiGroups": many, "resources": many, "verbs": ["get"] }] });
+    stage.patch_role("merge", &huge).await;
+    for args in [&["auditor", "diff", "-o", "yaml"][..], &["auditor", "diff"]] {
+        let (succeeded, out, error) = plugin(&stage.cluster, admin, args).await;
+        assert!(!succeeded && out.is_empty(), "{out}");
+        assert!(error.contains("kubectl get clusterrole"), "{error}");
+    }
+    let (_, unknown, _) = ask(&["auditor", "status"]).await;
+    for line in [
+        "Version:      <unknown>; the latest is 2",
+        "Difference:   too much to be compared",
+    ] {
+        assert!(
+            unknown.lines().any(|found| found == line),
+            "{line}\n{unknown}"
+        );
+    }
+    stage
+        .patch_role("merge", &json!({ "rules": changed_rules() }))
+        .await;
 
     // Into a repository, and from there back.
     let (_, role, _) = ask(&["auditor", "diff", "-o", "yaml"]).await;
@@ -163,6 +214,80 @@ async fn who_may_what_and_by_which_binding() {
     );
     assert!(who("list", &[]).await.contains("who-dev"));
     assert!(!who("join", &[]).await.contains("who-dev"));
+    // An auditor, and who may join and nothing else, each by the binding that says so.
+    let auditor = namespace.person("who-auditor", &[]);
+    namespace.bind(ROLE, &auditor.name).await;
+    let joins = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": { "name": "joins", "namespace": namespace.name },
+        "rules": [{
+            "apiGroups": ["visibility.operator.metalbear.co"],
+            "resources": ["sessiontrackers/join"], "verbs": ["create"],
+        }],
+    });
+    let create = ["create", "-f", "-"];
+    cluster.admin(&create, &joins.to_string()).await.unwrap();
+    let bind = [
+        "create",
+        "rolebinding",
+        "joiners",
+        "--role=joins",
+        "--user=who-joins",
+    ];
+    let bind = [&bind[..], &["-n", &namespace.name]].concat();
+    cluster.admin(&bind, "").await.unwrap();
+    for (what, name, expected) in [
+        (
+            "list",
+            "who-auditor",
+            Some([
+                "list",
+                "sessiontrackers",
+                "ClusterRole/mirrord-operator-auditor",
+            ]),
+        ),
+        (
+            "read",
+            "who-auditor",
+            Some([
+                "get",
+                "sessiontrackers",
+                "ClusterRole/mirrord-operator-auditor",
+            ]),
+        ),
+        ("kill", "who-auditor", None),
+        ("join", "who-auditor", None),
+        (
+            "join",
+            "who-joins",
+            Some(["create", "sessiontrackers/join", "Role/joins"]),
+        ),
+        ("list", "who-joins", None),
+        ("kill", "who-joins", None),
+    ] {
+        let table = who(what, &[]).await;
+        let found: Vec<Vec<&str>> = table
+            .lines()
+            .filter(|line| line.contains(name))
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let expected: Vec<Vec<String>> = expected
+            .into_iter()
+            .map(|[verb, resource, role]| {
+                let resource = format!("{resource}.visibility.operator.metalbear.co");
+                [verb, &resource, role].map(ToOwned::to_owned).to_vec()
+            })
+            .collect();
+        let found: Vec<Vec<String>> = found
+            .iter()
+            .map(|words| {
+                [words[2], words[3], words[7]]
+                    .map(ToOwned::to_owned)
+                    .to_vec()
+            })
+            .collect();
+        assert_eq!(found, expected, "{what} {name}: {table}");
+    }
     let joiners: Value = serde_json::from_str(&who("join", &["-o", "json"]).await).unwrap();
     assert_eq!(joiners["can"], "join");
     assert_eq!(joiners["who"][0]["name"], "system:masters");

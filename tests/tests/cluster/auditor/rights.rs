@@ -4,16 +4,12 @@ use mirrord_sessions_crds::CONTROLLER_USERNAME;
 
 use super::*;
 
-/// Applies a ClusterRole as the process' service account.
+/// Applies a ClusterRole as the process' service account, and keeps nothing of it.
 async fn apply_as_the_process(
     cluster: &Cluster,
-    name: &str,
-    rules: &Value,
+    more: &[&str],
+    role: &Value,
 ) -> Result<String, String> {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": { "name": name }, "rules": rules,
-    });
     let user = format!("--as={CONTROLLER_USERNAME}");
     let args = [
         "apply",
@@ -25,34 +21,56 @@ async fn apply_as_the_process(
         "-",
         "--field-manager=mirrord-sessions-webhook",
     ];
+    let args = [&args, more].concat();
     let applied = cluster.admin(&args, &role.to_string()).await;
     applied.map_err(|error| error.to_string())
+}
+
+fn role_of(name: &str, rules: &Value) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": { "name": name }, "rules": rules,
+    })
 }
 
 #[tokio::test]
 async fn one_rule_more_than_it_holds_is_refused() {
     let cluster = shared();
     eventually("there is a role", || role(cluster)).await;
-    let apply = |name, rules| async move { apply_as_the_process(cluster, name, &rules).await };
-    apply(ROLE, rules(2)).await.unwrap();
+    let apply = async |role: &Value, more: &[&str]| apply_as_the_process(cluster, more, role).await;
+    // Of all that it ever applies, these labels too: left out, they would be given up.
+    let mut latest = role_of(ROLE, &rules(2));
+    latest["metadata"]["labels"] = role(cluster).await.unwrap()["metadata"]["labels"].clone();
+    apply(&latest, &[]).await.unwrap();
+    apply(&latest, &["--force-conflicts"]).await.unwrap();
     for more in [
         json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }),
         json!({ "apiGroups": ["visibility.operator.metalbear.co"], "resources": ["sessiontrackers/join"], "verbs": ["create"] }),
         json!({ "apiGroups": ["operator.metalbear.co"], "resources": ["sessionpolicies"], "verbs": ["*"] }),
         json!({ "nonResourceURLs": ["/metrics"], "verbs": ["get"] }),
     ] {
-        let mut rules = rules(2);
-        rules.as_array_mut().unwrap().push(more);
-        let error = apply(ROLE, rules.clone()).await.unwrap_err();
-        assert!(
-            error.contains("attempting to grant RBAC permissions not currently held"),
-            "{error}"
-        );
+        let mut with_more = latest.clone();
+        with_more["rules"].as_array_mut().unwrap().push(more);
+        for force in [&[][..], &["--force-conflicts"]] {
+            let error = apply(&with_more, force).await.unwrap_err();
+            assert!(
+                error.contains("attempting to grant RBAC permissions not currently held"),
+                "{error}"
+            );
+        }
     }
+    // Nor by having Kubernetes fill it in from other roles.
+    let mut collecting = latest.clone();
+    collecting["aggregationRule"] =
+        json!({ "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] });
+    let error = apply(&collecting, &[]).await.unwrap_err();
+    assert!(
+        error.contains("must have cluster-admin privileges to use the aggregationRule"),
+        "{error}"
+    );
     // No other role, and no binding of this one.
-    let error = apply("mirrord-operator-auditor-2", rules(2))
-        .await
-        .unwrap_err();
+    let other = role_of("mirrord-operator-auditor-2", &rules(2));
+    let error = apply(&other, &[]).await.unwrap_err();
     assert!(
         error.contains("forbidden") && error.contains("cannot patch"),
         "{error}"
@@ -94,6 +112,102 @@ async fn one_rule_more_than_it_holds_is_refused() {
     }
 }
 
+/// The manifests of the release before, with the process of this one.
+async fn take_a_right(stage: &Stage) {
+    let older = json!([{ "op": "remove", "path": "/rules/2" }]).to_string();
+    let name = "mirrord-sessions-webhook-auditor";
+    let patch = ["patch", "clusterrole", name, "--type=json", "-p", &older];
+    stage.admin(&patch, "").await;
+}
+
+#[tokio::test]
+async fn an_upgrade_by_one_rule_too_many_is_refused_and_told() {
+    let stage = Stage::set().await;
+    stage.reset(1).await;
+    take_a_right(&stage).await;
+    let before = stage.role().await;
+    let webhook = stage.start(&[]).await;
+    let told = stage.told(&webhook).await;
+    for part in [
+        "what it doesn't hold itself: apply the manifests of this very release",
+        "attempting to grant RBAC permissions not currently held",
+        "sessiontrackers",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(stage.role().await, before);
+    // The role was read: what it is, is known.
+    let seen = eventually("the report tells", || async {
+        let report = report(&stage.cluster).await;
+        report["error"].is_string().then_some(report)
+    })
+    .await;
+    assert_eq!(
+        (&seen["exists"], &seen["version"], &seen["plan"]),
+        (&json!(true), &json!(1), &json!("append")),
+        "{seen:#}"
+    );
+    // Each failure counts, and the same is told once.
+    eventually("it is tried again", || async {
+        let metrics = ask(&webhook, "/metrics").await.unwrap();
+        let count = metrics.lines().find_map(|line| {
+            line.strip_prefix("mirrord_sessions_auditor_reconciles_total{outcome=\"failed\"} ")
+        })?;
+        (count.parse::<u32>().unwrap() > 1).then_some(())
+    })
+    .await;
+    let log = webhook.log_text();
+    assert_eq!(log.matches("not in place").count(), 1, "{log}");
+    let (succeeded, printed, error) = stage.dry_run(&[]).await;
+    assert!(
+        !succeeded && printed.starts_with("append") && error.contains("this very release"),
+        "{printed}{error}"
+    );
+}
+
+/// What can't be read isn't said to be absent.
+#[tokio::test]
+async fn a_role_that_cannot_be_read_is_unknown() {
+    let stage = Stage::set().await;
+    stage.reset(2).await;
+    let rules: Value = serde_json::from_str(
+        &stage
+            .admin(
+                &["get", "clusterrole", MANAGER, "-o", "jsonpath={.rules}"],
+                "",
+            )
+            .await,
+    )
+    .unwrap();
+    let index = rules.as_array().unwrap().iter();
+    let index = index
+        .clone()
+        .position(|rule| rule["resourceNames"] == json!([ROLE]))
+        .unwrap();
+    let patch = json!([{ "op": "remove", "path": format!("/rules/{index}") }]).to_string();
+    let patch = ["patch", "clusterrole", MANAGER, "--type=json", "-p", &patch];
+    stage.admin(&patch, "").await;
+
+    let webhook = stage.start(&[]).await;
+    let told = stage.told(&webhook).await;
+    assert!(told.contains("can't be read"), "{told}");
+    let seen = eventually("the report tells", || async {
+        let report = report(&stage.cluster).await;
+        report["error"].is_string().then_some(report)
+    })
+    .await;
+    for field in ["exists", "modified", "autoUpdate", "difference"] {
+        assert_eq!(seen.get(field), Some(&Value::Null), "{field}: {seen:#}");
+    }
+    assert_eq!(seen["plan"], "unknown");
+    let metrics = ask(&webhook, "/metrics").await.unwrap();
+    assert!(
+        metrics.contains("auditor_role{outcome=\"failed\"} 1")
+            && !metrics.contains("\nmirrord_sessions_auditor_role_difference_lines"),
+        "{metrics}"
+    );
+}
+
 #[tokio::test]
 async fn a_missing_right_is_told_and_mends_itself() {
     let stage = Stage::set().await;
@@ -101,21 +215,7 @@ async fn a_missing_right_is_told_and_mends_itself() {
         env!("CARGO_MANIFEST_DIR"),
         "/../manifests/base/auditor.yaml"
     );
-    // The manifests of the release before, with the process of this one.
-    let older = json!([{ "op": "remove", "path": "/rules/2" }]).to_string();
-    stage
-        .admin(
-            &[
-                "patch",
-                "clusterrole",
-                "mirrord-sessions-webhook-auditor",
-                "--type=json",
-                "-p",
-                &older,
-            ],
-            "",
-        )
-        .await;
+    take_a_right(&stage).await;
     let webhook = stage.start(&[]).await;
     let told = stage.told(&webhook).await;
     assert!(

@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// How many Events tell of a role that was left alone.
+async fn preserved(stage: &Stage) -> usize {
+    let reasons = stage.reasons().await;
+    let preserved = reasons.iter();
+    preserved
+        .filter(|reason| *reason == "AuditorRolePreserved")
+        .count()
+}
+
 #[tokio::test]
 async fn every_role_gets_what_is_due_to_it() {
     let stage = Stage::set().await;
@@ -55,9 +64,19 @@ async fn every_role_gets_what_is_due_to_it() {
     // Deleted on purpose.
     stage.delete_role().await;
     for args in [["--auditor-role=upgrade-only"], ["--auditor-role=report"]] {
+        let before = preserved(&stage).await;
         let told = stage.run(&args).await;
         assert!(told.contains("outcome=\"preserved\""), "{told}");
         assert_eq!(stage.role().await, None);
+        eventually("an Event tells", || async {
+            (preserved(&stage).await > before).then_some(())
+        })
+        .await;
+        let seen = report(&stage.cluster).await;
+        assert_eq!(
+            (&seen["exists"], &seen["plan"]),
+            (&json!(false), &json!("preserve"))
+        );
     }
     let (_, printed, _) = stage.dry_run(&["--auditor-role=upgrade-only"]).await;
     assert!(printed.starts_with("preserve ClusterRole"), "{printed}");
@@ -151,37 +170,4 @@ async fn what_is_somebody_elses_stays_as_it_is() {
         .admin(&["create", "-f", "-"], &aggregated.to_string())
         .await;
     stage.preserved(&[], "aggregationRule").await;
-}
-
-/// Everything of the overlay, as it would be applied over the base.
-#[tokio::test]
-async fn the_gitops_overlay_holds_the_role_and_takes_the_right_to_write_it() {
-    let cluster = shared();
-    let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/overlays/gitops");
-    let yaml = cluster.admin(&["kustomize", overlay], "").await.unwrap();
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
-    let named = |kind: &str, name: &str| {
-        let mut found = objects.iter();
-        found.find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
-    };
-    assert_eq!(named("ClusterRole", ROLE).unwrap()["rules"], rules(2));
-    let deployment = named("Deployment", MANAGER).unwrap();
-    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-    assert_eq!(
-        *args,
-        json!(["--trackers", "--log-format=json", "--auditor-role=report"])
-    );
-    for kind in ["ClusterRole", "ClusterRoleBinding"] {
-        assert_eq!(named(kind, "mirrord-sessions-webhook-auditor"), None);
-    }
-    let dry_run = [
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "--dry-run=server",
-        "--validate=strict",
-        "-f",
-        "-",
-    ];
-    cluster.admin(&dry_run, &yaml).await.unwrap();
 }
