@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
+use mirrord_sessions_core::auditor::Difference;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -21,9 +22,10 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// No labels: a family of one, so that a gauge of what isn't known can be taken away.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Alone {}
+struct Side {
+    side: &'static str,
+}
 
 /// Counters and gauges of this process. Labels are of fixed words: nothing that a requester chose.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct Metrics {
     leader: Gauge,
     auditor_rounds: Family<Outcome, Counter>,
     auditor_state: Family<Outcome, Gauge>,
-    auditor_difference: Family<Alone, Gauge<u64, AtomicU64>>,
+    auditor_difference: Family<Side, Gauge<u64, AtomicU64>>,
 }
 
 /// What may become of a look at the auditor role.
@@ -80,7 +82,7 @@ impl Default for Metrics {
         );
         registry.register(
             "auditor_role_difference_lines",
-            "By how many lines the auditor role differs from its latest preset; absent if unknown",
+            "How many lines the auditor role has beyond its latest preset, and lacks; absent if unknown",
             metrics.auditor_difference.clone(),
         );
         metrics
@@ -105,7 +107,7 @@ impl Metrics {
     }
 
     /// The auditor role was looked at; `outcome` is one of five words, and the difference may be unknown.
-    pub(crate) fn auditor(&self, outcome: &'static str, difference: Option<usize>) {
+    pub(crate) fn auditor(&self, outcome: &'static str, difference: Option<&Difference>) {
         self.auditor_rounds
             .get_or_create(&Outcome { outcome })
             .inc();
@@ -116,9 +118,11 @@ impl Metrics {
             gauge.set((state == outcome).into());
         }
         match difference {
-            Some(lines) => {
-                let gauge = self.auditor_difference.get_or_create(&Alone {});
-                gauge.set(lines as u64);
+            Some(Difference { extra, missing }) => {
+                for (side, grants) in [("extra", extra), ("missing", missing)] {
+                    let gauge = self.auditor_difference.get_or_create(&Side { side });
+                    gauge.set(grants.lines().len() as u64);
+                }
             }
             None => self.auditor_difference.clear(),
         }
@@ -134,6 +138,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use mirrord_sessions_core::auditor::{Grants, History};
+
     use super::*;
 
     #[test]
@@ -141,7 +147,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.admission("allowed", Duration::from_micros(20));
         metrics.leads(true);
-        metrics.auditor("preserved", Some(2));
+        let latest = History::shipped().rules(u32::MAX);
+        let preset = Grants::of(&latest).unwrap();
+        let difference = Difference::between(&Grants::default(), &preset);
+        metrics.auditor("preserved", Some(&difference));
         let text = metrics.text().unwrap();
         for line in [
             "mirrord_sessions_admission_requests_total{outcome=\"allowed\"} 1",
@@ -150,7 +159,8 @@ mod tests {
             "mirrord_sessions_auditor_reconciles_total{outcome=\"preserved\"} 1",
             "mirrord_sessions_auditor_role{outcome=\"preserved\"} 1",
             "mirrord_sessions_auditor_role{outcome=\"created\"} 0",
-            "mirrord_sessions_auditor_role_difference_lines 2",
+            "mirrord_sessions_auditor_role_difference_lines{side=\"extra\"} 0",
+            "mirrord_sessions_auditor_role_difference_lines{side=\"missing\"} 2",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -159,7 +169,7 @@ mod tests {
         metrics.auditor("failed", None);
         metrics.auditor("failed", None);
         let text = metrics.text().unwrap();
-        assert!(!text.contains("difference_lines 2"), "{text}");
+        assert!(!text.contains("difference_lines{"), "{text}");
         assert!(
             text.contains("reconciles_total{outcome=\"failed\"} 2"),
             "{text}"

@@ -87,7 +87,7 @@ impl<'a> Teller<'a> {
         } else {
             info!(role = ROLE, outcome, "{summary}");
         }
-        self.metrics.auditor(outcome, lines(is));
+        self.metrics.auditor(outcome, is.difference().as_ref());
         if let Some((kind, reason)) = event {
             let about = role.as_ref().map(|role| role.object_ref(&()));
             self.publish(about, kind, reason, &plan.to_string()).await;
@@ -97,8 +97,8 @@ impl<'a> Teller<'a> {
 
     /// The role could not be read or written, for the first time or once more.
     pub(super) fn count(&self, failed: &RoundError) {
-        let difference = failed.seen.as_ref().and_then(|seen| lines(&seen.plan));
-        self.metrics.auditor("failed", difference);
+        let difference = failed.seen.as_ref().and_then(|seen| seen.plan.difference());
+        self.metrics.auditor("failed", difference.as_ref());
     }
 
     /// The role could not be read or written.
@@ -169,11 +169,6 @@ impl<'a> Teller<'a> {
             warn!(%error, config_map = REPORT, "the report could not be written");
         }
     }
-}
-
-/// By how many lines the role differs, if that is known.
-fn lines(plan: &Plan) -> Option<usize> {
-    Some(plan.difference()?.lines().len())
 }
 
 /// At most so many bytes of the text.
