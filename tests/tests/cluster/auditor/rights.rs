@@ -156,6 +156,11 @@ async fn an_upgrade_by_one_rule_too_many_is_refused_and_told() {
         (count.parse::<u32>().unwrap() > 1).then_some(())
     })
     .await;
+    let metrics = ask(&webhook, "/metrics").await.unwrap();
+    assert!(
+        metrics.contains("auditor_role_difference_lines{side=\"missing\"} 1"),
+        "{metrics}"
+    );
     let log = webhook.log_text();
     assert_eq!(log.matches("not in place").count(), 1, "{log}");
     let (succeeded, printed, error) = stage.dry_run(&[]).await;
@@ -203,7 +208,7 @@ async fn a_role_that_cannot_be_read_is_unknown() {
     let metrics = ask(&webhook, "/metrics").await.unwrap();
     assert!(
         metrics.contains("auditor_role{outcome=\"failed\"} 1")
-            && !metrics.contains("\nmirrord_sessions_auditor_role_difference_lines"),
+            && !metrics.contains("auditor_role_difference_lines{"),
         "{metrics}"
     );
 }
