@@ -2,7 +2,13 @@
 //! open watches while a hundred sessions a second change. Ratios of one run matter, not figures.
 //!
 //! `cargo bench --package mirrord-sessions-tests`; `SESSIONS` says how many, 10,000 without it.
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
+// Counts and milliseconds, to be read.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 
 use std::{
     collections::HashMap,

@@ -121,7 +121,7 @@ fn lists(c: &mut Criterion) {
                 };
                 group.throughput(Throughput::Bytes(list().len() as u64));
                 group.bench_function(BenchmarkId::new(name, who), |b| {
-                    b.iter(|| black_box(list()))
+                    b.iter(|| black_box(list()));
                 });
             }
         }
