@@ -1,11 +1,15 @@
 //! The command line.
 
 pub mod auditor;
+pub mod describe;
+pub mod list;
 pub mod rbac;
+pub mod stop;
+pub mod version;
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use mirrord_sessions_crds::{GROUP, SessionId};
 
 use crate::server::Connection;
@@ -84,35 +88,35 @@ pub enum Command {
   kubectl mirrord-sessions list -A -o table
   kubectl mirrord-sessions list -A -o json | jq -r '.items[].spec.target'"
     )]
-    List(ListArgs),
+    List(list::ListArgs),
     /// Show all there is to know about sessions
     #[command(after_help = "Examples:
   kubectl mirrord-sessions describe 487F4F2B6D2376AD
   kubectl mirrord-sessions describe -A 487F4F2B6D2376AD 9D1C0E5B7A3F2468
   kubectl mirrord-sessions describe")]
-    Describe(DescribeArgs),
+    Describe(describe::DescribeArgs),
     /// Stop sessions: deletes them, which ends the agent and the user's process
     #[command(after_help = "Examples:
   kubectl mirrord-sessions delete 487F4F2B6D2376AD 9D1C0E5B7A3F2468
   kubectl mirrord-sessions delete -A 487F4F2B6D2376AD
   kubectl mirrord-sessions list -o name | xargs kubectl mirrord-sessions delete")]
-    Delete(DeleteArgs),
+    Delete(stop::DeleteArgs),
     /// Stop sessions, in mirrord's words: the same as delete
     #[command(after_help = "Examples:
   kubectl mirrord-sessions kill --id 487F4F2B6D2376AD
   kubectl mirrord-sessions kill 487F4F2B6D2376AD")]
-    Kill(KillArgs),
+    Kill(stop::KillArgs),
     /// Stop all the sessions of a namespace, or of all namespaces
     #[command(after_help = "Examples:
   kubectl mirrord-sessions kill-all
   kubectl mirrord-sessions kill-all -n shop --yes
   kubectl mirrord-sessions kill-all -A --dry-run=server")]
-    KillAll(KillAllArgs),
+    KillAll(stop::KillAllArgs),
     /// Show the versions of this plugin and of the cluster, and whether it has sessions
     #[command(after_help = "Examples:
   kubectl mirrord-sessions version
   kubectl mirrord-sessions version --client -o json")]
-    Version(VersionArgs),
+    Version(version::VersionArgs),
     /// Show how the auditor role is: who sees every session and joins none
     #[command(subcommand)]
     Auditor(auditor::AuditorCommand),
@@ -127,143 +131,6 @@ pub struct Everywhere {
     /// In all namespaces, whatever --namespace says
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-}
-
-/// What `list` takes.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-    /// How to show them, instead of in plain columns
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<ListFormat>,
-}
-
-/// How a list is shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum ListFormat {
-    /// Plain columns, and more of them
-    Wide,
-    /// The objects as JSON
-    Json,
-    /// The objects as YAML
-    Yaml,
-    /// Names that delete and kubectl take
-    Name,
-    /// A bordered table, as mirrord's own
-    Table,
-}
-
-/// What `describe` takes.
-#[derive(Args, Debug)]
-pub struct DescribeArgs {
-    /// Sessions to describe; all of the namespace if none is named
-    #[arg(value_name = "ID", value_parser = session_id)]
-    pub ids: Vec<SessionId>,
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-}
-
-/// How sessions are stopped.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Stop {
-    /// Don't stop them: "client" only looks whether they are there, "server" runs all the checks
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHO",
-        default_value = "none",
-        default_missing_value = "client",
-        num_args = 0..=1,
-        require_equals = true
-    )]
-    pub dry_run: DryRun,
-}
-
-/// Who only tries.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum DryRun {
-    /// Nobody: it is done
-    None,
-    /// This plugin
-    Client,
-    /// The API server
-    Server,
-}
-
-/// What `delete` takes.
-#[derive(Args, Debug)]
-pub struct DeleteArgs {
-    /// Sessions to stop, by ID (in either case) or name
-    #[arg(value_name = "ID", value_parser = session_id, required = true)]
-    pub ids: Vec<SessionId>,
-    /// What `kill` takes too.
-    #[command(flatten)]
-    pub shared: SharedDeleteArgs,
-}
-
-/// What `kill` takes.
-#[derive(Args, Debug)]
-pub struct KillArgs {
-    /// Session to stop; may be given several times
-    #[arg(long = "id", value_name = "ID", value_parser = session_id)]
-    pub id: Vec<SessionId>,
-    /// Sessions to stop, as with --id
-    #[arg(value_name = "ID", value_parser = session_id, required_unless_present = "id")]
-    pub ids: Vec<SessionId>,
-    /// What `delete` takes too.
-    #[command(flatten)]
-    pub shared: SharedDeleteArgs,
-}
-
-/// What both `delete` and `kill` take.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct SharedDeleteArgs {
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-    /// A session that isn't there is no failure
-    #[arg(long)]
-    pub ignore_not_found: bool,
-    /// How to stop them.
-    #[command(flatten)]
-    pub stop: Stop,
-}
-
-/// What `kill-all` takes.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct KillAllArgs {
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-    /// Don't ask first
-    #[arg(short, long)]
-    pub yes: bool,
-    /// How to stop them.
-    #[command(flatten)]
-    pub stop: Stop,
-}
-
-/// What `version` takes.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct VersionArgs {
-    /// Only the version of this plugin: the cluster isn't asked
-    #[arg(long)]
-    pub client: bool,
-    /// How to show them, instead of as text
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<VersionFormat>,
-}
-
-/// How versions are shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum VersionFormat {
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
 }
 
 /// An ID as typed, or with the resource before it as `-o name` and kubectl print it.

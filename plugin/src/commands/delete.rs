@@ -4,7 +4,7 @@ use mirrord_sessions_crds::SessionId;
 
 use super::once;
 use crate::{
-    cli::{DryRun, SharedDeleteArgs},
+    cli::stop::{DryRun, SharedDeleteArgs},
     console::Console,
     error::Error,
     server::{Effect, Server},

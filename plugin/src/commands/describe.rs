@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{nothing_found, once, scope};
 use crate::{
-    cli::DescribeArgs,
+    cli::describe::DescribeArgs,
     console::Console,
     error::{Error, Refusal},
     render::{columns, duration::age, escape::visible},

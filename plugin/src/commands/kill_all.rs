@@ -12,7 +12,7 @@ use super::{
     nothing_found, scope,
 };
 use crate::{
-    cli::{DryRun, KillAllArgs},
+    cli::stop::{DryRun, KillAllArgs},
     console::Console,
     error::{Error, Refusal},
     server::{Effect, Scope, Server, gone},

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{nothing_found, scope};
 use crate::{
-    cli::{ListArgs, ListFormat},
+    cli::list::{ListArgs, ListFormat},
     console::Console,
     error::Error,
     render::{
