@@ -22,6 +22,7 @@ use crate::server::Connection;
     version,
     subcommand_required = true,
     arg_required_else_help = true,
+    args_override_self = true,
     after_help = "Examples:
   # Who runs mirrord, against what, in the current namespace and in all of them
   kubectl mirrord-sessions list

@@ -75,6 +75,17 @@ impl<'a> Console<'a> {
         let _ = writeln!(self.messages, "{}", visible(message));
     }
 
+    /// The same for several lines, that may be indented.
+    pub fn say_lines(&mut self, message: &str) {
+        for line in message.lines() {
+            let text = line.trim_start_matches('\t');
+            let _ = self
+                .messages
+                .write_all(&line.as_bytes()[..line.len() - text.len()]);
+            self.say(text);
+        }
+    }
+
     /// Whether a person can be asked.
     #[must_use]
     pub fn is_interactive(&self) -> bool {

@@ -11,6 +11,7 @@ pub mod rbac;
 pub mod render;
 pub mod server;
 pub mod session;
+mod usage;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -30,9 +31,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Does what the command line says; answers whether all went well.
 pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> bool {
-    let result = match Cli::of(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let result = match Cli::of(arguments.iter().cloned()) {
         Ok(cli) => execute(cli, console),
-        Err(error) => usage(&error, console),
+        Err(error) => misunderstood(&error, &arguments, console),
     };
     match result {
         Ok(()) => true,
@@ -58,7 +60,11 @@ fn execute(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
     result
 }
 
-fn usage(error: &clap::Error, console: &mut Console<'_>) -> Result<(), Error> {
+fn misunderstood(
+    error: &clap::Error,
+    arguments: &[OsString],
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -66,8 +72,7 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> Result<(), Error> {
             console.print(&error.render().to_string())
         }
         _ => {
-            // Coloured on a terminal. Nobody is left to be told that messages can't be written.
-            let _ = error.print();
+            console.say_lines(&usage::message(error, arguments));
             Err(Error::Told)
         }
     }

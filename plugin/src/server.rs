@@ -1,7 +1,9 @@
 //! The API server, as far as this plugin speaks to it.
 
 mod connect;
+mod in_cluster;
 mod kubeconfig;
+mod log;
 mod proxy;
 mod roles;
 mod wire;
@@ -54,6 +56,7 @@ pub struct Server {
     credentials: String,
     namespace: String,
     timeout: Option<Duration>,
+    log: log::Log,
 }
 
 impl Server {

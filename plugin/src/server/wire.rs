@@ -1,6 +1,9 @@
 //! Requests and answers.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -123,6 +126,9 @@ impl Server {
         body: Option<&Value>,
     ) -> Result<(StatusCode, Option<u64>, impl AsRef<[u8]> + use<>), Error> {
         let content = body.map(Value::to_string).unwrap_or_default();
+        self.log.request(&method, path, &content);
+        let sent = Instant::now();
+        let verb = method.clone();
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -133,11 +139,14 @@ impl Server {
         let exchange = async {
             let response = self.client.send(request).await?;
             let (head, body) = response.into_parts();
+            self.log
+                .response(&verb, path, head.status, &head.headers, sent.elapsed());
             let bytes = Limited::new(body, LARGEST)
                 .collect()
                 .await
                 .map_err(kube::Error::Service)?
                 .to_bytes();
+            self.log.answer(&bytes);
             let busy =
                 head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
             let wait = head
