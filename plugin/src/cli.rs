@@ -2,15 +2,18 @@
 
 pub mod auditor;
 pub mod describe;
+pub mod join;
 pub mod list;
+pub mod policy;
 pub mod rbac;
+pub mod select;
 pub mod stop;
 pub mod version;
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
-use mirrord_sessions_crds::{GROUP, SessionId};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
 use crate::server::Connection;
 
@@ -52,14 +55,56 @@ impl Cli {
     /// If it can't be understood, or asks for help or the version: what to print instead.
     pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let mut cli = Self::try_parse_from(&arguments)?;
+        let matches = command().try_get_matches_from(&arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.connection.user = kubeconfig_user(&matches).cloned();
         // Of a global flag clap keeps what stands behind the command and drops what stands before it,
         // where kubectl takes the groups of both.
         if !cli.connection.impersonate_groups.is_empty() {
             cli.connection.impersonate_groups = all_of("--as-group", &arguments);
         }
+        if !cli.connection.impersonate_extra.is_empty() {
+            cli.connection.impersonate_extra = all_of("--as-user-extra", &arguments);
+        }
         Ok(cli)
     }
+}
+
+/// The command line as it is understood.
+///
+/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind most of
+/// them; behind those that filter by user it filters.
+#[must_use]
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let user = command
+        .get_arguments()
+        .find(|argument| argument.get_id() == USER)
+        .cloned();
+    match user {
+        Some(user) => with_user(command, &user),
+        None => command,
+    }
+}
+
+const USER: &str = "user";
+
+fn with_user(command: clap::Command, user: &Arg) -> clap::Command {
+    command.mut_subcommands(|sub| {
+        let filters = sub
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some(USER));
+        let sub = with_user(sub, user);
+        if filters { sub } else { sub.arg(user) }
+    })
+}
+
+/// The user of the kubeconfig that was chosen last on the line.
+fn kubeconfig_user(matches: &ArgMatches) -> Option<&String> {
+    let behind = matches
+        .subcommand()
+        .and_then(|(_, matches)| kubeconfig_user(matches));
+    behind.or_else(|| matches.try_get_one(USER).ok().flatten())
 }
 
 /// Every value of a flag, on a command line that has been parsed before.
@@ -86,6 +131,8 @@ pub enum Command {
         after_help = "Examples:
   kubectl mirrord-sessions list
   kubectl mirrord-sessions list -n shop -o wide
+  kubectl mirrord-sessions list --mine --all-states
+  kubectl mirrord-sessions list -A --target deployment/ip-visit-counter --port 80
   kubectl mirrord-sessions list -A -o table
   kubectl mirrord-sessions list -A -o json | jq -r '.items[].spec.target'"
     )]
@@ -94,12 +141,14 @@ pub enum Command {
     #[command(after_help = "Examples:
   kubectl mirrord-sessions describe 487F4F2B6D2376AD
   kubectl mirrord-sessions describe -A 487F4F2B6D2376AD 9D1C0E5B7A3F2468
+  kubectl mirrord-sessions describe deployment/ip-visit-counter
   kubectl mirrord-sessions describe")]
     Describe(describe::DescribeArgs),
     /// Stop sessions: deletes them, which ends the agent and the user's process
     #[command(after_help = "Examples:
   kubectl mirrord-sessions delete 487F4F2B6D2376AD 9D1C0E5B7A3F2468
-  kubectl mirrord-sessions delete -A 487F4F2B6D2376AD
+  kubectl mirrord-sessions delete -A 487F
+  kubectl mirrord-sessions delete --user Aviram --target deployment/ip-visit-counter
   kubectl mirrord-sessions list -o name | xargs kubectl mirrord-sessions delete")]
     Delete(stop::DeleteArgs),
     /// Stop sessions, in mirrord's words: the same as delete
@@ -113,6 +162,14 @@ pub enum Command {
   kubectl mirrord-sessions kill-all -n shop --yes
   kubectl mirrord-sessions kill-all -A --dry-run=server")]
     KillAll(stop::KillAllArgs),
+    /// Join a session: take part, and get the header that leads requests to it
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions join 487F4F2B6D2376AD
+  kubectl mirrord-sessions join -n shop 487f -o json | jq -r .status.key")]
+    Join(join::JoinArgs),
+    /// Try out who may see, stop and join which sessions
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Show the versions of this plugin and of the cluster, and whether it has sessions
     #[command(after_help = "Examples:
   kubectl mirrord-sessions version
@@ -140,27 +197,41 @@ fn session_id(text: &str) -> Result<SessionId, String> {
         Some((resource, id)) if is_sessions(resource) => id,
         _ => text,
     };
+    // The beginning of an ID may be typed in either case, too.
+    let bare = if bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bare.to_ascii_lowercase()
+    } else {
+        bare.to_owned()
+    };
     bare.parse()
         .map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
 }
 
+/// Whether the resource is that of sessions, or of their trackers.
 fn is_sessions(resource: &str) -> bool {
-    let short = resource
-        .strip_suffix(GROUP)
-        .and_then(|resource| resource.strip_suffix('.'))
-        .unwrap_or(resource);
-    ["session", "sessions", "msn"].contains(&short)
+    let short = |group: &str| {
+        let short = resource.strip_suffix(group)?;
+        short.strip_suffix('.')
+    };
+    let own = short(TRACKER_GROUP).or_else(|| short(GROUP));
+    let names = [
+        "session",
+        "sessions",
+        "msn",
+        "sessiontracker",
+        "sessiontrackers",
+        "mst",
+    ];
+    names.contains(&own.unwrap_or(resource))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -183,6 +254,31 @@ mod tests {
     }
 
     #[test]
+    fn users_of_the_kubeconfig_and_users_of_sessions() {
+        let cases = [
+            ("--user a list", Some("a"), None),
+            ("list --user b", None, Some("b")),
+            ("--user a list --user b", Some("a"), Some("b")),
+            ("describe --user a", Some("a"), None),
+            ("--user a describe --user b", Some("b"), None),
+            ("auditor status --user a", Some("a"), None),
+        ];
+        for (line, kubeconfig, sessions) in cases {
+            let arguments = ["plugin"]
+                .into_iter()
+                .chain(line.split(' '))
+                .map(OsString::from);
+            let cli = Cli::of(arguments).unwrap();
+            assert_eq!(cli.connection.user.as_deref(), kubeconfig, "{line}");
+            let filter = match &cli.command {
+                Command::List(args) => args.select.user.as_deref(),
+                _ => None,
+            };
+            assert_eq!(filter, sessions, "{line}");
+        }
+    }
+
+    #[test]
     fn ids_with_the_resource_before_them() {
         let cases = [
             ("487F4F2B6D2376AD", Some("487f4f2b6d2376ad")),
@@ -192,6 +288,11 @@ mod tests {
             ),
             ("sessions/a", Some("a")),
             ("msn/a", Some("a")),
+            (
+                "sessiontracker.visibility.operator.metalbear.co/a",
+                Some("a"),
+            ),
+            ("487F", Some("487f")),
             ("pods/a", None),
             ("sessions.other.co/a", None),
             ("sessions/", None),

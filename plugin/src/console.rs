@@ -12,6 +12,8 @@ pub struct Console<'a> {
     answers: Option<Box<dyn BufRead + 'a>>,
     /// Whether the reader of the output has gone away, as `head` does.
     closed: bool,
+    /// How wide the output is, if it is a terminal's.
+    width: Option<usize>,
 }
 
 impl Console<'static> {
@@ -27,6 +29,8 @@ impl Console<'static> {
             messages: Box::new(io::stderr()),
             answers,
             closed: false,
+            width: terminal_size::terminal_size_of(io::stdout())
+                .map(|(width, _)| usize::from(width.0)),
         }
     }
 }
@@ -43,7 +47,20 @@ impl<'a> Console<'a> {
             messages: Box::new(messages),
             answers,
             closed: false,
+            width: None,
         }
+    }
+
+    /// How wide the output is, if it is a terminal's.
+    #[must_use]
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Whether nobody reads the output any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Writes text to standard output.

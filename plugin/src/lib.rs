@@ -7,6 +7,7 @@ pub mod cli;
 mod commands;
 pub mod console;
 pub mod error;
+pub mod filter;
 pub mod rbac;
 pub mod render;
 pub mod server;

@@ -2,12 +2,9 @@
 
 use std::ffi::OsString;
 
-use clap::{
-    CommandFactory,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::cli::Cli;
+use crate::cli;
 
 /// What kubectl would say, and where to read on.
 pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
@@ -132,7 +129,7 @@ fn similar(error: &clap::Error) -> Vec<String> {
 
 /// The command that was meant, as far as it can be understood.
 fn command(arguments: &[OsString]) -> String {
-    let mut command = Cli::command();
+    let mut command = cli::command();
     command.build();
     let mut found = &command;
     let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
@@ -180,6 +177,7 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
 
     fn said(line: &str) -> String {
         let words = ["plugin"].into_iter().chain(line.split(' '));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use kube::{
     Config,
     client::{AuthError, ClientBuilder},
@@ -18,6 +18,7 @@ use super::{
     kubeconfig::{Files, Selected},
     log::Log,
     proxy,
+    wire::encoded,
 };
 use crate::error::{Error, Transport};
 
@@ -48,11 +49,15 @@ pub struct Connection {
     /// Uid to act as
     #[arg(long = "as-uid", global = true, value_name = "UID", value_parser = header_text, hide_short_help = true)]
     pub impersonate_uid: Option<String>,
+    /// Extra value to act with, as KEY=VALUE; may be given several times
+    #[arg(long = "as-user-extra", global = true, value_name = "KEY=VALUE", value_parser = extra, hide_short_help = true)]
+    pub impersonate_extra: Vec<String>,
     /// Cluster of the kubeconfig to use
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
     pub cluster: Option<String>,
     /// User of the kubeconfig to use
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    // Not global: where commands filter by user, their own flag has the name. See `cli::command`.
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub user: Option<String>,
     /// Address of the API server
     #[arg(short, long, global = true, value_name = "URL", hide_short_help = true)]
@@ -135,6 +140,10 @@ impl Server {
         config
             .headers
             .push((header::USER_AGENT, HeaderValue::from_static(AGENT)));
+        let impersonates = config.auth_info.impersonate.is_some();
+        config
+            .headers
+            .extend(extra_headers(&flags.impersonate_extra, impersonates)?);
         let namespace = flags
             .namespace
             .clone()
@@ -159,6 +168,7 @@ impl Server {
             namespace,
             timeout: flags.request_timeout.0,
             log,
+            found: tokio::sync::OnceCell::new(),
         })
     }
 }
@@ -265,6 +275,38 @@ fn header_text(text: &str) -> Result<String, String> {
     HeaderValue::from_str(text)
         .map(|_| text.to_owned())
         .map_err(|_| "control characters are not allowed".to_owned())
+}
+
+/// Extra values to act with; keys are percent-encoded, since headers are not told apart by case.
+fn extra_headers(
+    extra: &[String],
+    impersonates: bool,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
+    if !extra.is_empty() && !impersonates {
+        return Err(Error::setup(
+            "requesting user-extra without impersonating a user: give --as too",
+        ));
+    }
+    let header = |pair: &String| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = format!("impersonate-extra-{}", encoded(key));
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_str(value).ok()?))
+    };
+    extra
+        .iter()
+        .map(|pair| {
+            header(pair)
+                .ok_or_else(|| Error::setup(format!("\"{pair}\" can't be sent as a header")))
+        })
+        .collect()
+}
+
+fn extra(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => header_text(text),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
 }
 
 fn timeout(text: &str) -> Result<Timeout, String> {
