@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod auditor;
+pub mod completion;
 pub mod describe;
 pub mod join;
 pub mod list;
@@ -175,6 +176,20 @@ pub enum Command {
   kubectl mirrord-sessions version
   kubectl mirrord-sessions version --client -o json")]
     Version(version::VersionArgs),
+    /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own completion
+    #[command(after_help = "Examples:
+  # For kubectl's own completion: once, after the plugin was installed
+  kubectl mirrord-sessions completion --install
+
+  # For the plugin called by its own name, in the shell that runs now
+  source <(kubectl mirrord-sessions completion bash)
+  source <(kubectl mirrord-sessions completion zsh)
+  kubectl mirrord-sessions completion fish | source
+
+  # And for a short name
+  alias kms=kubectl-mirrord_sessions
+  complete -F __kubectl_mirrord_sessions kms   # in bash; compdef kms=kubectl-mirrord_sessions in zsh")]
+    Completion(completion::CompletionArgs),
     /// Show how the auditor role is: who sees every session and joins none
     #[command(subcommand)]
     Auditor(auditor::AuditorCommand),

@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod commands;
+mod complete;
 pub mod console;
 pub mod error;
 pub mod filter;
@@ -33,8 +34,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Does what the command line says; answers whether all went well.
 pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(words) = complete::asked(&arguments) {
+        return execute(complete::run(&words, console)).is_ok();
+    }
     let result = match Cli::of(arguments.iter().cloned()) {
-        Ok(cli) => execute(cli, console),
+        Ok(cli) => execute(commands::run(cli, console)),
         Err(error) => misunderstood(&error, &arguments, console),
     };
     match result {
@@ -47,7 +51,7 @@ pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsS
     }
 }
 
-fn execute(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
+fn execute(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     // The TLS library must not have to guess, whatever other crates in the same build enable. A second
     // provider can't be there yet.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -55,7 +59,7 @@ fn execute(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::setup(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(commands::run(cli, console));
+    let result = runtime.block_on(command);
     // A name look-up that hangs must not keep the process.
     runtime.shutdown_background();
     result

@@ -4,6 +4,7 @@ mod connect;
 mod in_cluster;
 mod kubeconfig;
 mod log;
+mod names;
 mod operator;
 mod pages;
 mod proxy;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 pub use connect::Connection;
+pub use names::Names;
 pub use pages::{PAGE, Pages};
 pub use roles::Everything;
 pub use source::{Found, Source};

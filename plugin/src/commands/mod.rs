@@ -2,6 +2,7 @@
 
 mod auditor;
 mod choose;
+mod completion;
 mod delete;
 mod describe;
 mod join;
@@ -29,6 +30,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::Version(args) => return version::run(args, &cli.connection, console).await,
         // May need none.
         Command::Policy(command) => return policy::run(command, cli.connection, console).await,
+        Command::Completion(args) => return completion::run(args, console),
         other => other,
     };
     check(&command)?;
@@ -48,7 +50,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::Join(args) => join::run(&server, &args, console).await,
         Command::Auditor(command) => auditor::run(&server, &command, console).await,
         Command::Rbac(command) => rbac::run(&server, &command, console).await,
-        Command::Version(_) | Command::Policy(_) => Ok(()),
+        Command::Version(_) | Command::Policy(_) | Command::Completion(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use http::{HeaderName, HeaderValue, header};
 use kube::{
     Config,
@@ -66,16 +66,16 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "TOKEN", value_parser = header_text, hide_short_help = true)]
     pub token: Option<String>,
     /// File with the certificate authority of the API server
-    #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub certificate_authority: Option<String>,
     /// Name to expect in the API server's certificate
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
     pub tls_server_name: Option<String>,
     /// File with the certificate to log in with
-    #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub client_certificate: Option<String>,
     /// File with the private key of --client-certificate
-    #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub client_key: Option<String>,
     /// Don't check the API server's certificate: anybody in between can read and change everything
     #[arg(long, global = true, hide_short_help = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", value_parser = boolean, default_value = "false", default_missing_value = "true", hide_default_value = true)]

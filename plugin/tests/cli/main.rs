@@ -6,6 +6,7 @@
 mod fake;
 mod plugin;
 
+mod completion;
 mod connection;
 mod describe;
 mod errors;

@@ -11,6 +11,7 @@ mod guard;
 mod guard_api_service;
 mod identity;
 mod install;
+mod kubectl;
 mod plugin;
 mod policies;
 mod resource;
