@@ -8,6 +8,7 @@ pub mod list;
 pub mod policy;
 pub mod rbac;
 pub mod select;
+pub mod status;
 pub mod stop;
 pub mod version;
 
@@ -176,6 +177,14 @@ pub enum Command {
   kubectl mirrord-sessions version
   kubectl mirrord-sessions version --client -o json")]
     Version(version::VersionArgs),
+    /// Show on one screen how mirrord-sessions is doing, and what to do where it isn't well
+    ///
+    /// Looks at what your roles show, tells what they don't, and has the API server try to create a Session, which
+    /// stores nothing. Exit code 1 if there is a problem; a warning is none.
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions status
+  kubectl mirrord-sessions status -o json | jq -r '.checks[] | select(.state == \"problem\") | .do'")]
+    Status(status::HealthArgs),
     /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own completion
     #[command(after_help = "Examples:
   # For kubectl's own completion: once, after the plugin was installed

@@ -13,6 +13,7 @@ pub mod rbac;
 pub mod render;
 pub mod server;
 pub mod session;
+mod status;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};

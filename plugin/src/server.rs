@@ -1,6 +1,7 @@
 //! The API server, as far as this plugin speaks to it.
 
 mod connect;
+mod health;
 mod in_cluster;
 mod kubeconfig;
 mod log;
