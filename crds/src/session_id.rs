@@ -48,6 +48,12 @@ impl SessionId {
     pub fn name(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is of 16 hex digits, as those that mirrord makes.
+    #[must_use]
+    pub fn is_hex(&self) -> bool {
+        is_hex_id(&self.0)
+    }
 }
 
 impl FromStr for SessionId {

@@ -1,12 +1,21 @@
 //! The command line.
 
 pub mod auditor;
+pub mod completion;
+pub mod describe;
+pub mod join;
+pub mod list;
+pub mod policy;
 pub mod rbac;
+pub mod select;
+pub mod status;
+pub mod stop;
+pub mod version;
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use mirrord_sessions_crds::{GROUP, SessionId};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
 use crate::server::Connection;
 
@@ -18,6 +27,7 @@ use crate::server::Connection;
     version,
     subcommand_required = true,
     arg_required_else_help = true,
+    args_override_self = true,
     after_help = "Examples:
   # Who runs mirrord, against what, in the current namespace and in all of them
   kubectl mirrord-sessions list
@@ -47,14 +57,56 @@ impl Cli {
     /// If it can't be understood, or asks for help or the version: what to print instead.
     pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let mut cli = Self::try_parse_from(&arguments)?;
+        let matches = command().try_get_matches_from(&arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.connection.user = kubeconfig_user(&matches).cloned();
         // Of a global flag clap keeps what stands behind the command and drops what stands before it,
         // where kubectl takes the groups of both.
         if !cli.connection.impersonate_groups.is_empty() {
             cli.connection.impersonate_groups = all_of("--as-group", &arguments);
         }
+        if !cli.connection.impersonate_extra.is_empty() {
+            cli.connection.impersonate_extra = all_of("--as-user-extra", &arguments);
+        }
         Ok(cli)
     }
+}
+
+/// The command line as it is understood.
+///
+/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind most of
+/// them; behind those that filter by user it filters.
+#[must_use]
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let user = command
+        .get_arguments()
+        .find(|argument| argument.get_id() == USER)
+        .cloned();
+    match user {
+        Some(user) => with_user(command, &user),
+        None => command,
+    }
+}
+
+const USER: &str = "user";
+
+fn with_user(command: clap::Command, user: &Arg) -> clap::Command {
+    command.mut_subcommands(|sub| {
+        let filters = sub
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some(USER));
+        let sub = with_user(sub, user);
+        if filters { sub } else { sub.arg(user) }
+    })
+}
+
+/// The user of the kubeconfig that was chosen last on the line.
+fn kubeconfig_user(matches: &ArgMatches) -> Option<&String> {
+    let behind = matches
+        .subcommand()
+        .and_then(|(_, matches)| kubeconfig_user(matches));
+    behind.or_else(|| matches.try_get_one(USER).ok().flatten())
 }
 
 /// Every value of a flag, on a command line that has been parsed before.
@@ -81,38 +133,72 @@ pub enum Command {
         after_help = "Examples:
   kubectl mirrord-sessions list
   kubectl mirrord-sessions list -n shop -o wide
+  kubectl mirrord-sessions list --mine --all-states
+  kubectl mirrord-sessions list -A --target deployment/ip-visit-counter --port 80
   kubectl mirrord-sessions list -A -o table
   kubectl mirrord-sessions list -A -o json | jq -r '.items[].spec.target'"
     )]
-    List(ListArgs),
+    List(list::ListArgs),
     /// Show all there is to know about sessions
     #[command(after_help = "Examples:
   kubectl mirrord-sessions describe 487F4F2B6D2376AD
   kubectl mirrord-sessions describe -A 487F4F2B6D2376AD 9D1C0E5B7A3F2468
+  kubectl mirrord-sessions describe deployment/ip-visit-counter
   kubectl mirrord-sessions describe")]
-    Describe(DescribeArgs),
+    Describe(describe::DescribeArgs),
     /// Stop sessions: deletes them, which ends the agent and the user's process
     #[command(after_help = "Examples:
   kubectl mirrord-sessions delete 487F4F2B6D2376AD 9D1C0E5B7A3F2468
-  kubectl mirrord-sessions delete -A 487F4F2B6D2376AD
+  kubectl mirrord-sessions delete -A 487F
+  kubectl mirrord-sessions delete --user Aviram --target deployment/ip-visit-counter
   kubectl mirrord-sessions list -o name | xargs kubectl mirrord-sessions delete")]
-    Delete(DeleteArgs),
+    Delete(stop::DeleteArgs),
     /// Stop sessions, in mirrord's words: the same as delete
     #[command(after_help = "Examples:
   kubectl mirrord-sessions kill --id 487F4F2B6D2376AD
   kubectl mirrord-sessions kill 487F4F2B6D2376AD")]
-    Kill(KillArgs),
+    Kill(stop::KillArgs),
     /// Stop all the sessions of a namespace, or of all namespaces
     #[command(after_help = "Examples:
   kubectl mirrord-sessions kill-all
   kubectl mirrord-sessions kill-all -n shop --yes
   kubectl mirrord-sessions kill-all -A --dry-run=server")]
-    KillAll(KillAllArgs),
+    KillAll(stop::KillAllArgs),
+    /// Join a session: take part, and get the header that leads requests to it
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions join 487F4F2B6D2376AD
+  kubectl mirrord-sessions join -n shop 487f -o json | jq -r .status.key")]
+    Join(join::JoinArgs),
+    /// Try out who may see, stop and join which sessions
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Show the versions of this plugin and of the cluster, and whether it has sessions
     #[command(after_help = "Examples:
   kubectl mirrord-sessions version
   kubectl mirrord-sessions version --client -o json")]
-    Version(VersionArgs),
+    Version(version::VersionArgs),
+    /// Show on one screen how mirrord-sessions is doing, and what to do where it isn't well
+    ///
+    /// Looks at what your roles show, tells what they don't, and has the API server try to create a Session, which
+    /// stores nothing. Exit code 1 if there is a problem; a warning is none.
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions status
+  kubectl mirrord-sessions status -o json | jq -r '.checks[] | select(.state == \"problem\") | .do'")]
+    Status(status::HealthArgs),
+    /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own completion
+    #[command(after_help = "Examples:
+  # For kubectl's own completion: once, after the plugin was installed
+  kubectl mirrord-sessions completion --install
+
+  # For the plugin called by its own name, in the shell that runs now
+  source <(kubectl mirrord-sessions completion bash)
+  source <(kubectl mirrord-sessions completion zsh)
+  kubectl mirrord-sessions completion fish | source
+
+  # And for a short name
+  alias kms=kubectl-mirrord_sessions
+  complete -F __kubectl_mirrord_sessions kms   # in bash; compdef kms=kubectl-mirrord_sessions in zsh")]
+    Completion(completion::CompletionArgs),
     /// Show how the auditor role is: who sees every session and joins none
     #[command(subcommand)]
     Auditor(auditor::AuditorCommand),
@@ -129,170 +215,47 @@ pub struct Everywhere {
     pub all_namespaces: bool,
 }
 
-/// What `list` takes.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-    /// How to show them, instead of in plain columns
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<ListFormat>,
-}
-
-/// How a list is shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum ListFormat {
-    /// Plain columns, and more of them
-    Wide,
-    /// The objects as JSON
-    Json,
-    /// The objects as YAML
-    Yaml,
-    /// Names that delete and kubectl take
-    Name,
-    /// A bordered table, as mirrord's own
-    Table,
-}
-
-/// What `describe` takes.
-#[derive(Args, Debug)]
-pub struct DescribeArgs {
-    /// Sessions to describe; all of the namespace if none is named
-    #[arg(value_name = "ID", value_parser = session_id)]
-    pub ids: Vec<SessionId>,
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-}
-
-/// How sessions are stopped.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Stop {
-    /// Don't stop them: "client" only looks whether they are there, "server" runs all the checks
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHO",
-        default_value = "none",
-        default_missing_value = "client",
-        num_args = 0..=1,
-        require_equals = true
-    )]
-    pub dry_run: DryRun,
-}
-
-/// Who only tries.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum DryRun {
-    /// Nobody: it is done
-    None,
-    /// This plugin
-    Client,
-    /// The API server
-    Server,
-}
-
-/// What `delete` takes.
-#[derive(Args, Debug)]
-pub struct DeleteArgs {
-    /// Sessions to stop, by ID (in either case) or name
-    #[arg(value_name = "ID", value_parser = session_id, required = true)]
-    pub ids: Vec<SessionId>,
-    /// What `kill` takes too.
-    #[command(flatten)]
-    pub shared: SharedDeleteArgs,
-}
-
-/// What `kill` takes.
-#[derive(Args, Debug)]
-pub struct KillArgs {
-    /// Session to stop; may be given several times
-    #[arg(long = "id", value_name = "ID", value_parser = session_id)]
-    pub id: Vec<SessionId>,
-    /// Sessions to stop, as with --id
-    #[arg(value_name = "ID", value_parser = session_id, required_unless_present = "id")]
-    pub ids: Vec<SessionId>,
-    /// What `delete` takes too.
-    #[command(flatten)]
-    pub shared: SharedDeleteArgs,
-}
-
-/// What both `delete` and `kill` take.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct SharedDeleteArgs {
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-    /// A session that isn't there is no failure
-    #[arg(long)]
-    pub ignore_not_found: bool,
-    /// How to stop them.
-    #[command(flatten)]
-    pub stop: Stop,
-}
-
-/// What `kill-all` takes.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct KillAllArgs {
-    /// Where to look.
-    #[command(flatten)]
-    pub everywhere: Everywhere,
-    /// Don't ask first
-    #[arg(short, long)]
-    pub yes: bool,
-    /// How to stop them.
-    #[command(flatten)]
-    pub stop: Stop,
-}
-
-/// What `version` takes.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct VersionArgs {
-    /// Only the version of this plugin: the cluster isn't asked
-    #[arg(long)]
-    pub client: bool,
-    /// How to show them, instead of as text
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<VersionFormat>,
-}
-
-/// How versions are shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum VersionFormat {
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-}
-
 /// An ID as typed, or with the resource before it as `-o name` and kubectl print it.
 fn session_id(text: &str) -> Result<SessionId, String> {
     let bare = match text.split_once('/') {
         Some((resource, id)) if is_sessions(resource) => id,
         _ => text,
     };
+    // The beginning of an ID may be typed in either case, too.
+    let bare = if bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bare.to_ascii_lowercase()
+    } else {
+        bare.to_owned()
+    };
     bare.parse()
         .map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
 }
 
+/// Whether the resource is that of sessions, or of their trackers.
 fn is_sessions(resource: &str) -> bool {
-    let short = resource
-        .strip_suffix(GROUP)
-        .and_then(|resource| resource.strip_suffix('.'))
-        .unwrap_or(resource);
-    ["session", "sessions", "msn"].contains(&short)
+    let short = |group: &str| {
+        let short = resource.strip_suffix(group)?;
+        short.strip_suffix('.')
+    };
+    let own = short(TRACKER_GROUP).or_else(|| short(GROUP));
+    let names = [
+        "session",
+        "sessions",
+        "msn",
+        "sessiontracker",
+        "sessiontrackers",
+        "mst",
+    ];
+    names.contains(&own.unwrap_or(resource))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -315,6 +278,31 @@ mod tests {
     }
 
     #[test]
+    fn users_of_the_kubeconfig_and_users_of_sessions() {
+        let cases = [
+            ("--user a list", Some("a"), None),
+            ("list --user b", None, Some("b")),
+            ("--user a list --user b", Some("a"), Some("b")),
+            ("describe --user a", Some("a"), None),
+            ("--user a describe --user b", Some("b"), None),
+            ("auditor status --user a", Some("a"), None),
+        ];
+        for (line, kubeconfig, sessions) in cases {
+            let arguments = ["plugin"]
+                .into_iter()
+                .chain(line.split(' '))
+                .map(OsString::from);
+            let cli = Cli::of(arguments).unwrap();
+            assert_eq!(cli.connection.user.as_deref(), kubeconfig, "{line}");
+            let filter = match &cli.command {
+                Command::List(args) => args.select.user.as_deref(),
+                _ => None,
+            };
+            assert_eq!(filter, sessions, "{line}");
+        }
+    }
+
+    #[test]
     fn ids_with_the_resource_before_them() {
         let cases = [
             ("487F4F2B6D2376AD", Some("487f4f2b6d2376ad")),
@@ -324,6 +312,11 @@ mod tests {
             ),
             ("sessions/a", Some("a")),
             ("msn/a", Some("a")),
+            (
+                "sessiontracker.visibility.operator.metalbear.co/a",
+                Some("a"),
+            ),
+            ("487F", Some("487f")),
             ("pods/a", None),
             ("sessions.other.co/a", None),
             ("sessions/", None),

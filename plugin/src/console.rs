@@ -12,6 +12,8 @@ pub struct Console<'a> {
     answers: Option<Box<dyn BufRead + 'a>>,
     /// Whether the reader of the output has gone away, as `head` does.
     closed: bool,
+    /// How wide the output is, if it is a terminal's.
+    width: Option<usize>,
 }
 
 impl Console<'static> {
@@ -27,6 +29,8 @@ impl Console<'static> {
             messages: Box::new(io::stderr()),
             answers,
             closed: false,
+            width: terminal_size::terminal_size_of(io::stdout())
+                .map(|(width, _)| usize::from(width.0)),
         }
     }
 }
@@ -43,7 +47,20 @@ impl<'a> Console<'a> {
             messages: Box::new(messages),
             answers,
             closed: false,
+            width: None,
         }
+    }
+
+    /// How wide the output is, if it is a terminal's.
+    #[must_use]
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Whether nobody reads the output any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Writes text to standard output.
@@ -73,6 +90,17 @@ impl<'a> Console<'a> {
     pub fn say(&mut self, message: &str) {
         // Nobody is left to be told that messages can't be written.
         let _ = writeln!(self.messages, "{}", visible(message));
+    }
+
+    /// The same for several lines, that may be indented.
+    pub fn say_lines(&mut self, message: &str) {
+        for line in message.lines() {
+            let text = line.trim_start_matches('\t');
+            let _ = self
+                .messages
+                .write_all(&line.as_bytes()[..line.len() - text.len()]);
+            self.say(text);
+        }
     }
 
     /// Whether a person can be asked.

@@ -8,6 +8,7 @@ use std::{io, time::Duration};
 use mirrord_sessions_crds::SessionId;
 use thiserror::Error;
 
+pub(crate) use refusal::shell;
 pub use refusal::{Asked, Failure, Refusal, Verb};
 pub use transport::Transport;
 
@@ -56,6 +57,16 @@ pub enum Error {
         /// Where there are sessions of it.
         namespaces: String,
     },
+    /// The beginning of more than one ID.
+    #[error(
+        "error: \"{id}\" is the beginning of more than one session ID, type more of it: {candidates}"
+    )]
+    AmbiguousPrefix {
+        /// What was typed.
+        id: SessionId,
+        /// Which ones it may mean.
+        candidates: String,
+    },
     /// A session that is to go and can't.
     #[error(
         "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): whoever set them has to remove them"
@@ -94,12 +105,22 @@ impl Error {
         self.refusal().is_some_and(Refusal::is_not_found)
     }
 
+    /// Whether the thing isn't the one that was meant: another has its name by now.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.refusal()
+            .is_some_and(|refusal| refusal.failure.code == 409)
+    }
+
     /// Whether the next request would fail for the same reason, whatever it asks for.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_fatal(),
-            Self::Ambiguous { .. } | Self::Held { .. } | Self::Told => false,
+            Self::Ambiguous { .. }
+            | Self::AmbiguousPrefix { .. }
+            | Self::Held { .. }
+            | Self::Told => false,
             _ => true,
         }
     }

@@ -5,12 +5,16 @@
 
 pub mod cli;
 mod commands;
+mod complete;
 pub mod console;
 pub mod error;
+pub mod filter;
 pub mod rbac;
 pub mod render;
 pub mod server;
 pub mod session;
+mod status;
+mod usage;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -30,9 +34,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Does what the command line says; answers whether all went well.
 pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> bool {
-    let result = match Cli::of(arguments) {
-        Ok(cli) => execute(cli, console),
-        Err(error) => usage(&error, console),
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(words) = complete::asked(&arguments) {
+        return execute(complete::run(&words, console)).is_ok();
+    }
+    let result = match Cli::of(arguments.iter().cloned()) {
+        Ok(cli) => execute(commands::run(cli, console)),
+        Err(error) => misunderstood(&error, &arguments, console),
     };
     match result {
         Ok(()) => true,
@@ -44,7 +52,7 @@ pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsS
     }
 }
 
-fn execute(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
+fn execute(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     // The TLS library must not have to guess, whatever other crates in the same build enable. A second
     // provider can't be there yet.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -52,13 +60,17 @@ fn execute(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::setup(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(commands::run(cli, console));
+    let result = runtime.block_on(command);
     // A name look-up that hangs must not keep the process.
     runtime.shutdown_background();
     result
 }
 
-fn usage(error: &clap::Error, console: &mut Console<'_>) -> Result<(), Error> {
+fn misunderstood(
+    error: &clap::Error,
+    arguments: &[OsString],
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -66,8 +78,7 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> Result<(), Error> {
             console.print(&error.render().to_string())
         }
         _ => {
-            // Coloured on a terminal. Nobody is left to be told that messages can't be written.
-            let _ = error.print();
+            console.say_lines(&usage::message(error, arguments));
             Err(Error::Told)
         }
     }

@@ -1,22 +1,35 @@
 //! The API server, as far as this plugin speaks to it.
 
 mod connect;
+mod health;
+mod in_cluster;
 mod kubeconfig;
+mod log;
+mod names;
+mod operator;
+mod pages;
 mod proxy;
 mod roles;
+mod source;
+mod watch;
 mod wire;
 
 use std::time::Duration;
 
 use http::Method;
-use mirrord_sessions_crds::{GROUP, SessionId};
+use mirrord_sessions_crds::SessionId;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 pub use connect::Connection;
+pub use names::Names;
+pub use pages::{PAGE, Pages};
 pub use roles::Everything;
+pub use source::{Found, Source};
+pub use watch::{Change, Event, Watch};
 
 use self::wire::encoded;
-use crate::error::{Asked, Error, Failure, Refusal, Verb};
+use crate::error::{Asked, Error, Failure, Verb};
 
 /// Where sessions are looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +51,63 @@ impl Scope {
     }
 }
 
+/// Which sessions are asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listing {
+    /// Where.
+    pub scope: Scope,
+    /// Conditions on labels, for the server to check.
+    pub labels: Option<String>,
+    /// Conditions on fields, for the server to check.
+    pub fields: Option<String>,
+    /// At most so many at a time; all at once if it is 0.
+    pub chunk: usize,
+}
+
+impl Listing {
+    /// All of a scope.
+    #[must_use]
+    pub fn of(scope: Scope) -> Self {
+        Self {
+            scope,
+            labels: None,
+            fields: None,
+            chunk: PAGE,
+        }
+    }
+
+    /// The session of this name, wherever in the scope.
+    #[must_use]
+    pub fn named(scope: Scope, name: &str) -> Self {
+        Self {
+            fields: Some(format!("metadata.name={name}")),
+            ..Self::of(scope)
+        }
+    }
+
+    /// One condition more on fields.
+    #[must_use]
+    pub fn and(mut self, condition: &str) -> Self {
+        self.fields = Some(match self.fields {
+            Some(fields) if !fields.is_empty() => format!("{fields},{condition}"),
+            _ => condition.to_owned(),
+        });
+        self
+    }
+
+    fn query(&self) -> Vec<(&'static str, &str)> {
+        let labels = self
+            .labels
+            .as_deref()
+            .map(|labels| ("labelSelector", labels));
+        let fields = self
+            .fields
+            .as_deref()
+            .map(|fields| ("fieldSelector", fields));
+        labels.into_iter().chain(fields).collect()
+    }
+}
+
 /// Whether a deletion is carried out, or only tried by the server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
@@ -47,6 +117,33 @@ pub enum Effect {
     DryRun,
 }
 
+/// How sessions are deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Deletion<'a> {
+    /// Whether for good.
+    pub effect: Effect,
+    /// Seconds to let it end in; left to the server if there are none.
+    pub grace_period: Option<i64>,
+    /// Only the session of this uid.
+    pub uid: Option<&'a str>,
+}
+
+impl Deletion<'_> {
+    fn options(&self) -> Value {
+        let mut options = json!({ "apiVersion": "v1", "kind": "DeleteOptions" });
+        if self.effect == Effect::DryRun {
+            options["dryRun"] = json!(["All"]);
+        }
+        if let Some(seconds) = self.grace_period {
+            options["gracePeriodSeconds"] = json!(seconds);
+        }
+        if let Some(uid) = self.uid {
+            options["preconditions"] = json!({ "uid": uid });
+        }
+        options
+    }
+}
+
 /// A connection to the API server.
 pub struct Server {
     client: kube::Client,
@@ -54,6 +151,8 @@ pub struct Server {
     credentials: String,
     namespace: String,
     timeout: Option<Duration>,
+    log: log::Log,
+    found: OnceCell<Found>,
 }
 
 impl Server {
@@ -63,85 +162,106 @@ impl Server {
         &self.namespace
     }
 
-    /// All the sessions of the scope, page by page; or only those of one id.
+    /// The sessions of a listing, page by page.
+    pub async fn listing(&self, listing: &Listing) -> Result<Pages<'_>, Error> {
+        let source = self.source().await?.source;
+        let asked = Self::asked_of(Verb::List, &listing.scope);
+        if source == Source::Operator {
+            return Ok(Pages::of(self, self.operators_sessions(listing).await?));
+        }
+        let path = source.path(&listing.scope, None);
+        Ok(Pages::new(self, asked, &path, &listing.query(), listing.chunk).of_kind(source.kind()))
+    }
+
+    /// All the sessions of the scope; or only those of one id.
     pub async fn sessions(
         &self,
         scope: &Scope,
         id: Option<&SessionId>,
     ) -> Result<Vec<Value>, Error> {
-        let asked = Asked {
-            verb: Verb::List,
-            namespace: scope.namespace().map(ToOwned::to_owned),
-            id: id.cloned(),
+        let is_operators = self.source().await?.source == Source::Operator;
+        let listing = match id {
+            // Its selectors know nothing of names.
+            Some(id) if !is_operators => Listing::named(scope.clone(), id.name()),
+            _ => Listing::of(scope.clone()),
         };
-        let selector = id.map(|id| format!("metadata.name={}", id.name()));
-        let path = sessions_path(scope.namespace(), None);
-        let mut items = self.pages(&asked, &path, selector.as_deref()).await?;
-        for item in &mut items {
-            // The items of a list may go without, and `kubectl apply` needs them.
-            if let Some(item) = item.as_object_mut() {
-                item.entry("apiVersion")
-                    .or_insert_with(|| json!(format!("{GROUP}/v1")));
-                item.entry("kind").or_insert_with(|| json!("Session"));
-            }
+        let mut items = self.listing(&listing).await?.all().await?;
+        if let Some(id) = id {
+            // Who serves sessions in another way may not know the selector.
+            items.retain(|item| name_of(item).eq_ignore_ascii_case(id.name()));
         }
         Ok(items)
     }
 
     /// The sessions of an id, in whichever namespaces; at least one.
     pub async fn find(&self, id: &SessionId) -> Result<Vec<Value>, Error> {
-        let mut found = self.sessions(&Scope::All, Some(id)).await?;
-        // Who serves sessions in another way may not know the selector.
-        found.retain(|item| {
-            item.pointer("/metadata/name").and_then(Value::as_str) == Some(id.name())
-        });
+        let found = self.sessions(&Scope::All, Some(id)).await?;
         if found.is_empty() {
-            let asked = Asked {
-                id: Some(id.clone()),
-                ..everywhere(Verb::List)
-            };
-            return Err(self.refused(asked, Failure::not_found(id)));
+            return Err(self.not_found(&Scope::All, id));
         }
         Ok(found)
     }
 
+    /// There is no such session.
+    #[must_use]
+    pub fn not_found(&self, scope: &Scope, id: &SessionId) -> Error {
+        let asked = Asked {
+            id: Some(id.clone()),
+            ..Self::asked_of(Verb::Get, scope)
+        };
+        self.refused(asked, Failure::not_found(id))
+    }
+
     /// One session.
     pub async fn session(&self, namespace: &str, id: &SessionId) -> Result<Value, Error> {
+        let source = self.source().await?.source;
+        let scope = Scope::Namespace(namespace.to_owned());
+        if source == Source::Operator {
+            let mut found = self.sessions(&scope, Some(id)).await?;
+            return found.pop().ok_or_else(|| self.not_found(&scope, id));
+        }
         let asked = asked(Verb::Get, namespace, Some(id));
-        let path = sessions_path(Some(namespace), Some(id));
+        let path = source.path(&scope, Some(id.name()));
         self.request(&asked, Method::GET, &path, None).await
     }
 
-    /// Deletes one session.
+    /// Deletes one session; answers its uid, if the server tells.
     pub async fn delete(
         &self,
         namespace: &str,
         id: &SessionId,
-        effect: Effect,
-    ) -> Result<(), Error> {
-        let asked = asked(Verb::Delete, namespace, Some(id));
-        let path = sessions_path(Some(namespace), Some(id));
-        let options = delete_options(effect);
-        let answer: Value = self
-            .request(&asked, Method::DELETE, &path, Some(&options))
-            .await?;
-        match effect {
-            Effect::Real => gone(&answer, namespace, id),
-            Effect::DryRun => Ok(()),
+        how: &Deletion<'_>,
+    ) -> Result<Option<String>, Error> {
+        if self.source().await?.source == Source::Operator {
+            self.end_operators(namespace, id, how).await?;
+            return Ok(None);
         }
+        let asked = asked(Verb::Delete, namespace, Some(id));
+        let scope = Scope::Namespace(namespace.to_owned());
+        let path = Source::Sessions.path(&scope, Some(id.name()));
+        let answer: Value = self
+            .request(&asked, Method::DELETE, &path, Some(&how.options()))
+            .await?;
+        if how.effect == Effect::Real {
+            gone(&answer, namespace, id)?;
+        }
+        // The object, or a Status with what is known of it.
+        let uid = answer
+            .pointer("/metadata/uid")
+            .or_else(|| answer.pointer("/details/uid"));
+        Ok(uid.and_then(Value::as_str).map(ToOwned::to_owned))
     }
 
     /// Deletes all the sessions of a namespace; answers those that were, if the server tells.
     pub async fn delete_all(
         &self,
         namespace: &str,
-        effect: Effect,
+        how: &Deletion<'_>,
     ) -> Result<Option<Vec<Value>>, Error> {
         let asked = asked(Verb::DeleteCollection, namespace, None);
-        let path = sessions_path(Some(namespace), None);
-        let options = delete_options(effect);
+        let path = Source::Sessions.path(&Scope::Namespace(namespace.to_owned()), None);
         let answer: Value = self
-            .request(&asked, Method::DELETE, &path, Some(&options))
+            .request(&asked, Method::DELETE, &path, Some(&how.options()))
             .await?;
         Ok(match answer {
             Value::Object(mut list) => match list.remove("items") {
@@ -177,19 +297,35 @@ impl Server {
             .await
     }
 
-    /// Whether the server has Sessions.
-    pub async fn has_sessions(&self) -> Result<bool, Error> {
-        let path = format!("/apis/{GROUP}/v1");
-        let found = self
-            .request::<Value>(&everywhere(Verb::Get), Method::GET, &path, None)
-            .await;
-        match found {
-            Ok(found) => Ok(found["resources"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(|one| one["name"] == "sessions"))),
-            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Who the server takes the requester for.
+    pub async fn whoami(&self) -> Result<String, Error> {
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let review =
+            json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+        let review: Value = self
+            .request(&everywhere(Verb::Create), Method::POST, path, Some(&review))
+            .await?;
+        let name = review.pointer("/status/userInfo/username");
+        let name = name.and_then(Value::as_str).map(ToOwned::to_owned);
+        name.ok_or_else(|| Error::Unexpected {
+            host: self.host.clone(),
+            what: "a SelfSubjectReview without a user".to_owned(),
+        })
+    }
+
+    /// Joins a session.
+    pub async fn join(&self, namespace: &str, id: &SessionId) -> Result<Value, Error> {
+        let (version, _) = Source::Trackers.kind();
+        let scope = Scope::Namespace(namespace.to_owned());
+        let path = format!("{}/join", Source::Trackers.path(&scope, Some(id.name())));
+        let request = json!({ "apiVersion": version, "kind": "SessionJoin" });
+        self.request(
+            &asked(Verb::Create, namespace, Some(id)),
+            Method::POST,
+            &path,
+            Some(&request),
+        )
+        .await
     }
 }
 
@@ -233,43 +369,9 @@ fn everywhere(verb: Verb) -> Asked {
     }
 }
 
-fn delete_options(effect: Effect) -> Value {
-    let mut options = json!({ "apiVersion": "v1", "kind": "DeleteOptions" });
-    if effect == Effect::DryRun {
-        options["dryRun"] = json!(["All"]);
-    }
-    options
-}
-
-fn sessions_path(namespace: Option<&str>, id: Option<&SessionId>) -> String {
-    let mut path = format!("/apis/{GROUP}/v1");
-    if let Some(namespace) = namespace {
-        path.push_str("/namespaces/");
-        path.push_str(&encoded(namespace));
-    }
-    path.push_str("/sessions");
-    if let Some(id) = id {
-        path.push('/');
-        path.push_str(&encoded(id.name()));
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_leaves_its_place_in_a_path() {
-        let id = SessionId::of_name("../../secrets/x?y");
-        assert_eq!(
-            sessions_path(Some("a/b"), Some(&id)),
-            "/apis/operator.metalbear.co/v1/namespaces/a%2Fb/sessions/..%2F..%2Fsecrets%2Fx%3Fy"
-        );
-        assert_eq!(
-            sessions_path(None, None),
-            "/apis/operator.metalbear.co/v1/sessions"
-        );
-        assert_eq!(encoded("metadata.name=é"), "metadata.name%3D%C3%A9");
-    }
+fn name_of(item: &Value) -> &str {
+    let name = item
+        .pointer("/metadata/name")
+        .or_else(|| item.pointer("/spec/session/id"));
+    name.and_then(Value::as_str).unwrap_or_default()
 }

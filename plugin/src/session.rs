@@ -4,12 +4,15 @@
 //! software wrote, or that another version of the CRD let in, is shown as far as it can be understood
 //! instead of failing the whole list.
 
+mod operator;
+
 use std::cmp::Ordering;
 
-use jiff::Timestamp;
-use mirrord_sessions_crds::{GROUP, Port, SessionId};
-use serde::Deserialize;
+use jiff::{SignedDuration, Timestamp};
+use mirrord_sessions_crds::{GROUP, SessionId, TrackerKind};
 use serde_json::Value;
+
+use crate::render::duration::{age, exact_age};
 
 /// A session's agent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -24,6 +27,15 @@ pub struct Agent {
     pub node: Option<String>,
 }
 
+/// A port that a session takes traffic of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Port {
+    /// Its number.
+    pub number: Option<u64>,
+    /// The port with its filter, in mirrord's words: `Port: 80, Type: steal, Filter: …`.
+    pub line: String,
+}
+
 /// A session as it is shown. What the object doesn't say is `None`, or empty.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Session {
@@ -33,8 +45,20 @@ pub struct Session {
     pub namespace: String,
     /// `metadata.uid`.
     pub uid: Option<String>,
+    /// `metadata.labels`, as `a=b,c=d`.
+    pub labels: Option<String>,
     /// When it started.
     pub started: Option<Timestamp>,
+    /// For how long it has been running, where only that is known.
+    pub lasted: Option<SignedDuration>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Why it ended.
+    pub reason: Option<String>,
+    /// Who stopped it.
+    pub stopped_by: Option<String>,
+    /// How it reaches the cluster: job, ephemeral, process or operator.
+    pub kind: Option<String>,
     /// kind/name[/container/NAME] of the target.
     pub target: Option<String>,
     /// Who runs it, in one line.
@@ -55,11 +79,13 @@ pub struct Session {
     pub key: Option<String>,
     /// pending, running or terminated.
     pub state: Option<String>,
-    /// One line a port.
-    pub ports: Vec<String>,
+    /// Its ports.
+    pub ports: Vec<Port>,
     /// The ports in one line, as the controller wrote them.
     pub port_summary: Option<String>,
-    /// Kubernetes user names of those who joined.
+    /// Header filter of all its ports.
+    pub header_filter: Option<String>,
+    /// Kubernetes user names of those who take part: the owner, then those who joined.
     pub participants: Vec<String>,
     /// When the controller last heard of it.
     pub last_seen: Option<Timestamp>,
@@ -68,40 +94,61 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads what can be read.
+    /// Reads what can be read: of a Session, of a tracker, or of what mirrord's operator serves.
     #[must_use]
     pub fn of_object(object: &Value) -> Self {
+        if object
+            .pointer("/spec/session")
+            .is_some_and(Value::is_object)
+        {
+            return operator::read(object);
+        }
         let text = |pointer: &str| text(object.pointer(pointer));
         let list = |pointer: &str| texts(object.pointer(pointer));
         let owner = text("/spec/owner/username");
+        let mut participants = list("/status/participants");
+        if let Some(owner) = &owner {
+            // Trackers have the owner among them, Sessions don't.
+            participants.retain(|name| name != owner);
+            participants.insert(0, owner.clone());
+        }
+        let agent = object
+            .pointer("/status/agent")
+            .filter(|agent| agent.is_object())
+            .map(|_| Agent {
+                kind: text("/status/agent/kind"),
+                namespace: text("/status/agent/namespace"),
+                name: text("/status/agent/name"),
+                node: text("/status/agent/node"),
+            });
         Self {
             name: text("/metadata/name").unwrap_or_default(),
             namespace: text("/metadata/namespace").unwrap_or_default(),
             uid: text("/metadata/uid"),
-            started: time(object.pointer("/metadata/creationTimestamp")),
+            labels: labels(object.pointer("/metadata/labels")),
+            started: time(object.pointer("/status/started"))
+                .or_else(|| time(object.pointer("/metadata/creationTimestamp"))),
+            lasted: None,
+            ended: time(object.pointer("/status/endedAt")),
+            reason: text("/status/reason"),
+            stopped_by: text("/status/stoppedBy"),
+            kind: text("/spec/kind").or_else(|| kind_by(agent.as_ref())),
             target: text("/spec/target"),
             user: text("/spec/user").or_else(|| owner.clone()),
             owner,
             owner_uid: text("/spec/owner/uid"),
             owner_groups: list("/spec/owner/groups"),
-            client_user: text("/spec/client/username"),
-            client_host: text("/spec/client/hostname"),
-            version: text("/spec/client/version"),
+            client_user: text("/spec/client/username").or_else(|| text("/spec/login")),
+            client_host: text("/spec/client/hostname").or_else(|| text("/spec/hostname")),
+            version: text("/spec/client/version").or_else(|| text("/spec/clientVersion")),
             key: text("/spec/key"),
             state: text("/status/state"),
             ports: ports(object.pointer("/status/ports")),
             port_summary: text("/status/portSummary"),
-            participants: list("/status/participants"),
+            header_filter: None,
+            participants,
             last_seen: time(object.pointer("/status/lastSeen")),
-            agent: object
-                .pointer("/status/agent")
-                .filter(|agent| agent.is_object())
-                .map(|_| Agent {
-                    kind: text("/status/agent/kind"),
-                    namespace: text("/status/agent/namespace"),
-                    name: text("/status/agent/name"),
-                    node: text("/status/agent/node"),
-                }),
+            agent,
         }
     }
 
@@ -119,8 +166,33 @@ impl Session {
         if self.ports.is_empty() {
             self.port_summary.clone()
         } else {
-            Some(self.ports.join("; "))
+            let lines: Vec<&str> = self.ports.iter().map(|port| port.line.as_str()).collect();
+            Some(lines.join("; "))
         }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.as_deref() == Some("terminated")
+    }
+
+    /// For how long it has been running, or ran, as kubectl tells ages.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> String {
+        age(self.began(now), self.ended.unwrap_or(now))
+    }
+
+    /// For how long it has been running, or ran, as mirrord tells it.
+    #[must_use]
+    pub fn exact_age(&self, now: Timestamp) -> String {
+        exact_age(self.began(now), self.ended.unwrap_or(now))
+    }
+
+    /// When it started, as far as that can be told.
+    #[must_use]
+    pub fn began(&self, now: Timestamp) -> Option<Timestamp> {
+        self.started.or_else(|| now.checked_sub(self.lasted?).ok())
     }
 
     /// By namespace, then by name: the order of the API server.
@@ -157,14 +229,57 @@ fn time(value: Option<&Value>) -> Option<Timestamp> {
     value?.as_str()?.parse().ok()
 }
 
-fn ports(value: Option<&Value>) -> Vec<String> {
-    let Some(Value::Array(items)) = value else {
-        return texts(value);
+/// How it reaches the cluster, by its agent.
+fn kind_by(agent: Option<&Agent>) -> Option<String> {
+    let kind = match agent?.kind.as_deref()? {
+        "Pod" => TrackerKind::Ephemeral,
+        _ => TrackerKind::Job,
     };
-    let line = |item: &Value| {
-        Port::deserialize(item).map_or_else(|_| item.to_string(), |port| port.to_string())
+    Some(kind.as_str().to_owned())
+}
+
+fn labels(value: Option<&Value>) -> Option<String> {
+    let labels = value?.as_object().filter(|labels| !labels.is_empty())?;
+    let pairs = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
+    Some(pairs.collect::<Vec<_>>().join(","))
+}
+
+fn ports(value: Option<&Value>) -> Vec<Port> {
+    match value {
+        Some(Value::Array(items)) => items.iter().map(port).collect(),
+        other => texts(other)
+            .into_iter()
+            .map(|line| Port { number: None, line })
+            .collect(),
+    }
+}
+
+/// A port in any of the shapes that have been served: `{port, type, filter}`, a tracker's, which may only
+/// tell that there is a filter, mirrord's `{port, kind, filter}`, and `[port, kind, filter]`.
+fn port(value: &Value) -> Port {
+    let field = |name: &str, at: usize| match value {
+        Value::Array(items) => items.get(at),
+        other => other.get(name),
     };
-    items.iter().map(line).collect()
+    let number = field("port", 0)
+        .and_then(Value::as_u64)
+        .filter(|number| *number <= u16::MAX.into());
+    let kind = text(field("type", 1)).or_else(|| text(field("kind", 1)));
+    let (Some(number), Some(kind)) = (number, kind) else {
+        return Port {
+            number,
+            line: value.to_string(),
+        };
+    };
+    let hidden = || (value["filtered"] == true).then(|| "<hidden>".to_owned());
+    let filter = text(field("filter", 2)).or_else(hidden);
+    let filter = filter.map_or_else(String::new, |filter| format!(", Filter: {filter}"));
+    Port {
+        number: Some(number),
+        line: format!("Port: {number}, Type: {kind}{filter}"),
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +360,14 @@ mod tests {
                 Some("Port: 80, Type: steal"),
             ),
             (json!({ "ports": "all" }), Some("all")),
+            (
+                json!({ "ports": [{ "port": 80, "type": "steal", "filtered": true }, { "port": 81, "type": "mirror", "filtered": false }] }),
+                Some("Port: 80, Type: steal, Filter: <hidden>; Port: 81, Type: mirror"),
+            ),
+            (
+                json!({ "ports": [{ "port": 80, "type": "steal", "filtered": true, "filter": "header=a" }] }),
+                Some("Port: 80, Type: steal, Filter: header=a"),
+            ),
             (
                 json!({ "ports": [{ "port": 99999, "type": "steal" }] }),
                 Some(r#"{"port":99999,"type":"steal"}"#),

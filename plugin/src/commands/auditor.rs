@@ -28,14 +28,7 @@ pub(super) async fn run(
 }
 
 async fn status(server: &Server, args: StatusArgs, console: &mut Console<'_>) -> Result<(), Error> {
-    let live = read(server).await;
-    let leader = leader(server).await;
-    let live = match (live, &leader) {
-        (Ok(role), _) => Some(Report::of(&History::shipped(), role.as_ref(), Mode::Report)),
-        // Who may not read roles may be let read the report.
-        (Err(error), Some(_)) if error.refusal().is_some_and(Refusal::is_rbac) => None,
-        (Err(error), _) => return Err(error),
-    };
+    let (live, leader) = reports(server).await?;
     let text = match args.output {
         None => plain(live.as_ref(), leader.as_ref()),
         Some(format) => {
@@ -44,6 +37,19 @@ async fn status(server: &Server, args: StatusArgs, console: &mut Console<'_>) ->
         }
     };
     console.print(&text)
+}
+
+/// The role as it is, as far as it may be read, and as the leader reported it.
+pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<Report>), Error> {
+    let live = read(server).await;
+    let leader = leader(server).await;
+    let live = match (live, &leader) {
+        (Ok(role), _) => Some(Report::of(&History::shipped(), role.as_ref(), Mode::Report)),
+        // Who may not read roles may be let read the report.
+        (Err(error), Some(_)) if error.refusal().is_some_and(Refusal::is_rbac) => None,
+        (Err(error), _) => return Err(error),
+    };
+    Ok((live, leader))
 }
 
 async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Result<(), Error> {
@@ -90,7 +96,7 @@ async fn leader(server: &Server) -> Option<Report> {
     serde_json::from_str(map.get("data")?.get("report.json")?.as_str()?).ok()
 }
 
-fn whole(format: WholeFormat) -> Format {
+pub(super) fn whole(format: WholeFormat) -> Format {
     match format {
         WholeFormat::Json => Format::Json,
         WholeFormat::Yaml => Format::Yaml,

@@ -1,27 +1,151 @@
 //! `delete` and `kill`.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
 
-use super::once;
+use super::{
+    choose::{beginning_with, choose, chosen, source},
+    nothing_found, once, scope,
+    wait::until_over,
+};
 use crate::{
-    cli::{DryRun, SharedDeleteArgs},
+    cli::stop::{DryRun, SharedDeleteArgs, Stop},
     console::Console,
     error::Error,
-    server::{Effect, Server},
+    render::{
+        escape::visible,
+        listing::{Columns, plain},
+    },
+    server::{Deletion, Effect, Scope, Server, Source},
     session::{Session, kind_name},
 };
+
+/// A session that is to go, or is gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Doomed {
+    pub(super) namespace: String,
+    pub(super) id: SessionId,
+    pub(super) uid: Option<String>,
+}
+
+impl Doomed {
+    pub(super) fn of(session: &Session) -> Self {
+        Self {
+            namespace: session.namespace.clone(),
+            id: session.id(),
+            uid: session.uid.clone(),
+        }
+    }
+}
+
+/// What is wrong with the command line that its parser doesn't see, in kubectl's words.
+pub(super) fn check(ids: &[SessionId], args: &SharedDeleteArgs) -> Result<(), Error> {
+    let selects = args.select.is_any();
+    if !ids.is_empty() && (selects || args.all) {
+        return Err(Error::setup(
+            "name cannot be provided when a selector is specified",
+        ));
+    }
+    if args.all && (args.select.labels.is_some() || args.select.fields.is_some()) {
+        return Err(Error::setup(
+            "setting 'all' parameter but found a non empty selector.",
+        ));
+    }
+    if ids.is_empty() && !selects && !args.all {
+        return Err(Error::setup(
+            "resource(s) were provided, but no name was specified: name sessions, or choose them by -l, --field-selector, --user, --target, --mine, --port or --all",
+        ));
+    }
+    check_stop(&args.stop)
+}
+
+pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
+    match stop.output.as_deref() {
+        None | Some("" | "name") => Ok(()),
+        Some(other) => Err(Error::setup(format!(
+            "unexpected -o output mode: {other}. We only support '-o name'"
+        ))),
+    }
+}
 
 pub(super) async fn run(
     server: &Server,
     ids: &[SessionId],
-    args: SharedDeleteArgs,
+    args: &SharedDeleteArgs,
+    now: Timestamp,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    source(server, console).await?;
+    let scope = scope(server, args.everywhere);
+    if !ids.is_empty() {
+        return named(server, ids, &scope, args, console).await;
+    }
+    let (listing, filter) = choose(server, scope, &args.select, false).await?;
+    let sessions = chosen(server, &listing, &filter).await?;
+    if sessions.is_empty() {
+        console.say(&nothing_found(&listing.scope));
+        return Ok(());
+    }
+    if !confirmed(&sessions, &listing.scope, &args.stop, now, console) {
+        return Ok(());
+    }
+    each(server, &sessions, false, &args.stop, console).await
+}
+
+/// Asks a person before several sessions are stopped.
+pub(super) fn confirmed(
+    sessions: &[Session],
+    scope: &Scope,
+    stop: &Stop,
+    now: Timestamp,
+    console: &mut Console<'_>,
+) -> bool {
+    let columns = Columns {
+        namespace: *scope == Scope::All,
+        ..Columns::default()
+    };
+    let table = || plain(sessions, columns, now);
+    asked(sessions.len(), table, stop, console)
+}
+
+fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Console<'_>) -> bool {
+    if count < 2 || stop.dry_run != DryRun::None || stop.yes || !console.is_interactive() {
+        return true;
+    }
+    let text = format!(
+        "You are about to delete the following {count} sessions:\n{}",
+        what()
+    );
+    let yes = console.confirm(&text, "Do you want to continue?");
+    if !yes {
+        console.say("deletion is cancelled");
+    }
+    yes
+}
+
+/// Stops the sessions of these IDs.
+async fn named(
+    server: &Server,
+    ids: &[SessionId],
+    scope: &Scope,
+    args: &SharedDeleteArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let ids = once(ids);
+    let list = || ids.iter().map(|id| format!("{id}\n")).collect();
+    if !asked(ids.len(), list, &args.stop, console) {
+        return Ok(());
+    }
     let mut failed = false;
+    let mut gone = Vec::new();
     for (n, id) in ids.iter().enumerate() {
-        match delete(server, id, args).await {
-            Ok(namespace) => console.print(&done(id, &namespace, args.stop.dry_run))?,
+        match delete(server, id, scope, &args.stop).await {
+            Ok(doomed) => {
+                console.print(&done(&doomed.id, &doomed.namespace, &args.stop))?;
+                gone.push(doomed);
+            }
             Err(error) if error.is_not_found() && args.ignore_not_found => {}
             Err(error) if error.is_fatal() => {
                 // Every further request would meet the same.
@@ -36,60 +160,158 @@ pub(super) async fn run(
             }
         }
     }
-    if failed { Err(Error::Told) } else { Ok(()) }
+    let waited = until_over(server, &gone, &args.stop, console).await;
+    if failed { Err(Error::Told) } else { waited }
 }
 
-/// Deletes a session, or tries to; answers its namespace.
-async fn delete(server: &Server, id: &SessionId, args: SharedDeleteArgs) -> Result<String, Error> {
-    let namespace = if args.everywhere.all_namespaces {
-        find(server, id).await?
-    } else {
-        server.namespace().to_owned()
+/// Deletes the session that was meant, or tries to.
+async fn delete(
+    server: &Server,
+    id: &SessionId,
+    scope: &Scope,
+    stop: &Stop,
+) -> Result<Doomed, Error> {
+    let namespace = match scope {
+        Scope::All => return delete_wherever(server, id, stop).await,
+        Scope::Namespace(namespace) => namespace,
     };
-    one(server, &namespace, id, args.stop.dry_run).await?;
-    Ok(namespace)
+    // The ID as it is typed needs no right to look.
+    let exact = Doomed {
+        namespace: namespace.clone(),
+        id: id.clone(),
+        uid: None,
+    };
+    match one(server, &exact, stop).await {
+        Err(error) if error.is_not_found() => {
+            let Some(item) = beginning_with(server, scope, id, false).await? else {
+                return Err(error);
+            };
+            one(server, &Doomed::of(&Session::of_object(&item)), stop).await
+        }
+        other => other,
+    }
+}
+
+async fn delete_wherever(server: &Server, id: &SessionId, stop: &Stop) -> Result<Doomed, Error> {
+    let found = match server.find(id).await {
+        Err(error) if error.is_not_found() => {
+            match beginning_with(server, &Scope::All, id, false).await? {
+                Some(item) => vec![item],
+                None => return Err(error),
+            }
+        }
+        other => other?,
+    };
+    let mut found: Vec<Session> = found.iter().map(Session::of_object).collect();
+    if found.iter().any(|session| !session.is_over()) {
+        found.retain(|session| !session.is_over());
+    }
+    match found.as_slice() {
+        [session] => one(server, &Doomed::of(session), stop).await,
+        several => {
+            let namespaces: Vec<&str> = several
+                .iter()
+                .map(|session| session.namespace.as_str())
+                .collect();
+            Err(Error::Ambiguous {
+                id: id.clone(),
+                namespaces: namespaces.join(", "),
+            })
+        }
+    }
 }
 
 /// Deletes one session, or does what the dry run leaves of it.
-pub(super) async fn one(
-    server: &Server,
-    namespace: &str,
-    id: &SessionId,
-    dry_run: DryRun,
-) -> Result<(), Error> {
-    match dry_run {
-        DryRun::None => server.delete(namespace, id, Effect::Real).await,
-        DryRun::Server => server.delete(namespace, id, Effect::DryRun).await,
-        DryRun::Client => server.session(namespace, id).await.map(|_| ()),
-    }
+pub(super) async fn one(server: &Server, doomed: &Doomed, stop: &Stop) -> Result<Doomed, Error> {
+    let Doomed { namespace, id, uid } = doomed;
+    let Some(how) = deletion(stop) else {
+        server.session(namespace, id).await?;
+        return Ok(doomed.clone());
+    };
+    let how = Deletion {
+        uid: uid.as_deref(),
+        ..how
+    };
+    let deleted = server.delete(namespace, id, &how).await?;
+    Ok(Doomed {
+        uid: deleted.or_else(|| uid.clone()),
+        ..doomed.clone()
+    })
 }
 
-/// The namespace of the session.
-async fn find(server: &Server, id: &SessionId) -> Result<String, Error> {
-    let found = server.find(id).await?;
-    let namespaces: Vec<String> = found
-        .iter()
-        .map(|item| Session::of_object(item).namespace)
-        .collect();
-    match namespaces.as_slice() {
-        [namespace] => Ok(namespace.clone()),
-        several => Err(Error::Ambiguous {
-            id: id.clone(),
-            namespaces: several.join(", "),
-        }),
+/// What to ask of the server; nothing where only the plugin looks.
+pub(super) fn deletion(stop: &Stop) -> Option<Deletion<'static>> {
+    let effect = match stop.dry_run {
+        DryRun::None => Effect::Real,
+        DryRun::Server => Effect::DryRun,
+        DryRun::Client => return None,
+    };
+    Some(Deletion {
+        effect,
+        grace_period: Some(stop.grace_period).filter(|seconds| *seconds >= 0),
+        uid: None,
+    })
+}
+
+/// Stops sessions one by one, going on where one is refused. `begun` says that a session that is gone by
+/// now has been deleted on our behalf.
+pub(super) async fn each(
+    server: &Server,
+    sessions: &[Session],
+    begun: bool,
+    stop: &Stop,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    let mut failed = false;
+    let mut gone = Vec::new();
+    for (n, session) in sessions.iter().enumerate() {
+        let doomed = Doomed::of(session);
+        let id = &doomed.id;
+        match one(server, &doomed, stop).await {
+            Ok(doomed) => {
+                console.print(&done(id, &session.namespace, stop))?;
+                gone.push(doomed);
+            }
+            Err(error) if error.is_not_found() && begun => {
+                console.print(&done(id, &session.namespace, stop))?;
+                gone.push(doomed);
+            }
+            Err(error) if error.is_not_found() || error.is_conflict() => {
+                console.say(&format!("{} \"{id}\" had ended already", kind_name()));
+            }
+            Err(error) if error.is_fatal() => {
+                let left: Vec<SessionId> = sessions[n..].iter().map(Session::id).collect();
+                say_not_deleted(&left.iter().collect::<Vec<_>>(), console);
+                return Err(error);
+            }
+            Err(error) => {
+                failed = true;
+                console.say(&error.to_string());
+            }
+        }
     }
+    let waited = until_over(server, &gone, stop, console).await;
+    if failed { Err(Error::Told) } else { waited }
 }
 
 /// What kubectl says of an object that it deleted.
-pub(super) fn done(id: &SessionId, namespace: &str, dry_run: DryRun) -> String {
-    let how = match dry_run {
+pub(super) fn done(id: &SessionId, namespace: &str, stop: &Stop) -> String {
+    if stop.output.as_deref() == Some("name") {
+        return format!("{}/{}\n", kind_name(), visible(id.name()));
+    }
+    let how = match stop.dry_run {
         DryRun::None => "",
         DryRun::Client => " (dry run)",
         DryRun::Server => " (server dry run)",
     };
+    let place = match namespace {
+        "" => String::new(),
+        name => format!(" from {} namespace", visible(name)),
+    };
     format!(
-        "{} \"{id}\" deleted from {namespace} namespace{how}\n",
-        kind_name()
+        "{} \"{}\" deleted{place}{how}\n",
+        kind_name(),
+        visible(&id.to_string())
     )
 }
 
@@ -99,4 +321,22 @@ pub(super) fn say_not_deleted(ids: &[&SessionId], console: &mut Console<'_>) {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         console.say(&format!("Not deleted: {}", ids.join(", ")));
     }
+}
+
+/// The sessions by namespace.
+pub(super) fn by_namespace(gone: &[Doomed]) -> BTreeMap<&str, Vec<&Doomed>> {
+    let mut namespaces: BTreeMap<&str, Vec<&Doomed>> = BTreeMap::new();
+    for doomed in gone {
+        namespaces
+            .entry(&doomed.namespace)
+            .or_default()
+            .push(doomed);
+    }
+    namespaces
+}
+
+/// Whether sessions of this source can outlive their deletion by a moment.
+pub(super) fn lingers(source: Source) -> bool {
+    // A Session that the API server has deleted is gone; trackers follow.
+    source == Source::Trackers
 }

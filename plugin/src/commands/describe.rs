@@ -1,15 +1,20 @@
 //! `describe`.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use jiff::{Timestamp, Zoned};
+use mirrord_sessions_crds::TrackerKind;
 use serde_json::Value;
 
-use super::{nothing_found, once, scope};
+use super::{
+    choose::{meant, source},
+    nothing_found, once, scope,
+};
 use crate::{
-    cli::DescribeArgs,
+    cli::describe::{DescribeArgs, Described},
     console::Console,
     error::{Error, Refusal},
+    filter::{Crowd, Filter, Target},
     render::{columns, duration::age, escape::visible},
     server::{Scope, Server},
     session::Session,
@@ -33,23 +38,28 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let scope = scope(server, args.everywhere);
+    source(server, console).await?;
+    let mut look = Look {
+        server,
+        scope: &scope,
+        listed: BTreeMap::new(),
+    };
     let mut failed = false;
     let mut objects = Vec::new();
-    if args.ids.is_empty() {
-        objects = server.sessions(&scope, None).await?;
+    if args.what.is_empty() {
+        objects = look.all(&scope).await?.to_vec();
         if objects.is_empty() {
             console.say(&nothing_found(&scope));
         }
     }
-    for id in once(&args.ids) {
-        let found = match &scope {
-            Scope::All => server.find(id).await,
-            Scope::Namespace(namespace) => {
-                server.session(namespace, id).await.map(|found| vec![found])
+    for what in once(&args.what) {
+        match look.described(what).await {
+            Ok(found) => {
+                if let (true, Described::On(target)) = (found.is_empty(), what) {
+                    console.say(&nothing_on(target, &scope));
+                }
+                objects.extend(found);
             }
-        };
-        match found {
-            Ok(found) => objects.extend(found),
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 failed = true;
@@ -59,12 +69,82 @@ pub(super) async fn run(
     }
     for (n, object) in objects.iter().enumerate() {
         let session = Session::of_object(object);
-        let events = events(server, &session).await;
+        let around = Around {
+            others: look.others(&session).await,
+            events: events(server, &session).await,
+        };
         // kubectl leaves two empty lines between objects.
         let gap = if n == 0 { "" } else { "\n\n" };
-        console.print(&format!("{gap}{}", render(&session, &events, now)))?;
+        console.print(&format!("{gap}{}", render(&session, &around, now)))?;
     }
     if failed { Err(Error::Told) } else { Ok(()) }
+}
+
+fn nothing_on(target: &Target, scope: &Scope) -> String {
+    let place = match scope {
+        Scope::All => String::new(),
+        Scope::Namespace(name) => format!(" in {name} namespace"),
+    };
+    format!("No sessions found on {target}{place}.")
+}
+
+/// Looks sessions up, and each namespace through at most once.
+struct Look<'a> {
+    server: &'a Server,
+    scope: &'a Scope,
+    listed: BTreeMap<Option<String>, Vec<Value>>,
+}
+
+impl Look<'_> {
+    /// All the sessions of a scope that aren't over.
+    async fn all(&mut self, scope: &Scope) -> Result<&[Value], Error> {
+        let key = scope.namespace().map(ToOwned::to_owned);
+        if !self.listed.contains_key(&key) {
+            let mut items = self.server.sessions(scope, None).await?;
+            let filter = Filter::default();
+            items.retain(|item| filter.shows(&Session::of_object(item)));
+            self.listed.insert(key.clone(), items);
+        }
+        Ok(self.listed.get(&key).map_or(&[], Vec::as_slice))
+    }
+
+    async fn described(&mut self, what: &Described) -> Result<Vec<Value>, Error> {
+        let target = match what {
+            Described::Session(id) => return meant(self.server, self.scope, id).await,
+            Described::On(target) => target,
+        };
+        let filter = Filter {
+            target: Some(target.clone()),
+            ..Filter::default()
+        };
+        let all = self.all(self.scope).await?.iter();
+        let on_it = all.filter(|item| filter.shows(&Session::of_object(item)));
+        Ok(on_it.cloned().collect())
+    }
+
+    /// Who else is on the session's target; nothing if the requester may not look.
+    async fn others(&mut self, session: &Session) -> Option<Vec<String>> {
+        let scope = if self.listed.contains_key(&None) {
+            Scope::All
+        } else {
+            Scope::Namespace(session.namespace.clone())
+        };
+        let all = self.all(&scope).await.ok()?;
+        let all: Vec<Session> = all.iter().map(Session::of_object).collect();
+        let others = Crowd::of(&all)
+            .others(session)
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect();
+        Some(others)
+    }
+}
+
+/// What there is around a session.
+struct Around {
+    /// Who else is on its target; nothing if that can't be told.
+    others: Option<Vec<String>>,
+    events: Events,
 }
 
 async fn events(server: &Server, session: &Session) -> Events {
@@ -102,33 +182,49 @@ impl Sheet {
     }
 }
 
-fn render(session: &Session, events: &Events, now: &Zoned) -> String {
+fn render(session: &Session, around: &Around, now: &Zoned) -> String {
     let mut sheet = Sheet::default();
     sheet.line("Name", Some(&session.name));
     sheet.line("Session ID", Some(&session.id().to_string()));
     sheet.line("Namespace", Some(&session.namespace));
     sheet.line("Target", session.target.as_deref());
-    sheet.line("State", session.state.as_deref());
-    sheet.line("User", session.user.as_deref());
-    if session.owner.is_some() {
-        sheet.heading("Owner");
-        sheet.line("  Username", session.owner.as_deref());
-        sheet.line("  UID", session.owner_uid.as_deref());
-        sheet.lines("  Groups", &session.owner_groups);
-    } else {
-        sheet.line("Owner", None);
+    match &around.others {
+        Some(others) => sheet.lines("Others On Target", others),
+        None => sheet.line(
+            "Others On Target",
+            Some("<unknown: the sessions of this namespace can't be listed>"),
+        ),
     }
-    sheet.heading("Client");
+    sheet.line("State", session.state.as_deref());
+    if session.is_over() {
+        sheet.line("  Reason", session.reason.as_deref());
+        sheet.line("  Stopped By", session.stopped_by.as_deref());
+        sheet.line("  Ended", moment(session.ended, now).as_deref());
+    }
+    sheet.line("Kind", session.kind.as_deref());
+    sheet.line("User", session.user.as_deref());
+    owner(&mut sheet, session);
+    sheet.line("Client", Some("unverified"));
     sheet.line("  Username", session.client_user.as_deref());
     sheet.line("  Hostname", session.client_host.as_deref());
     sheet.line("  Version", session.version.as_deref());
     if session.key.is_some() {
         sheet.line("Key", session.key.as_deref());
     }
-    sheet.line("Started", moment(session.started, now).as_deref());
+    let at = now.timestamp();
+    sheet.line("Started", moment(session.began(at), now).as_deref());
+    if session.is_over() {
+        sheet.line("Lasted", Some(&session.exact_age(at)));
+    }
     match &session.port_summary {
         Some(summary) if session.ports.is_empty() => sheet.line("Ports", Some(summary)),
-        _ => sheet.lines("Ports", &session.ports),
+        _ => {
+            let lines: Vec<String> = session.ports.iter().map(|port| port.line.clone()).collect();
+            sheet.lines("Ports", &lines);
+        }
+    }
+    if session.header_filter.is_some() {
+        sheet.line("Header Filter", session.header_filter.as_deref());
     }
     sheet.lines("Participants", &session.participants);
     match &session.agent {
@@ -142,28 +238,48 @@ fn render(session: &Session, events: &Events, now: &Zoned) -> String {
         None => sheet.line("Agent", None),
     }
     sheet.line("Last Seen", moment(session.last_seen, now).as_deref());
-    let table = match events {
-        Events::Found(events) if !events.is_empty() => {
-            sheet.heading("Events");
-            event_table(events, now.timestamp())
-        }
-        Events::Found(_) => {
-            sheet.line("Events", None);
-            String::new()
-        }
-        Events::Forbidden => {
-            sheet.line(
-                "Events",
-                Some("<you may not list events in this namespace>"),
-            );
-            String::new()
-        }
-        Events::Failed(why) => {
-            sheet.line("Events", Some(&format!("<not available: {why}>")));
-            String::new()
-        }
-    };
+    let table = sheet.events(&around.events, at);
     columns::align(&sheet.0, 0, 2) + &table
+}
+
+/// Who it is. What the API server authenticated is in the object since its creation; without that, there
+/// is nobody's word but the client's.
+fn owner(sheet: &mut Sheet, session: &Session) {
+    if session.owner.is_none() {
+        return sheet.line("Owner", Some("<none: nobody has verified who this is>"));
+    }
+    let by = if session.kind.as_deref() == Some(TrackerKind::Operator.as_str()) {
+        "mirrord's operator"
+    } else {
+        "the API server"
+    };
+    sheet.line("Owner", Some(&format!("verified by {by}")));
+    sheet.line("  Username", session.owner.as_deref());
+    sheet.line("  UID", session.owner_uid.as_deref());
+    sheet.lines("  Groups", &session.owner_groups);
+}
+
+impl Sheet {
+    /// The Events, as far as they fit into the sheet, and the table that follows it.
+    fn events(&mut self, events: &Events, now: Timestamp) -> String {
+        match events {
+            Events::Found(events) if !events.is_empty() => {
+                self.heading("Events");
+                return event_table(events, now);
+            }
+            Events::Found(_) => self.line("Events", None),
+            Events::Forbidden => {
+                self.line(
+                    "Events",
+                    Some("<you may not list events in this namespace>"),
+                );
+            }
+            Events::Failed(why) => {
+                self.line("Events", Some(&format!("<not available: {why}>")));
+            }
+        }
+        String::new()
+    }
 }
 
 fn moment(time: Option<Timestamp>, now: &Zoned) -> Option<String> {
@@ -246,6 +362,13 @@ mod tests {
         Timestamp::from_second(63).unwrap().to_zoned(TimeZone::UTC)
     }
 
+    fn around(events: Events) -> Around {
+        Around {
+            others: Some(vec!["zoe@x.co".into()]),
+            events,
+        }
+    }
+
     #[test]
     fn one_screen() {
         let session = Session::of_object(&json!({
@@ -280,34 +403,37 @@ mod tests {
             }),
         ]);
         assert_eq!(
-            render(&session, &events, &now()),
+            render(&session, &around(events), &now()),
             "\
-Name:          487f4f2b6d2376ad
-Session ID:    487F4F2B6D2376AD
-Namespace:     default
-Target:        deployment/ip-visit-counter
-State:         running
-User:          Avi/avi@x.co@avis-macbook
-Owner:
-  Username:    avi@x.co
-  UID:         <none>
-  Groups:      dev
-               system:authenticated
-Client:
-  Username:    Avi
-  Hostname:    avis\\u{202e}-macbook
-  Version:     3.250.0
-Key:           avi
-Started:       Thu, 01 Jan 1970 00:00:00 +0000 (63s ago)
-Ports:         Port: 80, Type: steal, Filter: header=a
-               Port: 81, Type: mirror
-Participants:  eve@x.co
+Name:              487f4f2b6d2376ad
+Session ID:        487F4F2B6D2376AD
+Namespace:         default
+Target:            deployment/ip-visit-counter
+Others On Target:  zoe@x.co
+State:             running
+Kind:              job
+User:              Avi/avi@x.co@avis-macbook
+Owner:             verified by the API server
+  Username:        avi@x.co
+  UID:             <none>
+  Groups:          dev
+                   system:authenticated
+Client:            unverified
+  Username:        Avi
+  Hostname:        avis\\u{202e}-macbook
+  Version:         3.250.0
+Key:               avi
+Started:           Thu, 01 Jan 1970 00:00:00 +0000 (63s ago)
+Ports:             Port: 80, Type: steal, Filter: header=a
+                   Port: 81, Type: mirror
+Participants:      avi@x.co
+                   eve@x.co
 Agent:
-  Kind:        Job
-  Namespace:   m
-  Name:        mirrord-agent-a
-  Node:        n1
-Last Seen:     Thu, 01 Jan 1970 00:01:00 +0000 (3s ago)
+  Kind:            Job
+  Namespace:       m
+  Name:            mirrord-agent-a
+  Node:            n1
+Last Seen:         Thu, 01 Jan 1970 00:01:00 +0000 (3s ago)
 Events:
   Type     Reason   Age                From              Message
   ----     ------   ----               ----              -------
@@ -318,25 +444,46 @@ Events:
     }
 
     #[test]
-    fn what_is_not_there_is_said() {
-        let session = Session::of_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
-        let text = render(&session, &Events::Forbidden, &now());
-        assert!(!text.contains("Key:"), "{text}");
+    fn what_is_over_says_why() {
+        let session = Session::of_object(&json!({
+            "metadata": { "name": "x", "creationTimestamp": "1970-01-01T00:00:00Z" },
+            "status": {
+                "state": "terminated", "reason": "Stopped", "stoppedBy": "boss@x.co",
+                "endedAt": "1970-01-01T00:00:13Z",
+            },
+        }));
+        let text = render(&session, &around(Events::Found(vec![])), &now());
         for line in [
-            "Owner:         <none>\n",
-            "Started:       <none>\n",
-            "Agent:         <none>\n",
-            "Events:        <you may not list events in this namespace>\n",
+            "  Reason:          Stopped\n",
+            "  Stopped By:      boss@x.co\n",
+            "  Ended:           Thu, 01 Jan 1970 00:00:13 +0000 (50s ago)\n",
+            "Lasted:            13s\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }
-        let text = render(&session, &Events::Failed("no\nway".into()), &now());
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let session = Session::of_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
+        let text = render(&session, &around(Events::Forbidden), &now());
+        assert!(!text.contains("Key:"), "{text}");
+        for line in [
+            "Owner:             <none: nobody has verified who this is>\n",
+            "Started:           <none>\n",
+            "Agent:             <none>\n",
+            "Events:            <you may not list events in this namespace>\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        let text = render(&session, &around(Events::Failed("no\nway".into())), &now());
         assert!(
-            text.ends_with("Events:        <not available: no\\nway>\n"),
+            text.ends_with("Events:            <not available: no\\nway>\n"),
             "{text}"
         );
         assert!(
-            render(&session, &Events::Found(vec![]), &now()).ends_with("Events:        <none>\n")
+            render(&session, &around(Events::Found(vec![])), &now())
+                .ends_with("Events:            <none>\n")
         );
     }
 

@@ -7,15 +7,16 @@ use mirrord_sessions_crds::SessionId;
 use serde_json::Value;
 
 use super::{
-    delete::{done, one, say_not_deleted},
-    list::plain,
+    choose::{choose, chosen, source},
+    delete::{Doomed, confirmed, deletion, done, each, say_not_deleted},
     nothing_found, scope,
+    wait::until_over,
 };
 use crate::{
-    cli::{DryRun, KillAllArgs},
+    cli::stop::{DryRun, KillAllArgs, Stop},
     console::Console,
     error::{Error, Refusal},
-    server::{Effect, Scope, Server, gone},
+    server::{Deletion, Effect, Scope, Server, Source, gone},
     session::{Session, kind_name},
 };
 
@@ -24,31 +25,105 @@ type Listed = Option<Vec<Session>>;
 
 pub(super) async fn run(
     server: &Server,
-    args: KillAllArgs,
+    args: &KillAllArgs,
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let scope = scope(server, args.everywhere);
-    let listed = list(server, &scope, args.stop.dry_run).await?;
+    let source = source(server, console).await?;
+    let listed = list(server, &scope, args).await?;
     if listed.as_ref().is_some_and(Vec::is_empty) {
         console.say(&nothing_found(&scope));
         return Ok(());
     }
-    let dry_run = args.stop.dry_run;
-    if dry_run == DryRun::None && !args.yes && console.is_interactive() {
-        let warning = warning(listed.as_deref(), &scope, now);
-        if !console.confirm(&warning, "Do you want to continue?") {
-            console.say("deletion is cancelled");
-            return Ok(());
-        }
+    let go_on = match &listed {
+        Some(sessions) => confirmed(sessions, &scope, &args.stop, now, console),
+        None => confirmed_unseen(&scope, &args.stop, console),
+    };
+    if !go_on {
+        return Ok(());
     }
+    match listed {
+        Some(sessions) if args.select.is_any() => {
+            return each(server, &sessions, false, &args.stop, console).await;
+        }
+        Some(sessions) if source == Source::Operator => {
+            return operators(server, &sessions, &scope, &args.stop, console).await;
+        }
+        listed => all(server, &scope, listed, &args.stop, console).await,
+    }
+}
+
+/// What is there. mirrord's users may delete sessions without being allowed to list them, which must
+/// not be in the way as long as the namespace is known.
+async fn list(server: &Server, scope: &Scope, args: &KillAllArgs) -> Result<Listed, Error> {
+    let (listing, filter) = choose(server, scope.clone(), &args.select, false).await?;
+    match chosen(server, &listing, &filter).await {
+        Ok(sessions) => Ok(Some(sessions)),
+        Err(error)
+            if *scope != Scope::All
+                // What can't be seen can't be chosen from.
+                && !args.select.is_any()
+                // A dry run on the client's side is nothing but the list.
+                && args.stop.dry_run != DryRun::Client
+                && error.refusal().is_some_and(Refusal::is_rbac) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks a person before sessions are stopped that they may not list.
+fn confirmed_unseen(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bool {
+    if stop.dry_run != DryRun::None || stop.yes || !console.is_interactive() {
+        return true;
+    }
+    let text = format!(
+        "You are about to delete all sessions in namespace \"{}\", which you may not list.\n",
+        scope.namespace().unwrap_or_default()
+    );
+    let yes = console.confirm(&text, "Do you want to continue?");
+    if !yes {
+        console.say("deletion is cancelled");
+    }
+    yes
+}
+
+/// Ends sessions of mirrord's operator, which knows no smaller collection than all of the cluster.
+async fn operators(
+    server: &Server,
+    sessions: &[Session],
+    scope: &Scope,
+    stop: &Stop,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    match deletion(stop) {
+        Some(how) if *scope == Scope::All => {
+            server.end_all_operators(&how).await?;
+            let lines = sessions
+                .iter()
+                .map(|session| done(&session.id(), &session.namespace, stop));
+            console.print(&lines.collect::<String>())
+        }
+        _ => each(server, sessions, false, stop, console).await,
+    }
+}
+
+async fn all(
+    server: &Server,
+    scope: &Scope,
+    listed: Listed,
+    stop: &Stop,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
     let mut failed = false;
-    let mut namespaces = by_namespace(&scope, listed).into_iter();
+    let mut namespaces = by_namespace(scope, listed).into_iter();
     while let Some((namespace, listed)) = namespaces.next() {
         let work = Work {
             server,
             namespace: &namespace,
-            dry_run,
+            stop,
         };
         match work.delete_all(listed.as_deref(), console).await {
             Ok(()) => {}
@@ -75,43 +150,6 @@ fn not_deleted(sessions: impl IntoIterator<Item = Session>, console: &mut Consol
     say_not_deleted(&ids.iter().collect::<Vec<_>>(), console);
 }
 
-/// What is there. mirrord's users may delete sessions without being allowed to list them, which must
-/// not be in the way as long as the namespace is known.
-async fn list(server: &Server, scope: &Scope, dry_run: DryRun) -> Result<Listed, Error> {
-    match server.sessions(scope, None).await {
-        Ok(items) => {
-            let mut sessions: Vec<Session> = items.iter().map(Session::of_object).collect();
-            sessions.sort_by(Session::order);
-            Ok(Some(sessions))
-        }
-        Err(error)
-            if *scope != Scope::All
-                // A dry run on the client's side is nothing but the list.
-                && dry_run != DryRun::Client
-                && error.refusal().is_some_and(Refusal::is_rbac) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// What the person is told before being asked.
-fn warning(listed: Option<&[Session]>, scope: &Scope, now: Timestamp) -> String {
-    match listed {
-        Some(sessions) => format!(
-            "You are about to delete the following {} session{}:\n{}",
-            sessions.len(),
-            if sessions.len() == 1 { "" } else { "s" },
-            plain(sessions, scope, false, now)
-        ),
-        None => format!(
-            "You are about to delete all sessions in namespace \"{}\", which you may not list.\n",
-            scope.namespace().unwrap_or_default()
-        ),
-    }
-}
-
 fn by_namespace(scope: &Scope, listed: Listed) -> BTreeMap<String, Listed> {
     let mut namespaces: BTreeMap<String, Listed> = BTreeMap::new();
     match (scope, listed) {
@@ -135,7 +173,7 @@ fn by_namespace(scope: &Scope, listed: Listed) -> BTreeMap<String, Listed> {
 struct Work<'a> {
     server: &'a Server,
     namespace: &'a str,
-    dry_run: DryRun,
+    stop: &'a Stop,
 }
 
 impl Work<'_> {
@@ -144,57 +182,20 @@ impl Work<'_> {
         listed: Option<&[Session]>,
         console: &mut Console<'_>,
     ) -> Result<(), Error> {
-        let effect = match self.dry_run {
-            DryRun::None => Effect::Real,
-            DryRun::Server => Effect::DryRun,
-            DryRun::Client => {
-                return self
-                    .one_by_one(listed.unwrap_or_default(), false, console)
-                    .await;
-            }
+        let Some(how) = deletion(self.stop) else {
+            return self
+                .one_by_one(listed.unwrap_or_default(), false, console)
+                .await;
         };
-        match self.server.delete_all(self.namespace, effect).await {
-            Ok(Some(deleted)) => {
-                // What the server says is what happened: sessions may have come and gone since the
-                // list.
-                let mut deleted: Vec<(Session, &Value)> = deleted
-                    .iter()
-                    .map(|object| (Session::of_object(object), object))
-                    .collect();
-                deleted.sort_by(|(one, _), (other, _)| one.order(other));
-                let mut failed = false;
-                for (session, object) in deleted {
-                    let id = session.id();
-                    match gone(object, self.namespace, &id) {
-                        Err(error) if effect == Effect::Real => {
-                            failed = true;
-                            console.say(&error.to_string());
-                        }
-                        _ => console.print(&done(&id, self.namespace, self.dry_run))?,
-                    }
-                }
-                if failed { Err(Error::Told) } else { Ok(()) }
-            }
-            Ok(None) => {
-                let text = match listed {
-                    Some(sessions) => sessions
-                        .iter()
-                        .map(|session| done(&session.id(), self.namespace, self.dry_run))
-                        .collect(),
-                    None => format!(
-                        "all {}s deleted from {} namespace\n",
-                        kind_name(),
-                        self.namespace
-                    ),
-                };
-                console.print(&text)
-            }
+        match self.server.delete_all(self.namespace, &how).await {
+            Ok(Some(deleted)) => self.deleted(&deleted, &how, console).await,
+            Ok(None) => self.deleted_untold(listed, console).await,
             Err(error) => match listed {
                 Some(sessions) if !error.is_fatal() && !error.is_not_found() => {
                     // The server deletes one after the other and stops at the first that it refuses;
                     // without the right to delete collections it hasn't begun.
-                    let begun =
-                        effect == Effect::Real && !error.refusal().is_some_and(Refusal::is_rbac);
+                    let begun = how.effect == Effect::Real
+                        && !error.refusal().is_some_and(Refusal::is_rbac);
                     self.one_by_one(sessions, begun, console).await
                 }
                 None if !error.is_fatal() && !error.refusal().is_some_and(Refusal::is_rbac) => {
@@ -213,34 +214,67 @@ impl Work<'_> {
         }
     }
 
-    /// `begun` says that a session that is gone by now has been deleted on our behalf.
+    /// What the server says is what happened: sessions may have come and gone since the list.
+    async fn deleted(
+        &self,
+        deleted: &[Value],
+        how: &Deletion<'_>,
+        console: &mut Console<'_>,
+    ) -> Result<(), Error> {
+        let mut deleted: Vec<(Session, &Value)> = deleted
+            .iter()
+            .map(|object| (Session::of_object(object), object))
+            .collect();
+        deleted.sort_by(|(one, _), (other, _)| one.order(other));
+        let mut failed = false;
+        let mut over = Vec::new();
+        for (session, object) in deleted {
+            let id = session.id();
+            match gone(object, self.namespace, &id) {
+                Err(error) if how.effect == Effect::Real => {
+                    failed = true;
+                    console.say(&error.to_string());
+                }
+                _ => {
+                    console.print(&done(&id, self.namespace, self.stop))?;
+                    over.push(Doomed {
+                        namespace: self.namespace.to_owned(),
+                        ..Doomed::of(&session)
+                    });
+                }
+            }
+        }
+        let waited = until_over(self.server, &over, self.stop, console).await;
+        if failed { Err(Error::Told) } else { waited }
+    }
+
+    /// The server only says that it has done it.
+    async fn deleted_untold(
+        &self,
+        listed: Option<&[Session]>,
+        console: &mut Console<'_>,
+    ) -> Result<(), Error> {
+        let Some(sessions) = listed else {
+            return console.print(&format!(
+                "all {}s deleted from {} namespace\n",
+                kind_name(),
+                self.namespace
+            ));
+        };
+        let lines = sessions
+            .iter()
+            .map(|session| done(&session.id(), self.namespace, self.stop));
+        console.print(&lines.collect::<String>())?;
+        let over: Vec<Doomed> = sessions.iter().map(Doomed::of).collect();
+        until_over(self.server, &over, self.stop, console).await
+    }
+
     async fn one_by_one(
         &self,
         sessions: &[Session],
         begun: bool,
         console: &mut Console<'_>,
     ) -> Result<(), Error> {
-        let mut failed = false;
-        for (n, session) in sessions.iter().enumerate() {
-            let id = session.id();
-            match one(self.server, self.namespace, &id, self.dry_run).await {
-                Ok(()) => console.print(&done(&id, self.namespace, self.dry_run))?,
-                Err(error) if error.is_not_found() && begun => {
-                    console.print(&done(&id, self.namespace, self.dry_run))?;
-                }
-                Err(error) if error.is_not_found() => {
-                    console.say(&format!("{} \"{id}\" had ended already", kind_name()));
-                }
-                Err(error) if error.is_fatal() => {
-                    not_deleted(sessions[n..].iter().cloned(), console);
-                    return Err(error);
-                }
-                Err(error) => {
-                    failed = true;
-                    console.say(&error.to_string());
-                }
-            }
-        }
-        if failed { Err(Error::Told) } else { Ok(()) }
+        each(self.server, sessions, begun, self.stop, console).await
     }
 }

@@ -3,24 +3,59 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{nothing_found, scope};
+use super::{
+    choose::{choose, source},
+    nothing_found, scope,
+};
 use crate::{
-    cli::{ListArgs, ListFormat},
+    cli::list::ListArgs,
     console::Console,
     error::Error,
+    filter::{Crowd, Filter},
     render::{
-        columns,
-        duration::{age, exact_age},
-        escape::visible,
+        columns::Aligner,
+        listing::{Columns, bordered, names},
         output::{self, Format},
-        table,
     },
-    server::{Scope, Server},
-    session::{Session, kind_name},
+    server::{Listing, Scope, Server},
+    session::Session,
 };
 
-/// What stands for a value that isn't there, in columns that scripts take apart too.
-const NONE: &str = "<none>";
+/// How a list is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shape {
+    Plain,
+    Wide,
+    Table,
+    Name,
+    Whole(Format),
+}
+
+/// What kubectl says formats may be.
+const FORMATS: &str = "json,name,table,wide,yaml";
+
+impl Shape {
+    pub(crate) fn of(output: Option<&str>) -> Result<Self, Error> {
+        Ok(match output {
+            None | Some("") => Self::Plain,
+            Some("wide") => Self::Wide,
+            Some("table") => Self::Table,
+            Some("name") => Self::Name,
+            Some("json") => Self::Whole(Format::Json),
+            Some("yaml") => Self::Whole(Format::Yaml),
+            Some(other) => {
+                return Err(Error::setup(format!(
+                    "unable to match a printer suitable for the output format \"{other}\", allowed formats are: {FORMATS}"
+                )));
+            }
+        })
+    }
+
+    /// Whether each page can be shown when it is there: nothing in it depends on the others.
+    fn streams(self) -> bool {
+        matches!(self, Self::Plain | Self::Name)
+    }
+}
 
 pub(super) async fn run(
     server: &Server,
@@ -28,109 +63,102 @@ pub(super) async fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
+    let shape = Shape::of(args.output.as_deref())?;
     let scope = scope(server, args.everywhere);
-    let items = server.sessions(&scope, None).await?;
-    let is_whole = matches!(args.output, Some(ListFormat::Json | ListFormat::Yaml));
-    if items.is_empty() && !is_whole {
-        console.say(&nothing_found(&scope));
-        return Ok(());
+    source(server, console).await?;
+    let (listing, filter) = choose(server, scope, &args.select, args.all_states).await?;
+    let listing = Listing {
+        chunk: args.chunk_size,
+        ..listing
+    };
+    let mut printer = Printer::new(shape, args, &listing.scope, now, console.width());
+    let mut pages = server.listing(&listing).await?;
+    let mut all = Vec::new();
+    let mut shown = 0;
+    while let Some(page) = pages.next().await? {
+        let page = kept(page, &filter);
+        shown += page.len();
+        if shape.streams() {
+            console.print(&printer.print(&page)?)?;
+            if console.is_closed() {
+                return Ok(());
+            }
+        } else {
+            all.extend(page);
+        }
     }
-    console.print(&render(items, &scope, args.output, now)?)
+    if shown == 0 && !matches!(shape, Shape::Whole(_)) {
+        console.say(&nothing_found(&listing.scope));
+    } else if !shape.streams() {
+        console.print(&printer.print(&all)?)?;
+    }
+    Ok(())
 }
 
-fn render(
-    items: Vec<Value>,
-    scope: &Scope,
-    format: Option<ListFormat>,
+/// What the filter leaves of a page.
+fn kept(mut page: Vec<Value>, filter: &Filter) -> Vec<Value> {
+    page.retain(|item| filter.shows(&Session::of_object(item)));
+    page
+}
+
+/// Shows sessions, piece by piece.
+struct Printer {
+    shape: Shape,
+    columns: Columns,
+    aligner: Aligner,
+    /// Whether the names of the columns are still to be printed.
+    header: bool,
     now: Timestamp,
-) -> Result<String, Error> {
-    let whole = |items, format| output::render(&output::list(items), format).map_err(Error::Output);
-    let sessions = || items.iter().map(Session::of_object).collect::<Vec<_>>();
-    Ok(match format {
-        Some(ListFormat::Json) => whole(items, Format::Json)?,
-        Some(ListFormat::Yaml) => whole(items, Format::Yaml)?,
-        Some(ListFormat::Name) => names(&sessions()),
-        Some(ListFormat::Table) => bordered(&sessions(), now),
-        Some(ListFormat::Wide) => plain(&sessions(), scope, true, now),
-        None => plain(&sessions(), scope, false, now),
-    })
+    width: Option<usize>,
 }
 
-fn names(sessions: &[Session]) -> String {
-    let line = |session: &Session| format!("{}/{}\n", kind_name(), visible(&session.name));
-    sessions.iter().map(line).collect()
-}
-
-/// Plain columns, aligned as kubectl aligns its own.
-pub(super) fn plain(sessions: &[Session], scope: &Scope, wide: bool, now: Timestamp) -> String {
-    let mut header = vec!["SESSION ID", "TARGET"];
-    if *scope == Scope::All {
-        header.push("NAMESPACE");
-    }
-    header.extend(["USER", "PORTS", "SESSION DURATION"]);
-    if wide {
-        header.extend(["STATE", "VERSION", "AGENT", "NODE"]);
-    }
-    let mut rows = vec![header.into_iter().map(ToOwned::to_owned).collect()];
-    rows.extend(
-        sessions
-            .iter()
-            .map(|session| row(session, scope, wide, now)),
-    );
-    columns::kubectl_get(&rows)
-}
-
-fn row(session: &Session, scope: &Scope, wide: bool, now: Timestamp) -> Vec<String> {
-    let cell = |value: Option<&str>| visible(value.unwrap_or(NONE)).into_owned();
-    let mut row = vec![
-        cell(Some(&session.id().to_string())),
-        cell(session.target.as_deref()),
-    ];
-    if *scope == Scope::All {
-        row.push(cell(Some(&session.namespace)));
-    }
-    row.extend([
-        cell(session.user.as_deref()),
-        cell(session.port_line().as_deref()),
-        age(session.started, now),
-    ]);
-    if wide {
-        let agent = session.agent.as_ref();
-        row.extend([
-            cell(session.state.as_deref()),
-            cell(session.version.as_deref()),
-            cell(agent.and_then(|agent| agent.name.as_deref())),
-            cell(agent.and_then(|agent| agent.node.as_deref())),
-        ]);
-    }
-    row
-}
-
-fn bordered(sessions: &[Session], now: Timestamp) -> String {
-    let header = [
-        "Session ID",
-        "Target",
-        "Namespace",
-        "User",
-        "Ports",
-        "Session Duration",
-    ];
-    let rows = sessions.iter().map(|session| {
-        let cell = |value: Option<&str>| visible(value.unwrap_or_default()).into_owned();
-        let ports: Vec<String> = match &session.port_summary {
-            Some(summary) if session.ports.is_empty() => vec![cell(Some(summary))],
-            _ => session.ports.iter().map(|port| cell(Some(port))).collect(),
+impl Printer {
+    fn new(
+        shape: Shape,
+        args: &ListArgs,
+        scope: &Scope,
+        now: Timestamp,
+        width: Option<usize>,
+    ) -> Self {
+        let columns = Columns {
+            namespace: *scope == Scope::All,
+            wide: shape == Shape::Wide,
+            kind: args.show_kind,
+            labels: args.show_labels,
         };
-        [
-            cell(Some(&session.id().to_string())),
-            cell(session.target.as_deref()),
-            cell(Some(&session.namespace)),
-            cell(session.user.as_deref()),
-            ports.join("\n"),
-            exact_age(session.started, now),
-        ]
-    });
-    table::bordered(header, rows)
+        Self {
+            shape,
+            columns,
+            aligner: Aligner::kubectl_get().within(width, columns.flexible()),
+            header: !args.no_headers,
+            now,
+            width,
+        }
+    }
+
+    fn print(&mut self, items: &[Value]) -> Result<String, Error> {
+        let sessions = || items.iter().map(Session::of_object).collect::<Vec<_>>();
+        Ok(match self.shape {
+            Shape::Whole(format) => {
+                output::render(&output::list(items.to_vec()), format).map_err(Error::Output)?
+            }
+            Shape::Name => names(&sessions()),
+            Shape::Table => bordered(&sessions(), self.now, self.header, self.width),
+            Shape::Plain | Shape::Wide => self.lines(&sessions()),
+        })
+    }
+
+    fn lines(&mut self, sessions: &[Session]) -> String {
+        let mut rows = Vec::new();
+        if self.header && !sessions.is_empty() {
+            rows.push(self.columns.header());
+            self.header = false;
+        }
+        let crowd = Crowd::of(sessions);
+        let row = |session| self.columns.row(session, &crowd, self.now);
+        rows.extend(sessions.iter().map(row));
+        self.aligner.lines(&rows)
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::{Cli, Command};
 
     fn items() -> Vec<Value> {
         vec![
@@ -169,15 +198,23 @@ mod tests {
         ]
     }
 
-    fn shown(scope: &Scope, format: Option<ListFormat>) -> String {
-        render(items(), scope, format, Timestamp::from_second(63).unwrap()).unwrap()
+    fn shown(scope: &Scope, format: &str) -> String {
+        let line = ["plugin", "list", "-o", format];
+        let cli = Cli::of(line.map(Into::into)).unwrap();
+        let Command::List(args) = cli.command else {
+            panic!("{line:?}");
+        };
+        let shape = Shape::of(args.output.as_deref()).unwrap();
+        let now = Timestamp::from_second(63).unwrap();
+        let mut printer = Printer::new(shape, &args, scope, now, None);
+        printer.print(&items()).unwrap()
     }
 
     #[test]
     fn columns_of_one_namespace() {
         let scope = Scope::Namespace("default".into());
         assert_eq!(
-            shown(&scope, None),
+            shown(&scope, ""),
             "SESSION ID         TARGET                        USER                        PORTS                                                             SESSION DURATION\n\
              487F4F2B6D2376AD   deployment/ip-visit-counter   Avi/avi@x.co@avis-macbook   Port: 80, Type: steal, Filter: header=a; Port: 81, Type: mirror   63s\n\
              someone-elses      [\"x\"]                         a\\x1b[2Jb                   <none>                                                            <unknown>\n"
@@ -186,7 +223,7 @@ mod tests {
 
     #[test]
     fn columns_of_all_namespaces_and_wide() {
-        let text = shown(&Scope::All, Some(ListFormat::Wide));
+        let text = shown(&Scope::All, "wide");
         let mut lines = text.lines();
         let words = |line: Option<&str>| {
             line.unwrap()
@@ -205,9 +242,11 @@ mod tests {
                 "PORTS",
                 "SESSION DURATION",
                 "STATE",
+                "KIND",
                 "VERSION",
                 "AGENT",
-                "NODE"
+                "NODE",
+                "OTHERS ON TARGET"
             ]
         );
         assert_eq!(
@@ -220,18 +259,20 @@ mod tests {
                 "Port: 80, Type: steal, Filter: header=a; Port: 81, Type: mirror",
                 "63s",
                 "running",
+                "job",
                 "3.250.0",
                 "mirrord-agent-a",
-                "n1"
+                "n1",
+                "<none>"
             ]
         );
-        assert_eq!(words(lines.next())[6..], ["<none>"; 4]);
+        assert_eq!(words(lines.next())[6..], ["<none>"; 6]);
     }
 
     #[test]
     fn bordered_as_mirrords() {
         assert_eq!(
-            shown(&Scope::All, Some(ListFormat::Table)),
+            shown(&Scope::All, "table"),
             "\
 +------------------+-----------------------------+-----------+---------------------------+-----------------------------------------+------------------+
 | Session ID       | Target                      | Namespace | User                      | Ports                                   | Session Duration |
@@ -249,11 +290,11 @@ mod tests {
     fn names_and_whole_objects() {
         let scope = Scope::Namespace("default".into());
         assert_eq!(
-            shown(&scope, Some(ListFormat::Name)),
+            shown(&scope, "name"),
             "session.operator.metalbear.co/487f4f2b6d2376ad\nsession.operator.metalbear.co/someone-elses\n"
         );
-        let json: Value = serde_json::from_str(&shown(&scope, Some(ListFormat::Json))).unwrap();
-        let yaml: Value = serde_saphyr::from_str(&shown(&scope, Some(ListFormat::Yaml))).unwrap();
+        let json: Value = serde_json::from_str(&shown(&scope, "json")).unwrap();
+        let yaml: Value = serde_saphyr::from_str(&shown(&scope, "yaml")).unwrap();
         let expected = json!({
             "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "" }, "items": items(),
         });

@@ -1,15 +1,20 @@
 //! The commands: each fetches, then renders.
 
 mod auditor;
+mod choose;
+mod completion;
 mod delete;
 mod describe;
+mod join;
 mod kill_all;
 mod list;
+mod policy;
 mod rbac;
+mod status;
 mod version;
+mod wait;
 
 use jiff::Zoned;
-use mirrord_sessions_crds::SessionId;
 
 use crate::{
     cli::{Cli, Command, Everywhere},
@@ -24,21 +29,41 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
     let command = match cli.command {
         // Says its own version even where no server can be found.
         Command::Version(args) => return version::run(args, &cli.connection, console).await,
+        // May need none.
+        Command::Policy(command) => return policy::run(command, cli.connection, console).await,
+        Command::Completion(args) => return completion::run(args, console),
         other => other,
     };
+    check(&command)?;
     let server = Server::connect(&cli.connection).await?;
     match command {
         Command::List(args) => list::run(&server, &args, now.timestamp(), console).await,
         Command::Describe(args) => describe::run(&server, &args, &now, console).await,
-        Command::Delete(args) => delete::run(&server, &args.ids, args.shared, console).await,
-        Command::Kill(args) => {
-            let ids = [args.id, args.ids].concat();
-            delete::run(&server, &ids, args.shared, console).await
+        Command::Delete(args) => {
+            let now = now.timestamp();
+            delete::run(&server, &args.ids, &args.shared, now, console).await
         }
-        Command::KillAll(args) => kill_all::run(&server, args, now.timestamp(), console).await,
+        Command::Kill(args) => {
+            let now = now.timestamp();
+            delete::run(&server, &args.all_ids(), &args.shared, now, console).await
+        }
+        Command::KillAll(args) => kill_all::run(&server, &args, now.timestamp(), console).await,
+        Command::Join(args) => join::run(&server, &args, console).await,
         Command::Auditor(command) => auditor::run(&server, &command, console).await,
+        Command::Status(args) => status::run(&server, args, now.timestamp(), console).await,
         Command::Rbac(command) => rbac::run(&server, &command, console).await,
-        Command::Version(_) => Ok(()),
+        Command::Version(_) | Command::Policy(_) | Command::Completion(_) => Ok(()),
+    }
+}
+
+/// What is wrong with a command line is told before anybody is asked.
+fn check(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::List(args) => list::Shape::of(args.output.as_deref()).map(|_| ()),
+        Command::Delete(args) => delete::check(&args.ids, &args.shared),
+        Command::Kill(args) => delete::check(&args.all_ids(), &args.shared),
+        Command::KillAll(args) => delete::check_stop(&args.stop),
+        _ => Ok(()),
     }
 }
 
@@ -58,9 +83,9 @@ fn nothing_found(scope: &Scope) -> String {
     }
 }
 
-/// The IDs, each once, in the order they were given in.
-fn once(ids: &[SessionId]) -> Vec<&SessionId> {
-    let mut unique: Vec<&SessionId> = Vec::with_capacity(ids.len());
+/// Each once, in the order they were given in.
+fn once<T: PartialEq>(ids: &[T]) -> Vec<&T> {
+    let mut unique: Vec<&T> = Vec::with_capacity(ids.len());
     for id in ids {
         if !unique.contains(&id) {
             unique.push(id);

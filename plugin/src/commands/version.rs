@@ -4,7 +4,7 @@ use mirrord_sessions_crds::GROUP;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{VersionArgs, VersionFormat},
+    cli::version::{VersionArgs, VersionFormat},
     console::Console,
     error::Error,
     render::{

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mirrord_sessions_crds::{GROUP, SESSIONS, SessionId};
+use mirrord_sessions_crds::{GROUP, SESSIONS, SessionId, TRACKER_GROUP, TRACKERS};
 use serde::Deserialize;
 
 use crate::session::kind_name;
@@ -17,6 +17,10 @@ pub enum Verb {
     Get,
     /// Read all.
     List,
+    /// Follow all.
+    Watch,
+    /// Write one.
+    Create,
     /// Delete one.
     Delete,
     /// Delete all of a namespace.
@@ -27,7 +31,8 @@ impl Verb {
     /// What hasn't been done when it was refused.
     fn undone(self) -> &'static str {
         match self {
-            Self::Get | Self::List => "not read",
+            Self::Get | Self::List | Self::Watch => "not read",
+            Self::Create => "not joined",
             Self::Delete | Self::DeleteCollection => "not deleted",
         }
     }
@@ -327,12 +332,15 @@ impl<'a> Denial<'a> {
             f,
             "Error from server (Forbidden): User {user:?} cannot {verb} {resource}{dot}{group}"
         )?;
-        if let (Some(id), "sessions") = (&asked.id, *resource) {
+        // Those of trackers' subresources too.
+        let is_ours = (*group == GROUP && *resource == "sessions")
+            || (*group == TRACKER_GROUP && resource.starts_with(TRACKERS));
+        if let (Some(id), true) = (&asked.id, is_ours) {
             write!(f, " \"{id}\"")?;
         }
         match namespace {
             Some(namespace) => write!(f, " in namespace \"{namespace}\"{more}")?,
-            None if *resource == "sessions" => write!(f, " in all namespaces{more}")?,
+            None if is_ours => write!(f, " in all namespaces{more}")?,
             None => write!(f, " at the cluster scope{more}")?,
         }
         // "impersonate", and since Kubernetes 1.36 "impersonate-on:user-info:list" and the like too.
@@ -342,7 +350,7 @@ impl<'a> Denial<'a> {
                 ": leave out --as, --as-group and --as-uid, or ask an administrator for a role that allows it"
             );
         }
-        if *resource != "sessions" || *group != GROUP {
+        if !is_ours {
             return write!(f, ": ask an administrator for a role that allows it");
         }
         write!(f, ": ask an administrator for it: kubectl create ")?;
@@ -365,7 +373,7 @@ impl<'a> Denial<'a> {
 }
 
 /// The text as one word of a shell's command line.
-fn shell(text: &str) -> String {
+pub(crate) fn shell(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@=+,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()

@@ -47,15 +47,17 @@ impl Files {
     }
 
     /// What the files hold together; nothing if there are none.
-    pub(super) fn read(&self) -> Result<Option<Kubeconfig>, Error> {
+    pub(super) fn read(&self, loaded: impl Fn(&Path)) -> Result<Option<Kubeconfig>, Error> {
         match self {
             Self::Named(path) => read(path)?
+                .inspect(|_| loaded(path))
                 .map(Some)
                 .ok_or_else(|| Error::setup(format!("there is no kubeconfig {}", path.display()))),
             Self::Found(paths) => {
                 let mut merged: Option<Kubeconfig> = None;
                 for path in paths {
                     let Some(next) = read(path)? else { continue };
+                    loaded(path);
                     merged = Some(match merged {
                         Some(first) => first
                             .merge(next)
@@ -136,6 +138,7 @@ pub(super) struct Selected {
 impl Selected {
     /// What the kubeconfig and the flags say together.
     pub(super) fn of(config: &Kubeconfig, flags: &Connection) -> Result<Self, Error> {
+        let flags = &given(flags);
         let context = context(config, flags)?;
         let cluster_name = flags.cluster.as_ref().unwrap_or(&context.cluster);
         let mut cluster = match find(&config.clusters, cluster_name, |named| {
@@ -164,7 +167,7 @@ impl Selected {
             })
             .ok_or_else(|| {
                 missing(
-                    "user",
+                    "auth info",
                     name,
                     config.auth_infos.iter().map(|named| &named.name),
                 )
@@ -179,14 +182,31 @@ impl Selected {
         }
         if flags.token.is_some() {
             "--token".clone_into(&mut credentials);
+        } else if flags.client_certificate.is_some() {
+            "--client-certificate".clone_into(&mut credentials);
         }
         override_user(&mut user, flags)?;
+        let shown = user_name.map_or("the command line", String::as_str);
+        credentials::check(&user, shown)?;
         Ok(Self {
             cluster,
             user,
             namespace: context.namespace,
             credentials,
         })
+    }
+
+    /// The same, and its credentials are called so unless flags gave others.
+    pub(super) fn called(self, name: &str, flags: &Connection) -> Self {
+        let is_own = flags.token.is_none() && flags.client_certificate.is_none();
+        Self {
+            credentials: if is_own {
+                name.to_owned()
+            } else {
+                self.credentials
+            },
+            ..self
+        }
     }
 
     /// A kubeconfig that holds nothing but this.
@@ -220,8 +240,7 @@ impl Selected {
 
 fn context(config: &Kubeconfig, flags: &Connection) -> Result<Context, Error> {
     let names = || config.contexts.iter().map(|named| &named.name);
-    let name = flags.context.as_ref().filter(|name| !name.is_empty());
-    let Some(name) = name.or(config.current_context.as_ref()) else {
+    let Some(name) = flags.context.as_ref().or(config.current_context.as_ref()) else {
         // Flags alone can say where to go.
         if flags.server.is_some() || flags.cluster.is_some() {
             return Ok(Context::default());
@@ -265,6 +284,27 @@ fn choice<'a>(all: impl Iterator<Item = &'a String>) -> String {
     let shown: Vec<&str> = all.iter().copied().take(SHOWN).collect();
     let more = if all.len() > SHOWN { ", …" } else { "" };
     format!("it has {}{more}", shown.join(", "))
+}
+
+/// kubectl takes an empty flag for one that wasn't given.
+fn given(flags: &Connection) -> Connection {
+    let mut flags = flags.clone();
+    for flag in [
+        &mut flags.context,
+        &mut flags.cluster,
+        &mut flags.user,
+        &mut flags.server,
+        &mut flags.token,
+        &mut flags.certificate_authority,
+        &mut flags.client_certificate,
+        &mut flags.client_key,
+        &mut flags.tls_server_name,
+        &mut flags.impersonate,
+        &mut flags.impersonate_uid,
+    ] {
+        *flag = flag.take().filter(|text| !text.is_empty());
+    }
+    flags
 }
 
 fn override_cluster(cluster: &mut Cluster, flags: &Connection) -> Result<(), Error> {
@@ -318,6 +358,14 @@ fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
             ..std::mem::take(user)
         };
     }
+    if let Some(path) = &flags.client_certificate {
+        user.client_certificate = Some(path.clone());
+        user.client_certificate_data = None;
+    }
+    if let Some(path) = &flags.client_key {
+        user.client_key = Some(path.clone());
+        user.client_key_data = None;
+    }
     if let Some(name) = &flags.impersonate {
         user.impersonate = Some(name.clone());
     }
@@ -327,17 +375,9 @@ fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
     if let Some(uid) = &flags.impersonate_uid {
         user.impersonate_uid = Some(uid.clone());
     }
-    let given =
-        |groups: &Option<Vec<String>>| groups.as_ref().is_some_and(|groups| !groups.is_empty());
-    if user.impersonate.as_ref().is_none_or(String::is_empty)
-        && (given(&user.impersonate_groups) || user.impersonate_uid.is_some())
-    {
-        return Err(Error::setup(
-            "requesting uid or groups without impersonating a user: give --as too".to_owned(),
-        ));
-    }
     Ok(())
 }
 
+mod credentials;
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,19 @@
 //! Requests and answers.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Server, connect};
 use crate::error::{Asked, Error, Failure, Refusal};
 
-/// kubectl's page size.
-const PAGE: usize = 500;
 /// How often a request is sent again that the server asks to send again, and how long it may ask
 /// to wait.
 const RETRIES: usize = 5;
@@ -20,61 +21,7 @@ const LONGEST_WAIT: u64 = 10;
 /// The largest answer that is read: more than a page of the largest objects that etcd stores.
 const LARGEST: usize = 1 << 30;
 
-#[derive(Deserialize)]
-struct Page {
-    items: Option<Vec<Value>>,
-    #[serde(default)]
-    metadata: PageMetadata,
-}
-
-#[derive(Default, Deserialize)]
-struct PageMetadata {
-    #[serde(rename = "continue")]
-    next: Option<String>,
-}
-
 impl Server {
-    /// All the items of a list, page by page.
-    pub(super) async fn pages(
-        &self,
-        asked: &Asked,
-        path: &str,
-        selector: Option<&str>,
-    ) -> Result<Vec<Value>, Error> {
-        let mut items = Vec::new();
-        let mut limit = format!("?limit={PAGE}");
-        let mut next: Option<String> = None;
-        loop {
-            let mut page = format!("{path}{limit}");
-            if let Some(selector) = selector {
-                page.push(if page.contains('?') { '&' } else { '?' });
-                page.push_str("fieldSelector=");
-                page.push_str(&encoded(selector));
-            }
-            if let Some(next) = &next {
-                page.push_str("&continue=");
-                page.push_str(&encoded(next));
-            }
-            match self.request::<Page>(asked, Method::GET, &page, None).await {
-                Ok(page) => {
-                    items.extend(page.items.unwrap_or_default());
-                    next = page.metadata.next.filter(|next| !next.is_empty());
-                    if next.is_none() {
-                        return Ok(items);
-                    }
-                }
-                // The pages have been going on for so long that their snapshot is gone: all in one
-                // then, as kubectl does.
-                Err(Error::Refused(refusal)) if refusal.failure.code == 410 && next.is_some() => {
-                    items.clear();
-                    limit.clear();
-                    next = None;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Sends a request, again if the server asks for it; a failure that it answers is an error.
     pub(super) async fn request<T: DeserializeOwned>(
         &self,
@@ -123,6 +70,9 @@ impl Server {
         body: Option<&Value>,
     ) -> Result<(StatusCode, Option<u64>, impl AsRef<[u8]> + use<>), Error> {
         let content = body.map(Value::to_string).unwrap_or_default();
+        self.log.request(&method, path, &content);
+        let sent = Instant::now();
+        let verb = method.clone();
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -133,11 +83,14 @@ impl Server {
         let exchange = async {
             let response = self.client.send(request).await?;
             let (head, body) = response.into_parts();
+            self.log
+                .response(&verb, path, head.status, &head.headers, sent.elapsed());
             let bytes = Limited::new(body, LARGEST)
                 .collect()
                 .await
                 .map_err(kube::Error::Service)?
                 .to_bytes();
+            self.log.answer(&bytes);
             let busy =
                 head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
             let wait = head

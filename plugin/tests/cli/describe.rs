@@ -12,13 +12,13 @@ fn several_and_one_that_is_not_there() {
     assert_eq!(ran.code, Some(1));
     assert_eq!(ran.out.matches("Name:").count(), 2, "{}", ran.out);
     assert!(
-        ran.out.contains("Session ID:    487F4F2B6D2376AD\n"),
+        ran.out.contains("Session ID:        487F4F2B6D2376AD\n"),
         "{}",
         ran.out
     );
     assert!(
         ran.out
-            .contains("Events:        <none>\n\n\nName:          b\n"),
+            .contains("Events:            <none>\n\n\nName:              b\n"),
         "{}",
         ran.out
     );
@@ -48,7 +48,7 @@ fn in_all_namespaces() {
         server
             .run("describe -A b")
             .went_well()
-            .contains("Namespace:     shop\n")
+            .contains("Namespace:         shop\n")
     );
     assert_eq!(
         server
@@ -74,9 +74,9 @@ fn events_that_cannot_be_had_hide_nothing_else() {
         (
             403,
             forbidden.as_str(),
-            "Events:        <you may not list events in this namespace>\n",
+            "Events:            <you may not list events in this namespace>\n",
         ),
-        (500, "oops", "Events:        <not available: error: "),
+        (500, "oops", "Events:            <not available: error: "),
     ] {
         let server = Fake::new()
             .session("default", "a")
@@ -84,7 +84,7 @@ fn events_that_cannot_be_had_hide_nothing_else() {
             .start();
         let text = server.run("describe a").went_well();
         assert!(
-            text.contains("Target:        deployment/counter\n"),
+            text.contains("Target:            deployment/counter\n"),
             "{text}"
         );
         assert!(text.contains(expected), "{text}");

@@ -1,4 +1,4 @@
-//! An API server on loopback that knows Sessions and nothing else.
+//! An API server on loopback that knows Sessions, their trackers, and nothing else.
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::plugin::{Plugin, Ran};
 
 const SESSIONS: &str = "/apis/operator.metalbear.co/v1";
+const TRACKERS: &str = "/apis/visibility.operator.metalbear.co/v1";
 
 /// A request that the server got.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,13 @@ pub(crate) struct Seen {
 impl Seen {
     /// `GET /path`, for rules and comparisons.
     pub(crate) fn line(&self) -> String {
-        format!("{} {}", self.method, self.path.trim_start_matches(SESSIONS))
+        let path = self.path.trim_start_matches(SESSIONS);
+        format!("{} {}", self.method, path.trim_start_matches(TRACKERS))
+    }
+
+    /// Whether it only asked what there is.
+    pub(crate) fn is_discovery(&self) -> bool {
+        [SESSIONS, TRACKERS].contains(&self.path.as_str())
     }
 
     pub(crate) fn header(&self, name: &str) -> Vec<&str> {
@@ -72,6 +79,17 @@ impl Fake {
         self
     }
 
+    /// Serves no trackers.
+    pub(crate) fn without_trackers(self) -> Self {
+        self.rule(|seen| {
+            seen.path.starts_with(TRACKERS).then(|| Answer {
+                code: 404,
+                headers: "",
+                body: "404 page not found\n".into(),
+            })
+        })
+    }
+
     /// Answers some requests otherwise; the first rule that has an answer counts.
     pub(crate) fn rule(
         mut self,
@@ -98,8 +116,13 @@ impl Fake {
         let place = namespace.map_or("at the cluster scope".to_owned(), |name| {
             format!("in the namespace \"{name}\"")
         });
+        let (resource, group) = if line.contains("sessiontrackers") {
+            ("sessiontrackers", "visibility.operator.metalbear.co")
+        } else {
+            ("sessions", "operator.metalbear.co")
+        };
         let message = format!(
-            "sessions.operator.metalbear.co is forbidden: User \"dev\" cannot {verb} resource \"sessions\" in API group \"operator.metalbear.co\" {place}"
+            "{resource}.{group} is forbidden: User \"dev\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}"
         );
         self.answer(line, 403, status(403, "Forbidden", &message, &json!({})))
     }
@@ -147,8 +170,15 @@ impl Server {
         self.state.seen.lock().unwrap().clone()
     }
 
+    /// What was asked, but for what there is.
+    pub(crate) fn asked(&self) -> Vec<Seen> {
+        let mut seen = self.seen();
+        seen.retain(|seen| !seen.is_discovery());
+        seen
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.seen().iter().map(Seen::line).collect()
+        self.asked().iter().map(Seen::line).collect()
     }
 
     /// The names of the sessions that are left.
@@ -294,17 +324,41 @@ fn respond(state: &State, seen: &Seen) -> Answer {
     if seen.path.starts_with("/api/v1/namespaces/") && seen.path.ends_with("/events") {
         return ok(&json!({ "kind": "EventList", "items": [] }));
     }
-    let Some(rest) = seen.path.strip_prefix(SESSIONS) else {
-        return not_found();
+    if seen.path == TRACKERS {
+        return ok(
+            &json!({ "kind": "APIResourceList", "resources": [{ "name": "sessiontrackers" }] }),
+        );
+    }
+    if seen.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews" {
+        return ok(&json!({ "status": { "userInfo": { "username": "avi@x" } } }));
+    }
+    let (rest, is_tracker) = match seen.path.strip_prefix(TRACKERS) {
+        Some(rest) => (rest, true),
+        None => match seen.path.strip_prefix(SESSIONS) {
+            Some(rest) => (rest, false),
+            None => return not_found(),
+        },
     };
     let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
     let (namespace, name) = match parts[..] {
-        ["sessions"] => (None, None),
-        ["namespaces", namespace, "sessions"] => (Some(namespace), None),
-        ["namespaces", namespace, "sessions", name] => (Some(namespace), Some(name)),
+        ["sessions" | "sessiontrackers"] => (None, None),
+        ["namespaces", namespace, "sessions" | "sessiontrackers"] => (Some(namespace), None),
+        [
+            "namespaces",
+            namespace,
+            "sessions" | "sessiontrackers",
+            name,
+        ] => (Some(namespace), Some(name)),
+        ["namespaces", namespace, "sessiontrackers", name, "join"] => {
+            return join(state, namespace, name);
+        }
         _ => return not_found(),
     };
-    match (seen.method.as_str(), namespace, name) {
+    let method = match seen.method.as_str() {
+        "DELETE" if is_tracker => "",
+        method => method,
+    };
+    match (method, namespace, name) {
         ("GET", _, None) => list(state, seen, namespace),
         ("GET", _, Some(name)) => one(state, seen, namespace, name, false),
         ("DELETE", _, Some(name)) => one(state, seen, namespace, name, true),
@@ -320,16 +374,59 @@ fn is_in(session: &Value, namespace: Option<&str>) -> bool {
     namespace.is_none_or(|namespace| text(session, "/metadata/namespace") == namespace)
 }
 
+/// Whether the object has all that a selector asks for.
+fn fits(session: &Value, selector: &str) -> bool {
+    selector.split(',').all(|term| {
+        let (path, value, equal) = match term.split_once("!=") {
+            Some((path, value)) => (path, value, false),
+            None => {
+                let (path, value) = term.split_once('=').unwrap();
+                (path, value, true)
+            }
+        };
+        let pointer = format!("/{}", path.replace('.', "/"));
+        (text(session, &pointer) == value) == equal
+    })
+}
+
+/// What the server holds as trackers has their kind.
+fn shown(session: &Value, seen: &Seen) -> Value {
+    let mut shown = session.clone();
+    if seen.path.starts_with(TRACKERS) && session.get("kind").is_some() {
+        shown["apiVersion"] = json!("visibility.operator.metalbear.co/v1");
+        shown["kind"] = json!("SessionTracker");
+    }
+    shown
+}
+
+fn join(state: &State, namespace: &str, name: &str) -> Answer {
+    let sessions = state.sessions.lock().unwrap();
+    let found = sessions
+        .iter()
+        .find(|session| is_in(session, Some(namespace)) && text(session, "/metadata/name") == name);
+    let mut status = json!({ "participants": ["avi@x", "dev"] });
+    let key = found.and_then(|session| session.pointer("/spec/key")?.as_str());
+    if let Some(key) = key {
+        status["key"] = json!(key);
+        status["header"] = json!({ "name": "baggage", "value": format!("mirrord-session={key}") });
+    }
+    ok(&json!({
+        "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionJoin",
+        "metadata": { "name": name, "namespace": namespace }, "status": status,
+    }))
+}
+
 fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
-    let wanted = seen
-        .query
-        .get("fieldSelector")
-        .and_then(|selector| selector.strip_prefix("metadata.name="));
+    let fields = seen.query.get("fieldSelector");
+    let labels = seen.query.get("labelSelector");
     let sessions = state.sessions.lock().unwrap();
     let all: Vec<&Value> = sessions
         .iter()
         .filter(|session| is_in(session, namespace))
-        .filter(|session| wanted.is_none_or(|name| text(session, "/metadata/name") == name))
+        .filter(|session| fields.is_none_or(|selector| fits(session, selector)))
+        .filter(|session| {
+            labels.is_none_or(|selector| fits(&session["metadata"]["labels"], selector))
+        })
         .collect();
     let start: usize = seen
         .query
@@ -339,7 +436,8 @@ fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
         .query
         .get("limit")
         .map_or(usize::MAX, |limit| limit.parse().unwrap());
-    let page: Vec<&Value> = all.iter().skip(start).take(limit).copied().collect();
+    let page = all.iter().skip(start).take(limit);
+    let page: Vec<Value> = page.map(|session| shown(session, seen)).collect();
     let end = start + page.len();
     let next = if end < all.len() {
         end.to_string()
@@ -356,7 +454,7 @@ fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: 
         .position(|session| is_in(session, namespace) && text(session, "/metadata/name") == name);
     match found {
         Some(at) if delete && !seen.body.contains("\"All\"") => ok(&sessions.remove(at)),
-        Some(at) => ok(&sessions[at]),
+        Some(at) => ok(&shown(&sessions[at], seen)),
         None => {
             let message = format!("sessions.operator.metalbear.co \"{name}\" not found");
             let details = json!({ "name": name, "kind": "sessions" });

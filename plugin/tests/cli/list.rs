@@ -87,7 +87,7 @@ fn pages_are_put_together() {
     assert_eq!(names.lines().count(), 1203);
     assert!(names.ends_with("/s1202\n"));
     let continued: Vec<Option<String>> = server
-        .seen()
+        .asked()
         .iter()
         .map(|seen| seen.query.get("continue").cloned())
         .collect();
@@ -115,7 +115,7 @@ fn pages_that_expired_are_read_in_one() {
         })
         .start();
     assert_eq!(server.run("list -o name").went_well().lines().count(), 600);
-    assert!(!server.seen()[2].query.contains_key("limit"));
+    assert!(!server.asked()[2].query.contains_key("limit"));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn strange_objects_and_control_characters() {
         json["items"][0]["spec"]["user"],
         "a\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\nb"
     );
-    assert_eq!(json["items"][1]["kind"], "Session");
+    assert_eq!(json["items"][1]["kind"], "SessionTracker");
     assert!(!server.run("describe").went_well().contains('\u{1b}'));
 }
 
@@ -175,10 +175,16 @@ fn identity_goes_with_every_request() {
     server
         .run("--as eve --as-group a list --as-group b -o json")
         .went_well();
-    let seen = &server.seen()[0];
-    assert_eq!(seen.header("authorization"), ["Bearer secret"]);
-    assert_eq!(seen.header("impersonate-user"), ["eve"]);
-    assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
-    server.run("list --token other -o json").went_well();
-    assert_eq!(server.seen()[1].header("authorization"), ["Bearer other"]);
+    for seen in server.seen() {
+        assert_eq!(seen.header("authorization"), ["Bearer secret"]);
+        assert_eq!(seen.header("impersonate-user"), ["eve"]);
+        assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
+    }
+    server
+        .run("list --token other -o json --as eve --as-user-extra Team/a=x --as-user-extra b=y")
+        .went_well();
+    let seen = &server.asked()[1];
+    assert_eq!(seen.header("authorization"), ["Bearer other"]);
+    assert_eq!(seen.header("impersonate-extra-team%2fa"), ["x"]);
+    assert_eq!(seen.header("impersonate-extra-b"), ["y"]);
 }

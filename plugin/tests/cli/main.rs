@@ -6,8 +6,13 @@
 mod fake;
 mod plugin;
 
+mod completion;
+mod connection;
 mod describe;
 mod errors;
+mod join;
 mod list;
+mod policy;
 mod stop;
+mod trackers;
 mod usage;

@@ -2,7 +2,7 @@ use mirrord_sessions_plugin::{console::Console, run_on};
 use serde_json::json;
 
 use crate::{
-    fake::{Fake, status},
+    fake::{Answer, Fake, session, status},
     plugin::Ran,
 };
 
@@ -59,7 +59,9 @@ fn names_what_was_and_what_was_not_deleted() {
         );
         assert_eq!(messages.lines().count(), 2, "{messages}");
         assert_eq!(server.left(), ["b"]);
-        assert_eq!(server.lines().len(), 4);
+        let lines = server.lines();
+        let deletes = lines.iter().filter(|line| line.starts_with("DELETE "));
+        assert_eq!(deletes.count(), 4, "{lines:?}");
     }
 }
 
@@ -116,10 +118,13 @@ fn dry_runs_delete_nothing() {
         text,
         done("a", "default").replace('\n', " (server dry run)\n")
     );
-    assert!(server.seen()[0].body.contains("\"dryRun\":[\"All\"]"));
+    assert!(server.asked()[0].body.contains("\"dryRun\":[\"All\"]"));
     let text = server.run("delete a --dry-run").went_well();
     assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
-    assert_eq!(server.lines()[1], "GET /namespaces/default/sessions/a");
+    assert_eq!(
+        server.lines()[1],
+        "GET /namespaces/default/sessiontrackers/a"
+    );
     assert_eq!(
         server
             .run("kill-all --dry-run=server")
@@ -169,8 +174,10 @@ fn kill_all_deletes_the_collection() {
     assert_eq!(
         server.lines(),
         [
-            "GET /namespaces/default/sessions",
-            "DELETE /namespaces/default/sessions"
+            "GET /namespaces/default/sessiontrackers",
+            "DELETE /namespaces/default/sessions",
+            // Whether all are over.
+            "GET /namespaces/default/sessiontrackers",
         ]
     );
     assert_eq!(server.left(), ["x"]);
@@ -186,7 +193,7 @@ fn kill_all_goes_namespace_by_namespace() {
             Some("default"),
         )
         .start();
-    let text = server.run("kill-all -A --yes").went_well();
+    let text = server.run("kill-all -A --yes --wait=false").went_well();
     assert_eq!(
         text,
         ["a", "b", "c"].map(|id| done(id, "default")).concat() + &done("x", "shop")
@@ -194,7 +201,7 @@ fn kill_all_goes_namespace_by_namespace() {
     assert_eq!(
         server.lines(),
         [
-            "GET /sessions",
+            "GET /sessiontrackers",
             "DELETE /namespaces/default/sessions",
             "DELETE /namespaces/default/sessions/a",
             "DELETE /namespaces/default/sessions/b",
@@ -260,7 +267,13 @@ fn kill_all_asks_whoever_sits_at_a_terminal() {
 
 #[test]
 fn kill_all_needs_no_list_of_its_namespace() {
-    let forbidden = || three().forbid("GET /namespaces/default/sessions", "list", Some("default"));
+    let forbidden = || {
+        three().forbid(
+            "GET /namespaces/default/sessiontrackers",
+            "list",
+            Some("default"),
+        )
+    };
     let server = forbidden().start();
     assert_eq!(server.run("kill-all").went_well().lines().count(), 3);
 
@@ -292,7 +305,7 @@ fn kill_all_needs_no_list_of_its_namespace() {
         "{message}"
     );
 
-    let server = three().forbid("GET /sessions", "list", None).start();
+    let server = three().forbid("GET /sessiontrackers", "list", None).start();
     let message = server.run("kill-all -A").failed();
     assert!(
         message.contains("create clusterrolebinding")
@@ -319,7 +332,7 @@ fn kill_all_reports_what_the_server_says() {
             )
             .start();
         let expected: String = ids.iter().map(|id| done(id, "default")).collect();
-        assert_eq!(server.run("kill-all").went_well(), expected);
+        assert_eq!(server.run("kill-all --wait=false").went_well(), expected);
     }
 }
 
@@ -376,7 +389,11 @@ fn what_finalizers_hold_up_is_not_called_deleted() {
 #[test]
 fn a_dry_run_that_may_not_look_says_so() {
     let server = three()
-        .forbid("GET /namespaces/default/sessions", "list", Some("default"))
+        .forbid(
+            "GET /namespaces/default/sessiontrackers",
+            "list",
+            Some("default"),
+        )
         .start();
     let Ran {
         code,
@@ -384,5 +401,231 @@ fn a_dry_run_that_may_not_look_says_so() {
         messages,
     } = server.run("kill-all --dry-run=client");
     assert_eq!((code, out.as_str()), (Some(1), ""), "{messages}");
-    assert!(messages.contains("cannot list sessions"), "{messages}");
+    assert!(
+        messages.contains("cannot list sessiontrackers"),
+        "{messages}"
+    );
+}
+
+fn tracker(name: &str, uid: &str, state: &str) -> serde_json::Value {
+    let mut tracker = session("default", name);
+    tracker["metadata"]["uid"] = json!(uid);
+    tracker["status"]["state"] = json!(state);
+    tracker
+}
+
+#[test]
+fn beginnings_of_ids() {
+    let server = Fake::new()
+        .session("default", "487f4f2b6d2376ad")
+        .session("default", "487fffffffffffff")
+        .session("default", "9")
+        .session("default", "9a")
+        .object(tracker("c0ffee0000000000", "u", "terminated"))
+        .start();
+    let message = server.run("delete 487F").failed();
+    assert_eq!(
+        message,
+        "error: \"487f\" is the beginning of more than one session ID, type more of it: 487F4F2B6D2376AD (Avi/avi@x@host, deployment/counter); 487FFFFFFFFFFFFF (Avi/avi@x@host, deployment/counter)"
+    );
+    // What is over can't be stopped, and a whole ID means nothing else.
+    assert!(server.run("delete c0").failed().contains("not found"));
+    assert_eq!(
+        server.run("delete 487f4F").went_well(),
+        done("487F4F2B6D2376AD", "default")
+    );
+    assert_eq!(server.run("delete 9").went_well(), done("9", "default"));
+    assert_eq!(
+        server.run("delete -A 48").went_well(),
+        done("487FFFFFFFFFFFFF", "default")
+    );
+    assert_eq!(server.left(), ["9a", "c0ffee0000000000"]);
+}
+
+#[test]
+fn the_rights_of_users_suffice() {
+    // No read on sessions, as mirrord-operator-user has it.
+    let reads =
+        |seen: &crate::fake::Seen| seen.method == "GET" && seen.line().contains("/sessions");
+    for command in [
+        "list",
+        "describe a",
+        "delete a --dry-run=client",
+        "delete a --dry-run=server",
+        "delete a b",
+        "kill c",
+        "kill-all",
+    ] {
+        let server = three().session("default", "d").start();
+        let ran = server.run(command);
+        assert_eq!(
+            (ran.code, ran.messages.as_str()),
+            (Some(0), ""),
+            "{command}"
+        );
+        assert!(!server.asked().iter().any(reads), "{command}");
+    }
+}
+
+#[test]
+fn chosen_by_what_they_are() {
+    let fake = || {
+        let mut eves = session("default", "e");
+        eves["spec"]["owner"]["username"] = json!("eve");
+        eves["spec"]["target"] = json!("pod/x");
+        eves["status"]["ports"] = json!([{ "port": 81, "type": "mirror" }]);
+        eves["metadata"]["labels"] = json!({ "run": "e" });
+        three()
+            .object(eves)
+            .object(tracker("over", "u", "terminated"))
+            .session("shop", "s")
+    };
+    for (arguments, deleted) in [
+        ("delete --all", vec!["a", "b", "c", "e"]),
+        ("delete --all -A", vec!["a", "b", "c", "e", "s"]),
+        ("delete --user eve", vec!["e"]),
+        ("delete --user Eve", vec![]),
+        ("kill --target po/x", vec!["e"]),
+        ("kill --target counter", vec!["a", "b", "c"]),
+        ("delete --mine", vec!["a", "b", "c"]),
+        ("delete -l run=e", vec!["e"]),
+        ("delete --field-selector spec.target=pod/x", vec!["e"]),
+        ("delete --port 80", vec!["a", "b", "c"]),
+        ("kill-all --user eve", vec!["e"]),
+        (
+            "kill-all -A --target deployment/counter",
+            vec!["a", "b", "c", "s"],
+        ),
+        ("delete --all --dry-run=client", vec![]),
+    ] {
+        let server = fake().start();
+        let before = server.left();
+        let ran = server.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments}: {}", ran.messages);
+        let left = server.left();
+        let mut gone: Vec<String> = before;
+        gone.retain(|name| !left.contains(name));
+        assert_eq!(gone, deleted, "{arguments}");
+        // Another session that has got the name meanwhile is spared.
+        let deletes = server.asked();
+        let mut deletes = deletes.iter().filter(|seen| seen.method == "DELETE");
+        assert!(
+            deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")),
+            "{arguments}"
+        );
+    }
+    let server = fake().start();
+    let ran = server.run("delete --user nobody");
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.messages.as_str()),
+        (Some(0), "", "No sessions found in default namespace.\n")
+    );
+}
+
+#[test]
+fn contradictions_in_kubectls_words() {
+    let server = three().start();
+    for (arguments, expected) in [
+        (
+            "delete a --all",
+            "error: name cannot be provided when a selector is specified",
+        ),
+        (
+            "delete a -l x=y",
+            "error: name cannot be provided when a selector is specified",
+        ),
+        (
+            "kill --id a --user eve",
+            "error: name cannot be provided when a selector is specified",
+        ),
+        (
+            "delete --all -l x=y",
+            "error: setting 'all' parameter but found a non empty selector.",
+        ),
+        (
+            "delete",
+            "error: resource(s) were provided, but no name was specified",
+        ),
+        (
+            "delete a -o yaml",
+            "error: unexpected -o output mode: yaml. We only support '-o name'",
+        ),
+        (
+            "kill-all -o wide",
+            "error: unexpected -o output mode: wide. We only support '-o name'",
+        ),
+    ] {
+        let message = server.run(arguments).failed();
+        assert!(message.starts_with(expected), "{arguments}: {message}");
+    }
+    assert!(server.seen().is_empty());
+}
+
+#[test]
+fn names_alone_and_grace_periods() {
+    let server = three().start();
+    assert_eq!(
+        server.run("delete a -o name --grace-period=5").went_well(),
+        "session.operator.metalbear.co/a\n"
+    );
+    let body: serde_json::Value = serde_json::from_str(&server.asked()[0].body).unwrap();
+    assert_eq!(body["gracePeriodSeconds"], 5);
+    server.run("delete b").went_well();
+    let body = &server.asked()[2].body;
+    assert!(!body.contains("gracePeriod"), "{body}");
+}
+
+#[test]
+fn waits_until_trackers_say_that_it_is_over() {
+    let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
+    let event = |kind: &str, state: &str| {
+        format!(
+            "{}\n",
+            json!({ "type": kind, "object": tracker("a", "uid-a", state) })
+        )
+    };
+    let watch = format!(
+        "{}{}",
+        event("MODIFIED", "running"),
+        event("MODIFIED", "terminated")
+    );
+    let server = three()
+        .rule(move |seen| {
+            let is_list = seen.line() == "GET /namespaces/default/sessiontrackers";
+            let body = match seen.query.get("resourceVersion").map(String::as_str) {
+                Some("7") => watch.clone(),
+                _ => still.to_string(),
+            };
+            is_list.then_some(Answer {
+                code: 200,
+                headers: "",
+                body,
+            })
+        })
+        .start();
+    assert_eq!(server.run("delete a").went_well(), done("a", "default"));
+    let lines = server.lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let watched = &server.asked()[2].query;
+    assert_eq!(watched["fieldSelector"], "metadata.name=a");
+    assert_eq!(watched["watch"], "true");
+
+    // It never is.
+    let still = json!({ "items": [tracker("a", "uid-a", "running")] }).to_string();
+    let server = three()
+        .answer("GET /namespaces/default/sessiontrackers", 200, still)
+        .start();
+    let ran = server.run("delete a --timeout 300ms");
+    assert_eq!(
+        (ran.code, ran.out, ran.messages.as_str()),
+        (
+            Some(1),
+            done("a", "default"),
+            "error: timed out waiting for the condition on sessions/a\n"
+        )
+    );
+    assert_eq!(
+        server.run("delete b --wait=false").went_well(),
+        done("b", "default")
+    );
 }

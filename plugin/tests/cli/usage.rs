@@ -48,7 +48,7 @@ fn usage_errors_exit_with_1_and_ask_nobody() {
         "list -n Not/A/Namespace",
         "delete",
         "kill",
-        "delete 487F4F2B6D2376A",
+        "delete 487F4F2B6D2376AG",
         "delete a ../../secrets/b",
         "delete pods/a",
         "delete a --dry-run=maybe",

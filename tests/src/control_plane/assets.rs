@@ -24,6 +24,10 @@ pub enum Program {
     KubeControllerManager,
     /// The client.
     Kubectl,
+    /// The manager of kubectl's plugins: not of the control plane.
+    Krew,
+    /// The check of krew's index.
+    ValidateKrewManifest,
 }
 
 impl Program {
@@ -35,6 +39,9 @@ impl Program {
         Self::Kubectl,
     ];
 
+    /// What it takes to try an installation by krew.
+    pub const KREW: [Self; 2] = [Self::Krew, Self::ValidateKrewManifest];
+
     /// The name of its file, wherever it comes from.
     #[must_use]
     pub fn file_name(self) -> &'static str {
@@ -43,6 +50,8 @@ impl Program {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Krew => "krew",
+            Self::ValidateKrewManifest => "validate-krew-manifest",
         }
     }
 }
@@ -58,18 +67,31 @@ impl fmt::Display for Program {
 pub struct Assets(BTreeMap<Program, PathBuf>);
 
 impl Assets {
-    /// Finds the programs, and builds what is missing: minutes, once, with progress on stderr.
+    /// Finds the control plane's programs, and builds what is missing: minutes, once, with progress on stderr.
     pub fn locate() -> Result<Self, Error> {
-        let places = Places::from_environment(
-            |name| std::env::var_os(name),
-            std::env::home_dir(),
-            std::env::consts::OS,
-        )?;
-        let first = survey(&places, Path::is_dir, is_program)?;
+        Self::find(&Program::ALL, &recipe::cache_folder_name(), |name| {
+            std::env::var_os(name)
+        })
+    }
+
+    /// The same for krew's programs, which no assets of envtest hold.
+    pub fn locate_krew() -> Result<Self, Error> {
+        let variable = |name: &str| std::env::var_os(name).filter(|_| name != ASSETS_VARIABLE);
+        Self::find(&Program::KREW, &recipe::krew_cache_folder_name(), variable)
+    }
+
+    fn find(
+        wanted: &[Program],
+        folder: &str,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Error> {
+        let places =
+            Places::from_environment(folder, variable, std::env::home_dir(), std::env::consts::OS)?;
+        let first = survey(wanted, &places, Path::is_dir, is_program)?;
         if !first.missing.is_empty() {
             Builder::new(&places.cache).build(&first.missing)?;
         }
-        let now = survey(&places, Path::is_dir, is_program)?;
+        let now = survey(wanted, &places, Path::is_dir, is_program)?;
         if now.missing.is_empty() {
             Ok(Self(now.found))
         } else {
@@ -101,6 +123,7 @@ struct Places {
 
 impl Places {
     fn from_environment(
+        folder: &str,
         variable: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
         os: &str,
@@ -119,9 +142,7 @@ impl Places {
             .ok_or(Error::NoCacheFolder)?;
         Ok(Self {
             given: path(ASSETS_VARIABLE),
-            cache: caches
-                .join("mirrord-sessions")
-                .join(recipe::cache_folder_name()),
+            cache: caches.join("mirrord-sessions").join(folder),
         })
     }
 }
@@ -135,13 +156,15 @@ struct Survey {
 /// Looks for each program by itself: envtest's folder lacks kube-controller-manager, which then
 /// comes from the cache while the others don't.
 fn survey(
+    wanted: &[Program],
     places: &Places,
     is_folder: impl Fn(&Path) -> bool,
     is_program: impl Fn(&Path) -> bool,
 ) -> Result<Survey, Error> {
     let within = |folder: &Path| -> BTreeMap<Program, PathBuf> {
-        Program::ALL
-            .into_iter()
+        wanted
+            .iter()
+            .copied()
             .map(|program| (program, folder.join(program.file_name())))
             .filter(|(_, path)| is_program(path))
             .collect()
@@ -157,8 +180,9 @@ fn survey(
         }
         found.extend(given);
     }
-    let missing = Program::ALL
-        .into_iter()
+    let missing = wanted
+        .iter()
+        .copied()
         .filter(|program| !found.contains_key(program))
         .collect();
     Ok(Survey { found, missing })
@@ -181,12 +205,11 @@ mod tests {
                 .find(|(n, _)| *n == name)
                 .map(|(_, value)| OsString::from(value))
         };
-        Places::from_environment(variable, home.map(PathBuf::from), os)
+        Places::from_environment("this", variable, home.map(PathBuf::from), os)
     }
 
     #[test]
     fn the_cache_is_where_the_system_keeps_caches() {
-        let name = recipe::cache_folder_name();
         for (case, variables, home, os, expected) in [
             ("linux", &[][..], Some("/h"), "linux", Some("/h/.cache")),
             ("mac", &[], Some("/h"), "macos", Some("/h/Library/Caches")),
@@ -222,7 +245,7 @@ mod tests {
             ("empty home", &[], Some(""), "linux", None),
         ] {
             let cache = places(variables, home, os).ok().map(|p| p.cache);
-            let expected = expected.map(|e| Path::new(e).join("mirrord-sessions").join(&name));
+            let expected = expected.map(|e| Path::new(e).join("mirrord-sessions").join("this"));
             assert_eq!(cache, expected, "{case}");
         }
     }
@@ -276,7 +299,7 @@ mod tests {
                 cache: "/cache".into(),
             };
             let usable = |p: &Path| there.iter().any(|t| p == Path::new(t));
-            let survey = survey(&places, |_| true, usable).unwrap();
+            let survey = survey(&Program::ALL, &places, |_| true, usable).unwrap();
             let given: Vec<_> = survey
                 .found
                 .iter()
@@ -294,14 +317,14 @@ mod tests {
             given: Some("/given".into()),
             cache: "/cache".into(),
         };
-        let missing = survey(&places, |_| false, |_| false)
+        let missing = survey(&Program::ALL, &places, |_| false, |_| false)
             .unwrap_err()
             .to_string();
         assert!(
             missing.contains("KUBEBUILDER_ASSETS is set to /given, which is not a folder"),
             "{missing}"
         );
-        let empty = survey(&places, |_| true, |_| false)
+        let empty = survey(&Program::ALL, &places, |_| true, |_| false)
             .unwrap_err()
             .to_string();
         assert!(empty.contains("holds none of etcd"), "{empty}");

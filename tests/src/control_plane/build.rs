@@ -51,7 +51,7 @@ impl<'a> Builder<'a> {
         let started = Ticker::new("");
         say(&format!(
             "Building {} from Go modules into {}.\n\
-             This is done once; on two cores, all four take 6 to 10 minutes.",
+             This is done once; on two cores, a whole control plane takes 6 to 10 minutes, krew one.",
             missing
                 .iter()
                 .map(|p| p.file_name())
@@ -172,7 +172,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn build(&self, programs: &[Program]) -> Result<Vec<(Program, PathBuf)>, Error> {
-        for module in [Module::Kubernetes, Module::Etcd] {
+        for module in [Module::Kubernetes, Module::Etcd, Module::Krew] {
             if programs.iter().any(|p| Module::of(*p) == module) {
                 self.prepare(module, programs)?;
             }
@@ -209,7 +209,7 @@ impl Run<'_> {
         fs::create_dir(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
         let of_kubernetes = match module {
             Module::Kubernetes => self.kubernetes_go_mod(&folder)?,
-            Module::Etcd => String::new(),
+            Module::Etcd | Module::Krew => String::new(),
         };
         for (name, text) in [
             ("go.mod", module.go_mod(&of_kubernetes)),

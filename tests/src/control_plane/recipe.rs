@@ -4,6 +4,7 @@ use super::assets::Program;
 
 const KUBERNETES: &str = "v1.36.3";
 const ETCD: &str = "v3.6.16";
+const KREW: &str = "v0.5.0";
 /// Kubernetes publishes its staging modules (`k8s.io/api` and so on) as v0.MINOR.PATCH.
 const STAGING: &str = "v0.36.3";
 /// To be raised whenever the way of building changes: caches of the old recipe are then left alone.
@@ -21,6 +22,15 @@ pub(crate) fn cache_folder_name() -> String {
     )
 }
 
+/// The same for krew's programs.
+pub(crate) fn krew_cache_folder_name() -> String {
+    format!(
+        "krew-{KREW}-{}-{}-r{REVISION}",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    )
+}
+
 /// The module to ask Go about, as `path@version`.
 pub(crate) fn kubernetes_module() -> String {
     format!("{KUBERNETES_MODULE}@{KUBERNETES}")
@@ -32,6 +42,7 @@ pub(crate) fn kubernetes_module() -> String {
 pub(crate) enum Module {
     Kubernetes,
     Etcd,
+    Krew,
 }
 
 impl Module {
@@ -41,6 +52,7 @@ impl Module {
             Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
                 Self::Kubernetes
             }
+            Program::Krew | Program::ValidateKrewManifest => Self::Krew,
         }
     }
 
@@ -48,6 +60,7 @@ impl Module {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Etcd => "etcd",
+            Self::Krew => "krew",
         }
     }
 
@@ -58,6 +71,9 @@ impl Module {
                 "module control-plane-etcd\n\ngo 1.26.0\n\n\
                  require go.etcd.io/etcd/server/v3 {ETCD}\n"
             ),
+            Self::Krew => {
+                format!("module krew-tools\n\ngo 1.26.0\n\nrequire sigs.k8s.io/krew {KREW}\n")
+            }
             Self::Kubernetes => {
                 // Kubernetes takes these from folders of its own repository, which a module that
                 // is merely required cannot.
@@ -90,6 +106,8 @@ pub(crate) fn package(program: Program) -> &'static str {
         Program::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
         Program::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
         Program::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+        Program::Krew => "sigs.k8s.io/krew/cmd/krew",
+        Program::ValidateKrewManifest => "sigs.k8s.io/krew/cmd/validate-krew-manifest",
     }
 }
 
@@ -97,6 +115,7 @@ pub(crate) fn package(program: Program) -> &'static str {
 pub(crate) fn linker_flags(program: Program) -> String {
     match Module::of(program) {
         Module::Etcd => "-s -w".to_owned(),
+        Module::Krew => format!("-s -w -X sigs.k8s.io/krew/internal/version.gitTag={KREW}"),
         Module::Kubernetes => {
             format!("-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}")
         }

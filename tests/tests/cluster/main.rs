@@ -12,6 +12,7 @@ mod guard_api_service;
 mod guard_auditor_role;
 mod identity;
 mod install;
+mod kubectl;
 mod plugin;
 mod policies;
 mod resource;

@@ -83,7 +83,7 @@ fn what_does_not_exist_is_named_with_what_there_is() {
         ),
         (
             context("b"),
-            "error: user \"gone\" does not exist in the kubeconfig (it has ua)",
+            "error: auth info \"gone\" does not exist in the kubeconfig (it has ua)",
         ),
         (
             context("c"),
@@ -107,7 +107,7 @@ fn what_does_not_exist_is_named_with_what_there_is() {
                 server: Some("https://x".into()),
                 ..Connection::default()
             },
-            "error: requesting uid or groups without impersonating a user: give --as too",
+            "error: requesting uid, groups or user-extra for the command line without impersonating a user: give --as too",
         ),
         (
             context("e"),
@@ -117,6 +117,71 @@ fn what_does_not_exist_is_named_with_what_there_is() {
     for (flags, expected) in cases {
         assert_eq!(refused(&flags), expected);
     }
+}
+
+#[test]
+fn empty_flags_are_not_given() {
+    let empty = Some(String::new());
+    let flags = Connection {
+        context: empty.clone(),
+        cluster: empty.clone(),
+        user: empty.clone(),
+        server: empty.clone(),
+        token: empty.clone(),
+        certificate_authority: empty.clone(),
+        client_certificate: empty.clone(),
+        client_key: empty.clone(),
+        tls_server_name: empty.clone(),
+        impersonate: empty.clone(),
+        impersonate_uid: empty,
+        ..Connection::default()
+    };
+    let selected = selected(&flags).unwrap();
+    assert_eq!(selected.cluster.server.as_deref(), Some("https://a:6443"));
+    assert_eq!(selected.user.impersonate.as_deref(), Some("boss"));
+    assert_eq!(selected.credentials, "user \"ua\" of the kubeconfig");
+}
+
+#[test]
+fn client_certificates_of_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, "").unwrap();
+        Some(path.to_str().unwrap().to_owned())
+    };
+    let flags = |certificate: Option<String>, key: Option<String>| Connection {
+        client_certificate: certificate,
+        client_key: key,
+        ..Connection::default()
+    };
+    let (certificate, key) = (file("c"), file("k"));
+    let used = selected(&flags(certificate.clone(), key.clone())).unwrap();
+    assert_eq!(used.user.client_certificate, certificate);
+    assert_eq!(used.user.client_key, key);
+    assert_eq!(used.credentials, "--client-certificate");
+    assert_eq!(
+        refused(&flags(certificate, None)),
+        "error: client-key-data or client-key must be specified for ua to use the clientCert authentication method: give --client-key too"
+    );
+    let gone = refused(&flags(Some("/none".into()), key));
+    assert!(
+        gone.starts_with("error: unable to read client-cert /none for ua due to No such file"),
+        "{gone}"
+    );
+}
+
+#[test]
+fn two_ways_to_log_in() {
+    let config = Kubeconfig::from_yaml(
+        "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://c'}}]\nusers: [{name: u, user: {token: t, username: x, password: y}}]",
+    )
+    .unwrap();
+    let refused = Selected::of(&config, &Connection::default()).err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "error: more than one authentication method found for u; found [token basicAuth], only one is allowed"
+    );
 }
 
 #[test]
@@ -149,20 +214,20 @@ fn several_files_and_those_that_are_not_there() {
         std::env::join_paths([folder.path().join("none"), first.clone(), "".into(), second])
             .unwrap();
     let files = Files::of(None, Some(&variable), None);
-    let merged = files.read().unwrap().unwrap();
+    let merged = files.read(|_| ()).unwrap().unwrap();
     assert_eq!(merged.current_context.as_deref(), Some("a"));
     assert_eq!(merged.clusters.len(), 5);
 
     let named = Files::of(Some(&first), Some(&variable), None);
     assert_eq!(named, Files::Named(first));
     let gone = Files::Named(folder.path().join("none"))
-        .read()
+        .read(|_| ())
         .unwrap_err()
         .to_string();
     assert!(gone.starts_with("error: there is no kubeconfig "), "{gone}");
     let home = Files::of(None, Some("".as_ref()), Some("/home/x".into()));
     assert_eq!(home.looked_in(), "/home/x/.kube/config");
-    assert!(Files::of(None, None, None).read().unwrap().is_none());
+    assert!(Files::of(None, None, None).read(|_| ()).unwrap().is_none());
 }
 
 #[test]
@@ -179,7 +244,7 @@ fn files_that_cannot_be_read_say_why_on_one_line() {
     {
         let path = folder.path().join(n.to_string());
         fs::write(&path, content).unwrap();
-        let error = Files::Named(path).read().unwrap_err().to_string();
+        let error = Files::Named(path).read(|_| ()).unwrap_err().to_string();
         assert!(
             error.starts_with("error: error loading config file \""),
             "{error}"
@@ -187,7 +252,7 @@ fn files_that_cannot_be_read_say_why_on_one_line() {
         assert_eq!(error.lines().count(), 1, "{error}");
     }
     let error = Files::Named(folder.path().into())
-        .read()
+        .read(|_| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("directory"), "{error}");

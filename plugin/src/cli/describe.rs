@@ -1,0 +1,38 @@
+//! `describe`.
+
+use clap::Args;
+use mirrord_sessions_crds::SessionId;
+
+use super::{Everywhere, is_sessions, session_id};
+use crate::filter::Target;
+
+/// What `describe` takes.
+#[derive(Args, Debug)]
+pub struct DescribeArgs {
+    /// Sessions to describe, by ID, its beginning, or name, or by target as deployment/shop; all of the
+    /// namespace if none is named
+    #[arg(value_name = "ID|TARGET", value_parser = described)]
+    pub what: Vec<Described>,
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+}
+
+/// What to describe.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Described {
+    /// One session.
+    Session(SessionId),
+    /// All sessions on a target.
+    On(Target),
+}
+
+fn described(text: &str) -> Result<Described, String> {
+    match text.split_once('/') {
+        Some((kind, _)) if !is_sessions(kind) => text
+            .parse()
+            .map(Described::On)
+            .map_err(|error: crate::filter::InvalidTarget| error.to_string()),
+        _ => session_id(text).map(Described::Session),
+    }
+}

@@ -1,0 +1,133 @@
+//! `delete`, `kill` and `kill-all`.
+
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueEnum};
+use mirrord_sessions_crds::SessionId;
+
+use super::{Everywhere, select::Select, session_id};
+
+/// What `delete` takes.
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// Sessions to stop, by ID (in either case), its beginning, or name
+    #[arg(value_name = "ID", value_parser = session_id)]
+    pub ids: Vec<SessionId>,
+    /// What `kill` takes too.
+    #[command(flatten)]
+    pub shared: SharedDeleteArgs,
+}
+
+/// What `kill` takes.
+#[derive(Args, Debug)]
+pub struct KillArgs {
+    /// Session to stop; may be given several times
+    #[arg(long = "id", value_name = "ID", value_parser = session_id)]
+    pub id: Vec<SessionId>,
+    /// Sessions to stop, as with --id
+    #[arg(value_name = "ID", value_parser = session_id)]
+    pub ids: Vec<SessionId>,
+    /// What `delete` takes too.
+    #[command(flatten)]
+    pub shared: SharedDeleteArgs,
+}
+
+impl KillArgs {
+    /// The IDs, given in either way.
+    #[must_use]
+    pub fn all_ids(&self) -> Vec<SessionId> {
+        [self.id.as_slice(), self.ids.as_slice()].concat()
+    }
+}
+
+/// What both `delete` and `kill` take.
+#[derive(Args, Clone, Debug)]
+pub struct SharedDeleteArgs {
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    /// Which ones, where no ID is given.
+    #[command(flatten)]
+    pub select: Select,
+    /// All the sessions of the namespace
+    #[arg(long)]
+    pub all: bool,
+    /// A session that isn't there is no failure
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// How to stop them.
+    #[command(flatten)]
+    pub stop: Stop,
+}
+
+/// What `kill-all` takes.
+#[derive(Args, Clone, Debug)]
+pub struct KillAllArgs {
+    /// Where to look.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+    /// Which ones of them.
+    #[command(flatten)]
+    pub select: Select,
+    /// How to stop them.
+    #[command(flatten)]
+    pub stop: Stop,
+}
+
+/// How sessions are stopped.
+#[derive(Args, Clone, Debug)]
+pub struct Stop {
+    /// Don't stop them: "client" only looks whether they are there, "server" runs all the checks
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHO",
+        default_value = "none",
+        default_missing_value = "client",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    pub dry_run: DryRun,
+    /// Don't ask first, where several are to be stopped
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Wait until they are shown as over, or not at all
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set
+    )]
+    pub wait: bool,
+    /// How long to wait for that, as 5s or 2m; 0 is a minute
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Seconds to let each end in; left to the cluster if negative. Sessions end at once either way
+    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    pub grace_period: i64,
+    /// How to tell what was stopped: "name" for names alone
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
+}
+
+/// Who only tries.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DryRun {
+    /// Nobody: it is done
+    None,
+    /// This plugin
+    Client,
+    /// The API server
+    Server,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "expected a number with a unit, as 5s, 2m or 1h".to_owned()),
+    }
+}

@@ -1,0 +1,171 @@
+//! `join`.
+
+use serde_json::Value;
+
+use super::{
+    choose::{meant, source},
+    scope,
+};
+use crate::{
+    cli::join::{JoinArgs, JoinFormat},
+    console::Console,
+    error::{Error, Refusal, shell},
+    render::{
+        escape::visible,
+        output::{self, Format},
+    },
+    server::{Scope, Server, Source},
+    session::{Session, kind_name},
+};
+
+pub(super) async fn run(
+    server: &Server,
+    args: &JoinArgs,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    let source = source(server, console).await?;
+    if source != Source::Trackers {
+        return Err(Error::setup(format!(
+            "sessions are joined by {}, which this cluster does not serve: an administrator installs it as the README of mirrord-sessions says",
+            Source::Trackers.resource()
+        )));
+    }
+    let scope = scope(server, args.everywhere);
+    let session = find(server, &scope, args).await?;
+    if session.is_over() {
+        return Err(Error::setup(format!(
+            "session \"{}\" is over: there is nothing to join",
+            session.id()
+        )));
+    }
+    let answer = server.join(&session.namespace, &session.id()).await?;
+    let text = match args.output {
+        Some(JoinFormat::Json) => output::render(&answer, Format::Json).map_err(Error::Output)?,
+        Some(JoinFormat::Yaml) => output::render(&answer, Format::Yaml).map_err(Error::Output)?,
+        Some(JoinFormat::Name) => format!("{}/{}\n", kind_name(), visible(&session.name)),
+        None => render(&session, &answer),
+    };
+    console.print(&text)
+}
+
+/// The session that was meant.
+async fn find(server: &Server, scope: &Scope, args: &JoinArgs) -> Result<Session, Error> {
+    let found = match (meant(server, scope, &args.id).await, scope) {
+        (Ok(found), _) => found,
+        // Who may not look may still join what they know of.
+        (Err(error), Scope::Namespace(namespace))
+            if error.refusal().is_some_and(Refusal::is_rbac) =>
+        {
+            return Ok(Session {
+                name: args.id.name().to_owned(),
+                namespace: namespace.clone(),
+                ..Session::default()
+            });
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let mut found: Vec<Session> = found.iter().map(Session::of_object).collect();
+    match (found.pop(), found.as_slice()) {
+        (Some(session), []) => Ok(session),
+        (last, others) => {
+            let all = others.iter().chain(&last);
+            let namespaces: Vec<&str> = all.map(|session| session.namespace.as_str()).collect();
+            Err(Error::Ambiguous {
+                id: args.id.clone(),
+                namespaces: namespaces.join(", "),
+            })
+        }
+    }
+}
+
+fn render(session: &Session, answer: &Value) -> String {
+    let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
+    let mut lines = vec![format!("Joined session {}", session.id())];
+    if let Some(user) = &session.user {
+        lines[0].push_str(&format!(" of {user}"));
+    }
+    if let Some(target) = &session.target {
+        lines[0].push_str(&format!(" on {target} in {} namespace", session.namespace));
+    }
+    lines[0].push('.');
+    let header = text("/status/header/name").zip(text("/status/header/value"));
+    if let Some((name, value)) = header {
+        let header = format!("{name}: {value}");
+        lines.push("Requests with this header go to it:".to_owned());
+        lines.push(format!("  {header}"));
+        lines.push("For example:".to_owned());
+        lines.push(format!("  curl -H {} http://ADDRESS", shell(&header)));
+    } else {
+        lines.push(format!(
+            "It has no key, and so there is no header that leads requests to it: its filters alone say which ones it takes. \"kubectl mirrord-sessions describe {}\" shows them.",
+            session.id()
+        ));
+    }
+    let participants = answer
+        .pointer("/status/participants")
+        .and_then(Value::as_array);
+    let participants: Vec<&str> = participants
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !participants.is_empty() {
+        lines.push(format!("Participants: {}", participants.join(", ")));
+    }
+    lines
+        .iter()
+        .map(|line| format!("{}\n", visible(line)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session {
+            name: "487f4f2b6d2376ad".into(),
+            namespace: "shop".into(),
+            user: Some("Avi/avi@x@host".into()),
+            target: Some("deployment/a".into()),
+            ..Session::default()
+        }
+    }
+
+    #[test]
+    fn with_a_key() {
+        let answer = json!({ "status": {
+            "key": "avi's", "header": { "name": "baggage", "value": "mirrord-session=avi's" },
+            "participants": ["avi@x", "eve\u{1b}"],
+        }});
+        assert_eq!(
+            render(&session(), &answer),
+            "Joined session 487F4F2B6D2376AD of Avi/avi@x@host on deployment/a in shop namespace.\n\
+             Requests with this header go to it:\n\
+             \x20 baggage: mirrord-session=avi's\n\
+             For example:\n\
+             \x20 curl -H 'baggage: mirrord-session=avi'\\''s' http://ADDRESS\n\
+             Participants: avi@x, eve\\x1b\n"
+        );
+    }
+
+    #[test]
+    fn without_a_key() {
+        let text = render(&session(), &json!({ "status": { "participants": [] } }));
+        assert!(
+            text.contains("It has no key, and so there is no header"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("curl") && !text.contains("Participants"),
+            "{text}"
+        );
+        let unseen = Session {
+            name: "a".into(),
+            ..Session::default()
+        };
+        assert!(render(&unseen, &json!(null)).starts_with("Joined session a.\n"));
+    }
+}

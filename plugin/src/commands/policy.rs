@@ -1,0 +1,330 @@
+//! `policy test`.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use mirrord_sessions_core::{
+    policy::{Policy, Visibility},
+    where_clause::{Tracker, Traits, User},
+};
+use mirrord_sessions_crds::SessionPolicySpec;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{choose::source, nothing_found, scope};
+use crate::{
+    cli::policy::{PolicyCommand, TestArgs, TestFormat},
+    console::Console,
+    error::Error,
+    filter::Filter,
+    render::{
+        columns,
+        escape::visible,
+        listing::names,
+        output::{self, Format},
+    },
+    server::{Connection, Scope, Server},
+    session::Session,
+};
+
+/// The largest file that is read.
+const LARGEST: u64 = 1 << 26;
+
+pub(super) async fn run(
+    command: PolicyCommand,
+    mut connection: Connection,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    let PolicyCommand::Test(args) = command;
+    let requester = Requester::of(&mut connection)?;
+    let mut stdin = Stdin::default();
+    let policies = policies(&args.filename, &mut stdin)?;
+    let (sessions, everywhere) = match &args.sessions {
+        Some(path) => (from_file(path, &mut stdin)?, true),
+        None => {
+            let server = Server::connect(&connection).await?;
+            let scope = scope(&server, args.everywhere);
+            let sessions = live(&server, &scope, console).await?;
+            if sessions.is_empty() {
+                console.say(&nothing_found(&scope));
+            }
+            (sessions, scope == Scope::All)
+        }
+    };
+    let visibility = Visibility::of(&policies, &requester.user(), args.verb.into());
+    let seen: Vec<Seen> = sessions
+        .into_iter()
+        .map(|session| Seen::of(session, &visibility, &args.cluster_name))
+        .collect();
+    console.print(&render(&seen, &requester, &args, everywhere)?)
+}
+
+/// Who is asked about: the connection's flags of impersonation, which this command doesn't connect with.
+struct Requester {
+    name: String,
+    groups: Vec<String>,
+    traits: Traits,
+}
+
+impl Requester {
+    fn of(connection: &mut Connection) -> Result<Self, Error> {
+        let name = connection.impersonate.take().ok_or_else(|| {
+            Error::setup("name whom to ask about: --as USER, with --as-group GROUP for each group")
+        })?;
+        connection.impersonate_uid = None;
+        let mut traits = Traits::new();
+        for pair in std::mem::take(&mut connection.impersonate_extra) {
+            let (key, value) = pair.split_once('=').unwrap_or((&pair, ""));
+            traits
+                .entry(key.to_owned())
+                .or_default()
+                .push(value.to_owned());
+        }
+        let mut groups = std::mem::take(&mut connection.impersonate_groups);
+        // As everybody who is authenticated.
+        let everybody = "system:authenticated".to_owned();
+        if name != "system:anonymous" && !groups.contains(&everybody) {
+            groups.push(everybody);
+        }
+        Ok(Self {
+            name,
+            groups,
+            traits,
+        })
+    }
+
+    fn user(&self) -> User<'_> {
+        User {
+            name: &self.name,
+            roles: &self.groups,
+            traits: &self.traits,
+        }
+    }
+}
+
+/// A session, and whether it is visible.
+struct Seen {
+    session: Session,
+    visible: bool,
+    why: String,
+}
+
+impl Seen {
+    fn of(session: Session, visibility: &Visibility, cluster: &str) -> Self {
+        let joined = session
+            .participants
+            .iter()
+            .filter(|name| Some(*name) != session.owner.as_ref());
+        let joined: Vec<String> = joined.cloned().collect();
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (kind, state, hostname, login, target, owner) = (
+            session.kind.as_deref().unwrap_or("process"),
+            session.state.as_deref().unwrap_or("pending"),
+            text(&session.client_host),
+            text(&session.client_user),
+            text(&session.target),
+            text(&session.owner),
+        );
+        let verdict = visibility.explain(&Tracker {
+            session_id: &session.name,
+            kind,
+            state,
+            hostname: &hostname,
+            login: &login,
+            namespace: &session.namespace,
+            target: &target,
+            cluster,
+            kube_cluster: cluster,
+            host_user: &owner,
+            host_roles: &session.owner_groups,
+            joined: &joined,
+        });
+        Self {
+            visible: verdict.visible,
+            why: verdict.cause.to_string(),
+            session,
+        }
+    }
+}
+
+async fn live(
+    server: &Server,
+    scope: &Scope,
+    console: &mut Console<'_>,
+) -> Result<Vec<Session>, Error> {
+    source(server, console).await?;
+    let filter = Filter::default();
+    let items = server.sessions(scope, None).await?;
+    let mut sessions: Vec<Session> = items.iter().map(Session::of_object).collect();
+    sessions.retain(|session| filter.shows(session));
+    Ok(sessions)
+}
+
+fn from_file(path: &Path, stdin: &mut Stdin) -> Result<Vec<Session>, Error> {
+    let objects = objects(path, stdin)?;
+    let mut sessions = Vec::new();
+    for object in &objects {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if !["Session", "SessionTracker"].contains(&kind) {
+            return Err(Error::setup(format!(
+                "{}: expected a Session, a SessionTracker or a List of them, found kind {kind:?}",
+                path.display()
+            )));
+        }
+        sessions.push(Session::of_object(object));
+    }
+    Ok(sessions)
+}
+
+fn policies(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<Policy>, Error> {
+    let mut policies = Vec::new();
+    for path in paths {
+        for object in objects(path, stdin)? {
+            let place = path.display();
+            if object["kind"] != "SessionPolicy" {
+                return Err(Error::setup(format!(
+                    "{place}: expected a SessionPolicy, found kind {}",
+                    object["kind"]
+                )));
+            }
+            let name = object.pointer("/metadata/name").and_then(Value::as_str);
+            let name = name.unwrap_or_default();
+            let invalid = |what: &dyn std::fmt::Display| {
+                Error::setup(format!(
+                    "{place}: SessionPolicy \"{name}\" is invalid: {what}"
+                ))
+            };
+            let Some(spec) = object.get("spec") else {
+                return Err(invalid(&"spec: Required value"));
+            };
+            let spec = SessionPolicySpec::deserialize(spec)
+                .map_err(|error| invalid(&format!("spec: {error}")))?;
+            let (policy, errors) = Policy::read(name, &spec);
+            if !errors.is_empty() {
+                return Err(invalid(&mirrord_sessions_core::policy::InvalidPolicy(
+                    errors,
+                )));
+            }
+            policies.push(policy);
+        }
+    }
+    Ok(policies)
+}
+
+/// Standard input can be read once.
+#[derive(Default)]
+struct Stdin {
+    taken: bool,
+}
+
+/// The objects of a file: those of its Lists, of each of its documents.
+fn objects(path: &Path, stdin: &mut Stdin) -> Result<Vec<Value>, Error> {
+    let failed = |what: &dyn std::fmt::Display| {
+        Error::setup(format!("error reading {}: {what}", path.display()))
+    };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        if std::mem::replace(&mut stdin.taken, true) {
+            return Err(Error::setup(
+                "standard input can be read once: name a file for one of policies and sessions",
+            ));
+        }
+        std::io::stdin().take(LARGEST + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text))
+    };
+    let size = read.map_err(|error| failed(&error))?;
+    if u64::try_from(size).is_ok_and(|size| size > LARGEST) {
+        return Err(failed(&"it is larger than 64 MiB"));
+    }
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
+        let error = error.to_string();
+        failed(&error.lines().next().unwrap_or_default())
+    })?;
+    let mut objects = Vec::new();
+    for document in documents {
+        let is_list = document["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.ends_with("List"));
+        match document {
+            Value::Null => {}
+            Value::Object(mut list) if is_list => match list.remove("items") {
+                Some(Value::Array(items)) => objects.extend(items),
+                _ => return Err(failed(&"a List without items")),
+            },
+            Value::Object(_) => objects.push(document),
+            _ => return Err(failed(&"expected an object of Kubernetes")),
+        }
+    }
+    Ok(objects)
+}
+
+fn render(
+    seen: &[Seen],
+    requester: &Requester,
+    args: &TestArgs,
+    everywhere: bool,
+) -> Result<String, Error> {
+    match args.output {
+        Some(TestFormat::Name) => {
+            let shown = seen.iter().filter(|seen| seen.visible);
+            let shown: Vec<Session> = shown.map(|seen| seen.session.clone()).collect();
+            Ok(names(&shown))
+        }
+        Some(TestFormat::Json) => {
+            output::render(&whole(seen, requester, args), Format::Json).map_err(Error::Output)
+        }
+        Some(TestFormat::Yaml) => {
+            output::render(&whole(seen, requester, args), Format::Yaml).map_err(Error::Output)
+        }
+        None if seen.is_empty() => Ok(String::new()),
+        None => Ok(plain(seen, everywhere)),
+    }
+}
+
+fn plain(seen: &[Seen], everywhere: bool) -> String {
+    let mut header = vec!["SESSION ID", "TARGET"];
+    if everywhere {
+        header.push("NAMESPACE");
+    }
+    header.extend(["USER", "VISIBLE", "WHY"]);
+    let mut rows = vec![header.into_iter().map(ToOwned::to_owned).collect()];
+    rows.extend(seen.iter().map(|seen| {
+        let session = &seen.session;
+        let cell = |value: Option<&str>| visible(value.unwrap_or("<none>")).into_owned();
+        let mut row = vec![
+            cell(Some(&session.id().to_string())),
+            cell(session.target.as_deref()),
+        ];
+        if everywhere {
+            row.push(cell(Some(&session.namespace)));
+        }
+        let word = if seen.visible { "yes" } else { "no" };
+        row.extend([
+            cell(session.user.as_deref()),
+            word.to_owned(),
+            cell(Some(&seen.why)),
+        ]);
+        row
+    }));
+    columns::kubectl_get(&rows)
+}
+
+fn whole(seen: &[Seen], requester: &Requester, args: &TestArgs) -> Value {
+    let verb: mirrord_sessions_core::policy::Verb = args.verb.into();
+    let sessions = seen.iter().map(|seen| {
+        json!({
+            "name": seen.session.name,
+            "namespace": seen.session.namespace,
+            "visible": seen.visible,
+            "why": seen.why,
+        })
+    });
+    json!({
+        "requester": { "username": requester.name, "groups": requester.groups, "extra": requester.traits },
+        "sessions": sessions.collect::<Vec<_>>(),
+        "verb": verb.as_str(),
+    })
+}

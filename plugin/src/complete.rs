@@ -1,0 +1,253 @@
+//! Completion of a command line that is being typed.
+//!
+//! The protocol is cobra's, as kubectl speaks it with an executable `kubectl_complete-NAME`: the words
+//! behind the plugin's name come in, the last of them may be empty or half a word; out come lines of
+//! `value<TAB>description` and, last, `:4`, or `:0` where files are to be completed.
+
+mod install;
+mod words;
+
+use std::{ffi::OsString, time::Duration};
+
+pub(crate) use install::{install, uninstall};
+
+use self::words::{Question, Wants};
+use crate::{
+    cli::completion::Shell,
+    console::Console,
+    error::Error,
+    render::escape::visible,
+    server::{Connection, Names, Scope, Server},
+    session::Session,
+};
+
+/// The name by which kubectl asks for completions.
+const SHIM: &str = "kubectl_complete-mirrord_sessions";
+/// The command by which the shells' scripts do.
+const COMMAND: &str = "__complete";
+/// Nobody waits longer than this for a list that they didn't ask for in so many words.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// Something that can be typed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Candidate {
+    value: String,
+    description: String,
+}
+
+impl Candidate {
+    fn new(value: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            value: value.into(),
+            description: description.into(),
+        }
+    }
+}
+
+/// The words to complete, if that is what the program was started for.
+pub(crate) fn asked(arguments: &[OsString]) -> Option<Vec<String>> {
+    let (program, words) = arguments.split_first()?;
+    let name = std::path::Path::new(program).file_stem()?;
+    let words = if name == SHIM {
+        words
+    } else {
+        words
+            .split_first()
+            .filter(|(first, _)| *first == COMMAND)
+            .map(|(_, words)| words)?
+    };
+    let text = |word: &OsString| word.to_string_lossy().into_owned();
+    Some(words.iter().map(text).collect())
+}
+
+/// Prints what the last word could become. That nothing is found is no failure: nobody wants an error
+/// in the middle of a line.
+pub(crate) async fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
+    let question = Question::of(words);
+    let candidates = match &question.wants {
+        Wants::Nothing | Wants::Files => Vec::new(),
+        Wants::Fixed(candidates) => candidates.clone(),
+        dynamic => tokio::time::timeout(TIME_LIMIT, ask(dynamic, &question))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default(),
+    };
+    console.print(&render(&question, candidates))
+}
+
+/// The script for a shell.
+pub(crate) fn script(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => include_str!("complete/bash.sh"),
+        Shell::Zsh => include_str!("complete/zsh.sh"),
+        Shell::Fish => include_str!("complete/fish.fish"),
+    }
+}
+
+async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error> {
+    let flags = &question.connection;
+    let all = |names: Vec<(String, String)>| {
+        let candidate = |(name, about)| Candidate::new(name, about);
+        names.into_iter().map(candidate).collect()
+    };
+    Ok(match wants {
+        Wants::Contexts => all(Names::of(flags)?.contexts),
+        Wants::Clusters => all(Names::of(flags)?.clusters),
+        Wants::Users => all(Names::of(flags)?.users),
+        Wants::Namespaces => {
+            let names = connect(flags).await?.some_namespaces().await?;
+            all(names
+                .into_iter()
+                .map(|name| (name, String::new()))
+                .collect())
+        }
+        Wants::Sessions | Wants::Targets => {
+            let server = connect(flags).await?;
+            let scope = if question.everywhere {
+                Scope::All
+            } else {
+                Scope::Namespace(server.namespace().to_owned())
+            };
+            let sessions = server.some_sessions(&scope).await?;
+            let sessions: Vec<Session> = sessions.iter().map(Session::of_object).collect();
+            if *wants == Wants::Targets {
+                targets(&sessions)
+            } else {
+                sessions
+                    .iter()
+                    .map(|one| described(one, question))
+                    .collect()
+            }
+        }
+        Wants::Nothing | Wants::Files | Wants::Fixed(_) => Vec::new(),
+    })
+}
+
+async fn connect(flags: &Connection) -> Result<Server, Error> {
+    Server::connect(flags).await
+}
+
+fn described(session: &Session, question: &Question) -> Candidate {
+    let none = || "<none>".to_owned();
+    let user = session.user.clone().unwrap_or_else(none);
+    let target = session.target.clone().unwrap_or_else(none);
+    let place = if question.everywhere {
+        format!("{}/", session.namespace)
+    } else {
+        String::new()
+    };
+    let id = session.id().to_string();
+    // Either case is an ID, and shells compare with what was typed.
+    let is_lower = question.prefix.chars().any(|c| c.is_ascii_lowercase());
+    let id = if is_lower { session.name.clone() } else { id };
+    Candidate::new(id, format!("{user}, {place}{target}"))
+}
+
+fn targets(sessions: &[Session]) -> Vec<Candidate> {
+    let targets: std::collections::BTreeSet<&String> = sessions
+        .iter()
+        .filter_map(|session| session.target.as_ref())
+        .collect();
+    let candidate = |target: &String| Candidate::new(target.clone(), "");
+    targets.into_iter().map(candidate).collect()
+}
+
+fn render(question: &Question, candidates: Vec<Candidate>) -> String {
+    let mut text = String::new();
+    for Candidate { value, description } in candidates {
+        let is_taken = question.taken.contains(&value.to_ascii_lowercase());
+        // A value is what the shell types for the person.
+        let is_harmless = visible(&value) == value && !value.contains(char::is_whitespace);
+        if !value.starts_with(&question.prefix) || is_taken || !is_harmless {
+            continue;
+        }
+        text.push_str(&value);
+        if !description.is_empty() {
+            text.push('\t');
+            text.push_str(&harmless(&description));
+        }
+        text.push('\n');
+    }
+    text.push_str(if question.wants == Wants::Files {
+        ":0\n"
+    } else {
+        ":4\n"
+    });
+    text
+}
+
+/// Names from other people's machines go through the scripts of shells.
+fn harmless(description: &str) -> String {
+    visible(description).replace(['`', '$', '\\'], "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_is_asked_for_completions() {
+        let of = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            asked(&words)
+        };
+        let some = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(of(&["/bin/kubectl-mirrord_sessions", "list"]), None);
+        assert_eq!(of(&["kubectl-mirrord_sessions"]), None);
+        assert_eq!(
+            of(&["kubectl-mirrord_sessions", "__complete", "list", ""]),
+            some(&["list", ""])
+        );
+        assert_eq!(
+            of(&["/x/kubectl_complete-mirrord_sessions", "__complete", ""]),
+            some(&["__complete", ""])
+        );
+        assert_eq!(
+            of(&["kubectl_complete-mirrord_sessions.exe", ""]),
+            some(&[""])
+        );
+    }
+
+    fn shown(prefix: &str, everywhere: bool, taken: &[&str]) -> String {
+        let sessions = [
+            json!({
+                "metadata": { "name": "487f4f2b6d2376ad", "namespace": "shop" },
+                "spec": { "target": "deployment/a", "user": "A\u{1b}[2J`id`$(id)/avi@host" },
+            }),
+            json!({ "metadata": { "name": "4named", "namespace": "shop" } }),
+            json!({ "metadata": { "name": "\u{1b}[2J", "namespace": "shop" } }),
+        ];
+        let question = Question {
+            prefix: prefix.to_owned(),
+            everywhere,
+            taken: taken.iter().map(|id| (*id).to_owned()).collect(),
+            wants: Wants::Sessions,
+            connection: Connection::default(),
+        };
+        let candidates = sessions
+            .iter()
+            .map(|session| described(&Session::of_object(session), &question))
+            .collect();
+        render(&question, candidates)
+    }
+
+    #[test]
+    fn sessions_with_user_and_target() {
+        assert_eq!(
+            shown("", false, &[]),
+            "487F4F2B6D2376AD\tA_x1b[2J_id__(id)/avi@host, deployment/a\n4named\t<none>, <none>\n:4\n"
+        );
+        assert_eq!(
+            shown("487F", true, &[]),
+            "487F4F2B6D2376AD\tA_x1b[2J_id__(id)/avi@host, shop/deployment/a\n:4\n"
+        );
+        assert!(shown("487f", false, &[]).starts_with("487f4f2b6d2376ad\t"));
+        assert_eq!(
+            shown("4", false, &["487f4f2b6d2376ad"]),
+            "4named\t<none>, <none>\n:4\n"
+        );
+    }
+}

@@ -1,0 +1,365 @@
+//! What could stand in the place of the last word, from the definition of the command line itself.
+
+use std::collections::BTreeSet;
+
+use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueHint};
+
+use super::Candidate;
+use crate::{cli::Cli, server::Connection};
+
+/// What is asked of the completion.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// What has been typed of the value.
+    pub(super) prefix: String,
+    /// What it is a value of.
+    pub(super) wants: Wants,
+    /// The connection flags before it.
+    pub(super) connection: Connection,
+    /// Whether all namespaces are meant.
+    pub(super) everywhere: bool,
+    /// Arguments that are there already, in lower case.
+    pub(super) taken: Vec<String>,
+}
+
+/// What a value can be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Wants {
+    /// Nothing that is known here.
+    Nothing,
+    /// A file.
+    Files,
+    /// One of these.
+    Fixed(Vec<Candidate>),
+    /// A session.
+    Sessions,
+    /// A target of a session.
+    Targets,
+    /// A namespace.
+    Namespaces,
+    /// A context of the kubeconfig.
+    Contexts,
+    /// A cluster of the kubeconfig.
+    Clusters,
+    /// A user of the kubeconfig.
+    Users,
+}
+
+/// The line, as far as it has been read.
+struct Line<'a> {
+    command: &'a Command,
+    /// Flags that are there.
+    given: BTreeSet<String>,
+    connection: Vec<String>,
+    positional: Vec<String>,
+    /// The flag that the next word is a value of.
+    pending: Option<&'a Arg>,
+    /// Whether no more flags come.
+    ended: bool,
+}
+
+impl Question {
+    /// Reads the words behind the program's name.
+    pub(super) fn of(words: &[String]) -> Self {
+        let mut root = Cli::command();
+        root.build();
+        let connection = Connection::augment_args(Command::new("connection").no_binary_name(true));
+        let (last, before) = match words.split_last() {
+            Some((last, before)) => (last.as_str(), before),
+            None => ("", words),
+        };
+        let mut line = Line {
+            command: &root,
+            given: BTreeSet::new(),
+            connection: Vec::new(),
+            positional: Vec::new(),
+            pending: None,
+            ended: false,
+        };
+        for word in before {
+            line.read(word, &connection);
+        }
+        let (wants, prefix) = line.wants(last);
+        let flags = connection
+            .try_get_matches_from(&line.connection)
+            .and_then(|matches| Connection::from_arg_matches(&matches));
+        Self {
+            prefix: prefix.to_owned(),
+            wants,
+            connection: Connection {
+                // Nobody reads it, and it takes time.
+                verbosity: 0,
+                ..flags.unwrap_or_default()
+            },
+            everywhere: line.given.contains("all_namespaces"),
+            taken: line.positional,
+        }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn read(&mut self, word: &str, connection: &Command) {
+        if let Some(flag) = self.pending.take() {
+            self.value(flag, word, connection);
+        } else if self.ended || !word.starts_with('-') || word == "-" {
+            self.argument(word);
+        } else if word == "--" {
+            self.ended = true;
+        } else if let Some(long) = word.strip_prefix("--") {
+            let (name, value) = match long.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (long, None),
+            };
+            let found = find(self.command, |flag| flag.get_long() == Some(name));
+            if let Some(flag) = found {
+                self.flag(flag, value, connection);
+            }
+        } else {
+            self.letters(&word[1..], connection);
+        }
+    }
+
+    fn argument(&mut self, word: &str) {
+        match self.command.find_subcommand(word) {
+            Some(next) if self.positional.is_empty() && !self.ended => self.command = next,
+            _ => self.positional.push(bare(word).to_ascii_lowercase()),
+        }
+    }
+
+    fn letters(&mut self, letters: &str, connection: &Command) {
+        for (at, letter) in letters.char_indices() {
+            let found = find(self.command, |flag| flag.get_short() == Some(letter));
+            let Some(flag) = found else { return };
+            let rest = &letters[at + letter.len_utf8()..];
+            if takes_value(flag) {
+                let rest = rest.strip_prefix('=').unwrap_or(rest);
+                return self.flag(flag, Some(rest).filter(|rest| !rest.is_empty()), connection);
+            }
+            self.flag(flag, None, connection);
+        }
+    }
+
+    fn flag(&mut self, flag: &'a Arg, value: Option<&str>, connection: &Command) {
+        self.given.insert(flag.get_id().to_string());
+        match value {
+            Some(value) => self.value(flag, value, connection),
+            None if takes_value(flag) && !flag.is_require_equals_set() => self.pending = Some(flag),
+            None if is_of(connection, flag) => self.connection.extend(long(flag)),
+            None => {}
+        }
+    }
+
+    fn value(&mut self, flag: &Arg, value: &str, connection: &Command) {
+        if let (Some(long), true) = (long(flag), is_of(connection, flag)) {
+            self.connection.push(format!("{long}={value}"));
+        }
+    }
+
+    /// What the last word could be, and as how much of it what stands there counts.
+    fn wants<'w>(&self, last: &'w str) -> (Wants, &'w str) {
+        if let Some(flag) = self.pending {
+            return (values(flag), last);
+        }
+        if self.ended || !last.starts_with('-') {
+            return (self.arguments(), last);
+        }
+        let found = last
+            .strip_prefix("--")
+            .and_then(|rest| rest.split_once('='));
+        match found {
+            Some((name, value)) => {
+                let flag = find(self.command, |flag| flag.get_long() == Some(name));
+                (flag.map_or(Wants::Nothing, values), value)
+            }
+            None => (Wants::Fixed(self.flags(last)), last),
+        }
+    }
+
+    fn arguments(&self) -> Wants {
+        if self.positional.is_empty() && self.command.has_subcommands() && !self.ended {
+            let candidates = self
+                .command
+                .get_subcommands()
+                .filter(|one| !one.is_hide_set());
+            let candidate = |command: &Command| {
+                let about = command.get_about().map(ToString::to_string);
+                Candidate::new(command.get_name(), about.unwrap_or_default())
+            };
+            return Wants::Fixed(candidates.map(candidate).collect());
+        }
+        let all: Vec<&Arg> = self.command.get_positionals().collect();
+        let wanted = all.get(self.positional.len()).copied().or_else(|| {
+            let is_repeated = |last: &&Arg| matches!(last.get_action(), ArgAction::Append);
+            all.last().copied().filter(is_repeated)
+        });
+        wanted.map_or(Wants::Nothing, values)
+    }
+
+    fn flags(&self, typed: &str) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for flag in self.command.get_arguments() {
+            let is_done = self.given.contains(flag.get_id().as_str())
+                && !matches!(flag.get_action(), ArgAction::Append);
+            if flag.is_hide_set() || flag.is_positional() || is_done {
+                continue;
+            }
+            let about = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            candidates.extend(long(flag).map(|long| Candidate::new(long, about.clone())));
+            if !typed.starts_with("--") {
+                let short = flag.get_short().map(|short| format!("-{short}"));
+                candidates.extend(short.map(|short| Candidate::new(short, about)));
+            }
+        }
+        candidates
+    }
+}
+
+fn find(command: &Command, is_it: impl Fn(&Arg) -> bool) -> Option<&Arg> {
+    command.get_arguments().find(|flag| is_it(flag))
+}
+
+fn is_of(connection: &Command, flag: &Arg) -> bool {
+    connection
+        .get_arguments()
+        .any(|own| own.get_id() == flag.get_id() && own.get_long() == flag.get_long())
+}
+
+fn takes_value(flag: &Arg) -> bool {
+    flag.get_action().takes_values()
+}
+
+fn long(flag: &Arg) -> Option<String> {
+    flag.get_long().map(|long| format!("--{long}"))
+}
+
+/// The ID of `session.operator.metalbear.co/ID`.
+fn bare(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+/// What an argument can be, by the definition's own values or by its name.
+fn values(argument: &Arg) -> Wants {
+    let possible = argument.get_possible_values();
+    if !possible.is_empty() {
+        let shown = possible.iter().filter(|value| !value.is_hide_set());
+        let candidate = |value: &clap::builder::PossibleValue| {
+            let help = value.get_help().map(ToString::to_string);
+            Candidate::new(value.get_name(), help.unwrap_or_default())
+        };
+        return Wants::Fixed(shown.map(candidate).collect());
+    }
+    match argument.get_id().as_str() {
+        "id" | "ids" => Wants::Sessions,
+        "target" => Wants::Targets,
+        "namespace" => Wants::Namespaces,
+        "context" => Wants::Contexts,
+        "cluster" => Wants::Clusters,
+        "user" => Wants::Users,
+        "sort_by" => Wants::Fixed(sort_keys()),
+        _ => match argument.get_value_hint() {
+            ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath => Wants::Files,
+            _ => Wants::Nothing,
+        },
+    }
+}
+
+/// JSONPaths of the columns that a list has.
+fn sort_keys() -> Vec<Candidate> {
+    [
+        (".metadata.name", "by session ID"),
+        (".spec.target", "by target"),
+        (".spec.user", "by user"),
+        (".metadata.creationTimestamp", "by start"),
+        (".metadata.namespace", "by namespace"),
+        (".status.state", "by state"),
+    ]
+    .map(|(path, about)| Candidate::new(path, about))
+    .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(line: &str) -> Question {
+        let words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
+        Question::of(&words)
+    }
+
+    fn fixed(line: &str) -> Vec<String> {
+        let question = asked(line);
+        match question.wants {
+            Wants::Fixed(all) => all
+                .into_iter()
+                .map(|one| one.value)
+                .filter(|value| value.starts_with(&question.prefix))
+                .collect(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_place_takes() {
+        let cases = [
+            ("delete ", Wants::Sessions, ""),
+            ("-n shop delete a 48", Wants::Sessions, "48"),
+            ("kill --id ", Wants::Sessions, ""),
+            ("kill --id=48", Wants::Sessions, "48"),
+            ("describe -- ", Wants::Sessions, ""),
+            ("list -n ", Wants::Namespaces, ""),
+            ("list --namespace=sh", Wants::Namespaces, "sh"),
+            ("--context ", Wants::Contexts, ""),
+            ("list --cluster c", Wants::Clusters, "c"),
+            ("--kubeconfig ", Wants::Files, ""),
+            ("list --certificate-authority=/e", Wants::Files, "/e"),
+            ("list --token ", Wants::Nothing, ""),
+            ("version ", Wants::Nothing, ""),
+            ("list --nope=", Wants::Nothing, ""),
+            ("nope ", Wants::Nothing, ""),
+        ];
+        for (line, expected, prefix) in cases {
+            let question = asked(line);
+            assert_eq!(question.wants, expected, "{line}");
+            assert_eq!(question.prefix, prefix, "{line}");
+        }
+        assert_eq!(Question::of(&[]).prefix, "");
+    }
+
+    #[test]
+    fn commands_and_flags() {
+        let commands = fixed("");
+        for command in ["list", "describe", "delete", "completion", "auditor"] {
+            assert!(commands.iter().any(|one| one == command), "{command}");
+        }
+        assert!(!commands.iter().any(|one| one.starts_with("__")));
+        assert_eq!(fixed("kill"), ["kill", "kill-all"]);
+        assert_eq!(fixed("auditor d"), ["diff"]);
+        assert!(fixed("list --as-").contains(&"--as-group".to_owned()));
+        assert!(fixed("list -").contains(&"-A".to_owned()));
+        // Once is enough, but where several make sense.
+        assert_eq!(fixed("list -A --all-n"), [""; 0]);
+        assert_eq!(fixed("list --as-group a --as-g"), ["--as-group"]);
+        assert_eq!(fixed("version -o j"), ["json"]);
+        assert_eq!(fixed("delete --dry-run=s"), ["server"]);
+    }
+
+    #[test]
+    fn where_to_ask() {
+        let question = asked(
+            "-n a --as-group x delete -A --context=c --insecure-skip-tls-verify -v8 --as-group y --request-timeout 3s 487F4F2B6D2376AD sessions/b ",
+        );
+        assert_eq!(question.connection.namespace.as_deref(), Some("a"));
+        assert_eq!(question.connection.context.as_deref(), Some("c"));
+        assert_eq!(question.connection.impersonate_groups, ["x", "y"]);
+        assert!(question.connection.insecure_skip_tls_verify);
+        assert_eq!(question.connection.verbosity, 0);
+        assert!(question.everywhere);
+        assert_eq!(question.taken, ["487f4f2b6d2376ad", "b"]);
+        // A line that can't be understood yet is asked of the default.
+        assert_eq!(asked("-n NOT/ONE list --as").connection.namespace, None);
+        assert_eq!(
+            asked("-nshop delete ").connection.namespace.as_deref(),
+            Some("shop")
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! Sessions of mirrord's own operator, which keeps them itself and serves them in a shape of its own.
+
+use http::Method;
+use mirrord_sessions_crds::{GROUP, SessionId};
+use serde_json::{Value, json};
+
+use super::{Deletion, Listing, Scope, Server, Source, everywhere};
+use crate::error::{Asked, Error, Failure, Verb};
+
+/// What older operators put before the IDs of sessions that span clusters.
+const PREFIXES: [&str; 2] = ["mc-copy-", "mc-"];
+
+impl Server {
+    /// All the sessions of a listing.
+    pub(super) async fn operators_sessions(&self, listing: &Listing) -> Result<Vec<Value>, Error> {
+        if listing.labels.is_some() {
+            return Err(Error::setup(
+                "the sessions of mirrord's operator have no labels: select without -l",
+            ));
+        }
+        let asked = Self::asked_of(Verb::List, &listing.scope);
+        let path = Source::Operator.path(&listing.scope, None);
+        let mut items = match self.pages(&asked, &path, listing.fields.as_deref()).await {
+            Ok(items) => items,
+            // Older operators serve no list, and some roles only their status.
+            Err(error)
+                if error
+                    .refusal()
+                    .is_some_and(|refusal| [403, 404, 405].contains(&refusal.failure.code)) =>
+            {
+                self.operators_status().await.map_err(|_| error)?
+            }
+            Err(error) => return Err(error),
+        };
+        items.retain(|item| is_in(item, &listing.scope));
+        if let Some(selector) = &listing.fields {
+            let terms = terms(selector)?;
+            items.retain(|item| terms.iter().all(|term| term.matches(item)));
+        }
+        Ok(items)
+    }
+
+    /// The sessions that the operator tells of itself.
+    async fn operators_status(&self) -> Result<Vec<Value>, Error> {
+        let path = format!("/apis/{GROUP}/v1/mirrordoperators/operator");
+        let operator: Value = self
+            .request(&everywhere(Verb::Get), Method::GET, &path, None)
+            .await?;
+        let sessions = operator
+            .pointer("/status/sessions")
+            .and_then(Value::as_array);
+        Ok(sessions.into_iter().flatten().map(wrapped).collect())
+    }
+
+    /// Ends one session.
+    pub(super) async fn end_operators(
+        &self,
+        namespace: &str,
+        id: &SessionId,
+        how: &Deletion<'_>,
+    ) -> Result<(), Error> {
+        let Some(number) = number(id.name()) else {
+            return Err(Error::setup(format!(
+                "\"{id}\" is not the ID of a session of mirrord's operator, which is a hexadecimal number"
+            )));
+        };
+        let asked = Asked {
+            verb: Verb::Delete,
+            namespace: Some(namespace.to_owned()),
+            id: Some(id.clone()),
+        };
+        let path = Source::Operator.path(&Scope::All, Some(&number.to_string()));
+        self.end(asked, &path, how).await
+    }
+
+    /// Ends all the sessions of the cluster: the operator knows no smaller collection.
+    pub async fn end_all_operators(&self, how: &Deletion<'_>) -> Result<(), Error> {
+        let path = Source::Operator.path(&Scope::All, None);
+        self.end(everywhere(Verb::DeleteCollection), &path, how)
+            .await
+    }
+
+    async fn end(&self, asked: Asked, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
+        // It has no uids to compare.
+        let options = Deletion { uid: None, ..*how }.options();
+        let answer: Value = self
+            .request(&asked, Method::DELETE, path, Some(&options))
+            .await?;
+        // The answer may be of success, and what it says of failure.
+        if answer["kind"] == "Status" && answer["status"] == "Failure" {
+            let code = answer["code"]
+                .as_u64()
+                .and_then(|code| code.try_into().ok());
+            let failure = Failure::read(code.unwrap_or(500), answer.to_string().as_bytes());
+            return Err(self.refused(asked, failure));
+        }
+        Ok(())
+    }
+}
+
+/// A session of the operator's status in the shape that a list has.
+fn wrapped(session: &Value) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/v1"),
+        "kind": "Session",
+        "metadata": { "name": session["id"], "namespace": session["namespace"] },
+        "spec": { "session": session },
+    })
+}
+
+/// The number that the operator knows a session by.
+fn number(id: &str) -> Option<u64> {
+    let bare = PREFIXES
+        .iter()
+        .find_map(|prefix| id.strip_prefix(prefix))
+        .unwrap_or(id);
+    let is_hex = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u64::from_str_radix(bare, 16).ok()).flatten()
+}
+
+fn is_in(item: &Value, scope: &Scope) -> bool {
+    let namespace = item.pointer("/spec/session/namespace");
+    match scope {
+        Scope::All => true,
+        Scope::Namespace(name) => namespace.and_then(Value::as_str) == Some(name),
+    }
+}
+
+/// One condition of a field selector. The operator knows few of them and leaves out the others.
+struct Term<'a> {
+    pointer: String,
+    value: &'a str,
+    equal: bool,
+}
+
+impl Term<'_> {
+    fn matches(&self, item: &Value) -> bool {
+        let found = item.pointer(&self.pointer).and_then(Value::as_str);
+        (found.unwrap_or_default() == self.value) == self.equal
+    }
+}
+
+fn terms(selector: &str) -> Result<Vec<Term<'_>>, Error> {
+    let parts = selector.split(',').filter(|part| !part.is_empty());
+    let terms = parts.map(|part| {
+        let (path, value, equal) = operator(part).ok_or_else(|| {
+            Error::setup(format!(
+                "invalid selector: '{selector}'; can't understand '{part}'"
+            ))
+        })?;
+        Ok(Term {
+            pointer: format!("/{}", path.replace('.', "/")),
+            value,
+            equal,
+        })
+    });
+    terms.collect()
+}
+
+fn operator(part: &str) -> Option<(&str, &str, bool)> {
+    if let Some((path, value)) = part.split_once("!=") {
+        return Some((path, value, false));
+    }
+    let (path, value) = part.split_once('=')?;
+    Some((path, value.strip_prefix('=').unwrap_or(value), true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_as_numbers() {
+        let cases = [
+            ("b537fef3e6b4042d", Some(0xb537_fef3_e6b4_042d)),
+            ("mc-b537fef3e6b4042d", Some(0xb537_fef3_e6b4_042d)),
+            ("mc-copy-b537fef3e6b4042d", Some(0xb537_fef3_e6b4_042d)),
+            ("ff", Some(0xff)),
+            ("", None),
+            ("mc-", None),
+            ("+1", None),
+            ("nonsense", None),
+            ("11111111111111111", None),
+        ];
+        for (id, expected) in cases {
+            assert_eq!(number(id), expected, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn selectors() {
+        let item = json!({ "spec": { "session": { "key": "avi", "target": "deployment/a" } } });
+        let cases = [
+            ("spec.session.key=avi", Some(true)),
+            ("spec.session.key==bob", Some(false)),
+            (
+                "spec.session.key!=bob,spec.session.target=deployment/a",
+                Some(true),
+            ),
+            ("spec.session.nothing=", Some(true)),
+            ("", Some(true)),
+            ("nonsense", None),
+        ];
+        for (selector, expected) in cases {
+            let terms = terms(selector).ok();
+            let matches = terms.map(|terms| terms.iter().all(|term| term.matches(&item)));
+            assert_eq!(matches, expected, "{selector:?}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Where sessions are read from: found by discovery, once.
+
+use http::Method;
+use mirrord_sessions_crds::{GROUP, SESSIONS, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
+use serde_json::Value;
+
+use super::{Scope, Server, everywhere, wire::encoded};
+use crate::error::{Asked, Error, Refusal, Verb};
+
+/// What mirrord's operator alone serves, in the group of Sessions.
+const OPERATORS: &str = "mirrordoperators";
+
+/// Where sessions are read from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// From trackers, which show to each who asks what they may see.
+    Trackers,
+    /// From the Sessions themselves.
+    Sessions,
+    /// From mirrord's own operator, which serves sessions of its own.
+    Operator,
+}
+
+impl Source {
+    /// The resource that is read, with its group.
+    #[must_use]
+    pub fn resource(self) -> String {
+        match self {
+            Self::Trackers => format!("{TRACKERS}.{TRACKER_GROUP}"),
+            Self::Sessions => SESSIONS.to_owned(),
+            Self::Operator => format!("{SESSIONS} of mirrord's operator"),
+        }
+    }
+
+    /// API version and kind of what is read.
+    #[must_use]
+    pub fn kind(self) -> (String, &'static str) {
+        match self {
+            Self::Trackers => (
+                format!("{TRACKER_GROUP}/{TRACKER_VERSION}"),
+                "SessionTracker",
+            ),
+            Self::Sessions | Self::Operator => (format!("{GROUP}/v1"), "Session"),
+        }
+    }
+
+    /// Where to read all of a scope, or one by name.
+    pub(super) fn path(self, scope: &Scope, name: Option<&str>) -> String {
+        let (version, _) = self.kind();
+        let resource = match self {
+            Self::Trackers => TRACKERS,
+            Self::Sessions | Self::Operator => "sessions",
+        };
+        let mut path = format!("/apis/{version}");
+        if let Some(namespace) = scope.namespace() {
+            path.push_str("/namespaces/");
+            path.push_str(&encoded(namespace));
+        }
+        path.push('/');
+        path.push_str(resource);
+        if let Some(name) = name {
+            path.push('/');
+            path.push_str(&encoded(name));
+        }
+        path
+    }
+}
+
+/// What discovery found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where sessions are read from.
+    pub source: Source,
+    /// Why it isn't trackers, where that is worth a word.
+    pub warning: Option<String>,
+}
+
+impl Server {
+    /// Where sessions are read from. The cluster is asked once.
+    pub async fn source(&self) -> Result<&Found, Error> {
+        let discover = || async {
+            let found = self.discover().await?;
+            self.log
+                .say(1, &format!("Reading {}", found.source.resource()));
+            Ok(found)
+        };
+        self.found.get_or_try_init(discover).await
+    }
+
+    async fn discover(&self) -> Result<Found, Error> {
+        let group_version = format!("{TRACKER_GROUP}/{TRACKER_VERSION}");
+        let missing = match self.resources(&group_version).await {
+            Ok(resources) if resources.contains(TRACKERS) => None,
+            Ok(_) => Some("not served by this cluster".to_owned()),
+            Err(error) => match error.refusal() {
+                // Who may not discover may still read; what is forbidden the list will say.
+                Some(refusal) if refusal.failure.code == 403 && refusal.failure.is_status => None,
+                Some(refusal) if refusal.is_not_installed() => {
+                    Some("not served by this cluster".to_owned())
+                }
+                Some(refusal) if refusal.failure.code == 503 => Some(format!(
+                    "not available now ({})",
+                    refusal.failure.message.trim()
+                )),
+                _ => return Err(error),
+            },
+        };
+        let Some(missing) = missing else {
+            return Ok(Found {
+                source: Source::Trackers,
+                warning: None,
+            });
+        };
+        let is_operators = match self.resources(&format!("{GROUP}/v1")).await {
+            Ok(resources) => resources.contains(OPERATORS),
+            Err(error)
+                if error
+                    .refusal()
+                    .is_some_and(|refusal| refusal.failure.code == 403) =>
+            {
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        if is_operators {
+            return Ok(Found {
+                source: Source::Operator,
+                warning: None,
+            });
+        }
+        Ok(Found {
+            source: Source::Sessions,
+            warning: Some(format!(
+                "Warning: {} is {missing}: reading {} instead",
+                Source::Trackers.resource(),
+                Source::Sessions.resource()
+            )),
+        })
+    }
+
+    /// The names of the resources that a group and version has.
+    async fn resources(&self, group_version: &str) -> Result<Names, Error> {
+        let path = format!("/apis/{group_version}");
+        let found: Value = self
+            .request(&everywhere(Verb::Get), Method::GET, &path, None)
+            .await?;
+        let resources = found["resources"]
+            .as_array()
+            .ok_or_else(|| Error::Unexpected {
+                host: self.host.clone(),
+                what: format!("{path} lists no resources"),
+            })?;
+        let names = resources
+            .iter()
+            .filter_map(|resource| resource["name"].as_str())
+            .map(ToOwned::to_owned);
+        Ok(Names(names.collect()))
+    }
+
+    /// Whether the server has Sessions.
+    pub async fn has_sessions(&self) -> Result<bool, Error> {
+        match self.resources(&format!("{GROUP}/v1")).await {
+            Ok(resources) => Ok(resources.contains("sessions")),
+            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is asked of this scope.
+    pub(super) fn asked_of(verb: Verb, scope: &Scope) -> Asked {
+        Asked {
+            namespace: scope.namespace().map(ToOwned::to_owned),
+            ..everywhere(verb)
+        }
+    }
+}
+
+struct Names(Vec<String>);
+
+impl Names {
+    fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|found| found == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leaves_its_place_in_a_path() {
+        let cases = [
+            (
+                Source::Sessions,
+                Scope::Namespace("a/b".into()),
+                Some("../../secrets/x?y"),
+                "/apis/operator.metalbear.co/v1/namespaces/a%2Fb/sessions/..%2F..%2Fsecrets%2Fx%3Fy",
+            ),
+            (
+                Source::Operator,
+                Scope::All,
+                None,
+                "/apis/operator.metalbear.co/v1/sessions",
+            ),
+            (
+                Source::Trackers,
+                Scope::Namespace("shop".into()),
+                Some("a"),
+                "/apis/visibility.operator.metalbear.co/v1/namespaces/shop/sessiontrackers/a",
+            ),
+        ];
+        for (source, scope, name, expected) in cases {
+            assert_eq!(source.path(&scope, name), expected);
+        }
+    }
+}

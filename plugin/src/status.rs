@@ -1,0 +1,102 @@
+//! How mirrord-sessions is doing: from what could be read to what there is to do, without I/O.
+
+pub(crate) mod assess;
+pub(crate) mod certificate;
+
+use mirrord_sessions_core::auditor::Report;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    error::{Error, Refusal},
+    session::Session,
+};
+
+/// Something that was asked for.
+#[derive(Debug)]
+pub(crate) enum Reading<T> {
+    /// It is this.
+    Known(T),
+    /// The requester's roles don't show it.
+    Hidden,
+    /// It couldn't be had, and this is why.
+    Failed(String),
+}
+
+impl<T> Reading<T> {
+    /// Tells what may not be seen from what went wrong.
+    pub(crate) fn of(result: Result<T, Error>) -> Self {
+        match result {
+            Ok(value) => Self::Known(value),
+            Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => Self::Hidden,
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// All that is asked for.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Kubernetes' version.
+    pub(crate) version: Reading<Value>,
+    /// Whether Sessions are served.
+    pub(crate) has_sessions: Reading<bool>,
+    /// The configuration of the webhook.
+    pub(crate) configuration: Reading<Option<Value>>,
+    /// The binding of the guard policy.
+    pub(crate) guard: Reading<Option<Value>>,
+    /// The Deployment.
+    pub(crate) deployment: Reading<Option<Value>>,
+    /// The APIService of trackers.
+    pub(crate) api_service: Reading<Option<Value>>,
+    /// A list of trackers.
+    pub(crate) trackers: Reading<()>,
+    /// A Session that was created for a try.
+    pub(crate) created: Reading<Value>,
+    /// The auditor role, as it is and as the leader reported it.
+    pub(crate) auditor: Reading<(Option<Report>, Option<Report>)>,
+    /// The sessions.
+    pub(crate) sessions: Reading<Vec<Session>>,
+}
+
+/// How one thing is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// As it should be.
+    Ok,
+    /// Not there, and needn't be.
+    Off,
+    /// Not to be seen by the requester.
+    Unknown,
+    /// Worth a look.
+    Warning,
+    /// Something has to be done.
+    Problem,
+}
+
+impl State {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Off => "off",
+            Self::Unknown => "unknown",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+/// One thing, and how it is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct Check {
+    /// What it is.
+    pub(crate) name: &'static str,
+    /// How it is.
+    pub(crate) state: State,
+    /// The same in a sentence.
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
+    pub(crate) remedy: Option<String>,
+}

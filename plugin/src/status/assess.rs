@@ -1,0 +1,369 @@
+//! What each reading means.
+
+use jiff::{SignedDuration, Timestamp};
+use mirrord_sessions_core::auditor::{ROLE, Report};
+use mirrord_sessions_crds::{GROUP, SYSTEM_NAMESPACE, TRACKER_API_SERVICE, WEBHOOK_NAME};
+use serde_json::Value;
+
+use super::{
+    Check, Facts, Reading,
+    State::{self, Off, Ok as Good, Problem, Unknown, Warning},
+    certificate,
+};
+
+/// The webhook renews its CA a year before it ends: who is so late won't any more.
+const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+const HIDDEN: &str = "your roles don't show it";
+const APPLY: &str =
+    "apply the manifests of this release again (README.md, \"Install it on a cluster\")";
+
+/// All that was looked at, in the order in which a person wants to know it.
+pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
+    vec![
+        server(&facts.version),
+        sessions(&facts.has_sessions),
+        guard(&facts.guard),
+        webhook(facts),
+        certificates(facts, now),
+        agents(&facts.configuration),
+        trackers(facts),
+        auditor(&facts.auditor),
+    ]
+}
+
+fn check(name: &'static str, state: State, message: impl Into<String>) -> Check {
+    Check {
+        name,
+        state,
+        message: message.into(),
+        remedy: None,
+    }
+}
+
+impl Check {
+    fn remedied(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+/// What is the same for everything that couldn't be read.
+fn unread<T>(name: &'static str, reading: &Reading<T>) -> Check {
+    match reading {
+        Reading::Failed(why) => check(name, Problem, why.clone()).remedied("try again later"),
+        Reading::Known(_) | Reading::Hidden => check(name, Unknown, HIDDEN),
+    }
+}
+
+fn server(version: &Reading<Value>) -> Check {
+    match version {
+        Reading::Known(version) => {
+            let version = version["gitVersion"].as_str().unwrap_or("<unknown>");
+            check("server", Good, format!("Kubernetes {version}"))
+        }
+        other => unread("server", other),
+    }
+}
+
+fn sessions(served: &Reading<bool>) -> Check {
+    match served {
+        Reading::Known(true) => check("sessions", Good, format!("{GROUP}/v1 is served")),
+        Reading::Known(false) => check("sessions", Problem, "the cluster has no Sessions")
+            .remedied("install mirrord-sessions as its README says, or choose another --context"),
+        other => unread("sessions", other),
+    }
+}
+
+fn guard(binding: &Reading<Option<Value>>) -> Check {
+    let name = "guard";
+    match binding {
+        Reading::Known(Some(binding)) => {
+            let denies = binding
+                .pointer("/spec/validationActions")
+                .and_then(Value::as_array)
+                .is_some_and(|actions| actions.iter().any(|action| action == "Deny"));
+            if denies {
+                check(name, Good, "a policy refuses Sessions with a forged owner")
+            } else {
+                check(
+                    name,
+                    Problem,
+                    "the policy that refuses forged owners is bound, but doesn't deny",
+                )
+                .remedied(APPLY)
+            }
+        }
+        Reading::Known(None) => check(
+            name,
+            Problem,
+            "nothing refuses Sessions with a forged owner",
+        )
+        .remedied(APPLY),
+        other => unread(name, other),
+    }
+}
+
+/// The replicas, as the Deployment tells them; nothing where that may not be read.
+fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
+    let Reading::Known(Some(deployment)) = deployment else {
+        return None;
+    };
+    let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64);
+    let image = deployment
+        .pointer("/spec/template/spec/containers/0/image")
+        .and_then(Value::as_str);
+    Some((
+        number("/status/readyReplicas").unwrap_or_default(),
+        number("/spec/replicas").unwrap_or(1),
+        image.unwrap_or("<unknown>").to_owned(),
+    ))
+}
+
+fn webhook(facts: &Facts) -> Check {
+    let name = "webhook";
+    let replicas = replicas(&facts.deployment);
+    let about = replicas
+        .as_ref()
+        .map_or(String::new(), |(ready, of, image)| {
+            format!(" ({ready} of {of} replicas ready, {image})")
+        });
+    let look = format!(
+        "look at it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
+    );
+    match &facts.configuration {
+        Reading::Known(None) => {
+            return check(
+                name,
+                Problem,
+                format!("the API server doesn't know it{about}"),
+            )
+            .remedied(APPLY);
+        }
+        Reading::Known(Some(configuration)) if bundle_of_webhook(configuration).is_none() => {
+            return check(
+                name,
+                Problem,
+                format!("its configuration has no CA bundle, which the process puts in{about}"),
+            )
+            .remedied(look);
+        }
+        _ => {}
+    }
+    match &facts.created {
+        Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => check(
+            name,
+            Good,
+            format!("it stamps who creates a Session{about}"),
+        ),
+        Reading::Known(_) => check(
+            name,
+            Problem,
+            format!("it wasn't asked about a Session{about}"),
+        )
+        .remedied(APPLY),
+        Reading::Failed(why) if why.contains("failed calling webhook") => check(
+            name,
+            Problem,
+            format!("the API server can't reach it: {why}{about}"),
+        )
+        .remedied(look),
+        // A policy or a quota said no; the webhook was reached, or isn't known not to be.
+        Reading::Failed(why) => check(
+            name,
+            Warning,
+            format!("a Session can't be created here: {why}{about}"),
+        )
+        .remedied("ask whoever looks after the cluster's policies"),
+        Reading::Hidden => match replicas {
+            Some((0, of, _)) if of > 0 => {
+                check(name, Problem, format!("no replica is ready{about}")).remedied(look)
+            }
+            Some((ready, of, _)) if ready < of => {
+                check(name, Warning, format!("not every replica is ready{about}")).remedied(look)
+            }
+            Some(_) => check(name, Good, format!("its replicas are ready{about}")),
+            None => check(
+                name,
+                Unknown,
+                "you may neither create a Session here nor see the Deployment",
+            ),
+        },
+    }
+}
+
+fn bundle_of_webhook(configuration: &Value) -> Option<&str> {
+    let bundle = configuration.pointer("/webhooks/0/clientConfig/caBundle")?;
+    bundle.as_str().filter(|bundle| !bundle.is_empty())
+}
+
+fn bundle_of_api_service(service: &Value) -> Option<&str> {
+    let bundle = service.pointer("/spec/caBundle")?;
+    bundle.as_str().filter(|bundle| !bundle.is_empty())
+}
+
+fn certificates(facts: &Facts, now: Timestamp) -> Check {
+    let name = "certificates";
+    let mut bundles = Vec::new();
+    if let Reading::Known(Some(configuration)) = &facts.configuration {
+        bundles.extend(bundle_of_webhook(configuration).map(|bundle| ("webhook", bundle)));
+    }
+    if let Reading::Known(Some(service)) = &facts.api_service {
+        bundles.extend(bundle_of_api_service(service).map(|bundle| ("trackers", bundle)));
+    }
+    if bundles.is_empty() {
+        return match &facts.configuration {
+            Reading::Known(_) => check(name, Unknown, "there is no CA bundle to look at"),
+            other => unread(name, other),
+        };
+    }
+    let renew = format!(
+        "the webhook renews its own: look at its logs (kubectl -n {SYSTEM_NAMESPACE} logs deployment/{WEBHOOK_NAME}); one from elsewhere is yours to renew"
+    );
+    let mut ends = Vec::new();
+    for (whose, bundle) in bundles {
+        match certificate::expiry(bundle) {
+            Err(why) => {
+                return check(
+                    name,
+                    Problem,
+                    format!("the CA bundle of {whose} can't be read: {why}"),
+                )
+                .remedied(renew);
+            }
+            Ok(end) => ends.push((end, whose)),
+        }
+    }
+    ends.sort_unstable();
+    let said: Vec<String> = ends
+        .iter()
+        .map(|(end, whose)| format!("CA of {whose} until {}", end.strftime("%Y-%m-%d")))
+        .collect();
+    let said = said.join(", ");
+    match ends.first() {
+        Some((end, _)) if *end <= now => {
+            check(name, Problem, format!("expired: {said}")).remedied(renew)
+        }
+        Some((end, _)) if end.duration_since(now) < SOON => {
+            check(name, Warning, format!("expiring: {said}")).remedied(renew)
+        }
+        _ => check(name, Good, said),
+    }
+}
+
+/// Whether agents are stamped with who asked for them, by the rules of the webhook's configuration.
+fn agents(configuration: &Reading<Option<Value>>) -> Check {
+    let name = "agents";
+    let Reading::Known(configuration) = configuration else {
+        return unread(name, configuration);
+    };
+    let asked_about = |resource: &str| {
+        let webhooks = configuration
+            .as_ref()
+            .and_then(|all| all["webhooks"].as_array());
+        let rules = webhooks
+            .into_iter()
+            .flatten()
+            .filter_map(|webhook| webhook["rules"].as_array())
+            .flatten();
+        let mut resources = rules
+            .filter_map(|rule| rule["resources"].as_array())
+            .flatten();
+        resources.any(|found| found == resource)
+    };
+    match (asked_about("jobs"), asked_about("pods/ephemeralcontainers")) {
+        (true, true) => check(
+            name,
+            Good,
+            "Jobs and ephemeral containers of mirrord are stamped",
+        ),
+        (false, false) => check(
+            name,
+            Warning,
+            "runs of plain mirrord leave no Session: agents aren't stamped",
+        )
+        .remedied(APPLY),
+        (jobs, _) => {
+            let missing = if jobs { "ephemeral containers" } else { "Jobs" };
+            check(
+                name,
+                Warning,
+                format!("agents that are {missing} aren't stamped"),
+            )
+            .remedied(APPLY)
+        }
+    }
+}
+
+fn trackers(facts: &Facts) -> Check {
+    let name = "trackers";
+    let available = match &facts.api_service {
+        Reading::Known(None) => {
+            return check(name, Off, "this cluster serves no session trackers");
+        }
+        Reading::Known(Some(service)) => condition(service, "Available"),
+        Reading::Hidden | Reading::Failed(_) => None,
+    };
+    if let Some((false, why)) = available {
+        return check(name, Problem, format!("the API server can't reach them: {why}")).remedied(format!(
+            "look at the webhook; while it lasts, namespaces can't be deleted (kubectl delete apiservice {TRACKER_API_SERVICE} lets them go)"
+        ));
+    }
+    match (&facts.trackers, available) {
+        (Reading::Known(()), _) => check(name, Good, "session trackers are served"),
+        (Reading::Hidden, Some((true, _))) => check(
+            name,
+            Good,
+            "session trackers are served; your roles don't show any here",
+        ),
+        (Reading::Hidden, _) => check(name, Unknown, HIDDEN),
+        (Reading::Failed(why), _) => check(name, Problem, why.clone()).remedied("try again later"),
+    }
+}
+
+fn condition(service: &Value, wanted: &str) -> Option<(bool, String)> {
+    let conditions = service.pointer("/status/conditions")?.as_array()?;
+    let found = conditions.iter().find(|one| one["type"] == wanted)?;
+    let message = found["message"].as_str().unwrap_or("<unknown>");
+    Some((found["status"] == "True", message.to_owned()))
+}
+
+fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
+    let name = "auditor role";
+    let (live, leader) = match reading {
+        Reading::Known((live, leader)) => (live, leader),
+        other => return unread(name, other),
+    };
+    if let Some(error) = leader.as_ref().and_then(|report| report.error.as_ref()) {
+        return check(
+            name,
+            Warning,
+            format!("the webhook failed to look after it: {error}"),
+        )
+        .remedied("kubectl mirrord-sessions auditor status says more");
+    }
+    let Some(report) = live.as_ref().or(leader.as_ref()) else {
+        return check(name, Unknown, HIDDEN);
+    };
+    let latest = report.latest_version;
+    match report.version {
+        _ if report.exists.is_none() => check(name, Unknown, report.message.clone()),
+        _ if report.exists == Some(false) => check(name, Warning, format!("there is no ClusterRole {ROLE}")).remedied(
+            "the webhook creates it unless --auditor-role says otherwise: kubectl mirrord-sessions auditor status",
+        ),
+        Some(version) if version == latest => {
+            check(name, Good, format!("version {version}, the latest"))
+        }
+        Some(version) => check(name, Warning, format!("version {version}; the latest is {latest}"))
+            .remedied("take it over: kubectl mirrord-sessions auditor diff"),
+        None if report.difference.as_ref().is_none_or(Vec::is_empty) => check(name, Good, report.message.clone()),
+        None => check(
+            name,
+            Good,
+            format!("somebody's own; it differs from version {latest} (kubectl mirrord-sessions auditor diff)"),
+        ),
+    }
+}
+
+#[cfg(test)]
+#[path = "assess_tests.rs"]
+mod tests;

@@ -1,0 +1,296 @@
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use serde_json::json;
+
+use super::*;
+
+fn bundle(year: i32, month: u8) -> String {
+    let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
+    params.not_after = date_time_ymd(year, month, 1);
+    let key = KeyPair::generate().unwrap();
+    STANDARD.encode(params.self_signed(&key).unwrap().pem())
+}
+
+fn configuration(resources: &[&str], bundle: &str) -> Reading<Option<Value>> {
+    let webhooks: Vec<Value> = resources
+        .iter()
+        .map(|resource| json!({ "clientConfig": { "caBundle": bundle }, "rules": [{ "resources": [resource] }] }))
+        .collect();
+    Reading::Known(Some(json!({ "webhooks": webhooks })))
+}
+
+fn api_service(available: bool, bundle: &str) -> Reading<Option<Value>> {
+    let status = if available { "True" } else { "False" };
+    Reading::Known(Some(json!({
+        "spec": { "caBundle": bundle },
+        "status": { "conditions": [{ "type": "Available", "status": status, "message": "no endpoints" }] },
+    })))
+}
+
+fn deployment(ready: u64) -> Reading<Option<Value>> {
+    Reading::Known(Some(json!({
+        "spec": { "replicas": 2, "template": { "spec": { "containers": [{ "image": "r/w:v1" }] } } },
+        "status": { "readyReplicas": ready },
+    })))
+}
+
+fn report() -> Report {
+    Report {
+        exists: Some(true),
+        version: Some(3),
+        latest_version: 3,
+        ..Report::default()
+    }
+}
+
+fn healthy() -> Facts {
+    let all = ["sessions", "jobs", "pods/ephemeralcontainers"];
+    Facts {
+        version: Reading::Known(json!({ "gitVersion": "v1.36.3" })),
+        has_sessions: Reading::Known(true),
+        configuration: configuration(&all, &bundle(2040, 1)),
+        guard: Reading::Known(Some(json!({ "spec": { "validationActions": ["Deny"] } }))),
+        deployment: deployment(2),
+        api_service: api_service(true, &bundle(2040, 1)),
+        trackers: Reading::Known(()),
+        created: Reading::Known(json!({ "spec": { "owner": { "username": "avi" } } })),
+        auditor: Reading::Known((Some(report()), None)),
+        sessions: Reading::Known(Vec::new()),
+    }
+}
+
+fn found(facts: &Facts, name: &str) -> Check {
+    let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let checks = assess(facts, now);
+    checks.into_iter().find(|check| check.name == name).unwrap()
+}
+
+#[test]
+fn all_is_well() {
+    for check in assess(&healthy(), "2030-01-01T00:00:00Z".parse().unwrap()) {
+        assert_eq!(check.state, Good, "{check:?}");
+        assert_eq!(check.remedy, None, "{check:?}");
+    }
+    assert_eq!(
+        found(&healthy(), "webhook").message,
+        "it stamps who creates a Session (2 of 2 replicas ready, r/w:v1)"
+    );
+    assert_eq!(
+        found(&healthy(), "certificates").message,
+        "CA of trackers until 2040-01-01, CA of webhook until 2040-01-01"
+    );
+}
+
+#[test]
+fn what_may_not_be_read_is_no_failure() {
+    let facts = Facts {
+        version: Reading::Hidden,
+        has_sessions: Reading::Hidden,
+        configuration: Reading::Hidden,
+        guard: Reading::Hidden,
+        deployment: Reading::Hidden,
+        api_service: Reading::Hidden,
+        trackers: Reading::Hidden,
+        created: Reading::Hidden,
+        auditor: Reading::Hidden,
+        sessions: Reading::Hidden,
+    };
+    for check in assess(&facts, Timestamp::UNIX_EPOCH) {
+        assert_eq!(check.state, Unknown, "{check:?}");
+    }
+}
+
+/// One row a way in which something can be wrong: which check says it, how, and in which words.
+#[test]
+#[allow(clippy::too_many_lines)]
+fn each_problem_says_what_to_do() {
+    type Break = fn(&mut Facts);
+    let cases: [(&str, State, &str, Break); 17] = [
+        ("sessions", Problem, "has no Sessions", |facts| {
+            facts.has_sessions = Reading::Known(false);
+        }),
+        ("guard", Problem, "nothing refuses", |facts| {
+            facts.guard = Reading::Known(None);
+        }),
+        ("guard", Problem, "doesn't deny", |facts| {
+            facts.guard =
+                Reading::Known(Some(json!({ "spec": { "validationActions": ["Audit"] } })));
+        }),
+        (
+            "webhook",
+            Problem,
+            "the API server doesn't know it",
+            |facts| {
+                facts.configuration = Reading::Known(None);
+            },
+        ),
+        ("webhook", Problem, "has no CA bundle", |facts| {
+            facts.configuration = configuration(&["sessions"], "");
+        }),
+        (
+            "webhook",
+            Problem,
+            "the API server can't reach it",
+            |facts| {
+                facts.created = Reading::Failed("failed calling webhook \"x\": refused".to_owned());
+                facts.deployment = deployment(0);
+            },
+        ),
+        ("webhook", Problem, "it wasn't asked", |facts| {
+            facts.created = Reading::Known(json!({ "spec": {} }));
+        }),
+        (
+            "webhook",
+            Warning,
+            "a Session can't be created here: exceeded quota",
+            |facts| {
+                facts.created = Reading::Failed("exceeded quota".to_owned());
+            },
+        ),
+        ("webhook", Problem, "no replica is ready (0 of 2", |facts| {
+            facts.created = Reading::Hidden;
+            facts.deployment = deployment(0);
+        }),
+        (
+            "webhook",
+            Warning,
+            "not every replica is ready (1 of 2",
+            |facts| {
+                facts.created = Reading::Hidden;
+                facts.deployment = deployment(1);
+            },
+        ),
+        (
+            "certificates",
+            Problem,
+            "expired: CA of webhook until 2029-12-01",
+            |facts| {
+                facts.configuration = configuration(&["sessions"], &bundle(2029, 12));
+            },
+        ),
+        (
+            "certificates",
+            Warning,
+            "expiring: CA of trackers until 2030-01-15",
+            |facts| {
+                let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
+                params.not_after = date_time_ymd(2030, 1, 15);
+                let pem = params
+                    .self_signed(&KeyPair::generate().unwrap())
+                    .unwrap()
+                    .pem();
+                facts.api_service = api_service(true, &STANDARD.encode(pem));
+            },
+        ),
+        (
+            "certificates",
+            Problem,
+            "can't be read: it is not base64",
+            |facts| {
+                facts.configuration = configuration(&["sessions"], "%%%");
+            },
+        ),
+        ("agents", Warning, "agents aren't stamped", |facts| {
+            facts.configuration = configuration(&["sessions"], "");
+        }),
+        (
+            "agents",
+            Warning,
+            "agents that are ephemeral containers",
+            |facts| {
+                facts.configuration = configuration(&["sessions", "jobs"], "");
+            },
+        ),
+        (
+            "trackers",
+            Problem,
+            "can't reach them: no endpoints",
+            |facts| {
+                facts.api_service = api_service(false, "");
+            },
+        ),
+        (
+            "auditor role",
+            Warning,
+            "there is no ClusterRole",
+            |facts| {
+                facts.auditor = Reading::Known((Some(Report::default()), None));
+            },
+        ),
+    ];
+    for (name, state, words, damage) in cases {
+        let mut facts = healthy();
+        damage(&mut facts);
+        let check = found(&facts, name);
+        assert_eq!(check.state, state, "{check:?}");
+        assert!(check.message.contains(words), "{words}: {check:?}");
+        assert!(check.remedy.is_some(), "{check:?}");
+    }
+}
+
+#[test]
+fn what_is_not_installed_is_off() {
+    let facts = Facts {
+        api_service: Reading::Known(None),
+        ..healthy()
+    };
+    let check = found(&facts, "trackers");
+    assert_eq!((check.state, check.remedy), (Off, None));
+}
+
+#[test]
+fn the_auditor_role_in_all_its_states() {
+    let with = |change: fn(&mut Report)| {
+        let mut report = report();
+        change(&mut report);
+        report
+    };
+    let cases = [
+        (with(|_| ()), Good, "version 3, the latest"),
+        (
+            with(|r| r.exists = Some(false)),
+            Warning,
+            "there is no ClusterRole",
+        ),
+        (
+            with(|r| {
+                r.exists = None;
+                r.message = "unknown: not read".to_owned();
+            }),
+            Unknown,
+            "unknown: not read",
+        ),
+        (
+            with(|r| r.version = Some(2)),
+            Warning,
+            "version 2; the latest is 3",
+        ),
+        (
+            with(|r| {
+                r.version = None;
+                r.difference = Some(vec!["-x".to_owned()]);
+            }),
+            Good,
+            "somebody's own; it differs",
+        ),
+    ];
+    for (report, state, words) in cases {
+        let facts = Facts {
+            auditor: Reading::Known((Some(report), None)),
+            ..healthy()
+        };
+        let check = found(&facts, "auditor role");
+        assert_eq!(check.state, state, "{check:?}");
+        assert!(check.message.starts_with(words), "{check:?}");
+    }
+    let failing = with(|r| r.error = Some("forbidden".to_owned()));
+    let facts = Facts {
+        auditor: Reading::Known((None, Some(failing))),
+        ..healthy()
+    };
+    assert!(
+        found(&facts, "auditor role")
+            .message
+            .ends_with(": forbidden")
+    );
+}

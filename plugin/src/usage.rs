@@ -1,0 +1,253 @@
+//! Command lines that can't be understood, in the words of kubectl.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::cli;
+
+/// What kubectl would say, and where to read on.
+pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
+    let command = command(arguments);
+    let mut text = format!("error: {}", what(error, &command, arguments));
+    let similar = similar(error);
+    if !similar.is_empty() {
+        text.push_str("\n\nDid you mean this?\n");
+        text.extend(similar.iter().flat_map(|one| ["\t", one, "\n"]));
+    }
+    format!("{text}\nSee '{command} --help' for usage.")
+}
+
+fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
+    let of = |kind| text(error, kind).unwrap_or_default();
+    let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
+    match error.kind() {
+        ErrorKind::UnknownArgument => unknown(&argument),
+        ErrorKind::InvalidSubcommand => format!(
+            "unknown command \"{}\" for \"{command}\"",
+            of(ContextKind::InvalidSubcommand)
+        ),
+        ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues
+            if value.is_empty() && argument.starts_with('-') =>
+        {
+            without_value(&argument, arguments)
+        }
+        ErrorKind::InvalidValue => one_of(error, &argument, &value),
+        ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error)
+                .map_or_else(|| "invalid".to_owned(), ToString::to_string);
+            match flag(&argument) {
+                Some(flag) => format!("invalid argument \"{value}\" for \"{flag}\" flag: {why}"),
+                None => format!("invalid argument \"{value}\": {why}"),
+            }
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("required argument not given: {argument}")
+        }
+        ErrorKind::MissingSubcommand => "a command must be specified".to_owned(),
+        _ => summary(error),
+    }
+}
+
+/// A flag at the end of the line that misses its value.
+fn without_value(argument: &str, arguments: &[OsString]) -> String {
+    let last = arguments.last().and_then(|last| last.to_str());
+    let letter = last
+        .filter(|last| !last.starts_with("--"))
+        .and_then(|last| last.strip_prefix('-')?.chars().last());
+    if let (Some(letter), Some(last)) = (letter, last) {
+        return format!("flag needs an argument: '{letter}' in {last}");
+    }
+    let flag = argument.split([' ', '[', '=']).next().unwrap_or_default();
+    format!("flag needs an argument: {flag}")
+}
+
+fn unknown(argument: &str) -> String {
+    if argument.starts_with("--") {
+        let name = argument.split('=').next().unwrap_or(argument);
+        return format!("unknown flag: {name}");
+    }
+    let letter = argument
+        .strip_prefix('-')
+        .and_then(|rest| rest.chars().next());
+    match letter {
+        Some(letter) => format!("unknown shorthand flag: '{letter}' in {argument}"),
+        None => format!("unexpected arguments: [{argument}]"),
+    }
+}
+
+/// A value that isn't among those there are.
+fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
+    let allowed = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(all)) => all.join(","),
+        _ => String::new(),
+    };
+    let name = argument.split_whitespace().next().unwrap_or_default();
+    match name {
+        "--output" => format!(
+            "unable to match a printer suitable for the output format \"{value}\", allowed formats are: {allowed}"
+        ),
+        "--dry-run" | "--dry-run[=<WHO>]" => {
+            format!("Invalid dry-run value ({value}). Must be \"none\", \"server\", or \"client\".")
+        }
+        _ => match flag(argument) {
+            Some(flag) => {
+                format!(
+                    "invalid argument \"{value}\" for \"{flag}\" flag: must be one of {allowed}"
+                )
+            }
+            None => format!("invalid argument \"{value}\": must be one of {allowed}"),
+        },
+    }
+}
+
+/// `--name` of `--name <VALUE>`.
+fn flag(argument: &str) -> Option<String> {
+    let flag = argument.split([' ', '[', '=']).next()?;
+    // The only one of kubectl's that has a letter and no other name.
+    let flag = if flag == "--v" { "-v, --v" } else { flag };
+    flag.starts_with('-').then(|| flag.to_owned())
+}
+
+/// clap's own first line.
+fn summary(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
+    let line = rendered.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+fn similar(error: &clap::Error) -> Vec<String> {
+    [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
+        .into_iter()
+        .find_map(|kind| match error.get(kind)? {
+            ContextValue::String(one) => Some(vec![one.clone()]),
+            ContextValue::Strings(all) => Some(all.clone()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+/// The command that was meant, as far as it can be understood.
+fn command(arguments: &[OsString]) -> String {
+    let mut command = cli::command();
+    command.build();
+    let mut found = &command;
+    let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
+    while let Some(argument) = arguments.next() {
+        if argument.starts_with('-') {
+            if takes_next(found, argument) {
+                arguments.next();
+            }
+            continue;
+        }
+        match found.find_subcommand(argument) {
+            Some(next) => found = next,
+            None => break,
+        }
+    }
+    found
+        .get_bin_name()
+        .unwrap_or("kubectl mirrord-sessions")
+        .to_owned()
+}
+
+/// Whether the flag's value is the next argument.
+fn takes_next(command: &clap::Command, flag: &str) -> bool {
+    let letter = flag
+        .strip_prefix('-')
+        .filter(|rest| rest.chars().count() == 1)
+        .and_then(|rest| rest.chars().next());
+    command.get_arguments().any(|argument| {
+        let is_meant = argument
+            .get_long()
+            .is_some_and(|long| flag.strip_prefix("--") == Some(long))
+            || letter.is_some() && argument.get_short() == letter;
+        is_meant && argument.get_action().takes_values() && !argument.is_require_equals_set()
+    })
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(all) => Some(all.join(", ")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+
+    fn said(line: &str) -> String {
+        let words = ["plugin"].into_iter().chain(line.split(' '));
+        let words: Vec<OsString> = words.map(Into::into).collect();
+        message(&Cli::of(words.clone()).unwrap_err(), &words)
+    }
+
+    #[test]
+    fn as_kubectl_says_it() {
+        let list = "\nSee 'kubectl mirrord-sessions list --help' for usage.";
+        let cases = [
+            ("list --nope", "unknown flag: --nope"),
+            ("list --nope=1", "unknown flag: --nope"),
+            ("list -Z", "unknown shorthand flag: 'Z' in -Z"),
+            ("list x", "unexpected arguments: [x]"),
+            ("list -n", "flag needs an argument: 'n' in -n"),
+            ("-n a list --as", "flag needs an argument: --as"),
+            (
+                "list --request-timeout",
+                "flag needs an argument: --request-timeout",
+            ),
+            (
+                "list -v x",
+                "invalid argument \"x\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list --insecure-skip-tls-verify=x",
+                "invalid argument \"x\" for \"--insecure-skip-tls-verify\" flag: strconv.ParseBool: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list --request-timeout=soon",
+                "invalid argument \"soon\" for \"--request-timeout\" flag: Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding time unit (e.g. 1s | 2m | 3h)",
+            ),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(said(line), format!("error: {expected}{list}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_that_are_not_there() {
+        assert_eq!(
+            said("nope"),
+            "error: unknown command \"nope\" for \"kubectl mirrord-sessions\"\nSee 'kubectl mirrord-sessions --help' for usage."
+        );
+        let similar = said("descrbe");
+        assert!(
+            similar.starts_with("error: unknown command \"descrbe\" for \"kubectl mirrord-sessions\"\n\nDid you mean this?\n\tdescribe\n"),
+            "{similar}"
+        );
+        assert!(said("auditor nope").contains("for \"kubectl mirrord-sessions auditor\""));
+    }
+
+    #[test]
+    fn values_that_are_not_there() {
+        assert_eq!(
+            said("version -o nope").lines().next().unwrap(),
+            "error: unable to match a printer suitable for the output format \"nope\", allowed formats are: json,yaml"
+        );
+    }
+
+    #[test]
+    fn a_flag_given_twice_counts_the_last_time() {
+        let words = "plugin -n a list -n b --request-timeout 1s --request-timeout=2s --insecure-skip-tls-verify=false";
+        let cli = Cli::of(words.split(' ').map(Into::into)).unwrap();
+        assert_eq!(cli.connection.namespace.as_deref(), Some("b"));
+        assert!(!cli.connection.insecure_skip_tls_verify);
+        assert_eq!(
+            cli.connection.request_timeout.0,
+            Some(std::time::Duration::from_secs(2))
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! kubectl's connection flags, and what the environment and the kubeconfig add to them.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use crate::{
+    fake::{Fake, Server},
+    plugin::{Plugin, Ran},
+};
+
+fn address(server: &Server) -> String {
+    let config = fs::read_to_string(server.kubeconfig()).unwrap();
+    config.split('"').nth(1).unwrap().to_owned()
+}
+
+fn run(mut command: Command) -> Ran {
+    Ran::of(&command.output().unwrap())
+}
+
+#[test]
+fn impersonation_and_tokens_reach_the_server() {
+    let server = Fake::new().start();
+    let ran = server.run("list --as eve --as-group a --as-group b --as-uid 7 --token other");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let seen = &server.seen()[0];
+    assert_eq!(seen.header("authorization"), ["Bearer other"]);
+    assert_eq!(seen.header("impersonate-user"), ["eve"]);
+    assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
+    assert_eq!(seen.header("impersonate-uid"), ["7"]);
+    assert!(seen.header("user-agent")[0].starts_with("kubectl-mirrord_sessions/"));
+}
+
+#[test]
+fn several_files_of_kubeconfig() {
+    let server = Fake::new().session("shop", "a").start();
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("1"), folder.path().join("2"));
+    fs::write(
+        &first,
+        "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u, namespace: shop}}]\n",
+    )
+    .unwrap();
+    fs::write(
+        &second,
+        format!(
+            "current-context: y\nclusters: [{{name: c, cluster: {{server: '{}'}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n",
+            address(&server)
+        ),
+    )
+    .unwrap();
+    let paths = std::env::join_paths([folder.path().join("none"), first.clone(), second]).unwrap();
+    let mut command = server.command("list -o name -v 6");
+    command.env("KUBECONFIG", paths);
+    let ran = run(command);
+    assert_eq!(ran.out, "session.operator.metalbear.co/a\n", "{ran:?}");
+    let loaded: Vec<&str> = ran
+        .messages
+        .lines()
+        .filter(|line| line.contains("Config loaded from file:  "))
+        .collect();
+    assert_eq!(loaded.len(), 2, "{ran:?}");
+    assert!(loaded[0].ends_with(first.to_str().unwrap()), "{ran:?}");
+}
+
+#[test]
+fn v_shows_requests_and_no_secrets() {
+    let server = Fake::new()
+        .object(serde_json::json!({
+            "metadata": { "name": "a", "namespace": "default" },
+            "spec": { "target": "pod/shown", "key": "joiners-only" },
+            "status": { "ports": [{ "port": 80, "type": "steal", "filter": "filter-only" }] },
+        }))
+        .start();
+    let at = |level: &str| {
+        let ran = server.run(&format!(
+            "list -o name {level} --token secret-token --as eve"
+        ));
+        assert_eq!(ran.out, "session.operator.metalbear.co/a\n", "{ran:?}");
+        for secret in ["secret-token", "joiners-only", "filter-only"] {
+            assert!(!ran.messages.contains(secret), "{secret}: {ran:?}");
+        }
+        ran.messages
+    };
+    for quiet in ["", "-v 0", "-v=-1"] {
+        assert_eq!(at(quiet), "", "{quiet}");
+    }
+    let six = at("-v6");
+    let url = format!(
+        "{}/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers?fieldSelector=status.state%21%3Dterminated&limit=500",
+        address(&server)
+    );
+    assert!(
+        six.contains(&format!(
+            "] \"Response\" verb=\"GET\" url=\"{url}\" status=\"200 OK\" milliseconds="
+        )),
+        "{six}"
+    );
+    assert!(!six.contains("Impersonate-User"), "{six}");
+    let seven = at("--v 7");
+    assert!(seven.contains("Impersonate-User: eve"), "{seven}");
+    assert!(seven.contains("Authorization: Bearer <masked>"), "{seven}");
+    assert!(!seven.contains("pod/shown"), "{seven}");
+    let eight = at("-v=8");
+    assert!(eight.contains("\"Response Body\" body="), "{eight}");
+    assert!(
+        eight.contains("pod/shown") && eight.contains("<masked>"),
+        "{eight}"
+    );
+    for line in eight.lines() {
+        assert!(line.starts_with('I') && line.contains("] "), "{line}");
+    }
+    let bodies = server.run("delete a --dry-run=server -v 8").messages;
+    assert!(bodies.contains("\"Request Body\" body="), "{bodies}");
+}
+
+/// A kubeconfig whose user is a program that prints a credential.
+fn with_exec(address: &str, script: &str) -> Plugin {
+    let plugin = Plugin::with(&format!(
+        "current-context: a\ncontexts: [{{name: a, context: {{cluster: c, user: u}}}}]\nclusters: [{{name: c, cluster: {{server: '{address}'}}}}]\nusers: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: ./login, args: [now], env: [{{name: WHO, value: eve}}], interactiveMode: Never}}}}}}]\n"
+    ));
+    let login = plugin.kubeconfig().with_file_name("login");
+    fs::write(&login, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&login, fs::Permissions::from_mode(0o755)).unwrap();
+    plugin
+}
+
+#[test]
+fn credential_plugins_beside_the_kubeconfig_are_run() {
+    let server = Fake::new().session("default", "a").start();
+    let script = r#"echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$WHO-$1\"}}""#;
+    let plugin = with_exec(&address(&server), script);
+    assert!(plugin.run("list -o name").went_well().ends_with("/a\n"));
+    assert_eq!(server.seen()[0].header("authorization"), ["Bearer eve-now"]);
+    // A token of the command line takes its place.
+    plugin.run("list -o name --token own").went_well();
+    assert_eq!(server.asked()[1].header("authorization"), ["Bearer own"]);
+
+    let failing = with_exec(&address(&server), "echo 'log in first' >&2; exit 3");
+    let message = failing.run("list").failed();
+    assert!(
+        message.contains("the credential plugin") && message.ends_with("log in first"),
+        "{message}"
+    );
+}
+
+/// A proxy that refuses all, and remembers what it was asked for.
+fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let remembered = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            let line = text.lines().next().unwrap_or_default().to_owned();
+            remembered.lock().unwrap().push(line);
+            stream
+                .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+                .unwrap();
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn proxies_of_the_kubeconfig_and_of_the_environment() {
+    // No name that anybody has; the proxy refuses before it would be looked up.
+    let far = "https://cluster.invalid:6443";
+    let asked_with = |proxy_url: Option<&str>, env: &[(&str, &str)]| {
+        let (address, asked) = proxy();
+        let at = |text: &str| text.replace("PROXY", &address);
+        let proxy_url =
+            proxy_url.map_or(String::new(), |url| format!(", proxy-url: '{}'", at(url)));
+        let plugin = Plugin::with(&format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: '{far}'{proxy_url}}}}}]\n"
+        ));
+        let mut command = plugin.command("list --request-timeout 20s");
+        command.envs(env.iter().map(|(name, value)| (*name, at(value))));
+        let ran = run(command);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        asked.lock().unwrap().clone()
+    };
+    let connect = ["CONNECT cluster.invalid:6443 HTTP/1.1".to_owned()];
+    let https = ("HTTPS_PROXY", "http://PROXY");
+    assert_eq!(asked_with(Some("http://PROXY"), &[]), connect);
+    assert_eq!(asked_with(None, &[https]), connect);
+    assert_eq!(asked_with(None, &[("https_proxy", "PROXY")]), connect);
+    assert_eq!(
+        asked_with(None, &[https, ("NO_PROXY", ".invalid")]),
+        [""; 0]
+    );
+    // What the kubeconfig says isn't overruled by the environment.
+    let both = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "*")];
+    assert_eq!(asked_with(Some("http://PROXY"), &both), connect);
+    assert_eq!(asked_with(None, &[]), [""; 0]);
+}
+
+#[test]
+fn certificates_that_cannot_be_read() {
+    let server = Fake::new().start();
+    let message = server
+        .run("list --client-certificate /none --client-key /none")
+        .failed();
+    assert!(
+        message.starts_with("error: unable to read client-cert /none for dev due to "),
+        "{message}"
+    );
+    let message = server
+        .run("list -s https://127.0.0.1:1 --certificate-authority /none")
+        .failed();
+    assert!(message.contains("/none"), "{message}");
+    assert!(server.seen().is_empty());
+}

@@ -1,0 +1,240 @@
+use serde_json::json;
+
+use crate::{
+    fake::{Fake, session, status},
+    plugin::Ran,
+};
+
+const FALLBACK: &str = "Warning: sessiontrackers.visibility.operator.metalbear.co is not served by this cluster: reading sessions.operator.metalbear.co instead\n";
+
+#[test]
+fn where_there_are_no_trackers_sessions_are_read() {
+    let server = Fake::new()
+        .session("default", "a")
+        .without_trackers()
+        .start();
+    for (command, line) in [
+        ("list -o name", "GET /namespaces/default/sessions"),
+        ("describe a", "GET /namespaces/default/sessions/a"),
+        (
+            "delete a --dry-run=client",
+            "GET /namespaces/default/sessions/a",
+        ),
+        ("delete a b", "DELETE /namespaces/default/sessions/a"),
+    ] {
+        let asked = server.lines().len();
+        let Ran { out, messages, .. } = server.run(command);
+        assert!(messages.starts_with(FALLBACK), "{command}: {messages}");
+        assert_eq!(messages.matches("Warning").count(), 1, "{command}");
+        assert!(!out.is_empty(), "{command}");
+        assert_eq!(server.lines()[asked], line, "{command}");
+    }
+}
+
+#[test]
+fn where_trackers_are_down_sessions_are_read() {
+    let server = Fake::new()
+        .session("default", "a")
+        .rule(|seen| {
+            (seen.path == "/apis/visibility.operator.metalbear.co/v1").then(|| {
+                crate::fake::Answer {
+                    code: 503,
+                    headers: "",
+                    body: "service unavailable\n".into(),
+                }
+            })
+        })
+        .start();
+    let Ran {
+        code,
+        out,
+        messages,
+    } = server.run("list -o name");
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "session.operator.metalbear.co/a\n")
+    );
+    assert_eq!(
+        messages,
+        FALLBACK.replace(
+            "not served by this cluster",
+            "not available now (service unavailable)"
+        )
+    );
+}
+
+#[test]
+fn forbidden_is_an_answer() {
+    let server = Fake::new()
+        .session("default", "487f4f2b6d2376ad")
+        .forbid(
+            "GET /namespaces/default/sessiontrackers",
+            "list",
+            Some("default"),
+        )
+        .forbid(
+            "GET /namespaces/default/sessiontrackers/487f4f2b6d2376ad",
+            "get",
+            Some("default"),
+        )
+        .start();
+    assert_eq!(
+        server.run("list").failed(),
+        "Error from server (Forbidden): User \"dev\" cannot list sessiontrackers.visibility.operator.metalbear.co in namespace \"default\": ask an administrator for it: kubectl create rolebinding mirrord-operator-user:dev --clusterrole=mirrord-operator-user --user=dev -n default"
+    );
+    let message = server.run("describe 487F4F2B6D2376AD").failed();
+    assert!(
+        message.contains("cannot get sessiontrackers.visibility.operator.metalbear.co \"487F4F2B6D2376AD\" in namespace"),
+        "{message}"
+    );
+    assert!(
+        !server
+            .lines()
+            .iter()
+            .any(|line| line.ends_with("/sessions"))
+    );
+    // Who may not even ask what there is.
+    let denied = status(403, "Forbidden", "no discovery for you", &json!({}));
+    let server = Fake::new()
+        .session("default", "a")
+        .rule(move |seen| {
+            seen.is_discovery().then(|| crate::fake::Answer {
+                code: 403,
+                headers: "",
+                body: denied.clone(),
+            })
+        })
+        .start();
+    assert_eq!(
+        server.run("list -o name").went_well(),
+        "session.operator.metalbear.co/a\n"
+    );
+    assert_eq!(server.lines(), ["GET /namespaces/default/sessiontrackers"]);
+}
+
+#[test]
+fn the_source_is_found_once_and_told_with_v() {
+    let server = Fake::new().session("default", "a").start();
+    let messages = server.run("describe a -v 1").messages;
+    assert!(
+        messages.contains("Reading sessiontrackers.visibility.operator.metalbear.co"),
+        "{messages}"
+    );
+    let discoveries = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.is_discovery())
+        .count();
+    assert_eq!(discoveries, 1);
+}
+
+#[test]
+fn what_is_over_is_hidden_unless_asked_for() {
+    let mut over = session("default", "over");
+    over["status"] = json!({
+        "state": "terminated", "reason": "Stopped", "stoppedBy": "boss", "endedAt": "2020-01-01T00:01:03Z",
+    });
+    for server in [
+        Fake::new()
+            .session("default", "a")
+            .object(over.clone())
+            .start(),
+        // A server that doesn't know the selector.
+        Fake::new()
+            .object(over.clone())
+            .answer(
+                "GET /namespaces/default/sessiontrackers",
+                200,
+                json!({ "items": [session("default", "a"), over] }).to_string(),
+            )
+            .start(),
+    ] {
+        assert_eq!(
+            server.run("list -o name").went_well(),
+            "session.operator.metalbear.co/a\n"
+        );
+        let selector = &server.asked()[0].query["fieldSelector"];
+        assert_eq!(selector, "status.state!=terminated");
+        let all = server.run("list --all-states -o wide").went_well();
+        assert_eq!(all.lines().count(), 3, "{all}");
+        let line = all.lines().find(|line| line.starts_with("over ")).unwrap();
+        assert!(
+            line.contains("63s") && line.contains("terminated"),
+            "{line}"
+        );
+        assert!(!server.asked()[1].query.contains_key("fieldSelector"));
+        let text = server.run("describe over").went_well();
+        assert!(text.contains("Stopped By:      boss\n"), "{text}");
+    }
+}
+
+#[test]
+fn selectors_and_filters() {
+    let mut eves = session("default", "e");
+    eves["spec"]["owner"]["username"] = json!("eve");
+    let server = Fake::new().session("default", "a").object(eves).start();
+    for (arguments, expected, fields) in [
+        ("", vec!["a", "e"], "status.state!=terminated"),
+        ("--user eve", vec!["e"], "status.state!=terminated"),
+        (
+            "--field-selector spec.owner.username=eve",
+            vec!["e"],
+            "spec.owner.username=eve,status.state!=terminated",
+        ),
+        (
+            "--mine",
+            vec!["a"],
+            "spec.owner.username=avi@x,status.state!=terminated",
+        ),
+        ("--port 81", vec![], "status.state!=terminated"),
+        (
+            "--target deploy/counter",
+            vec!["a", "e"],
+            "status.state!=terminated",
+        ),
+    ] {
+        let Ran { code, out, .. } = server.run(&format!("list -o name {arguments}"));
+        let names: Vec<&str> = out
+            .lines()
+            .filter_map(|line| line.rsplit('/').next())
+            .collect();
+        assert_eq!((code, names), (Some(0), expected), "{arguments}");
+        let last = server.asked().pop().unwrap();
+        assert_eq!(last.query["fieldSelector"], fields, "{arguments}");
+    }
+    server.run("list -l a=b,c=d --chunk-size=7");
+    let last = server.asked().pop().unwrap();
+    assert_eq!(last.query["labelSelector"], "a=b,c=d");
+    assert_eq!(last.query["limit"], "7");
+    server.run("list --chunk-size=0");
+    assert!(!server.asked().pop().unwrap().query.contains_key("limit"));
+}
+
+#[test]
+fn by_target_and_who_else_is_there() {
+    let mut eves = session("default", "e");
+    eves["spec"]["owner"]["username"] = json!("eve");
+    let server = Fake::new().session("default", "a").object(eves).start();
+    let text = server.run("describe deployment/counter").went_well();
+    assert_eq!(text.matches("Session ID:").count(), 2, "{text}");
+    assert!(text.contains("Others On Target:  eve\n"), "{text}");
+    assert!(text.contains("Others On Target:  avi@x\n"), "{text}");
+    // One list, for the target and for who else is there.
+    let lists = server
+        .lines()
+        .iter()
+        .filter(|line| line.ends_with("/sessiontrackers"))
+        .count();
+    assert_eq!(lists, 1);
+    let ran = server.run("describe pod/none");
+    assert_eq!(
+        (ran.code, ran.messages.as_str()),
+        (
+            Some(0),
+            "No sessions found on pod/none in default namespace.\n"
+        )
+    );
+    let wide = server.run("list -o wide").went_well();
+    let line = wide.lines().nth(1).unwrap();
+    assert!(line.ends_with("eve"), "{wide}");
+}

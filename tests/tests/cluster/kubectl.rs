@@ -1,0 +1,192 @@
+//! What kubectl does with the plugin besides running it, and what both do with the same flags.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use mirrord_sessions_tests::control_plane::{KubectlOutput, Program};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{namespace, session, shared};
+
+/// A folder with kubectl, the plugin and nothing else.
+struct Bin(TempDir);
+
+impl Bin {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = shared();
+        let link = |to: &Path, name: &str| {
+            std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+        };
+        link(cluster.plane.assets().path(Program::Kubectl), "kubectl");
+        link(&cluster.programs.plugin, "kubectl-mirrord_sessions");
+        Self(folder)
+    }
+
+    async fn kubectl(&self, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
+        let output = tokio::process::Command::new(self.0.path().join("kubectl"))
+            .args(args)
+            .env("PATH", self.0.path())
+            .env("HOME", self.0.path())
+            .env("KUBECONFIG", kubeconfig)
+            .env_remove("KREW_ROOT")
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        KubectlOutput {
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            status: output.status,
+        }
+    }
+}
+
+#[tokio::test]
+async fn kubectl_completes_the_plugin_once_the_shim_is_installed() {
+    let namespace = namespace(shared(), "completion").await;
+    let dev = namespace.person("completing-dev", &[]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
+    let manifest = session(
+        "487f4f2b6d2376ad",
+        json!({ "target": "deployment/ip-visit-counter", "client": client }),
+    );
+    let created = dev
+        .kubectl(&["create", "-f", "-"], &manifest.to_string())
+        .await;
+    assert!(created.status.success(), "{created:?}");
+
+    let bin = Bin::new();
+    let complete = async |words: &[&str]| {
+        let args = [&["__complete", "mirrord-sessions"], words].concat();
+        bin.kubectl(dev.kubeconfig(), &args).await.stdout
+    };
+    let in_namespace = ["-n", namespace.name.as_str()];
+    let before = complete(&["delete", ""]).await;
+    assert!(!before.contains("487F"), "{before}");
+
+    let run = async |flag: &str| {
+        let args = ["mirrord-sessions", "completion", flag];
+        bin.kubectl(dev.kubeconfig(), &args).await
+    };
+    let installed = run("--install").await;
+    assert!(
+        installed.status.success() && installed.stdout.starts_with("created "),
+        "{installed:?}"
+    );
+    let ids = complete(&[&in_namespace[..], &["delete", ""]].concat()).await;
+    assert_eq!(
+        ids,
+        "487F4F2B6D2376AD\tWho/completing-dev@host, deployment/ip-visit-counter\n:4\n"
+    );
+    let lower = complete(&[&in_namespace[..], &["kill", "--id", "487f"]].concat()).await;
+    assert!(lower.starts_with("487f4f2b6d2376ad\t"), "{lower}");
+    // Who may not see is told nothing, and no error either.
+    let hidden = complete(&["-n", "default", "delete", ""]).await;
+    assert_eq!(hidden, ":4\n");
+    let commands = complete(&["des"]).await;
+    assert!(
+        commands.starts_with("describe\t") && commands.ends_with("\n:4\n"),
+        "{commands}"
+    );
+    let formats = complete(&["version", "--output="]).await;
+    assert_eq!(formats, "json\tJSON\nyaml\tYAML\n:4\n");
+    let contexts = complete(&["--context", ""]).await;
+    assert!(contexts.contains("completing-dev\t"), "{contexts}");
+
+    let removed = run("--uninstall").await;
+    assert!(removed.stdout.starts_with("removed "), "{removed:?}");
+    let after = complete(&["delete", ""]).await;
+    assert_eq!(after, before);
+}
+
+/// The parts of an administrator's kubeconfig as files of their own.
+fn parts(folder: &Path) -> (String, Vec<String>) {
+    let config = serde_json::to_value(shared().plane.admin().config()).unwrap();
+    let cluster = &config["clusters"][0]["cluster"];
+    let user = &config["users"][0]["user"];
+    let write = |name: &str, data: &serde_json::Value| {
+        let path: PathBuf = folder.join(name);
+        let data = STANDARD.decode(data.as_str().unwrap()).unwrap();
+        std::fs::write(&path, data).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let flags = [
+        (
+            "certificate-authority",
+            &cluster["certificate-authority-data"],
+        ),
+        ("client-certificate", &user["client-certificate-data"]),
+        ("client-key", &user["client-key-data"]),
+    ];
+    let flags = flags
+        .iter()
+        .map(|(name, data)| format!("--{name}={}", write(name, data)))
+        .collect();
+    (cluster["server"].as_str().unwrap().to_owned(), flags)
+}
+
+#[tokio::test]
+async fn flags_alone_do_for_the_plugin_what_they_do_for_kubectl() {
+    let namespace = namespace(shared(), "flags").await;
+    let admin = namespace.person("flags-alone", &["system:masters"]);
+    let manifest = session("s", json!({ "target": "targetless" }));
+    let created = admin
+        .kubectl(&["create", "-f", "-"], &manifest.to_string())
+        .await;
+    assert!(created.status.success(), "{created:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let (server, flags) = parts(folder.path());
+    let bin = Bin::new();
+    let none = folder.path().join("none");
+    let server = format!("--server={server}");
+    let by_other_name = server.replace("127.0.0.1", "localhost");
+    let all: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let without_authority = &all[1..];
+    let cases: [(&str, Vec<&str>, bool); 7] = [
+        ("all", [&[&*server], &all[..]].concat(), true),
+        (
+            "another name in the certificate",
+            [&[&*by_other_name, "--tls-server-name=127.0.0.1"], &all[..]].concat(),
+            true,
+        ),
+        (
+            "a name that the certificate hasn't",
+            [&[&*server, "--tls-server-name=other.example"], &all[..]].concat(),
+            false,
+        ),
+        (
+            "unknown authority",
+            [&[&*server], without_authority].concat(),
+            false,
+        ),
+        (
+            "any authority",
+            [&[&*server, "--insecure-skip-tls-verify"], without_authority].concat(),
+            true,
+        ),
+        ("nobody in particular", vec![&*server, all[0]], false),
+        (
+            "a certificate without its key",
+            vec![&*server, all[0], all[1]],
+            false,
+        ),
+    ];
+    for (case, flags, works) in cases {
+        let place = ["-n", namespace.name.as_str(), "-o", "name"];
+        let ours = [&["mirrord-sessions", "list"], &place[..], &flags[..]].concat();
+        let theirs = [&["get", "sessions"], &place[..], &flags[..]].concat();
+        let ours = bin.kubectl(&none, &ours).await;
+        let theirs = bin.kubectl(&none, &theirs).await;
+        assert_eq!(theirs.status.success(), works, "{case}: {theirs:?}");
+        assert_eq!(ours.status.success(), works, "{case}: {ours:?}");
+        // kubectl asks for a user name where it has none, on standard output.
+        let shown = if works { &*theirs.stdout } else { "" };
+        assert_eq!(ours.stdout, shown, "{case}: {ours:?}");
+    }
+}

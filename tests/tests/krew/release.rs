@@ -1,0 +1,89 @@
+//! A release, made by krew/release.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Runs the script; what it printed, or what it complained about.
+pub(crate) fn run(
+    args: &[&str],
+    dist: Option<&Path>,
+    repository: Option<&str>,
+) -> Result<String, String> {
+    let mut command = Command::new(workspace().join("krew/release"));
+    command
+        .args(args)
+        .env_remove("REPOSITORY")
+        .env_remove("DIST");
+    command.envs(dist.map(|dist| ("DIST", dist)));
+    command.envs(repository.map(|repository| ("REPOSITORY", repository)));
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() {
+        Ok(text(output.stdout))
+    } else {
+        Err(text(output.stderr))
+    }
+}
+
+/// OS, architecture and target of each platform.
+pub(crate) fn targets() -> Vec<[String; 3]> {
+    let targets = run(&["targets"], None, None).unwrap();
+    let platform = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
+        words.try_into().unwrap()
+    };
+    targets.lines().map(platform).collect()
+}
+
+/// The archives and the manifest.
+pub(crate) struct Release {
+    dist: tempfile::TempDir,
+    archive: PathBuf,
+    manifest: String,
+}
+
+impl Release {
+    /// Builds this machine's archive as a release does; the others are of programs built elsewhere,
+    /// which here are none.
+    pub(crate) fn build(repository: &str) -> Self {
+        let dist = tempfile::tempdir().unwrap();
+        let built = run(&["build"], Some(dist.path()), None).unwrap();
+        let archive = PathBuf::from(built.trim());
+        let elsewhere = dist.path().join("built-elsewhere");
+        fs::write(&elsewhere, "no program").unwrap();
+        for [os, arch, target] in targets() {
+            let name = format!("_{os}_{arch}.tar.gz");
+            if !archive.to_str().unwrap().ends_with(&name) {
+                let args = ["archive", &target, elsewhere.to_str().unwrap()];
+                run(&args, Some(dist.path()), None).unwrap();
+            }
+        }
+        let manifest = run(&["manifest"], Some(dist.path()), Some(repository)).unwrap();
+        Self {
+            dist,
+            archive,
+            manifest,
+        }
+    }
+
+    pub(crate) fn archive(&self) -> &Path {
+        &self.archive
+    }
+
+    pub(crate) fn manifest(&self) -> &str {
+        &self.manifest
+    }
+
+    /// Where the archives are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dist.path()
+    }
+}
