@@ -6,7 +6,9 @@
 pub mod manifest;
 pub mod session;
 mod session_id;
+pub mod session_join;
 pub mod session_policy;
+pub mod session_report;
 pub mod session_tracker;
 
 pub use session::{
@@ -14,7 +16,9 @@ pub use session::{
     SessionStatus,
 };
 pub use session_id::{InvalidSessionId, SessionId};
+pub use session_join::{JoinHeader, SessionJoin, SessionJoinStatus};
 pub use session_policy::{SessionPolicy, SessionPolicySpec};
+pub use session_report::{SessionReport, SessionReportSpec, SessionReportStatus};
 pub use session_tracker::{
     SessionTracker, SessionTrackerSpec, SessionTrackerStatus, TRACKER_API_SERVICE, TRACKER_GROUP,
     TRACKER_VERSION, TRACKERS, TrackedPort, TrackerKind, custom_resource_definition,

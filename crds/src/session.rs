@@ -10,6 +10,18 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+/// How many may join a session.
+pub const MAX_PARTICIPANTS: usize = 256;
+
+/// How many ports a session may have.
+pub const MAX_PORTS: usize = 1024;
+
+/// How long, in characters, the filter of a port may be.
+pub const MAX_FILTER: usize = 4096;
+
+/// How many processes a session may name.
+pub const MAX_PROCESSES: usize = 64;
+
 /// A mirrord run: who runs it, against which target, since when (`metadata.creationTimestamp`).
 /// Delete it to stop the run.
 #[derive(
@@ -177,7 +189,7 @@ pub struct SessionStatus {
 
     /// Ports that the run steals or mirrors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = MAX_PORTS))]
     pub ports: Vec<Port>,
 
     /// The ports in one line, for the printer column.
@@ -186,7 +198,13 @@ pub struct SessionStatus {
 
     /// Kubernetes user names of those who joined. The owner takes part always and isn't listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_PARTICIPANTS))]
     pub participants: Vec<String>,
+
+    /// Names of the processes that run with it: the client's word, not verified by anybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_PROCESSES))]
+    pub processes: Vec<String>,
 
     /// When the controller last heard of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,7 +261,7 @@ pub struct Port {
 
     /// Which requests: all, if there is no filter. As header=REGEX.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 4096))]
+    #[schemars(length(max = MAX_FILTER))]
     pub filter: Option<String>,
 }
 

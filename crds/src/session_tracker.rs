@@ -140,6 +140,10 @@ pub struct SessionTrackerStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub participants: Vec<String>,
 
+    /// Names of the processes that run with it: the client's word, not verified by anybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<String>,
+
     /// When the cluster last heard of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
@@ -147,6 +151,18 @@ pub struct SessionTrackerStatus {
     /// mirrord's agent in the cluster, for runs that were recognised by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentReference>,
+
+    /// Why a terminated session ended: stopped, deleted, or what the cluster saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+
+    /// Kubernetes user that stopped a terminated session, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
+
+    /// When a terminated session ended. It is shown for some minutes more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
 }
 
 /// A port of the target that the run takes traffic of.

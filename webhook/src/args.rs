@@ -59,6 +59,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "")]
     pub cluster_name: String,
 
+    /// How long to show sessions that have ended, as terminated; 0 to show none.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub keep_terminated: Duration,
+
     /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
     /// connection is sent here.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
@@ -75,6 +79,17 @@ pub struct Args {
     /// What to log, as tracing's filter directives: info, or debug,hyper=warn.
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     pub log: String,
+}
+
+impl Args {
+    /// For how long sessions that have ended are shown: by trackers, where these are served.
+    pub(crate) fn keeps(&self) -> Duration {
+        if self.trackers {
+            self.keep_terminated
+        } else {
+            Duration::ZERO
+        }
+    }
 }
 
 /// What the leader does about the auditor role. Whatever it is, a role that an administrator or a

@@ -19,14 +19,16 @@ pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
 use metrics::Metrics;
+use mirrord_sessions_core::trackers::Tracker;
 use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
 };
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use trackers::{Api, Feed, Store, auth::FrontProxy};
+use trackers::{Api, Feed, Records, Store, auth::FrontProxy};
 
 /// How long readiness waits for trackers. Admission must not depend on them for longer.
 const TRACKERS_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -55,9 +57,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let store = Store::new();
+    let client = match kube::Client::try_default().await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            warn!(%error, "no way to the API server: neither trackers nor policies are served");
+            None
+        }
+    };
+    let (store, ended) = Store::keeping(args.keeps());
     let front_proxy = Arc::new(FrontProxy::default());
-    let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy));
+    let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy), client.clone());
     let server = Box::pin(server::serve(
         listener,
         slot.server_config()?,
@@ -76,20 +85,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
         ended = Box::pin(keep_certificates(&args, &slot, &health)) => ended,
-        () = Box::pin(keep_views(&args, Arc::clone(&store), &front_proxy, &health)) => Ok(()),
+        () = Box::pin(keep_views(&args, client, Arc::clone(&store), ended, &front_proxy, &health)) => Ok(()),
     }
 }
 
 /// Keeps what trackers are served from and who may see them, for ever. Without a way to the API
 /// server stamping is served alone.
-async fn keep_views(args: &Args, store: Arc<Store>, front_proxy: &FrontProxy, health: &Health) {
-    let client = match kube::Client::try_default().await {
-        Ok(client) => client,
-        Err(error) => {
-            warn!(%error, "no way to the API server: neither trackers nor policies are served");
-            health.give_trackers_up();
-            return std::future::pending().await;
-        }
+async fn keep_views(
+    args: &Args,
+    client: Option<kube::Client>,
+    store: Arc<Store>,
+    ended: UnboundedReceiver<Arc<Tracker>>,
+    front_proxy: &FrontProxy,
+    health: &Health,
+) {
+    let Some(client) = client else {
+        health.give_trackers_up();
+        return std::future::pending().await;
     };
     let grace = async {
         tokio::time::sleep(TRACKERS_GRACE).await;
@@ -106,9 +118,11 @@ async fn keep_views(args: &Args, store: Arc<Store>, front_proxy: &FrontProxy, he
         health.give_trackers_up();
         return policies.await;
     }
+    let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
     tokio::join!(
         policies,
-        Feed::new(client.clone(), store).run(health),
+        Feed::new(client.clone(), store, Arc::clone(&records)).run(health),
+        records.run(ended),
         front_proxy.follow(client, health),
         grace,
     );

@@ -6,7 +6,7 @@ use mirrord_sessions_crds::{CONTROLLER_USERNAME, Client, Owner};
 
 /// The effective user of a request, as the API server authenticated them. With impersonation that is
 /// the impersonated user: admission never sees who impersonates.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Requester {
     /// Kubernetes user name. Empty where the API server named nobody.
     pub username: String,

@@ -37,8 +37,8 @@ const DECISIONS: usize = 2;
 /// Why a body can't be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("the body is over {} MiB", MAX_BODY >> 20)]
-    TooLarge,
+    #[error("the body is over {} KiB", .0 >> 10)]
+    TooLarge(usize),
     #[error("the body did not end within {0:?}")]
     TooSlow(Duration),
     #[error("the body broke off: {0}")]
@@ -60,6 +60,13 @@ pub(crate) struct Held<'a> {
     _share: Vec<SemaphorePermit<'a>>,
 }
 
+impl Held<'_> {
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Bodies {
     /// A budget for bodies that may take that long.
     pub(crate) fn new(timeout: Duration) -> Self {
@@ -76,16 +83,25 @@ impl Bodies {
         B: Body,
         B::Error: std::error::Error,
     {
+        self.read_up_to(MAX_BODY, body).await
+    }
+
+    /// The same of a body that may have so many bytes.
+    pub(crate) async fn read_up_to<B>(&self, most: usize, body: B) -> Result<Held<'_>, BodyError>
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
         // Told by its length, before a byte of it is read.
-        if body.size_hint().lower() > MAX_BODY as u64 {
-            return Err(BodyError::TooLarge);
+        if body.size_hint().lower() > most as u64 {
+            return Err(BodyError::TooLarge(most));
         }
-        tokio::time::timeout(self.timeout, self.collect(body))
+        tokio::time::timeout(self.timeout, self.collect(most, body))
             .await
             .unwrap_or(Err(BodyError::TooSlow(self.timeout)))
     }
 
-    async fn collect<B>(&self, body: B) -> Result<Held<'_>, BodyError>
+    async fn collect<B>(&self, most: usize, body: B) -> Result<Held<'_>, BodyError>
     where
         B: Body,
         B::Error: std::error::Error,
@@ -99,10 +115,10 @@ impl Bodies {
                 continue;
             };
             let length = data.remaining();
-            if bytes.len() + length > MAX_BODY {
-                return Err(BodyError::TooLarge);
+            if bytes.len() + length > most {
+                return Err(BodyError::TooLarge(most));
             }
-            let permits = u32::try_from(length).map_err(|_| BodyError::TooLarge)?;
+            let permits = u32::try_from(length).map_err(|_| BodyError::TooLarge(most))?;
             // Waiting for a share counts against the time for the body.
             let permit = self.budget.acquire_many(permits).await;
             share.push(permit.map_err(|error| BodyError::Broken(error.to_string()))?);

@@ -223,7 +223,7 @@ mod tests {
             idle: short,
             goodbye: short,
         };
-        let trackers = Api::new(Store::new(), Arc::default());
+        let trackers = Api::new(Store::new(), Arc::default(), None);
         let router = Router::new(Arc::default(), Arc::default(), trackers);
         let tls = slot.server_config().unwrap();
         tokio::spawn(serve(

@@ -85,7 +85,7 @@ impl Router {
             "/metrics" => self.told(),
             path if Api::serves(path) => {
                 let peer = head.extensions.get::<PeerCertificates>();
-                self.trackers.handle(&head, peer).await
+                self.trackers.handle(&head, body, peer).await
             }
             path => failure(
                 StatusCode::NOT_FOUND,
@@ -114,7 +114,9 @@ impl Router {
             Err(error) => {
                 debug!(%error, "a review could not be read");
                 let (status, reason) = match error {
-                    BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+                    BodyError::TooLarge(_) => {
+                        (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge")
+                    }
                     BodyError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
                     BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
                 };

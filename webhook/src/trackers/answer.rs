@@ -58,10 +58,10 @@ pub(super) fn failure(failure: &Failure) -> Answer {
     let status = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = failure.status().to_string();
     let mut answer = respond(status, "application/json", body.into());
-    if status == StatusCode::METHOD_NOT_ALLOWED {
+    if let Some(allow) = failure.allow {
         answer
             .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET"));
+            .insert(ALLOW, HeaderValue::from_static(allow));
     }
     if let Some(seconds) = failure.retry_after {
         answer.headers_mut().insert(RETRY_AFTER, seconds.into());

@@ -18,7 +18,7 @@ use mirrord_sessions_core::{
 use mirrord_sessions_crds::Session;
 use tracing::{debug, info, warn};
 
-use super::store::Store;
+use super::{records::Records, store::Store};
 use crate::server::health::Health;
 
 /// Sessions a page of the list.
@@ -31,6 +31,7 @@ pub(crate) struct Feed {
     // Not typed: one Session that can't be read must not hide the others.
     sessions: Api<DynamicObject>,
     store: Arc<Store>,
+    records: Arc<Records>,
 }
 
 /// Why a watch ended.
@@ -45,10 +46,11 @@ enum FeedError {
 }
 
 impl Feed {
-    pub(crate) fn new(client: Client, store: Arc<Store>) -> Self {
+    pub(crate) fn new(client: Client, store: Arc<Store>, records: Arc<Records>) -> Self {
         Self {
             sessions: Api::all_with(client, &ApiResource::erase::<Session>(&())),
             store,
+            records,
         }
     }
 
@@ -110,7 +112,9 @@ impl Feed {
             if params.continue_token.is_none() {
                 let version = number(page.metadata.resource_version)?;
                 let count = trackers.len();
-                self.store.update(|index| index.replace(trackers, version));
+                // After the sessions: of one that ends in between, both are known.
+                let ended = self.records.list().await;
+                self.store.replace(trackers, &ended, version);
                 info!(count, version, "listed the sessions");
                 return Ok(version);
             }
@@ -135,7 +139,7 @@ impl Feed {
             WatchEvent::Deleted(object) => {
                 let version = number(object.metadata.resource_version.clone())?;
                 if let Some(key) = key(&object) {
-                    self.store.update(|index| index.remove(&key, version));
+                    self.store.deleted(&key, version);
                 }
                 Ok(version)
             }

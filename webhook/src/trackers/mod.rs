@@ -2,11 +2,16 @@
 
 mod answer;
 pub(crate) mod auth;
+mod created;
 mod feed;
+mod records;
+mod rights;
 pub(crate) mod routes;
+mod sessions;
 mod store;
 mod stream;
 
 pub(crate) use feed::Feed;
+pub(crate) use records::Records;
 pub(crate) use routes::Api;
 pub(crate) use store::Store;

@@ -1,4 +1,5 @@
-//! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere.
+//! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere, and POST to
+//! two subresources.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +8,14 @@ use http::{
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
     request::Parts,
 };
+use http_body::Body;
 use http_body_util::{BodyExt, StreamBody};
+use kube::Client;
 use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, Verb},
     trackers::{
-        Failure, Key,
+        Failure, Key, Subresource,
         accept::{self, Discovery, Encoding, Target},
         discovery,
         filter::Filter,
@@ -29,10 +32,11 @@ use tokio::time::Instant;
 use super::{
     answer,
     auth::{FrontProxy, PeerCertificates},
+    rights::{Asked, Rights},
     store::Store,
     stream::{self, Open, now},
 };
-use crate::server::body::Answer;
+use crate::server::body::{Answer, BODY_TIMEOUT, Bodies};
 
 /// A watch that names no timeout ends between this and twice this, as in the API server: not all of
 /// them at once.
@@ -45,19 +49,38 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The aggregated API.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     front_proxy: Arc<FrontProxy>,
+    rights: Arc<Rights>,
+    /// Apart from those of admission, which must not wait for what a user sends slowly.
+    pub(super) bodies: Arc<Bodies>,
 }
 
 /// What a path is about.
 enum Resource<'a> {
     List(Option<&'a str>),
     One(&'a str, &'a str),
+    Create(&'a str, &'a str, Subresource),
 }
 
 impl Api {
-    pub(crate) fn new(store: Arc<Store>, front_proxy: Arc<FrontProxy>) -> Self {
-        Self { store, front_proxy }
+    /// Without a client nobody may join, and nobody can.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        front_proxy: Arc<FrontProxy>,
+        client: Option<Client>,
+    ) -> Self {
+        Self {
+            store,
+            front_proxy,
+            rights: Arc::new(Rights::new(client)),
+            bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
+        }
+    }
+
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let client = self.rights.client();
+        client.ok_or_else(|| Failure::not_ready("there is no way to the API server"))
     }
 
     /// Whether a path is the aggregated API's.
@@ -69,38 +92,58 @@ impl Api {
     }
 
     /// Answers a request. Nobody but the aggregator gets anything, documents neither.
-    pub(crate) async fn handle(&self, head: &Parts, peer: Option<&PeerCertificates>) -> Answer {
+    pub(crate) async fn handle<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        peer: Option<&PeerCertificates>,
+    ) -> Answer
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
         let Some(requester) = self.front_proxy.requester(peer, &head.headers) else {
             return answer::failure(&Failure::unauthorized());
         };
-        match self.route(head, &requester).await {
+        match self.route(head, body, &Arc::new(requester)).await {
             Ok(answer) => answer,
             Err(failure) => answer::failure(&failure),
         }
     }
 
-    async fn route(&self, head: &Parts, requester: &Requester) -> Result<Answer, Failure> {
+    async fn route<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        requester: &Arc<Requester>,
+    ) -> Result<Answer, Failure>
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
         let path = head.uri.path();
-        let resource = resource(path);
-        if head.method != Method::GET {
-            return Err(match resource {
-                Some(_) => Failure::method_not_allowed(),
-                None => Failure::no_such_path(),
-            });
-        }
-        match resource {
-            Some(Resource::One(namespace, name)) => {
+        match (resource(path), &head.method) {
+            (Some(Resource::One(namespace, name)), &Method::GET) => {
                 self.get(head, requester, namespace, name).await
             }
-            Some(Resource::List(namespace)) => self.list_or_watch(head, requester, namespace).await,
-            None => document(head).await,
+            (Some(Resource::List(namespace)), &Method::GET) => {
+                self.list_or_watch(head, requester, namespace).await
+            }
+            (Some(Resource::Create(namespace, name, subresource)), &Method::POST) => {
+                self.create(head, body, requester, (namespace, name), subresource)
+                    .await
+            }
+            (Some(Resource::Create(..)), _) => Err(Failure::method_not_allowed("POST")),
+            (Some(_), _) => Err(Failure::method_not_allowed("GET")),
+            (None, &Method::GET) => document(head).await,
+            (None, _) => Err(Failure::no_such_path()),
         }
     }
 
     async fn get(
         &self,
         head: &Parts,
-        requester: &Requester,
+        requester: &Arc<Requester>,
         namespace: &str,
         name: &str,
     ) -> Result<Answer, Failure> {
@@ -124,9 +167,13 @@ impl Api {
         let tracker = tracker
             .filter(|tracker| viewer.may(Verb::Read, &tracker.view()))
             .ok_or_else(not_found)?;
+        let view = tracker.view();
+        let revealed = !tracker.has_secrets()
+            || viewer.reveals(&view)
+            || (viewer.may(Verb::Join, &view) && self.rights.may(requester, Some(namespace)).await);
         let shown = Shown {
             tracker: &tracker,
-            revealed: !tracker.has_secrets() || viewer.reveals(&tracker.view()),
+            revealed,
             version: None,
         };
         let look = Look {
@@ -143,7 +190,7 @@ impl Api {
     async fn list_or_watch(
         &self,
         head: &Parts,
-        requester: &Requester,
+        requester: &Arc<Requester>,
         namespace: Option<&str>,
     ) -> Result<Answer, Failure> {
         let options = ListOptions::parse(head.uri.query().unwrap_or_default())?;
@@ -158,6 +205,11 @@ impl Api {
             return Err(Failure::forbidden(&requester.username, "list", &why));
         }
         self.store.wait_for(options.version).await?;
+        let Asked { joins, .. } = self
+            .rights
+            .of(requester, &policies, &self.store, namespace)
+            .await;
+        let viewer = viewer.joining(joins);
         let page = self.store.index().list(&filter, &options, &viewer)?;
         let look = Look {
             shape,
@@ -171,7 +223,7 @@ impl Api {
     async fn watch(
         &self,
         head: &Parts,
-        requester: &Requester,
+        requester: &Arc<Requester>,
         filter: Filter,
         options: &ListOptions,
     ) -> Result<Answer, Failure> {
@@ -189,6 +241,13 @@ impl Api {
         if let Some(why) = viewer.refuses(Verb::List) {
             return Err(Failure::forbidden(&requester.username, "watch", &why));
         }
+        let namespace = filter.namespace.clone();
+        let scope = namespace.as_deref();
+        let asked = self
+            .rights
+            .of(requester, &policies, &self.store, scope)
+            .await;
+        let viewer = viewer.joining(asked.joins.clone());
         let look = Look {
             shape,
             include: options.include,
@@ -203,7 +262,11 @@ impl Api {
                 });
                 let open = Open {
                     store: Arc::clone(&self.store),
-                    requester: requester.clone(),
+                    requester: Arc::clone(requester),
+                    namespace,
+                    policies,
+                    rights: Arc::clone(&self.rights),
+                    asked,
                     watch,
                     events,
                     bookmarks: options.bookmarks,
@@ -238,7 +301,7 @@ fn longest() -> Duration {
 }
 
 /// All `Accept` headers as one.
-fn accepts(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn accepts(headers: &HeaderMap) -> Option<&str> {
     headers.get(ACCEPT).and_then(|value| value.to_str().ok())
 }
 
@@ -255,6 +318,12 @@ fn resource(path: &str) -> Option<Resource<'_>> {
         }
         ["namespaces", namespace, TRACKERS, name] if !namespace.is_empty() && !name.is_empty() => {
             Some(Resource::One(namespace, name))
+        }
+        ["namespaces", namespace, TRACKERS, name, subresource]
+            if !namespace.is_empty() && !name.is_empty() =>
+        {
+            let subresource = Subresource::of(subresource)?;
+            Some(Resource::Create(namespace, name, subresource))
         }
         _ => None,
     }
@@ -302,4 +371,4 @@ async fn document(head: &Parts) -> Result<Answer, Failure> {
 
 #[cfg(test)]
 #[path = "routes_tests.rs"]
-mod tests;
+pub(super) mod tests;

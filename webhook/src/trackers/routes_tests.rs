@@ -13,7 +13,8 @@ use super::*;
 use crate::trackers::auth::tests::Authority;
 
 const LIST: &str = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
-const SHOP: &str = "/apis/visibility.operator.metalbear.co/v1/namespaces/shop/sessiontrackers";
+pub(crate) const SHOP: &str =
+    "/apis/visibility.operator.metalbear.co/v1/namespaces/shop/sessiontrackers";
 
 /// Everybody sees their own, and group `all` everything; user `barred` nothing.
 fn own_only() -> PolicySet {
@@ -34,13 +35,13 @@ fn own_only() -> PolicySet {
     PolicySet::new("", [policy])
 }
 
-struct Fixture {
-    api: Api,
-    store: Arc<Store>,
-    peer: PeerCertificates,
+pub(crate) struct Fixture {
+    pub(crate) api: Api,
+    pub(crate) store: Arc<Store>,
+    pub(crate) peer: PeerCertificates,
 }
 
-fn tracker(namespace: &str, name: &str, owner: &str, version: u64) -> Arc<Tracker> {
+pub(crate) fn tracker(namespace: &str, name: &str, owner: &str, version: u64) -> Arc<Tracker> {
     let spec = SessionSpec {
         target: "pod/x".into(),
         key: Some("s3cret".into()),
@@ -55,6 +56,18 @@ fn tracker(namespace: &str, name: &str, owner: &str, version: u64) -> Arc<Tracke
     session.metadata.uid = Some(name.into());
     session.metadata.resource_version = Some(version.to_string());
     Arc::new(Tracker::new(&session).unwrap())
+}
+
+/// Everybody may see everything.
+pub(crate) fn with(client: Option<Client>) -> Fixture {
+    let Fixture { store, .. } = fixture(PolicySet::default());
+    let authority = Authority::new();
+    let front_proxy = Arc::new(FrontProxy::known_by(&authority));
+    Fixture {
+        api: Api::new(Arc::clone(&store), front_proxy, client),
+        store,
+        peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
+    }
 }
 
 fn fixture(policies: PolicySet) -> Fixture {
@@ -73,13 +86,14 @@ fn fixture(policies: PolicySet) -> Fixture {
         api: Api::new(
             Arc::clone(&store),
             Arc::new(FrontProxy::known_by(&authority)),
+            None,
         ),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
     }
 }
 
-fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
+pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -87,8 +101,12 @@ fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
+fn nothing() -> http_body_util::Empty<Bytes> {
+    http_body_util::Empty::new()
+}
+
 impl Fixture {
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: &str,
         path: &str,
@@ -96,7 +114,7 @@ impl Fixture {
     ) -> (u16, HeaderMap, Bytes) {
         let answer = self
             .api
-            .handle(&head(method, path, headers), Some(&self.peer))
+            .handle(&head(method, path, headers), nothing(), Some(&self.peer))
             .await;
         let (head, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -136,7 +154,10 @@ async fn without_the_aggregators_certificate_nothing_is_served() {
                     ("x-remote-user", "alice"),
                     ("x-remote-group", "system:masters"),
                 ];
-                let answer = fixture.api.handle(&head(method, path, &forged), peer).await;
+                let answer = fixture
+                    .api
+                    .handle(&head(method, path, &forged), nothing(), peer)
+                    .await;
                 assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
             }
         }
@@ -230,7 +251,16 @@ async fn statuses() {
             "NotFound",
         ),
         ("GET", "/apis/other", "", 404, "NotFound"),
-        ("POST", &format!("{one}/join"), "", 404, "NotFound"),
+        ("GET", &format!("{one}/join"), "", 405, "MethodNotAllowed"),
+        (
+            "DELETE",
+            &format!("{one}/report"),
+            "",
+            405,
+            "MethodNotAllowed",
+        ),
+        ("POST", &format!("{one}/other"), "", 404, "NotFound"),
+        ("POST", &format!("{one}/join/x"), "", 404, "NotFound"),
         ("GET", &format!("{SHOP}/none"), "", 404, "NotFound"),
         ("GET", &format!("{SHOP}/a%00"), "", 404, "NotFound"),
         ("GET", LIST, "text/html", 406, "NotAcceptable"),

@@ -20,7 +20,10 @@ async fn an_open_watch_follows_objects_policies_and_the_process() {
     let fixture = fixture(own_only());
     let path = format!("{SHOP}?watch=1&resourceVersion=10&allowWatchBookmarks=true");
     let head = head("GET", &path, &[("x-remote-user", "alice")]);
-    let answer = fixture.api.handle(&head, Some(&fixture.peer)).await;
+    let answer = fixture
+        .api
+        .handle(&head, nothing(), Some(&fixture.peer))
+        .await;
     let mut body = answer.into_body();
     fixture
         .store
@@ -45,6 +48,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
         api: Api::new(
             Arc::clone(&store),
             Arc::new(FrontProxy::known_by(&authority)),
+            None,
         ),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),

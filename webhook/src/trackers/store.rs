@@ -1,15 +1,17 @@
 //! What requests are answered from: the index, and who decides what of it is seen.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
 use mirrord_sessions_core::{
     policy::PolicySet,
-    trackers::{Failure, Index, options::Version},
+    trackers::{Ending, Failure, Index, Key, Notes, Tracker, options::Version},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+
+use super::stream::now;
 
 /// How long a request waits for a version that is still to come, as in the API server.
 const FRESHNESS: Duration = Duration::from_secs(3);
@@ -21,7 +23,20 @@ pub(crate) struct Store {
     changed: watch::Sender<u64>,
     policies: watch::Sender<Option<Arc<PolicySet>>>,
     closing: watch::Sender<bool>,
+    notes: Mutex<Notes>,
+    kept: Option<Kept>,
 }
+
+/// Sessions that have ended are shown for a while, and told to whoever keeps them.
+#[derive(Debug)]
+struct Kept {
+    seconds: i64,
+    ended: mpsc::UnboundedSender<Arc<Tracker>>,
+}
+
+/// How long after the word that a session is to be deleted it counts: admission takes 30 s at most, and
+/// what deletes in the foreground some more.
+const NOTED: i64 = 120;
 
 impl Store {
     pub(crate) fn new() -> Arc<Self> {
@@ -30,7 +45,24 @@ impl Store {
             changed: watch::Sender::new(0),
             policies: watch::Sender::new(None),
             closing: watch::Sender::new(false),
+            notes: Mutex::default(),
+            kept: None,
         })
+    }
+
+    /// One that shows sessions which have ended for so long, and tells of each.
+    pub(crate) fn keeping(
+        terminated: Duration,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Arc<Tracker>>) {
+        let (ended, receiver) = mpsc::unbounded_channel();
+        let seconds = i64::try_from(terminated.as_secs()).unwrap_or(i64::MAX / 2);
+        let mut store = Self::new();
+        if seconds > 0
+            && let Some(store) = Arc::get_mut(&mut store)
+        {
+            store.kept = Some(Kept { seconds, ended });
+        }
+        (store, receiver)
     }
 
     /// The index, for as long as nothing is waited for.
@@ -46,6 +78,109 @@ impl Store {
             index.version()
         };
         self.changed.send_replace(version);
+    }
+
+    /// The session of that identifier is about to be deleted, for this reason and on behalf of somebody:
+    /// its tracker will say so. Whoever deletes a Session calls this first.
+    pub(crate) fn closing_session(&self, uid: &str, ending: Ending) {
+        let now = now();
+        self.notes().note(uid, ending, now + NOTED, now);
+    }
+
+    /// A Session was deleted, at this version.
+    pub(super) fn deleted(&self, key: &Key, version: u64) {
+        let Some(kept) = &self.kept else {
+            return self.update(|index| index.remove(key, version));
+        };
+        let mut ended = None;
+        self.update(|index| {
+            let Some(tracker) = index.get(key) else {
+                return;
+            };
+            let ending = self.notes().take(&tracker.uid, now());
+            ended = index.close(key, version, &ending);
+        });
+        kept.tell(ended);
+    }
+
+    /// All Sessions were listed anew, at this version; and these have ended, as somebody kept them.
+    pub(super) fn replace(
+        &self,
+        trackers: Vec<Arc<Tracker>>,
+        ended: &[Arc<Tracker>],
+        version: u64,
+    ) {
+        let mut closed = Vec::new();
+        let now = now();
+        self.update(|index| {
+            for tracker in ended {
+                index.restore(tracker);
+            }
+            closed = index.replace_closing(trackers, version, |tracker| {
+                self.kept.as_ref()?;
+                Some(self.notes().take(&tracker.uid, now))
+            });
+        });
+        if let Some(kept) = &self.kept {
+            for tracker in closed {
+                kept.tell(Some(tracker));
+            }
+        }
+    }
+
+    /// Somebody kept the tracker of a session that has ended.
+    pub(super) fn restore(&self, tracker: &Arc<Tracker>) {
+        let Some(kept) = &self.kept else {
+            return;
+        };
+        let now = now();
+        let Some(ending) = tracker
+            .ending()
+            .filter(|ending| ending.at + kept.seconds >= now)
+        else {
+            return;
+        };
+        let lives = {
+            let index = self.index();
+            let shown = index.get(&tracker.key);
+            shown.is_some_and(|shown| shown.ended.is_none() && shown.uid == tracker.uid)
+        };
+        if lives {
+            // Its end isn't seen here yet.
+            let until = ending.at + kept.seconds;
+            self.notes().note(&tracker.uid, ending, until, now);
+        }
+        self.update(|index| {
+            index.restore(tracker);
+        });
+    }
+
+    /// Nobody keeps it any more.
+    pub(super) fn forget(&self, key: &Key, uid: &str) {
+        self.update(|index| index.forget(key, uid));
+    }
+
+    /// What ended too long ago is shown no more.
+    pub(super) fn lapse(&self) {
+        let Some(kept) = &self.kept else {
+            return;
+        };
+        let before = now() - kept.seconds;
+        let due = self.index().lapses(before);
+        if due {
+            self.update(|index| {
+                index.lapse(before);
+            });
+        }
+    }
+
+    /// For how long sessions that have ended are shown, if at all.
+    pub(super) fn keeps(&self) -> Option<i64> {
+        self.kept.as_ref().map(|kept| kept.seconds)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on, these decide. Open watches follow.
@@ -76,6 +211,28 @@ impl Store {
         policies.ok_or_else(|| Failure::not_ready("the policies of visibility aren't read yet"))
     }
 
+    /// Waits until the index has another tracker in this one's place, or none; for a while.
+    pub(super) async fn wait_for_another(&self, than: &Tracker) -> Result<(), Failure> {
+        let mut changes = self.changes();
+        let deadline = tokio::time::Instant::now() + FRESHNESS;
+        loop {
+            let same = {
+                let index = self.index();
+                let now = index.get(&than.key);
+                now.is_some_and(|now| now.version == than.version && now.uid == than.uid)
+            };
+            if !same {
+                return Ok(());
+            }
+            if !matches!(
+                tokio::time::timeout_at(deadline, changes.changed()).await,
+                Ok(Ok(()))
+            ) {
+                return Err(Failure::contended(&than.key.name));
+            }
+        }
+    }
+
     /// Waits until the index is filled and has this version, for a while.
     pub(super) async fn wait_for(&self, version: Version) -> Result<(), Failure> {
         let mut changes = self.changes();
@@ -98,6 +255,15 @@ impl Store {
             ) {
                 return Err(failure);
             }
+        }
+    }
+}
+
+impl Kept {
+    fn tell(&self, ended: Option<Arc<Tracker>>) {
+        if let Some(tracker) = ended {
+            // Nobody listens where nobody can keep them.
+            let _ = self.ended.send(tracker);
         }
     }
 }

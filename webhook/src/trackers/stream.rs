@@ -14,7 +14,7 @@ use futures::{Stream, stream};
 use hyper::body::Frame;
 use mirrord_sessions_core::{
     identity::Requester,
-    policy::{JoinRights, PolicySet, Verb},
+    policy::{PolicySet, Verb},
     trackers::{
         Failure,
         watch::{Events, Step, Watch},
@@ -25,7 +25,10 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-use super::store::Store;
+use super::{
+    rights::{Asked, REMEMBERED, Rights},
+    store::Store,
+};
 
 /// Bytes a frame, some more.
 const FRAME: usize = 64 << 10;
@@ -37,7 +40,11 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// What goes on while a watch is open.
 pub(super) struct Open {
     pub(super) store: Arc<Store>,
-    pub(super) requester: Requester,
+    pub(super) requester: Arc<Requester>,
+    pub(super) namespace: Option<String>,
+    pub(super) policies: Arc<PolicySet>,
+    pub(super) rights: Arc<Rights>,
+    pub(super) asked: Asked,
     pub(super) watch: Watch,
     pub(super) events: Events,
     pub(super) bookmarks: bool,
@@ -51,6 +58,11 @@ struct Running {
     open: Open,
     bookmark: Interval,
     last_bookmark: Option<Instant>,
+    ask_again: Interval,
+    /// Whether it is to be asked again where the requester may join.
+    ask: bool,
+    /// Whether there is an answer that isn't looked through yet.
+    answered: bool,
     over: bool,
 }
 
@@ -67,6 +79,8 @@ pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infa
     let start = Instant::now() + BOOKMARKS;
     let mut bookmark = tokio::time::interval_at(start, BOOKMARKS);
     bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ask_again = tokio::time::interval_at(Instant::now() + REMEMBERED, REMEMBERED);
+    ask_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let last_bookmark = open
         .ends
         .checked_sub(LAST_BOOKMARK)
@@ -75,6 +89,9 @@ pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infa
         open,
         bookmark,
         last_bookmark,
+        ask_again,
+        ask: false,
+        answered: false,
         over: false,
     };
     stream::unfold(running, |mut running| async {
@@ -89,6 +106,9 @@ impl Running {
             if *self.open.closing.borrow() || Instant::now() >= self.open.ends {
                 return None;
             }
+            if std::mem::take(&mut self.ask) {
+                self.ask_where_to_join().await;
+            }
             self.open.events.set_now(now());
             self.step();
             let bytes = std::mem::take(&mut self.open.events.bytes);
@@ -98,9 +118,24 @@ impl Running {
             if self.over {
                 return None;
             }
-            self.wait().await;
+            if !self.ask {
+                self.wait().await;
+            }
         }
         None
+    }
+
+    /// Rights change without notice.
+    async fn ask_where_to_join(&mut self) {
+        let open = &mut self.open;
+        let scope = open.namespace.as_deref();
+        let (requester, policies) = (&open.requester, &open.policies);
+        let asked = open
+            .rights
+            .of(requester, policies, &open.store, scope)
+            .await;
+        self.answered |= asked.joins != open.asked.joins;
+        open.asked = asked;
     }
 
     /// Takes in what has happened, as far as it fits a frame.
@@ -113,9 +148,16 @@ impl Running {
         } else {
             None
         };
-        let index = open.store.index();
         if let Some(policies) = generation {
-            let viewer = policies.viewer(&open.requester, JoinRights::Nowhere);
+            open.policies = policies;
+            self.answered = true;
+            // By other policies, other sessions may be joined.
+            self.ask = true;
+        }
+        let index = open.store.index();
+        if std::mem::take(&mut self.answered) {
+            let joins = open.asked.joins.clone();
+            let viewer = open.policies.viewer(&open.requester, joins);
             let refused = viewer.refuses(Verb::List);
             if let Err(gone) = open.watch.decide_anew(&index, viewer) {
                 open.events.error(&gone);
@@ -135,6 +177,9 @@ impl Running {
             open.events.error(&failure);
             self.over = true;
         }
+        // Where there was nothing to join until now, nobody was asked.
+        let withheld = open.watch.take_withheld();
+        self.ask |= !withheld.is_subset(&open.asked.about);
     }
 
     async fn wait(&mut self) {
@@ -144,6 +189,7 @@ impl Running {
             _ = open.changes.changed() => {}
             _ = open.generations.changed() => open.generations.mark_changed(),
             _ = open.closing.changed() => {}
+            _ = self.ask_again.tick() => self.ask = true,
             () = tokio::time::sleep_until(open.ends) => {}
             _ = self.bookmark.tick(), if open.bookmarks => self.add_bookmark(),
             () = tokio::time::sleep_until(last.unwrap_or(open.ends)), if last.is_some() => {

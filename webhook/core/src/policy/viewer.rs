@@ -145,6 +145,12 @@ impl Viewer {
         (!verdict.visible).then_some(verdict.cause)
     }
 
+    /// The same, who may join there.
+    #[must_use]
+    pub fn joining(self, joins: JoinRights) -> Self {
+        Self { joins, ..self }
+    }
+
     fn of(&self, verb: Verb) -> &Visibility {
         match verb {
             Verb::List => &self.list,

@@ -3,6 +3,8 @@
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use serde_json::{Value, json};
 
+use super::sent::Subresource;
+
 /// What may be done with trackers.
 const VERBS: [&str; 3] = ["get", "list", "watch"];
 
@@ -49,13 +51,34 @@ pub fn resources() -> Value {
             "verbs": VERBS,
             "shortNames": ["mst"],
             "categories": ["mirrord"],
-        }],
+        }, subresource(Subresource::Join), subresource(Subresource::Report)],
+    })
+}
+
+fn subresource(one: Subresource) -> Value {
+    json!({
+        "name": format!("{TRACKERS}/{}", one.name()),
+        "singularName": "",
+        "namespaced": true,
+        "group": TRACKER_GROUP,
+        "version": TRACKER_VERSION,
+        "kind": one.kind(),
+        "verbs": ["create"],
     })
 }
 
 /// `/apis`, in one document with everything.
 #[must_use]
 pub fn aggregated(version: &str) -> Value {
+    let kind =
+        |kind: &str| json!({ "group": TRACKER_GROUP, "version": TRACKER_VERSION, "kind": kind });
+    let subresources = Subresource::ALL.map(|one| {
+        json!({
+            "subresource": one.name(),
+            "responseKind": kind(one.kind()),
+            "verbs": ["create"],
+        })
+    });
     json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{version}"),
@@ -67,16 +90,13 @@ pub fn aggregated(version: &str) -> Value {
                 "freshness": "Current",
                 "resources": [{
                     "resource": TRACKERS,
-                    "responseKind": {
-                        "group": TRACKER_GROUP,
-                        "version": TRACKER_VERSION,
-                        "kind": "SessionTracker",
-                    },
+                    "responseKind": kind("SessionTracker"),
                     "scope": "Namespaced",
                     "singularResource": "sessiontracker",
                     "verbs": VERBS,
                     "shortNames": ["mst"],
                     "categories": ["mirrord"],
+                    "subresources": subresources,
                 }],
             }],
         }],

@@ -3,6 +3,7 @@
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKERS};
 use serde_json::{Value, json};
 
+use super::{sent::Subresource, tracker::Tracker};
 use crate::text::printable;
 
 /// How much of what a client sent is shown to it again.
@@ -19,6 +20,8 @@ pub struct Failure {
     metadata: Value,
     /// After how many seconds another try makes sense.
     pub retry_after: Option<u32>,
+    /// The method that is served instead.
+    pub allow: Option<&'static str>,
 }
 
 impl Failure {
@@ -30,6 +33,7 @@ impl Failure {
             details: None,
             metadata: json!({}),
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -60,6 +64,95 @@ impl Failure {
         }
     }
 
+    /// 403: who asks may not do that with this tracker, which they see.
+    #[must_use]
+    pub fn forbidden_here(username: &str, subresource: Subresource, name: &str, why: &str) -> Self {
+        let resource = format!("{TRACKERS}/{}", subresource.name());
+        Self {
+            details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": name })),
+            ..Self::new(
+                403,
+                "Forbidden",
+                format!(
+                    "{TRACKERS}.{TRACKER_GROUP} {name:?} is forbidden: User {username:?} cannot create resource {resource:?} in API group {TRACKER_GROUP:?}: {why}"
+                ),
+            )
+        }
+    }
+
+    /// 409: others change it all the time.
+    #[must_use]
+    pub fn contended(name: &str) -> Self {
+        Self {
+            details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": name })),
+            ..Self::new(
+                409,
+                "Conflict",
+                format!(
+                    "{TRACKERS}.{TRACKER_GROUP} {name:?} is being changed by others: try again"
+                ),
+            )
+        }
+    }
+
+    /// 410: the session has ended.
+    #[must_use]
+    pub fn over(tracker: &Tracker) -> Self {
+        let (name, status) = (&*tracker.key.name, &tracker.status);
+        let mut message = format!("{TRACKERS}.{TRACKER_GROUP} {name:?} has ended");
+        if let Some(reason) = &status.reason {
+            message.push_str(": ");
+            message.push_str(reason);
+        }
+        if let Some(by) = &status.stopped_by {
+            message.push_str(" by ");
+            message.push_str(by);
+        }
+        Self {
+            details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": name })),
+            ..Self::new(410, "Gone", message)
+        }
+    }
+
+    /// 413: too much was sent.
+    #[must_use]
+    pub fn too_much(message: &str) -> Self {
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
+    /// 415: what was sent isn't JSON.
+    #[must_use]
+    pub fn unsupported_media_type() -> Self {
+        Self::new(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: application/json",
+        )
+    }
+
+    /// 422: what was sent breaks a rule.
+    #[must_use]
+    pub fn invalid(kind: &str, field: &str, why: &str) -> Self {
+        Self {
+            details: Some(json!({
+                "group": TRACKER_GROUP,
+                "kind": kind,
+                "causes": [{ "reason": "FieldValueInvalid", "field": field, "message": why }],
+            })),
+            ..Self::new(
+                422,
+                "Invalid",
+                format!("{kind}.{TRACKER_GROUP} is invalid: {field}: {why}"),
+            )
+        }
+    }
+
+    /// 500: our fault.
+    #[must_use]
+    pub fn internal(message: &str) -> Self {
+        Self::new(500, "InternalError", message)
+    }
+
     /// 404: no tracker of that name, or none that the requester sees.
     #[must_use]
     pub fn no_such_tracker(name: &str) -> Self {
@@ -84,10 +177,11 @@ impl Failure {
         )
     }
 
-    /// 405: trackers are read-only.
+    /// 405: trackers are read-only, and subresources are created.
     #[must_use]
-    pub fn method_not_allowed() -> Self {
+    pub fn method_not_allowed(allow: &'static str) -> Self {
         Self {
+            allow: Some(allow),
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS })),
             ..Self::new(
                 405,

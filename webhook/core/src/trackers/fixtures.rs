@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use mirrord_sessions_crds::{Owner, Port, PortType, Session, SessionSpec, SessionStatus};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use mirrord_sessions_crds::{
+    Owner, Port, PortType, Session, SessionSpec, SessionState, SessionStatus,
+};
 
 use super::Tracker;
 
@@ -51,6 +54,24 @@ impl Fixture {
             type_: PortType::Steal,
             filter: filter.map(Into::into),
         });
+        self
+    }
+
+    pub(crate) fn uid(mut self, uid: &str) -> Self {
+        self.0.spec.owner.get_or_insert_default().uid = Some(uid.into());
+        self
+    }
+
+    pub(crate) fn joined(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let status = self.0.status.get_or_insert_default();
+        status.participants = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub(crate) fn seen(mut self, at: Timestamp, state: SessionState) -> Self {
+        let status = self.0.status.get_or_insert_default();
+        status.last_seen = Some(Time(at));
+        status.state = state;
         self
     }
 

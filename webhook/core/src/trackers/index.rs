@@ -4,7 +4,7 @@
 //! every replica. The history is bounded: who asks for something older is told that it is gone.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
 };
@@ -14,9 +14,12 @@ use super::{
     filter::Filter,
     options::{ListOptions, Match, Version},
     page::{self, Position},
-    tracker::{Key, Tracker},
+    tracker::{Ending, Key, Tracker},
 };
 use crate::policy::Viewer;
+
+#[path = "ended.rs"]
+mod ended;
 
 /// How many changes are kept.
 pub const HISTORY: usize = 8192;
@@ -30,6 +33,8 @@ pub struct Change {
     pub before: Option<Arc<Tracker>>,
     /// The tracker after; none if it was deleted.
     pub after: Option<Arc<Tracker>>,
+    /// Not a change of a Session: it has no version of its own, and came after all of this version.
+    late: bool,
 }
 
 impl Change {
@@ -50,6 +55,8 @@ pub struct Index {
     /// The history holds every change after this version.
     floor: u64,
     synced: bool,
+    /// Those of sessions that have ended, the oldest first.
+    ended: BTreeSet<(i64, Key)>,
 }
 
 /// What a list answers.
@@ -122,9 +129,10 @@ impl Index {
         if version < self.floor {
             return Err(Failure::watch_expired(version, self.floor));
         }
-        let known = self
-            .history
-            .partition_point(|change| change.version <= version);
+        // Late changes of that very version are told again, rather than not at all.
+        let known = self.history.partition_point(|change| {
+            change.version < version || (change.version == version && !change.late)
+        });
         Ok(self.first + known as u64)
     }
 
@@ -137,8 +145,7 @@ impl Index {
         {
             return;
         }
-        self.trackers
-            .insert(tracker.key.clone(), Arc::clone(&tracker));
+        self.put(&tracker);
         let version = tracker.version;
         match before {
             // Of the same name and another session: nobody may take one for the other.
@@ -150,9 +157,9 @@ impl Index {
         }
     }
 
-    /// A Session was deleted, at this version.
+    /// A Session was deleted, at this version, and nothing is to be seen of it.
     pub fn remove(&mut self, key: &Key, version: u64) {
-        if let Some(before) = self.trackers.remove(key) {
+        if let Some(before) = self.take(key) {
             self.record(version, Some(before), None);
         }
     }
@@ -164,24 +171,34 @@ impl Index {
 
     /// All Sessions were listed anew, at this version.
     pub fn replace(&mut self, trackers: Vec<Arc<Tracker>>, version: u64) {
+        self.replace_closing(trackers, version, |_| None);
+    }
+
+    /// The same. Those that are gone ended so, and are shown on where that is told: these as they are now.
+    pub fn replace_closing(
+        &mut self,
+        trackers: Vec<Arc<Tracker>>,
+        version: u64,
+        mut ending: impl FnMut(&Tracker) -> Option<Ending>,
+    ) -> Vec<Arc<Tracker>> {
+        let mut closed = Vec::new();
         if !self.synced {
-            self.trackers = trackers
-                .into_iter()
-                .map(|tracker| (tracker.key.clone(), tracker))
-                .collect();
+            for tracker in trackers {
+                self.put(&tracker);
+            }
             self.version = version;
             self.floor = version;
             self.synced = true;
-            return;
+            return closed;
         }
         let mut listed = BTreeMap::new();
         for tracker in trackers {
             listed.insert(tracker.key.clone(), tracker);
         }
-        let gone: Vec<Key> = self
+        let gone: Vec<Arc<Tracker>> = self
             .trackers
-            .keys()
-            .filter(|key| !listed.contains_key(key))
+            .values()
+            .filter(|tracker| tracker.ended.is_none() && !listed.contains_key(&tracker.key))
             .cloned()
             .collect();
         let mut changed: Vec<_> = listed.into_values().collect();
@@ -189,15 +206,40 @@ impl Index {
         for tracker in changed {
             self.apply(tracker);
         }
-        for key in gone {
-            self.remove(&key, version);
+        for tracker in gone {
+            match ending(&tracker) {
+                Some(ending) => closed.extend(self.close(&tracker.key, version, &ending)),
+                None => self.remove(&tracker.key, version),
+            }
         }
         self.advance(version);
+        closed
+    }
+
+    fn put(&mut self, tracker: &Arc<Tracker>) {
+        self.take(&tracker.key);
+        if let Some(ended) = tracker.ended {
+            self.ended.insert((ended, tracker.key.clone()));
+        }
+        self.trackers
+            .insert(tracker.key.clone(), Arc::clone(tracker));
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Arc<Tracker>> {
+        let tracker = self.trackers.remove(key)?;
+        if let Some(ended) = tracker.ended {
+            self.ended.remove(&(ended, key.clone()));
+        }
+        Some(tracker)
     }
 
     fn record(&mut self, version: u64, before: Option<Arc<Tracker>>, after: Option<Arc<Tracker>>) {
         // Monotone whatever comes: readers search by it.
         self.version = self.version.max(version);
+        self.push(before, after, false);
+    }
+
+    fn push(&mut self, before: Option<Arc<Tracker>>, after: Option<Arc<Tracker>>, late: bool) {
         if self.history.len() == HISTORY
             && let Some(oldest) = self.history.pop_front()
         {
@@ -208,6 +250,7 @@ impl Index {
             version: self.version,
             before,
             after,
+            late,
         });
     }
 

@@ -9,11 +9,15 @@ pub mod fields;
 pub mod filter;
 pub mod front_proxy;
 pub mod index;
+pub mod join;
 pub mod labels;
+pub mod notes;
 pub mod openapi;
 pub mod options;
 pub mod page;
 pub mod render;
+pub mod report;
+mod sent;
 pub mod tracker;
 pub mod watch;
 
@@ -22,4 +26,6 @@ mod fixtures;
 
 pub use failure::Failure;
 pub use index::Index;
-pub use tracker::{Key, Tracker};
+pub use notes::Notes;
+pub use sent::Subresource;
+pub use tracker::{Ending, Key, Tracker};

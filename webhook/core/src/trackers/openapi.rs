@@ -1,10 +1,21 @@
 //! The schema, for `kubectl explain` and the like: made from the type that is served.
 
-use mirrord_sessions_crds::{SessionTracker, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use mirrord_sessions_crds::{
+    SessionJoin, SessionReport, SessionTracker, TRACKER_GROUP, TRACKER_VERSION, TRACKERS,
+    custom_resource_definition,
+};
 use serde_json::{Map, Value, json};
+
+use super::sent::Subresource;
 
 /// The schema's name, as Kubernetes names those of its own.
 const NAME: &str = "co.metalbear.operator.visibility.v1.SessionTracker";
+/// The schema's name of another kind.
+fn schema_name(kind: &str) -> String {
+    format!("co.metalbear.operator.visibility.v1.{kind}")
+}
+
 const LIST: &str = "co.metalbear.operator.visibility.v1.SessionTrackerList";
 
 /// `/openapi/v2`
@@ -113,7 +124,50 @@ fn paths(
         }
         (path, json!({ "get": operation, "parameters": parameters }))
     })
+    .chain(Subresource::ALL.map(|one| created(one, answer, parameter)))
     .collect()
+}
+
+/// The path of a subresource.
+fn created(
+    one: Subresource,
+    answer: &dyn Fn(&str) -> Value,
+    parameter: &dyn Fn(&str, &str) -> Value,
+) -> (String, Value) {
+    let name = one.name();
+    let path = format!(
+        "/apis/{TRACKER_GROUP}/{TRACKER_VERSION}/namespaces/{{namespace}}/{TRACKERS}/{{name}}/{name}"
+    );
+    let schema = schema_name(one.kind());
+    let mut parameters: Vec<Value> = ["name", "namespace"]
+        .map(|name| parameter(name, "path"))
+        .into();
+    parameters.push(parameter("dryRun", "query"));
+    let id = match one {
+        Subresource::Join => "createVisibilityOperatorMetalbearCoV1NamespacedSessionTrackerJoin",
+        Subresource::Report => {
+            "createVisibilityOperatorMetalbearCoV1NamespacedSessionTrackerReport"
+        }
+    };
+    let ok = answer(&schema);
+    let mut operation = json!({
+        "operationId": id,
+        "description": format!("create {name} of a tracker of a mirrord session"),
+        "tags": ["visibilityOperatorMetalbearCo_v1"],
+        "responses": { "200": ok, "201": ok },
+        "x-kubernetes-action": "post",
+        "x-kubernetes-group-version-kind": kind(one.kind()),
+    });
+    // The one difference that the two versions of OpenAPI have here.
+    if let Some(reference) = ok.get("schema") {
+        let body = json!({ "name": "body", "in": "body", "required": true, "schema": reference });
+        parameters.push(body);
+        operation["consumes"] = json!(["application/json"]);
+        operation["produces"] = json!(["application/json", "application/yaml"]);
+    } else {
+        operation["requestBody"] = json!({ "content": ok["content"] });
+    }
+    (path, json!({ "post": operation, "parameters": parameters }))
 }
 
 fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
@@ -127,7 +181,7 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
             ("kind", text("What this is.")),
         ]
     };
-    let mut tracker = tracker_schema();
+    let mut tracker = structural(custom_resource_definition::<SessionTracker>());
     for (name, schema) in types() {
         tracker["properties"][name] = schema;
     }
@@ -154,7 +208,32 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
     for (name, schema) in types() {
         list["properties"][name] = schema;
     }
-    json!({ NAME: tracker, LIST: list })
+    let mut schemas = json!({ NAME: tracker, LIST: list });
+    for (one, mut schema) in [
+        (
+            Subresource::Join,
+            structural(custom_resource_definition::<SessionJoin>()),
+        ),
+        (
+            Subresource::Report,
+            structural(custom_resource_definition::<SessionReport>()),
+        ),
+    ] {
+        // kube makes a spec for each, and a join says nothing.
+        if one == Subresource::Join
+            && let Some(properties) = schema["properties"].as_object_mut()
+        {
+            properties.remove("spec");
+            schema["required"] = json!([]);
+        }
+        for (name, schema_of) in types() {
+            schema["properties"][name] = schema_of;
+        }
+        schema["properties"]["metadata"] = metadata();
+        schema["x-kubernetes-group-version-kind"] = json!([kind(one.kind())]);
+        schemas[schema_name(one.kind())] = schema;
+    }
+    schemas
 }
 
 fn metadata() -> Value {
@@ -175,10 +254,9 @@ fn metadata() -> Value {
     })
 }
 
-/// The structural schema that kube derives from the type.
-fn tracker_schema() -> Value {
-    use mirrord_sessions_crds::custom_resource_definition;
-    let crd = serde_json::to_value(custom_resource_definition::<SessionTracker>());
+/// The structural schema that kube derives from a type.
+fn structural(definition: CustomResourceDefinition) -> Value {
+    let crd = serde_json::to_value(definition);
     let schema = crd.ok().and_then(|mut crd| {
         crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema")
             .map(Value::take)
@@ -203,6 +281,11 @@ mod tests {
                 let field = format!("/properties{field}/description");
                 assert!(tracker.pointer(&field).is_some(), "{field}");
             }
+            let join = &schemas[schema_name("SessionJoin")]["properties"];
+            assert!(
+                join["spec"].is_null() && join["status"].is_object(),
+                "{join}"
+            );
             let text = document.to_string();
             for (at, found) in text.match_indices(r##""$ref":"#"##) {
                 let pointer = text[at + found.len()..].split('"').next().unwrap();

@@ -196,6 +196,24 @@ pub fn get(query: &str) -> Result<(Version, Include), Failure> {
     Ok((query.version()?, query.include()?))
 }
 
+/// Whether a create is only to be tried.
+///
+/// # Errors
+/// The API server's own text.
+pub fn create(query: &str) -> Result<bool, Failure> {
+    let query = Query::parse(query);
+    let mut dry_run = false;
+    for (_, value) in query.0.iter().filter(|(name, _)| name == "dryRun") {
+        if value != "All" {
+            return Err(Failure::bad_request(format!(
+                "dryRun: Unsupported value: {value:?}: supported values: \"All\""
+            )));
+        }
+        dry_run = true;
+    }
+    Ok(dry_run)
+}
+
 /// The decoded pairs of a query. Of several values, the first counts; malformed pairs are left out,
 /// as Go's `net/url` does.
 struct Query(Vec<(String, String)>);

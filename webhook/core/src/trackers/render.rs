@@ -172,10 +172,12 @@ fn partial(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion) {
 
 fn row(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion, look: Look) {
     let form = shown.tracker.form(shown.revealed);
+    // What has ended grows no older.
+    let until = shown.tracker.ended.unwrap_or(look.now);
     let age = shown
         .tracker
         .created
-        .map_or_else(|| "<unknown>".to_owned(), |at| age::human(look.now - at));
+        .map_or_else(|| "<unknown>".to_owned(), |at| age::human(until - at));
     put(out, r#"{"cells":["#);
     put(out, &form.cells_before);
     put(out, &format!(r#","{age}","#));

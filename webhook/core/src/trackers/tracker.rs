@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use mirrord_sessions_crds::{
-    Port, Session, SessionId, SessionTrackerSpec, SessionTrackerStatus, TRACKER_GROUP,
-    TRACKER_VERSION, TrackedPort, TrackerKind,
+    Port, Session, SessionId, SessionState, SessionTracker, SessionTrackerSpec,
+    SessionTrackerStatus, TRACKER_GROUP, TRACKER_VERSION, TrackedPort, TrackerKind,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -41,6 +42,8 @@ pub struct Tracker {
     pub status: SessionTrackerStatus,
     /// Seconds since 1970 of its creation.
     pub created: Option<i64>,
+    /// Seconds since 1970 of its end, if it has ended.
+    pub ended: Option<i64>,
     full: Form,
     /// Without key and filters; none where there are neither.
     redacted: Option<Form>,
@@ -73,6 +76,50 @@ pub enum InvalidSession {
     /// Should not happen.
     #[error("it can't be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ending {
+    /// Why, in a word or a line.
+    pub reason: Box<str>,
+    /// Kubernetes user that stopped it, where that is known.
+    pub by: Option<Box<str>>,
+    /// When, in seconds since 1970.
+    pub at: i64,
+}
+
+/// The reason of a session that somebody stopped.
+pub const STOPPED: &str = "stopped";
+/// The reason of a session that was deleted, nobody knows why.
+pub const DELETED: &str = "deleted";
+
+impl Ending {
+    /// Of a session that is gone for reasons unknown.
+    #[must_use]
+    pub fn unknown(at: i64) -> Self {
+        Self {
+            reason: DELETED.into(),
+            by: None,
+            at,
+        }
+    }
+
+    /// By this user, who asked for it.
+    #[must_use]
+    pub fn stopped(by: &str, at: i64) -> Self {
+        Self {
+            reason: STOPPED.into(),
+            by: Some(by.into()),
+            at,
+        }
+    }
+
+    /// Whether anything is known but that it is over.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.by.is_some() || *self.reason != *DELETED
+    }
 }
 
 /// Metadata of a tracker: no annotations, since kubectl keeps the whole Session in one, its key too.
@@ -141,14 +188,98 @@ impl Tracker {
             uid: uid.to_owned(),
             version,
             labels,
-            created: meta
-                .creation_timestamp
-                .as_ref()
-                .map(|time| time.0.as_second()),
+            created: seconds(meta.creation_timestamp.as_ref()),
+            ended: None,
             spec,
             status,
             full,
             redacted,
+        })
+    }
+
+    /// This session after its end: without key and filters, which are of no use any more.
+    ///
+    /// # Errors
+    /// Should not happen.
+    pub fn ended(&self, ending: &Ending, version: u64) -> Result<Self, serde_json::Error> {
+        let (spec, mut status) = redact(&self.spec, &self.status);
+        status.state = SessionState::Terminated;
+        status.reason = Some(ending.reason.to_string());
+        status.stopped_by = ending.by.as_deref().map(str::to_owned);
+        status.ended_at = Timestamp::from_second(ending.at).ok().map(Time);
+        let old = String::from_utf8_lossy(&self.full.object[self.full.metadata.clone()]);
+        let number = version.to_string();
+        let metadata = with_version(&old, &number);
+        Ok(Self {
+            key: self.key.clone(),
+            uid: self.uid.clone(),
+            version,
+            labels: self.labels.clone(),
+            created: self.created,
+            ended: Some(ending.at),
+            full: Form::new(&metadata, &number, &spec, &status)?,
+            redacted: None,
+            spec,
+            status,
+        })
+    }
+
+    /// The tracker of a session that has ended, from the JSON of [`Self::form`] as somebody kept it.
+    ///
+    /// # Errors
+    /// It isn't that, or it is that of a session which hasn't ended.
+    pub fn kept(json: &str) -> Result<Self, InvalidSession> {
+        let kept: SessionTracker = serde_json::from_str(json)?;
+        let meta = &kept.metadata;
+        let present = |field: &Option<String>, name| {
+            let field = field.clone().filter(|field| !field.is_empty());
+            field.ok_or(InvalidSession::Missing(name))
+        };
+        let name = present(&meta.name, "name")?;
+        let namespace = present(&meta.namespace, "namespace")?;
+        let uid = present(&meta.uid, "uid")?;
+        let number = present(&meta.resource_version, "resourceVersion")?;
+        let version = number
+            .parse()
+            .map_err(|_| InvalidSession::Version(number.clone()))?;
+        let labels = meta.labels.clone().unwrap_or_default();
+        let metadata = serde_json::to_string(&Metadata {
+            name: &name,
+            namespace: &namespace,
+            uid: &uid,
+            resource_version: &number,
+            creation_timestamp: serde_json::to_value(&meta.creation_timestamp)?,
+            deletion_timestamp: serde_json::to_value(&meta.deletion_timestamp)?,
+            labels: &labels,
+        })?;
+        // Whatever was kept: what is over shows no secrets.
+        let (spec, mut status) = redact(&kept.spec, &kept.status.unwrap_or_default());
+        status.state = SessionState::Terminated;
+        let ended = seconds(status.ended_at.as_ref()).ok_or(InvalidSession::Missing("endedAt"))?;
+        Ok(Self {
+            key: Key {
+                namespace: namespace.into(),
+                name: name.into(),
+            },
+            uid,
+            version,
+            labels,
+            created: seconds(meta.creation_timestamp.as_ref()),
+            ended: Some(ended),
+            full: Form::new(&metadata, &number, &spec, &status)?,
+            redacted: None,
+            spec,
+            status,
+        })
+    }
+
+    /// How this session ended, if it has.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        Some(Ending {
+            reason: self.status.reason.as_deref().unwrap_or_default().into(),
+            by: self.status.stopped_by.as_deref().map(Into::into),
+            at: self.ended?,
         })
     }
 
@@ -206,8 +337,7 @@ impl Form {
             serde_json::to_string(spec)?,
             serde_json::to_string(status)?
         );
-        let field = r#""resourceVersion":""#;
-        let at = object.find(field).map_or(0, |at| at + field.len());
+        let at = version_at(&object);
         let cell = |text: &str| serde_json::to_string(text);
         let owner = spec.owner.as_ref().map_or("", |owner| &owner.username);
         let before = [
@@ -231,6 +361,23 @@ impl Form {
             cells_after: after.join(",").into(),
         })
     }
+}
+
+/// Where the version starts; it goes before what a user chose.
+fn version_at(json: &str) -> usize {
+    let field = r#""resourceVersion":""#;
+    json.find(field).map_or(0, |at| at + field.len())
+}
+
+/// Metadata with another version.
+fn with_version(metadata: &str, version: &str) -> String {
+    let (before, rest) = metadata.split_at(version_at(metadata));
+    let after = rest.find('"').map_or("", |end| &rest[end..]);
+    format!("{before}{version}{after}")
+}
+
+fn seconds(time: Option<&Time>) -> Option<i64> {
+    time.map(|time| time.0.as_second())
 }
 
 fn spec(session: &Session, name: &str) -> SessionTrackerSpec {
@@ -273,8 +420,19 @@ fn status(session: &Session) -> SessionTrackerStatus {
                 filter: port.filter,
             })
             .collect(),
+        processes: status.processes,
         last_seen: status.last_seen,
         agent: status.agent,
+        ..SessionTrackerStatus::default()
+    }
+}
+
+/// A port as a Session holds it.
+pub(super) fn port(tracked: &TrackedPort) -> Port {
+    Port {
+        port: tracked.port,
+        type_: tracked.type_,
+        filter: tracked.filter.clone(),
     }
 }
 
@@ -336,6 +494,44 @@ mod tests {
             assert_eq!(row.len(), 10);
         }
         assert!(!session("a", "b").tracker(1).has_secrets());
+    }
+
+    #[test]
+    fn what_is_over_is_kept_without_secrets() {
+        let live = session("shop", "487f4f2b6d2376ad")
+            .owned_by("alice")
+            .key("s3cret")
+            .label("team", "red")
+            .port(80, Some("header=s3cret"))
+            .tracker(42);
+        let ending = Ending::stopped("bob", 1_700_000_000);
+        let ended = live.ended(&ending, 77).unwrap();
+        let object: Value = serde_json::from_slice(&ended.form(true).object).unwrap();
+        assert!(!object.to_string().contains("s3cret"), "{object}");
+        assert!(!ended.has_secrets());
+        assert_eq!(object["metadata"]["resourceVersion"], "77");
+        assert_eq!(object["metadata"]["labels"]["team"], "red");
+        assert_eq!(object["status"]["ports"][0]["filtered"], true);
+        assert_eq!(
+            (&object["status"]["state"], &object["status"]["stoppedBy"]),
+            (&"terminated".into(), &"bob".into())
+        );
+        assert_eq!(object["status"]["endedAt"], "2023-11-14T22:13:20Z");
+        assert_eq!(
+            ended.view().participants().count(),
+            live.view().participants().count()
+        );
+
+        let json = String::from_utf8(ended.form(false).object.to_vec()).unwrap();
+        let kept = Tracker::kept(&json).unwrap();
+        assert_eq!(kept.form(true).object, ended.form(true).object);
+        assert_eq!(kept.ending(), Some(ending));
+        assert_eq!((kept.version, kept.created), (77, ended.created));
+        // What isn't ours, or not over, is none.
+        let live = String::from_utf8(live.form(true).object.to_vec()).unwrap();
+        for other in ["", "{}", "[]", "null", r#"{"metadata":{}}"#, &live] {
+            assert!(Tracker::kept(other).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! for the next events when its client has taken the last ones. Whoever is so slow that the history
 //! moved on is told that their version is gone, and starts again.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use super::{
     failure::Failure,
@@ -29,6 +32,8 @@ pub struct Watch {
     told: u64,
     /// A bookmark ends the initial events.
     initial_end: bool,
+    /// Namespaces of sessions that were told without their secrets.
+    withheld: BTreeSet<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +75,7 @@ impl Watch {
             pending: VecDeque::new(),
             told: index.version(),
             initial_end: false,
+            withheld: BTreeSet::new(),
         };
         if initial {
             index.reached(options.version)?;
@@ -130,6 +136,11 @@ impl Watch {
                 let revealed = self.filter.sees(tracker, &self.viewer)?;
                 Some((Arc::clone(tracker), revealed))
             };
+            if let Some((tracker, false)) = sees(&change.after)
+                && !self.withheld.contains(&tracker.key.namespace)
+            {
+                self.withheld.insert(tracker.key.namespace.clone());
+            }
             let event = match (sees(&change.before), sees(&change.after)) {
                 (None, None) => continue,
                 (None, Some((tracker, revealed))) => Event::Added(tracker, revealed),
@@ -179,6 +190,12 @@ impl Watch {
         }
         self.pending = queue;
         Ok(())
+    }
+
+    /// The namespaces of sessions that changed and were told without their secrets, since this was asked
+    /// last: there a right to join would tell more.
+    pub fn take_withheld(&mut self) -> BTreeSet<Box<str>> {
+        std::mem::take(&mut self.withheld)
     }
 
     /// The version of a bookmark: everything up to it was told. None if something is still to be.

@@ -1,0 +1,173 @@
+//! `sessiontrackers/report`: the owner of a session tells that it lives, and its ports.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use mirrord_sessions_crds::{
+    Port, SessionReportSpec, SessionReportStatus, SessionState, TRACKER_GROUP, TRACKER_VERSION,
+    session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Tracker,
+    sent::{self, Subresource},
+};
+use crate::{
+    identity::Requester,
+    policy::{Verb, Viewer},
+    text,
+};
+
+/// How often a session is reported about.
+pub const PERIOD: i32 = 20;
+/// After how many seconds without a report it counts as over: two may be lost.
+pub const EXPIRY: i64 = 3 * PERIOD as i64;
+/// A report that says nothing new isn't written down while the last one is younger than this.
+const COALESCE: i64 = 15;
+/// The longest name of a process, in characters.
+const MAX_PROCESS: usize = 253;
+
+/// The report that was sent.
+///
+/// # Errors
+/// It is none, or it says what a Session can't hold.
+pub fn read(body: &[u8]) -> Result<SessionReportSpec, Failure> {
+    let kind = Subresource::Report.kind();
+    let invalid = |field: &str, why: &str| Failure::invalid(kind, field, why);
+    let spec: Option<SessionReportSpec> = sent::spec(body, Subresource::Report)?;
+    let spec = spec.ok_or_else(|| invalid("spec", "Required value"))?;
+    if spec.ports.len() > MAX_PORTS {
+        return Err(invalid("spec.ports", &too_many(MAX_PORTS)));
+    }
+    for (at, port) in spec.ports.iter().enumerate() {
+        if port.port == 0 {
+            let field = format!("spec.ports[{at}].port");
+            return Err(invalid(&field, "must be between 1 and 65535"));
+        }
+        if let Some(why) = port
+            .filter
+            .as_deref()
+            .and_then(|text| unfit(text, MAX_FILTER))
+        {
+            return Err(invalid(&format!("spec.ports[{at}].filter"), &why));
+        }
+    }
+    if spec.processes.len() > MAX_PROCESSES {
+        return Err(invalid("spec.processes", &too_many(MAX_PROCESSES)));
+    }
+    for (at, process) in spec.processes.iter().enumerate() {
+        if let Some(why) = unfit(process, MAX_PROCESS) {
+            return Err(invalid(&format!("spec.processes[{at}]"), &why));
+        }
+    }
+    Ok(spec)
+}
+
+fn too_many(most: usize) -> String {
+    format!("must have at most {most} items")
+}
+
+fn unfit(text: &str, most: usize) -> Option<String> {
+    if text.chars().nth(most).is_some() {
+        return Some(format!("may not be longer than {most} characters"));
+    }
+    let control = text.chars().any(text::is_unsafe);
+    control.then(|| "may hold no control characters, nor what is invisible".to_owned())
+}
+
+/// What a report comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reported {
+    /// The status to be written, as a merge patch; none if that is there already.
+    pub status: Option<Value>,
+    /// When the session was heard of, as far as that is written down.
+    last_seen: Timestamp,
+}
+
+/// What a report by this requester comes to. RBAC has allowed it.
+///
+/// # Errors
+/// They don't own the session, or there is no such session to their eyes.
+pub fn decide(
+    tracker: &Tracker,
+    viewer: &Viewer,
+    requester: &Requester,
+    report: &SessionReportSpec,
+    now: Timestamp,
+) -> Result<Reported, Failure> {
+    let name = &tracker.key.name;
+    if !owns(tracker, requester) {
+        if !viewer.may(Verb::Read, &tracker.view()) {
+            return Err(Failure::no_such_tracker(name));
+        }
+        let username = &requester.username;
+        let why = "only the owner of a session reports about it";
+        return Err(Failure::forbidden_here(
+            username,
+            Subresource::Report,
+            name,
+            why,
+        ));
+    }
+    let status = &tracker.status;
+    if status.state == SessionState::Terminated {
+        return Err(Failure::over(tracker));
+    }
+    let known: Vec<Port> = status.ports.iter().map(super::tracker::port).collect();
+    let unchanged = status.state == SessionState::Running
+        && known == report.ports
+        && status.processes == report.processes;
+    if let Some(Time(last_seen)) = &status.last_seen
+        && unchanged
+        && (0..COALESCE).contains(&(now.as_second() - last_seen.as_second()))
+    {
+        return Ok(Reported {
+            status: None,
+            last_seen: *last_seen,
+        });
+    }
+    let summary = (!report.ports.is_empty()).then(|| Port::summary(&report.ports));
+    Ok(Reported {
+        status: Some(json!({
+            "state": SessionState::Running,
+            "ports": report.ports,
+            "portSummary": summary,
+            "processes": report.processes,
+            "lastSeen": Time(now),
+        })),
+        last_seen: now,
+    })
+}
+
+/// Names are what people know; an identifier tells two users of one name apart, where there is one.
+fn owns(tracker: &Tracker, requester: &Requester) -> bool {
+    tracker.spec.owner.as_ref().is_some_and(|owner| {
+        let another = match (&owner.uid, &requester.uid) {
+            (Some(owner), Some(requester)) => owner != requester,
+            _ => false,
+        };
+        owner.username == requester.username && !another
+    })
+}
+
+impl Reported {
+    /// What is answered.
+    #[must_use]
+    pub fn answer(&self, tracker: &Tracker, report: &SessionReportSpec) -> Value {
+        let expires = Timestamp::from_second(self.last_seen.as_second() + EXPIRY).ok();
+        json!({
+            "kind": Subresource::Report.kind(),
+            "apiVersion": format!("{TRACKER_GROUP}/{TRACKER_VERSION}"),
+            "metadata": { "name": tracker.key.name, "namespace": tracker.key.namespace },
+            "spec": report,
+            "status": SessionReportStatus {
+                last_seen: Some(Time(self.last_seen)),
+                expires_at: expires.map(Time),
+                period_seconds: Some(PERIOD),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+use mirrord_sessions_crds::PortType;
+
+use super::*;
+use crate::{
+    policy::{JoinRights, Policy, PolicySet},
+    trackers::{Ending, fixtures::session},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn requester(name: &str, uid: Option<&str>) -> Requester {
+    Requester {
+        username: name.into(),
+        uid: uid.map(str::to_owned),
+        ..Requester::default()
+    }
+}
+
+fn report(ports: &[u16]) -> SessionReportSpec {
+    let ports = ports.iter().map(|port| Port {
+        port: *port,
+        type_: PortType::Steal,
+        filter: None,
+    });
+    SessionReportSpec {
+        ports: ports.collect(),
+        processes: Vec::new(),
+    }
+}
+
+#[test]
+fn only_the_owner_reports() {
+    let deny =
+        "deny: {rules: [{resources: ['*'], verbs: ['*'], where: user.metadata.name != 'bob'}]}";
+    let (policy, _) = Policy::read("p", &serde_saphyr::from_str(deny).unwrap());
+    let policies = PolicySet::new("", [policy]);
+    let live = session("shop", "s")
+        .owned_by("alice")
+        .uid("1")
+        .key("s3cret")
+        .tracker(5);
+    let over = live.ended(&Ending::unknown(9), 6).unwrap();
+    for (name, tracker, who, uid, code) in [
+        // Hidden from its owner or not: nothing is told that they don't know.
+        ("the owner", &*live, "alice", Some("1"), None),
+        ("the owner, who has no uid here", &live, "alice", None, None),
+        ("another of that name", &live, "alice", Some("2"), Some(404)),
+        ("another, who sees it", &live, "bob", None, Some(403)),
+        ("another, who doesn't", &live, "carol", None, Some(404)),
+        ("the owner, too late", &over, "alice", Some("1"), Some(410)),
+        ("another, too late", &over, "carol", None, Some(404)),
+    ] {
+        let requester = requester(who, uid);
+        let viewer = policies.viewer(&requester, JoinRights::Nowhere);
+        let decided = decide(tracker, &viewer, &requester, &report(&[80]), at(100));
+        assert_eq!(decided.err().map(|failure| failure.code), code, "{name}");
+    }
+}
+
+#[test]
+fn what_says_nothing_new_is_not_written() {
+    let alice = requester("alice", None);
+    let viewer = PolicySet::default().viewer(&alice, JoinRights::Nowhere);
+    let of = |last_seen, state| {
+        session("shop", "s")
+            .owned_by("alice")
+            .port(80, None)
+            .seen(at(last_seen), state)
+            .tracker(5)
+    };
+    use SessionState::{Pending, Running};
+    for (name, last_seen, state, ports, written) in [
+        ("just now", 90, Running, &[80][..], false),
+        ("a while ago", 85, Running, &[80], true),
+        ("at once", 100, Running, &[80], false),
+        ("in the future, by another clock", 160, Running, &[80], true),
+        ("other ports", 90, Running, &[80, 81], true),
+        ("no ports", 90, Running, &[], true),
+        ("not running yet", 90, Pending, &[80], true),
+    ] {
+        let tracker = of(last_seen, state);
+        let decided = decide(&tracker, &viewer, &alice, &report(ports), at(100)).unwrap();
+        assert_eq!(decided.status.is_some(), written, "{name}");
+        let answer = decided.answer(&tracker, &report(ports));
+        let expires = if written {
+            "1970-01-01T00:02:40Z"
+        } else {
+            "1970-01-01T00:02:"
+        };
+        let told = answer["status"]["expiresAt"].as_str().unwrap();
+        assert!(told.starts_with(expires), "{name}: {answer}");
+        assert_eq!(answer["status"]["periodSeconds"], 20);
+    }
+    let tracker = of(0, Pending);
+    let decided = decide(&tracker, &viewer, &alice, &report(&[]), at(100)).unwrap();
+    assert_eq!(
+        decided.status.unwrap(),
+        json!({
+            "state": "running", "ports": [], "portSummary": null, "processes": [],
+            "lastSeen": "1970-01-01T00:01:40Z",
+        })
+    );
+}
+
+#[test]
+fn bodies() {
+    let body = |spec: &Value| {
+        json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": spec })
+            .to_string()
+    };
+    let port =
+        |filter: &str| json!({ "ports": [{ "port": 80, "type": "steal", "filter": filter }] });
+    let many =
+        |count: usize| json!({ "ports": vec![json!({ "port": 1, "type": "mirror" }); count] });
+    for (spec, wrong) in [
+        (json!({}), None),
+        (port("header=é"), None),
+        (port(&"é".repeat(4096)), None),
+        (many(1024), None),
+        (json!({ "processes": vec!["node"; 64] }), None),
+        (Value::Null, Some("spec: Required value")),
+        (json!([]), Some("expected an object")),
+        (json!("x"), Some("expected an object")),
+        (json!({ "ports": {} }), Some("expected a sequence")),
+        (
+            json!({ "ports": [{ "port": 0, "type": "steal" }] }),
+            Some("between 1 and 65535"),
+        ),
+        (
+            json!({ "ports": [{ "port": 65536, "type": "steal" }] }),
+            Some("spec: "),
+        ),
+        (
+            json!({ "ports": [{ "port": -1, "type": "steal" }] }),
+            Some("spec: "),
+        ),
+        (
+            json!({ "ports": [{ "port": 1, "type": "copy" }] }),
+            Some("unknown variant"),
+        ),
+        (
+            port(&"é".repeat(4097)),
+            Some("spec.ports[0].filter: may not be longer"),
+        ),
+        (port("a\u{1b}[2J"), Some("control characters")),
+        (port("a\u{202e}b"), Some("invisible")),
+        (many(1025), Some("at most 1024 items")),
+        (
+            json!({ "processes": vec!["a"; 65] }),
+            Some("at most 64 items"),
+        ),
+        (
+            json!({ "processes": ["a".repeat(254)] }),
+            Some("spec.processes[0]"),
+        ),
+        (json!({ "processes": [1] }), Some("spec: ")),
+    ] {
+        match (read(body(&spec).as_bytes()), wrong) {
+            (Ok(_), None) => {}
+            (Err(failure), Some(wrong)) => {
+                let status = failure.status().to_string();
+                assert_eq!(failure.code, 422, "{status}");
+                assert!(status.contains(wrong), "{wrong}: {status}");
+            }
+            (read, _) => panic!("{wrong:?}: {read:?}"),
+        }
+    }
+    for body in ["", "{", "[]", "{}"] {
+        assert_eq!(read(body.as_bytes()).unwrap_err().code, 400, "{body}");
+    }
+}

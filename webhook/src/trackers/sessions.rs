@@ -1,0 +1,70 @@
+//! Writing the status of Sessions, as the controller that this process is.
+
+use std::time::Duration;
+
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams},
+    core::ApiResource,
+};
+use mirrord_sessions_core::{
+    text::printable,
+    trackers::{Failure, Tracker},
+};
+use mirrord_sessions_crds::{Session, WEBHOOK_NAME};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tracing::warn;
+
+/// How long a write may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What became of a write.
+#[derive(Debug)]
+pub(super) enum Written {
+    Done,
+    /// The Session has changed in between, or is another.
+    Changed,
+}
+
+/// Merges this into the status of the very Session that the tracker shows; if `as_shown`, only if it is
+/// still as that shows it.
+pub(super) async fn patch_status(
+    client: &Client,
+    tracker: &Tracker,
+    as_shown: bool,
+    status: &Value,
+    dry_run: bool,
+) -> Result<Written, Failure> {
+    let sessions: Api<DynamicObject> = Api::namespaced_with(
+        client.clone(),
+        &tracker.key.namespace,
+        &ApiResource::erase::<Session>(&()),
+    );
+    let mut metadata = json!({ "uid": tracker.uid });
+    if as_shown {
+        metadata["resourceVersion"] = tracker.version.to_string().into();
+    }
+    let patch = Patch::Merge(json!({ "metadata": metadata, "status": status }));
+    let params = PatchParams {
+        dry_run,
+        field_manager: Some(WEBHOOK_NAME.into()),
+        ..PatchParams::default()
+    };
+    let written = sessions.patch_status(&tracker.key.name, &params, &patch);
+    let error = match timeout(PATIENCE, written).await {
+        Ok(Ok(_)) => return Ok(Written::Done),
+        Ok(Err(kube::Error::Api(answer))) => match answer.code {
+            404 => return Err(Failure::no_such_tracker(&tracker.key.name)),
+            409 => return Ok(Written::Changed),
+            429 | 503 | 504 => return Err(Failure::not_ready("the API server is busy: try again")),
+            _ => printable(&answer.message, 300),
+        },
+        Ok(Err(error)) => printable(&error.to_string(), 300),
+        Err(_) => format!("no answer within {PATIENCE:?}"),
+    };
+    warn!(error, "the status of a session can't be written");
+    Err(Failure::internal(
+        "the session's status can't be written: see the log of mirrord-sessions-webhook",
+    ))
+}
