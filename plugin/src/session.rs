@@ -132,7 +132,7 @@ impl Session {
             ended: time(object.pointer("/status/endedAt")),
             reason: text("/status/reason"),
             stopped_by: text("/status/stoppedBy"),
-            kind: text("/spec/kind").or_else(|| kind_by(agent.as_ref())),
+            kind: text("/spec/kind").or_else(|| kind_by(agent.as_ref(), object)),
             target: text("/spec/target"),
             user: text("/spec/user").or_else(|| owner.clone()),
             owner,
@@ -229,11 +229,13 @@ fn time(value: Option<&Value>) -> Option<Timestamp> {
     value?.as_str()?.parse().ok()
 }
 
-/// How it reaches the cluster, by its agent.
-fn kind_by(agent: Option<&Agent>) -> Option<String> {
-    let kind = match agent?.kind.as_deref()? {
-        "Pod" => TrackerKind::Ephemeral,
-        _ => TrackerKind::Job,
+/// How a Session reaches the cluster, by its agent.
+fn kind_by(agent: Option<&Agent>, object: &Value) -> Option<String> {
+    let kind = match agent.map(|agent| agent.kind.as_deref()) {
+        Some(Some("Pod")) => TrackerKind::Ephemeral,
+        Some(Some(_)) => TrackerKind::Job,
+        None if object["kind"] == "Session" => TrackerKind::Process,
+        _ => return None,
     };
     Some(kind.as_str().to_owned())
 }

@@ -5,6 +5,8 @@ use clap::Args;
 use super::{Everywhere, select::Select};
 
 /// What `list` takes.
+// Flags are independent of each other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// Where to look.

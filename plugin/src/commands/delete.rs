@@ -134,7 +134,10 @@ async fn named(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let ids = once(ids);
-    let list = || ids.iter().map(|id| format!("{id}\n")).collect();
+    let list = || {
+        let lines: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        lines.join("\n") + "\n"
+    };
     if !asked(ids.len(), list, &args.stop, console) {
         return Ok(());
     }

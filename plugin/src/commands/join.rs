@@ -80,14 +80,13 @@ async fn find(server: &Server, scope: &Scope, args: &JoinArgs) -> Result<Session
 
 fn render(session: &Session, answer: &Value) -> String {
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
-    let mut lines = vec![format!("Joined session {}", session.id())];
-    if let Some(user) = &session.user {
-        lines[0].push_str(&format!(" of {user}"));
-    }
-    if let Some(target) = &session.target {
-        lines[0].push_str(&format!(" on {target} in {} namespace", session.namespace));
-    }
-    lines[0].push('.');
+    let user = session.user.as_deref();
+    let user = user.map_or_else(String::new, |user| format!(" of {user}"));
+    let target = session.target.as_deref();
+    let target = target.map_or_else(String::new, |target| {
+        format!(" on {target} in {} namespace", session.namespace)
+    });
+    let mut lines = vec![format!("Joined session {}{user}{target}.", session.id())];
     let header = text("/status/header/name").zip(text("/status/header/value"));
     if let Some((name, value)) = header {
         let header = format!("{name}: {value}");
@@ -112,10 +111,8 @@ fn render(session: &Session, answer: &Value) -> String {
     if !participants.is_empty() {
         lines.push(format!("Participants: {}", participants.join(", ")));
     }
-    lines
-        .iter()
-        .map(|line| format!("{}\n", visible(line)))
-        .collect()
+    let lines: Vec<_> = lines.iter().map(|line| visible(line)).collect();
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]

@@ -41,17 +41,16 @@ pub(super) async fn run(
     let requester = Requester::of(&mut connection)?;
     let mut stdin = Stdin::default();
     let policies = policies(&args.filename, &mut stdin)?;
-    let (sessions, everywhere) = match &args.sessions {
-        Some(path) => (from_file(path, &mut stdin)?, true),
-        None => {
-            let server = Server::connect(&connection).await?;
-            let scope = scope(&server, args.everywhere);
-            let sessions = live(&server, &scope, console).await?;
-            if sessions.is_empty() {
-                console.say(&nothing_found(&scope));
-            }
-            (sessions, scope == Scope::All)
+    let (sessions, everywhere) = if let Some(path) = &args.sessions {
+        (from_file(path, &mut stdin)?, true)
+    } else {
+        let server = Server::connect(&connection).await?;
+        let scope = scope(&server, args.everywhere);
+        let sessions = live(&server, &scope, console).await?;
+        if sessions.is_empty() {
+            console.say(&nothing_found(&scope));
         }
+        (sessions, scope == Scope::All)
     };
     let visibility = Visibility::of(&policies, &requester.user(), args.verb.into());
     let seen: Vec<Seen> = sessions

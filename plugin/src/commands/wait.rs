@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long to wait where nobody says: what is waited for takes milliseconds.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// How long to pause before a server that ended a watch is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 

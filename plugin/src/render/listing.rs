@@ -14,6 +14,8 @@ pub const NONE: &str = "<none>";
 const OTHERS: usize = 3;
 
 /// Which columns are shown.
+// Each is chosen on its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Columns {
     /// The namespace too.

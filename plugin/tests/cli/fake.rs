@@ -377,13 +377,11 @@ fn is_in(session: &Value, namespace: Option<&str>) -> bool {
 /// Whether the object has all that a selector asks for.
 fn fits(session: &Value, selector: &str) -> bool {
     selector.split(',').all(|term| {
-        let (path, value, equal) = match term.split_once("!=") {
-            Some((path, value)) => (path, value, false),
-            None => {
-                let (path, value) = term.split_once('=').unwrap();
-                (path, value, true)
-            }
+        let (term, equal) = match term.contains("!=") {
+            true => (term.replace("!=", "="), false),
+            false => (term.to_owned(), true),
         };
+        let (path, value) = term.split_once('=').unwrap();
         let pointer = format!("/{}", path.replace('.', "/"));
         (text(session, &pointer) == value) == equal
     })

@@ -60,8 +60,8 @@ fn names_what_was_and_what_was_not_deleted() {
         assert_eq!(messages.lines().count(), 2, "{messages}");
         assert_eq!(server.left(), ["b"]);
         let lines = server.lines();
-        let deletes = lines.iter().filter(|line| line.starts_with("DELETE "));
-        assert_eq!(deletes.count(), 4, "{lines:?}");
+        let asked = lines.iter().filter(|line| line.starts_with("DELETE "));
+        assert_eq!(asked.count(), 4, "{lines:?}");
     }
 }
 

@@ -161,7 +161,7 @@ async fn looking(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         .await?;
     stage
         .show(Step {
-            shows: &["| Session ID", "Port: 80, Type: steal, Filter: header="],
+            shows: &["| Session ID", "Port: 80, Type: steal, Filter: "],
             ..Step::new(
                 "And as the table that mirrord's users know.",
                 &[

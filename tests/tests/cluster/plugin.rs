@@ -12,7 +12,7 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, Person, namespace, session, shared};
+use crate::support::{Namespace, Person, eventually, namespace, session, shared};
 
 /// A folder where kubectl finds the plugin.
 fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
@@ -55,6 +55,19 @@ impl Person<'_> {
         plugin(shared_bin(), self.kubeconfig(), &args).await
     }
 
+    /// Waits until the plugin lists exactly these, by name: trackers follow writes by some milliseconds.
+    async fn sees(&self, names: &[&str]) {
+        let expected: String = names
+            .iter()
+            .map(|name| format!("session.operator.metalbear.co/{name}\n"))
+            .collect();
+        eventually(&format!("{} sees {names:?}", self.name), || async {
+            let output = self.plugin(&["list", "-o", "name"]).await;
+            (output.stdout == expected).then_some(())
+        })
+        .await;
+    }
+
     async fn create(&self, name: &str, target: &str) {
         let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
         let manifest = session(name, json!({ "target": target, "client": client }));
@@ -89,6 +102,8 @@ async fn it_lists_describes_and_deletes() {
         .await;
     dev.create("c527fe7d9c30979e", "targetless").await;
     dev.create("named", "pod/a").await;
+    dev.sees(&["487f4f2b6d2376ad", "c527fe7d9c30979e", "named"])
+        .await;
     let list = dev.plugin(&["list"]).await;
     assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
     let mut lines = list.stdout.lines();
@@ -110,17 +125,21 @@ async fn it_lists_describes_and_deletes() {
     assert!(list.stdout.contains("Who/plugin-dev@host"), "{list:?}");
 
     // What kubectl prints of the same, in its own formats.
-    for format in ["json", "yaml", "name"] {
+    for (format, resource) in [
+        ("json", "sessiontrackers"),
+        ("yaml", "sessiontrackers"),
+        ("name", "sessions"),
+    ] {
         let ours = dev.plugin(&["list", "-o", format]).await.stdout;
         let kubectls = dev
-            .kubectl(&["get", "sessions", "-o", format], "")
+            .kubectl(&["get", resource, "-o", format], "")
             .await
             .stdout;
         assert_eq!(ours, kubectls, "-o {format}");
     }
     let yaml = dev.plugin(&["list", "-o", "yaml"]).await.stdout;
     let applied = shared()
-        .admin(&["apply", "--dry-run=server", "-f", "-"], &yaml)
+        .admin(&["apply", "--dry-run=client", "-f", "-"], &yaml)
         .await;
     assert!(applied.is_ok(), "{applied:?}");
 
@@ -171,6 +190,7 @@ async fn kill_all_takes_a_namespace_at_once_and_goes_on_where_it_is_refused() {
         dev.create(name, "targetless").await;
     }
     there.person("killer", &[]).create("c", "targetless").await;
+    dev.sees(&["a", "b"]).await;
     let killed = dev.plugin(&["kill-all"]).await;
     assert!(killed.status.success(), "{killed:?}");
     assert!(names(&here).await.is_empty());
@@ -214,6 +234,7 @@ async fn kill_all_takes_a_namespace_at_once_and_goes_on_where_it_is_refused() {
         cluster.admin(&args, "").await.is_err().then_some(())
     })
     .await;
+    dev.sees(&["a", "m", "z"]).await;
     let killed = dev.plugin(&["kill-all", "--yes"]).await;
     assert_eq!(killed.status.code(), Some(1), "{killed:?}");
     assert!(killed.stderr.contains("m is protected"), "{killed:?}");
@@ -239,17 +260,18 @@ async fn kill_all_takes_a_namespace_at_once_and_goes_on_where_it_is_refused() {
 async fn refusals_name_what_is_missing_and_how_to_get_it() {
     let namespace = namespace(shared(), "refusals").await;
     let nobody = namespace.person("nobody at all", &[]);
-    for (args, verb) in [
-        (&["list"][..], "list"),
-        (&["describe", "a"], "get"),
-        (&["delete", "a"], "delete"),
+    for (args, what) in [
+        (&["list"][..], "list sessiontrackers.visibility"),
+        (&["describe", "a"], "get sessiontrackers.visibility"),
+        (&["join", "a"], "create sessiontrackers/join.visibility"),
+        (&["delete", "a"], "delete sessions"),
     ] {
         let output = nobody.plugin(args).await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
         for expected in [
             "Forbidden",
-            &format!("cannot {verb} sessions.operator.metalbear.co"),
+            &format!("cannot {what}.operator.metalbear.co"),
             &namespace.name,
             "--clusterrole=mirrord-operator-user",
             "--user='nobody at all'",
@@ -269,6 +291,7 @@ async fn impersonation_contexts_and_namespaces_are_taken_as_kubectl_takes_them()
     let namespace = namespace(cluster, "flags").await;
     let admin = namespace.person("flags-admin", &["system:masters"]);
     admin.create("s", "targetless").await;
+    admin.sees(&["s"]).await;
     let refused = admin
         .plugin(&["list", "--as", "somebody-else", "--as-group", "devs"])
         .await;
@@ -352,4 +375,214 @@ async fn what_stands_in_the_way_is_one_line_on_what_to_do() {
             assert!(output.stderr.lines().count() <= 2, "{args:?}: {output:?}");
         }
     }
+}
+
+/// Exactly what users are to hold, and no read on sessions.
+const RIGHTS: &str = r#"{
+    "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "plugin-user" },
+    "rules": [
+        { "apiGroups": ["operator.metalbear.co"], "resources": ["sessions"], "verbs": ["create", "delete", "deletecollection"] },
+        { "apiGroups": ["visibility.operator.metalbear.co"], "resources": ["sessiontrackers"], "verbs": ["get", "list", "watch"] },
+        { "apiGroups": ["visibility.operator.metalbear.co"], "resources": ["sessiontrackers/join", "sessiontrackers/report"], "verbs": ["create"] }
+    ]
+}"#;
+
+#[tokio::test]
+async fn everything_works_without_any_read_on_sessions() {
+    let cluster = shared();
+    let namespace = namespace(cluster, "rights").await;
+    cluster.admin(&["apply", "-f", "-"], RIGHTS).await.unwrap();
+    let [dev, eve] = ["rights-dev", "rights-eve"].map(|name| namespace.person(name, &["devs"]));
+    for person in [&dev, &eve] {
+        namespace.bind("plugin-user", &person.name).await;
+    }
+    dev.create("487f4f2b6d2376ad", "deployment/shop").await;
+    dev.create("9a00000000000000", "deployment/shop").await;
+    eve.create("b000000000000000", "deployment/shop/container/api")
+        .await;
+    eve.create("c000000000000000", "targetless").await;
+    let all = [
+        "487f4f2b6d2376ad",
+        "9a00000000000000",
+        "b000000000000000",
+        "c000000000000000",
+    ];
+    dev.sees(&all).await;
+    let refused = dev.kubectl(&["get", "sessions"], "").await;
+    assert!(refused.stderr.contains("Forbidden"), "{refused:?}");
+
+    for (filter, expected) in [
+        (&["--mine"][..], &all[..2]),
+        (&["--user", "rights-eve"], &all[2..]),
+        (&["--user", "Who"], &all),
+        (&["--target", "deploy/shop"], &all[..3]),
+        (&["--target", "shop", "--mine"], &all[..2]),
+        (&["--port", "80"], &[]),
+        (&["--field-selector", "spec.target=targetless"], &all[3..]),
+    ] {
+        let args = [&["list", "-o", "name"], filter].concat();
+        let listed = dev.plugin(&args).await;
+        let names: Vec<&str> = listed
+            .stdout
+            .lines()
+            .filter_map(|line| line.rsplit('/').next())
+            .collect();
+        assert!(listed.status.success(), "{filter:?}: {listed:?}");
+        assert_eq!(names, expected, "{filter:?}");
+    }
+    let wide = dev.plugin(&["list", "-o", "wide"]).await.stdout;
+    let line = wide.lines().nth(1).unwrap();
+    assert!(line.ends_with("rights-eve"), "{wide}");
+    let described = dev.plugin(&["describe", "deployment/shop"]).await;
+    assert_eq!(
+        described.stdout.matches("Session ID:").count(),
+        3,
+        "{described:?}"
+    );
+    assert!(
+        described.stdout.contains("Others On Target:  rights-dev\n"),
+        "{described:?}"
+    );
+    assert!(
+        described
+            .stdout
+            .contains("<you may not list events in this namespace>"),
+        "{described:?}"
+    );
+
+    // By its beginning; and then it is shown no more, because delete has waited for that.
+    let deleted = dev.plugin(&["delete", "487F"]).await;
+    assert_eq!(
+        deleted.stdout,
+        format!(
+            "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from {} namespace\n",
+            namespace.name
+        )
+    );
+    assert!(
+        deleted.status.success() && deleted.stderr.is_empty(),
+        "{deleted:?}"
+    );
+    let listed = dev.plugin(&["list", "-o", "name"]).await.stdout;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let tried = dev
+        .plugin(&["delete", "--user", "rights-eve", "--dry-run=server"])
+        .await;
+    assert_eq!(
+        tried.stdout.matches("(server dry run)").count(),
+        2,
+        "{tried:?}"
+    );
+    let deleted = dev
+        .plugin(&["delete", "--target", "shop", "-o", "name"])
+        .await;
+    assert_eq!(
+        deleted.stdout,
+        "session.operator.metalbear.co/9a00000000000000\nsession.operator.metalbear.co/b000000000000000\n"
+    );
+    let killed = dev.plugin(&["kill-all"]).await;
+    assert!(killed.status.success(), "{killed:?}");
+    let nothing = dev.plugin(&["list"]).await;
+    assert!(nothing.stdout.is_empty(), "{nothing:?}");
+    assert!(names(&namespace).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_policy_test_says_is_what_the_cluster_does() {
+    let cluster = shared();
+    let namespace = namespace(cluster, "policy-test").await;
+    let [dev, eve] = ["ptest-dev", "ptest-eve"].map(|name| namespace.person(name, &["ptests"]));
+    for person in [&dev, &eve] {
+        namespace.bind("mirrord-operator-user", &person.name).await;
+    }
+    dev.create("a", "deployment/shop").await;
+    dev.create("b", "deployment/payments").await;
+    eve.create("c", "deployment/payments").await;
+    dev.sees(&["a", "b", "c"]).await;
+    let policy = json!({
+        "apiVersion": "operator.metalbear.co/v1alpha1", "kind": "SessionPolicy",
+        "metadata": { "name": "policy-test" },
+        "spec": {
+            "subjects": [{ "kind": "User", "name": "ptest-eve" }],
+            "deny": { "rules": [{
+                "resources": ["session_tracker"], "verbs": ["list", "read"],
+                "where": "equals(tracker.target, \"deployment/payments\") && !contains(tracker.participants, user.metadata.name)",
+            }]},
+        },
+    });
+    let file = cluster.plane.folder().join("policy-test.json");
+    std::fs::write(&file, policy.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    // Somebody who sees everything asks about Eve.
+    let args = [
+        "policy",
+        "test",
+        "-f",
+        file,
+        "--as",
+        "ptest-eve",
+        "--as-group",
+        "ptests",
+    ];
+    let said = dev.plugin(&args).await;
+    assert!(said.status.success(), "{said:?}");
+    assert!(
+        said.stdout.contains("by policy-test spec.deny.rules[0]"),
+        "{said:?}"
+    );
+    let names = dev
+        .plugin(&[&args[..], &["-o", "name"]].concat())
+        .await
+        .stdout;
+    assert_eq!(
+        names,
+        "session.operator.metalbear.co/a\nsession.operator.metalbear.co/c\n"
+    );
+    // The same from a file, with no cluster.
+    let saved = dev
+        .kubectl(&["get", "sessiontrackers", "-o", "yaml"], "")
+        .await
+        .stdout;
+    let sessions = cluster.plane.folder().join("policy-test-sessions.yaml");
+    std::fs::write(&sessions, saved).unwrap();
+    let offline = [
+        &args[..],
+        &["-o", "name", "--sessions", sessions.to_str().unwrap()],
+    ]
+    .concat();
+    assert_eq!(dev.plugin(&offline).await.stdout, names);
+
+    cluster.admin(&["apply", "-f", file], "").await.unwrap();
+    eve.sees(&["a", "c"]).await;
+    let hidden = eve.plugin(&["describe", "b"]).await;
+    assert!(hidden.stderr.contains("\"b\" not found"), "{hidden:?}");
+    cluster.admin(&["delete", "-f", file], "").await.unwrap();
+    eve.sees(&["a", "b", "c"]).await;
+
+    // What admission refuses, it refuses in the same words.
+    let broken = policy
+        .to_string()
+        .replace("tracker.target", "tracker.targets");
+    let refused = cluster.admin(&["apply", "-f", "-"], &broken).await;
+    let refused = format!("{:?}", refused.unwrap_err());
+    let broken_file = cluster.plane.folder().join("policy-test-broken.json");
+    std::fs::write(&broken_file, broken).unwrap();
+    let said = dev
+        .plugin(&[
+            "policy",
+            "test",
+            "-f",
+            broken_file.to_str().unwrap(),
+            "--as",
+            "x",
+        ])
+        .await
+        .stderr;
+    let problem = said.split_once("is invalid: ").unwrap().1.trim();
+    assert!(problem.contains("column "), "{said}");
+    let escaped = problem.replace('"', "\\\"");
+    assert!(
+        refused.contains(problem) || refused.contains(&escaped),
+        "{refused}\n{problem}"
+    );
 }
