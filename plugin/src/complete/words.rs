@@ -249,7 +249,7 @@ fn values(argument: &Arg) -> Wants {
         return Wants::Fixed(shown.map(candidate).collect());
     }
     match argument.get_id().as_str() {
-        "id" | "ids" => Wants::Sessions,
+        "id" | "ids" | "what" => Wants::Sessions,
         "target" => Wants::Targets,
         "namespace" => Wants::Namespaces,
         "context" => Wants::Contexts,

@@ -214,7 +214,11 @@ fn each_problem_says_what_to_do() {
             Warning,
             "there is no ClusterRole",
             |facts| {
-                facts.auditor = Reading::Known((Some(Report::default()), None));
+                let none = Report {
+                    exists: Some(false),
+                    ..Report::default()
+                };
+                facts.auditor = Reading::Known((Some(none), None));
             },
         ),
     ];
