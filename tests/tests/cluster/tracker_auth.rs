@@ -207,7 +207,8 @@ async fn trackers_are_followed_over_a_restart_of_the_api_server() {
     };
     let listed = async |expected: &str| {
         eventually(&format!("{expected} are listed"), || async {
-            let args = ["get", "mst", "-n", "default", "-o", "name"];
+            let lives = "--field-selector=status.state!=terminated";
+            let args = ["get", "mst", "-n", "default", "-o", "name", lives];
             let names = cluster.admin(&args, "").await.ok()?;
             let names: Vec<&str> = names
                 .lines()

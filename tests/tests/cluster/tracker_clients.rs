@@ -1,6 +1,6 @@
 //! Clients that hold a copy of trackers: kube-runtime's reflector and client-go's informer.
 
-use mirrord_sessions_crds::SessionTracker;
+use mirrord_sessions_crds::{SessionState, SessionTracker};
 use serde_json::json;
 
 use crate::{
@@ -28,10 +28,15 @@ async fn a_reflector_holds_what_is_served() {
                 .default_backoff()
                 .for_each(|_| async {}),
         );
+        let lives = |tracker: &SessionTracker| {
+            let status = tracker.status.as_ref();
+            status.is_none_or(|status| status.state != SessionState::Terminated)
+        };
         let names = || {
             let mut names: Vec<String> = reader
                 .state()
                 .iter()
+                .filter(|tracker| lives(tracker))
                 .filter_map(|tracker| tracker.metadata.name.clone())
                 .collect();
             names.sort();
@@ -100,7 +105,7 @@ async fn a_go_informer_is_told_of_changes() {
     shared().admin(&label, "").await.unwrap();
     tells("updated two").await;
     dev.kubectl(&["delete", "session", "one"], "").await;
-    tells("deleted one").await;
+    tells("updated one").await;
     child.kill().unwrap();
     child.wait().unwrap();
 }

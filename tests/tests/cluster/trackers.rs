@@ -248,10 +248,14 @@ async fn key_and_filters_are_for_who_takes_part() {
         namespace.person("joined@example.com", &[]),
         namespace.person("other@example.com", &[]),
     );
-    for person in [&joined, &other] {
-        namespace.bind("mirrord-operator-user", &person.name).await;
+    namespace.bind("mirrord-operator-user", &joined.name).await;
+    // Who uses sessions may join, and sees them; who only sees trackers doesn't.
+    namespace
+        .bind("mirrord-operator-auditor", &other.name)
+        .await;
+    for person in [&dev, &other] {
+        shows(person, &["get", "mst", "-o", "json"], "running").await;
     }
-    shows(&dev, &["get", "mst", "-o", "json"], "running").await;
     for format in ["json", "yaml", "wide", "custom-columns=A:.spec,B:.status"] {
         for (person, sees) in [(&dev, true), (&joined, true), (&other, false)] {
             for args in [
@@ -324,7 +328,7 @@ async fn a_watch_tells_of_changes() {
     shared().admin(&label, "").await.unwrap();
     told("MODIFIED second").await;
     dev.kubectl(&["delete", "session", "first"], "").await;
-    told("DELETED first").await;
+    told("MODIFIED first").await;
     child.kill().unwrap();
     child.wait().unwrap();
 }

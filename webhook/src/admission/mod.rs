@@ -2,6 +2,7 @@
 
 mod parts;
 mod review;
+mod stop;
 
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, session, session_policy},
@@ -11,6 +12,7 @@ use mirrord_sessions_crds::GROUP;
 use serde_json::{Value, value::RawValue};
 
 use review::{API_VERSION, Request, Resource, Review};
+pub(crate) use stop::Stop;
 
 /// Why a review gets no answer of its own.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +57,16 @@ fn answer(body: &[u8], decide: impl FnOnce(&Request<'_>) -> Decided) -> Result<A
     let request =
         Request::parse(body).map_err(|error| Error::Invalid(printable(&error.to_string(), 512)))?;
     let decision = decide(&request).unwrap_or_else(|decision| decision);
+    written(request.uid, decision)
+}
+
+fn written(uid: String, decision: Decision) -> Result<Answer, Error> {
     let outcome = match &decision.outcome {
         Outcome::Allow(changes) if changes.is_empty() => "allowed",
         Outcome::Allow(_) => "patched",
         Outcome::Deny(_) => "denied",
     };
-    let review = Review::answer(request, decision).map_err(Error::Answer)?;
+    let review = Review::answer(uid, decision).map_err(Error::Answer)?;
     let review = serde_json::to_vec(&review).map_err(Error::Answer)?;
     Ok(Answer { review, outcome })
 }
@@ -85,12 +91,12 @@ fn expect(request: &Request<'_>, plural: &str, does: &str) -> Result<(), Decisio
 }
 
 /// What is needed of one of the request's objects.
-fn part(
+fn part<T>(
     request: &Request<'_>,
     field: &str,
     object: Option<&RawValue>,
-    take: impl FnOnce(&RawValue) -> Result<Value, serde_json::Error>,
-) -> Result<Value, Decision> {
+    take: impl FnOnce(&RawValue) -> Result<T, serde_json::Error>,
+) -> Result<T, Decision> {
     let object = object.ok_or_else(|| {
         Decision::bad_request(format!(
             "the {API_VERSION} request to {} {} has no {field}",

@@ -1,6 +1,7 @@
 //! What decisions need of the objects in a review. The rest, which may be megabytes, isn't taken apart.
 
-use serde::Deserialize;
+use mirrord_sessions_crds::{Session, SessionSpec, SessionStatus};
+use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
 /// What a client sends is taken apart up to this size. More can't be stored with the rest of an object,
@@ -99,6 +100,36 @@ pub(super) fn named_spec(object: &RawValue) -> Result<Value, serde_json::Error> 
         kept.insert("spec".into(), bounded(spec, MAX_SENT)?);
     }
     Ok(Value::Object(kept))
+}
+
+/// A Session that is stored, as far as decisions rest on it and people are told of it.
+pub(super) fn stored_session(object: &RawValue) -> Result<Session, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        name: String,
+        namespace: String,
+        uid: String,
+    }
+    #[derive(Deserialize)]
+    struct Stored {
+        metadata: Metadata,
+        spec: SessionSpec,
+        status: Option<SessionStatus>,
+    }
+    // serde would take a list for an object too.
+    if !object.get().starts_with('{') {
+        return Err(serde_json::Error::custom("expected an object"));
+    }
+    let Stored {
+        metadata,
+        spec,
+        status,
+    } = serde_json::from_str(object.get())?;
+    let mut session = Session::new(&metadata.name, spec);
+    session.metadata.namespace = Some(metadata.namespace);
+    session.metadata.uid = Some(metadata.uid);
+    session.status = status;
+    Ok(session)
 }
 
 fn bounded(part: &RawValue, limit: usize) -> Result<Value, serde_json::Error> {

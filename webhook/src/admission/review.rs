@@ -53,13 +53,17 @@ struct IncomingReview<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Request<'a> {
     #[serde(default)]
-    uid: String,
+    pub(crate) uid: String,
     #[serde(default)]
     pub(crate) resource: Resource,
     #[serde(default)]
     pub(crate) sub_resource: String,
     #[serde(default)]
     pub(crate) operation: String,
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) dry_run: Option<bool>,
     #[serde(default, deserialize_with = "bounded")]
     user_info: UserInfo,
     #[serde(default, borrow)]
@@ -155,13 +159,10 @@ struct Status {
 }
 
 impl Review {
-    /// Answers `request` with a decision.
-    pub(crate) fn answer(
-        request: Request<'_>,
-        decision: Decision,
-    ) -> Result<Self, serde_json::Error> {
+    /// Answers the request of that identifier with a decision.
+    pub(crate) fn answer(uid: String, decision: Decision) -> Result<Self, serde_json::Error> {
         let mut response = Response {
-            uid: request.uid,
+            uid,
             allowed: true,
             status: None,
             patch_type: None,

@@ -13,7 +13,7 @@ use serde_json::json;
 use tracing::{debug, warn};
 
 use super::{
-    body::{Answer, BODY_TIMEOUT, Bodies, BodyError, full},
+    body::{Answer, BODY_TIMEOUT, Bodies, BodyError, Held, full},
     health::Health,
 };
 use crate::{
@@ -27,6 +27,9 @@ pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 
 /// The path of the webhook that checks SessionPolicies.
 pub(crate) const VALIDATE_POLICY: &str = "/admission/v1/sessionpolicies/validate";
+
+/// The path of the webhook that decides who may delete Sessions.
+pub(crate) const STOP_SESSION: &str = "/admission/v1/sessions/stop";
 
 /// What decides on the reviews that are sent to a path.
 type Decide = fn(&[u8]) -> Result<admission::Answer, admission::Error>;
@@ -75,6 +78,13 @@ impl Router {
             return answer;
         }
         match head.uri.path() {
+            STOP_SESSION if head.method == Method::POST => {
+                let start = Instant::now();
+                let (answer, outcome) = self.stop(&head.headers, body).await;
+                self.metrics.admission(outcome, start.elapsed());
+                answer
+            }
+            STOP_SESSION => not_allowed(&head.method, "POST"),
             "/livez" | "/readyz" | "/metrics"
                 if !matches!(head.method, Method::GET | Method::HEAD) =>
             {
@@ -101,43 +111,50 @@ impl Router {
         B: Body,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
+        match self.review(headers, body).await {
+            Ok(review) => answered(self.bodies.decide(review, decide).await),
+            Err(refused) => (refused, "invalid"),
+        }
+    }
+
+    /// The same of a review that asks whether a Session may be deleted; who asked is noted.
+    async fn stop<B>(&self, headers: &HeaderMap, body: B) -> (Answer, &'static str)
+    where
+        B: Body,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let review = match self.review(headers, body).await {
+            Ok(review) => review,
+            Err(refused) => return (refused, "invalid"),
+        };
+        match self.bodies.decide(review, admission::Stop::parse).await {
+            Ok(stop) => answered(self.trackers.stop(stop).await),
+            Err(error) => answered(Err(error)),
+        }
+    }
+
+    /// The body of a review, or why it is none.
+    async fn review<B>(&self, headers: &HeaderMap, body: B) -> Result<Held<'_>, Answer>
+    where
+        B: Body,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
         if !is_json(headers) {
-            let answer = failure(
+            return Err(failure(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "expected content type application/json",
-            );
-            return (answer, "invalid");
+            ));
         }
-        let body = match self.bodies.read(body).await {
-            Ok(body) => body,
-            Err(error) => {
-                debug!(%error, "a review could not be read");
-                let (status, reason) = match error {
-                    BodyError::TooLarge(_) => {
-                        (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge")
-                    }
-                    BodyError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
-                    BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
-                };
-                return (failure(status, reason, &error.to_string()), "invalid");
-            }
-        };
-        match self.bodies.decide(body, decide).await {
-            Ok(admission::Answer { review, outcome }) => {
-                let review = Bytes::from(review);
-                (respond(StatusCode::OK, "application/json", review), outcome)
-            }
-            Err(error @ admission::Error::Invalid(_)) => {
-                warn!(%error, "refused a review");
-                let answer = failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string());
-                (answer, "invalid")
-            }
-            Err(error @ admission::Error::Answer(_)) => {
-                warn!(%error, "a review could not be answered");
-                (internal_error(), "failed")
-            }
-        }
+        self.bodies.read(body).await.map_err(|error| {
+            debug!(%error, "a review could not be read");
+            let (status, reason) = match error {
+                BodyError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+                BodyError::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+                BodyError::Broken(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
+            };
+            failure(status, reason, &error.to_string())
+        })
     }
 
     /// For Prometheus. To whoever can reach the port: it counts, and names nobody.
@@ -166,6 +183,24 @@ impl Router {
         } else {
             lines.push_str("readyz check failed\n");
             text(StatusCode::SERVICE_UNAVAILABLE, &lines)
+        }
+    }
+}
+
+fn answered(decided: Result<admission::Answer, admission::Error>) -> (Answer, &'static str) {
+    match decided {
+        Ok(admission::Answer { review, outcome }) => {
+            let review = Bytes::from(review);
+            (respond(StatusCode::OK, "application/json", review), outcome)
+        }
+        Err(error @ admission::Error::Invalid(_)) => {
+            warn!(%error, "refused a review");
+            let answer = failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string());
+            (answer, "invalid")
+        }
+        Err(error @ admission::Error::Answer(_)) => {
+            warn!(%error, "a review could not be answered");
+            (internal_error(), "failed")
         }
     }
 }

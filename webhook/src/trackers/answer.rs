@@ -58,7 +58,7 @@ pub(super) fn failure(failure: &Failure) -> Answer {
     let status = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = failure.status().to_string();
     let mut answer = respond(status, "application/json", body.into());
-    if let Some(allow) = failure.allow {
+    if let Some(allow) = failure.allow() {
         answer
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static(allow));

@@ -139,10 +139,16 @@ impl Api {
     }
 }
 
+/// What isn't named is JSON, as for the API server: `kubectl create --raw` names nothing.
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next());
-    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let essence = content_type.to_str().ok().and_then(|v| v.split(';').next());
+    essence.is_some_and(|essence| {
+        let essence = essence.trim();
+        essence.is_empty() || essence.eq_ignore_ascii_case("application/json")
+    })
 }
 
 #[cfg(test)]

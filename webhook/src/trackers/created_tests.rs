@@ -157,7 +157,13 @@ async fn what_goes_wrong() {
     let utf8 = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
         ("a/join", JOIN, "text/plain", 415, "UnsupportedMediaType"),
-        ("a/join", JOIN, "", 415, "UnsupportedMediaType"),
+        (
+            "a/join",
+            JOIN,
+            "application/yaml",
+            415,
+            "UnsupportedMediaType",
+        ),
         (
             "a/join",
             &huge,

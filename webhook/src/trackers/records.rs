@@ -141,7 +141,9 @@ impl Records {
                         let gone = held.iter().filter(|(_, held)| gone(held));
                         gone.map(|(name, _)| name.clone()).collect()
                     };
-                    names.iter().for_each(|name| self.gone(name));
+                    for name in names {
+                        self.gone(&name);
+                    }
                 }
                 Ok(watcher::Event::Delete(map)) => self.gone(&map.name_any()),
                 Err(error) => {

@@ -15,7 +15,7 @@ use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, Verb},
     trackers::{
-        Failure, Key, Subresource,
+        Failure, Key, STOPPED, Subresource,
         accept::{self, Discovery, Encoding, Target},
         discovery,
         filter::Filter,
@@ -36,7 +36,10 @@ use super::{
     store::Store,
     stream::{self, Open, now},
 };
-use crate::server::body::{Answer, BODY_TIMEOUT, Bodies};
+use crate::{
+    admission::{self, Stop},
+    server::body::{Answer, BODY_TIMEOUT, Bodies},
+};
 
 /// A watch that names no timeout ends between this and twice this, as in the API server: not all of
 /// them at once.
@@ -91,6 +94,28 @@ impl Api {
             || path.starts_with("/openapi/")
     }
 
+    /// Answers the review of a Session's deletion, and notes who asked for what is about to go.
+    pub(crate) async fn stop(&self, stop: Stop) -> Result<admission::Answer, admission::Error> {
+        let policies = self.store.policies().ok();
+        let may_join = match stop.asks_joining(policies.as_deref()) {
+            Some(namespace) => {
+                let requester = Arc::new(stop.requester().clone());
+                self.rights.may(&requester, Some(namespace)).await
+            }
+            None => false,
+        };
+        let by = stop.requester().clone();
+        let (answer, session) = stop.answer(policies.as_deref(), may_join)?;
+        // The controller has said why before.
+        if let Some(uid) = session.and_then(|session| session.metadata.uid)
+            && !by.is_controller()
+        {
+            self.store
+                .closing_session(&uid, STOPPED, Some(&by.username));
+        }
+        Ok(answer)
+    }
+
     /// Answers a request. Nobody but the aggregator gets anything, documents neither.
     pub(crate) async fn handle<B>(
         &self,
@@ -133,8 +158,8 @@ impl Api {
                 self.create(head, body, requester, (namespace, name), subresource)
                     .await
             }
-            (Some(Resource::Create(..)), _) => Err(Failure::method_not_allowed("POST")),
-            (Some(_), _) => Err(Failure::method_not_allowed("GET")),
+            (Some(Resource::Create(..)), _) => Err(Failure::method_not_allowed(true)),
+            (Some(_), _) => Err(Failure::method_not_allowed(false)),
             (None, &Method::GET) => document(head).await,
             (None, _) => Err(Failure::no_such_path()),
         }

@@ -81,9 +81,14 @@ impl Store {
     }
 
     /// The session of that identifier is about to be deleted, for this reason and on behalf of somebody:
-    /// its tracker will say so. Whoever deletes a Session calls this first.
-    pub(crate) fn closing_session(&self, uid: &str, ending: Ending) {
+    /// its tracker will say so. Whoever in this process deletes a Session calls this first.
+    pub(crate) fn closing_session(&self, uid: &str, reason: &str, by: Option<&str>) {
         let now = now();
+        let ending = Ending {
+            reason: reason.into(),
+            by: by.map(Into::into),
+            at: now,
+        };
         self.notes().note(uid, ending, now + NOTED, now);
     }
 

@@ -1,6 +1,7 @@
 //! Decisions on writes, one resource a module.
 
 pub mod session;
+pub mod session_delete;
 pub mod session_policy;
 
 use json_patch::PatchOperation;
@@ -60,6 +61,12 @@ impl Decision {
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::deny(422, "Invalid", message)
+    }
+
+    /// Not by this requester.
+    #[must_use]
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::deny(403, "Forbidden", message)
     }
 
     fn deny(code: u16, reason: &'static str, message: impl Into<String>) -> Self {

@@ -20,8 +20,8 @@ pub struct Failure {
     metadata: Value,
     /// After how many seconds another try makes sense.
     pub retry_after: Option<u32>,
-    /// The method that is served instead.
-    pub allow: Option<&'static str>,
+    /// Whether POST is served there, and not GET.
+    created: bool,
 }
 
 impl Failure {
@@ -33,7 +33,7 @@ impl Failure {
             details: None,
             metadata: json!({}),
             retry_after: None,
-            allow: None,
+            created: false,
         }
     }
 
@@ -179,9 +179,9 @@ impl Failure {
 
     /// 405: trackers are read-only, and subresources are created.
     #[must_use]
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(created: bool) -> Self {
         Self {
-            allow: Some(allow),
+            created,
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS })),
             ..Self::new(
                 405,
@@ -285,6 +285,13 @@ impl Failure {
             retry_after: Some(1),
             ..Self::new(503, "ServiceUnavailable", what)
         }
+    }
+
+    /// The method that is served there, where another was tried.
+    #[must_use]
+    pub fn allow(&self) -> Option<&'static str> {
+        let allow = if self.created { "POST" } else { "GET" };
+        (self.code == 405).then_some(allow)
     }
 
     /// The Status.

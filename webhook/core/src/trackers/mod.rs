@@ -22,10 +22,10 @@ pub mod tracker;
 pub mod watch;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 pub use failure::Failure;
 pub use index::Index;
 pub use notes::Notes;
 pub use sent::Subresource;
-pub use tracker::{Ending, Key, Tracker};
+pub use tracker::{DELETED, Ending, Key, STOPPED, Tracker};

@@ -61,6 +61,7 @@ fn only_the_owner_reports() {
 
 #[test]
 fn what_says_nothing_new_is_not_written() {
+    use SessionState::{Pending, Running};
     let alice = requester("alice", None);
     let viewer = PolicySet::default().viewer(&alice, JoinRights::Nowhere);
     let of = |last_seen, state| {
@@ -70,7 +71,6 @@ fn what_says_nothing_new_is_not_written() {
             .seen(at(last_seen), state)
             .tracker(5)
     };
-    use SessionState::{Pending, Running};
     for (name, last_seen, state, ports, written) in [
         ("just now", 90, Running, &[80][..], false),
         ("a while ago", 85, Running, &[80], true),

@@ -1,0 +1,303 @@
+//! Joining a session, and who sees what it takes to.
+
+use serde_json::{Value, json};
+
+use crate::{
+    support::{Person, eventually, shared},
+    trackers::{create, developer, shows, spec},
+};
+
+pub(crate) fn path(namespace: &str, name: &str, rest: &str) -> String {
+    format!(
+        "/apis/visibility.operator.metalbear.co/v1/namespaces/{namespace}/sessiontrackers/{name}{rest}"
+    )
+}
+
+/// Posts to a path; the answer, or what kubectl says of the refusal.
+pub(crate) async fn post(person: &Person<'_>, path: &str, body: &str) -> Result<Value, String> {
+    let output = person
+        .kubectl(&["create", "--raw", path, "-f", "-"], body)
+        .await;
+    if output.status.success() {
+        Ok(serde_json::from_str(&output.stdout).unwrap())
+    } else {
+        Err(output.stderr)
+    }
+}
+
+const JOIN: &str = r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
+
+async fn tracker(person: &Person<'_>, name: &str) -> Value {
+    let output = person
+        .kubectl(&["get", "mst", name, "-o", "json"], "")
+        .await;
+    serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+#[tokio::test]
+async fn who_joins_takes_part_and_learns_the_key() {
+    let (namespace, dev) = developer("joining").await;
+    create(&dev, "one", spec()).await;
+    let friend = namespace.person("joining-friend@example.com", &[]);
+    namespace.bind("mirrord-operator-user", &friend.name).await;
+    shows(&friend, &["get", "mst"], "one").await;
+    let join = path(&namespace.name, "one", "/join");
+
+    // Tried and not done.
+    let tried = post(&friend, &format!("{join}?dryRun=All"), JOIN)
+        .await
+        .unwrap();
+    assert_eq!(
+        tried["status"]["participants"][1],
+        "joining-friend@example.com"
+    );
+    let sessions = namespace.sessions().await;
+    let joined = &sessions[0]["status"]["participants"];
+    assert!(joined.is_null(), "{joined}");
+
+    let joined = post(&friend, &join, JOIN).await.unwrap();
+    assert_eq!(
+        joined,
+        json!({
+            "apiVersion": "visibility.operator.metalbear.co/v1",
+            "kind": "SessionJoin",
+            "metadata": { "name": "one", "namespace": namespace.name },
+            "status": {
+                "key": "s3cret",
+                "header": { "name": "baggage", "value": "mirrord-session=s3cret" },
+                "participants": [dev.name, friend.name],
+            },
+        })
+    );
+    let session = namespace.sessions().await.remove(0);
+    assert_eq!(session["status"]["participants"], json!([friend.name]));
+    assert_eq!(session["status"]["state"], "pending");
+    eventually("the tracker names who joined", || async {
+        let participants = &tracker(&dev, "one").await["status"]["participants"];
+        (*participants == json!([dev.name, friend.name])).then_some(())
+    })
+    .await;
+    // Again, and by its owner, it changes nothing.
+    for person in [&friend, &dev] {
+        let again = post(person, &join, JOIN).await.unwrap();
+        assert_eq!(again["status"], joined["status"], "{}", person.name);
+    }
+    assert_eq!(
+        namespace.sessions().await[0]["metadata"]["resourceVersion"],
+        session["metadata"]["resourceVersion"]
+    );
+}
+
+/// Several at once: each of them takes part.
+#[tokio::test]
+async fn joining_together() {
+    let (namespace, dev) = developer("crowd").await;
+    create(&dev, "one", spec()).await;
+    shows(&dev, &["get", "mst"], "one").await;
+    let path = path(&namespace.name, "one", "/join");
+    let mut names: Vec<String> = (0..4).map(|n| format!("crowd-{n}@example.com")).collect();
+    let mut people = Vec::new();
+    for name in &names {
+        namespace.bind("mirrord-operator-user", name).await;
+        people.push(namespace.person(name, &[]));
+    }
+    let joined = people.iter().map(|person| post(person, &path, JOIN));
+    for answer in futures::future::join_all(joined).await {
+        answer.unwrap();
+    }
+    let session = namespace.sessions().await.remove(0);
+    let mut participants: Vec<String> =
+        serde_json::from_value(session["status"]["participants"].clone()).unwrap();
+    participants.sort();
+    names.sort();
+    assert_eq!(participants, names);
+}
+
+/// The right to join, by RBAC, shows keys; an open watch follows when it is granted and taken.
+#[tokio::test]
+async fn the_right_to_join_shows_keys() {
+    let (namespace, dev) = developer("joinright").await;
+    create(&dev, "one", spec()).await;
+    let auditor = namespace.person("joinright-auditor@example.com", &[]);
+    namespace
+        .bind("mirrord-operator-auditor", &auditor.name)
+        .await;
+    shows(&auditor, &["get", "mst"], "one").await;
+    assert!(tracker(&auditor, "one").await["spec"]["key"].is_null());
+    let join = path(&namespace.name, "one", "/join");
+    let refused = post(&auditor, &join, JOIN).await.unwrap_err();
+    assert!(refused.contains("Forbidden"), "{refused}");
+
+    let file = shared()
+        .plane
+        .folder()
+        .join(format!("{}.watch", namespace.name));
+    let mut command = shared().plane.kubectl_command(auditor.kubeconfig());
+    let events = path(&namespace.name, "", "")
+        .trim_end_matches('/')
+        .to_owned()
+        + "?watch=1";
+    command
+        .args(["get", "--raw", &events])
+        .stdout(std::fs::File::create(&file).unwrap());
+    let mut child = command.spawn().unwrap();
+    shared().plane.adopt(&child).unwrap();
+    let told = async |count: usize, revealed: bool| {
+        eventually(
+            &format!("event {count} tells the key: {revealed}"),
+            || async {
+                let seen = std::fs::read_to_string(&file).unwrap();
+                let event = seen.lines().nth(count)?;
+                (event.contains("s3cret") == revealed).then_some(())
+            },
+        )
+        .await;
+    };
+    told(0, false).await;
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": "may-join", "namespace": namespace.name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mirrord-operator-user" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": auditor.name }],
+    });
+    let create = ["create", "-f", "-"];
+    shared().admin(&create, &binding.to_string()).await.unwrap();
+    told(1, true).await;
+    let delete = ["delete", "rolebinding", "may-join", "-n", &namespace.name];
+    shared().admin(&delete, "").await.unwrap();
+    told(2, false).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_refused() {
+    let (namespace, dev) = developer("joinbad").await;
+    create(&dev, "one", spec()).await;
+    let friend = namespace.person("joinbad-friend@example.com", &["joinbad-friends"]);
+    namespace.bind("mirrord-operator-user", &friend.name).await;
+    let nobody = namespace.person("joinbad-nobody@example.com", &[]);
+    shows(&dev, &["get", "mst"], "one").await;
+    let join = path(&namespace.name, "one", "/join");
+    let huge = format!("{JOIN}{}", " ".repeat(300 << 10));
+    let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+    for (name, person, path, body, text) in [
+        ("no right", &nobody, &join, JOIN, "Forbidden"),
+        (
+            "no such session",
+            &friend,
+            &join.replace("/one/", "/two/"),
+            JOIN,
+            "\"two\" not found",
+        ),
+        (
+            "another kind",
+            &friend,
+            &join,
+            "{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}",
+            "is not a SessionJoin",
+        ),
+        ("no JSON", &friend, &join, "a: b", "is not a SessionJoin"),
+        ("a list", &friend, &join, "[]", "is not a SessionJoin"),
+        ("deep", &friend, &join, &deep, "is not a SessionJoin"),
+        ("too much", &friend, &join, &huge, "over 256 KiB"),
+        (
+            "tried oddly",
+            &friend,
+            &format!("{join}?dryRun=maybe"),
+            JOIN,
+            "dryRun",
+        ),
+        (
+            "of everything",
+            &friend,
+            &join.replace("/one/join", ""),
+            JOIN,
+            "orbidden",
+        ),
+        (
+            "another subresource",
+            &friend,
+            &join.replace("join", "kill"),
+            JOIN,
+            "orbidden",
+        ),
+    ] {
+        let refused = post(person, path, body).await.unwrap_err();
+        assert!(refused.contains(text), "{name}: {refused:.600}");
+    }
+    let read = friend.kubectl(&["get", "--raw", &join], "").await;
+    assert!(!read.status.success(), "{read:?}");
+
+    // A policy that hides it, and one that only keeps it from being joined.
+    for (verb, text) in [
+        ("read", "\"one\" not found"),
+        ("join", "denied by joinbad spec.deny.rules[0]"),
+    ] {
+        let policy = json!({
+            "apiVersion": "operator.metalbear.co/v1alpha1",
+            "kind": "SessionPolicy",
+            "metadata": { "name": "joinbad" },
+            "spec": {
+                "subjects": [{ "kind": "Group", "name": "joinbad-friends" }],
+                "deny": { "rules": [{ "resources": ["session_tracker"], "verbs": [verb] }] },
+            },
+        });
+        shared()
+            .admin(&["apply", "-f", "-"], &policy.to_string())
+            .await
+            .unwrap();
+        eventually(&format!("joining is refused: {text}"), || async {
+            let refused = post(&friend, &join, JOIN).await.err()?;
+            refused.contains(text).then_some(())
+        })
+        .await;
+    }
+    shared()
+        .admin(&["delete", "sessionpolicy", "joinbad"], "")
+        .await
+        .unwrap();
+    let participants = &namespace.sessions().await[0]["status"]["participants"];
+    assert!(
+        participants.is_null() || *participants == json!([friend.name]),
+        "{participants}"
+    );
+}
+
+/// Clients learn of the subresources where they learn of everything.
+#[tokio::test]
+async fn discovery_and_schema_name_the_subresources() {
+    let raw = async |path: &str| {
+        let output = shared().admin(&["get", "--raw", path], "").await.unwrap();
+        serde_json::from_str::<Value>(&output).unwrap()
+    };
+    let group = "/apis/visibility.operator.metalbear.co/v1";
+    let resources = raw(group).await;
+    let of = |name: &str| {
+        let found = resources["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == name);
+        found
+            .unwrap_or_else(|| panic!("{name}: {resources}"))
+            .clone()
+    };
+    for (name, kind) in [("join", "SessionJoin"), ("report", "SessionReport")] {
+        let resource = of(&format!("sessiontrackers/{name}"));
+        assert_eq!(
+            (&resource["kind"], &resource["verbs"]),
+            (&json!(kind), &json!(["create"]))
+        );
+        let path = format!("{group}/namespaces/{{namespace}}/sessiontrackers/{{name}}/{name}");
+        for document in ["/openapi/v2", &format!("/openapi/v3{group}")] {
+            eventually(&format!("{document} has {name}"), || async {
+                let document = raw(document).await;
+                let post = &document["paths"][&path]["post"];
+                (post["x-kubernetes-group-version-kind"]["kind"] == kind).then_some(())
+            })
+            .await;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the owner of a session reports about it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    join::{path, post},
+    support::eventually,
+    trackers::{create, developer, shows, spec},
+};
+
+fn report(spec: &Value) -> String {
+    json!({
+        "apiVersion": "visibility.operator.metalbear.co/v1",
+        "kind": "SessionReport",
+        "spec": spec,
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn an_owner_reports_ports_and_life() {
+    let (namespace, dev) = developer("reporting").await;
+    create(&dev, "one", spec()).await;
+    shows(&dev, &["get", "mst"], "one").await;
+    let path = path(&namespace.name, "one", "/report");
+    let ports = json!({
+        "ports": [
+            { "port": 80, "type": "steal", "filter": "header=baggage: .*mirrord-session=s3cret.*" },
+            { "port": 9000, "type": "mirror" },
+        ],
+        "processes": ["node"],
+    });
+    let answer = post(&dev, &path, &report(&ports)).await.unwrap();
+    assert_eq!(answer["kind"], "SessionReport");
+    assert_eq!(answer["status"]["periodSeconds"], 20);
+    let session = namespace.sessions().await.remove(0);
+    let status = &session["status"];
+    assert_eq!(
+        (&status["state"], &status["ports"], &status["processes"]),
+        (&json!("running"), &ports["ports"], &ports["processes"])
+    );
+    assert_eq!(status["lastSeen"], answer["status"]["lastSeen"]);
+    let summary = "Port: 80, Type: steal, Filter: header=baggage: .*mirrord-session=s3cret.*; Port: 9000, Type: mirror";
+    assert_eq!(status["portSummary"], summary);
+    shows(&dev, &["get", "mst", "-o", "wide"], "running").await;
+
+    // The same again, at once: nothing is written.
+    let again = post(&dev, &path, &report(&ports)).await.unwrap();
+    assert_eq!(again["status"], answer["status"]);
+    let version = |session: &Value| session["metadata"]["resourceVersion"].clone();
+    let now = namespace.sessions().await.remove(0);
+    assert_eq!(version(&now), version(&session));
+
+    // Fewer ports take those away that were there.
+    post(&dev, &path, &report(&json!({}))).await.unwrap();
+    let status = namespace.sessions().await.remove(0)["status"].clone();
+    assert_eq!(status["ports"], json!([]));
+    assert!(status["portSummary"].is_null(), "{status}");
+
+    // When it is over, the one who reports is told.
+    dev.kubectl(&["delete", "session", "one"], "").await;
+    eventually("a report about what is over is refused", || async {
+        let refused = post(&dev, &path, &report(&json!({}))).await.err()?;
+        let over = format!("has ended: stopped by {}", dev.name);
+        refused.contains(&over).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_else_reports() {
+    let (namespace, dev) = developer("reporter").await;
+    create(&dev, "one", spec()).await;
+    let other = namespace.person("reporter-other@example.com", &[]);
+    namespace.bind("mirrord-operator-user", &other.name).await;
+    let nobody = namespace.person("reporter-nobody@example.com", &[]);
+    shows(&dev, &["get", "mst"], "one").await;
+    let path = path(&namespace.name, "one", "/report");
+    let good = report(&json!({ "ports": [] }));
+    let many = report(&json!({ "ports": vec![json!({ "port": 1, "type": "mirror" }); 1025] }));
+    let escape =
+        report(&json!({ "ports": [{ "port": 1, "type": "steal", "filter": "\u{1b}[2J" }] }));
+    for (name, person, path, body, text) in [
+        (
+            "another",
+            &other,
+            &path,
+            &good,
+            "only the owner of a session reports",
+        ),
+        ("no right", &nobody, &path, &good, "Forbidden"),
+        (
+            "no such session",
+            &dev,
+            &path.replace("/one/", "/two/"),
+            &good,
+            "\"two\" not found",
+        ),
+        ("too many ports", &dev, &path, &many, "at most 1024 items"),
+        (
+            "a terminal's command",
+            &dev,
+            &path,
+            &escape,
+            "control characters",
+        ),
+        (
+            "no spec",
+            &dev,
+            &path,
+            &good.replace("spec", "sepc"),
+            "Required value",
+        ),
+        (
+            "a spec that is none",
+            &dev,
+            &path,
+            &report(&json!([1])),
+            "expected an object",
+        ),
+        (
+            "cut off",
+            &dev,
+            &path,
+            &good[..good.len() - 2].to_owned(),
+            "is not a SessionReport",
+        ),
+    ] {
+        let refused = post(person, path, body).await.unwrap_err();
+        assert!(refused.contains(text), "{name}: {refused:.600}");
+    }
+    let session = namespace.sessions().await.remove(0);
+    assert!(session["status"]["lastSeen"].is_null(), "{session}");
+}

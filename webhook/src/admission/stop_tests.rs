@@ -1,0 +1,191 @@
+use mirrord_sessions_core::policy::Policy;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn review(fields: &Value) -> Vec<u8> {
+    let mut review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "resource": { "group": "operator.metalbear.co", "version": "v1", "resource": "sessions" },
+            "operation": "DELETE",
+            "namespace": "shop",
+            // A delete of many has none.
+            "name": "",
+            "userInfo": { "username": "bob", "extra": { "Team": ["red"] } },
+            "object": null,
+            "oldObject": {
+                "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
+                "metadata": { "name": "s", "namespace": "shop", "uid": "u", "managedFields": [{ "a": [1] }] },
+                "spec": { "target": "pod/x", "key": "s3cret", "owner": { "username": "alice" } },
+                "status": { "state": "running", "participants": ["carol"] },
+            },
+            "dryRun": false,
+        },
+    });
+    for (field, value) in fields.as_object().unwrap() {
+        review["request"][field] = value.clone();
+    }
+    review.to_string().into_bytes()
+}
+
+fn policies(yaml: &str) -> PolicySet {
+    let (policy, errors) = Policy::read("p", &serde_saphyr::from_str(yaml).unwrap());
+    assert_eq!(errors, []);
+    PolicySet::new("", [policy])
+}
+
+/// The code of the answer, whether a Session is about to go, and the message.
+fn answer(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
+    let stop = Stop::parse(&review(fields)).unwrap();
+    let (answer, session) = stop.answer(policies, false).unwrap();
+    let review: Value = serde_json::from_slice(&answer.review).unwrap();
+    let response = &review["response"];
+    assert_eq!(response["uid"], "1");
+    assert!(response["patch"].is_null());
+    if let Some(session) = &session {
+        assert_eq!(session.metadata.uid.as_deref(), Some("u"));
+    }
+    let status = &response["status"];
+    assert_eq!(response["allowed"] == true, status.is_null());
+    let message = status["message"].as_str().unwrap_or_default().to_owned();
+    (
+        status["code"].as_u64().unwrap_or(200),
+        session.is_some(),
+        message,
+    )
+}
+
+#[test]
+// One row a case.
+#[allow(clippy::too_many_lines)]
+fn reviews() {
+    let none = PolicySet::default();
+    let not_bob = policies(
+        "deny: {rules: [{resources: ['*'], verbs: [delete], where: \"contains(user.spec.traits.team, 'red')\"}]}",
+    );
+    let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
+    let other = json!({ "resource": { "group": "", "version": "v1", "resource": "pods" } });
+    for (name, fields, policies, code, goes, text) in [
+        ("allowed", json!({}), Some(&none), 200, true, ""),
+        (
+            "denied by a trait",
+            json!({}),
+            Some(&not_bob),
+            403,
+            false,
+            "spec.deny.rules[0]",
+        ),
+        (
+            "hidden",
+            json!({ "name": "s" }),
+            Some(&hidden),
+            404,
+            false,
+            "not found",
+        ),
+        (
+            "hidden, of many",
+            json!({}),
+            Some(&hidden),
+            403,
+            false,
+            "by name",
+        ),
+        ("no policies yet", json!({}), None, 503, false, "try again"),
+        (
+            "tried, with a key",
+            json!({ "dryRun": true }),
+            Some(&none),
+            403,
+            false,
+            "dry run",
+        ),
+        (
+            "tried by a participant",
+            json!({ "dryRun": true, "userInfo": { "username": "carol" } }),
+            Some(&none),
+            200,
+            false,
+            "",
+        ),
+        (
+            "not a delete",
+            json!({ "operation": "CREATE" }),
+            None,
+            200,
+            false,
+            "",
+        ),
+        (
+            "of a subresource",
+            json!({ "subResource": "status" }),
+            None,
+            200,
+            false,
+            "",
+        ),
+        (
+            "of something else",
+            other,
+            Some(&none),
+            400,
+            false,
+            "not pods.v1.",
+        ),
+        (
+            "no oldObject",
+            json!({ "oldObject": null }),
+            Some(&none),
+            400,
+            false,
+            "has no oldObject",
+        ),
+        (
+            "a list",
+            json!({ "oldObject": [] }),
+            Some(&none),
+            400,
+            false,
+            "oldObject can't be read",
+        ),
+        (
+            "no spec",
+            json!({ "oldObject": { "metadata": { "name": "a", "namespace": "b", "uid": "c" } } }),
+            Some(&none),
+            400,
+            false,
+            "missing field `spec`",
+        ),
+        (
+            "no uid",
+            json!({ "oldObject": { "metadata": { "name": "a" }, "spec": { "target": "x" } } }),
+            Some(&none),
+            400,
+            false,
+            "missing field",
+        ),
+    ] {
+        let (got, went, message) = answer(&fields, policies);
+        assert_eq!((got, went), (code, goes), "{name}: {message}");
+        assert!(message.contains(text), "{name}: {message}");
+        assert!(!message.contains("s3cret"), "{name}: {message}");
+    }
+    for body in [&b""[..], b"[]", b"{}", b"\xff"] {
+        assert!(matches!(Stop::parse(body), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
+fn whether_joining_matters() {
+    let parse = |fields: &Value| Stop::parse(&review(fields)).unwrap();
+    let none = PolicySet::default();
+    let tried = parse(&json!({ "dryRun": true }));
+    assert_eq!(tried.asks_joining(Some(&none)), Some("shop"));
+    assert_eq!(tried.asks_joining(None), None);
+    assert_eq!(parse(&json!({})).asks_joining(Some(&none)), None);
+    let (answer, _) = tried.answer(Some(&none), true).unwrap();
+    assert_eq!(answer.outcome, "allowed");
+}
