@@ -192,17 +192,7 @@ async fn bind(cluster: &Cluster) -> anyhow::Result<()> {
     };
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
         binding("developers", "mirrord-operator-user", json!([user("developer-1"), user("developer-2")])),
-        {
-            "apiVersion": format!("{api_group}/v1"),
-            "kind": "ClusterRole",
-            "metadata": { "name": "see-sessions" },
-            "rules": [{
-                "apiGroups": ["operator.metalbear.co"],
-                "resources": ["sessions"],
-                "verbs": ["get", "list", "watch"],
-            }],
-        },
-        binding("auditors", "see-sessions", json!([user("auditor")])),
+        binding("auditors", "mirrord-operator-auditor", json!([user("auditor")])),
     ]});
     cluster
         .admin(&["apply", "-f", "-"], &list.to_string())

@@ -214,7 +214,7 @@ async fn stopping(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage
         .show(Step {
             succeeds: false,
-            shows: &["list", "sessions"],
+            shows: &["list", "sessiontrackers"],
             hides: &["ip-visit-counter"],
             ..Step::new(
                 "Who holds nothing sees nothing.",
@@ -275,7 +275,7 @@ async fn auditing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
                     "mirrord-operator-auditor",
                     "--type=json",
                     "-p",
-                    r#"[{"op":"remove","path":"/rules/1"}]"#,
+                    r#"[{"op":"remove","path":"/rules/0"}]"#,
                 ],
             )
         })
@@ -283,7 +283,7 @@ async fn auditing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage
         .show(Step {
             succeeds: false,
-            shows: &["+sessiontrackers.visibility.operator.metalbear.co: get, list, watch"],
+            shows: &["+sessionpolicies.operator.metalbear.co: get, list, watch"],
             ..Step::new(
                 "From now on no release touches it; what it lacks is told.",
                 &["kubectl", "mirrord-sessions", "auditor", "diff"],
@@ -293,7 +293,7 @@ async fn auditing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage
         .show(Step {
             shows: &["developer-1", "ClusterRoleBinding/developers"],
-            hides: &["see-sessions"],
+            hides: &["ClusterRoleBinding/auditors"],
             ..Step::new(
                 "Who may stop sessions, and which binding says so.",
                 &["kubectl", "mirrord-sessions", "rbac", "who-can", "kill"],

@@ -88,6 +88,8 @@ async fn it_lists_describes_and_deletes() {
     let namespace = namespace(shared(), "plugin").await;
     let dev = namespace.person("plugin-dev", &["devs"]);
     namespace.bind("mirrord-operator-user", &dev.name).await;
+    // To compare with what kubectl prints of them.
+    namespace.let_read_sessions(&dev.name).await;
     let nothing = dev.plugin(&["list"]).await;
     assert!(
         nothing.status.success() && nothing.stdout.is_empty(),

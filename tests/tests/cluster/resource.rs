@@ -9,6 +9,7 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
     let namespace = namespace(shared(), "columns").await;
     let dev = namespace.person("aviram@metalbear.co", &[]);
     namespace.bind("mirrord-operator-user", &dev.name).await;
+    namespace.let_read_sessions(&dev.name).await;
     let client =
         json!({ "username": "Aviram Hassan", "hostname": "mac.local", "version": "3.250.0" });
     let manifest = session(
@@ -97,6 +98,7 @@ async fn sessions_are_selected_by_target_and_owner() {
         assert!(output.status.success(), "{output:?}");
     }
     let ann = namespace.person("ann", &[]);
+    namespace.let_read_sessions(&ann.name).await;
     for (selector, expected) in [
         ("spec.target=deployment/x", "a b"),
         ("spec.owner.username=bob", "b c"),

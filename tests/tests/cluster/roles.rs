@@ -13,9 +13,9 @@ async fn users_create_see_and_stop_sessions_and_nothing_else() {
     let nobody = namespace.person("role-nobody", &[]);
     for (verb, resource, may) in [
         ("create", "sessions", true),
-        ("get", "sessions", true),
-        ("list", "sessions", true),
-        ("watch", "sessions", true),
+        ("get", "sessions", false),
+        ("list", "sessions", false),
+        ("watch", "sessions", false),
         ("delete", "sessions", true),
         ("deletecollection", "sessions", true),
         ("get", "sessiontrackers", true),

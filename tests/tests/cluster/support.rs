@@ -73,6 +73,20 @@ impl<'a> Namespace<'a> {
             .unwrap();
     }
 
+    /// Lets a user read Sessions here, which the roles of an installation don't: there are trackers.
+    pub(crate) async fn let_read_sessions(&self, user: &str) {
+        let resource = format!("--resource={}", mirrord_sessions_crds::SESSIONS);
+        let user = format!("--user={user}");
+        for what in [
+            &["role", "--verb=get,list,watch", &resource][..],
+            &["rolebinding", "--role=reads-sessions", &user],
+        ] {
+            let name = ["reads-sessions", "-n", &self.name];
+            let args = [&["create", what[0]], &name[..], &what[1..]].concat();
+            self.cluster.admin(&args, "").await.unwrap();
+        }
+    }
+
     /// The Sessions of this namespace.
     pub(crate) async fn sessions(&self) -> Vec<Value> {
         let list = self
