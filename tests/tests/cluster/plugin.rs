@@ -57,13 +57,13 @@ impl Person<'_> {
 
     /// Waits until the plugin lists exactly these, by name: trackers follow writes by some milliseconds.
     async fn sees(&self, names: &[&str]) {
-        let expected: String = names
+        let expected: Vec<String> = names
             .iter()
-            .map(|name| format!("session.operator.metalbear.co/{name}\n"))
+            .map(|name| format!("session.operator.metalbear.co/{name}"))
             .collect();
         eventually(&format!("{} sees {names:?}", self.name), || async {
             let output = self.plugin(&["list", "-o", "name"]).await;
-            (output.stdout == expected).then_some(())
+            output.stdout.lines().eq(&expected).then_some(())
         })
         .await;
     }

@@ -37,12 +37,20 @@ const DECISIONS: usize = 2;
 /// Why a body can't be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("the body is over {} KiB", .0 >> 10)]
+    #[error("the body is over {}", size(*.0))]
     TooLarge(usize),
     #[error("the body did not end within {0:?}")]
     TooSlow(Duration),
     #[error("the body broke off: {0}")]
     Broken(String),
+}
+
+fn size(bytes: usize) -> String {
+    if bytes < 1 << 20 {
+        format!("{} KiB", bytes >> 10)
+    } else {
+        format!("{} MiB", bytes >> 20)
+    }
 }
 
 /// What the bodies under way share.
