@@ -1,5 +1,6 @@
 //! Admission: from a review's bytes to a decision of the core, and back. No I/O happens here.
 
+mod agent;
 mod parts;
 mod review;
 mod stop;
@@ -40,6 +41,11 @@ pub(crate) fn stamp_session(body: &[u8]) -> Result<Answer, Error> {
         expect(request, "sessions", "stamps")?;
         decide_session(request)
     })
+}
+
+/// Answers a review about an agent of mirrord: stamps on CREATE, restores on UPDATE.
+pub(crate) fn stamp_agent(body: &[u8]) -> Result<Answer, Error> {
+    answer(body, |request| Ok(agent::decide(request)))
 }
 
 /// Answers a review about a SessionPolicy: whether it can be read.

@@ -25,6 +25,9 @@ use crate::{
 /// The path of the webhook that stamps Sessions, as the webhook configuration names it.
 pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 
+/// The path of the webhooks that stamp agents.
+pub(crate) const STAMP_AGENT: &str = "/admission/v1/agents/stamp";
+
 /// The path of the webhook that checks SessionPolicies.
 pub(crate) const VALIDATE_POLICY: &str = "/admission/v1/sessionpolicies/validate";
 
@@ -37,6 +40,7 @@ type Decide = fn(&[u8]) -> Result<admission::Answer, admission::Error>;
 fn admission(path: &str) -> Option<Decide> {
     match path {
         STAMP_SESSION => Some(admission::stamp_session),
+        STAMP_AGENT => Some(admission::stamp_agent),
         VALIDATE_POLICY => Some(admission::validate_policy),
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! Decisions on writes, one resource a module.
 
+pub mod agent;
 pub mod session;
 pub mod session_delete;
 pub mod session_policy;
