@@ -152,6 +152,14 @@ impl Webhook {
         self.signal("-STOP")
     }
 
+    /// Lets it go on after [`Webhook::freeze`].
+    ///
+    /// # Errors
+    /// It could not be told.
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.signal("-CONT")
+    }
+
     fn signal(&self, signal: &str) -> Result<(), Error> {
         let told = Command::new("kill")
             .arg(signal)

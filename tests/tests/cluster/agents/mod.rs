@@ -1,4 +1,9 @@
 //! mirrord's agents: stamped by admission, guarded without it, recorded as Sessions, and stopped with
 //! them.
 
+mod faults;
+mod scale;
+mod sessions;
+mod stage;
 mod stamps;
+mod targets;

@@ -99,6 +99,9 @@ fn stored(stamp: &str) -> Comes {
     Comes::Stored(Some(stamp.to_owned()))
 }
 
+/// What a forger changes of a Job.
+type Change = Box<dyn Fn(&mut Value)>;
+
 /// New Jobs.
 async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<String> {
     let none = |_: &mut Value| {};
@@ -109,7 +112,7 @@ async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<St
             "forged",
         )
     };
-    let ways: Vec<(&str, Box<dyn Fn(&mut Value)>, Comes, Comes)> = vec![
+    let ways: Vec<(&str, Change, Comes, Comes)> = vec![
         // (name, change, with the webhook, without)
         (
             "plain",
@@ -162,7 +165,7 @@ async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<St
         // Not agents: no webhook is asked, or it leaves them alone, and the guard holds.
         (
             "forged, to be labelled later",
-            Box::new(|job| {
+            Box::new(move |job| {
                 annotations(STAMP)(job);
                 // None at all would be those of the Pod template.
                 job["metadata"]["labels"] = json!({ "a": "b" });
@@ -172,7 +175,7 @@ async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<St
         ),
         (
             "forged, of another name",
-            Box::new(|job| {
+            Box::new(move |job| {
                 annotations(STAMP)(job);
                 job["metadata"]["name"] = json!(format!("x{}", name()));
             }),
@@ -187,7 +190,7 @@ async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<St
         ),
         (
             "the operator's",
-            Box::new(|job| {
+            Box::new(move |job| {
                 job["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"] =
                     json!("AGENT_OPERATOR_CERT_ENV");
             }),
@@ -196,7 +199,7 @@ async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<St
         ),
         (
             "a name to be made",
-            Box::new(|job| {
+            Box::new(move |job| {
                 job["metadata"]["name"] = Value::Null;
                 job["metadata"]["generateName"] = json!("mirrord-agent-");
             }),
