@@ -78,7 +78,10 @@ fn read<T: DeserializeOwned>(object: Option<&RawValue>, name: &'static str) -> R
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::{Error, stamp_agent}, *};
+    use super::{
+        super::{Error, stamp_agent},
+        *,
+    };
 
     fn review(operation: &str, resource: &Value, object: &Value, old: &Value) -> Value {
         json!({
