@@ -99,6 +99,22 @@ pub fn jobs(namespace: &str, name: &str) -> String {
     path.trim_end_matches('/').to_owned()
 }
 
+/// What a node reports of a Pod that runs: a status with these containers and their ids.
+#[must_use]
+pub fn running(containers: &[(&str, &str)]) -> Value {
+    let statuses: Vec<Value> = containers
+        .iter()
+        .map(|(name, id)| {
+            json!({
+                "name": name, "image": "x", "imageID": "x", "ready": true, "restartCount": 0,
+                "containerID": format!("containerd://{id}"),
+                "state": { "running": { "startedAt": "2026-11-22T18:00:05Z" } },
+            })
+        })
+        .collect();
+    json!({ "status": { "phase": "Running", "containerStatuses": statuses } })
+}
+
 /// Adds an agent to a Pod as mirrord does: what is stored, and one container more.
 ///
 /// # Errors

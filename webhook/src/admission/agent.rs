@@ -4,18 +4,21 @@
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
     admission::{Decision, agent},
-    agents::{Look, job_agent},
+    agents::{Look, job_agent, words},
     text::printable,
 };
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tracing::info;
 
-use super::review::{Request, Resource};
+use super::{
+    Neighbours, beside,
+    review::{Request, Resource},
+};
 
 /// Decides on an agent's stamp.
-pub(super) fn decide(request: &Request<'_>) -> Decision {
-    understood(request).unwrap_or_else(|unknown| {
+pub(super) fn decide(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decision {
+    understood(request, neighbours).unwrap_or_else(|unknown| {
         info!(
             operation = printable(&request.operation, 32),
             resource = printable(&request.resource.plural, 64),
@@ -37,7 +40,7 @@ enum Unknown {
     Resource,
 }
 
-fn understood(request: &Request<'_>) -> Result<Decision, Unknown> {
+fn understood(request: &Request<'_>, neighbours: &dyn Neighbours) -> Result<Decision, Unknown> {
     let requester = request.requester();
     let Resource { group, plural, .. } = &request.resource;
     let place = (
@@ -53,7 +56,12 @@ fn understood(request: &Request<'_>) -> Result<Decision, Unknown> {
                 let name = printable(name, 253);
                 info!(name, why, "a Job is named like an agent and isn't one");
             }
-            Ok(agent::on_job_create(&job, &requester))
+            // What it targets is only known from what the user says here, and looked for where the
+            // agent is.
+            let words = job.metadata.annotations.as_ref();
+            let target = words.and_then(|words| words.get(words::TARGET).map(String::as_str));
+            let decision = agent::on_job_create(&job, &requester);
+            Ok(beside(decision, request, target, neighbours))
         }
         (("batch", "jobs", ""), "UPDATE") => {
             let job: Job = read(request.object, "object")?;
@@ -76,19 +84,33 @@ fn read<T: DeserializeOwned>(object: Option<&RawValue>, name: &'static str) -> R
 
 #[cfg(test)]
 mod tests {
+    use mirrord_sessions_core::identity::Requester;
     use serde_json::{Value, json};
 
     use super::{
-        super::{Error, stamp_agent},
+        super::{Answer, Error},
         *,
     };
+
+    /// Bob is on x/bobs in shop.
+    struct Bob;
+
+    impl Neighbours for Bob {
+        fn warning(&self, namespace: &str, target: &str, _: &Requester) -> Option<String> {
+            ((namespace, target) == ("shop", "x/bobs")).then(|| "bob is there".to_owned())
+        }
+    }
+
+    fn stamp_agent(body: &[u8]) -> Result<Answer, Error> {
+        super::super::stamp_agent(body, &Bob)
+    }
 
     fn review(operation: &str, resource: &Value, object: &Value, old: &Value) -> Value {
         json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
             "request": {
-                "uid": "1", "operation": operation, "resource": resource,
+                "uid": "1", "namespace": "shop", "operation": operation, "resource": resource,
                 "subResource": resource.get("sub").cloned().unwrap_or(json!("")),
                 "userInfo": { "username": "alice", "groups": ["devs"] },
                 "object": object, "oldObject": old,
@@ -141,6 +163,18 @@ mod tests {
             .unwrap()
             .remove("ephemeralContainers");
         assert_eq!(patch(&review("UPDATE", &pods(), &pod, &old)).len(), 1);
+    }
+
+    #[test]
+    fn who_is_on_the_target_already_is_told() {
+        let mut job = fixture("default.job-request-body.json");
+        for (target, told) in [("x/bobs", true), ("x/other", false)] {
+            job["metadata"]["annotations"][words::TARGET] = json!(target);
+            let review = review("CREATE", &jobs(), &job, &json!(null));
+            let answer = stamp_agent(review.to_string().as_bytes()).unwrap();
+            let answer: Value = serde_json::from_slice(&answer.review).unwrap();
+            assert_eq!(answer["response"].get("warnings").is_some(), told);
+        }
     }
 
     #[test]

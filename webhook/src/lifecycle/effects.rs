@@ -13,8 +13,8 @@ use kube::{
 use mirrord_sessions_core::{
     agents::{Binding, SESSION},
     lifecycle::{
-        Agent, AgentKind, Draft, Lost, NAMES, Recorded, Told, View, may_stop, owner, session_name,
-        when_lost,
+        Agent, AgentId, AgentKind, Draft, Lost, NAMES, Recorded, Told, View, may_stop, owner,
+        session_name, when_lost,
     },
 };
 use mirrord_sessions_crds::{Session, SessionStatus};
@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Controller, Failed, Looked, feeds::PodObject, tell};
+use super::{Controller, Failed, Looked, Made, feeds::PodObject, tell};
 
 /// Go on with the next step.
 const GO_ON: Option<Looked> = None;
@@ -35,11 +35,21 @@ type Next = Result<Option<Looked>, Failed>;
 impl Controller<'_> {
     /// Creates the Session of an agent.
     pub(super) async fn record(&self, agent: &Agent) -> Next {
-        let before = self.state().recorded.get(&agent.id).map(Instant::elapsed);
-        if let Some(wait) = before.and_then(|ago| AGAIN.checked_sub(ago)) {
-            return Ok(Some(Looked::Again(wait)));
+        let before = {
+            let state = self.state();
+            let made = state.recorded.get(&agent.id);
+            made.map(|made| (made.at.elapsed(), made.binding.clone()))
+        };
+        if let Some((ago, binding)) = &before {
+            // Deleted before the agent was tied to it: it is now, and ends with it.
+            if agent.id.kind == AgentKind::Job && agent.bound().is_none() {
+                return self.tie(&agent.id, binding).await;
+            }
+            if let Some(wait) = AGAIN.checked_sub(*ago) {
+                return Ok(Some(Looked::Again(wait)));
+            }
         }
-        let draft = self.draft(agent).await?;
+        let (draft, definition) = self.draft(agent).await?;
         let session = match self.create(agent, &draft).await {
             // More likely a word of the client's that its schema doesn't take than anything else.
             Err(Failed::Refused(why)) if why.contains("is invalid") => {
@@ -60,19 +70,20 @@ impl Controller<'_> {
             "recorded a run"
         );
         self.metrics.session("recorded");
-        let again = {
+        {
             let mut state = self.state();
             state.view.insert_session(recorded.clone());
             state.drafts.insert(agent.id.clone(), draft.clone());
-            state
-                .recorded
-                .insert(agent.id.clone(), Instant::now())
-                .is_some()
-        };
+            let made = Made {
+                at: Instant::now(),
+                binding: binding(&recorded, definition),
+            };
+            state.recorded.insert(agent.id.clone(), made);
+        }
         for told in Told::of_record(&draft) {
             self.teller.of_session(&recorded, &told).await;
         }
-        if again && agent.id.kind == AgentKind::Pod {
+        if before.is_some() && agent.id.kind == AgentKind::Pod {
             self.teller
                 .of_session(&recorded, &Told::runs_on(&agent.id))
                 .await;
@@ -80,21 +91,20 @@ impl Controller<'_> {
         Ok(GO_ON)
     }
 
-    async fn draft(&self, agent: &Agent) -> Result<Draft, Failed> {
+    /// The Session to be, and the identifier of the definition that it is made under.
+    async fn draft(&self, agent: &Agent) -> Result<(Draft, String), Failed> {
         let ground = self
             .grounds
             .read()
             .await
             .map_err(Failed::of("the guard can't be read"))?;
-        if ground
-            .definition
-            .as_ref()
-            .is_none_or(|definition| definition.going)
-        {
-            return Err(Failed::NoDefinition);
-        }
+        let definition = match &ground.definition {
+            Some(definition) if !definition.going => definition.uid.clone(),
+            _ => return Err(Failed::NoDefinition),
+        };
         let target = self.target(agent).await?;
-        Ok(Draft::new(agent, &target, &owner(agent, &ground)))
+        let draft = Draft::new(agent, &target, &owner(agent, &ground));
+        Ok((draft, definition))
     }
 
     /// Under the first of its names that no stranger has.
@@ -132,7 +142,7 @@ impl Controller<'_> {
         let draft = self.state().drafts.get(&agent.id).cloned();
         let draft = match draft {
             Some(draft) => draft,
-            None => self.draft(agent).await?,
+            None => self.draft(agent).await?.0,
         };
         let written = self.write_status(session, &draft.status).await;
         let mut state = self.state();
@@ -165,22 +175,23 @@ impl Controller<'_> {
 
     /// Ties an agent to its Session.
     pub(super) async fn bind(&self, session: &Recorded) -> Next {
-        let ground = self
-            .grounds
-            .read()
-            .await
-            .map_err(Failed::of("the definition can't be read"))?;
-        let definition = ground.definition.ok_or(Failed::NoDefinition)?;
-        let agent = &session.agent;
-        let binding = Binding {
-            namespace: session.namespace.clone(),
-            name: session.name.clone(),
-            uid: session.uid.clone(),
-            agent: agent.uid.clone(),
-            definition: definition.uid,
-            owner: session.owner.clone(),
-            target: session.target.clone(),
+        let made = {
+            let state = self.state();
+            let made = state.recorded.get(&session.agent);
+            made.map(|made| made.binding.clone())
         };
+        if let Some(binding) = made.filter(|binding| binding.uid == session.uid) {
+            return self.tie(&session.agent, &binding).await;
+        }
+        // Made by another leader, and there: so it was under the definition that is.
+        let ground = self.grounds.read().await;
+        let ground = ground.map_err(Failed::of("the definition can't be read"))?;
+        let definition = ground.definition.ok_or(Failed::NoDefinition)?;
+        self.tie(&session.agent, &binding(session, definition.uid))
+            .await
+    }
+
+    async fn tie(&self, agent: &AgentId, binding: &Binding) -> Next {
         let patch = json!({
             "metadata": { "uid": agent.uid, "annotations": { SESSION: binding.text() } },
         });
@@ -320,6 +331,18 @@ impl Controller<'_> {
                 .await;
         }
         Ok(GO_ON)
+    }
+}
+
+fn binding(session: &Recorded, definition: String) -> Binding {
+    Binding {
+        namespace: session.namespace.clone(),
+        name: session.name.clone(),
+        uid: session.uid.clone(),
+        agent: session.agent.uid.clone(),
+        definition,
+        owner: session.owner.clone(),
+        target: session.target.clone(),
     }
 }
 

@@ -109,6 +109,10 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
     async fn next(&mut self) -> Change<K> {
         let event = match self.events.next().await {
             Some(Ok(event)) => event,
+            Some(Err(watcher::Error::WatchError(status))) if status.code == 410 => {
+                debug!(what = self.what, "the watch is too old and starts anew");
+                return Change::Nothing;
+            }
             Some(Err(error)) => {
                 // Once for each reason; what was seen before stays.
                 let text = printable(&error.to_string(), 256);

@@ -19,8 +19,9 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use kube::Client;
-use mirrord_sessions_core::lifecycle::{
-    Agent, AgentId, Draft, Presence, Queue, Step, Stops, View, next,
+use mirrord_sessions_core::{
+    agents::Binding,
+    lifecycle::{Agent, AgentId, Draft, Presence, Queue, Step, Stops, View, next},
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -52,8 +53,15 @@ struct State {
     view: View,
     /// Sessions whose status is still to be written.
     drafts: HashMap<AgentId, Draft>,
-    /// When an agent got a Session last.
-    recorded: HashMap<AgentId, Instant>,
+    /// The Sessions that agents got last.
+    recorded: HashMap<AgentId, Made>,
+}
+
+/// A Session that was made for an agent.
+struct Made {
+    at: Instant,
+    /// What is to tie the agent to it.
+    binding: Binding,
 }
 
 /// What comes of a look.

@@ -35,7 +35,7 @@ pub(crate) const VALIDATE_POLICY: &str = "/admission/v1/sessionpolicies/validate
 pub(crate) const STOP_SESSION: &str = "/admission/v1/sessions/stop";
 
 /// What decides on the reviews that are sent to a path.
-type Decide = fn(&[u8]) -> Result<admission::Answer, admission::Error>;
+type Decide = fn(&[u8], &dyn admission::Neighbours) -> Result<admission::Answer, admission::Error>;
 
 fn admission(path: &str) -> Option<Decide> {
     match path {
@@ -116,7 +116,10 @@ impl Router {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         match self.review(headers, body).await {
-            Ok(review) => answered(self.bodies.decide(review, decide).await),
+            Ok(review) => {
+                let decide = |review: &[u8]| decide(review, &self.trackers);
+                answered(self.bodies.decide(review, decide).await)
+            }
             Err(refused) => (refused, "invalid"),
         }
     }

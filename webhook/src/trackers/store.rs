@@ -6,7 +6,9 @@ use std::{
 };
 
 use mirrord_sessions_core::{
-    policy::PolicySet,
+    admission::neighbours,
+    identity::Requester,
+    policy::{JoinRights, PolicySet},
     trackers::{Ending, Failure, Index, Key, Notes, Tracker, options::Version},
 };
 use tokio::sync::{mpsc, watch};
@@ -191,6 +193,21 @@ impl Store {
     /// From now on, these decide. Open watches follow.
     pub(crate) fn decide_by(&self, policies: PolicySet) {
         self.policies.send_replace(Some(Arc::new(policies)));
+    }
+
+    /// What to tell who starts a run on a target where others are already. Nothing is waited for: what
+    /// isn't known yet isn't told.
+    pub(crate) fn neighbours(
+        &self,
+        namespace: &str,
+        target: &str,
+        requester: &Requester,
+    ) -> Option<String> {
+        let policies = self.policies.borrow().clone();
+        let viewer = policies.map(|policies| policies.viewer(requester, JoinRights::Nowhere));
+        let index = self.index();
+        let there = index.of_namespace(namespace).map(AsRef::as_ref);
+        neighbours::warning(there, target, requester, viewer.as_ref())
     }
 
     /// Ends all watches, since the process is about to.

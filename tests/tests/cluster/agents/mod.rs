@@ -2,6 +2,7 @@
 //! them.
 
 mod faults;
+mod neighbours;
 mod scale;
 mod sessions;
 mod stage;

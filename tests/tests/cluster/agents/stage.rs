@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use mirrord_sessions_tests::{
-    agents::{container_id, jobs, send},
+    agents::{container_id, jobs, running as reported, send},
     cluster::Cluster,
 };
 use serde_json::{Value, json};
@@ -36,7 +36,9 @@ pub(super) fn pod_spec(node: &str, containers: &[&str]) -> Value {
         .iter()
         .map(|name| json!({ "name": name, "image": "example.com/ip-visit-counter:1" }))
         .collect();
-    json!({ "nodeName": node, "containers": containers })
+    // Nobody ever says that these nodes are ready.
+    let tolerations = json!([{ "operator": "Exists" }]);
+    json!({ "nodeName": node, "containers": containers, "tolerations": tolerations })
 }
 
 /// A workload that makes Pods by a template.
@@ -66,18 +68,11 @@ pub(super) async fn running(
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
     let containers = pod["spec"]["containers"].as_array().unwrap();
     let ids: Vec<String> = containers.iter().map(|_| container_id()).collect();
-    let statuses: Vec<Value> = containers
+    let named = containers
         .iter()
-        .zip(&ids)
-        .map(|(container, id)| {
-            json!({
-                "name": container["name"], "image": container["image"], "imageID": "x", "ready": true,
-                "restartCount": 0, "containerID": format!("containerd://{id}"),
-                "state": { "running": { "startedAt": "2026-11-22T18:00:05Z" } },
-            })
-        })
-        .collect();
-    let status = json!({ "status": { "phase": "Running", "containerStatuses": statuses } });
+        .map(|container| container["name"].as_str().unwrap());
+    let named: Vec<(&str, &str)> = named.zip(ids.iter().map(String::as_str)).collect();
+    let status = reported(&named);
     send(client, "PATCH", &format!("{path}/{name}/status"), &status)
         .await
         .unwrap();
