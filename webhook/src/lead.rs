@@ -5,7 +5,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use mirrord_sessions_core::{
     leader::{Candidate, Timing},
-    lifecycle::Stops,
+    lifecycle::Endings,
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use tracing::warn;
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) async fn lead(
     args: &Args,
     metrics: &Metrics,
-    stops: &dyn Stops,
+    endings: &dyn Endings,
     stop: impl Future<Output = ()>,
 ) {
     let client = match Client::try_default().await {
@@ -42,7 +42,7 @@ pub(crate) async fn lead(
     let work = || async {
         futures::future::join(
             auditor::while_leading(&client, args, &leader, metrics),
-            lifecycle::while_leading(&client, &args.pod_name, metrics, stops),
+            lifecycle::while_leading(&client, &args.pod_name, metrics, endings),
         )
         .await;
     };

@@ -21,7 +21,7 @@ pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
 use metrics::Metrics;
-use mirrord_sessions_core::{lifecycle::Unheard, trackers::Tracker};
+use mirrord_sessions_core::trackers::Tracker;
 use server::{Patience, health::Health, router::Router};
 use tokio::{
     net::TcpListener,
@@ -80,7 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         args.drain_timeout,
     ));
-    let leading = Box::pin(lead::lead(&args, &metrics, &Unheard, stop.clone()));
+    let leading = Box::pin(lead::lead(&args, &metrics, &*store, stop.clone()));
     tokio::select! {
         _ = futures::future::join(server, leading) => {
             info!("stopped");

@@ -19,7 +19,7 @@ use mirrord_sessions_core::{
 };
 use mirrord_sessions_crds::{Session, SessionStatus};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::{Controller, Failed, Looked, Made, feeds::PodObject, tell};
@@ -217,6 +217,10 @@ impl Controller<'_> {
             .read()
             .await
             .map_err(Failed::of("the definition can't be read"))?;
+        let definition = ground.definition.as_ref();
+        if definition.is_none_or(|definition| definition.going) {
+            return Err(Failed::NoDefinition);
+        }
         // A list: where the definition is missing it fails, and a get would say "not found".
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &binding.namespace);
         let params = ListParams::default().fields(&format!("metadata.name={}", binding.name));
@@ -224,7 +228,7 @@ impl Controller<'_> {
         let listed = listed.map_err(Failed::of("its Session can't be looked for"))?;
         let session = listed.items.first();
         let uid = session.and_then(|session| session.metadata.uid.as_deref());
-        match when_lost(binding, ground.definition.as_ref(), uid) {
+        match when_lost(binding, definition, uid) {
             Lost::Stopped => self.stop(agent, binding).await,
             Lost::Forgotten => self.record(agent).await,
             Lost::Unknown if uid == Some(&binding.uid) => {
@@ -258,13 +262,24 @@ impl Controller<'_> {
             Err(error) if is_gone(&error) => return Ok(DONE),
             Err(error) => return Err(Failed::of("the agent can't be deleted")(error)),
         }
-        let by = self.stops.stopped_by(&binding.uid);
+        let by = self.stopped_by(binding).await;
         info!(agent = %agent.id, session = binding.name, by, "stopped a run: its Session was deleted");
         self.metrics.session("stopped");
         let about = tell::session(&binding.namespace, &binding.name, &binding.uid);
         let told = Told::stopped(agent, binding, by.as_deref(), Timestamp::now());
         self.teller.publish(&about, &told).await;
         Ok(DONE)
+    }
+
+    /// Who deleted the Session. Another replica may have been asked, whose word takes a moment.
+    async fn stopped_by(&self, binding: &Binding) -> Option<String> {
+        for _ in 0..10 {
+            if let Some(by) = self.endings.stopped_by(binding) {
+                return Some(by);
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        None
     }
 
     /// The agent of a Session isn't seen: it may have ended, or not be seen yet.
@@ -309,6 +324,9 @@ impl Controller<'_> {
             uid: Some(session.uid.clone()),
             resource_version: None,
         });
+        if tell {
+            self.endings.over(session);
+        }
         let deleted = sessions.delete(&session.name, &params).await;
         match deleted {
             Ok(_) => {}

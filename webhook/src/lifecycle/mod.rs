@@ -21,7 +21,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use kube::Client;
 use mirrord_sessions_core::{
     agents::Binding,
-    lifecycle::{Agent, AgentId, Draft, Presence, Queue, Step, Stops, View, next},
+    lifecycle::{Agent, AgentId, Draft, Endings, Presence, Queue, Step, View, next},
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -44,7 +44,7 @@ struct Controller<'a> {
     grounds: Grounds,
     teller: Teller<'a>,
     metrics: &'a Metrics,
-    stops: &'a dyn Stops,
+    endings: &'a dyn Endings,
     state: Mutex<State>,
 }
 
@@ -110,14 +110,14 @@ pub(crate) async fn while_leading(
     client: &Client,
     pod: &str,
     metrics: &Metrics,
-    stops: &dyn Stops,
+    endings: &dyn Endings,
 ) {
     let controller = Controller {
         client: client.clone(),
         grounds: Grounds::new(client.clone()),
         teller: Teller::new(client.clone(), pod),
         metrics,
-        stops,
+        endings,
         state: Mutex::default(),
     };
     controller.run().await;

@@ -7,7 +7,9 @@ use std::{
 
 use mirrord_sessions_core::{
     admission::neighbours,
+    agents::Binding,
     identity::Requester,
+    lifecycle::{Endings, Recorded},
     policy::{JoinRights, PolicySet},
     trackers::{Ending, Failure, Index, Key, Notes, Tracker, options::Version},
 };
@@ -39,6 +41,29 @@ struct Kept {
 /// How long after the word that a session is to be deleted it counts: admission takes 30 s at most, and
 /// what deletes in the foreground some more.
 const NOTED: i64 = 120;
+
+impl Endings for Store {
+    fn over(&self, session: &Recorded) {
+        let ending = Ending {
+            reason: "its agent ended".into(),
+            by: None,
+            at: now(),
+        };
+        self.closing_session(&session.uid, ending);
+    }
+
+    fn stopped_by(&self, binding: &Binding) -> Option<String> {
+        let key = Key {
+            namespace: binding.namespace.as_str().into(),
+            name: binding.name.as_str().into(),
+        };
+        let index = self.index();
+        let tracker = index
+            .get(&key)
+            .filter(|tracker| tracker.uid == binding.uid)?;
+        tracker.status.stopped_by.clone()
+    }
+}
 
 impl Store {
     pub(crate) fn new() -> Arc<Self> {

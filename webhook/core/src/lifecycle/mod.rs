@@ -18,6 +18,8 @@ mod view;
 #[cfg(test)]
 mod fixtures;
 
+use crate::agents::Binding;
+
 pub use agent::{Agent, AgentId, AgentKind, Words};
 pub use event::{Ending, Told};
 pub use ground::{Definition, Ground, policy_age};
@@ -34,18 +36,11 @@ pub use view::{Place, Recorded, View, place};
 /// the controller.
 pub const AGENT: &str = "operator.metalbear.co/agent";
 
-/// Who asked for a Session to be stopped, where that is known: the seam to whoever hears of it.
-pub trait Stops: std::fmt::Debug + Send + Sync {
-    /// Name of the user who deleted the Session of this identifier.
-    fn stopped_by(&self, session_uid: &str) -> Option<String>;
-}
+/// What is known of how Sessions end, and told: the seam to whoever keeps that.
+pub trait Endings: std::fmt::Debug + Send + Sync {
+    /// This Session is about to be deleted, since its agent ended.
+    fn over(&self, session: &Recorded);
 
-/// Nobody hears of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unheard;
-
-impl Stops for Unheard {
-    fn stopped_by(&self, _: &str) -> Option<String> {
-        None
-    }
+    /// Name of the user who deleted the Session of a binding, if that is known.
+    fn stopped_by(&self, binding: &Binding) -> Option<String>;
 }
