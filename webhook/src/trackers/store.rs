@@ -44,12 +44,7 @@ const NOTED: i64 = 120;
 
 impl Endings for Store {
     fn over(&self, session: &Recorded) {
-        let ending = Ending {
-            reason: "its agent ended".into(),
-            by: None,
-            at: now(),
-        };
-        self.closing_session(&session.uid, ending);
+        self.closing_session(&session.uid, "its agent ended", None);
     }
 
     fn stopped_by(&self, binding: &Binding) -> Option<String> {

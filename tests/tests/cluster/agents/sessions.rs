@@ -104,7 +104,7 @@ async fn stopping_a_session_stops_its_run() {
         told.contains("of stopping@example.com on targetless ended after"),
         "{told}"
     );
-    assert!(told.contains("it was stopped"), "{told}");
+    assert!(told.contains("it was stopped by admin"), "{told}");
     assert!(home.sessions().await.is_empty());
 }
 
@@ -134,7 +134,16 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
 
     // It can't be removed, so the run goes on, and its Session says so by coming back.
     let delete = ["delete", "session", name_of(&first), "-n", &shop.name];
-    cluster.admin(&delete, "").await.unwrap();
+    let output = cluster
+        .plane
+        .kubectl(cluster.plane.admin().path(), &delete)
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        output.stderr.contains("Kubernetes can't remove its agent"),
+        "{output:?}"
+    );
     let second = eventually("the Session is back", || async {
         let session = shop.sessions().await.pop()?;
         (session["metadata"]["uid"] != first["metadata"]["uid"]).then_some(session)
