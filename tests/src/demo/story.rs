@@ -215,7 +215,7 @@ async fn stopping(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage
         .show(Step {
             succeeds: false,
-            shows: &["list", "sessions"],
+            shows: &["list", "sessiontrackers"],
             hides: &["ip-visit-counter"],
             ..Step::new(
                 "Who holds nothing sees nothing.",
