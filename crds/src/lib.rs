@@ -40,3 +40,7 @@ pub const WEBHOOK_NAME: &str = "mirrord-sessions-webhook";
 /// record a Session on behalf of somebody else, and the only writer of a Session's status.
 pub const CONTROLLER_USERNAME: &str =
     "system:serviceaccount:mirrord-sessions:mirrord-sessions-webhook";
+
+/// The owner of a Session that the controller recorded for an agent without knowing whose it is. The API
+/// server keeps the prefix `system:` for itself, so nobody has this name.
+pub const UNVERIFIED_USERNAME: &str = "system:mirrord-sessions:unverified";

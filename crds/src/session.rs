@@ -90,6 +90,13 @@ pub const MAX_PROCESSES: usize = 64;
         description = "Node that the agent runs on",
         json_path = ".status.agent.node",
         priority = "1"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        description = "What could not be told of the run, and why",
+        json_path = ".status.message",
+        priority = "1"
     )
 )]
 #[schemars(
@@ -102,11 +109,12 @@ pub const MAX_PROCESSES: usize = 64;
 #[serde(rename_all = "camelCase")]
 pub struct SessionSpec {
     /// What the run targets, in mirrord's own syntax: kind/name[/container/NAME], as
-    /// deployment/ip-visit-counter, or targetless.
+    /// deployment/ip-visit-counter, or targetless; unresolved where the cluster could not tell it of a run
+    /// that it recorded itself, in which case the status says why.
     #[schemars(
         length(min = 1, max = 400),
         regex(
-            pattern = r"^(targetless|[a-z]+/[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/container/[a-z0-9]([-a-z0-9]*[a-z0-9])?)?)$"
+            pattern = r"^(targetless|unresolved|[a-z]+/[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/container/[a-z0-9]([-a-z0-9]*[a-z0-9])?)?)$"
         )
     )]
     pub target: String,
@@ -164,7 +172,8 @@ pub struct Client {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    /// Kubernetes user name.
+    /// Kubernetes user name; system:mirrord-sessions:unverified where the cluster recorded a run whose
+    /// owner it could not verify.
     #[schemars(length(min = 1))]
     pub username: String,
 
@@ -213,6 +222,11 @@ pub struct SessionStatus {
     /// mirrord's agent in the cluster, for runs that were recognised by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentReference>,
+
+    /// What could not be told of the run, and why: its owner, its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
 /// How far a run has come.
@@ -318,6 +332,9 @@ pub struct AgentReference {
     pub name: String,
     /// Identifier of the Job or Pod.
     pub uid: String,
+    /// Name of the ephemeral container that the agent is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// Node that the agent runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,

@@ -1,5 +1,6 @@
 //! What cluster tests, benchmarks and the demo of mirrord-sessions share.
 
+pub mod agents;
 pub mod cluster;
 pub mod control_plane;
 pub mod demo;

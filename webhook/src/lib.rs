@@ -6,7 +6,9 @@ mod admission;
 mod args;
 mod auditor;
 mod certs;
+mod lead;
 mod leader;
+mod lifecycle;
 mod metrics;
 mod policies;
 mod server;
@@ -78,9 +80,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         args.drain_timeout,
     ));
-    let auditor = Box::pin(auditor::look_after(&args, &metrics, stop.clone()));
+    let leading = Box::pin(lead::lead(&args, &metrics, &*store, stop.clone()));
     tokio::select! {
-        _ = futures::future::join(server, auditor) => {
+        _ = futures::future::join(server, leading) => {
             info!("stopped");
             Ok(())
         }

@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     admissions: Family<Outcome, Counter>,
     admission_seconds: Histogram,
     leader: Gauge,
+    sessions: Family<Outcome, Counter>,
+    pods: Gauge,
     auditor_rounds: Family<Outcome, Counter>,
     auditor_state: Family<Outcome, Gauge>,
     auditor_difference: Family<Side, Gauge<u64, AtomicU64>>,
@@ -50,6 +52,8 @@ impl Default for Metrics {
             // From 16 µs to half a second.
             admission_seconds: Histogram::new(exponential_buckets(16e-6, 2.0, 16)),
             leader: Gauge::default(),
+            sessions: Family::default(),
+            pods: Gauge::default(),
             auditor_rounds: Family::default(),
             auditor_state: Family::default(),
             auditor_difference: Family::default(),
@@ -69,6 +73,16 @@ impl Default for Metrics {
             "leader",
             "Whether this replica leads",
             metrics.leader.clone(),
+        );
+        registry.register(
+            "sessions",
+            "Runs that were recorded, closed, stopped, or could not be recorded",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "pods",
+            "Pods whose containers the leader knows",
+            metrics.pods.clone(),
         );
         registry.register(
             "auditor_reconciles",
@@ -101,9 +115,20 @@ impl Metrics {
         self.leader.set(leads.into());
         if !leads {
             // Another tells from now on.
+            self.pods.set(0);
             self.auditor_state.clear();
             self.auditor_difference.clear();
         }
+    }
+
+    /// Something became of a run: recorded, closed, stopped, or refused.
+    pub(crate) fn session(&self, outcome: &'static str) {
+        self.sessions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// So many Pods are known.
+    pub(crate) fn pods(&self, count: usize) {
+        self.pods.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The auditor role was looked at; `outcome` is one of five words, and the difference may be unknown.

@@ -140,17 +140,39 @@ impl Webhook {
     /// # Errors
     /// It could not be told or waited for.
     pub fn terminate(&self) -> Result<ExitStatus, Error> {
+        self.signal("-TERM")?;
+        self.child().wait().map_err(io("wait for the webhook"))
+    }
+
+    /// Stops it where it is: it goes on holding its connections and answers nothing.
+    ///
+    /// # Errors
+    /// It could not be told.
+    pub fn freeze(&self) -> Result<(), Error> {
+        self.signal("-STOP")
+    }
+
+    /// Lets it go on after [`Webhook::freeze`].
+    ///
+    /// # Errors
+    /// It could not be told.
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<(), Error> {
         let told = Command::new("kill")
+            .arg(signal)
             .arg(self.child().id().to_string())
             .status()
             .map_err(io("run kill"))?;
-        if !told.success() {
-            return Err(Error::Io {
-                what: "kill the webhook".into(),
-                source: std::io::Error::other(told.to_string()),
-            });
+        if told.success() {
+            return Ok(());
         }
-        self.child().wait().map_err(io("wait for the webhook"))
+        Err(Error::Io {
+            what: "kill the webhook".into(),
+            source: std::io::Error::other(told.to_string()),
+        })
     }
 
     /// Ends it at once, as a crash does.

@@ -1,16 +1,26 @@
 //! Who is there, and how a command is shown, run and checked.
 
-use std::{os::unix::fs::symlink, path::PathBuf, process::Stdio};
+use std::{
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail, ensure};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::say;
 use crate::{
+    agents,
     cluster::Cluster,
     control_plane::{Identity, Program},
 };
+
+/// How long what a controller does may take.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The contexts of the demo's kubeconfig. The first is the current one.
 const CONTEXTS: [(&str, &[&str]); 5] = [
@@ -159,6 +169,92 @@ impl<'a> Stage<'a> {
         Ok((output.status.success(), text.into_owned()))
     }
 
+    /// Runs a command until its output is as it should be.
+    pub(super) async fn until(
+        &self,
+        command: &[&str],
+        wanted: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<String> {
+        let start = Instant::now();
+        loop {
+            let (_, output) = self.run(command, None).await?;
+            let output = output.trim();
+            if wanted(output) {
+                return Ok(output.to_owned());
+            }
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "waited in vain; {} last said {output:?}",
+                command.join(" ")
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A Deployment whose Pod runs, as far as the cluster is told, and the file of an agent's Job for it.
+    pub(super) async fn agent_of_mirrord(&self) -> anyhow::Result<String> {
+        const NODE: &str = "node-1";
+        let container = agents::container_id();
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": NODE } });
+        let labels = json!({ "run": "ip-visit-counter" });
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "ip-visit-counter" },
+            "spec": { "selector": { "matchLabels": labels }, "template": {
+                "metadata": { "labels": labels },
+                "spec": { "nodeName": NODE, "containers": [{ "name": "main", "image": "example.com/ip-visit-counter:1" }] },
+            } },
+        });
+        for object in [node, deployment] {
+            let create = ["create", "-n", "default", "-f", "-"];
+            self.cluster.admin(&create, &object.to_string()).await?;
+        }
+        let pod = [
+            "kubectl",
+            "get",
+            "pods",
+            "-l",
+            "run=ip-visit-counter",
+            "-o",
+            "name",
+        ];
+        let pod = self.until(&pod, |pod| pod.starts_with("pod/")).await?;
+        let status = agents::running(&[("main", &container)]).to_string();
+        let patch = [
+            "patch",
+            &pod,
+            "-n",
+            "default",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &status,
+        ];
+        self.cluster.admin(&patch, "").await?;
+        self.until_stamps_count().await?;
+        let file = self.cluster.plane.folder().join("agent.json");
+        let agent = agents::targeted(&container, NODE);
+        std::fs::write(&file, agent.to_string()).context("a file for the agent's Job")?;
+        Ok(file.to_string_lossy().into_owned())
+    }
+
+    /// Stamps count on what is some seconds younger than the guard policy.
+    async fn until_stamps_count(&self) -> anyhow::Result<()> {
+        let policy = [
+            "kubectl",
+            "get",
+            "validatingadmissionpolicybinding",
+            "agents.mirrord-sessions",
+            "-o",
+            "jsonpath={.metadata.creationTimestamp}",
+        ];
+        let (_, created) = self.run(&policy, None).await?;
+        let created: Timestamp = created.parse().context("the age of the guard policy")?;
+        while Timestamp::now().duration_since(created).as_secs() <= 6 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// How to go on by oneself.
     pub(super) fn invitation(&self) -> String {
         format!(
@@ -193,6 +289,13 @@ async fn bind(cluster: &Cluster) -> anyhow::Result<()> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
         binding("developers", "mirrord-operator-user", json!([user("developer-1"), user("developer-2")])),
         binding("auditors", "mirrord-operator-auditor", json!([user("auditor")])),
+        {
+            "apiVersion": format!("{api_group}/v1"),
+            "kind": "ClusterRole",
+            "metadata": { "name": "run-mirrord" },
+            "rules": [{ "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"] }],
+        },
+        binding("run-mirrord", "run-mirrord", json!([user("developer-1")])),
     ]});
     cluster
         .admin(&["apply", "-f", "-"], &list.to_string())

@@ -5,6 +5,7 @@
 // One row a case.
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
+mod agents;
 mod auditor;
 mod faults;
 mod guard;

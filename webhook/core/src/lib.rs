@@ -5,9 +5,11 @@
 //! carries out.
 
 pub mod admission;
+pub mod agents;
 pub mod auditor;
 pub mod identity;
 pub mod leader;
+pub mod lifecycle;
 pub mod policy;
 pub mod text;
 pub mod trackers;

@@ -1,11 +1,13 @@
 //! Admission: from a review's bytes to a decision of the core, and back. No I/O happens here.
 
+mod agent;
 mod parts;
 mod review;
 mod stop;
 
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, session, session_policy},
+    identity::Requester,
     text::printable,
 };
 use mirrord_sessions_crds::GROUP;
@@ -34,16 +36,27 @@ pub(crate) struct Answer {
     pub(crate) outcome: &'static str,
 }
 
+/// Who knows of other sessions.
+pub(crate) trait Neighbours {
+    /// What to tell who starts a run on a target where others are already.
+    fn warning(&self, namespace: &str, target: &str, requester: &Requester) -> Option<String>;
+}
+
 /// Answers a review about a Session's owner: stamps on CREATE, restores on UPDATE.
-pub(crate) fn stamp_session(body: &[u8]) -> Result<Answer, Error> {
+pub(crate) fn stamp_session(body: &[u8], neighbours: &dyn Neighbours) -> Result<Answer, Error> {
     answer(body, |request| {
         expect(request, "sessions", "stamps")?;
-        decide_session(request)
+        decide_session(request, neighbours)
     })
 }
 
+/// Answers a review about an agent of mirrord: stamps on CREATE, restores on UPDATE.
+pub(crate) fn stamp_agent(body: &[u8], neighbours: &dyn Neighbours) -> Result<Answer, Error> {
+    answer(body, |request| Ok(agent::decide(request, neighbours)))
+}
+
 /// Answers a review about a SessionPolicy: whether it can be read.
-pub(crate) fn validate_policy(body: &[u8]) -> Result<Answer, Error> {
+pub(crate) fn validate_policy(body: &[u8], _: &dyn Neighbours) -> Result<Answer, Error> {
     answer(body, |request| {
         expect(request, "sessionpolicies", "checks")?;
         decide_policy(request)
@@ -122,7 +135,7 @@ fn expect_kind(object: &Value, kind: &str) -> Result<(), Decision> {
     )))
 }
 
-fn decide_session(request: &Request<'_>) -> Decided {
+fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided {
     // The API server resets spec on status writes; there is nothing to stamp.
     if !request.sub_resource.is_empty() {
         return Ok(Decision::allow());
@@ -133,7 +146,12 @@ fn decide_session(request: &Request<'_>) -> Decided {
         Ok(object)
     };
     match request.operation.as_str() {
-        "CREATE" => Ok(session::on_create(&object()?, &request.requester())),
+        "CREATE" => {
+            let (object, requester) = (object()?, request.requester());
+            let decision = session::on_create(&object, &requester);
+            let target = object.pointer("/spec/target").and_then(Value::as_str);
+            Ok(beside(decision, request, target, neighbours))
+        }
         "UPDATE" => {
             let old = part(
                 request,
@@ -145,6 +163,25 @@ fn decide_session(request: &Request<'_>) -> Decided {
         }
         // Nothing else can change an owner, and a mistake in a configuration must not block deletes.
         _ => Ok(Decision::allow()),
+    }
+}
+
+/// Tells the requester of others on the target. The controller, which records what has started already,
+/// has nobody to tell.
+fn beside(
+    decision: Decision,
+    request: &Request<'_>,
+    target: Option<&str>,
+    neighbours: &dyn Neighbours,
+) -> Decision {
+    let requester = request.requester();
+    let goes_on = matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller();
+    let target = target.filter(|_| goes_on);
+    let warning =
+        target.and_then(|target| neighbours.warning(&request.namespace, target, &requester));
+    match warning {
+        Some(warning) => decision.warn(warning),
+        None => decision,
     }
 }
 

@@ -23,6 +23,8 @@ struct SpecParts<'a> {
     owner: Option<&'a RawValue>,
     #[serde(borrow)]
     user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    target: Option<&'a RawValue>,
 }
 
 /// The parts of a Session that is sent which decide who owns it.
@@ -59,6 +61,7 @@ fn spec_parts(spec: &RawValue, limit: usize) -> Result<Value, serde_json::Error>
         ("client", spec.client),
         ("owner", spec.owner),
         ("user", spec.user),
+        ("target", spec.target),
     ] {
         if let Some(part) = part {
             kept.insert(name.to_owned(), bounded(part, limit)?);

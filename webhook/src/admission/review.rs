@@ -64,6 +64,8 @@ pub(crate) struct Request<'a> {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) dry_run: Option<bool>,
+    #[serde(default)]
+    pub(crate) namespace: String,
     #[serde(default, deserialize_with = "bounded")]
     user_info: UserInfo,
     #[serde(default, borrow)]

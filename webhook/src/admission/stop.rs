@@ -4,6 +4,7 @@
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, session_delete::Deletion},
     identity::Requester,
+    lifecycle::deletion_warning,
     policy::PolicySet,
     text::printable,
     trackers::Tracker,
@@ -80,7 +81,18 @@ impl Stop {
             },
         };
         let goes = matches!(decision.outcome, Outcome::Allow(_)) && !self.dry_run;
-        let session = self.asked.ok().filter(|_| goes).map(|asked| asked.session);
+        let allowed = matches!(decision.outcome, Outcome::Allow(_));
+        let session = self
+            .asked
+            .ok()
+            .filter(|_| allowed)
+            .map(|asked| asked.session);
+        let warning = session.as_ref().and_then(deletion_warning);
+        let decision = match warning.filter(|_| !self.requester.is_controller()) {
+            Some(warning) => decision.warn(warning),
+            None => decision,
+        };
+        let session = session.filter(|_| goes);
         Ok((written(self.uid, decision)?, session))
     }
 }

@@ -1,9 +1,28 @@
 #![allow(clippy::needless_pass_by_value)]
 
 use json_patch::Patch;
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use serde_json::{Value, json};
 
 use super::*;
+
+/// Bob is on x/bobs in shop.
+struct Bob;
+
+impl Neighbours for Bob {
+    fn warning(&self, namespace: &str, target: &str, requester: &Requester) -> Option<String> {
+        let there = (namespace, target, requester.username.as_str()) == ("shop", "x/bobs", "alice");
+        there.then(|| "bob already has a session".to_owned())
+    }
+}
+
+fn stamp_session(body: &[u8]) -> Result<Answer, Error> {
+    super::stamp_session(body, &Bob)
+}
+
+fn validate_policy(body: &[u8]) -> Result<Answer, Error> {
+    super::validate_policy(body, &Bob)
+}
 
 /// A review of a write by alice, with these fields of the request replaced.
 fn review(fields: Value) -> Value {
@@ -59,6 +78,29 @@ fn a_create_is_answered_with_a_patch() {
         json!({ "target": "a/b", "owner": { "username": "alice", "groups": ["devs"] }, "user": "alice" })
     );
     assert!(response.get("warnings").is_none());
+}
+
+#[test]
+fn who_is_on_the_target_already_is_told() {
+    let bobs = json!({ "kind": "Session", "spec": { "target": "x/bobs" } });
+    let by = |username: &str| json!({ "username": username });
+    for (fields, told) in [
+        (json!({ "object": bobs }), true),
+        (json!({ "object": bobs, "namespace": "other" }), false),
+        (
+            json!({ "object": bobs, "userInfo": by(CONTROLLER_USERNAME) }),
+            false,
+        ),
+        (json!({}), false),
+        (
+            json!({ "object": { "kind": "Session", "spec": { "target": 7 } } }),
+            false,
+        ),
+    ] {
+        let answer = answer(&review(fields.clone()));
+        let warnings = answer["response"].get("warnings");
+        assert_eq!(warnings.is_some(), told, "{fields}");
+    }
 }
 
 #[test]

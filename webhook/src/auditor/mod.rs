@@ -6,18 +6,12 @@ mod tell;
 use std::{io::Write, time::Duration};
 
 use anyhow::anyhow;
-use k8s_openapi::api::{coordination::v1::Lease, rbac::v1::ClusterRole};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client};
-use mirrord_sessions_core::{
-    auditor::{History, Mode, Plan},
-    leader::{Candidate, Timing},
-};
-use mirrord_sessions_crds::WEBHOOK_NAME;
-use tracing::warn;
+use mirrord_sessions_core::auditor::{History, Mode, Plan};
 
 use crate::{
     args::{Args, AuditorRole},
-    leader::{Election, identity},
     metrics::Metrics,
 };
 use role::{Effect, RoundError};
@@ -37,25 +31,13 @@ struct Done {
     role: Option<ClusterRole>,
 }
 
-/// Takes part in the election, and sees to the role when this replica leads. Nothing that fails here
-/// keeps the process from serving admission.
-pub(crate) async fn look_after(args: &Args, metrics: &Metrics, stop: impl Future<Output = ()>) {
+/// Sees to the role, once for each time that this replica begins to lead.
+pub(crate) async fn while_leading(client: &Client, args: &Args, identity: &str, metrics: &Metrics) {
     let (Some(mode), Ok(history)) = (mode(args), history(args)) else {
         return;
     };
-    let client = match Client::try_default().await {
-        Ok(client) => client,
-        Err(error) => {
-            warn!(%error, "the auditor role is not looked after: no way to the API server");
-            return;
-        }
-    };
-    let candidate = Candidate::new(identity(&args.pod_name), Timing::default());
-    let teller = Teller::new(client.clone(), args, candidate.identity(), metrics);
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
-    Election::new(leases, WEBHOOK_NAME, candidate, metrics)
-        .run(|| see_to_it(&client, &history, mode, &teller), stop)
-        .await;
+    let teller = Teller::new(client.clone(), args, identity, metrics);
+    see_to_it(client, &history, mode, &teller).await;
 }
 
 /// Goes on until the role is as it should be, or is somebody else's.

@@ -21,7 +21,7 @@ pub(crate) fn full(bytes: Bytes) -> Outgoing {
 }
 
 /// A review carries an object of up to 3 MiB, which is what the API server takes, and one that is
-/// stored, of up to 1.5 MiB.
+/// stored, of up to 1.5 MiB; whether it is a Session, a Job, or a Pod with its ephemeral containers.
 pub(crate) const MAX_BODY: usize = 5 << 20;
 
 /// How long a body may take. The API server waits for a webhook 30 s at most.

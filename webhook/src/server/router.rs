@@ -25,6 +25,9 @@ use crate::{
 /// The path of the webhook that stamps Sessions, as the webhook configuration names it.
 pub(crate) const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 
+/// The path of the webhooks that stamp agents.
+pub(crate) const STAMP_AGENT: &str = "/admission/v1/agents/stamp";
+
 /// The path of the webhook that checks SessionPolicies.
 pub(crate) const VALIDATE_POLICY: &str = "/admission/v1/sessionpolicies/validate";
 
@@ -32,11 +35,12 @@ pub(crate) const VALIDATE_POLICY: &str = "/admission/v1/sessionpolicies/validate
 pub(crate) const STOP_SESSION: &str = "/admission/v1/sessions/stop";
 
 /// What decides on the reviews that are sent to a path.
-type Decide = fn(&[u8]) -> Result<admission::Answer, admission::Error>;
+type Decide = fn(&[u8], &dyn admission::Neighbours) -> Result<admission::Answer, admission::Error>;
 
 fn admission(path: &str) -> Option<Decide> {
     match path {
         STAMP_SESSION => Some(admission::stamp_session),
+        STAMP_AGENT => Some(admission::stamp_agent),
         VALIDATE_POLICY => Some(admission::validate_policy),
         _ => None,
     }
@@ -112,7 +116,10 @@ impl Router {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         match self.review(headers, body).await {
-            Ok(review) => answered(self.bodies.decide(review, decide).await),
+            Ok(review) => {
+                let decide = |review: &[u8]| decide(review, &self.trackers);
+                answered(self.bodies.decide(review, decide).await)
+            }
             Err(refused) => (refused, "invalid"),
         }
     }

@@ -37,7 +37,7 @@ use super::{
     stream::{self, Open, now},
 };
 use crate::{
-    admission::{self, Stop},
+    admission::{self, Neighbours, Stop},
     server::body::{Answer, BODY_TIMEOUT, Bodies},
 };
 
@@ -64,6 +64,12 @@ enum Resource<'a> {
     List(Option<&'a str>),
     One(&'a str, &'a str),
     Create(&'a str, &'a str, Subresource),
+}
+
+impl Neighbours for Api {
+    fn warning(&self, namespace: &str, target: &str, requester: &Requester) -> Option<String> {
+        self.store.neighbours(namespace, target, requester)
+    }
 }
 
 impl Api {

@@ -6,7 +6,11 @@ use std::{
 };
 
 use mirrord_sessions_core::{
-    policy::PolicySet,
+    admission::neighbours,
+    agents::Binding,
+    identity::Requester,
+    lifecycle::{Endings, Recorded},
+    policy::{JoinRights, PolicySet},
     trackers::{Ending, Failure, Index, Key, Notes, Tracker, options::Version},
 };
 use tokio::sync::{mpsc, watch};
@@ -37,6 +41,24 @@ struct Kept {
 /// How long after the word that a session is to be deleted it counts: admission takes 30 s at most, and
 /// what deletes in the foreground some more.
 const NOTED: i64 = 120;
+
+impl Endings for Store {
+    fn over(&self, session: &Recorded) {
+        self.closing_session(&session.uid, "its agent ended", None);
+    }
+
+    fn stopped_by(&self, binding: &Binding) -> Option<String> {
+        let key = Key {
+            namespace: binding.namespace.as_str().into(),
+            name: binding.name.as_str().into(),
+        };
+        let index = self.index();
+        let tracker = index
+            .get(&key)
+            .filter(|tracker| tracker.uid == binding.uid)?;
+        tracker.status.stopped_by.clone()
+    }
+}
 
 impl Store {
     pub(crate) fn new() -> Arc<Self> {
@@ -191,6 +213,21 @@ impl Store {
     /// From now on, these decide. Open watches follow.
     pub(crate) fn decide_by(&self, policies: PolicySet) {
         self.policies.send_replace(Some(Arc::new(policies)));
+    }
+
+    /// What to tell who starts a run on a target where others are already. Nothing is waited for: what
+    /// isn't known yet isn't told.
+    pub(crate) fn neighbours(
+        &self,
+        namespace: &str,
+        target: &str,
+        requester: &Requester,
+    ) -> Option<String> {
+        let policies = self.policies.borrow().clone();
+        let viewer = policies.map(|policies| policies.viewer(requester, JoinRights::Nowhere));
+        let index = self.index();
+        let there = index.of_namespace(namespace).map(AsRef::as_ref);
+        neighbours::warning(there, target, requester, viewer.as_ref())
     }
 
     /// Ends all watches, since the process is about to.

@@ -48,6 +48,20 @@ use Expect::{Accepted, Refused};
 /// Creates by mallory that say they are alice's. Accepted means: as mallory's.
 pub(super) const CREATES: &[Way] = &[
     Way {
+        name: "as if recorded for an agent",
+        args: &["create", "-f", "-"],
+        manifest: |forgery| {
+            let spec =
+                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" });
+            let mut session = session("s", spec);
+            session["metadata"]["annotations"] =
+                json!({ "operator.metalbear.co/agent": "Job/a/b/c" });
+            session
+        },
+        up: Refused,
+        deleted: Refused,
+    },
+    Way {
         name: "create",
         args: &["create", "-f", "-"],
         manifest: |forgery| session("s", forgery.spec()),
@@ -230,6 +244,19 @@ pub(super) const CREATES: &[Way] = &[
 
 /// Writes by mallory to a Session of alice's. Accepted means: and it stays alice's.
 pub(super) const UPDATES: &[Way] = &[
+    Way {
+        name: "as if recorded for an agent",
+        args: &[
+            "patch",
+            "session",
+            "s",
+            "--type=merge",
+            "--patch-file=/dev/stdin",
+        ],
+        manifest: |_| json!({ "metadata": { "annotations": { "operator.metalbear.co/agent": "Job/a/b/c" } } }),
+        up: Refused,
+        deleted: Refused,
+    },
     Way {
         name: "replace",
         args: &["replace", "-f", "-"],

@@ -1,5 +1,7 @@
 //! Decisions on writes, one resource a module.
 
+pub mod agent;
+pub mod neighbours;
 pub mod session;
 pub mod session_delete;
 pub mod session_policy;

@@ -103,6 +103,21 @@ impl Index {
         self.trackers.get(key)
     }
 
+    /// The trackers of one namespace.
+    pub fn of_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Tracker>> {
+        let first = Key {
+            namespace: namespace.into(),
+            name: "".into(),
+        };
+        let from_there = self.trackers.range(first..);
+        from_there
+            .map(|(_, tracker)| tracker)
+            .take_while(move |tracker| *tracker.key.namespace == *namespace)
+    }
+
     /// Every tracker, in order.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Tracker>> {
         self.trackers.values()

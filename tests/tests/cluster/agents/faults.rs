@@ -1,0 +1,306 @@
+//! What goes wrong: nobody looks, the webhook is down, names are taken, definitions and quotas stand in
+//! the way.
+
+use mirrord_sessions_core::lifecycle::{AgentId, session_name};
+use mirrord_sessions_tests::{
+    agents::{jobs, send, targetless},
+    cluster::{Cluster, Webhook},
+};
+use serde_json::{Value, json};
+
+use super::stage::{admin, bound, event, gone, guarded, name_of, notes, session, sessions};
+use crate::support::{eventually, namespace};
+
+const UNVERIFIED: &str = "system:mirrord-sessions:unverified";
+
+fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn what_happened_while_nobody_looked_is_caught_up() {
+    let cluster = Cluster::start().await.unwrap();
+    guarded(&cluster).await;
+    let client = admin(&cluster).await;
+    let home = namespace(&cluster, "away").await;
+    let all = jobs(&home.name, "");
+    let start = async || send(&client, "POST", &all, &targetless()).await.unwrap();
+    let path = |job: &Value| jobs(&home.name, name_of(job));
+    let (kept, ended, stopped) = (start().await, start().await, start().await);
+    let before = sessions(&home, 3).await;
+    for job in [&kept, &ended, &stopped] {
+        bound(&client, &home.name, name_of(job)).await;
+    }
+    let of = |sessions: &[Value], job: &Value| {
+        let found = sessions
+            .iter()
+            .find(|session| session["status"]["agent"]["uid"] == uid(job));
+        found.cloned()
+    };
+    let stopped_session = of(&before, &stopped).unwrap();
+
+    cluster.webhook.kill().unwrap();
+    let background = |job: &Value| format!("{}?propagationPolicy=Background", path(job));
+    send(&client, "DELETE", &background(&ended), &Value::Null)
+        .await
+        .unwrap();
+    // The webhook that is down would have to be asked.
+    let ask_nobody = [
+        "delete",
+        "validatingwebhookconfiguration",
+        mirrord_sessions_crds::WEBHOOK_NAME,
+    ];
+    cluster.admin(&ask_nobody, "").await.unwrap();
+    cluster.delete_webhook_configuration().await.unwrap();
+    let delete = [
+        "delete",
+        "session",
+        name_of(&stopped_session),
+        "-n",
+        &home.name,
+    ];
+    eventually("the Session is deleted", || async {
+        cluster.admin(&delete, "").await.ok()
+    })
+    .await;
+    // The webhook is down: it runs nevertheless, and nobody can say whose it is.
+    let unstamped = start().await;
+    assert!(
+        unstamped["metadata"]["annotations"]
+            .get("operator.metalbear.co/requester")
+            .is_none()
+    );
+    // Its Session's first two names are taken by somebody.
+    let id = format!(
+        "Job/{}/{}/{}",
+        home.name,
+        name_of(&unstamped),
+        uid(&unstamped)
+    );
+    let id: AgentId = id.parse().unwrap();
+    let owner =
+        json!({ "username": "admin", "groups": ["system:masters", "system:authenticated"] });
+    for n in 0..2 {
+        let stranger = json!({
+            "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
+            "metadata": { "name": session_name(&id, n) },
+            "spec": { "target": "targetless", "owner": owner, "user": "admin" },
+        });
+        let args = ["create", "-n", &home.name, "-f", "-"];
+        cluster.admin(&args, &stranger.to_string()).await.unwrap();
+    }
+
+    let next = Webhook::start(&cluster.plane, &cluster.programs)
+        .await
+        .unwrap();
+    cluster.route_to(&next).await.unwrap();
+    let recorded = eventually("the run without a stamp is recorded", || async {
+        of(&home.sessions().await, &unstamped)
+    })
+    .await;
+    assert_eq!(name_of(&recorded), session_name(&id, 2));
+    assert_eq!(recorded["spec"]["owner"], json!({ "username": UNVERIFIED }));
+    let message = recorded["status"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("not verified") && message.contains("no stamp"),
+        "{message}"
+    );
+    let note = event(&home, "OwnerUnverified").await;
+    assert!(note.contains("no stamp"), "{note}");
+    gone(&client, &path(&stopped)).await;
+    let note = event(&home, "SessionStopped").await;
+    assert!(note.contains("of admin on targetless"), "{note}");
+    eventually("the Session of the run that ended is closed", || async {
+        of(&home.sessions().await, &ended).is_none().then_some(())
+    })
+    .await;
+    event(&home, "SessionEnded").await;
+    // What nothing happened to is as it was.
+    let after = home.sessions().await;
+    assert_eq!(of(&after, &kept), of(&before, &kept));
+    send(&client, "GET", &path(&kept), &Value::Null)
+        .await
+        .unwrap();
+    assert_eq!(after.len(), 4, "two of strangers, and two of runs");
+
+    // An unverified run can be stopped like any other.
+    bound(&client, &home.name, name_of(&unstamped)).await;
+    let delete = ["delete", "session", name_of(&recorded), "-n", &home.name];
+    cluster.admin(&delete, "").await.unwrap();
+    gone(&client, &path(&unstamped)).await;
+
+    // A binding that was copied to another Job, where no guard stood in the way, binds nothing.
+    let binding = send(&client, "GET", &path(&kept), &Value::Null)
+        .await
+        .unwrap();
+    let binding = &binding["metadata"]["annotations"]["operator.metalbear.co/session"];
+    next.freeze().unwrap();
+    for name in [
+        "agents.mirrord-sessions",
+        "controller-jobs.mirrord-sessions",
+    ] {
+        let args = ["delete", "validatingadmissionpolicybinding", name];
+        cluster.admin(&args, "").await.unwrap();
+    }
+    let copy = eventually("the guard is gone", || async {
+        let mut copy = targetless();
+        copy["metadata"]["annotations"]["operator.metalbear.co/session"] = binding.clone();
+        send(&client, "POST", &all, &copy).await.ok()
+    })
+    .await;
+    next.thaw().unwrap();
+    let session = eventually("the copy is recorded as a run of its own", || async {
+        of(&home.sessions().await, &copy)
+    })
+    .await;
+    assert_eq!(session["spec"]["owner"]["username"], UNVERIFIED);
+    let own = eventually("it is tied to its own Session", || async {
+        let copy = send(&client, "GET", &path(&copy), &Value::Null)
+            .await
+            .ok()?;
+        let own = &copy["metadata"]["annotations"]["operator.metalbear.co/session"];
+        (own != binding).then(|| own.clone())
+    })
+    .await;
+    assert!(own.as_str().unwrap().contains(uid(&session)));
+}
+
+#[tokio::test]
+async fn a_definition_that_goes_stops_no_run() {
+    let cluster = Cluster::start().await.unwrap();
+    guarded(&cluster).await;
+    let client = admin(&cluster).await;
+    let home = namespace(&cluster, "definition").await;
+    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
+        .await
+        .unwrap();
+    let before = session(&home).await;
+    bound(&client, &home.name, name_of(&job)).await;
+    let definition = [
+        "delete",
+        "crd",
+        "sessions.operator.metalbear.co",
+        "--timeout=60s",
+    ];
+    cluster.admin(&definition, "").await.unwrap();
+    eventually("the controller has missed the Session", || async {
+        cluster
+            .webhook
+            .log_text()
+            .contains("the definition of Sessions is not there")
+            .then_some(())
+    })
+    .await;
+    let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/sessions.yaml");
+    cluster.admin(&["apply", "-f", crd], "").await.unwrap();
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "crd/sessions.operator.metalbear.co",
+    ];
+    cluster.admin(&established, "").await.unwrap();
+    let after = session(&home).await;
+    assert_eq!(after["metadata"]["name"], before["metadata"]["name"]);
+    assert_ne!(uid(&after), uid(&before));
+    let binding = eventually("the agent is tied to the new one", || async {
+        let binding = bound(&client, &home.name, name_of(&job)).await;
+        (binding["uid"] == uid(&after)).then_some(binding)
+    })
+    .await;
+    assert_eq!(binding["agent"], uid(&job));
+    assert!(notes(&home, "SessionStopped").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_quota_is_told_of_and_not_stormed() {
+    let cluster = crate::support::shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let home = namespace(cluster, "quota").await;
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" },
+        "spec": { "hard": { "count/sessions.operator.metalbear.co": "0" } },
+    });
+    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", home.name);
+    send(&client, "POST", &quotas, &quota).await.unwrap();
+    let attempt = json!({
+        "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
+        "metadata": { "generateName": "try-" }, "spec": { "target": "targetless" },
+    });
+    let path = format!(
+        "/apis/operator.metalbear.co/v1/namespaces/{}/sessions?dryRun=All",
+        home.name
+    );
+    eventually("the quota holds", || async {
+        send(&client, "POST", &path, &attempt).await.err()
+    })
+    .await;
+    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
+        .await
+        .unwrap();
+    let note = event(&home, "SessionRefused").await;
+    assert!(note.contains("quota"), "{note}");
+    // The run goes on, and is recorded when there is room.
+    send(
+        &client,
+        "GET",
+        &jobs(&home.name, name_of(&job)),
+        &Value::Null,
+    )
+    .await
+    .unwrap();
+    send(&client, "DELETE", &format!("{quotas}/none"), &Value::Null)
+        .await
+        .unwrap();
+    session(&home).await;
+    let told = notes(&home, "SessionRefused").await;
+    assert!(told.len() <= 2, "each reason once: {told:?}");
+}
+
+#[tokio::test]
+async fn nothing_holds_up_namespaces_definitions_or_an_uninstall() {
+    let cluster = Cluster::start().await.unwrap();
+    guarded(&cluster).await;
+    let client = admin(&cluster).await;
+    let mut homes = Vec::new();
+    for _ in 0..2 {
+        let home = namespace(&cluster, "uninstall").await;
+        let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
+            .await
+            .unwrap();
+        session(&home).await;
+        bound(&client, &home.name, name_of(&job)).await;
+        homes.push((home, job));
+    }
+    cluster.webhook.kill().unwrap();
+    // The aggregated API of trackers would have to tell what it serves.
+    let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
+    cluster
+        .admin(&["delete", "apiservice", api], "")
+        .await
+        .unwrap();
+    let namespace = ["delete", "namespace", &homes[0].0.name, "--timeout=60s"];
+    cluster.admin(&namespace, "").await.unwrap();
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
+    let uninstall = ["delete", "-k", base, "--ignore-not-found", "--timeout=60s"];
+    cluster.admin(&uninstall, "").await.unwrap();
+    let definition = [
+        "delete",
+        "crd",
+        "sessions.operator.metalbear.co",
+        "--timeout=60s",
+    ];
+    cluster.admin(&definition, "").await.unwrap();
+    // The run that was bound goes on without us, and ends like any Job.
+    let (home, job) = &homes[1];
+    let path = jobs(&home.name, name_of(job));
+    send(
+        &client,
+        "DELETE",
+        &format!("{path}?propagationPolicy=Foreground"),
+        &Value::Null,
+    )
+    .await
+    .unwrap();
+    gone(&client, &path).await;
+}

@@ -1,0 +1,10 @@
+//! mirrord's agents: stamped by admission, guarded without it, recorded as Sessions, and stopped with
+//! them.
+
+mod faults;
+mod neighbours;
+mod scale;
+mod sessions;
+mod stage;
+mod stamps;
+mod targets;

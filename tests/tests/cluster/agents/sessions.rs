@@ -1,0 +1,190 @@
+//! A run of plain mirrord, from its agent to the end.
+
+use mirrord_sessions_tests::agents::{add_ephemeral, ephemeral, jobs, send, targeted, targetless};
+use serde_json::{Value, json};
+
+use super::stage::{
+    admin, bound, deployment, developer, event, gone, guarded, name_of, node, session, sessions,
+    start,
+};
+use crate::support::{eventually, namespace, shared};
+
+#[tokio::test]
+async fn a_run_is_a_session_until_its_agent_ends() {
+    let cluster = shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let (home, shop) = (
+        namespace(cluster, "home").await,
+        namespace(cluster, "shop").await,
+    );
+    let node = node(&client, "lifecycle-1").await;
+    let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
+    let dev = developer(cluster, "avi@example.com", &[&home.name]).await;
+    let mut job = targeted(&target.container, &node);
+    job["metadata"]["annotations"]["operator.metalbear.co/username"] = json!("Aviram Hassan");
+    job["metadata"]["annotations"]["operator.metalbear.co/hostname"] = json!("mac\u{1b}.local");
+    job["metadata"]["annotations"]["operator.metalbear.co/key"] = json!("avi");
+    let job = start(&dev, &home.name, &job).await;
+
+    let session = session(&shop).await;
+    let spec = &session["spec"];
+    assert_eq!(spec["target"], "deployment/ip-visit-counter");
+    assert_eq!(
+        spec["owner"],
+        json!({ "username": "avi@example.com", "groups": ["devs", "system:authenticated"] })
+    );
+    assert_eq!(spec["user"], "Aviram Hassan/avi@example.com@mac.local");
+    assert_eq!(spec["key"], "avi");
+    assert_eq!(spec["client"]["version"], "3.250.0");
+    assert_eq!(
+        session["status"],
+        json!({
+            "state": "running",
+            "agent": {
+                "kind": "Job", "namespace": home.name, "name": name_of(&job),
+                "uid": job["metadata"]["uid"], "node": node,
+            },
+        })
+    );
+    let binding = bound(&client, &home.name, name_of(&job)).await;
+    assert_eq!(binding["uid"], session["metadata"]["uid"]);
+    assert_eq!(home.sessions().await, Vec::<Value>::new());
+
+    // It ends as a run does: the agent's Pod succeeds, and the Job is taken away.
+    let path = jobs(&home.name, name_of(&job));
+    let path = format!("{path}?propagationPolicy=Background");
+    send(&client, "DELETE", &path, &Value::Null).await.unwrap();
+    eventually("the Session is closed", || async {
+        shop.sessions().await.is_empty().then_some(())
+    })
+    .await;
+    let told = event(&shop, "SessionEnded").await;
+    assert!(
+        told.contains(
+            "of Aviram Hassan/avi@example.com@mac.local on deployment/ip-visit-counter ended after"
+        ) && told.ends_with(": its agent ended."),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn stopping_a_session_stops_its_run() {
+    let cluster = shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let home = namespace(cluster, "stopping").await;
+    let dev = developer(cluster, "stopping@example.com", &[&home.name]).await;
+    let job = start(&dev, &home.name, &targetless()).await;
+    let session = session(&home).await;
+    assert_eq!(session["spec"]["target"], "targetless");
+    bound(&client, &home.name, name_of(&job)).await;
+    let pods = format!(
+        "/api/v1/namespaces/{}/pods?labelSelector=job-name={}",
+        home.name,
+        name_of(&job)
+    );
+    let pod = eventually("the agent has a Pod", || async {
+        let pods = send(&client, "GET", &pods, &Value::Null).await.ok()?;
+        let pod = pods["items"].as_array()?.first()?;
+        Some(name_of(pod).to_owned())
+    })
+    .await;
+    let delete = ["delete", "session", name_of(&session), "-n", &home.name];
+    cluster.admin(&delete, "").await.unwrap();
+    gone(&client, &jobs(&home.name, name_of(&job))).await;
+    // Its Pods go with it; nothing runs them here, so that they go as soon as they are told to.
+    gone(
+        &client,
+        &format!("/api/v1/namespaces/{}/pods/{pod}", home.name),
+    )
+    .await;
+    let told = event(&home, "SessionStopped").await;
+    assert!(
+        told.contains("of stopping@example.com on targetless ended after"),
+        "{told}"
+    );
+    assert!(told.contains("it was stopped by admin"), "{told}");
+    assert!(home.sessions().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
+    let cluster = shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let shop = namespace(cluster, "ephemeral").await;
+    let node = node(&client, "lifecycle-2").await;
+    let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
+    let agent = ephemeral("main");
+    let name = agent["name"].as_str().unwrap().to_owned();
+    let pod = add_ephemeral(&client, &shop.name, &target.pod, agent)
+        .await
+        .unwrap();
+    let first = session(&shop).await;
+    assert_eq!(first["spec"]["target"], "deployment/ip-visit-counter");
+    assert_eq!(first["spec"]["owner"]["username"], "admin");
+    assert_eq!(
+        first["status"]["agent"],
+        json!({
+            "kind": "Pod", "namespace": shop.name, "name": target.pod, "node": node,
+            "uid": pod["metadata"]["uid"], "container": name,
+        })
+    );
+
+    // It can't be removed, so the run goes on, and its Session says so by coming back.
+    let delete = ["delete", "session", name_of(&first), "-n", &shop.name];
+    let output = cluster
+        .plane
+        .kubectl(cluster.plane.admin().path(), &delete)
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        output.stderr.contains("Kubernetes can't remove its agent"),
+        "{output:?}"
+    );
+    let second = eventually("the Session is back", || async {
+        let session = shop.sessions().await.pop()?;
+        (session["metadata"]["uid"] != first["metadata"]["uid"]).then_some(session)
+    })
+    .await;
+    assert_eq!(second["metadata"]["name"], first["metadata"]["name"]);
+    let told = event(&shop, "AgentRunsOn").await;
+    assert!(told.contains(&name) && told.contains(&target.pod), "{told}");
+
+    // A second one in the same Pod is another run.
+    let again = ephemeral("main");
+    let other = again["name"].as_str().unwrap().to_owned();
+    add_ephemeral(&client, &shop.name, &target.pod, again)
+        .await
+        .unwrap();
+    sessions(&shop, 2).await;
+
+    // They end with their containers.
+    let status = |names: &[&str]| -> Value {
+        let ended = names.iter().map(|name| {
+            json!({
+                "name": name, "image": "x", "imageID": "x", "ready": false, "restartCount": 0,
+                "containerID": "containerd://e", "state": { "terminated": { "exitCode": 0 } },
+            })
+        });
+        json!({ "status": { "ephemeralContainerStatuses": ended.collect::<Vec<_>>() } })
+    };
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}/status",
+        shop.name, target.pod
+    );
+    send(&client, "PATCH", &path, &status(&[&name]))
+        .await
+        .unwrap();
+    let left = session(&shop).await;
+    assert_eq!(left["status"]["agent"]["container"], other);
+    send(&client, "PATCH", &path, &status(&[&name, &other]))
+        .await
+        .unwrap();
+    eventually("both are closed", || async {
+        shop.sessions().await.is_empty().then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,210 @@
+//! What the tests of agents share: targets as a node reports them, developers, and what is waited for.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use mirrord_sessions_tests::{
+    agents::{container_id, jobs, running as reported, send},
+    cluster::Cluster,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Namespace, eventually};
+
+/// A container of a Pod that a node reports as running.
+pub(super) struct Target {
+    pub(super) pod: String,
+    pub(super) container: String,
+    pub(super) node: String,
+}
+
+pub(super) async fn admin(cluster: &Cluster) -> Client {
+    cluster.plane.admin().client().await.unwrap()
+}
+
+/// A node, for Pods to be on.
+pub(super) async fn node(client: &Client, name: &str) -> String {
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": {
+        "name": name, "labels": { "kubernetes.io/hostname": name },
+    } });
+    send(client, "POST", "/api/v1/nodes", &node).await.unwrap();
+    name.to_owned()
+}
+
+/// The spec of a Pod on a node, with these containers.
+pub(super) fn pod_spec(node: &str, containers: &[&str]) -> Value {
+    let containers: Vec<Value> = containers
+        .iter()
+        .map(|name| json!({ "name": name, "image": "example.com/ip-visit-counter:1" }))
+        .collect();
+    // Nobody ever says that these nodes are ready.
+    let tolerations = json!([{ "operator": "Exists" }]);
+    json!({ "nodeName": node, "containers": containers, "tolerations": tolerations })
+}
+
+/// A workload that makes Pods by a template.
+pub(super) fn workload(version: &str, kind: &str, name: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": version, "kind": kind, "metadata": { "name": name },
+        "spec": {
+            "selector": { "matchLabels": { "run": name } },
+            "template": { "metadata": { "labels": { "run": name } }, "spec": pod_spec(node, &["main", "sidecar"]) },
+        },
+    })
+}
+
+/// The Pod that a selector selects, reported as running: its containers' ids in order.
+pub(super) async fn running(
+    client: &Client,
+    namespace: &str,
+    selector: &str,
+) -> (String, Vec<String>) {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    let selected = format!("{path}?labelSelector={selector}");
+    let pod = eventually("the Pod is there", || async {
+        let pods = send(client, "GET", &selected, &Value::Null).await.ok()?;
+        pods["items"].as_array()?.first().cloned()
+    })
+    .await;
+    let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+    let containers = pod["spec"]["containers"].as_array().unwrap();
+    let ids: Vec<String> = containers.iter().map(|_| container_id()).collect();
+    let named = containers
+        .iter()
+        .map(|container| container["name"].as_str().unwrap());
+    let named: Vec<(&str, &str)> = named.zip(ids.iter().map(String::as_str)).collect();
+    let status = reported(&named);
+    send(client, "PATCH", &format!("{path}/{name}/status"), &status)
+        .await
+        .unwrap();
+    (name, ids)
+}
+
+/// A Deployment whose Pod runs.
+pub(super) async fn deployment(client: &Client, namespace: &str, name: &str, node: &str) -> Target {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    let deployment = workload("apps/v1", "Deployment", name, node);
+    send(client, "POST", &path, &deployment).await.unwrap();
+    let (pod, ids) = running(client, namespace, &format!("run={name}")).await;
+    Target {
+        pod,
+        container: ids[0].clone(),
+        node: node.to_owned(),
+    }
+}
+
+/// A developer with no more rights than mirrord needs, in each of these namespaces.
+pub(super) async fn developer(cluster: &Cluster, name: &str, namespaces: &[&str]) -> Client {
+    for namespace in namespaces {
+        let role =
+            include_str!("../../../data/agents/rbac-developer.yaml").replace("shop", namespace);
+        cluster.admin(&["apply", "-f", "-"], &role).await.unwrap();
+        let user = format!("--user={name}");
+        let binding = format!("mirrord-{}", name.replace(['@', '.'], "-"));
+        let args = [
+            "create",
+            "rolebinding",
+            &binding,
+            "--role=mirrord-developer",
+            &user,
+            "-n",
+            namespace,
+        ];
+        cluster.admin(&args, "").await.unwrap();
+    }
+    cluster.plane.client(name, &["devs"]).await.unwrap()
+}
+
+/// Starts an agent, as soon as its developer may.
+pub(super) async fn start(developer: &Client, namespace: &str, job: &Value) -> Value {
+    eventually("the agent is started", || async {
+        send(developer, "POST", &jobs(namespace, ""), job)
+            .await
+            .ok()
+    })
+    .await
+}
+
+/// Waits until stamps count: the guard has been in force for a while.
+pub(super) async fn guarded(cluster: &Cluster) {
+    let client = admin(cluster).await;
+    for resource in ["policies", "policybindings"] {
+        let path = format!(
+            "/apis/admissionregistration.k8s.io/v1/validatingadmission{resource}/agents.mirrord-sessions"
+        );
+        let policy = send(&client, "GET", &path, &Value::Null).await.unwrap();
+        let created = policy["metadata"]["creationTimestamp"].as_str().unwrap();
+        let created: Timestamp = created.parse().unwrap();
+        eventually("the guard has settled", || async {
+            (Timestamp::now().duration_since(created).as_secs() > 6).then_some(())
+        })
+        .await;
+    }
+}
+
+/// The Sessions of a namespace, once these many are recorded in full and, for Jobs, tied to.
+pub(super) async fn sessions(namespace: &Namespace<'_>, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} Sessions are recorded"), || async {
+        let sessions = namespace.sessions().await;
+        let full = |session: &Value| session["status"]["state"] == "running";
+        (sessions.len() == count && sessions.iter().all(full)).then_some(sessions)
+    })
+    .await
+}
+
+/// The one Session of a namespace.
+pub(super) async fn session(namespace: &Namespace<'_>) -> Value {
+    sessions(namespace, 1).await.remove(0)
+}
+
+/// Waits until an agent is tied to its Session.
+pub(super) async fn bound(client: &Client, namespace: &str, name: &str) -> Value {
+    eventually("the agent is tied to its Session", || async {
+        let job = send(client, "GET", &jobs(namespace, name), &Value::Null)
+            .await
+            .ok()?;
+        let binding = job["metadata"]["annotations"].get("operator.metalbear.co/session")?;
+        serde_json::from_str(binding.as_str()?).ok()
+    })
+    .await
+}
+
+/// The note of the Event of this reason.
+pub(super) async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
+    eventually(&format!("an Event {reason}"), || async {
+        notes(namespace, reason).await.pop()
+    })
+    .await
+}
+
+/// The notes of the Events of this reason.
+pub(super) async fn notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
+    let selector = format!("--field-selector=reason={reason}");
+    let args = [
+        "get",
+        "events",
+        "-n",
+        &namespace.name,
+        &selector,
+        "-o",
+        "json",
+    ];
+    let events = namespace.cluster.admin(&args, "").await.unwrap();
+    let events: Value = serde_json::from_str(&events).unwrap();
+    let events = events["items"].as_array().unwrap().iter();
+    events
+        .map(|event| event["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Waits until an object isn't there.
+pub(super) async fn gone(client: &Client, path: &str) {
+    eventually(&format!("{path} is gone"), || async {
+        let answer = send(client, "GET", path, &Value::Null).await;
+        matches!(answer, Err(kube::Error::Api(status)) if status.code == 404).then_some(())
+    })
+    .await;
+}
+
+pub(super) fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap()
+}

@@ -1,0 +1,278 @@
+//! What an agent targets, found out from the id of a container.
+
+use mirrord_sessions_tests::agents::{container_id, jobs, send, targeted};
+use serde_json::{Value, json};
+
+use super::stage::{
+    Target, admin, event, guarded, name_of, node, pod_spec, running, session, sessions, workload,
+};
+use crate::support::{eventually, namespace, shared};
+
+const ROLLOUTS: &str = r#"{
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": { "name": "rollouts.argoproj.io" },
+    "spec": {
+        "group": "argoproj.io", "scope": "Namespaced",
+        "names": { "plural": "rollouts", "singular": "rollout", "kind": "Rollout" },
+        "versions": [{ "name": "v1alpha1", "served": true, "storage": true,
+            "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }]
+    }
+}"#;
+
+#[tokio::test]
+async fn every_kind_of_workload_is_called_by_its_name() {
+    let cluster = shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let shop = namespace(cluster, "targets").await;
+    let node = node(&client, "targets-1").await;
+    cluster
+        .admin(&["apply", "-f", "-"], ROLLOUTS)
+        .await
+        .unwrap();
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "crd/rollouts.argoproj.io",
+    ];
+    cluster.admin(&established, "").await.unwrap();
+    let create = async |path: &str, object: Value| {
+        let (group, plural) = path.rsplit_once('/').unwrap();
+        let path = format!("/{group}/namespaces/{}/{plural}", shop.name);
+        send(&client, "POST", &path, &object).await.unwrap()
+    };
+    create(
+        "apis/apps/v1/deployments",
+        workload("apps/v1", "Deployment", "web", &node),
+    )
+    .await;
+    create("apis/apps/v1/statefulsets", {
+        let mut set = workload("apps/v1", "StatefulSet", "db", &node);
+        set["spec"]["serviceName"] = json!("db");
+        set
+    })
+    .await;
+    create(
+        "apis/apps/v1/daemonsets",
+        workload("apps/v1", "DaemonSet", "log", &node),
+    )
+    .await;
+    create(
+        "apis/apps/v1/replicasets",
+        workload("apps/v1", "ReplicaSet", "bare-set", &node),
+    )
+    .await;
+    let rollout = create("apis/argoproj.io/v1alpha1/rollouts", json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": { "name": "canary" },
+    }))
+    .await;
+    let owner = |object: &Value| {
+        json!([{
+            "apiVersion": object["apiVersion"], "kind": object["kind"], "name": object["metadata"]["name"],
+            "uid": object["metadata"]["uid"], "controller": true,
+        }])
+    };
+    let mut set = workload("apps/v1", "ReplicaSet", "canary-1", &node);
+    set["metadata"]["ownerReferences"] = owner(&rollout);
+    create("apis/apps/v1/replicasets", set).await;
+    let job_spec = |run: &str| {
+        json!({ "template": {
+        "metadata": { "labels": { "run": run } },
+        "spec": { "restartPolicy": "Never", "nodeName": node, "containers": [{ "name": "main", "image": "x" }] },
+    } })
+    };
+    create("apis/batch/v1/jobs", json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "migrate" }, "spec": job_spec("migrate"),
+    }))
+    .await;
+    let cron = create(
+        "apis/batch/v1/cronjobs",
+        json!({
+            "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "nightly" },
+            "spec": { "schedule": "0 0 1 1 *", "jobTemplate": { "spec": job_spec("nightly") } },
+        }),
+    )
+    .await;
+    create("apis/batch/v1/jobs", json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": { "name": "nightly-1", "ownerReferences": owner(&cron) }, "spec": job_spec("nightly"),
+    }))
+    .await;
+    create(
+        "api/v1/pods",
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "alone", "labels": { "run": "alone" } },
+            "spec": pod_spec(&node, &["main"]),
+        }),
+    )
+    .await;
+
+    let mut expected = Vec::new();
+    for (run, container, path) in [
+        ("web", 0, "deployment/web"),
+        ("web", 1, "deployment/web/container/sidecar"),
+        ("db", 0, "statefulset/db"),
+        ("log", 0, "daemonset/log"),
+        ("bare-set", 0, "replicaset/bare-set"),
+        ("canary", 0, "rollout/canary"),
+        ("migrate", 0, "job/migrate"),
+        ("nightly", 0, "cronjob/nightly"),
+        ("alone", 0, "pod/alone"),
+    ] {
+        let selector = match run {
+            "canary" => "run=canary-1".to_owned(),
+            run => format!("run={run}"),
+        };
+        let (_, ids) = running(&client, &shop.name, &selector).await;
+        let job = targeted(&ids[container], &node);
+        send(&client, "POST", &jobs(&shop.name, ""), &job)
+            .await
+            .unwrap();
+        expected.push((name_of(&job).to_owned(), path));
+        // One after the other: reporting the next is reporting other ids for the same Pod.
+        sessions(&shop, expected.len()).await;
+    }
+    let sessions = shop.sessions().await;
+    for (agent, path) in expected {
+        let session = sessions
+            .iter()
+            .find(|session| session["status"]["agent"]["name"] == agent);
+        assert_eq!(session.unwrap()["spec"]["target"], path);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_resolved_is_said() {
+    let cluster = shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let node = node(&client, "targets-2").await;
+    let shop = namespace(cluster, "twins").await;
+    let pod = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "labels": { "run": name } },
+            "spec": pod_spec(&node, &["main"]),
+        })
+    };
+    let path = format!("/api/v1/namespaces/{}/pods", shop.name);
+    for name in ["one", "two"] {
+        send(&client, "POST", &path, &pod(name)).await.unwrap();
+    }
+    let (_, ids) = running(&client, &shop.name, "run=one").await;
+    let twin = Target {
+        pod: "two".into(),
+        container: ids[0].clone(),
+        node: node.clone(),
+    };
+    // A node that says the same of another Pod.
+    let status = json!({ "status": { "containerStatuses": [{
+        "name": "main", "image": "x", "imageID": "x", "ready": true, "restartCount": 0,
+        "containerID": format!("containerd://{}", twin.container),
+    }] } });
+    send(
+        &client,
+        "PATCH",
+        &format!("{path}/{}/status", twin.pod),
+        &status,
+    )
+    .await
+    .unwrap();
+
+    let args = |change: fn(&mut Vec<Value>)| {
+        let mut job = targeted(&container_id(), "targets-2");
+        let args = &mut job["spec"]["template"]["spec"]["containers"][0]["args"];
+        change(args.as_array_mut().unwrap());
+        job
+    };
+    let cases = [
+        (
+            "a container of nobody",
+            targeted(&container_id(), &twin.node),
+            "no Pod has its container",
+        ),
+        (
+            "of two Pods",
+            targeted(&twin.container, &twin.node),
+            "more than one Pod",
+        ),
+        (
+            "on another node",
+            targeted(&twin.container, "elsewhere"),
+            "no Pod has its container",
+        ),
+        ("no arguments", args(Vec::clear), "say not once whether"),
+        (
+            "a runtime that nobody knows",
+            args(|args| args[8] = json!("podman")),
+            "\"podman\" is unknown",
+        ),
+        (
+            "twice",
+            args(|args| args.extend([json!("--container-id"), json!("b")])),
+            "--container-id is there twice",
+        ),
+        (
+            "a strange id",
+            args(|args| args[6] = json!("../../etc\u{1b}[2J")),
+            "is none",
+        ),
+    ];
+    for (name, mut job, why) in cases {
+        let home = namespace(cluster, "unresolved").await;
+        job["metadata"]["annotations"]["operator.metalbear.co/username"] =
+            json!("\u{0}\u{1b}]0;x\u{7}/".repeat(99));
+        job["metadata"]["annotations"]["operator.metalbear.co/hostname"] =
+            json!("x".repeat(200_000));
+        send(&client, "POST", &jobs(&home.name, ""), &job)
+            .await
+            .unwrap();
+        let session = session(&home).await;
+        assert_eq!(session["spec"]["target"], "unresolved", "{name}");
+        assert_eq!(
+            session["spec"]["client"]["hostname"],
+            "x".repeat(253),
+            "{name}"
+        );
+        let message = session["status"]["message"].as_str().unwrap();
+        assert!(message.contains(why), "{name}: {message}");
+        let told = event(&home, "TargetUnresolved").await;
+        assert!(told.contains(why), "{name}: {told}");
+    }
+
+    // What isn't an agent has no Session, and isn't touched.
+    let home = namespace(cluster, "strangers").await;
+    let lookalikes: [fn(&mut Value); 3] = [
+        |job| job["metadata"]["name"] = json!("mirrord-operator-thing"),
+        |job| job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh"]),
+        |job| {
+            let env = &mut job["spec"]["template"]["spec"]["containers"][0]["env"];
+            env[0]["name"] = json!("AGENT_OPERATOR_CERT_ENV");
+        },
+    ];
+    for change in lookalikes {
+        let mut job = targeted(&container_id(), &node);
+        change(&mut job);
+        let stored = send(&client, "POST", &jobs(&home.name, ""), &job)
+            .await
+            .unwrap();
+        assert_eq!(
+            stored["metadata"]["annotations"],
+            job["metadata"]["annotations"]
+        );
+    }
+    let agent = targeted(&container_id(), &node);
+    send(&client, "POST", &jobs(&home.name, ""), &agent)
+        .await
+        .unwrap();
+    let session = eventually("the one agent among them is recorded", || async {
+        home.sessions().await.pop()
+    })
+    .await;
+    assert!(
+        session["metadata"]["annotations"]["operator.metalbear.co/agent"]
+            .as_str()
+            .unwrap()
+            .contains(name_of(&agent))
+    );
+    sessions(&home, 1).await;
+}

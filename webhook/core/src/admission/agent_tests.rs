@@ -1,0 +1,234 @@
+use json_patch::Patch;
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    admission::Outcome,
+    agents::fixtures::{DEFAULT, EPHEMERAL, RUNNING, TARGETLESS, value},
+};
+
+const ALICE: &str = "username=alice&uid=7&group=devs";
+
+fn requester(username: &str) -> Requester {
+    Requester {
+        username: username.into(),
+        uid: Some("7".into()),
+        groups: vec!["devs".into()],
+        ..Requester::default()
+    }
+}
+
+fn carried_out(object: &Value, decision: &Decision) -> Value {
+    let Outcome::Allow(operations) = &decision.outcome else {
+        panic!("refused: {decision:?}");
+    };
+    let mut result = object.clone();
+    json_patch::patch(&mut result, &Patch(operations.clone())).unwrap();
+    result
+}
+
+fn created(object: &Value, by: &str) -> (Value, Decision) {
+    let job: Job = serde_json::from_value(object.clone()).unwrap();
+    let decision = on_job_create(&job, &requester(by));
+    (carried_out(object, &decision), decision)
+}
+
+#[test]
+fn agents_are_stamped_and_nothing_else_of_them_changes() {
+    for fixture in [DEFAULT, RUNNING, TARGETLESS] {
+        let sent = value(fixture);
+        let (mut stored, decision) = created(&sent, "alice");
+        assert!(decision.warnings.is_empty());
+        let annotations = stored["metadata"]["annotations"].as_object_mut().unwrap();
+        assert_eq!(annotations.remove(REQUESTER), Some(json!(ALICE)));
+        assert_eq!(stored, sent);
+    }
+    let mut bare = value(DEFAULT);
+    bare["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("annotations");
+    let (stored, _) = created(&bare, "alice");
+    assert_eq!(
+        stored["metadata"]["annotations"],
+        json!({ REQUESTER: ALICE })
+    );
+}
+
+#[test]
+fn every_copy_of_a_forged_stamp_is_replaced() {
+    let mut sent = value(DEFAULT);
+    for metadata in ["/metadata", "/spec/template/metadata"] {
+        let annotations = &mut sent.pointer_mut(metadata).unwrap()["annotations"];
+        annotations[REQUESTER] = json!("username=bob");
+        annotations[SESSION] = json!("{}");
+    }
+    let (stored, decision) = created(&sent, "alice");
+    assert_eq!(decision.warnings.len(), 1);
+    let annotations = &stored["metadata"]["annotations"];
+    assert_eq!(annotations[REQUESTER], ALICE);
+    assert!(annotations.get(SESSION).is_none());
+    let template = &stored["spec"]["template"]["metadata"]["annotations"];
+    assert!(template.get(REQUESTER).is_none() && template.get(SESSION).is_none());
+    // Sent again as it is stored, as a backup does: nothing to do, or for somebody else, replaced.
+    let (again, decision) = created(&stored, "alice");
+    assert_eq!((again, decision), (stored.clone(), Decision::allow()));
+    let (other, decision) = created(&stored, "carol");
+    assert_eq!(
+        other["metadata"]["annotations"][REQUESTER],
+        ALICE.replace("alice", "carol")
+    );
+    assert_eq!(decision.warnings.len(), 1);
+}
+
+#[test]
+fn what_is_no_agent_passes_untouched() {
+    let change = |path: &str, to: Value| {
+        let mut object = value(DEFAULT);
+        *object.pointer_mut(path).unwrap() = to;
+        object["metadata"]["annotations"][REQUESTER] = json!("kept");
+        object
+    };
+    for sent in [
+        change("/metadata/name", json!("mirrord-demo")),
+        change("/metadata/labels/app", json!("other")),
+        change("/spec/template/spec/containers", json!([])),
+        change(
+            "/spec/template/spec/containers/0/env/0/name",
+            json!("AGENT_OPERATOR_CERT_ENV"),
+        ),
+    ] {
+        let (stored, decision) = created(&sent, "alice");
+        assert_eq!((stored, decision), (sent, Decision::allow()));
+    }
+}
+
+#[test]
+fn a_stamp_that_has_no_room_is_left_out() {
+    let mut sent = value(DEFAULT);
+    sent["metadata"]["annotations"]["big"] = json!("x".repeat(MAX_ANNOTATIONS - 60));
+    sent["metadata"]["annotations"][REQUESTER] = json!("u");
+    let (stored, _) = created(&sent, "alice");
+    assert!(stored["metadata"]["annotations"].get(REQUESTER).is_none());
+    // What the API server refuses anyway is its to refuse.
+    sent["metadata"]["annotations"]["big"] = json!("x".repeat(1 << 20));
+    let (stored, _) = created(&sent, "alice");
+    assert_eq!(stored["metadata"]["annotations"][REQUESTER], ALICE);
+    // Nobody has no stamp.
+    let (stored, _) = created(&value(DEFAULT), "");
+    assert!(stored["metadata"]["annotations"].get(REQUESTER).is_none());
+}
+
+#[test]
+fn updates_restore() {
+    let mut old = value(RUNNING);
+    old["metadata"]["annotations"][REQUESTER] = json!(ALICE);
+    let mut bound = old.clone();
+    bound["metadata"]["annotations"][SESSION] = json!("{}");
+    let with = |object: &Value, annotations: Value| {
+        let mut object = object.clone();
+        object["metadata"]["annotations"] = annotations;
+        object
+    };
+    let alice = json!({ REQUESTER: ALICE });
+    let mallory = json!({ REQUESTER: "username=mallory", SESSION: "{}" });
+    let cases = [
+        // (name, old, new annotations, by, restored annotations)
+        (
+            "nothing changes",
+            &old,
+            alice.clone(),
+            "mallory",
+            alice.clone(),
+        ),
+        ("forged and bound", &old, mallory, "mallory", alice.clone()),
+        (
+            "taken away",
+            &bound,
+            json!(null),
+            "mallory",
+            bound["metadata"]["annotations"].clone(),
+        ),
+        (
+            "bound by the controller",
+            &old,
+            json!({ REQUESTER: ALICE, SESSION: "{}" }),
+            CONTROLLER_USERNAME,
+            json!({ REQUESTER: ALICE, SESSION: "{}" }),
+        ),
+    ];
+    for (name, old, annotations, by, expected) in cases {
+        let new = with(old, annotations);
+        let parse = |value: &Value| serde_json::from_value::<Job>(value.clone()).unwrap();
+        let decision = on_job_update(&parse(&new), &parse(old), &requester(by));
+        let restored = carried_out(&new, &decision);
+        for key in [REQUESTER, SESSION] {
+            assert_eq!(
+                restored["metadata"]["annotations"].get(key),
+                expected.get(key),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ephemeral_agents_are_stamped() {
+    let new = value(EPHEMERAL);
+    let mut old = new.clone();
+    old["spec"]
+        .as_object_mut()
+        .unwrap()
+        .remove("ephemeralContainers");
+    let parse = |value: &Value| serde_json::from_value::<Pod>(value.clone()).unwrap();
+    let stamp = |new: &Value, old: &Value| {
+        let decision = on_ephemeral_containers(&parse(new), &parse(old), &requester("alice"));
+        let warned = !decision.warnings.is_empty();
+        (carried_out(new, &decision), warned)
+    };
+    let stamped = json!({ "name": REQUESTER_VARIABLE, "value": ALICE });
+    let (mut stored, warned) = stamp(&new, &old);
+    assert!(!warned);
+    let env = stored["spec"]["ephemeralContainers"][0]["env"]
+        .as_array_mut()
+        .unwrap();
+    assert_eq!(env.pop(), Some(stamped.clone()));
+    assert_eq!(stored, new);
+
+    // Every copy goes, by value and by reference; the variables between them stay.
+    let mut forged = new.clone();
+    let env = forged["spec"]["ephemeralContainers"][0]["env"]
+        .as_array_mut()
+        .unwrap();
+    env.insert(
+        1,
+        json!({ "name": REQUESTER_VARIABLE, "value": "username=bob" }),
+    );
+    env.push(json!({ "name": REQUESTER_VARIABLE, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }));
+    let (mut stored, warned) = stamp(&forged, &old);
+    assert!(warned);
+    let env = stored["spec"]["ephemeralContainers"][0]["env"]
+        .as_array_mut()
+        .unwrap();
+    assert_eq!(env.pop(), Some(stamped.clone()));
+    assert_eq!(stored, new);
+
+    // Without variables at all.
+    let mut bare = new.clone();
+    bare["spec"]["ephemeralContainers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("env");
+    let (stored, _) = stamp(&bare, &old);
+    assert_eq!(
+        stored["spec"]["ephemeralContainers"][0]["env"],
+        json!([stamped])
+    );
+
+    // What was there before can't be changed, and who debugs isn't an agent.
+    assert_eq!(stamp(&new, &new), (new.clone(), false));
+    let mut debug = new.clone();
+    debug["spec"]["ephemeralContainers"][0]["name"] = json!("debugger-abcde");
+    assert_eq!(stamp(&debug, &old), (debug.clone(), false));
+}

@@ -1,0 +1,175 @@
+//! What is told of a run, in an Event.
+
+use k8s_openapi::jiff::Timestamp;
+use mirrord_sessions_crds::SessionId;
+
+use super::{Agent, AgentId, Draft, Recorded};
+use crate::{agents::Binding, text::printable};
+
+/// An Event's content.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Told {
+    /// It is a warning.
+    pub warning: bool,
+    /// A word for machines.
+    pub reason: &'static str,
+    /// A line for people.
+    pub note: String,
+}
+
+/// How a Session ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ending<'a> {
+    /// Its agent ended.
+    Over,
+    /// Somebody deleted it, and the agent was deleted for it; who, if that is known.
+    Stopped(Option<&'a str>),
+}
+
+/// How much of a name is shown: notes end at 1,024 bytes.
+const SHOWN: usize = 120;
+
+impl Told {
+    fn new(warning: bool, reason: &'static str, note: String) -> Self {
+        Self {
+            warning,
+            reason,
+            note,
+        }
+    }
+
+    /// Of a Session that was recorded, what is not known of it.
+    #[must_use]
+    pub fn of_record(draft: &Draft) -> Vec<Self> {
+        let unverified = draft.unverified.map(|why| {
+            let note = format!("Nobody knows for sure who runs this: of the agent, {why}.");
+            Self::new(true, "OwnerUnverified", note)
+        });
+        let unresolved = draft.unresolved.as_ref().map(|why| {
+            let note = format!("It is not known what this targets: {why}.");
+            Self::new(true, "TargetUnresolved", note)
+        });
+        unverified.into_iter().chain(unresolved).collect()
+    }
+
+    /// A Session ended because its agent did.
+    #[must_use]
+    pub fn over(session: &Recorded, now: Timestamp) -> Self {
+        ended(
+            &session.name,
+            &session.user,
+            &session.target,
+            session.created,
+            &Ending::Over,
+            now,
+        )
+    }
+
+    /// An agent was deleted, since its Session was.
+    #[must_use]
+    pub fn stopped(agent: &Agent, binding: &Binding, by: Option<&str>, now: Timestamp) -> Self {
+        let ending = Ending::Stopped(by);
+        let Binding {
+            name,
+            owner,
+            target,
+            ..
+        } = binding;
+        ended(name, owner, target, agent.created, &ending, now)
+    }
+
+    /// The Session of an agent that can't be removed was deleted, and is there again.
+    #[must_use]
+    pub fn runs_on(agent: &AgentId) -> Self {
+        let note = format!(
+            "The Session was deleted and its run goes on: Kubernetes can't remove ephemeral container {}. \
+             Delete pod {} to end it.",
+            agent.container, agent.name
+        );
+        Self::new(true, "AgentRunsOn", note)
+    }
+
+    /// No Session could be recorded for an agent.
+    #[must_use]
+    pub fn refused(why: &str) -> Self {
+        let why = printable(why, 240);
+        let note =
+            format!("This run of mirrord has no Session, since the API server refuses it: {why}");
+        Self::new(true, "SessionRefused", note)
+    }
+}
+
+fn ended(
+    name: &str,
+    user: &str,
+    target: &str,
+    since: Option<Timestamp>,
+    ending: &Ending<'_>,
+    now: Timestamp,
+) -> Told {
+    let id = name
+        .parse::<SessionId>()
+        .map_or_else(|_| name.to_owned(), |id| id.to_string());
+    let (user, target) = (printable(user, SHOWN), printable(target, SHOWN));
+    let long = since.map_or_else(String::new, |since| {
+        let seconds = now.duration_since(since).as_secs().max(0);
+        format!(" after {}", duration(seconds.unsigned_abs()))
+    });
+    let (reason, why) = match ending {
+        Ending::Over => ("SessionEnded", "its agent ended".to_owned()),
+        Ending::Stopped(by) => {
+            let by = by.map_or_else(String::new, |by| format!(" by {}", printable(by, SHOWN)));
+            (
+                "SessionStopped",
+                format!("it was stopped{by}, and its agent deleted"),
+            )
+        }
+    };
+    let note = format!("Session {id} of {user} on {target} ended{long}: {why}.");
+    Told::new(false, reason, note)
+}
+
+/// As `kubectl` would say it with all there is: `1h2m3s`.
+fn duration(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::fixtures::{agent, binding, recorded, time};
+
+    #[test]
+    fn endings() {
+        let agent = agent();
+        let mut session = recorded("1", &agent, "alice");
+        session.name = "487f4f2b6d2376ad".into();
+        let told = Told::over(&session, time(110 + 3723));
+        assert_eq!(
+            (told.reason, told.note.as_str()),
+            (
+                "SessionEnded",
+                "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 1h2m3s: its agent ended."
+            )
+        );
+        let tie = binding(&agent, &session);
+        let told = Told::stopped(&agent, &tie, Some("bob\u{1b}"), time(292));
+        assert_eq!(
+            told.note,
+            "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: it was stopped by bob\\x1b, and its agent deleted."
+        );
+        let told = Told::stopped(&agent, &tie, None, time(0));
+        assert!(
+            told.note.contains("ended after 0s: it was stopped, and"),
+            "{}",
+            told.note
+        );
+        let long = Told::refused(&"é".repeat(5000));
+        assert!(long.note.len() < 1024);
+    }
+}

@@ -1,0 +1,46 @@
+//! From an agent to its Session, and back: what the controller that looks after them does next.
+//!
+//! Nothing here has an effect. The process in `webhook/` keeps what it sees of agents, Pods and Sessions
+//! in a [`View`], asks [`next`] what to do about one agent, does it, and asks again.
+
+mod agent;
+mod event;
+mod ground;
+mod identity;
+mod name;
+mod pods;
+mod queue;
+mod record;
+mod step;
+mod target;
+mod view;
+
+#[cfg(test)]
+mod fixtures;
+
+use crate::agents::Binding;
+
+pub use agent::{Agent, AgentId, AgentKind, Words};
+pub use event::{Ending, Told};
+pub use ground::{Definition, Ground, policy_age};
+pub use identity::{Verdict, owner};
+pub use name::{NAMES, session_name};
+pub use pods::{ContainerView, Found, PodParts, PodView, SpecParts, StatusParts};
+pub use queue::Queue;
+pub use record::{Draft, deletion_warning};
+pub use step::{Lost, Presence, Step, may_stop, next, when_lost};
+pub use target::{Above, Target, Workload, above, workload};
+pub use view::{Place, Recorded, View, place};
+
+/// The annotation of a Session that names the agent which it was recorded for. The guard keeps it for
+/// the controller.
+pub const AGENT: &str = "operator.metalbear.co/agent";
+
+/// What is known of how Sessions end, and told: the seam to whoever keeps that.
+pub trait Endings: std::fmt::Debug + Send + Sync {
+    /// This Session is about to be deleted, since its agent ended.
+    fn over(&self, session: &Recorded);
+
+    /// Name of the user who deleted the Session of a binding, if that is known.
+    fn stopped_by(&self, binding: &Binding) -> Option<String>;
+}

@@ -1,0 +1,350 @@
+//! What the controller sees: agents, Pods, and the Sessions that were recorded for agents.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use k8s_openapi::{
+    api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp,
+};
+use mirrord_sessions_crds::Session;
+
+use super::{AGENT, Agent, AgentId, AgentKind, Found, PodView};
+use crate::agents::ContainerId;
+
+/// A namespace and a name.
+pub type Place = (Box<str>, Box<str>);
+
+/// A Session that was recorded for an agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recorded {
+    /// Which agent.
+    pub agent: AgentId,
+    /// The Session's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its identifier.
+    pub uid: String,
+    /// User name of its owner.
+    pub owner: String,
+    /// The line that says who runs it.
+    pub user: String,
+    /// What it targets.
+    pub target: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// Its status was written.
+    pub reported: bool,
+}
+
+/// What the controller sees. Kept by it, from what the API server tells.
+#[derive(Debug, Default)]
+pub struct View {
+    jobs: HashMap<Place, Agent>,
+    pods: HashMap<Place, PodView>,
+    sessions: HashMap<Place, Recorded>,
+    by_agent: BTreeMap<AgentId, HashSet<Place>>,
+}
+
+/// Where an object is.
+#[must_use]
+pub fn place(meta: &ObjectMeta) -> Option<Place> {
+    Some((
+        meta.namespace.as_deref()?.into(),
+        meta.name.as_deref()?.into(),
+    ))
+}
+
+impl Recorded {
+    /// What counts of a Session, if it was recorded for an agent.
+    #[must_use]
+    pub fn of(session: &Session) -> Option<Self> {
+        let meta = &session.metadata;
+        let owner = session.spec.owner.as_ref()?;
+        let status = session.status.as_ref();
+        Some(Self {
+            agent: meta.annotations.as_ref()?.get(AGENT)?.parse().ok()?,
+            namespace: meta.namespace.clone()?,
+            name: meta.name.clone()?,
+            uid: meta.uid.clone()?,
+            owner: owner.username.clone(),
+            user: session.spec.user_line().into_owned(),
+            target: session.spec.target.clone(),
+            created: meta.creation_timestamp.as_ref().map(|time| time.0),
+            reported: status.is_some_and(|status| status.agent.is_some()),
+        })
+    }
+
+    fn place(&self) -> Place {
+        (self.namespace.as_str().into(), self.name.as_str().into())
+    }
+}
+
+impl View {
+    /// A Job is there, or has changed; the agents that this is about.
+    pub fn apply_job(&mut self, job: &Job) -> Vec<AgentId> {
+        let Some(place) = place(&job.metadata) else {
+            return Vec::new();
+        };
+        let Some(agent) = Agent::of_job(job) else {
+            return self.remove_job(&place);
+        };
+        let id = agent.id.clone();
+        let before = self.jobs.insert(place, agent).map(|agent| agent.id);
+        before
+            .into_iter()
+            .filter(|before| *before != id)
+            .chain([id.clone()])
+            .collect()
+    }
+
+    /// A Job is gone.
+    pub fn remove_job(&mut self, place: &Place) -> Vec<AgentId> {
+        self.jobs
+            .remove(place)
+            .map(|agent| agent.id)
+            .into_iter()
+            .collect()
+    }
+
+    /// All Jobs that are there: others are gone.
+    pub fn retain_jobs(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
+        let gone: Vec<Place> = missing(&self.jobs, there);
+        gone.iter()
+            .flat_map(|place| self.remove_job(place))
+            .collect()
+    }
+
+    /// A Pod is there, or has changed. `told` is when, if the API server told of it as it happened: agents
+    /// that weren't in the Pod before came then.
+    pub fn apply_pod(&mut self, mut pod: PodView, told: Option<Timestamp>) -> Vec<AgentId> {
+        let place = (pod.namespace.clone(), pod.name.clone());
+        let before = self.pods.get(&place).filter(|before| before.uid == pod.uid);
+        for agent in &mut pod.agents {
+            if let Some(before) = before {
+                let known = before.agents.iter().find(|before| before.id == agent.id);
+                agent.added = known.map_or(told, |known| known.added);
+            }
+        }
+        let ids = |pod: &PodView| pod.agents.iter().map(|agent| agent.id.clone()).collect();
+        let mut about: HashSet<AgentId> = ids(&pod);
+        if let Some(before) = self.pods.insert(place, pod) {
+            about.extend::<HashSet<_>>(ids(&before));
+        }
+        about.into_iter().collect()
+    }
+
+    /// A Pod is gone.
+    pub fn remove_pod(&mut self, place: &Place) -> Vec<AgentId> {
+        let pod = self.pods.remove(place);
+        let agents = pod.map(|pod| pod.agents).unwrap_or_default();
+        agents.iter().map(|agent| agent.id.clone()).collect()
+    }
+
+    /// All Pods that are there: others are gone.
+    pub fn retain_pods(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
+        let gone: Vec<Place> = missing(&self.pods, there);
+        gone.iter()
+            .flat_map(|place| self.remove_pod(place))
+            .collect()
+    }
+
+    /// A Session is there, or has changed.
+    pub fn apply_session(&mut self, session: &Session) -> Vec<AgentId> {
+        let Some(place) = place(&session.metadata) else {
+            return Vec::new();
+        };
+        let mut about = self.remove_session(&place);
+        if let Some(recorded) = Recorded::of(session) {
+            about.push(recorded.agent.clone());
+            self.insert_session(recorded);
+        }
+        about
+    }
+
+    /// A Session was recorded.
+    pub fn insert_session(&mut self, session: Recorded) {
+        let place = session.place();
+        self.by_agent
+            .entry(session.agent.clone())
+            .or_default()
+            .insert(place.clone());
+        self.sessions.insert(place, session);
+    }
+
+    /// A Session is gone.
+    pub fn remove_session(&mut self, place: &Place) -> Vec<AgentId> {
+        let Some(session) = self.sessions.remove(place) else {
+            return Vec::new();
+        };
+        if let Some(places) = self.by_agent.get_mut(&session.agent) {
+            places.remove(place);
+            if places.is_empty() {
+                self.by_agent.remove(&session.agent);
+            }
+        }
+        vec![session.agent]
+    }
+
+    /// This very Session is gone.
+    pub fn forget_session(&mut self, session: &Recorded) {
+        let place = session.place();
+        if self
+            .sessions
+            .get(&place)
+            .is_some_and(|there| there.uid == session.uid)
+        {
+            self.remove_session(&place);
+        }
+    }
+
+    /// All Sessions that are there: others are gone.
+    pub fn retain_sessions(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
+        let gone: Vec<Place> = missing(&self.sessions, there);
+        gone.iter()
+            .flat_map(|place| self.remove_session(place))
+            .collect()
+    }
+
+    /// An agent, while it is there.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        let place = (id.namespace.as_str().into(), id.name.as_str().into());
+        match id.kind {
+            AgentKind::Job => self.jobs.get(&place).filter(|agent| agent.id == *id),
+            AgentKind::Pod => {
+                let pod = self.pods.get(&place)?;
+                pod.agents.iter().find(|agent| agent.id == *id)
+            }
+        }
+    }
+
+    /// The Sessions that were recorded for an agent, the oldest first.
+    #[must_use]
+    pub fn sessions(&self, agent: &AgentId) -> Vec<Recorded> {
+        let places = self.by_agent.get(agent).into_iter().flatten();
+        let mut sessions: Vec<Recorded> = places
+            .filter_map(|place| self.sessions.get(place).cloned())
+            .collect();
+        sessions.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
+        sessions
+    }
+
+    /// Every agent that is there or has a Session.
+    #[must_use]
+    pub fn agents(&self) -> Vec<AgentId> {
+        let in_pods = self.pods.values().flat_map(|pod| &pod.agents);
+        let there = self.jobs.values().chain(in_pods).map(|agent| &agent.id);
+        let all: HashSet<&AgentId> = there.chain(self.by_agent.keys()).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// Which Pod has a container.
+    #[must_use]
+    pub fn find(&self, id: &ContainerId, node: Option<&str>) -> Found<'_> {
+        PodView::find(self.pods.values(), id, node)
+    }
+
+    /// The Pod that an agent was added to.
+    #[must_use]
+    pub fn pod(&self, agent: &AgentId) -> Option<&PodView> {
+        let place = (agent.namespace.as_str().into(), agent.name.as_str().into());
+        self.pods.get(&place).filter(|pod| *pod.uid == *agent.uid)
+    }
+
+    /// How many Pods are known.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        self.pods.len()
+    }
+}
+
+fn missing<T>(known: &HashMap<Place, T>, there: &HashSet<Place>) -> Vec<Place> {
+    let gone = known.keys().filter(|place| !there.contains(*place));
+    gone.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        agents::fixtures::{EPHEMERAL, RUNNING, job, value},
+        lifecycle::{
+            PodParts,
+            fixtures::{agent, recorded, time},
+        },
+    };
+
+    fn pod(agents: bool) -> PodView {
+        let mut object = value(EPHEMERAL);
+        if !agents {
+            object["spec"]["ephemeralContainers"] = json!([]);
+        }
+        let meta: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
+        let parts: PodParts = serde_json::from_value(object).unwrap();
+        PodView::of(&meta, &parts).unwrap()
+    }
+
+    #[test]
+    fn a_job_of_the_same_name_is_another_agent() {
+        let mut view = View::default();
+        let first = view.apply_job(&job(RUNNING));
+        let mut again = job(RUNNING);
+        again.metadata.uid = Some("other".into());
+        let about = view.apply_job(&again);
+        assert_eq!((about.len(), &about[0]), (2, &first[0]));
+        assert!(view.agent(&about[0]).is_none() && view.agent(&about[1]).is_some());
+        let mut lost = job(RUNNING);
+        lost.metadata.labels = None;
+        assert_eq!(view.apply_job(&lost), about[1..]);
+        assert!(view.agents().is_empty());
+    }
+
+    #[test]
+    fn agents_that_come_while_somebody_looks() {
+        let mut view = View::default();
+        // In a Pod that is new, or was not known, it counts when the Pod was created.
+        let id = view.apply_pod(pod(true), Some(time(5))).remove(0);
+        assert_eq!(view.agent(&id).unwrap().added, None);
+        view.apply_pod(pod(false), Some(time(6)));
+        assert!(view.agent(&id).is_none());
+        // Listed: it may have come at any time.
+        view.apply_pod(pod(true), None);
+        assert_eq!(view.agent(&id).unwrap().added, None);
+        view.apply_pod(pod(false), Some(time(7)));
+        view.apply_pod(pod(true), Some(time(8)));
+        assert_eq!(view.agent(&id).unwrap().added, Some(time(8)));
+        // And stays so.
+        view.apply_pod(pod(true), None);
+        assert_eq!(view.agent(&id).unwrap().added, Some(time(8)));
+        assert_eq!(view.retain_pods(&HashSet::new()), [id]);
+        assert_eq!(view.pods(), 0);
+    }
+
+    #[test]
+    fn sessions_are_found_by_their_agent() {
+        let mut view = View::default();
+        let agent = agent();
+        let first = recorded("1", &agent, "alice");
+        let mut second = recorded("2", &agent, "alice");
+        second.created = Some(time(1));
+        view.insert_session(first.clone());
+        view.insert_session(second.clone());
+        assert_eq!(view.sessions(&agent.id), [second.clone(), first.clone()]);
+        let mut other = first.clone();
+        other.uid = "3".into();
+        view.forget_session(&other);
+        assert_eq!(
+            view.sessions(&agent.id).len(),
+            2,
+            "another of the same name"
+        );
+        view.forget_session(&first);
+        assert_eq!(view.agents(), from_ref(&agent.id));
+        assert_eq!(view.retain_sessions(&HashSet::new()), from_ref(&agent.id));
+        assert!(view.agents().is_empty());
+    }
+}

@@ -1,0 +1,375 @@
+//! What is done about an agent. Each is a step of its own: it changes the cluster, and the view with it.
+//!
+//! A leader that lost its Lease unnoticed can't do harm: names of Sessions are derived from agents, and
+//! every other write names the identifier of what it is about.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use mirrord_sessions_core::{
+    agents::{Binding, SESSION},
+    lifecycle::{
+        Agent, AgentId, AgentKind, Draft, Lost, NAMES, Recorded, Told, View, may_stop, owner,
+        session_name, when_lost,
+    },
+};
+use mirrord_sessions_crds::{Session, SessionStatus};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::{Controller, Failed, Looked, Made, feeds::PodObject, tell};
+
+/// Go on with the next step.
+const GO_ON: Option<Looked> = None;
+const DONE: Option<Looked> = Some(Looked::Done);
+/// A Session that is deleted again and again comes back no sooner.
+const AGAIN: Duration = Duration::from_secs(5);
+
+type Next = Result<Option<Looked>, Failed>;
+
+impl Controller<'_> {
+    /// Creates the Session of an agent.
+    pub(super) async fn record(&self, agent: &Agent) -> Next {
+        let before = {
+            let state = self.state();
+            let made = state.recorded.get(&agent.id);
+            made.map(|made| (made.at.elapsed(), made.binding.clone()))
+        };
+        if let Some((ago, binding)) = &before {
+            // Deleted before the agent was tied to it: it is now, and ends with it.
+            if agent.id.kind == AgentKind::Job && agent.bound().is_none() {
+                return self.tie(&agent.id, binding).await;
+            }
+            if let Some(wait) = AGAIN.checked_sub(*ago) {
+                return Ok(Some(Looked::Again(wait)));
+            }
+        }
+        let (draft, definition) = self.draft(agent).await?;
+        let session = match self.create(agent, &draft).await {
+            // More likely a word of the client's that its schema doesn't take than anything else.
+            Err(Failed::Refused(why)) if why.contains("is invalid") => {
+                warn!(agent = %agent.id, why, "recorded without what the client says of itself");
+                self.create(agent, &draft.clone().without_words()).await?
+            }
+            created => created?,
+        };
+        let Some(recorded) = Recorded::of(&session) else {
+            return Ok(Some(Looked::Again(AGAIN)));
+        };
+        info!(
+            session = recorded.name,
+            namespace = recorded.namespace,
+            agent = %agent.id,
+            verified = draft.unverified.is_none(),
+            resolved = draft.unresolved.is_none(),
+            "recorded a run"
+        );
+        self.metrics.session("recorded");
+        {
+            let mut state = self.state();
+            state.view.insert_session(recorded.clone());
+            state.drafts.insert(agent.id.clone(), draft.clone());
+            let made = Made {
+                at: Instant::now(),
+                binding: binding(&recorded, definition),
+            };
+            state.recorded.insert(agent.id.clone(), made);
+        }
+        for told in Told::of_record(&draft) {
+            self.teller.of_session(&recorded, &told).await;
+        }
+        if before.is_some() && agent.id.kind == AgentKind::Pod {
+            self.teller
+                .of_session(&recorded, &Told::runs_on(&agent.id))
+                .await;
+        }
+        Ok(GO_ON)
+    }
+
+    /// The Session to be, and the identifier of the definition that it is made under.
+    async fn draft(&self, agent: &Agent) -> Result<(Draft, String), Failed> {
+        let ground = self
+            .grounds
+            .read()
+            .await
+            .map_err(Failed::of("the guard can't be read"))?;
+        let definition = match &ground.definition {
+            Some(definition) if !definition.going => definition.uid.clone(),
+            _ => return Err(Failed::NoDefinition),
+        };
+        let target = self.target(agent).await?;
+        let draft = Draft::new(agent, &target, &owner(agent, &ground));
+        Ok((draft, definition))
+    }
+
+    /// Under the first of its names that no stranger has.
+    async fn create(&self, agent: &Agent, draft: &Draft) -> Result<Session, Failed> {
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &draft.namespace);
+        for n in 0..NAMES {
+            let name = session_name(&agent.id, n);
+            let created = sessions
+                .create(&PostParams::default(), &draft.session(&name))
+                .await;
+            let error = match created {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            let kube::Error::Api(status) = &error else {
+                return Err(Failed::of("the Session can't be created")(error));
+            };
+            match status.code {
+                409 if status.reason == "AlreadyExists" => {}
+                403 | 422 => return Err(Failed::Refused(status.message.clone())),
+                _ => return Err(Failed::of("the Session can't be created")(error)),
+            }
+            let there = sessions.get_opt(&name).await;
+            let there = there.map_err(Failed::of("a Session of its name can't be read"))?;
+            if let Some(session) = there.filter(|there| draft.is(there)) {
+                return Ok(session);
+            }
+            info!(session = name, agent = %agent.id, "the name is taken: taking the next");
+        }
+        Err(Failed::NoName)
+    }
+
+    /// Writes the status, which the API server drops when a Session is created.
+    pub(super) async fn report(&self, agent: &Agent, session: &Recorded) -> Next {
+        let draft = self.state().drafts.get(&agent.id).cloned();
+        let draft = match draft {
+            Some(draft) => draft,
+            None => self.draft(agent).await?.0,
+        };
+        let written = self.write_status(session, &draft.status).await;
+        let mut state = self.state();
+        match written {
+            Ok(stored) => {
+                state.drafts.remove(&agent.id);
+                state.view.apply_session(&stored);
+                Ok(GO_ON)
+            }
+            Err(error) if is_gone(&error) => {
+                state.view.forget_session(session);
+                Ok(GO_ON)
+            }
+            Err(error) => Err(Failed::of("the Session's status can't be written")(error)),
+        }
+    }
+
+    async fn write_status(
+        &self,
+        session: &Recorded,
+        status: &SessionStatus,
+    ) -> Result<Session, kube::Error> {
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
+        let patch = json!({ "metadata": { "uid": session.uid }, "status": status });
+        let params = PatchParams::default();
+        sessions
+            .patch_status(&session.name, &params, &Patch::Merge(patch))
+            .await
+    }
+
+    /// Ties an agent to its Session.
+    pub(super) async fn bind(&self, session: &Recorded) -> Next {
+        let made = {
+            let state = self.state();
+            let made = state.recorded.get(&session.agent);
+            made.map(|made| made.binding.clone())
+        };
+        if let Some(binding) = made.filter(|binding| binding.uid == session.uid) {
+            return self.tie(&session.agent, &binding).await;
+        }
+        // Made by another leader, and there: so it was under the definition that is.
+        let ground = self.grounds.read().await;
+        let ground = ground.map_err(Failed::of("the definition can't be read"))?;
+        let definition = ground.definition.ok_or(Failed::NoDefinition)?;
+        self.tie(&session.agent, &binding(session, definition.uid))
+            .await
+    }
+
+    async fn tie(&self, agent: &AgentId, binding: &Binding) -> Next {
+        let patch = json!({
+            "metadata": { "uid": agent.uid, "annotations": { SESSION: binding.text() } },
+        });
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.namespace);
+        let bound = jobs
+            .patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        match bound {
+            Ok(job) => {
+                self.state().view.apply_job(&job);
+                Ok(GO_ON)
+            }
+            // The watch will tell.
+            Err(error) if is_gone(&error) => Ok(DONE),
+            Err(error) => Err(Failed::of("the agent can't be tied to its Session")(error)),
+        }
+    }
+
+    /// The Session that an agent is tied to isn't seen.
+    pub(super) async fn missed(&self, agent: &Agent, binding: &Binding) -> Next {
+        let ground = self
+            .grounds
+            .read()
+            .await
+            .map_err(Failed::of("the definition can't be read"))?;
+        let definition = ground.definition.as_ref();
+        if definition.is_none_or(|definition| definition.going) {
+            return Err(Failed::NoDefinition);
+        }
+        // A list: where the definition is missing it fails, and a get would say "not found".
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &binding.namespace);
+        let params = ListParams::default().fields(&format!("metadata.name={}", binding.name));
+        let listed = sessions.list(&params).await;
+        let listed = listed.map_err(Failed::of("its Session can't be looked for"))?;
+        let session = listed.items.first();
+        let uid = session.and_then(|session| session.metadata.uid.as_deref());
+        match when_lost(binding, definition, uid) {
+            Lost::Stopped => self.stop(agent, binding).await,
+            Lost::Forgotten => self.record(agent).await,
+            Lost::Unknown if uid == Some(&binding.uid) => {
+                if let Some(session) = session {
+                    self.state().view.apply_session(session);
+                }
+                Ok(Some(Looked::Again(AGAIN)))
+            }
+            Lost::Unknown => Err(Failed::NoDefinition),
+        }
+    }
+
+    /// Deletes an agent whose Session was deleted.
+    async fn stop(&self, agent: &Agent, binding: &Binding) -> Next {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.id.namespace);
+        let found = jobs.get_opt(&agent.id.name).await;
+        let found = found.map_err(Failed::of("the agent can't be read"))?;
+        let Some(now) = found.as_ref().and_then(Agent::of_job) else {
+            return Ok(DONE);
+        };
+        if now.id != agent.id || !may_stop(&now, binding) {
+            warn!(agent = %agent.id, session = binding.name, "not the agent that was tied to the Session: left alone");
+            return Ok(DONE);
+        }
+        let params = DeleteParams::background().preconditions(Preconditions {
+            uid: Some(agent.id.uid.clone()),
+            resource_version: None,
+        });
+        match jobs.delete(&agent.id.name, &params).await {
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => return Ok(DONE),
+            Err(error) => return Err(Failed::of("the agent can't be deleted")(error)),
+        }
+        let by = self.stopped_by(binding).await;
+        info!(agent = %agent.id, session = binding.name, by, "stopped a run: its Session was deleted");
+        self.metrics.session("stopped");
+        let about = tell::session(&binding.namespace, &binding.name, &binding.uid);
+        let told = Told::stopped(agent, binding, by.as_deref(), Timestamp::now());
+        self.teller.publish(&about, &told).await;
+        Ok(DONE)
+    }
+
+    /// Who deleted the Session. Another replica may have been asked, whose word takes a moment.
+    async fn stopped_by(&self, binding: &Binding) -> Option<String> {
+        for _ in 0..10 {
+            if let Some(by) = self.endings.stopped_by(binding) {
+                return Some(by);
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        None
+    }
+
+    /// The agent of a Session isn't seen: it may have ended, or not be seen yet.
+    pub(super) async fn confirm(&self, session: &Recorded) -> Next {
+        let id = &session.agent;
+        let there = match id.kind {
+            AgentKind::Job => {
+                let jobs: Api<Job> = Api::namespaced(self.client.clone(), &id.namespace);
+                let job = jobs.get_opt(&id.name).await;
+                let job = job.map_err(Failed::of("the agent can't be read"))?;
+                let job = job.filter(|job| job.meta().uid.as_deref() == Some(&id.uid));
+                job.is_some_and(|job| self.see(|view| view.apply_job(&job)))
+            }
+            AgentKind::Pod => {
+                let pods: Api<PodObject> = Api::namespaced(self.client.clone(), &id.namespace);
+                let pod = pods.get_opt(&id.name).await;
+                let pod = pod.map_err(Failed::of("the agent's Pod can't be read"))?;
+                let pod = pod.and_then(PodObject::view);
+                let pod = pod.filter(|pod| pod.agents.iter().any(|agent| agent.id == *id));
+                pod.is_some_and(|pod| self.see(|view| view.apply_pod(pod, None)))
+            }
+        };
+        if !there {
+            return self.close(session, true).await;
+        }
+        if self.agent(id).is_some() {
+            return Ok(GO_ON);
+        }
+        // It lost what an agent is known by, and runs: it is looked at from time to time.
+        Ok(Some(Looked::Again(Duration::from_mins(1))))
+    }
+
+    fn see<T>(&self, see: impl FnOnce(&mut View) -> T) -> bool {
+        see(&mut self.state().view);
+        true
+    }
+
+    /// Deletes the Session of an agent that ended.
+    pub(super) async fn close(&self, session: &Recorded, tell: bool) -> Next {
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(session.uid.clone()),
+            resource_version: None,
+        });
+        if tell {
+            self.endings.over(session);
+        }
+        let deleted = sessions.delete(&session.name, &params).await;
+        match deleted {
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => {
+                self.state().view.forget_session(session);
+                return Ok(GO_ON);
+            }
+            Err(error) => return Err(Failed::of("the Session can't be deleted")(error)),
+        }
+        self.state().view.forget_session(session);
+        if tell {
+            info!(
+                session = session.name,
+                namespace = session.namespace,
+                "closed a run: its agent ended"
+            );
+            self.metrics.session("closed");
+            self.teller
+                .of_session(session, &Told::over(session, Timestamp::now()))
+                .await;
+        }
+        Ok(GO_ON)
+    }
+}
+
+fn binding(session: &Recorded, definition: String) -> Binding {
+    Binding {
+        namespace: session.namespace.clone(),
+        name: session.name.clone(),
+        uid: session.uid.clone(),
+        agent: session.agent.uid.clone(),
+        definition,
+        owner: session.owner.clone(),
+        target: session.target.clone(),
+    }
+}
+
+/// It isn't there any more, or is another of the same name. Other conflicts pass.
+fn is_gone(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let other =
+        status.message.contains("UID in precondition") || status.message.contains("metadata.uid");
+    status.code == 404 || (other && matches!(status.code, 409 | 422))
+}
