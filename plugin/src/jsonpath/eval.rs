@@ -220,7 +220,8 @@ fn filtered<'a>(value: &'a Value, filter: &Filter) -> Result<Vec<&'a Value>, Str
 fn passes(item: &Value, filter: &Filter) -> Result<bool, String> {
     let left = walk(vec![Cow::Borrowed(item)], &filter.left);
     let Some((sign, right)) = &filter.compared else {
-        return Ok(left.is_ok_and(|left| !left.is_empty()));
+        // As with kubectl, what can't be looked at counts as being there.
+        return Ok(left.map_or(true, |left| !left.is_empty()));
     };
     let right = || walk(vec![Cow::Borrowed(item)], right);
     let Some(left) = single(left?)? else {
