@@ -56,7 +56,7 @@ pub(super) async fn run(
                     if let Some(at) = text(&item, "/metadata/resourceVersion") {
                         at.clone_into(&mut version);
                     }
-                    view.changed(change, item, console)?;
+                    view.changed(change, &item, console)?;
                 }
             }
             if console.is_closed() {
@@ -132,11 +132,11 @@ impl View<'_> {
     fn changed(
         &mut self,
         change: Change,
-        item: Value,
+        item: &Value,
         console: &mut Console<'_>,
     ) -> Result<(), Error> {
-        let place = place(&item);
-        let shows = self.filter.shows(&Session::of_object(&item));
+        let place = place(item);
+        let shows = self.filter.shows(&Session::of_object(item));
         let was_shown = self.known.contains_key(&place);
         if change == Change::Deleted || !shows {
             self.known.remove(&place);
@@ -146,7 +146,7 @@ impl View<'_> {
         // What leaves the list is printed once more, as kubectl prints what was deleted.
         if shows || was_shown {
             let crowd = self.crowd(self.known.values());
-            let text = self.printer.one(&item, &crowd, Timestamp::now())?;
+            let text = self.printer.one(item, &crowd, Timestamp::now())?;
             console.print(&text)?;
         }
         Ok(())

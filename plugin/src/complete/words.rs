@@ -256,11 +256,26 @@ fn values(argument: &Arg) -> Wants {
         "cluster" => Wants::Clusters,
         "user" => Wants::Users,
         "sort_by" => Wants::Fixed(sort_keys()),
+        "output" => Wants::Fixed(formats()),
+        "how_told" => Wants::Fixed(vec![Candidate::new("name", "names alone")]),
         _ => match argument.get_value_hint() {
             ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath => Wants::Files,
             _ => Wants::Nothing,
         },
     }
+}
+
+/// What a list can be shown as, by the names that take nothing more.
+fn formats() -> Vec<Candidate> {
+    [
+        ("json", "the objects as JSON"),
+        ("name", "names that delete and kubectl take"),
+        ("table", "a bordered table, as mirrord's own"),
+        ("wide", "plain columns, and more of them"),
+        ("yaml", "the objects as YAML"),
+    ]
+    .map(|(name, about)| Candidate::new(name, about))
+    .to_vec()
 }
 
 /// JSONPaths of the columns that a list has.

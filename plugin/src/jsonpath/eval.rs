@@ -45,7 +45,7 @@ pub(super) fn all<'a>(
             },
             Piece::Range(over, body) => {
                 for item in walk(vec![Cow::Borrowed(object)], over)? {
-                    each(&item, body, out)?;
+                    each(item, body, out)?;
                 }
             }
             Piece::End => return Err("not in range, nothing to end".to_owned()),
@@ -56,7 +56,7 @@ pub(super) fn all<'a>(
 
 /// The body of a range for one of its items.
 fn each<'a>(
-    item: &Cow<'a, Value>,
+    item: Cow<'a, Value>,
     body: &'a [Piece],
     out: &mut dyn FnMut(Out<'a>),
 ) -> Result<(), String> {
@@ -65,7 +65,7 @@ fn each<'a>(
         // A literal: what is made of it must outlive it.
         Cow::Owned(item) => {
             let mut own = Vec::new();
-            pieces(body, item, &mut |results| {
+            pieces(body, &item, &mut |results| {
                 own.push(results.into_iter().map(Cow::into_owned).collect::<Vec<_>>());
             })?;
             for results in own {

@@ -120,8 +120,9 @@ fn nothing_is_asked_with_a_format_that_is_none() {
 }
 
 /// A watch that tells of these changes; the list before it is of version 7.
-fn watched(events: Vec<Value>) -> Fake {
-    let body: String = events.iter().map(|event| format!("{event}\n")).collect();
+fn watched(events: &[Value]) -> Fake {
+    let events: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let body = events.join("\n") + "\n";
     two().rule(move |seen| {
         if seen.line() != "GET /namespaces/default/sessiontrackers" {
             return None;
@@ -177,7 +178,7 @@ fn changes_as_they_happen() {
         event("MODIFIED", "b", "terminated", "12"),
         event("DELETED", "c", "running", "13"),
     ];
-    let server = watched(events.clone()).start();
+    let server = watched(&events).start();
     let lines = read(
         start(
             &server,
@@ -197,11 +198,11 @@ fn changes_as_they_happen() {
             "c     running",
         ]
     );
-    let server = watched(events.clone()).start();
+    let server = watched(&events).start();
     let lines = read(start(&server, "list --watch-only -o name"), 4);
     assert_eq!(lines[0], "session.operator.metalbear.co/a");
     assert_eq!(lines[1], "session.operator.metalbear.co/c");
-    let server = watched(events.clone()).start();
+    let server = watched(&events).start();
     let lines = read(start(&server, "list -w"), 7);
     assert!(lines[0].starts_with("SESSION ID"), "{lines:?}");
     assert_eq!(
@@ -213,7 +214,7 @@ fn changes_as_they_happen() {
     );
     assert!(lines[4].starts_with("c "), "{lines:?}");
     // Objects follow each other, as documents.
-    let server = watched(events).start();
+    let server = watched(&events).start();
     let lines = read(start(&server, "list --watch-only -o yaml"), 40);
     assert_eq!(
         lines[0], "apiVersion: operator.metalbear.co/v1",

@@ -12,6 +12,7 @@ mod describe;
 mod errors;
 mod formats;
 mod join;
+mod kill_all;
 mod list;
 mod operator;
 mod policy;

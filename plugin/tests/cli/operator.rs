@@ -54,9 +54,10 @@ fn operator(lists: bool) -> Fake {
             ("GET", "/sessions") => {
                 answer(json!({ "items": sessions().into_iter().map(item).collect::<Vec<_>>() }))
             }
-            ("GET", "/namespaces/default/sessions") => {
-                let all = sessions().into_iter().filter(|one| one["namespace"] == "default");
-                answer(json!({ "items": all.map(item).collect::<Vec<_>>() }))
+            ("GET", place) => {
+                let place = place.strip_prefix("/namespaces/")?.strip_suffix("/sessions")?;
+                let here = sessions().into_iter().filter(|one| one["namespace"] == place);
+                answer(json!({ "items": here.map(item).collect::<Vec<_>>() }))
             }
             ("DELETE", "/sessions/5223981140706293421") => {
                 answer(json!({ "kind": "Status", "status": "Success", "code": 200 }))
