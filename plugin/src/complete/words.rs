@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueHint};
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches, ValueHint};
 
 use super::Candidate;
-use crate::{cli::Cli, server::Connection};
+use crate::{cli, server::Connection};
 
 /// What is asked of the completion.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ struct Line<'a> {
 impl Question {
     /// Reads the words behind the program's name.
     pub(super) fn of(words: &[String]) -> Self {
-        let mut root = Cli::command();
+        let mut root = cli::command();
         root.build();
         let connection = Connection::augment_args(Command::new("connection").no_binary_name(true));
         let (last, before) = match words.split_last() {
