@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_mangen::Man;
-use mirrord_sessions_plugin::cli::Cli;
+use mirrord_sessions_plugin::cli;
 
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| "man".into()));
     std::fs::create_dir_all(&folder)?;
-    let mut command = Cli::command();
+    let mut command = cli::command();
     command.build();
     write(&folder, command, "kubectl mirrord-sessions")
 }

@@ -222,7 +222,8 @@ fn session_id(text: &str) -> Result<SessionId, String> {
         _ => text,
     };
     // The beginning of an ID may be typed in either case, too.
-    let bare = if bare.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    let digits = crate::server::bare(bare);
+    let bare = if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bare.to_ascii_lowercase()
     } else {
         bare.to_owned()
@@ -317,6 +318,7 @@ mod tests {
                 Some("a"),
             ),
             ("487F", Some("487f")),
+            ("mc-copy-487F", Some("mc-copy-487f")),
             ("pods/a", None),
             ("sessions.other.co/a", None),
             ("sessions/", None),

@@ -67,6 +67,12 @@ pub enum Error {
         /// Which ones it may mean.
         candidates: String,
     },
+    /// A session of mirrord's operator that can't be named to it.
+    #[error("error: session \"{id}\" of mirrord's operator has no ID that it could be stopped by")]
+    Unaddressable {
+        /// What stands for an ID.
+        id: SessionId,
+    },
     /// A session that is to go and can't.
     #[error(
         "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): whoever set them has to remove them"
@@ -119,6 +125,7 @@ impl Error {
             Self::Refused(refusal) => refusal.is_fatal(),
             Self::Ambiguous { .. }
             | Self::AmbiguousPrefix { .. }
+            | Self::Unaddressable { .. }
             | Self::Held { .. }
             | Self::Told => false,
             _ => true,

@@ -9,6 +9,7 @@ mod complete;
 pub mod console;
 pub mod error;
 pub mod filter;
+pub mod jsonpath;
 pub mod rbac;
 pub mod render;
 pub mod server;

@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 
 pub use connect::Connection;
 pub use names::Names;
+pub use operator::bare;
 pub use pages::{PAGE, Pages};
 pub use roles::Everything;
 pub use source::{Found, Source};

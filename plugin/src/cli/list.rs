@@ -18,10 +18,20 @@ pub struct ListArgs {
     /// Sessions that are over too: the cluster remembers them for some minutes
     #[arg(long)]
     pub all_states: bool,
-    /// How to show them, instead of in plain columns: wide, json, yaml, name or table (bordered, as
-    /// mirrord's own)
+    /// How to show them, instead of in plain columns: wide, json, yaml, name, table (bordered, as mirrord's
+    /// own), jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=FILE,
+    /// custom-columns=HEADER:PATH,…, custom-columns-file=FILE. There are no go-templates
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
+    /// After the list, print changes as they happen
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Print changes as they happen, without a list first
+    #[arg(long)]
+    pub watch_only: bool,
+    /// Sort by this field, as .metadata.creationTimestamp: a JSONPath to a number or a text
+    #[arg(long, value_name = "PATH")]
+    pub sort_by: Option<String>,
     /// Don't print the headers of columns
     #[arg(long)]
     pub no_headers: bool,
@@ -34,4 +44,12 @@ pub struct ListArgs {
     /// Read at most so many at a time; 0 reads all in one
     #[arg(long, value_name = "NUMBER", default_value_t = 500)]
     pub chunk_size: usize,
+}
+
+impl ListArgs {
+    /// Whether changes are printed as they happen.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        self.watch || self.watch_only
+    }
 }

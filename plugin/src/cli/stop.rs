@@ -109,7 +109,8 @@ pub struct Stop {
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
     pub grace_period: i64,
     /// How to tell what was stopped: "name" for names alone
-    #[arg(short, long, value_name = "FORMAT")]
+    // Another id than that of formats of lists, which are completed by it.
+    #[arg(id = "how_told", short = 'o', long = "output", value_name = "FORMAT")]
     pub output: Option<String>,
 }
 

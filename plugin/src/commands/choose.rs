@@ -111,7 +111,7 @@ pub(super) async fn beginning_with(
     };
     found.retain(|item| {
         let session = Session::of_object(item);
-        session.name.starts_with(id.name()) && (over || !session.is_over())
+        session.name.to_ascii_lowercase().starts_with(id.name()) && (over || !session.is_over())
     });
     if found.len() > 1 {
         return Err(Error::AmbiguousPrefix {

@@ -270,6 +270,11 @@ pub(super) async fn each(
     for (n, session) in sessions.iter().enumerate() {
         let doomed = Doomed::of(session);
         let id = &doomed.id;
+        if stop.dry_run == DryRun::Client {
+            // It has just been listed.
+            console.print(&done(id, &session.namespace, stop))?;
+            continue;
+        }
         match one(server, &doomed, stop).await {
             Ok(doomed) => {
                 console.print(&done(id, &session.namespace, stop))?;

@@ -1,11 +1,14 @@
 //! `describe`.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+mod events;
+
+use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Zoned};
 use mirrord_sessions_crds::TrackerKind;
 use serde_json::Value;
 
+use self::events::{Events, event_table, events};
 use super::{
     choose::{meant, source},
     nothing_found, once, scope,
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     cli::describe::{DescribeArgs, Described},
     console::Console,
-    error::{Error, Refusal},
+    error::Error,
     filter::{Crowd, Filter, Target},
     render::{columns, duration::age, escape::visible},
     server::{Scope, Server},
@@ -21,15 +24,6 @@ use crate::{
 };
 
 const NONE: &str = "<none>";
-
-/// The Events about a session, as far as the requester may see them.
-enum Events {
-    Found(Vec<Value>),
-    /// RBAC doesn't allow to list them.
-    Forbidden,
-    /// They couldn't be had, for the reason that is told.
-    Failed(String),
-}
 
 pub(super) async fn run(
     server: &Server,
@@ -145,17 +139,6 @@ struct Around {
     /// Who else is on its target; nothing if that can't be told.
     others: Option<Vec<String>>,
     events: Events,
-}
-
-async fn events(server: &Server, session: &Session) -> Events {
-    match server
-        .events(&session.namespace, &session.name, session.uid.as_deref())
-        .await
-    {
-        Ok(events) => Events::Found(events),
-        Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => Events::Forbidden,
-        Err(error) => Events::Failed(error.to_string()),
-    }
 }
 
 /// Lines of a name and its value, aligned.
@@ -292,65 +275,6 @@ fn moment(time: Option<Timestamp>, now: &Zoned) -> Option<String> {
     ))
 }
 
-fn event_table(events: &[Value], now: Timestamp) -> String {
-    let mut events: Vec<&Value> = events.iter().collect();
-    events.sort_by_key(|event| Reverse(last_seen(event)));
-    events.reverse();
-    let mut rows = vec![
-        ["Type", "Reason", "Age", "From", "Message"]
-            .map(ToOwned::to_owned)
-            .to_vec(),
-        ["----", "------", "----", "----", "-------"]
-            .map(ToOwned::to_owned)
-            .to_vec(),
-    ];
-    rows.extend(events.into_iter().map(|event| event_row(event, now)));
-    for row in &mut rows {
-        if let Some(first) = row.first_mut() {
-            first.insert_str(0, "  ");
-        }
-    }
-    columns::align(&rows, 0, 2)
-}
-
-fn event_row(event: &Value, now: Timestamp) -> Vec<String> {
-    let text = |pointer: &str| {
-        let text = event
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        visible(text.trim()).into_owned()
-    };
-    let first = time(event, "/eventTime").or_else(|| time(event, "/firstTimestamp"));
-    let count = |pointer: &str| event.pointer(pointer).and_then(Value::as_i64);
-    let repeated =
-        |count: i64, last| format!("{} (x{count} over {})", age(last, now), age(first, now));
-    let when = match (count("/series/count"), count("/count")) {
-        (Some(series), _) => repeated(series, time(event, "/series/lastObservedTime")),
-        (None, Some(count @ 2..)) => repeated(count, time(event, "/lastTimestamp")),
-        _ => age(first, now),
-    };
-    let from = Some(text("/source/component"))
-        .filter(|from| !from.is_empty())
-        .unwrap_or_else(|| text("/reportingComponent"));
-    vec![text("/type"), text("/reason"), when, from, text("/message")]
-}
-
-fn last_seen(event: &Value) -> Option<Timestamp> {
-    [
-        "/series/lastObservedTime",
-        "/lastTimestamp",
-        "/eventTime",
-        "/firstTimestamp",
-    ]
-    .iter()
-    .find_map(|pointer| time(event, pointer))
-}
-
-fn time(event: &Value, pointer: &str) -> Option<Timestamp> {
-    event.pointer(pointer)?.as_str()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
@@ -485,16 +409,5 @@ Events:
             render(&session, &around(Events::Found(vec![])), &now())
                 .ends_with("Events:            <none>\n")
         );
-    }
-
-    #[test]
-    fn events_of_any_shape() {
-        for event in [
-            json!(null),
-            json!({ "series": 1, "count": "x", "message": 5 }),
-            json!([]),
-        ] {
-            assert!(event_table(&[event], Timestamp::UNIX_EPOCH).lines().count() == 3);
-        }
     }
 }

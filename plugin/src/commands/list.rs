@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     choose::{choose, source},
-    nothing_found, scope,
+    nothing_found, scope, watch,
 };
 use crate::{
     cli::list::ListArgs,
@@ -15,45 +15,31 @@ use crate::{
     render::{
         columns::Aligner,
         listing::{Columns, bordered, names},
-        output::{self, Format},
+        output,
+        shape::Shape,
+        sort::SortBy,
     },
-    server::{Listing, Scope, Server},
+    server::{Listing, Scope, Server, Source},
     session::Session,
 };
 
-/// How a list is shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Shape {
-    Plain,
-    Wide,
-    Table,
-    Name,
-    Whole(Format),
+/// What the command line says, read.
+pub(super) struct Plan {
+    pub(super) shape: Shape,
+    sort: Option<SortBy>,
 }
 
-/// What kubectl says formats may be.
-const FORMATS: &str = "json,name,table,wide,yaml";
-
-impl Shape {
-    pub(crate) fn of(output: Option<&str>) -> Result<Self, Error> {
-        Ok(match output {
-            None | Some("") => Self::Plain,
-            Some("wide") => Self::Wide,
-            Some("table") => Self::Table,
-            Some("name") => Self::Name,
-            Some("json") => Self::Whole(Format::Json),
-            Some("yaml") => Self::Whole(Format::Yaml),
-            Some(other) => {
-                return Err(Error::setup(format!(
-                    "unable to match a printer suitable for the output format \"{other}\", allowed formats are: {FORMATS}"
-                )));
-            }
-        })
-    }
-
-    /// Whether each page can be shown when it is there: nothing in it depends on the others.
-    fn streams(self) -> bool {
-        matches!(self, Self::Plain | Self::Name)
+impl Plan {
+    pub(super) fn of(args: &ListArgs) -> Result<Self, Error> {
+        let shape = Shape::of(args.output.as_deref())?;
+        let path = args.sort_by.as_deref().filter(|path| !path.is_empty());
+        let sort = path.map(SortBy::parse).transpose()?;
+        if args.watches() && shape == Shape::Table {
+            return Err(Error::setup(
+                "a bordered table can't be watched: leave out -o table or --watch",
+            ));
+        }
+        Ok(Self { shape, sort })
     }
 }
 
@@ -63,23 +49,33 @@ pub(super) async fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let shape = Shape::of(args.output.as_deref())?;
+    let plan = Plan::of(args)?;
     let scope = scope(server, args.everywhere);
-    source(server, console).await?;
+    let source = source(server, console).await?;
+    if args.watches() && source == Source::Operator {
+        return Err(Error::setup(
+            "the sessions of mirrord's operator can't be watched: list them again",
+        ));
+    }
     let (listing, filter) = choose(server, scope, &args.select, args.all_states).await?;
     let listing = Listing {
         chunk: args.chunk_size,
         ..listing
     };
-    let mut printer = Printer::new(shape, args, &listing.scope, now, console.width());
+    let mut printer = Printer::new(plan.shape.clone(), args, &listing.scope, console.width());
+    if args.watches() {
+        return watch::run(server, &listing, &filter, args.watch_only, printer, console).await;
+    }
+    // What is sorted can't be shown before the last page is there.
+    let streams = plan.shape.streams() && plan.sort.is_none();
     let mut pages = server.listing(&listing).await?;
     let mut all = Vec::new();
     let mut shown = 0;
     while let Some(page) = pages.next().await? {
         let page = kept(page, &filter);
         shown += page.len();
-        if shape.streams() {
-            console.print(&printer.print(&page)?)?;
+        if streams {
+            console.print(&printer.list(&page, now)?)?;
             if console.is_closed() {
                 return Ok(());
             }
@@ -87,75 +83,159 @@ pub(super) async fn run(
             all.extend(page);
         }
     }
-    if shown == 0 && !matches!(shape, Shape::Whole(_)) {
+    if shown == 0 && !plan.shape.is_whole() {
         console.say(&nothing_found(&listing.scope));
-    } else if !shape.streams() {
-        console.print(&printer.print(&all)?)?;
+    } else if !streams {
+        if let Some(sort) = &plan.sort {
+            sort.sort(&mut all)?;
+        }
+        console.print(&printer.list(&all, now)?)?;
     }
     Ok(())
 }
 
 /// What the filter leaves of a page.
-fn kept(mut page: Vec<Value>, filter: &Filter) -> Vec<Value> {
+pub(super) fn kept(mut page: Vec<Value>, filter: &Filter) -> Vec<Value> {
     page.retain(|item| filter.shows(&Session::of_object(item)));
     page
 }
 
 /// Shows sessions, piece by piece.
-struct Printer {
+pub(super) struct Printer {
     shape: Shape,
     columns: Columns,
     aligner: Aligner,
     /// Whether the names of the columns are still to be printed.
     header: bool,
-    now: Timestamp,
     width: Option<usize>,
+    /// Whether an object was printed that another one must be kept apart from.
+    follows: bool,
 }
 
 impl Printer {
-    fn new(
-        shape: Shape,
-        args: &ListArgs,
-        scope: &Scope,
-        now: Timestamp,
-        width: Option<usize>,
-    ) -> Self {
+    pub(super) fn new(shape: Shape, args: &ListArgs, scope: &Scope, width: Option<usize>) -> Self {
         let columns = Columns {
             namespace: *scope == Scope::All,
             wide: shape == Shape::Wide,
             kind: args.show_kind,
             labels: args.show_labels,
         };
+        let aligner = Aligner::kubectl_get();
         Self {
+            aligner: match shape {
+                Shape::Columns(_) => aligner,
+                _ => aligner.within(width, columns.flexible()),
+            },
             shape,
             columns,
-            aligner: Aligner::kubectl_get().within(width, columns.flexible()),
             header: !args.no_headers,
-            now,
             width,
+            follows: false,
         }
     }
 
-    fn print(&mut self, items: &[Value]) -> Result<String, Error> {
-        let sessions = || items.iter().map(Session::of_object).collect::<Vec<_>>();
-        Ok(match self.shape {
-            Shape::Whole(format) => {
-                output::render(&output::list(items.to_vec()), format).map_err(Error::Output)?
-            }
-            Shape::Name => names(&sessions()),
-            Shape::Table => bordered(&sessions(), self.now, self.header, self.width),
-            Shape::Plain | Shape::Wide => self.lines(&sessions()),
-        })
+    /// Whether it shows who else is on a session's target.
+    pub(super) fn shows_others(&self) -> bool {
+        self.columns.wide
     }
 
-    fn lines(&mut self, sessions: &[Session]) -> String {
+    /// A list, or a part of it.
+    pub(super) fn list(&mut self, items: &[Value], now: Timestamp) -> Result<String, Error> {
+        let sessions: Vec<Session> = match self.shape {
+            Shape::Plain | Shape::Wide | Shape::Table | Shape::Name => {
+                items.iter().map(Session::of_object).collect()
+            }
+            _ => Vec::new(),
+        };
+        match &self.shape {
+            Shape::Plain | Shape::Wide => {
+                let crowd = if self.shows_others() {
+                    Crowd::of(&sessions)
+                } else {
+                    Crowd::default()
+                };
+                Ok(self.lines(&sessions, &crowd, now))
+            }
+            Shape::Name => Ok(names(&sessions)),
+            Shape::Table => Ok(bordered(&sessions, now, self.header, self.width)),
+            Shape::Columns(_) => self.custom(items),
+            Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
+                self.whole(&output::list(items.to_vec()))
+            }
+        }
+    }
+
+    /// One session, as kubectl shows it where it watches: objects follow each other, without a list
+    /// around them.
+    pub(super) fn one(
+        &mut self,
+        item: &Value,
+        crowd: &Crowd,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let session = || Session::of_object(item);
+        match &self.shape {
+            Shape::Plain | Shape::Wide | Shape::Table => Ok(self.lines(&[session()], crowd, now)),
+            Shape::Name => Ok(names(&[session()])),
+            Shape::Columns(_) => self.custom(std::slice::from_ref(item)),
+            Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
+                let mut item = item.clone();
+                output::without_bookkeeping(&mut item);
+                self.whole(&item)
+            }
+        }
+    }
+
+    fn whole(&mut self, value: &Value) -> Result<String, Error> {
+        let failed = |error: crate::jsonpath::EvalError| Error::setup(error.to_string());
+        match &self.shape {
+            Shape::Template(template) => template.text(value).map_err(failed),
+            Shape::TemplateAsJson(template) => {
+                let found = template.find(value).map_err(failed)?;
+                let lists = found.into_iter().map(|results| {
+                    let list = results.into_iter().map(std::borrow::Cow::into_owned);
+                    output::render(&Value::Array(list.collect()), output::Format::Json)
+                        .map_err(Error::Output)
+                });
+                lists.collect()
+            }
+            Shape::Whole(format) => {
+                let text = output::render(value, *format).map_err(Error::Output)?;
+                let follows = std::mem::replace(&mut self.follows, true);
+                let between = follows && *format == output::Format::Yaml;
+                Ok(if between {
+                    format!("---\n{text}")
+                } else {
+                    text
+                })
+            }
+            _ => Ok(String::new()),
+        }
+    }
+
+    fn custom(&mut self, items: &[Value]) -> Result<String, Error> {
+        let Shape::Columns(columns) = &self.shape else {
+            return Ok(String::new());
+        };
+        let mut rows = Vec::new();
+        if self.header && !items.is_empty() {
+            rows.push(columns.iter().map(|column| column.header.clone()).collect());
+            self.header = false;
+        }
+        for item in items {
+            let cells = columns.iter().map(|column| column.cell(item));
+            rows.push(cells.collect::<Result<Vec<String>, Error>>()?);
+        }
+        Ok(self.aligner.lines(&rows))
+    }
+
+    fn lines(&mut self, sessions: &[Session], crowd: &Crowd, now: Timestamp) -> String {
         let mut rows = Vec::new();
         if self.header && !sessions.is_empty() {
             rows.push(self.columns.header());
             self.header = false;
         }
-        let crowd = Crowd::of(sessions);
-        let row = |session| self.columns.row(session, &crowd, self.now);
+        let row = |session| self.columns.row(session, crowd, now);
         rows.extend(sessions.iter().map(row));
         self.aligner.lines(&rows)
     }
@@ -206,8 +286,8 @@ mod tests {
         };
         let shape = Shape::of(args.output.as_deref()).unwrap();
         let now = Timestamp::from_second(63).unwrap();
-        let mut printer = Printer::new(shape, &args, scope, now, None);
-        printer.print(&items()).unwrap()
+        let mut printer = Printer::new(shape, &args, scope, None);
+        printer.list(&items(), now).unwrap()
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod rbac;
 mod status;
 mod version;
 mod wait;
+mod watch;
 
 use jiff::Zoned;
 
@@ -59,7 +60,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
 /// What is wrong with a command line is told before anybody is asked.
 fn check(command: &Command) -> Result<(), Error> {
     match command {
-        Command::List(args) => list::Shape::of(args.output.as_deref()).map(|_| ()),
+        Command::List(args) => list::Plan::of(args).map(|_| ()),
         Command::Delete(args) => delete::check(&args.ids, &args.shared),
         Command::Kill(args) => delete::check(&args.all_ids(), &args.shared),
         Command::KillAll(args) => delete::check_stop(&args.stop),

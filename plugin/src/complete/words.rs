@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueHint};
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches, ValueHint};
 
 use super::Candidate;
-use crate::{cli::Cli, server::Connection};
+use crate::{cli, server::Connection};
 
 /// What is asked of the completion.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ struct Line<'a> {
 impl Question {
     /// Reads the words behind the program's name.
     pub(super) fn of(words: &[String]) -> Self {
-        let mut root = Cli::command();
+        let mut root = cli::command();
         root.build();
         let connection = Connection::augment_args(Command::new("connection").no_binary_name(true));
         let (last, before) = match words.split_last() {
@@ -256,11 +256,26 @@ fn values(argument: &Arg) -> Wants {
         "cluster" => Wants::Clusters,
         "user" => Wants::Users,
         "sort_by" => Wants::Fixed(sort_keys()),
+        "output" => Wants::Fixed(formats()),
+        "how_told" => Wants::Fixed(vec![Candidate::new("name", "names alone")]),
         _ => match argument.get_value_hint() {
             ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath => Wants::Files,
             _ => Wants::Nothing,
         },
     }
+}
+
+/// What a list can be shown as, by the names that take nothing more.
+fn formats() -> Vec<Candidate> {
+    [
+        ("json", "the objects as JSON"),
+        ("name", "names that delete and kubectl take"),
+        ("table", "a bordered table, as mirrord's own"),
+        ("wide", "plain columns, and more of them"),
+        ("yaml", "the objects as YAML"),
+    ]
+    .map(|(name, about)| Candidate::new(name, about))
+    .to_vec()
 }
 
 /// JSONPaths of the columns that a list has.

@@ -5,5 +5,7 @@ pub mod duration;
 pub mod escape;
 pub mod listing;
 pub mod output;
+pub mod shape;
+pub mod sort;
 pub mod table;
 pub mod yaml;

@@ -22,18 +22,20 @@ pub enum Format {
 /// The items as the `v1` List that `kubectl get` prints and `kubectl apply` takes.
 #[must_use]
 pub fn list(mut items: Vec<Value>) -> Value {
-    for item in &mut items {
-        // Bookkeeping of server-side apply: kubectl leaves it out as well.
-        if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-        }
-    }
+    items.iter_mut().for_each(without_bookkeeping);
     json!({
         "apiVersion": "v1",
         "items": items,
         "kind": "List",
         "metadata": { "resourceVersion": "" },
     })
+}
+
+/// Takes the bookkeeping of server-side apply out of an object, as kubectl does.
+pub fn without_bookkeeping(item: &mut Value) {
+    if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
 }
 
 /// The value in the format, with a line break at its end.

@@ -5,7 +5,7 @@ use mirrord_sessions_crds::{GROUP, SessionId};
 use serde_json::{Value, json};
 
 use super::{Deletion, Listing, Scope, Server, Source, everywhere};
-use crate::error::{Asked, Error, Failure, Verb};
+use crate::error::{Asked, Error, Failure, Refusal, Verb};
 
 /// What older operators put before the IDs of sessions that span clusters.
 const PREFIXES: [&str; 2] = ["mc-copy-", "mc-"];
@@ -59,10 +59,16 @@ impl Server {
         id: &SessionId,
         how: &Deletion<'_>,
     ) -> Result<(), Error> {
+        // It has but one space of IDs: what is meant for one namespace must not reach into another. Who may
+        // not look is trusted to know.
+        if !namespace.is_empty() {
+            match self.session(namespace, id).await {
+                Err(error) if !error.refusal().is_some_and(Refusal::is_rbac) => return Err(error),
+                _ => {}
+            }
+        }
         let Some(number) = number(id.name()) else {
-            return Err(Error::setup(format!(
-                "\"{id}\" is not the ID of a session of mirrord's operator, which is a hexadecimal number"
-            )));
+            return Err(Error::Unaddressable { id: id.clone() });
         };
         let asked = Asked {
             verb: Verb::Delete,
@@ -108,12 +114,16 @@ fn wrapped(session: &Value) -> Value {
     })
 }
 
+/// An ID without what older operators put before it.
+#[must_use]
+pub fn bare(id: &str) -> &str {
+    let bare = PREFIXES.iter().find_map(|prefix| id.strip_prefix(prefix));
+    bare.unwrap_or(id)
+}
+
 /// The number that the operator knows a session by.
 fn number(id: &str) -> Option<u64> {
-    let bare = PREFIXES
-        .iter()
-        .find_map(|prefix| id.strip_prefix(prefix))
-        .unwrap_or(id);
+    let bare = bare(id);
     let is_hex = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hex.then(|| u64::from_str_radix(bare, 16).ok()).flatten()
 }

@@ -46,8 +46,8 @@ fn sessions_of_the_namespace_that_the_line_names() {
     assert_eq!(complete(&server, "delete -A ").len(), 3);
     assert_eq!(complete(&server, "delete 487F4F2B6D2376AD "), [":4"]);
     let paths = server.lines();
-    assert_eq!(paths[0], "GET /namespaces/default/sessions");
-    assert_eq!(paths[2], "GET /sessions");
+    assert_eq!(paths[0], "GET /namespaces/default/sessiontrackers");
+    assert_eq!(paths[2], "GET /sessiontrackers");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn names_of_the_cluster_and_of_the_kubeconfig() {
     assert_eq!(complete(&server, "list --namespace=s"), ["shop", ":4"]);
     assert_eq!(complete(&server, "--context "), ["here\there", ":4"]);
     assert!(complete(&server, "--cluster ")[0].starts_with("here\thttp://127.0.0.1:"));
-    assert_eq!(complete(&server, "list --user "), ["dev", ":4"]);
+    assert_eq!(complete(&server, "describe --user "), ["dev", ":4"]);
     assert_eq!(complete(&server, "list --kubeconfig "), [":0"]);
     assert_eq!(server.seen().len(), 1, "a kubeconfig needs no server");
 }

@@ -377,10 +377,8 @@ fn is_in(session: &Value, namespace: Option<&str>) -> bool {
 /// Whether the object has all that a selector asks for.
 fn fits(session: &Value, selector: &str) -> bool {
     selector.split(',').all(|term| {
-        let (term, equal) = match term.contains("!=") {
-            true => (term.replace("!=", "="), false),
-            false => (term.to_owned(), true),
-        };
+        let equal = !term.contains("!=");
+        let term = term.replace("!=", "=");
         let (path, value) = term.split_once('=').unwrap();
         let pointer = format!("/{}", path.replace('.', "/"));
         (text(session, &pointer) == value) == equal

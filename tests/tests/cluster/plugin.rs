@@ -11,6 +11,10 @@ use mirrord_sessions_tests::{
     control_plane::{ControlPlane, KubectlOutput, Program},
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::ChildStdout,
+};
 
 use crate::support::{Namespace, Person, eventually, namespace, session, shared};
 
@@ -587,4 +591,119 @@ async fn what_policy_test_says_is_what_the_cluster_does() {
         refused.contains(problem) || refused.contains(&escaped),
         "{refused}\n{problem}"
     );
+}
+
+#[tokio::test]
+async fn lists_are_kubectls() {
+    let namespace = namespace(shared(), "formats").await;
+    let dev = namespace.person("formats-dev", &["devs"]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    dev.create("487f4f2b6d2376ad", "deployment/shop").await;
+    dev.create("b", "pod/a").await;
+    dev.create("c", "targetless").await;
+    dev.sees(&["487f4f2b6d2376ad", "b", "c"]).await;
+    // The same of kubectl, word for word, messages too.
+    for args in [
+        &["-o", "jsonpath={.items[*].metadata.name}"][..],
+        &[
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name}{\"\\t\"}{.spec.target}{\"\\n\"}{end}",
+        ],
+        &[
+            "-o",
+            "jsonpath={.items[?(@.spec.target==\"pod/a\")].metadata.name}",
+        ],
+        &["-o", "jsonpath={.items[-1:].spec['target','user']}"],
+        &["-o", "jsonpath={.items[0].spec.owner}"],
+        &[
+            "-o",
+            "jsonpath={.kind}: {.items[0,2].spec.target}, {.nothing}",
+        ],
+        &["-o", "jsonpath-as-json={.items[*].spec.target}"],
+        &[
+            "-o",
+            "custom-columns=NAME:.metadata.name,T:spec.target,OWNER:{.spec.owner.username},G:.spec.owner.groups,X:.x",
+        ],
+        &["-o", "custom-columns=NAME:.metadata.name", "--no-headers"],
+        &[
+            "-o",
+            "custom-columns=NAME:.metadata.name",
+            "--sort-by=.spec.target",
+        ],
+        &["-o", "json", "--sort-by={.spec.target}"],
+        &["-o", "custom-columns=N:.metadata.name", "-l", "a!=b"],
+        &[
+            "-o",
+            "custom-columns=N:.metadata.name",
+            "--field-selector",
+            "spec.target=pod/a",
+        ],
+        &["-o", "custom-columns=N:.metadata.name", "--chunk-size=1"],
+        &["-o", "jsonpath={.items[0"],
+        &["-o", "jsonpath"],
+        &["-o", "custom-columns=A"],
+        &["-o", "custom-columns=A:x{y"],
+        &["--sort-by={.x", "-o", "json"],
+        &["--field-selector", "nonsense"],
+        &["--field-selector", "spec.nonsense=a"],
+        &["-l", "a in"],
+    ] {
+        let ours = dev.plugin(&[&["list"], args].concat()).await;
+        let kubectls = dev
+            .kubectl(&[&["get", "sessiontrackers"], args].concat(), "")
+            .await;
+        assert_eq!(
+            ours.stdout, kubectls.stdout,
+            "{args:?} {ours:?} {kubectls:?}"
+        );
+        assert_eq!(
+            ours.status.code(),
+            kubectls.status.code(),
+            "{args:?} {ours:?} {kubectls:?}"
+        );
+        if ours.stdout.is_empty() && !args.contains(&"-l") {
+            assert_eq!(ours.stderr, kubectls.stderr, "{args:?}");
+        }
+    }
+}
+
+/// Reads so many lines.
+async fn read(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<String> {
+    let mut read = Vec::new();
+    while read.len() < count {
+        let line = tokio::time::timeout(std::time::Duration::from_secs(60), lines.next_line());
+        let line = line.await;
+        read.push(line.expect("a line in time").unwrap().expect("more lines"));
+    }
+    read
+}
+
+#[tokio::test]
+async fn watches_show_what_happens() {
+    let namespace = namespace(shared(), "watch").await;
+    let dev = namespace.person("watch-dev", &["devs"]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    dev.create("a", "deployment/shop").await;
+    dev.sees(&["a"]).await;
+    let mut child = tokio::process::Command::new(shared_bin().join("kubectl"))
+        .args(["mirrord-sessions", "list", "-w", "-n", &namespace.name])
+        .args([
+            "-o",
+            "custom-columns=NAME:.metadata.name,TARGET:.spec.target",
+        ])
+        .env("PATH", shared_bin())
+        .env("KUBECONFIG", dev.kubeconfig())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = read(&mut lines, 2).await;
+    assert_eq!(first, ["NAME   TARGET", "a      deployment/shop"]);
+    dev.create("b", "pod/x").await;
+    assert_eq!(read(&mut lines, 1).await, ["b      pod/x"]);
+    let deleted = dev.plugin(&["delete", "a"]).await;
+    assert!(deleted.status.success(), "{deleted:?}");
+    assert_eq!(read(&mut lines, 1).await, ["a      deployment/shop"]);
 }

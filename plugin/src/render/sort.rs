@@ -1,0 +1,133 @@
+//! `--sort-by`, as kubectl sorts.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use crate::{error::Error, jsonpath::Template};
+
+/// What objects are sorted by.
+#[derive(Clone, Debug)]
+pub struct SortBy(Template);
+
+impl SortBy {
+    /// A path, whose braces and first dot may be left out.
+    ///
+    /// # Errors
+    /// In kubectl's words.
+    pub fn parse(path: &str) -> Result<Self, Error> {
+        Template::relaxed(path).map(Self).map_err(Error::setup)
+    }
+
+    /// Sorts objects; those without the field come first.
+    ///
+    /// # Errors
+    /// If none of them has the field, or it can't be sorted by.
+    pub fn sort(&self, items: &mut Vec<Value>) -> Result<(), Error> {
+        let mut keyed = Vec::with_capacity(items.len());
+        for item in items.drain(..) {
+            let key = self.key(&item)?;
+            keyed.push((key, item));
+        }
+        if !keyed.is_empty() && keyed.iter().all(|(key, _)| key.is_none()) {
+            return Err(Error::setup(format!(
+                "couldn't find any field with path {:?} in the list of objects",
+                self.0.source()
+            )));
+        }
+        keyed.sort_by(|(one, _), (other, _)| compare(one.as_ref(), other.as_ref()));
+        items.extend(keyed.into_iter().map(|(_, item)| item));
+        Ok(())
+    }
+
+    fn key(&self, item: &Value) -> Result<Option<Value>, Error> {
+        let found = self.0.find(item);
+        let found = found.map_err(|error| Error::setup(error.to_string()))?;
+        let first = found.into_iter().next().into_iter().flatten().next();
+        match first.map(std::borrow::Cow::into_owned) {
+            Some(Value::Array(_) | Value::Object(_)) => Err(Error::setup(format!(
+                "{} is neither a number nor a string: choose another field with --sort-by",
+                self.0.source()
+            ))),
+            other => Ok(other),
+        }
+    }
+}
+
+fn compare(one: Option<&Value>, other: Option<&Value>) -> Ordering {
+    match (one, other) {
+        (Some(Value::String(one)), Some(Value::String(other))) => {
+            match (number(one), number(other)) {
+                // kubectl takes such strings for quantities.
+                (Some(one), Some(other)) => one.total_cmp(&other),
+                _ => one.cmp(other),
+            }
+        }
+        (Some(one), Some(other)) => match (one.as_f64(), other.as_f64()) {
+            (Some(one), Some(other)) => one.total_cmp(&other),
+            _ => one.to_string().cmp(&other.to_string()),
+        },
+        (one, other) => one.is_some().cmp(&other.is_some()),
+    }
+}
+
+/// A plain decimal number.
+fn number(text: &str) -> Option<f64> {
+    let plain = |byte: u8| byte.is_ascii_digit() || b"+-.".contains(&byte);
+    text.bytes().all(plain).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sorted(by: &str, values: &[Value]) -> Result<Vec<Value>, String> {
+        let mut items: Vec<Value> = values.iter().map(|value| json!({ "v": value })).collect();
+        items.push(json!({ "other": 1 }));
+        let sort = SortBy::parse(by).map_err(|error| error.to_string())?;
+        sort.sort(&mut items).map_err(|error| error.to_string())?;
+        Ok(items.into_iter().map(|item| item["v"].clone()).collect())
+    }
+
+    #[test]
+    fn by_numbers_and_texts() {
+        for path in ["v", ".v", "{.v}"] {
+            assert_eq!(
+                sorted(path, &[json!("b"), json!("a"), json!("10"), json!("9")]),
+                Ok(vec![
+                    json!(null),
+                    json!("9"),
+                    json!("10"),
+                    json!("a"),
+                    json!("b")
+                ])
+            );
+        }
+        assert_eq!(
+            sorted("v", &[json!(10), json!(9), json!(-1)]),
+            Ok(vec![json!(null), json!(-1), json!(9), json!(10)])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_sorted_by() {
+        for (by, expected) in [
+            (
+                "nothing",
+                "couldn't find any field with path \"{.nothing}\" in the list of objects",
+            ),
+            ("{.v", "error: unexpected path string"),
+            (
+                "v[",
+                "error: error parsing jsonpath {.v[}, unterminated array",
+            ),
+        ] {
+            let error = sorted(by, &[json!(1)]).unwrap_err();
+            assert!(error.contains(expected), "{by}: {error}");
+        }
+        let error = sorted("v", &[json!([1])]).unwrap_err();
+        assert!(error.contains("neither a number nor a string"), "{error}");
+    }
+}

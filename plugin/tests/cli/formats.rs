@@ -1,0 +1,336 @@
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake::{Answer, Fake, session},
+    plugin::Ran,
+};
+
+fn two() -> Fake {
+    let mut labelled = session("default", "a");
+    labelled["metadata"]["labels"] = json!({ "run": "x", "team": "y" });
+    labelled["metadata"]["creationTimestamp"] = json!("2021-01-01T00:00:00Z");
+    Fake::new().object(labelled).session("default", "b")
+}
+
+#[test]
+fn templates_and_columns() {
+    let server = two().start();
+    for (arguments, expected) in [
+        ("-o jsonpath={.items[*].metadata.name}", "a b"),
+        (
+            "-o=jsonpath={range.items[*]}{.metadata.name}{\"\\n\"}{end}",
+            "a\nb\n",
+        ),
+        ("-o jsonpath-as-json={.kind}", "[\n    \"List\"\n]\n"),
+        (
+            "-o custom-columns=NAME:.metadata.name,T:spec.target,X:.x",
+            "NAME   T                    X\na      deployment/counter   <none>\nb      deployment/counter   <none>\n",
+        ),
+        (
+            "-o custom-columns=NAME:.metadata.name --no-headers",
+            "a\nb\n",
+        ),
+        (
+            "-o custom-columns=NAME:.metadata.name --sort-by .metadata.creationTimestamp",
+            "NAME\nb\na\n",
+        ),
+        (
+            "-o name --sort-by {.metadata.name}",
+            "session.operator.metalbear.co/a\nsession.operator.metalbear.co/b\n",
+        ),
+    ] {
+        assert_eq!(
+            server.run(&format!("list {arguments}")).went_well(),
+            expected,
+            "{arguments}"
+        );
+    }
+    let lines = |arguments: &str| -> Vec<String> {
+        let text = server.run(&format!("list {arguments}")).went_well();
+        text.lines().map(ToOwned::to_owned).collect()
+    };
+    let labels = lines("--show-labels");
+    assert!(labels[0].ends_with("   LABELS"), "{labels:?}");
+    assert!(labels[1].ends_with("   run=x,team=y"), "{labels:?}");
+    assert!(labels[2].ends_with("   <none>"), "{labels:?}");
+    let kinds = lines("--show-kind --no-headers");
+    assert!(
+        kinds[0].starts_with("session.operator.metalbear.co/a "),
+        "{kinds:?}"
+    );
+    assert_eq!(kinds.len(), 2);
+    assert_eq!(lines("-o table --no-headers").len(), 5);
+    // From files.
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("template");
+    std::fs::write(&template, "{.items[1].metadata.name}").unwrap();
+    assert_eq!(
+        lines(&format!("-o jsonpath-file={}", template.display())),
+        ["b"]
+    );
+    std::fs::write(&template, "NAME STATE\n.metadata.name .status.state\n").unwrap();
+    assert_eq!(
+        lines(&format!("-o custom-columns-file={}", template.display())),
+        ["NAME   STATE", "a      running", "b      running"]
+    );
+}
+
+#[test]
+fn nothing_is_asked_with_a_format_that_is_none() {
+    let server = two().start();
+    for (arguments, expected) in [
+        (
+            "-o nope",
+            "error: unable to match a printer suitable for the output format \"nope\", allowed formats are: ",
+        ),
+        (
+            "-o jsonpath={.x",
+            "error: error parsing jsonpath {.x, unclosed action",
+        ),
+        (
+            "-o jsonpath",
+            "error: template format specified but no template given",
+        ),
+        (
+            "-o custom-columns=a",
+            "error: unexpected custom-columns spec: a, expected <header>:<json-path-expr>",
+        ),
+        ("--sort-by {.x", "error: unexpected path string"),
+        ("-w -o table", "error: a bordered table can't be watched"),
+    ] {
+        let message = server.run(&format!("list {arguments}")).failed();
+        assert!(message.starts_with(expected), "{arguments}: {message}");
+    }
+    assert!(server.seen().is_empty());
+    let message = server.run("list -o jsonpath={end}").failed();
+    assert!(
+        message.starts_with("error: error executing jsonpath \"{end}\": Error executing template: not in range, nothing to end"),
+        "{message}"
+    );
+    let message = server.run("list --sort-by .nothing").failed();
+    assert!(
+        message.contains("couldn't find any field with path"),
+        "{message}"
+    );
+}
+
+/// A watch that tells of these changes; the list before it is of version 7.
+fn watched(events: &[Value]) -> Fake {
+    let events: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let body = events.join("\n") + "\n";
+    two().rule(move |seen| {
+        if seen.line() != "GET /namespaces/default/sessiontrackers" {
+            return None;
+        }
+        let body = match (seen.query.get("watch"), seen.query.get("resourceVersion")) {
+            (None, _) => json!({
+                "metadata": { "resourceVersion": "7" },
+                "items": [session("default", "a"), session("default", "b")],
+            })
+            .to_string(),
+            (_, Some(version)) if version == "7" => body.clone(),
+            // Nothing more happens.
+            _ => String::new(),
+        };
+        Some(Answer {
+            code: 200,
+            headers: "",
+            body,
+        })
+    })
+}
+
+fn event(kind: &str, name: &str, state: &str, version: &str) -> Value {
+    let mut object = session("default", name);
+    object["status"]["state"] = json!(state);
+    object["metadata"]["resourceVersion"] = json!(version);
+    json!({ "type": kind, "object": object })
+}
+
+/// Reads so many lines, then goes away.
+fn read(mut child: Child, count: usize) -> Vec<String> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = lines.take(count).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lines
+}
+
+fn start(server: &crate::fake::Server, arguments: &str) -> Child {
+    let mut command = server.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn changes_as_they_happen() {
+    let events = vec![
+        event("MODIFIED", "a", "pending", "8"),
+        json!({ "type": "BOOKMARK", "object": { "metadata": { "resourceVersion": "9" } } }),
+        event("ADDED", "c", "running", "10"),
+        // It ended: it leaves what is listed, and is shown once more.
+        event("MODIFIED", "b", "terminated", "11"),
+        event("MODIFIED", "b", "terminated", "12"),
+        event("DELETED", "c", "running", "13"),
+    ];
+    let server = watched(&events).start();
+    let lines = read(
+        start(
+            &server,
+            "list -w -o custom-columns=N:.metadata.name,S:.status.state",
+        ),
+        7,
+    );
+    assert_eq!(
+        lines,
+        [
+            "N     S",
+            "a     running",
+            "b     running",
+            "a     pending",
+            "c     running",
+            "b     terminated",
+            "c     running",
+        ]
+    );
+    let server = watched(&events).start();
+    let lines = read(start(&server, "list --watch-only -o name"), 4);
+    assert_eq!(lines[0], "session.operator.metalbear.co/a");
+    assert_eq!(lines[1], "session.operator.metalbear.co/c");
+    let server = watched(&events).start();
+    let lines = read(start(&server, "list -w"), 7);
+    assert!(lines[0].starts_with("SESSION ID"), "{lines:?}");
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("SESSION"))
+            .count(),
+        1
+    );
+    assert!(lines[4].starts_with("c "), "{lines:?}");
+    // Objects follow each other, as documents.
+    let server = watched(&events).start();
+    let lines = read(start(&server, "list --watch-only -o yaml"), 40);
+    assert_eq!(
+        lines[0], "apiVersion: operator.metalbear.co/v1",
+        "{lines:?}"
+    );
+    assert!(lines.contains(&"---".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn a_watch_that_fell_behind_starts_anew_and_misses_nothing() {
+    let gone = json!({
+        "type": "ERROR",
+        "object": { "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" },
+    });
+    let lists = std::sync::atomic::AtomicUsize::new(0);
+    let server = Fake::new()
+        .rule(move |seen| {
+            if seen.line() != "GET /namespaces/default/sessiontrackers" {
+                return None;
+            }
+            let list = |version: &str, items: Vec<Value>| {
+                let items: Vec<&Value> = items.iter().map(|event| &event["object"]).collect();
+                json!({ "metadata": { "resourceVersion": version }, "items": items }).to_string()
+            };
+            let body = if seen.query.contains_key("watch") {
+                match seen.query["resourceVersion"].as_str() {
+                    "7" => format!("{gone}\n"),
+                    _ => String::new(),
+                }
+            } else if lists.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+                let there = ["a", "b", "c"].map(|name| event("", name, "running", "7"));
+                list("7", there.to_vec())
+            } else {
+                // Meanwhile b has changed, c is gone, and d is new.
+                let there = vec![
+                    event("", "a", "running", "7"),
+                    event("", "b", "pending", "8"),
+                    event("", "d", "running", "9"),
+                ];
+                list("9", there)
+            };
+            Some(Answer {
+                code: 200,
+                headers: "",
+                body,
+            })
+        })
+        .start();
+    let child = start(
+        &server,
+        "list -w -o custom-columns=N:.metadata.name,S:.status.state --no-headers",
+    );
+    assert_eq!(
+        read(child, 6),
+        [
+            "a     running",
+            "b     running",
+            "c     running",
+            "b     pending",
+            "d     running",
+            "c     running",
+        ]
+    );
+}
+
+#[test]
+fn a_watch_that_is_refused_says_so() {
+    let denied = crate::fake::status(
+        403,
+        "Forbidden",
+        "sessiontrackers.visibility.operator.metalbear.co is forbidden: User \"dev\" cannot watch resource \"sessiontrackers\" in API group \"visibility.operator.metalbear.co\" in the namespace \"default\"",
+        &json!({}),
+    );
+    let server = two()
+        .rule(move |seen| {
+            seen.query.contains_key("watch").then(|| Answer {
+                code: 403,
+                headers: "",
+                body: denied.clone(),
+            })
+        })
+        .start();
+    let Ran {
+        code,
+        out,
+        messages,
+    } = server.run("list -w -o name");
+    assert_eq!((code, out.lines().count()), (Some(1), 2));
+    assert!(
+        messages.contains(
+            "cannot watch sessiontrackers.visibility.operator.metalbear.co in namespace \"default\""
+        ),
+        "{messages}"
+    );
+}
+
+#[test]
+fn the_first_page_is_shown_before_the_second_is_there() {
+    let many = (0..600).fold(Fake::new(), |fake, n| {
+        fake.session("default", &format!("s{n:04}"))
+    });
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let server = many
+        .rule(move |seen| {
+            if seen.query.contains_key("continue") {
+                // Not before the first page was read.
+                wait.lock().unwrap().recv().unwrap();
+            }
+            None
+        })
+        .start();
+    let mut child = start(&server, "list");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.by_ref().take(501).count(), 501);
+    go.send(()).unwrap();
+    assert_eq!(lines.count(), 100);
+    assert!(child.wait().unwrap().success());
+}

@@ -1,0 +1,215 @@
+//! mirrord's own operator: its wire, as public sources of mirrord show it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake::{Answer, Fake, Seen, status},
+    plugin::Ran,
+};
+
+const GROUP: &str = "/apis/operator.metalbear.co/v1";
+
+fn sessions() -> Vec<Value> {
+    vec![
+        json!({
+            "id": "487F4F2B6D2376AD", "duration_secs": 63, "user": "Avi/avi@x.co@avis-macbook",
+            "target": "deployment/counter", "namespace": "default",
+            "locked_ports": [{ "port": 80, "kind": "steal", "filter": "header=a" }], "key": "avi",
+            "http_filter": { "headerFilter": "baggage: .*avi.*" },
+        }),
+        // An older form of ports, and of an ID.
+        json!({
+            "id": "mc-9D1C0E5B7A3F2468", "duration_secs": 3600, "user": "Eve/eve@x.co@host",
+            "target": "pod/x/container/c", "namespace": "shop", "locked_ports": [[81, "mirror", null]],
+        }),
+        json!({ "id": "FF", "duration_secs": 1, "user": "preview-env", "target": "deployment/p", "namespace": "default" }),
+        json!({ "duration_secs": 5, "user": "Old/old@x@host", "target": "targetless" }),
+    ]
+}
+
+/// An operator that serves lists, or only what it tells of itself.
+fn operator(lists: bool) -> Fake {
+    let answer = |body: Value| {
+        Some(Answer {
+            code: 200,
+            headers: "",
+            body: body.to_string(),
+        })
+    };
+    Fake::new().without_trackers().rule(move |seen: &Seen| {
+        let path = seen.path.strip_prefix(GROUP)?;
+        let item = |session: Value| json!({ "metadata": { "name": session["id"] }, "spec": { "session": session } });
+        match (seen.method.as_str(), path) {
+            ("GET", "") => answer(json!({ "kind": "APIResourceList", "resources": [
+                { "name": "mirrordoperators" }, { "name": "sessions" }, { "name": "targets" },
+            ]})),
+            ("GET", "/mirrordoperators/operator") => {
+                answer(json!({ "kind": "MirrordOperator", "status": { "sessions": sessions() } }))
+            }
+            ("GET", _) if !lists => Some(Answer {
+                code: 404,
+                headers: "",
+                body: status(404, "failed to parse", "no such route", &json!({})),
+            }),
+            ("GET", "/sessions") => {
+                answer(json!({ "items": sessions().into_iter().map(item).collect::<Vec<_>>() }))
+            }
+            ("GET", place) => {
+                let place = place.strip_prefix("/namespaces/")?.strip_suffix("/sessions")?;
+                let here = sessions().into_iter().filter(|one| one["namespace"] == place);
+                answer(json!({ "items": here.map(item).collect::<Vec<_>>() }))
+            }
+            ("DELETE", "/sessions/5223981140706293421") => {
+                answer(json!({ "kind": "Status", "status": "Success", "code": 200 }))
+            }
+            ("DELETE", "/sessions/11320939349358355560") => answer(json!({
+                "kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "it is busy",
+            })),
+            ("DELETE", "/sessions") => answer(json!({ "kind": "Status", "status": "Success" })),
+            ("DELETE", _) => Some(Answer {
+                code: 404,
+                headers: "",
+                body: status(404, "NotFound", "no such session", &json!({ "name": "x" })),
+            }),
+            _ => None,
+        }
+    })
+}
+
+#[test]
+fn sessions_are_listed_in_either_way() {
+    for lists in [true, false] {
+        let server = operator(lists).start();
+        let text = server.run("list -A -o table").went_well();
+        for expected in [
+            "| 487F4F2B6D2376AD ",
+            "| deployment/counter ",
+            "| Avi/avi@x.co@avis-macbook ",
+            "| Port: 80, Type: steal, Filter: header=a ",
+            "| 1m 3s ",
+            "| mc-9D1C0E5B7A3F2468 ",
+            "| Port: 81, Type: mirror ",
+            "| N/A ",
+        ] {
+            assert!(text.contains(expected), "{lists} {expected}: {text}");
+        }
+        assert!(!text.contains("preview-env"), "{text}");
+        assert!(
+            server
+                .run("list -A --previews")
+                .went_well()
+                .contains("preview-env")
+        );
+        let here = server.run("list --no-headers").went_well();
+        assert_eq!(here.lines().count(), 1, "{here}");
+        for (filter, expected) in [
+            ("--user eve@x.co", 1),
+            ("--user Avi", 1),
+            ("--target pod/x", 1),
+            ("--port 80", 1),
+            ("--field-selector spec.session.key=avi", 1),
+            ("--field-selector spec.session.key=bob", 0),
+        ] {
+            let Ran { code, out, .. } = server.run(&format!("list -A -o name {filter}"));
+            assert_eq!((code, out.lines().count()), (Some(0), expected), "{filter}");
+        }
+        let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
+        assert_eq!(
+            json["items"][0]["spec"]["session"]["id"],
+            "487F4F2B6D2376AD"
+        );
+        let text = server.run("describe 487f4f2b6d2376ad -v1").out;
+        for expected in [
+            "Session ID:        487F4F2B6D2376AD\n",
+            "Owner:             verified by mirrord's operator\n",
+            "  Username:        avi@x.co\n",
+            "Header Filter:     baggage: .*avi.*\n",
+            "Kind:              operator\n",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+    let said = operator(true).start().run("list -v1").messages;
+    assert!(
+        said.contains("Reading sessions.operator.metalbear.co of mirrord's operator"),
+        "{said}"
+    );
+    let message = operator(true).start().run("list -l a=b").failed();
+    assert!(message.contains("have no labels"), "{message}");
+    let message = operator(true).start().run("list -w").failed();
+    assert!(message.contains("can't be watched"), "{message}");
+    let message = operator(true).start().run("join 487F4F2B6D2376AD").failed();
+    assert!(message.contains("does not serve"), "{message}");
+}
+
+#[test]
+fn they_are_killed_by_number() {
+    let server = operator(true).start();
+    assert_eq!(
+        server.run("kill 487F4F2B6D2376AD").went_well(),
+        "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
+    );
+    assert!(
+        server
+            .lines()
+            .contains(&"DELETE /sessions/5223981140706293421".to_owned())
+    );
+    // An answer of success that says failure.
+    let message = server.run("kill -n shop mc-9D1C").failed();
+    assert!(message.contains("it is busy"), "{message}");
+    // The number alone would reach into another namespace.
+    let asked = server.lines().len();
+    for elsewhere in [
+        "kill -n shop 487F4F2B6D2376AD",
+        "kill mc-9d1c0e5b7a3f2468",
+        "kill nonsense",
+    ] {
+        let message = server.run(elsewhere).failed();
+        assert!(
+            message.contains("not found in namespace"),
+            "{elsewhere}: {message}"
+        );
+    }
+    let lines = server.lines().split_off(asked);
+    assert!(
+        !lines.iter().any(|line| line.starts_with("DELETE")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn all_of_the_cluster_at_once_and_those_of_a_namespace_one_by_one() {
+    let server = operator(true).start();
+    let text = server.run("kill-all -A --yes").went_well();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert_eq!(server.lines(), ["GET /sessions", "DELETE /sessions"]);
+    let server = operator(true).start();
+    let text = server.run("kill-all").went_well();
+    assert_eq!(
+        text,
+        "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
+    );
+    assert_eq!(
+        server.lines(),
+        [
+            "GET /namespaces/default/sessions",
+            "GET /namespaces/default/sessions",
+            "DELETE /sessions/5223981140706293421"
+        ]
+    );
+    let server = operator(true).start();
+    server.run("kill-all -A --dry-run=client").went_well();
+    assert_eq!(server.lines(), ["GET /sessions"]);
+    // One that has no ID is in nobody's way.
+    let ran = operator(true)
+        .start()
+        .run("delete -A --port 80 --user old@x");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = operator(true).start().run("delete -A --user old@x");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.messages
+            .contains("has no ID that it could be stopped by"),
+        "{ran:?}"
+    );
+}
