@@ -671,7 +671,7 @@ async fn lists_are_kubectls() {
 async fn read(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<String> {
     let mut read = Vec::new();
     while read.len() < count {
-        let line = tokio::time::timeout(std::time::Duration::from_secs(60), lines.next_line());
+        let line = tokio::time::timeout(std::time::Duration::from_mins(1), lines.next_line());
         let line = line.await;
         read.push(line.expect("a line in time").unwrap().expect("more lines"));
     }
