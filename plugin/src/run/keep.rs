@@ -87,8 +87,8 @@ enum State {
     Live,
     /// It may not be.
     Doubtful,
-    /// It is over, and who did that may still be told.
-    Over(Ending),
+    /// It is over since then, and who did that may still be told.
+    Over(Ending, Duration),
     /// There is none.
     Unregistered,
 }
@@ -131,8 +131,8 @@ impl Keep {
             State::Live => Next::Report,
             State::Doubtful => Next::Look,
             State::Unregistered => Next::Register,
-            State::Over(ending) if self.is_stop(ending, now) => Next::End(ending.clone()),
-            State::Over(_) => Next::Register,
+            State::Over(ending, since) if self.is_stop(ending, *since) => Next::End(ending.clone()),
+            State::Over(..) => Next::Register,
         }
     }
 
@@ -215,9 +215,9 @@ impl Keep {
         };
         match self.state {
             State::Unregistered => {}
-            State::Over(_) if !ending.is_settled() => {}
-            State::Over(_) => {
-                self.state = State::Over(ending);
+            State::Over(..) if !ending.is_settled() => {}
+            State::Over(_, since) => {
+                self.state = State::Over(ending, since);
                 self.due = now;
             }
             State::Live | State::Doubtful => {
@@ -226,15 +226,15 @@ impl Keep {
                 } else {
                     now + HEARSAY
                 };
-                self.state = State::Over(ending);
+                self.state = State::Over(ending, now);
             }
         }
     }
 
     /// Whether an end means that somebody stopped the session. One that nobody explains is taken for
     /// an expiry if the cluster had not heard of the session for so long.
-    fn is_stop(&self, ending: &Ending, now: Duration) -> bool {
-        let silent = now.saturating_sub(self.heard) >= self.period * EXPIRY;
+    fn is_stop(&self, ending: &Ending, since: Duration) -> bool {
+        let silent = since.saturating_sub(self.heard) >= self.period * EXPIRY;
         match (ending.person(), ending.reason.as_deref()) {
             (_, Some(EXPIRED)) => false,
             (Some(_), _) | (None, Some(STOPPED)) => true,
