@@ -3,6 +3,7 @@
 //! `crds/*.yaml` is generated from these types by `cargo crdgen`; a test holds the two equal, so
 //! `kubectl apply -f crds/` always installs what the code reads and writes.
 
+pub mod annotations;
 pub mod manifest;
 pub mod session;
 mod session_id;

@@ -7,6 +7,8 @@ pub mod join;
 pub mod list;
 pub mod policy;
 pub mod rbac;
+#[cfg(unix)]
+pub mod run;
 pub mod select;
 pub mod status;
 pub mod stop;
@@ -60,15 +62,28 @@ impl Cli {
         let matches = command().try_get_matches_from(&arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.connection.user = kubeconfig_user(&matches).cloned();
+        let arguments = cli.own(&arguments);
         // Of a global flag clap keeps what stands behind the command and drops what stands before it,
         // where kubectl takes the groups of both.
         if !cli.connection.impersonate_groups.is_empty() {
-            cli.connection.impersonate_groups = all_of("--as-group", &arguments);
+            cli.connection.impersonate_groups = all_of("--as-group", arguments);
         }
         if !cli.connection.impersonate_extra.is_empty() {
-            cli.connection.impersonate_extra = all_of("--as-user-extra", &arguments);
+            cli.connection.impersonate_extra = all_of("--as-user-extra", arguments);
         }
         Ok(cli)
+    }
+
+    /// The arguments without the command line that they wrap.
+    fn own<'a>(&self, arguments: &'a [OsString]) -> &'a [OsString] {
+        let wrapped = match &self.command {
+            #[cfg(unix)]
+            Command::Run(args) => args.command.len(),
+            _ => 0,
+        };
+        arguments
+            .get(..arguments.len().saturating_sub(wrapped))
+            .unwrap_or(arguments)
     }
 }
 
@@ -169,6 +184,23 @@ pub enum Command {
   kubectl mirrord-sessions join 487F4F2B6D2376AD
   kubectl mirrord-sessions join -n shop 487f -o json | jq -r .status.key")]
     Join(join::JoinArgs),
+    /// Run a command as a session, that others see and can stop
+    ///
+    /// Around "mirrord exec", the session has its target, key, ports and filters, and its agent is of that session.
+    /// The command has the terminal, standard input and output as without this, and gets the signals that this gets. When somebody stops the session, it is ended: by
+    /// SIGTERM, then SIGKILL. A cluster that can't be reached ends nothing.
+    ///
+    /// The exit code is the command's, or 128+N if signal N ended it; 125 if there could be no session, 126 or 127 if
+    /// the command can't be run or isn't there.
+    #[cfg(unix)]
+    #[command(after_help = "Examples:
+  # mirrord, as ever
+  kubectl mirrord-sessions run -- mirrord exec -t deployment/ip-visit-counter -- node app.js
+  kubectl mirrord-sessions run -n shop -- mirrord exec -f mirrord.json -- ./app
+
+  # Anything else that others should know of
+  kubectl mirrord-sessions run --target deployment/ip-visit-counter -- kubectl port-forward deployment/ip-visit-counter 8080:80")]
+    Run(run::RunArgs),
     /// Try out who may see, stop and join which sessions
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -267,6 +299,7 @@ mod tests {
             ("list --as-group=a --as-group b", &["a", "b"]),
             ("--as-group a list --as-group=b", &["a", "b"]),
             ("--as-group a delete x -- y", &["a"]),
+            ("--as-group a run x --as-group b", &["a"]),
         ];
         for (line, expected) in cases {
             let arguments = ["plugin"]
@@ -275,6 +308,37 @@ mod tests {
                 .map(OsString::from);
             let cli = Cli::of(arguments).unwrap();
             assert_eq!(cli.connection.impersonate_groups, expected, "{line}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_line_within_is_left_as_it_is() {
+        for (line, expected) in [
+            ("run -- a -b", &["a", "-b"][..]),
+            ("run a --target b", &["a", "--target", "b"]),
+            ("run a -- b", &["a", "--", "b"]),
+            (
+                "run --target pod/a -- a -- b --help",
+                &["a", "--", "b", "--help"],
+            ),
+        ] {
+            let arguments = ["plugin"].into_iter().chain(line.split(' '));
+            let cli = Cli::of(arguments.map(OsString::from)).unwrap();
+            let Command::Run(args) = cli.command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.command, expected, "{line}");
+        }
+        for wrong in [
+            "run",
+            "run --",
+            "run --nope a",
+            "run --target A/b a",
+            "run --key= a",
+        ] {
+            let arguments = ["plugin"].into_iter().chain(wrong.split(' '));
+            assert!(Cli::of(arguments.map(OsString::from)).is_err(), "{wrong}");
         }
     }
 

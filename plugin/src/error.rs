@@ -85,6 +85,9 @@ pub enum Error {
         /// What holds it.
         finalizers: String,
     },
+    /// The command that was to be run ended so, or was not run for a reason that was told already.
+    #[error("error: exit code {0}")]
+    Exit(u8),
     /// Something failed, and was told already.
     #[error("error: not everything was done")]
     Told,
@@ -127,6 +130,7 @@ impl Error {
             | Self::AmbiguousPrefix { .. }
             | Self::Unaddressable { .. }
             | Self::Held { .. }
+            | Self::Exit(_)
             | Self::Told => false,
             _ => true,
         }

@@ -12,6 +12,8 @@ pub mod filter;
 pub mod jsonpath;
 pub mod rbac;
 pub mod render;
+#[cfg(unix)]
+mod run;
 pub mod server;
 pub mod session;
 mod status;
@@ -24,31 +26,32 @@ use clap::error::ErrorKind;
 use crate::{cli::Cli, console::Console, error::Error};
 
 /// Does what the command line says, on the process' own streams. The exit code is 1 if anything
-/// failed, usage errors included, as kubectl's is.
+/// failed, usage errors included, as kubectl's is; or that of the command that was to be run.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    if run_on(&mut Console::of_process(), arguments) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    exit_code(&mut Console::of_process(), arguments).into()
 }
 
 /// Does what the command line says; answers whether all went well.
 pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> bool {
+    exit_code(console, arguments) == 0
+}
+
+fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if let Some(words) = complete::asked(&arguments) {
-        return execute(complete::run(&words, console)).is_ok();
+        return u8::from(execute(complete::run(&words, console)).is_err());
     }
     let result = match Cli::of(arguments.iter().cloned()) {
         Ok(cli) => execute(commands::run(cli, console)),
         Err(error) => misunderstood(&error, &arguments, console),
     };
     match result {
-        Ok(()) => true,
-        Err(Error::Told) => false,
+        Ok(()) => 0,
+        Err(Error::Exit(code)) => code,
+        Err(Error::Told) => 1,
         Err(error) => {
             console.say(&error.to_string());
-            false
+            1
         }
     }
 }

@@ -7,10 +7,13 @@ mod kubeconfig;
 mod log;
 mod names;
 mod operator;
+#[cfg(unix)]
+mod own;
 mod pages;
 mod proxy;
 mod roles;
 mod source;
+mod warning;
 mod watch;
 mod wire;
 

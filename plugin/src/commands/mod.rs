@@ -10,6 +10,8 @@ mod kill_all;
 mod list;
 mod policy;
 mod rbac;
+#[cfg(unix)]
+mod run;
 mod status;
 mod version;
 mod wait;
@@ -33,6 +35,9 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         // May need none.
         Command::Policy(command) => return policy::run(command, cli.connection, console).await,
         Command::Completion(args) => return completion::run(args, console),
+        // The command that it wraps may say where.
+        #[cfg(unix)]
+        Command::Run(args) => return run::run(cli.connection, args, console).await,
         other => other,
     };
     check(&command)?;
@@ -54,6 +59,8 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::Status(args) => status::run(&server, args, now.timestamp(), console).await,
         Command::Rbac(command) => rbac::run(&server, &command, console).await,
         Command::Version(_) | Command::Policy(_) | Command::Completion(_) => Ok(()),
+        #[cfg(unix)]
+        Command::Run(_) => Ok(()),
     }
 }
 

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Server, connect};
+use super::{Server, connect, warning};
 use crate::error::{Asked, Error, Failure, Refusal};
 
 /// How often a request is sent again that the server asks to send again, and how long it may ask
@@ -30,15 +30,34 @@ impl Server {
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, Error> {
+        let (answer, _) = self.request_warned(asked, method, path, body).await?;
+        Ok(answer)
+    }
+
+    /// The same, with what the server warns of.
+    pub(super) async fn request_warned<T: DeserializeOwned>(
+        &self,
+        asked: &Asked,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(T, Vec<String>), Error> {
         let mut retries = RETRIES;
         loop {
-            let (status, wait, bytes) = self.answer(method.clone(), path, body).await?;
+            let (status, headers, bytes) = self.answer(method.clone(), path, body).await?;
             if status.is_success() {
-                return serde_json::from_slice(bytes.as_ref()).map_err(|error| Error::Unexpected {
-                    host: self.host.clone(),
-                    what: error.to_string(),
-                });
+                let answer =
+                    serde_json::from_slice(bytes.as_ref()).map_err(|error| Error::Unexpected {
+                        host: self.host.clone(),
+                        what: error.to_string(),
+                    })?;
+                return Ok((answer, warning::texts(&headers)));
             }
+            let busy = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+            let wait: Option<u64> = headers
+                .get(header::RETRY_AFTER)
+                .filter(|_| busy)
+                .and_then(|wait| wait.to_str().ok()?.parse().ok());
             if let (Some(wait), 1..) = (wait, retries) {
                 tokio::time::sleep(Duration::from_secs(wait.min(LONGEST_WAIT))).await;
                 retries -= 1;
@@ -61,14 +80,13 @@ impl Server {
         }))
     }
 
-    /// Sends a request once: its status, after how many seconds to send it again if the server asks
-    /// for it, and the body of the answer.
+    /// Sends a request once: the status, the headers and the body of the answer.
     async fn answer(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Option<u64>, impl AsRef<[u8]> + use<>), Error> {
+    ) -> Result<(StatusCode, HeaderMap, impl AsRef<[u8]> + use<>), Error> {
         let content = body.map(Value::to_string).unwrap_or_default();
         self.log.request(&method, path, &content);
         let sent = Instant::now();
@@ -91,14 +109,7 @@ impl Server {
                 .map_err(kube::Error::Service)?
                 .to_bytes();
             self.log.answer(&bytes);
-            let busy =
-                head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
-            let wait = head
-                .headers
-                .get(header::RETRY_AFTER)
-                .filter(|_| busy)
-                .and_then(|wait| wait.to_str().ok()?.parse().ok());
-            Ok((head.status, wait, bytes))
+            Ok((head.status, head.headers, bytes))
         };
         let answer = match self.timeout {
             Some(after) => {

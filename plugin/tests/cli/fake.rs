@@ -181,6 +181,11 @@ impl Server {
         self.asked().iter().map(Seen::line).collect()
     }
 
+    /// Changes the sessions, as the cluster may.
+    pub(crate) fn change(&self, change: impl Fn(&mut Vec<Value>)) {
+        change(&mut self.state.sessions.lock().unwrap());
+    }
+
     /// The names of the sessions that are left.
     pub(crate) fn left(&self) -> Vec<String> {
         let sessions = self.state.sessions.lock().unwrap();
@@ -352,16 +357,26 @@ fn respond(state: &State, seen: &Seen) -> Answer {
         ["namespaces", namespace, "sessiontrackers", name, "join"] => {
             return join(state, namespace, name);
         }
+        ["namespaces", namespace, "sessiontrackers", name, "report"] => {
+            let found = one(state, seen, Some(namespace), name, false);
+            let status = json!({ "status": { "periodSeconds": 1 } });
+            return if found.code == 200 {
+                ok(&status)
+            } else {
+                found
+            };
+        }
         _ => return not_found(),
     };
     let method = match seen.method.as_str() {
-        "DELETE" if is_tracker => "",
+        "DELETE" | "POST" if is_tracker => "",
         method => method,
     };
     match (method, namespace, name) {
         ("GET", _, None) => list(state, seen, namespace),
         ("GET", _, Some(name)) => one(state, seen, namespace, name, false),
         ("DELETE", _, Some(name)) => one(state, seen, namespace, name, true),
+        ("POST", Some(namespace), None) => create(state, seen, namespace),
         ("DELETE", Some(namespace), None) => delete_all(state, seen, namespace),
         _ => Answer {
             code: 405,
@@ -462,6 +477,16 @@ fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: 
             }
         }
     }
+}
+
+fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
+    let mut session: Value = serde_json::from_str(&seen.body).unwrap();
+    let name = text(&session, "/metadata/name").to_owned();
+    session["metadata"]["namespace"] = json!(namespace);
+    session["metadata"]["uid"] = json!(format!("uid-{name}"));
+    session["spec"]["owner"] = json!({ "username": "avi@x" });
+    state.sessions.lock().unwrap().push(session.clone());
+    ok(&session)
 }
 
 /// One after the other, until a rule refuses one: as the API server does it.

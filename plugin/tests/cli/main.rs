@@ -16,6 +16,10 @@ mod kill_all;
 mod list;
 mod operator;
 mod policy;
+#[cfg(unix)]
+mod run;
+#[cfg(target_os = "linux")]
+mod run_terminal;
 mod stop;
 mod trackers;
 mod usage;

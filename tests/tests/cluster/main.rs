@@ -20,6 +20,7 @@ mod policies;
 mod report;
 mod resource;
 mod roles;
+mod run;
 mod stop_policy;
 mod support;
 mod terminated;

@@ -19,7 +19,7 @@ use tokio::{
 use crate::support::{Namespace, Person, eventually, namespace, session, shared};
 
 /// A folder where kubectl finds the plugin.
-fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
+pub(crate) fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
     let bin = plane.folder().join("bin-of-tests");
     if std::fs::create_dir(&bin).is_ok() {
         let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, bin.join(name)).unwrap();
@@ -29,7 +29,7 @@ fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
     bin
 }
 
-fn shared_bin() -> &'static Path {
+pub(crate) fn shared_bin() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     BIN.get_or_init(|| bin(&shared().plane, &shared().programs))
 }

@@ -1,0 +1,43 @@
+//! `run`.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{Args, ValueHint};
+
+/// What `run` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// What CMD works on, as deployment/NAME, pod/NAME/container/NAME or targetless; by default what the
+    /// command line or the configuration of a "mirrord exec" says
+    #[arg(short, long, value_name = "TARGET", value_parser = target)]
+    pub target: Option<String>,
+    /// mirrord's session key, by which others can join; by default that of a "mirrord exec", if it says one
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub key: Option<String>,
+    /// How long CMD has to end after SIGTERM when its session is stopped, as 5s or 2m, before SIGKILL
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::stop::duration)]
+    pub grace_period: Duration,
+    /// Command to run, with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "CMD",
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub command: Vec<OsString>,
+}
+
+fn target(text: &str) -> Result<String, String> {
+    crate::run::target(text).ok_or_else(|| {
+        "expected kind/name[/container/NAME], as deployment/ip-visit-counter, or targetless"
+            .to_owned()
+    })
+}
+
+fn key(text: &str) -> Result<String, String> {
+    if crate::run::is_key(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 253 characters, none of them invisible".to_owned())
+    }
+}

@@ -1,0 +1,237 @@
+//! The command, and the signals that are meant for it.
+//!
+//! It runs in the same process group, on the same terminal: what the terminal sends (Ctrl-C, Ctrl-\,
+//! Ctrl-Z, a new size, the end of the line) reaches it by itself. What is sent to this process alone is
+//! passed on. Stopping and continuing (SIGTSTP, SIGCONT) are left to the system, as they are by default.
+
+use std::{ffi::OsString, fs::File, io, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{future::poll_fn, task::Poll};
+
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{self, SignalKind},
+};
+
+/// The exit code where a command can't be run, and where there is none of that name: a shell's.
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+/// What is added to the number of the signal that ended a command.
+const SIGNALLED: i32 = 128;
+
+/// Starts a command, with these variables more, on the streams of this process.
+///
+/// # Errors
+/// It can't be run: the exit code for that, and a line that says why.
+pub(crate) fn start(
+    command: &[OsString],
+    variables: &[(&str, OsString)],
+) -> Result<Child, (u8, String)> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| (NOT_FOUND, "error: there is no command to run".to_owned()))?;
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let started = Command::new(program)
+        .args(arguments)
+        .envs(variables)
+        .spawn();
+    started.map_err(|error| {
+        let program = program.to_string_lossy();
+        if error.kind() == io::ErrorKind::NotFound {
+            let line = format!(
+                "error: there is no command \"{program}\": check its spelling and PATH, or give its path"
+            );
+            (NOT_FOUND, line)
+        } else {
+            (
+                CANNOT_RUN,
+                format!("error: \"{program}\" cannot be run: {error}"),
+            )
+        }
+    })
+}
+
+/// The exit code that passes on how a command ended.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+    let signalled = || status.signal().map(|signal| SIGNALLED + signal);
+    let code = status.code().or_else(signalled).unwrap_or(1);
+    // What the system gives has 8 bits.
+    u8::try_from(code & 0xff).unwrap_or(1)
+}
+
+/// The same for a signal that ended this process before there was a command.
+pub(crate) fn exit_code_of(signal: Signal) -> u8 {
+    u8::try_from(SIGNALLED + signal.as_raw()).unwrap_or(1)
+}
+
+/// Sends a signal; a command that has ended in the meantime needs none.
+pub(crate) fn send(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw) {
+        // It hasn't been waited for, so the number is still its own.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Where this process stands with its terminal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Terminal {
+    /// It has none.
+    None,
+    /// What is typed goes to its process group.
+    Foreground,
+    /// What is typed goes to another.
+    Background,
+    /// It has hung up.
+    Gone,
+}
+
+/// Whether a signal that arrived here has to be passed on.
+fn passes_on(signal: Signal, terminal: Terminal) -> bool {
+    let by_terminal = [Signal::INT, Signal::QUIT, Signal::HUP, Signal::WINCH].contains(&signal);
+    !by_terminal
+        || match terminal {
+            Terminal::None | Terminal::Background => true,
+            Terminal::Foreground | Terminal::Gone => false,
+        }
+}
+
+/// The signals that this process gets.
+pub(crate) struct Signals {
+    streams: Vec<(Signal, unix::Signal)>,
+    terminal: Option<File>,
+}
+
+impl Signals {
+    /// From now on they don't end this process. What it was started to ignore, as by nohup, it and the
+    /// command go on ignoring.
+    pub(crate) fn new() -> io::Result<Self> {
+        const ALL: [(Signal, fn() -> SignalKind); 7] = [
+            (Signal::TERM, SignalKind::terminate),
+            (Signal::INT, SignalKind::interrupt),
+            (Signal::QUIT, SignalKind::quit),
+            (Signal::HUP, SignalKind::hangup),
+            (Signal::WINCH, SignalKind::window_change),
+            (Signal::USR1, SignalKind::user_defined1),
+            (Signal::USR2, SignalKind::user_defined2),
+        ];
+        let ignored = ignored();
+        let mut streams = Vec::new();
+        for (signal, kind) in ALL {
+            let bit = u32::try_from(signal.as_raw() - 1).unwrap_or(u32::MAX);
+            if ignored.checked_shr(bit).unwrap_or(0) & 1 == 0 {
+                streams.push((signal, unix::signal(kind())?));
+            }
+        }
+        Ok(Self {
+            streams,
+            terminal: File::open("/dev/tty").ok(),
+        })
+    }
+
+    async fn any(&mut self) -> Signal {
+        poll_fn(|cx| {
+            for (signal, stream) in &mut self.streams {
+                if stream.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next one that would have ended this process.
+    pub(crate) async fn end(&mut self) -> Signal {
+        loop {
+            let signal = self.any().await;
+            if signal != Signal::WINCH {
+                return signal;
+            }
+        }
+    }
+
+    /// The next one that has to be passed on.
+    pub(crate) async fn next(&mut self) -> Signal {
+        loop {
+            let signal = self.any().await;
+            if passes_on(signal, self.terminal()) {
+                return signal;
+            }
+        }
+    }
+
+    fn terminal(&self) -> Terminal {
+        let Some(terminal) = &self.terminal else {
+            return Terminal::None;
+        };
+        match rustix::termios::tcgetpgrp(terminal) {
+            Ok(group) if group == getpgrp() => Terminal::Foreground,
+            Ok(_) => Terminal::Background,
+            Err(_) => Terminal::Gone,
+        }
+    }
+}
+
+/// The signals that this process was started to ignore, a bit each.
+fn ignored() -> u64 {
+    // Asking the system itself takes unsafe code. Where there is no /proc, none are known.
+    let status = std::fs::read_to_string("/proc/self/status");
+    status.map_or(0, |status| ignored_in(&status))
+}
+
+fn ignored_in(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_passed_on() {
+        for (raw, code) in [(0, 0), (1 << 8, 1), (255 << 8, 255), (15, 143), (9, 137)] {
+            assert_eq!(exit_code(ExitStatus::from_raw(raw)), code, "{raw:#x}");
+        }
+    }
+
+    #[test]
+    fn what_the_terminal_sends_is_not_sent_twice() {
+        use Terminal::{Background, Foreground, Gone, None};
+        for (signal, terminals) in [
+            (Signal::TERM, &[None, Foreground, Background, Gone][..]),
+            (Signal::USR1, &[None, Foreground, Background, Gone]),
+            (Signal::INT, &[None, Background]),
+            (Signal::QUIT, &[None, Background]),
+            (Signal::HUP, &[None, Background]),
+            (Signal::WINCH, &[None, Background]),
+        ] {
+            for terminal in [None, Foreground, Background, Gone] {
+                assert_eq!(
+                    passes_on(signal, terminal),
+                    terminals.contains(&terminal),
+                    "{signal:?} {terminal:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ignored_signals() {
+        assert_eq!(ignored_in("Name:\tx\nSigIgn:\t0000000000000003\n"), 3);
+        for odd in ["", "SigIgn:", "SigIgn:\tx"] {
+            assert_eq!(ignored_in(odd), 0, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_run() {
+        let missing = start(&["/nowhere/at-all".into()], &[]).unwrap_err();
+        assert_eq!(missing.0, 127);
+        assert!(missing.1.contains("no command \"/nowhere/at-all\""));
+        assert_eq!(start(&["/".into()], &[]).unwrap_err().0, 126);
+        assert_eq!(start(&[], &[]).unwrap_err().0, 127);
+    }
+}

@@ -1,0 +1,280 @@
+//! mirrord's configuration file with annotations for its agent.
+//!
+//! mirrord renders the file as a template (Tera) before it parses it. So what is in it is left byte by
+//! byte as it is, and what is added is written so that no template is seen in it.
+
+use std::{collections::BTreeMap, fmt, fmt::Write, path::Path};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Value, value::RawValue};
+use toml_edit::DocumentMut;
+
+/// A format of configuration files.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Format {
+    Json,
+    Toml,
+    Yaml,
+}
+
+impl Format {
+    /// mirrord goes by the extension.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        match path.extension().map(|extension| extension.to_str()) {
+            None | Some(Some("json")) => Some(Self::Json),
+            Some(Some("toml")) => Some(Self::Toml),
+            Some(Some("yaml" | "yml")) => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+
+    /// With its dot.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Json => ".json",
+            Self::Toml => ".toml",
+            Self::Yaml => ".yaml",
+        }
+    }
+
+    /// What a file holds, templates as they are.
+    ///
+    /// # Errors
+    /// It is only understood once it is rendered, or not even then.
+    pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
+        let first_line = |error: &dyn fmt::Display| {
+            let text = error.to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        let value: Value = match self {
+            Self::Json => serde_json::from_str(text).map_err(|error| first_line(&error))?,
+            Self::Toml => toml_edit::de::from_str(text).map_err(|error| first_line(&error))?,
+            Self::Yaml => serde_saphyr::from_str(text).map_err(|error| first_line(&error))?,
+        };
+        match value {
+            Value::Object(_) => Ok(value),
+            Value::Null if self == Self::Yaml => Ok(Value::Object(serde_json::Map::new())),
+            _ => Err("it is no map of settings".to_owned()),
+        }
+    }
+}
+
+/// What an annotation says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    /// This.
+    Text(String),
+    /// Whatever mirrord's session key is.
+    Key,
+}
+
+/// Annotations, by name.
+pub(crate) type Annotations = BTreeMap<&'static str, Word>;
+
+impl Word {
+    /// As a string of JSON, which is one of TOML and of YAML too.
+    fn quoted(&self) -> String {
+        let Self::Text(text) = self else {
+            return "\"{{ key }}\"".to_owned();
+        };
+        let mut quoted = String::from("\"");
+        for c in text.chars() {
+            // Templates begin and end with these; and strings, and escapes.
+            let is_plain = !c.is_control() && !"\"\\{}%#".contains(c);
+            // What lies above is no part of a template, and would take two of these escapes.
+            if is_plain || u32::from(c) > 0xffff {
+                quoted.push(c);
+            } else {
+                // Writing to a String doesn't fail.
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+        }
+        quoted.push('"');
+        quoted
+    }
+}
+
+/// The file with these annotations of the agent beside those that it has, which they override.
+///
+/// # Errors
+/// It can't be done without touching the rest of the file: why.
+pub(crate) fn annotated(
+    text: &str,
+    format: Format,
+    annotations: &Annotations,
+) -> Result<String, String> {
+    match format {
+        Format::Json => annotated_json(text, annotations),
+        Format::Toml => annotated_toml(text, annotations),
+        Format::Yaml => annotated_yaml(text, annotations),
+    }
+}
+
+fn annotated_json(text: &str, annotations: &Annotations) -> Result<String, String> {
+    let mut all = Fields::read(text)?;
+    let mut agent = all.inner("agent")?;
+    let mut own = agent.inner("annotations")?;
+    for (name, word) in annotations {
+        own.set(name, word.quoted());
+    }
+    agent.set("annotations", own.text());
+    all.set("agent", agent.text());
+    Ok(all.text())
+}
+
+/// A JSON object whose values are left as they are written.
+#[derive(Default)]
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn read(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    fn inner(&self, name: &str) -> Result<Self, String> {
+        let mut found = self.0.iter().filter(|(key, _)| key == name);
+        match (found.next(), found.next()) {
+            (None, _) => Ok(Self::default()),
+            (Some(_), Some(_)) => Err(format!("it has \"{name}\" twice")),
+            (Some((_, value)), None) if value == "null" => Ok(Self::default()),
+            (Some((_, value)), None) => {
+                Self::read(value).map_err(|_| format!("its \"{name}\" is no object"))
+            }
+        }
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        self.0.retain(|(key, _)| key != name);
+        self.0.push((name.to_owned(), value));
+    }
+
+    fn text(&self) -> String {
+        let pair = |(key, value): &(String, String)| format!("{}:{value}", Value::from(&**key));
+        let pairs: Vec<String> = self.0.iter().map(pair).collect();
+        format!("{{{}}}", pairs.join(","))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Fields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields::default();
+                while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    fields.0.push((key, value.get().to_owned()));
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+fn annotated_toml(text: &str, annotations: &Annotations) -> Result<String, String> {
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|_| "it is no TOML before it is rendered".to_owned())?;
+    let mut table: &mut dyn toml_edit::TableLike = document.as_table_mut();
+    for name in ["agent", "annotations"] {
+        let item = table.entry(name).or_insert_with(toml_edit::table);
+        table = item
+            .as_table_like_mut()
+            .ok_or_else(|| format!("its \"{name}\" is no table"))?;
+    }
+    for (name, word) in annotations {
+        let value: toml_edit::Value = word
+            .quoted()
+            .parse()
+            .map_err(|_| format!("{name} can't be written in TOML"))?;
+        table.insert(name, toml_edit::value(value));
+    }
+    Ok(document.to_string())
+}
+
+fn annotated_yaml(text: &str, annotations: &Annotations) -> Result<String, String> {
+    let before = Format::Yaml.parse(text)?;
+    if before.get("agent").is_none_or(Value::is_null) {
+        let mut derived = text.trim_end().to_owned();
+        derived.push_str("\nagent:\n  annotations:\n");
+        for (name, word) in annotations {
+            let _ = writeln!(derived, "    \"{name}\": {}", word.quoted());
+        }
+        // A file of one line in braces, say, or of several documents, can't be written on at its end.
+        if Format::Yaml.parse(&derived).is_ok_and(|after| {
+            without_agent(&after) == without_agent(&before)
+                && after.pointer("/agent/annotations").is_some()
+        }) {
+            return Ok(derived);
+        }
+    }
+    if ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
+        return Err("it has templates, and agent settings that would have to be rewritten".into());
+    }
+    // Any JSON is YAML.
+    annotated_json(&before.to_string(), annotations)
+}
+
+fn without_agent(value: &Value) -> Option<serde_json::Map<String, Value>> {
+    let mut map = value.as_object()?.clone();
+    map.remove("agent");
+    Some(map)
+}
+
+/// The target, the namespace, the context and the key that a configuration names.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Named {
+    pub(crate) target: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) context: Option<String>,
+    pub(crate) key: Option<String>,
+}
+
+impl Named {
+    /// Reads what [`Format::parse`] answers.
+    pub(crate) fn of(config: &Value) -> Self {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(ToOwned::to_owned);
+        let target = config.get("target");
+        let path = target.and_then(|target| target.get("path")).or(target);
+        Self {
+            target: path.and_then(target_of),
+            namespace: text(target.and_then(|target| target.get("namespace"))),
+            context: text(config.get("kube_context")),
+            key: text(config.get("key")),
+        }
+    }
+}
+
+/// `kind/name[/container/NAME]`, of mirrord's text or of its object.
+fn target_of(path: &Value) -> Option<String> {
+    const KINDS: [(&str, &str); 8] = [
+        ("deployment", "deployment"),
+        ("pod", "pod"),
+        ("rollout", "rollout"),
+        ("job", "job"),
+        ("cron_job", "cronjob"),
+        ("stateful_set", "statefulset"),
+        ("service", "service"),
+        ("replica_set", "replicaset"),
+    ];
+    if let Some(text) = path.as_str() {
+        return Some(text.to_owned());
+    }
+    let text = |name: &str| path.get(name).and_then(Value::as_str);
+    let target = KINDS.iter().find_map(|(field, kind)| {
+        let name = text(field)?;
+        Some(format!("{kind}/{name}"))
+    })?;
+    Some(match text("container") {
+        Some(container) => format!("{target}/container/{container}"),
+        None => target,
+    })
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

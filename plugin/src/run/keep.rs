@@ -1,0 +1,282 @@
+//! What to do next for a session to be known to the cluster as long as its command runs.
+//!
+//! A machine without clock or network: it is told what happened and when (since the start), and says
+//! what to do. A session that somebody stopped ends the command. One that only expired, while the
+//! cluster could not be reached, is registered again; and no failure to reach it ends anything.
+
+use std::time::Duration;
+
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+
+/// How often is reported where the server doesn't say, and least and most of what it may say.
+const PERIOD: Duration = Duration::from_secs(20);
+const PERIODS: (u64, u64) = (1, 600);
+/// After how many periods without a report the cluster takes a session for over.
+const EXPIRY: u32 = 3;
+/// The first pause after a failure. Each is twice the one before, up to a period.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How many failures in a row the person is told of.
+const WORTH_A_WORD: u32 = 3;
+/// Who stopped a session may be told a moment after that it ended: how long to wait for it.
+const HEARSAY: Duration = Duration::from_secs(2);
+
+/// The reasons of an end that matter here: somebody stopped it, it was deleted and nobody knows why, and
+/// nothing had been heard of it.
+const STOPPED: &str = "stopped";
+const DELETED: &str = "deleted";
+const EXPIRED: &str = "expired";
+
+/// What to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Next {
+    /// Report about the session.
+    Report,
+    /// Create a session anew.
+    Register,
+    /// Look what has become of the session.
+    Look,
+    /// Nothing until then.
+    Wait(Duration),
+    /// End the command: somebody stopped its session.
+    End(Ending),
+}
+
+/// How a session ended, as far as the cluster says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Ending {
+    pub(crate) reason: Option<String>,
+    pub(crate) by: Option<String>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Failure {
+    /// There is no such session, or not any more.
+    Gone,
+    /// The cluster takes no such request: not served, or not allowed.
+    Refused,
+    /// Anything else: it may pass.
+    Unreachable,
+}
+
+/// What became of a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Look {
+    /// It is there.
+    Alive,
+    /// It is over.
+    Ended(Ending),
+    /// It can't be told now.
+    Unknown,
+}
+
+/// What the person is to be told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum News {
+    /// The cluster can't be reached.
+    Lost,
+    /// It can again.
+    Back,
+    /// It takes no reports.
+    Refused,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum State {
+    /// The session is there, as far as is known.
+    Live,
+    /// It may not be.
+    Doubtful,
+    /// It is over since then, and who did that may still be told.
+    Over(Ending, Duration),
+    /// There is none.
+    Unregistered,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Keep {
+    state: State,
+    /// When to do something next.
+    due: Duration,
+    pause: Duration,
+    period: Duration,
+    /// When the cluster last took a report, or created the session.
+    heard: Duration,
+    /// How many requests failed one after the other.
+    failures: u32,
+    refused: bool,
+}
+
+impl Keep {
+    /// A session was created just now.
+    pub(crate) fn new(now: Duration) -> Self {
+        Self {
+            state: State::Live,
+            due: now,
+            pause: PAUSE,
+            period: PERIOD,
+            heard: now,
+            failures: 0,
+            refused: false,
+        }
+    }
+
+    /// What to do now.
+    pub(crate) fn next(&self, now: Duration) -> Next {
+        if now < self.due {
+            return Next::Wait(self.due);
+        }
+        match &self.state {
+            State::Live => Next::Report,
+            State::Doubtful => Next::Look,
+            State::Unregistered => Next::Register,
+            State::Over(ending, since) if self.is_stop(ending, *since) => Next::End(ending.clone()),
+            State::Over(..) => Next::Register,
+        }
+    }
+
+    /// There is something new to report.
+    pub(crate) fn changed(&mut self, now: Duration) {
+        if self.state == State::Live && self.failures == 0 && !self.refused {
+            self.due = now;
+        }
+    }
+
+    /// A report was taken, or not.
+    pub(crate) fn reported(
+        &mut self,
+        result: Result<Option<u64>, Failure>,
+        now: Duration,
+    ) -> Option<News> {
+        match result {
+            Ok(period) => {
+                if let Some(seconds) = period {
+                    self.period = Duration::from_secs(seconds.clamp(PERIODS.0, PERIODS.1));
+                }
+                self.refused = false;
+                self.heard(now)
+            }
+            Err(Failure::Gone) => {
+                self.state = State::Doubtful;
+                self.due = now;
+                None
+            }
+            Err(Failure::Refused) => {
+                self.due = now + self.period;
+                let first = !std::mem::replace(&mut self.refused, true);
+                first.then_some(News::Refused)
+            }
+            Err(Failure::Unreachable) => self.failed(now),
+        }
+    }
+
+    /// A session was created anew, or not.
+    pub(crate) fn registered(
+        &mut self,
+        result: Result<(), Failure>,
+        now: Duration,
+    ) -> Option<News> {
+        if result.is_err() {
+            return self.failed(now);
+        }
+        self.state = State::Live;
+        let news = self.heard(now);
+        self.due = now;
+        news
+    }
+
+    /// What a look showed.
+    pub(crate) fn looked(&mut self, look: Look, now: Duration) -> Option<News> {
+        match look {
+            Look::Alive => {
+                self.state = State::Live;
+                // Who said it was gone may say so for a while.
+                self.due = now + self.pause;
+                self.pause = (self.pause * 2).min(self.period);
+                None
+            }
+            Look::Ended(ending) => {
+                self.ended(Some(ending), now);
+                None
+            }
+            Look::Unknown => self.failed(now),
+        }
+    }
+
+    /// The session is seen to be over; or to be out of sight, if nothing is said of its end.
+    pub(crate) fn ended(&mut self, ending: Option<Ending>, now: Duration) {
+        let Some(ending) = ending else {
+            if self.state == State::Live {
+                self.state = State::Doubtful;
+                self.due = now;
+            }
+            return;
+        };
+        match self.state {
+            State::Unregistered => {}
+            State::Over(..) if !ending.is_settled() => {}
+            State::Over(_, since) => {
+                self.state = State::Over(ending, since);
+                self.due = now;
+            }
+            State::Live | State::Doubtful => {
+                self.due = if ending.is_settled() {
+                    now
+                } else {
+                    now + HEARSAY
+                };
+                self.state = State::Over(ending, now);
+            }
+        }
+    }
+
+    /// Whether an end means that somebody stopped the session. One that nobody explains is taken for
+    /// an expiry if the cluster had not heard of the session for so long.
+    fn is_stop(&self, ending: &Ending, since: Duration) -> bool {
+        let silent = since.saturating_sub(self.heard) >= self.period * EXPIRY;
+        match (ending.person(), ending.reason.as_deref()) {
+            (_, Some(EXPIRED)) => false,
+            (Some(_), _) | (None, Some(STOPPED)) => true,
+            (None, None | Some(DELETED)) => !silent,
+            (None, Some(_)) => false,
+        }
+    }
+
+    fn heard(&mut self, now: Duration) -> Option<News> {
+        self.heard = now;
+        self.pause = PAUSE;
+        self.due = now + self.period;
+        let failures = std::mem::take(&mut self.failures);
+        (failures >= WORTH_A_WORD).then_some(News::Back)
+    }
+
+    fn failed(&mut self, now: Duration) -> Option<News> {
+        self.due = now + self.pause;
+        self.pause = (self.pause * 2).min(self.period);
+        self.failures = self.failures.saturating_add(1);
+        (self.failures == WORTH_A_WORD).then_some(News::Lost)
+    }
+
+    /// The session is over, and a new one is to be created.
+    pub(crate) fn registering(&mut self) {
+        self.state = State::Unregistered;
+    }
+}
+
+impl Ending {
+    /// Who stopped it, unless the controller did so for nobody.
+    pub(crate) fn person(&self) -> Option<&str> {
+        let by = self.by.as_deref();
+        by.filter(|by| *by != CONTROLLER_USERNAME)
+    }
+
+    /// Whether nothing more is to be expected that would matter.
+    fn is_settled(&self) -> bool {
+        self.person().is_some() || self.reason.as_deref() == Some(EXPIRED)
+    }
+}
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;

@@ -1,0 +1,227 @@
+//! mirrord's local session monitor: a Unix socket for each of its sessions, on which it tells of ports,
+//! filters and processes.
+//!
+//! The sockets are of this user alone, and what they tell is only shown. But a socket may be left over
+//! from a run that was killed, or be somebody else's program: so nothing is waited for long, or read
+//! without a bound, or believed to be of the right form.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use http::{Request, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use mirrord_sessions_core::text::is_unsafe;
+use mirrord_sessions_crds::{
+    Port, PortType, SessionReportSpec, annotations,
+    session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES},
+};
+use serde_json::Value;
+use tokio::{net::UnixStream, time::timeout};
+
+/// How long a monitor has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The largest answer that is read: it holds a whole configuration.
+const LARGEST: usize = 1 << 20;
+/// How many sockets are asked at once: the latest.
+const SOCKETS: usize = 32;
+/// The longest name of a process that a report takes.
+const MAX_PROCESS: usize = 253;
+/// How deep filters of filters are read, and how many at each level.
+const DEPTH: usize = 4;
+const FILTERS: usize = 32;
+
+/// Where the monitor of a command is, once it is found.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    folder: Option<PathBuf>,
+    found: Option<PathBuf>,
+}
+
+impl Monitor {
+    /// Looks in the folder of mirrord's in this home.
+    pub(crate) fn of(home: Option<PathBuf>) -> Self {
+        Self {
+            folder: home.map(|home| home.join(".mirrord").join("sessions")),
+            found: None,
+        }
+    }
+
+    /// What the monitor of this process, or of this session, tells; nothing if there is none.
+    pub(crate) async fn report(&mut self, pid: u32, session: &str) -> Option<SessionReportSpec> {
+        if let Some(socket) = &self.found {
+            if let Some(info) = info(socket).await
+                && is_of(&info, pid, session)
+            {
+                return Some(read(&info));
+            }
+            self.found = None;
+        }
+        for socket in sockets(self.folder.as_deref()?) {
+            if let Some(info) = info(&socket).await
+                && is_of(&info, pid, session)
+            {
+                self.found = Some(socket);
+                return Some(read(&info));
+            }
+        }
+        None
+    }
+}
+
+/// The sockets of a folder, the latest first.
+fn sockets(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let is_socket = path
+                .extension()
+                .is_some_and(|extension| extension == "sock");
+            let modified = || path.symlink_metadata().ok()?.modified().ok();
+            is_socket.then(|| Some((modified()?, path.clone())))?
+        })
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.truncate(SOCKETS);
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+async fn info(socket: &Path) -> Option<Value> {
+    let ask = async {
+        let stream = UnixStream::connect(socket).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let request = Request::get("/info")
+            .header(header::HOST, "localhost")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .ok()?;
+        let exchange = async {
+            let response = sender.send_request(request).await.ok()?;
+            if !response.status().is_success() {
+                return None;
+            }
+            let body = Limited::new(response.into_body(), LARGEST);
+            let bytes = body.collect().await.ok()?.to_bytes();
+            serde_json::from_slice(&bytes).ok()
+        };
+        tokio::pin!(connection);
+        tokio::pin!(exchange);
+        tokio::select! {
+            info = &mut exchange => info,
+            // It may be through before the answer has been read.
+            _ = &mut connection => exchange.await,
+        }
+    };
+    timeout(PATIENCE, ask).await.ok().flatten()
+}
+
+/// Whether the monitor is that of this process: `mirrord exec` becomes the process that it runs. Or
+/// whether its agent carries the name of this session.
+fn is_of(info: &Value, pid: u32, session: &str) -> bool {
+    let named = info
+        .pointer("/config/agent/annotations")
+        .and_then(|all| all.get(annotations::SESSION_NAME));
+    if let Some(named) = named {
+        return named == session;
+    }
+    let is_it = |value: Option<&Value>| value.and_then(Value::as_u64) == Some(pid.into());
+    items(info.get("processes"))
+        .any(|process| is_it(process.get("pid")) || is_it(process.get("parent_pid")))
+}
+
+fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+    list.and_then(Value::as_array).into_iter().flatten()
+}
+
+/// What is reported of it.
+fn read(info: &Value) -> SessionReportSpec {
+    let http = info.pointer("/config/feature/network/incoming/http_filter");
+    let mut ports: Vec<Port> = Vec::new();
+    for subscription in items(info.get("port_subscriptions")) {
+        let number = subscription.get("port").and_then(Value::as_u64);
+        let Some(port) = number.and_then(|port| u16::try_from(port).ok()) else {
+            continue;
+        };
+        let type_ = match subscription.get("mode").and_then(Value::as_str) {
+            Some("steal") => PortType::Steal,
+            Some("mirror") => PortType::Mirror,
+            _ => continue,
+        };
+        if port == 0 || ports.iter().any(|known| known.port == port) {
+            continue;
+        }
+        if ports.len() < MAX_PORTS {
+            ports.push(Port {
+                port,
+                type_,
+                filter: http.and_then(|http| filter_of(http, port)),
+            });
+        }
+    }
+    ports.sort_by_key(|port| port.port);
+    let name = |process: &Value| {
+        let name = process.get("process_name").and_then(Value::as_str)?;
+        let name = harmless(name, MAX_PROCESS);
+        (!name.is_empty()).then_some(name)
+    };
+    let processes = items(info.get("processes")).filter_map(name);
+    SessionReportSpec {
+        ports,
+        processes: processes.take(MAX_PROCESSES).collect(),
+    }
+}
+
+/// The filter of a port, if the filters are meant for it: without ports of their own they are for all.
+fn filter_of(http: &Value, port: u16) -> Option<String> {
+    let is_it = |value: &Value| value.as_u64() == Some(port.into());
+    match http.get("ports") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(ports)) if ports.iter().any(is_it) => {}
+        Some(single) if is_it(single) => {}
+        Some(_) => return None,
+    }
+    let text = filter(http, DEPTH)?;
+    Some(harmless(&text, MAX_FILTER))
+}
+
+fn filter(filter: &Value, depth: usize) -> Option<String> {
+    let depth = depth.checked_sub(1)?;
+    let mut all = Vec::new();
+    for (name, value) in filter.as_object()?.iter().take(FILTERS) {
+        let short = name.strip_suffix("_filter").unwrap_or(name);
+        match (short, value) {
+            ("ports", _) => {}
+            (_, Value::String(pattern)) => all.push(format!("{short}={pattern}")),
+            ("all_of" | "any_of", Value::Array(inner)) => {
+                let inner = inner.iter().take(FILTERS);
+                let inner: Vec<String> = inner.filter_map(|one| self::filter(one, depth)).collect();
+                if !inner.is_empty() {
+                    all.push(format!("{}({})", short.replace('_', " "), inner.join(", ")));
+                }
+            }
+            (_, Value::Object(_)) => {
+                all.extend(self::filter(value, depth).map(|inner| format!("{short}({inner})")));
+            }
+            _ => {}
+        }
+    }
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// What a report takes.
+fn harmless(text: &str, limit: usize) -> String {
+    text.chars()
+        .take(limit)
+        .map(|c| if is_unsafe(c) { '?' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "monitor_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! What the cluster shows of the session of a command.
+
+use std::time::Duration;
+
+use mirrord_sessions_crds::SessionId;
+use tokio::time::{sleep, timeout};
+
+use super::keep::{Ending, Failure, Look};
+use crate::{
+    error::{Error, Refusal},
+    server::{Change, Event, Listing, Scope, Server, Source},
+    session::Session,
+};
+
+/// How long a request may take: the command doesn't wait for it, but what comes next does.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to pause before a watch that ended is begun anew.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a watch may be silent before it is begun anew: a network may have lost it.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// A session that was created.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) namespace: String,
+    pub(crate) id: SessionId,
+    pub(crate) uid: String,
+}
+
+impl Own {
+    fn is(&self, session: &Session) -> bool {
+        session.name == self.id.name() && session.uid.as_deref() == Some(self.uid.as_str())
+    }
+}
+
+/// The answer of a request, which has so long.
+pub(crate) async fn patiently<T>(
+    request: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Option<Error>> {
+    match timeout(PATIENCE, request).await {
+        Ok(result) => result.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+/// What a failure means for the session that was asked for.
+pub(crate) fn failure(error: Option<&Error>) -> Failure {
+    let Some(refusal) = error.and_then(Error::refusal) else {
+        return Failure::Unreachable;
+    };
+    if refusal.is_not_installed() {
+        return Failure::Refused;
+    }
+    match refusal.failure.code {
+        404 | 410 => Failure::Gone,
+        400 | 403 | 405 | 406 | 415 | 422 => Failure::Refused,
+        _ => Failure::Unreachable,
+    }
+}
+
+/// Looks what has become of a session.
+pub(crate) async fn look(server: &Server, own: &Own) -> Look {
+    let shown = patiently(server.session(&own.namespace, &own.id)).await;
+    match shown.as_ref().map(Session::of_object) {
+        Ok(session) if own.is(&session) && session.is_over() => {
+            return Look::Ended(ending(&session));
+        }
+        // Another has the name by now, or none.
+        Ok(_) => {}
+        Err(Some(error)) if failure(Some(error)) != Failure::Unreachable => {}
+        Err(_) => return Look::Unknown,
+    }
+    // A tracker may be withheld, or not be there yet.
+    let gone = || Look::Ended(Ending::default());
+    match patiently(server.stored_session(&own.namespace, &own.id)).await {
+        Ok(session) if own.is(&Session::of_object(&session)) => Look::Alive,
+        Ok(_) => gone(),
+        Err(Some(error)) if error.is_not_found() => gone(),
+        // Who may not look at Sessions goes by what trackers show.
+        Err(Some(error)) if error.refusal().is_some_and(Refusal::is_rbac) && shown.is_err() => {
+            match failure(shown.as_ref().err().and_then(Option::as_ref)) {
+                Failure::Gone => gone(),
+                _ => Look::Unknown,
+            }
+        }
+        Err(_) => Look::Unknown,
+    }
+}
+
+fn ending(session: &Session) -> Ending {
+    Ending {
+        reason: session.reason.clone(),
+        by: session.stopped_by.clone(),
+    }
+}
+
+/// Tells each time that the session is seen to be over, or out of sight.
+pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Option<Ending>)) {
+    let scope = Scope::Namespace(own.namespace.clone());
+    let listing = Listing::named(scope, own.id.name());
+    loop {
+        // Who may not watch learns of it by their next report.
+        let _ = watch(server, own, &listing, &tell).await;
+        sleep(PAUSE).await;
+    }
+}
+
+async fn watch(
+    server: &Server,
+    own: &Own,
+    listing: &Listing,
+    tell: &impl Fn(Option<Ending>),
+) -> Result<(), Option<Error>> {
+    let are_trackers = patiently(server.source()).await?.source == Source::Trackers;
+    let mut pages = patiently(server.listing(listing)).await?;
+    let there = patiently(pages.all()).await?;
+    let there: Vec<Session> = there.iter().map(Session::of_object).collect();
+    match there.iter().find(|session| own.is(session)) {
+        Some(session) if session.is_over() => tell(Some(ending(session))),
+        Some(_) => {}
+        None => tell(None),
+    }
+    let mut watch = patiently(server.watch(listing, pages.version())).await?;
+    while let Ok(event) = timeout(SILENCE, watch.next()).await {
+        let Some(event) = event? else { break };
+        let Event::Object(change, item) = event else {
+            continue;
+        };
+        let session = Session::of_object(&item);
+        if !own.is(&session) {
+            continue;
+        }
+        if session.is_over() {
+            tell(Some(ending(&session)));
+        } else if change == Change::Deleted {
+            // A tracker may be out of sight for another reason.
+            tell((!are_trackers).then(Ending::default));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Asked, Failure as Answer, Verb};
+
+    fn refused(code: u16, body: &str) -> Error {
+        Error::Refused(Box::new(Refusal {
+            host: "h".into(),
+            credentials: "c".into(),
+            asked: Asked {
+                verb: Verb::Create,
+                namespace: None,
+                id: None,
+            },
+            failure: Answer::read(code, body.as_bytes()),
+        }))
+    }
+
+    #[test]
+    fn what_a_refusal_means() {
+        let status = r#"{"kind":"Status","details":{"name":"a"}}"#;
+        for (code, body, expected) in [
+            (404, status, Failure::Gone),
+            (404, r#"{"kind":"Status"}"#, Failure::Refused),
+            (404, "404 page not found\n", Failure::Refused),
+            (410, status, Failure::Gone),
+            (403, status, Failure::Refused),
+            (422, status, Failure::Refused),
+            (401, status, Failure::Unreachable),
+            (409, status, Failure::Unreachable),
+            (429, status, Failure::Unreachable),
+            (500, status, Failure::Unreachable),
+            (503, "service unavailable", Failure::Unreachable),
+        ] {
+            assert_eq!(
+                failure(Some(&refused(code, body))),
+                expected,
+                "{code} {body}"
+            );
+        }
+        assert_eq!(failure(None), Failure::Unreachable);
+        assert_eq!(failure(Some(&Error::setup("x"))), Failure::Unreachable);
+    }
+}

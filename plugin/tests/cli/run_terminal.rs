@@ -1,0 +1,80 @@
+//! `run` on a terminal.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    os::unix::ffi::OsStrExt,
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::fake::Fake;
+
+#[test]
+fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
+    let server = Fake::new().start();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let path = std::ffi::OsStr::from_bytes(name.as_bytes());
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+
+    let script = "trap 'echo interrupted' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until read line; do :; done; echo \"read $line\"; exit 3";
+    let plugin = server.command("run -- sh -c");
+    // Gives it a session and this terminal, as a login does.
+    let mut command = Command::new("setsid");
+    command
+        .args(["--ctty", "--wait"])
+        .arg(plugin.get_program())
+        .args(plugin.get_args())
+        .arg(script)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", "/nonexistent")
+        .env("KUBECONFIG", server.kubeconfig())
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(terminal.try_clone().unwrap())
+        .stderr(terminal);
+    let mut child = command.spawn().unwrap();
+    // It holds copies of the terminal, which would keep it open.
+    drop(command);
+
+    let mut screen = File::from(master);
+    let mut typing = screen.try_clone().unwrap();
+    let (shown, show) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = [0; 1024];
+        // A terminal that nobody has open any more fails to be read.
+        while let Ok(read @ 1..) = screen.read(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            if shown.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let mut seen = String::new();
+    let mut wait_for = |text: &str| {
+        while !seen.contains(text) {
+            let more = show.recv_timeout(Duration::from_secs(60));
+            seen.push_str(&more.unwrap_or_else(|_| panic!("no {text} in {seen:?}")));
+        }
+        seen.clone()
+    };
+    wait_for("ready");
+    typing.write_all(b"\x03").unwrap();
+    wait_for("interrupted");
+    typing.write_all(b"hello\n").unwrap();
+    let seen = wait_for("read hello");
+    assert_eq!(seen.matches("interrupted").count(), 1, "{seen:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{seen:?}");
+    assert_eq!(server.left(), [""; 0]);
+}

@@ -1,0 +1,242 @@
+//! `kubectl mirrord-sessions run` on a real cluster.
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use mirrord_sessions_tests::cluster::Cluster;
+use serde_json::{Value, json};
+
+use crate::{
+    plugin::bin,
+    support::{Namespace, Person, eventually, namespace, shared},
+};
+
+/// A command that is being run, and what it wrote.
+struct Run {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Run {
+    /// Runs a shell's script as a session; standard error goes to a file.
+    fn start(person: &Person<'_>, flags: &[&str], script: &str) -> Self {
+        let plane = &person.cluster.plane;
+        let folder = tempfile::tempdir_in(plane.folder()).unwrap().keep();
+        let bin = bin(plane, &person.cluster.programs);
+        let child = Command::new(bin.join("kubectl"))
+            .args(["mirrord-sessions", "run", "-n", person.namespace()])
+            .args(flags)
+            .args(["--", "sh", "-c", script])
+            .current_dir(&folder)
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+            .env("KUBECONFIG", person.kubeconfig())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(folder.join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        plane.adopt(&child).unwrap();
+        Self { child, folder }
+    }
+
+    fn stderr(&self) -> String {
+        std::fs::read_to_string(self.folder.join("stderr")).unwrap()
+    }
+
+    /// Its exit code, standard output and standard error.
+    async fn end(self) -> (Option<i32>, String, String) {
+        let Self { child, folder } = self;
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+        let output = output.await.unwrap().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            std::fs::read_to_string(folder.join("stderr")).unwrap(),
+        )
+    }
+
+    fn let_it_end(&self) {
+        std::fs::write(self.folder.join("end"), "").unwrap();
+    }
+}
+
+/// Runs until the test lets it end.
+const UNTIL_END: &str = "until [ -e end ]; do sleep 0.1; done; exit 6";
+
+/// Somebody who may do in a namespace of their own what `run` needs.
+async fn developer<'a>(cluster: &'a Cluster, name: &str) -> (Namespace<'a>, Person<'a>) {
+    let namespace = namespace(cluster, name).await;
+    let person = namespace.person(&format!("{name}@example.com"), &["devs"]);
+    may_run(&namespace, &person).await;
+    (namespace, person)
+}
+
+async fn may_run(namespace: &Namespace<'_>, person: &Person<'_>) {
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": { "name": "tests-report" },
+        "rules": [{
+            "apiGroups": ["visibility.operator.metalbear.co"],
+            "resources": ["sessiontrackers/report"], "verbs": ["create"],
+        }],
+    });
+    let admin = &namespace.cluster;
+    admin
+        .admin(&["apply", "-f", "-"], &role.to_string())
+        .await
+        .unwrap();
+    namespace.bind("tests-report", &person.name).await;
+    namespace.bind("mirrord-operator-user", &person.name).await;
+}
+
+/// The session, once it has reported.
+async fn running(namespace: &Namespace<'_>) -> Value {
+    eventually("a session runs", || async {
+        let mut sessions = namespace.sessions().await;
+        sessions.retain(|session| session["status"]["state"] == "running");
+        sessions.pop()
+    })
+    .await
+}
+
+fn name(session: &Value) -> &str {
+    session["metadata"]["name"].as_str().unwrap()
+}
+
+/// For what takes as long as reports take to fail.
+async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
+    let start = Instant::now();
+    while !is_it(&run.stderr()) {
+        assert!(
+            start.elapsed() < Duration::from_secs(180),
+            "{what}: {}",
+            run.stderr()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_a_session_as_long_as_it_runs() {
+    let (namespace, dev) = developer(shared(), "run").await;
+    let script = format!("cat; {UNTIL_END}");
+    let mut run = Run::start(&dev, &["-t", "deployment/web", "--key", "avi"], &script);
+    let mut stdin = run.child.stdin.take().unwrap();
+    stdin.write_all(b"through the pipe\n").unwrap();
+    drop(stdin);
+    let session = running(&namespace).await;
+    let spec = &session["spec"];
+    assert_eq!(spec["target"], "deployment/web");
+    assert_eq!(spec["key"], "avi");
+    assert_eq!(spec["owner"]["username"], dev.name);
+    assert_eq!(session["status"]["processes"], json!(["sh"]));
+    assert_eq!(name(&session).len(), 16);
+    let shown = eventually("it is listed", || async {
+        let output = dev.kubectl(&["get", "mst", "-o", "wide"], "").await;
+        let is_there = output.stdout.contains(&name(&session).to_uppercase());
+        (is_there && output.stdout.contains("running")).then_some(output.stdout)
+    })
+    .await;
+    assert!(
+        shown.contains("deployment/web") && shown.contains("process"),
+        "{shown}"
+    );
+    run.let_it_end();
+    let (code, out, messages) = run.end().await;
+    assert_eq!(
+        (code, out.as_str(), messages.as_str()),
+        (Some(6), "through the pipe\n", "")
+    );
+    assert!(namespace.sessions().await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_stops_the_session_ends_the_command() {
+    let (namespace, dev) = developer(shared(), "run-killed").await;
+    let other = namespace.person("run-killer@example.com", &[]);
+    namespace.bind("mirrord-operator-user", &other.name).await;
+    let run = Run::start(&dev, &[], "trap 'exit 9' TERM; while :; do sleep 0.1; done");
+    let session = running(&namespace).await;
+    let deleted = other
+        .kubectl(&["delete", "session", name(&session)], "")
+        .await;
+    assert!(deleted.status.success(), "{deleted:?}");
+    let (code, _, messages) = run.end().await;
+    assert_eq!(code, Some(9), "{messages}");
+    let id = name(&session).to_uppercase();
+    assert_eq!(messages.lines().count(), 1, "{messages}");
+    // As far as the cluster told: what has ended stays visible for a while.
+    let tracker = [
+        "get",
+        "mst",
+        name(&session),
+        "-o",
+        "jsonpath={.status.stoppedBy}",
+    ];
+    let by = dev.kubectl(&tracker, "").await.stdout;
+    let expected = if by.is_empty() {
+        format!("Session \"{id}\" was deleted; who did it is not known: ending the command\n")
+    } else {
+        assert_eq!(by, other.name);
+        format!("Session \"{id}\" was stopped by {by}: ending the command\n")
+    };
+    assert_eq!(messages, expected);
+    assert!(namespace.sessions().await.is_empty());
+}
+
+#[tokio::test]
+async fn signals_and_failures() {
+    let (namespace, dev) = developer(shared(), "run-signals").await;
+    let run = Run::start(&dev, &[], "trap 'exit 8' TERM; while :; do sleep 0.1; done");
+    running(&namespace).await;
+    let pid = run.child.id().to_string();
+    let sent = Command::new("kill").arg(&pid).status().unwrap();
+    assert!(sent.success());
+    let (code, _, messages) = run.end().await;
+    assert_eq!((code, messages.as_str()), (Some(8), ""));
+    assert!(namespace.sessions().await.is_empty());
+
+    let (code, _, messages) = Run::start(&dev, &[], "kill -INT $$").end().await;
+    assert_eq!((code, messages.as_str()), (Some(130), ""));
+    let (code, _, messages) = Run::start(&dev, &["--nope"], "true").end().await;
+    assert_eq!(code, Some(1), "{messages}");
+    assert!(messages.contains("unknown flag: --nope"), "{messages}");
+    // Who may not create sessions doesn't get to run one.
+    let nobody = namespace.person("run-nobody@example.com", &[]);
+    let (code, out, messages) = Run::start(&nobody, &[], "echo ran").end().await;
+    assert_eq!((code, out.as_str()), (Some(125), ""), "{messages}");
+    assert!(messages.contains("cannot create sessions"), "{messages}");
+    assert!(namespace.sessions().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_cluster_ends_no_command() {
+    let cluster = Cluster::start().await.unwrap();
+    let (namespace, dev) = developer(&cluster, "run-lost").await;
+    let run = Run::start(&dev, &[], UNTIL_END);
+    let before = running(&namespace).await;
+    cluster.plane.stop_apiserver();
+    until("the loss is told", &run, |said| {
+        said.contains("cannot be reached")
+    })
+    .await;
+    cluster.plane.start_apiserver().unwrap();
+    until("the cluster is back", &run, |said| {
+        said.contains("The cluster is back")
+    })
+    .await;
+    let after = eventually("it is reported again", || async {
+        let session = running(&namespace).await;
+        (session["status"]["lastSeen"] != before["status"]["lastSeen"]).then_some(session)
+    })
+    .await;
+    assert!(after["status"]["lastSeen"].as_str() > before["status"]["lastSeen"].as_str());
+    run.let_it_end();
+    let (code, _, messages) = run.end().await;
+    assert_eq!(code, Some(6), "{messages}");
+    assert!(namespace.sessions().await.is_empty());
+}
