@@ -15,6 +15,7 @@ pub mod render;
 pub mod server;
 pub mod session;
 mod status;
+mod top;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -17,5 +17,6 @@ mod list;
 mod operator;
 mod policy;
 mod stop;
+mod top;
 mod trackers;
 mod usage;
