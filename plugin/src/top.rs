@@ -244,6 +244,10 @@ fn pressed(mut top: Top, press: Press) -> Top {
         return top;
     }
     let before = top.position();
+    if top.mode == Mode::List {
+        // It has been read.
+        top.told = None;
+    }
     match (top.mode.clone(), press) {
         (Mode::Filter, Press::Letter(letter)) => top.filter.push(letter),
         (Mode::Filter, Press::Backspace) => {
@@ -293,7 +297,6 @@ fn in_list(top: &mut Top, press: Press) {
         Press::Letter('q') => top.wish = Some(Wish::Quit),
         Press::Escape => {
             top.filter.clear();
-            top.told = None;
         }
         Press::Enter => {
             if let Some(key) = top.selected.clone() {

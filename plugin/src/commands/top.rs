@@ -31,7 +31,11 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let top = Top::new(scope.namespace(), Timestamp::now());
     let server = Arc::new(server);
     // The first list fails as every command's does, before the terminal is taken.
-    let listing = Listing::of(scope);
+    let mut listing = Listing::of(scope);
+    if server.source().await?.source == Source::Trackers {
+        // They remember what is over for some minutes.
+        listing = listing.and("status.state!=terminated");
+    }
     let mut pages = server.listing(&listing).await?;
     let first = pages.all().await?;
     let version = pages.version().to_owned();

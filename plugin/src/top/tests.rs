@@ -57,7 +57,7 @@ fn selected(top: &Top) -> &str {
 }
 
 fn screen(top: &Top) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(100, 12)).unwrap();
+    let mut terminal = Terminal::new(TestBackend::new(140, 12)).unwrap();
     terminal.draw(|frame| view::render(top, frame)).unwrap();
     terminal.backend().to_string()
 }

@@ -80,11 +80,16 @@ fn footer(top: &Top) -> Line<'static> {
             "q: quit   ↑↓: move   Enter: details   /: filter   s: sort   r: reverse   x: stop"
         }
     };
-    // What went wrong is worth more than the keys.
-    match top.trouble.as_ref().or(top.told.as_ref()) {
-        Some(told) => Line::from(visible(told).into_owned()).style(INVERSE),
-        None => Line::from(keys),
+    // What happened is worth more than the keys.
+    let told: Vec<&str> = [&top.told, &top.trouble]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    if told.is_empty() {
+        return Line::from(keys);
     }
+    Line::from(visible(&told.join("; ")).into_owned()).style(INVERSE)
 }
 
 fn list(top: &Top, frame: &mut Frame<'_>, area: Rect) {

@@ -5,23 +5,30 @@ use std::{
     fs,
     io::{Read, Write},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::fake::{Fake, Server};
 
+const PATIENCE: Duration = Duration::from_mins(1);
 const ENTER: &str = "\u{1b}[?1049h";
 const LEAVE: &str = "\u{1b}[?1049l";
 
 struct Screen {
     child: Child,
     keys: ChildStdin,
+    chunks: mpsc::Receiver<String>,
     seen: String,
 }
 
 impl Screen {
     fn open(server: &Server) -> Option<Self> {
         let plugin = server.command("top");
-        let line = format!("exec {} top", plugin.get_program().to_str()?);
+        // A terminal that nobody looks at has no size of its own.
+        let program = plugin.get_program().to_str()?;
+        let line = format!("stty rows 24 cols 100; exec {program} top");
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .env("KUBECONFIG", server.kubeconfig())
@@ -33,21 +40,33 @@ impl Screen {
             .inspect_err(|_| eprintln!("there is no script: top was not tried in a terminal"))
             .ok()?;
         let keys = child.stdin.take()?;
+        let mut out = child.stdout.take()?;
+        let (sender, chunks) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = out.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                if sender.send(text).is_err() {
+                    return;
+                }
+            }
+        });
         Some(Self {
             child,
             keys,
+            chunks,
             seen: String::new(),
         })
     }
 
     /// Reads on until the text is there.
     fn wait_for(&mut self, text: &str) {
-        let out = self.child.stdout.as_mut().unwrap();
-        let mut bytes = [0; 4096];
+        let start = Instant::now();
         while !self.seen.contains(text) {
-            let read = out.read(&mut bytes).unwrap();
-            assert!(read > 0, "no {text:?} in {:?}", self.seen);
-            self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            // It draws the time each second, so that something always comes.
+            let more = self.chunks.recv_timeout(PATIENCE).unwrap_or_default();
+            self.seen.push_str(&more);
+            assert!(start.elapsed() < PATIENCE, "no {text:?} in {:?}", self.seen);
         }
     }
 
@@ -58,11 +77,21 @@ impl Screen {
 
     /// Waits for its end; whether it went well.
     fn end(mut self) -> (bool, String) {
-        let mut rest = Vec::new();
-        let mut out = self.child.stdout.take().unwrap();
-        out.read_to_end(&mut rest).unwrap();
-        self.seen.push_str(&String::from_utf8_lossy(&rest));
-        (self.child.wait().unwrap().success(), self.seen)
+        let start = Instant::now();
+        while let Ok(more) = self.chunks.recv_timeout(PATIENCE) {
+            self.seen.push_str(&more);
+            assert!(start.elapsed() < PATIENCE, "it goes on: {:?}", self.seen);
+        }
+        let ok = self.child.wait().unwrap().success();
+        (ok, std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Where a test failed; what runs in the terminal ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -92,7 +121,11 @@ fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
     screen.press("x");
     screen.wait_for("Stop");
     screen.press("y");
-    screen.wait_for("stopped");
+    let start = Instant::now();
+    while !server.left().is_empty() {
+        assert!(start.elapsed() < PATIENCE, "not stopped: {:?}", screen.seen);
+        thread::sleep(Duration::from_millis(20));
+    }
     screen.press("q");
     let (ok, seen) = screen.end();
     assert!(ok && put_back(&seen), "{seen:?}");
@@ -120,7 +153,11 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 #[test]
 fn a_refusal_is_told_on_a_terminal_as_it_was() {
     let server = Fake::new()
-        .forbid("GET /namespaces/default/sessions", "list", Some("default"))
+        .forbid(
+            "GET /namespaces/default/sessiontrackers",
+            "list",
+            Some("default"),
+        )
         .start();
     let Some(screen) = Screen::open(&server) else {
         return;
