@@ -12,6 +12,7 @@ pub mod run;
 pub mod select;
 pub mod status;
 pub mod stop;
+pub mod top;
 pub mod version;
 
 use std::ffi::OsString;
@@ -217,6 +218,11 @@ pub enum Command {
   kubectl mirrord-sessions status
   kubectl mirrord-sessions status -o json | jq -r '.checks[] | select(.state == \"problem\") | .do'")]
     Status(status::HealthArgs),
+    /// Show sessions as they come and go, on a full screen: sort, filter, look closer, stop
+    #[command(after_help = "Examples:
+  kubectl mirrord-sessions top
+  kubectl mirrord-sessions top -A")]
+    Top(top::TopArgs),
     /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own completion
     #[command(after_help = "Examples:
   # For kubectl's own completion: once, after the plugin was installed

@@ -102,7 +102,7 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
                 .map(|name| (name, String::new()))
                 .collect())
         }
-        Wants::Sessions | Wants::Targets => {
+        Wants::Sessions | Wants::Targets | Wants::Owners => {
             let server = connect(flags).await?;
             let scope = if question.everywhere {
                 Scope::All
@@ -111,13 +111,13 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
             };
             let sessions = server.some_sessions(&scope).await?;
             let sessions: Vec<Session> = sessions.iter().map(Session::of_object).collect();
-            if *wants == Wants::Targets {
-                targets(&sessions)
-            } else {
-                sessions
+            match wants {
+                Wants::Targets => distinct(&sessions, |session| session.target.as_ref()),
+                Wants::Owners => distinct(&sessions, |session| session.owner.as_ref()),
+                _ => sessions
                     .iter()
                     .map(|one| described(one, question))
-                    .collect()
+                    .collect(),
             }
         }
         Wants::Nothing | Wants::Files | Wants::Fixed(_) => Vec::new(),
@@ -144,13 +144,10 @@ fn described(session: &Session, question: &Question) -> Candidate {
     Candidate::new(id, format!("{user}, {place}{target}"))
 }
 
-fn targets(sessions: &[Session]) -> Vec<Candidate> {
-    let targets: std::collections::BTreeSet<&String> = sessions
-        .iter()
-        .filter_map(|session| session.target.as_ref())
-        .collect();
-    let candidate = |target: &String| Candidate::new(target.clone(), "");
-    targets.into_iter().map(candidate).collect()
+fn distinct(sessions: &[Session], of: impl Fn(&Session) -> Option<&String>) -> Vec<Candidate> {
+    let found: std::collections::BTreeSet<&String> = sessions.iter().filter_map(of).collect();
+    let candidate = |value: &String| Candidate::new(value.clone(), "");
+    found.into_iter().map(candidate).collect()
 }
 
 fn render(question: &Question, candidates: Vec<Candidate>) -> String {

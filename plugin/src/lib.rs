@@ -17,6 +17,7 @@ mod run;
 pub mod server;
 pub mod session;
 mod status;
+mod top;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};

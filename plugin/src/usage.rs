@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn commands_that_are_not_there() {
         assert_eq!(
-            said("nope"),
-            "error: unknown command \"nope\" for \"kubectl mirrord-sessions\"\nSee 'kubectl mirrord-sessions --help' for usage."
+            said("qqqq"),
+            "error: unknown command \"qqqq\" for \"kubectl mirrord-sessions\"\nSee 'kubectl mirrord-sessions --help' for usage."
         );
         let similar = said("descrbe");
         assert!(

@@ -13,6 +13,7 @@ mod rbac;
 #[cfg(unix)]
 mod run;
 mod status;
+mod top;
 mod version;
 mod wait;
 mod watch;
@@ -57,6 +58,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::Join(args) => join::run(&server, &args, console).await,
         Command::Auditor(command) => auditor::run(&server, &command, console).await,
         Command::Status(args) => status::run(&server, args, now.timestamp(), console).await,
+        Command::Top(args) => top::run(server, args).await,
         Command::Rbac(command) => rbac::run(&server, &command, console).await,
         Command::Version(_) | Command::Policy(_) | Command::Completion(_) => Ok(()),
         #[cfg(unix)]

@@ -35,6 +35,8 @@ pub(super) enum Wants {
     Sessions,
     /// A target of a session.
     Targets,
+    /// Whose a session is.
+    Owners,
     /// A namespace.
     Namespaces,
     /// A context of the kubeconfig.
@@ -251,6 +253,7 @@ fn values(argument: &Arg) -> Wants {
     match argument.get_id().as_str() {
         "id" | "ids" | "what" => Wants::Sessions,
         "target" => Wants::Targets,
+        "sessions_of" => Wants::Owners,
         "namespace" => Wants::Namespaces,
         "context" => Wants::Contexts,
         "cluster" => Wants::Clusters,

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::{Connection, Listing, Scope, Server, everywhere, kubeconfig::Files};
+use super::{Connection, Listing, Scope, Server, Source, everywhere, kubeconfig::Files};
 use crate::error::{Asked, Error, Verb};
 
 /// More than anybody reads.
@@ -54,7 +54,11 @@ impl Names {
 impl Server {
     /// Some sessions of the scope: the first page.
     pub async fn some_sessions(&self, scope: &Scope) -> Result<Vec<Value>, Error> {
-        let listing = Listing::of(scope.clone());
+        let mut listing = Listing::of(scope.clone());
+        if self.source().await?.source == Source::Trackers {
+            // They remember what is over for some minutes.
+            listing = listing.and("status.state!=terminated");
+        }
         let page = self.listing(&listing).await?.next().await?;
         Ok(page.unwrap_or_default())
     }

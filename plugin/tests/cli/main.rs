@@ -21,5 +21,6 @@ mod run;
 #[cfg(target_os = "linux")]
 mod run_terminal;
 mod stop;
+mod top;
 mod trackers;
 mod usage;

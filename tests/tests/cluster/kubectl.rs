@@ -190,3 +190,60 @@ async fn flags_alone_do_for_the_plugin_what_they_do_for_kubectl() {
         assert_eq!(ours.stdout, shown, "{case}: {ours:?}");
     }
 }
+
+#[tokio::test]
+async fn status_sees_a_cluster_that_is_well_and_says_what_it_may_not_see() {
+    let namespace = namespace(shared(), "status").await;
+    let admin = namespace.person("status-admin", &["system:masters"]);
+    let manifest = session("s", json!({ "target": "targetless" }));
+    let created = admin
+        .kubectl(&["create", "-f", "-"], &manifest.to_string())
+        .await;
+    assert!(created.status.success(), "{created:?}");
+    let bin = Bin::new();
+    let args = [
+        "mirrord-sessions",
+        "status",
+        "-o",
+        "json",
+        "-n",
+        &namespace.name,
+    ];
+    let seen = bin.kubectl(admin.kubeconfig(), &args).await;
+    let status: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
+    let state = |name: &str| {
+        let checks = status["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        check["state"].as_str().unwrap().to_owned()
+    };
+    for name in [
+        "server",
+        "sessions",
+        "guard",
+        "webhook",
+        "certificates",
+        "trackers",
+    ] {
+        assert_eq!(state(name), "ok", "{status}");
+    }
+    assert!(seen.status.success(), "{seen:?}");
+    let counted = json!({ "namespace": namespace.name, "user": "status-admin", "sessions": 1 });
+    let counts = status["sessions"].as_array().unwrap();
+    assert!(counts.contains(&counted), "{status}");
+    // Looking left nothing behind.
+    assert_eq!(namespace.sessions().await.len(), 1);
+
+    let nobody = namespace.person("status-nobody", &[]);
+    let args = ["mirrord-sessions", "status", "-n", &namespace.name];
+    let seen = bin.kubectl(nobody.kubeconfig(), &args).await;
+    assert!(seen.status.success(), "{seen:?}");
+    assert!(
+        seen.stdout.contains("webhook        unknown   "),
+        "{seen:?}"
+    );
+    assert!(
+        seen.stdout
+            .ends_with("Sessions: your roles don't show them\n"),
+        "{seen:?}"
+    );
+}

@@ -105,6 +105,23 @@ impl Machine {
         );
     }
 
+    /// Puts the link for completion beside krew's, or takes it away: a krew that didn't install itself takes
+    /// it for a plugin of an old krew, once no other is left.
+    fn complete(&self, flag: &str) {
+        let told = self.kubectl(&["mirrord-sessions", "completion", flag]);
+        let link = self.at("krew/bin/kubectl_complete-mirrord_sessions");
+        let expected = match flag {
+            "--install" => format!("created {}: where kubectl", link.display()),
+            _ => format!("removed {}\n", link.display()),
+        };
+        assert!(
+            told.ok && told.out.starts_with(&expected),
+            "{}{}",
+            told.out,
+            told.messages
+        );
+    }
+
     /// Nothing of the plugin is left.
     fn check_gone(&self) {
         let gone = self.kubectl(&["mirrord-sessions", "version", "--client"]);
@@ -137,15 +154,9 @@ fn krew_installs_upgrades_and_uninstalls_what_a_release_is_made_of() {
         &format!("--manifest={}", manifest.display()),
         &format!("--archive={}", archive.display()),
     ]);
-    let shim = machine.kubectl(&["mirrord-sessions", "completion", "--install"]);
-    let link = machine.at("krew/bin/kubectl_complete-mirrord_sessions");
-    assert!(
-        shim.out.starts_with(&format!("created {}", link.display())),
-        "{}{}",
-        shim.out,
-        shim.messages
-    );
+    machine.complete("--install");
     machine.check();
+    machine.complete("--uninstall");
     machine.krew(&["uninstall", "mirrord-sessions"]);
     machine.check_gone();
 
@@ -154,6 +165,7 @@ fn krew_installs_upgrades_and_uninstalls_what_a_release_is_made_of() {
     fs::copy(&manifest, &index).unwrap();
     let told = machine.krew(&["install", "--no-update-index", "mirrord-sessions"]);
     assert!(told.contains("completion --install"), "{told}");
+    machine.complete("--install");
     machine.check();
     let version = concat!("v", env!("CARGO_PKG_VERSION"));
     let store = |version: &str| machine.at("krew/store/mirrord-sessions").join(version);
@@ -167,6 +179,7 @@ fn krew_installs_upgrades_and_uninstalls_what_a_release_is_made_of() {
     assert!(link.starts_with(store("v999.0.0")), "{}", link.display());
     // The link for completion was put there once, and goes on.
     machine.check();
+    machine.complete("--uninstall");
     machine.krew(&["uninstall", "mirrord-sessions"]);
     machine.check_gone();
 }

@@ -1,0 +1,239 @@
+//! `top`: the terminal and the cluster, around the view.
+
+use std::{io::IsTerminal, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use mirrord_sessions_crds::SessionId;
+use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::sync::mpsc::{self, Sender};
+
+use super::scope;
+use crate::{
+    cli::top::TopArgs,
+    error::Error,
+    server::{Change, Deletion, Effect, Event as Watched, Listing, Server, Source},
+    top::{Event, Press, Top, Wish, update, view},
+};
+
+/// How many events may wait to be shown.
+const QUEUE: usize = 1024;
+const SECOND: Duration = Duration::from_secs(1);
+/// How long to wait before the cluster is asked again.
+const RETRY: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Error::setup(
+            "top needs a terminal: \"kubectl mirrord-sessions list\" prints to a file or a pipe",
+        ));
+    }
+    let scope = scope(&server, args.everywhere);
+    let top = Top::new(scope.namespace(), Timestamp::now());
+    let server = Arc::new(server);
+    // The first list fails as every command's does, before the terminal is taken.
+    let mut listing = Listing::of(scope);
+    if server.source().await?.source == Source::Trackers {
+        // They remember what is over for some minutes.
+        listing = listing.and("status.state!=terminated");
+    }
+    let mut pages = server.listing(&listing).await?;
+    let first = pages.all().await?;
+    let version = pages.version().to_owned();
+    let top = update(top, Event::Listed(first));
+    let (sender, events) = mpsc::channel(QUEUE);
+    let following = Arc::clone(&server);
+    let changes = sender.clone();
+    let feed = tokio::spawn(async move { follow(&following, &listing, version, &changes).await });
+    // Also restores the terminal should this program panic.
+    let mut terminal = ratatui::try_init().map_err(Error::Output)?;
+    keys(sender.clone());
+    let result = show(&mut terminal, top, events, &sender, &server).await;
+    feed.abort();
+    ratatui::restore();
+    result
+}
+
+async fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    mut top: Top,
+    mut events: mpsc::Receiver<Event>,
+    sender: &Sender<Event>,
+    server: &Arc<Server>,
+) -> Result<(), Error> {
+    let mut clock = tokio::time::interval(SECOND);
+    let mut end = std::pin::pin!(told_to_end());
+    loop {
+        let size = terminal.size().map_err(Error::Output)?;
+        top.rows = view::rows(size.height);
+        terminal
+            .draw(|frame| view::render(&top, frame))
+            .map_err(Error::Output)?;
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = clock.tick() => Some(Event::Time(Timestamp::now())),
+            () = &mut end => return Ok(()),
+        };
+        let Some(event) = event else { return Ok(()) };
+        top = update(top, event);
+        // What came at once is drawn at once.
+        while let Ok(event) = events.try_recv() {
+            top = update(top, event);
+            if top.wish.is_some() {
+                break;
+            }
+        }
+        match top.wish.take() {
+            None => {}
+            Some(Wish::Quit) => return Ok(()),
+            Some(Wish::Stop(key, uid)) => {
+                let (server, sender) = (Arc::clone(server), sender.clone());
+                tokio::spawn(async move {
+                    let how = Deletion {
+                        effect: Effect::Real,
+                        grace_period: None,
+                        // The session that was shown, and not one that took its name meanwhile.
+                        uid: uid.as_deref(),
+                    };
+                    let id = SessionId::of_name(&key.1);
+                    let result = server.delete(&key.0, &id, &how).await;
+                    let result = result.map(drop).map_err(|error| error.to_string());
+                    // Nobody is left to be told if this fails.
+                    let _ = sender.send(Event::Stopped(key, result)).await;
+                });
+            }
+        }
+    }
+}
+
+/// Follows the changes, and begins anew where that can't go on. Ends when nobody listens.
+async fn follow(server: &Server, listing: &Listing, version: String, changes: &Sender<Event>) {
+    let mut version = Some(version);
+    while !changes.is_closed() {
+        let result = match version.take() {
+            // It serves no watch.
+            Some(_) if is_operators(server).await => {
+                tokio::time::sleep(RETRY).await;
+                Ok(())
+            }
+            Some(version) => watch(server, listing, &version, changes).await,
+            None => {
+                let list = async {
+                    let mut pages = server.listing(listing).await?;
+                    let all = pages.all().await?;
+                    Ok::<_, Error>((all, pages.version().to_owned()))
+                };
+                match list.await {
+                    Ok((all, at)) => {
+                        let _ = changes.send(Event::Listed(all)).await;
+                        version = Some(at);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        if let Err(error) = result {
+            let has_fallen_behind = error
+                .refusal()
+                .is_some_and(|refusal| refusal.failure.code == 410);
+            if !has_fallen_behind {
+                let _ = changes.send(Event::Trouble(error.to_string())).await;
+                tokio::time::sleep(RETRY).await;
+            }
+        } else if version.is_none() {
+            // A server that ends every watch at once isn't asked as often as it can answer.
+            tokio::time::sleep(SECOND).await;
+        }
+    }
+}
+
+async fn is_operators(server: &Server) -> bool {
+    let source = server.source().await;
+    source.is_ok_and(|found| found.source == Source::Operator)
+}
+
+async fn watch(
+    server: &Server,
+    listing: &Listing,
+    version: &str,
+    changes: &Sender<Event>,
+) -> Result<(), Error> {
+    let mut watch = server.watch(listing, version).await?;
+    while let Some(event) = watch.next().await? {
+        let event = match event {
+            Watched::Object(Change::Deleted, object) => Event::Gone(object),
+            Watched::Object(_, object) => Event::Changed(object),
+            Watched::Bookmark(_) => continue,
+        };
+        if changes.send(event).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads keys in a thread of its own, which ends with the process: nothing can interrupt that read.
+fn keys(sender: Sender<Event>) {
+    std::thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            let event = match event {
+                event::Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    press(key).map(Event::Press)
+                }
+                // Draws anew.
+                event::Event::Resize(..) => Some(Event::Time(Timestamp::now())),
+                _ => None,
+            };
+            if let Some(event) = event
+                && sender.blocking_send(event).is_err()
+            {
+                return;
+            }
+        }
+    });
+}
+
+fn press(key: KeyEvent) -> Option<Press> {
+    let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    Some(match key.code {
+        KeyCode::Char('c' | 'd') if with_control => Press::Interrupt,
+        KeyCode::Char(_) if with_control => return None,
+        KeyCode::Char(letter) => Press::Letter(letter),
+        KeyCode::Up => Press::Up,
+        KeyCode::Down => Press::Down,
+        KeyCode::PageUp => Press::PageUp,
+        KeyCode::PageDown => Press::PageDown,
+        KeyCode::Home => Press::First,
+        KeyCode::End => Press::Last,
+        KeyCode::Enter => Press::Enter,
+        KeyCode::Esc => Press::Escape,
+        KeyCode::Backspace => Press::Backspace,
+        KeyCode::Delete => Press::Delete,
+        _ => return None,
+    })
+}
+
+/// Waits for a signal to end: the terminal has to be put back first.
+async fn told_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+            SignalKind::interrupt(),
+        ];
+        let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = kinds.map(signal) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = hangup.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

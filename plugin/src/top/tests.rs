@@ -1,0 +1,222 @@
+use ratatui::{Terminal, backend::TestBackend};
+use serde_json::json;
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn session(namespace: &str, name: &str, user: &str, target: &str, started: i64) -> Value {
+    json!({
+        "metadata": {
+            "namespace": namespace, "name": name, "uid": format!("uid-{name}"),
+            "creationTimestamp": at(started).to_string(),
+        },
+        "spec": { "user": user, "target": target },
+        "status": { "state": "running", "ports": [{ "port": 80, "type": "steal" }] },
+    })
+}
+
+fn three() -> Top {
+    let top = Top::new(None, at(100));
+    update(
+        top,
+        Event::Listed(vec![
+            session("a", "one", "carl", "pod/z", 10),
+            session("b", "two", "avi", "pod/y", 30),
+            session("b", "x-three", "bo\u{1b}[2J", "pod/x", 20),
+        ]),
+    )
+}
+
+fn after(mut top: Top, keys: &str) -> Top {
+    for key in keys.chars() {
+        let press = match key {
+            '\n' => Press::Enter,
+            '^' => Press::Escape,
+            '<' => Press::Backspace,
+            '+' => Press::PageDown,
+            '-' => Press::PageUp,
+            letter => Press::Letter(letter),
+        };
+        top = update(top, Event::Press(press));
+    }
+    top
+}
+
+fn names(top: &Top) -> Vec<&str> {
+    top.shown()
+        .iter()
+        .map(|((_, name), _)| name.as_str())
+        .collect()
+}
+
+fn selected(top: &Top) -> &str {
+    top.selected.as_ref().map_or("", |(_, name)| name)
+}
+
+fn screen(top: &Top) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(140, 12)).unwrap();
+    terminal.draw(|frame| view::render(top, frame)).unwrap();
+    terminal.backend().to_string()
+}
+
+#[test]
+fn sorted_and_reversed() {
+    let cases: [(&str, [&str; 3]); 6] = [
+        ("", ["one", "two", "x-three"]),
+        ("s", ["x-three", "two", "one"]),
+        ("ss", ["two", "x-three", "one"]),
+        ("sss", ["one", "x-three", "two"]),
+        ("ssss", ["one", "two", "x-three"]),
+        ("r", ["x-three", "two", "one"]),
+    ];
+    for (keys, expected) in cases {
+        assert_eq!(names(&after(three(), keys)), expected, "{keys:?}");
+    }
+}
+
+#[test]
+fn the_selection_follows_its_session() {
+    let cases = [
+        ("", "one"),
+        ("j", "two"),
+        ("jjjj", "x-three"),
+        ("jk", "one"),
+        ("kk", "one"),
+        ("G", "x-three"),
+        ("Gg", "one"),
+        ("+", "x-three"),
+        ("G-", "one"),
+        ("jr", "two"),
+    ];
+    for (keys, expected) in cases {
+        assert_eq!(selected(&after(three(), keys)), expected, "{keys:?}");
+    }
+    let top = after(three(), "j");
+    let top = update(top, Event::Changed(session("a", "aaa", "new", "pod/a", 5)));
+    assert_eq!(selected(&top), "two");
+    // Where it goes, its place is taken by the next.
+    let top = update(top, Event::Gone(session("b", "two", "", "", 0)));
+    assert_eq!(selected(&top), "x-three");
+    let top = update(top, Event::Gone(session("b", "x-three", "", "", 0)));
+    assert_eq!(selected(&top), "one");
+    let top = update(top, Event::Listed(Vec::new()));
+    assert_eq!(top.selected, None);
+    assert_eq!(after(top, "jkGg+-\nx").mode, Mode::List);
+}
+
+#[test]
+fn a_filter_while_it_is_typed() {
+    let top = after(three(), "/PO");
+    assert_eq!(top.mode, Mode::Filter);
+    assert_eq!(names(&top).len(), 3);
+    let top = after(top, "<<avi");
+    assert_eq!((names(&top), selected(&top)), (vec!["two"], "two"));
+    let kept = after(top.clone(), "\n");
+    assert_eq!((kept.mode.clone(), names(&kept)), (Mode::List, vec!["two"]));
+    assert_eq!(names(&after(kept, "^")).len(), 3);
+    // Letters that mean something elsewhere are letters here.
+    let top = after(top, "qxsr");
+    assert_eq!((top.wish.clone(), names(&top)), (None, vec![]));
+    assert_eq!(names(&after(top, "^")).len(), 3);
+}
+
+#[test]
+fn a_session_is_stopped_only_by_yes() {
+    let asked = after(three(), "jx");
+    let key = ("b".to_owned(), "two".to_owned());
+    assert_eq!(asked.mode, Mode::Confirm(key.clone()));
+    for keys in ["n", "\n", "^", "q", "x"] {
+        let left = after(asked.clone(), keys);
+        assert_eq!((left.mode, left.wish), (Mode::List, None), "{keys:?}");
+    }
+    let stopped = after(asked.clone(), "y");
+    let wish = Wish::Stop(key.clone(), Some("uid-two".to_owned()));
+    assert_eq!(stopped.wish, Some(wish));
+    let told = update(stopped.clone(), Event::Stopped(key.clone(), Ok(())));
+    assert!(screen(&told).contains("stopped two in b"));
+    let told = update(
+        stopped,
+        Event::Stopped(key, Err("Forbidden \u{1b}[2J".to_owned())),
+    );
+    assert!(screen(&told).contains("Forbidden \\x1b[2J"));
+    // Gone before the answer.
+    let gone = update(asked, Event::Gone(session("b", "two", "", "", 0)));
+    assert_eq!(gone.mode, Mode::List);
+    assert_eq!(after(gone, "y").wish, None);
+}
+
+#[test]
+fn it_ends_when_it_is_told_to() {
+    assert_eq!(after(three(), "q").wish, Some(Wish::Quit));
+    assert_eq!(after(three(), "\nq").wish, None);
+    for keys in ["", "/", "x", "\n"] {
+        let top = update(after(three(), keys), Event::Press(Press::Interrupt));
+        assert_eq!(top.wish, Some(Wish::Quit), "{keys:?}");
+    }
+}
+
+#[test]
+fn the_list() {
+    let text = screen(&three());
+    for expected in [
+        "3 sessions in all namespaces, by ID",
+        "SESSION ID",
+        "NAMESPACE",
+        "bo\\x1b[2J",
+        "Port: 80, Type: steal",
+        "90s",
+        "q: quit",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let later = update(three(), Event::Time(at(190)));
+    assert!(screen(&later).contains("3m"), "{}", screen(&later));
+    let here = update(Top::new(Some("shop"), at(0)), Event::Listed(Vec::new()));
+    let text = screen(&here);
+    assert!(text.contains("0 sessions in namespace shop"), "{text}");
+    assert!(
+        text.contains("No sessions found") && !text.contains("NAMESPACE"),
+        "{text}"
+    );
+    assert!(screen(&Top::new(None, at(0))).contains("Reading …"));
+    let filtered = screen(&after(three(), "/nothing"));
+    assert!(
+        filtered.contains("No session fits the filter"),
+        "{filtered}"
+    );
+    assert!(filtered.contains("0 of 3 sessions"), "{filtered}");
+}
+
+#[test]
+fn trouble_is_told_until_it_is_over() {
+    let top = update(three(), Event::Trouble("gone away".to_owned()));
+    assert!(screen(&top).contains("gone away"));
+    assert_eq!(names(&top).len(), 3, "what was known stays");
+    let top = update(top, Event::Changed(session("a", "one", "x", "y", 1)));
+    assert!(!screen(&top).contains("gone away"));
+}
+
+#[test]
+fn details_and_the_question() {
+    let text = screen(&after(three(), "\n"));
+    for expected in ["Session ID:   one", "Target:       pod/z", "Esc: back"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let text = screen(&after(three(), "x"));
+    assert!(text.contains("Stop one of carl on a/pod/z?"), "{text}");
+}
+
+#[test]
+fn a_screen_of_any_size() {
+    for (width, height) in [(1, 1), (2, 40), (200, 2), (20, 5)] {
+        for keys in ["", "\n", "x", "/"] {
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            let top = after(three(), keys);
+            terminal.draw(|frame| view::render(&top, frame)).unwrap();
+        }
+        assert!(view::rows(height) <= usize::from(height));
+    }
+}
