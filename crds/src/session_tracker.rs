@@ -152,6 +152,10 @@ pub struct SessionTrackerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentReference>,
 
+    /// What could not be told of the run, and why: its owner, its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+
     /// Why a terminated session ended: stopped, deleted, or what the cluster saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -87,6 +87,10 @@ pub struct Session {
     pub header_filter: Option<String>,
     /// Kubernetes user names of those who take part: the owner, then those who joined.
     pub participants: Vec<String>,
+    /// Names of the processes that run with it (the client's word).
+    pub processes: Vec<String>,
+    /// What the cluster could not tell of it, and why.
+    pub message: Option<String>,
     /// When the controller last heard of it.
     pub last_seen: Option<Timestamp>,
     /// mirrord's agent in the cluster.
@@ -147,6 +151,8 @@ impl Session {
             port_summary: text("/status/portSummary"),
             header_filter: None,
             participants,
+            processes: list("/status/processes"),
+            message: text("/status/message"),
             last_seen: time(object.pointer("/status/lastSeen")),
             agent,
         }

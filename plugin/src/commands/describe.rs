@@ -5,7 +5,7 @@ mod events;
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Zoned};
-use mirrord_sessions_crds::TrackerKind;
+use mirrord_sessions_crds::{TrackerKind, UNVERIFIED_USERNAME};
 use serde_json::Value;
 
 use self::events::{Events, event_table, events};
@@ -179,6 +179,9 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
         ),
     }
     sheet.line("State", session.state.as_deref());
+    if session.message.is_some() {
+        sheet.line("  Message", session.message.as_deref());
+    }
     if session.is_over() {
         sheet.line("  Reason", session.reason.as_deref());
         sheet.line("  Stopped By", session.stopped_by.as_deref());
@@ -209,6 +212,9 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
     if session.header_filter.is_some() {
         sheet.line("Header Filter", session.header_filter.as_deref());
     }
+    if !session.processes.is_empty() {
+        sheet.lines("Processes", &session.processes);
+    }
     sheet.lines("Participants", &session.participants);
     match &session.agent {
         Some(agent) => {
@@ -230,6 +236,12 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
 fn owner(sheet: &mut Sheet, session: &Session) {
     if session.owner.is_none() {
         return sheet.line("Owner", Some("<none: nobody has verified who this is>"));
+    }
+    if session.owner.as_deref() == Some(UNVERIFIED_USERNAME) {
+        return sheet.line(
+            "Owner",
+            Some("<unverified: nobody knows who started its agent>"),
+        );
     }
     let by = if session.kind.as_deref() == Some(TrackerKind::Operator.as_str()) {
         "mirrord's operator"
@@ -311,6 +323,7 @@ mod tests {
                 "state": "running",
                 "ports": [{ "port": 80, "type": "steal", "filter": "header=a" }, { "port": 81, "type": "mirror" }],
                 "participants": ["eve@x.co"],
+                "processes": ["node", "ev\u{1b}il"],
                 "lastSeen": "1970-01-01T00:01:00Z",
                 "agent": { "kind": "Job", "namespace": "m", "name": "mirrord-agent-a", "uid": "u", "node": "n1" },
             },
@@ -350,6 +363,8 @@ Key:               avi
 Started:           Thu, 01 Jan 1970 00:00:00 +0000 (63s ago)
 Ports:             Port: 80, Type: steal, Filter: header=a
                    Port: 81, Type: mirror
+Processes:         node
+                   ev\\x1bil
 Participants:      avi@x.co
                    eve@x.co
 Agent:
@@ -385,6 +400,22 @@ Events:
         ] {
             assert!(text.contains(line), "{line}{text}");
         }
+    }
+
+    #[test]
+    fn an_owner_that_nobody_verified_is_never_called_verified() {
+        let session = Session::of_object(&json!({
+            "metadata": { "name": "x", "namespace": "n" },
+            "spec": { "owner": { "username": UNVERIFIED_USERNAME } },
+            "status": { "message": "the agent carries no stamp" },
+        }));
+        let text = render(&session, &around(Events::Forbidden), &now());
+        assert!(!text.contains("verified by"), "{text}");
+        assert!(text.contains("Owner:             <unverified: "), "{text}");
+        assert!(
+            text.contains("  Message:         the agent carries no stamp"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -423,6 +423,7 @@ fn status(session: &Session) -> SessionTrackerStatus {
         processes: status.processes,
         last_seen: status.last_seen,
         agent: status.agent,
+        message: status.message,
         ..SessionTrackerStatus::default()
     }
 }
