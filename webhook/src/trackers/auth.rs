@@ -25,6 +25,7 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::server::health::Health;
@@ -40,6 +41,7 @@ pub(crate) type PeerCertificates = Arc<[CertificateDer<'static>]>;
 #[derive(Debug, Default)]
 pub(crate) struct FrontProxy {
     known: RwLock<Option<Arc<Known>>>,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct Known {
     /// Common names; any if there are none.
     names: Vec<String>,
     headers: HeaderNames,
+    /// What all that was read from.
+    described: BTreeMap<String, String>,
 }
 
 /// Why a description is of no use.
@@ -86,6 +90,11 @@ impl FrontProxy {
             .ok()
     }
 
+    /// Who waits for another description: what was begun on the word of the last one ends with it.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Follows the cluster's ConfigMap, for ever.
     pub(crate) async fn follow(&self, client: Client, health: &Health) {
         let api: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
@@ -115,10 +124,17 @@ impl FrontProxy {
 
     /// Takes over a description; one that is of no use leaves nobody who may speak for others.
     fn set(&self, data: &BTreeMap<String, String>) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        // Told again when the watch starts anew.
+        if known.as_ref().is_some_and(|known| known.described == *data) {
+            return;
+        }
+        drop(known);
         match Known::parse(data) {
             Ok(known) => {
                 info!(names = ?known.names, "the front proxy is known");
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(known));
+                self.changed.send_replace(());
             }
             Err(error) => {
                 warn!(%error, name = NAME, "nobody may speak for others");
@@ -129,6 +145,7 @@ impl FrontProxy {
 
     fn forget(&self) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.changed.send_replace(());
     }
 }
 
@@ -167,6 +184,7 @@ impl Known {
             verifier,
             names: list("requestheader-allowed-names")?,
             headers,
+            described: data.clone(),
         })
     }
 

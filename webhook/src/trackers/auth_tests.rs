@@ -149,7 +149,12 @@ fn a_change_of_the_config_map_counts_at_once() {
         "requestheader-client-ca-file".into(),
         format!("{}{}", old.pem, new.pem),
     );
+    let mut changes = proxy.changes();
+    changes.mark_unchanged();
+    proxy.set(&old.config_map(r#"["front-proxy-client"]"#));
+    assert!(!changes.has_changed().unwrap(), "the same, told again");
     proxy.set(&both);
+    assert!(changes.has_changed().unwrap());
     assert_eq!(believed(), [true, true], "no names: any");
     both.insert(
         "requestheader-allowed-names".into(),

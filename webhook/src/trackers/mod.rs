@@ -1,6 +1,7 @@
 //! The aggregated API of session trackers: the I/O around what `mirrord-sessions-core` decides.
 
 mod answer;
+mod answers;
 pub(crate) mod auth;
 mod created;
 mod feed;

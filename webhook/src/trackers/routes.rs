@@ -27,10 +27,11 @@ use mirrord_sessions_core::{
 };
 use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     answer,
+    answers::Answers,
     auth::{FrontProxy, PeerCertificates},
     rights::{Asked, Rights},
     store::Store,
@@ -57,6 +58,7 @@ pub(crate) struct Api {
     rights: Arc<Rights>,
     /// Apart from those of admission, which must not wait for what a user sends slowly.
     pub(super) bodies: Arc<Bodies>,
+    answers: Arc<Answers>,
 }
 
 /// What a path is about.
@@ -84,6 +86,7 @@ impl Api {
             front_proxy,
             rights: Arc::new(Rights::new(client)),
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
+            answers: Arc::new(Answers::new()),
         }
     }
 
@@ -133,10 +136,12 @@ impl Api {
         B: Body,
         B::Error: std::error::Error,
     {
+        // Before it is looked at: what changes from here on is noticed.
+        let believed = self.front_proxy.changes();
         let Some(requester) = self.front_proxy.requester(peer, &head.headers) else {
             return answer::failure(&Failure::unauthorized());
         };
-        match self.route(head, body, &Arc::new(requester)).await {
+        match self.route(head, body, &Arc::new(requester), believed).await {
             Ok(answer) => answer,
             Err(failure) => answer::failure(&failure),
         }
@@ -147,6 +152,7 @@ impl Api {
         head: &Parts,
         body: B,
         requester: &Arc<Requester>,
+        believed: watch::Receiver<()>,
     ) -> Result<Answer, Failure>
     where
         B: Body,
@@ -158,7 +164,14 @@ impl Api {
                 self.get(head, requester, namespace, name).await
             }
             (Some(Resource::List(namespace)), &Method::GET) => {
-                self.list_or_watch(head, requester, namespace).await
+                let options = ListOptions::parse(head.uri.query().unwrap_or_default())?;
+                let filter = Filter::new(namespace, &options);
+                if options.watch {
+                    self.watch(head, requester, filter, &options, believed)
+                        .await
+                } else {
+                    self.list(head, requester, &filter, &options).await
+                }
             }
             (Some(Resource::Create(namespace, name, subresource)), &Method::POST) => {
                 self.create(head, body, requester, (namespace, name), subresource)
@@ -218,17 +231,13 @@ impl Api {
         Ok(answer::json(&head.headers, encoding, out).await)
     }
 
-    async fn list_or_watch(
+    async fn list(
         &self,
         head: &Parts,
         requester: &Arc<Requester>,
-        namespace: Option<&str>,
+        filter: &Filter,
+        options: &ListOptions,
     ) -> Result<Answer, Failure> {
-        let options = ListOptions::parse(head.uri.query().unwrap_or_default())?;
-        let filter = Filter::new(namespace, &options);
-        if options.watch {
-            return self.watch(head, requester, filter, &options).await;
-        }
         let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::List)?;
         let policies = self.store.policies()?;
         let viewer = policies.viewer(requester, JoinRights::Nowhere);
@@ -238,17 +247,24 @@ impl Api {
         self.store.wait_for(options.version).await?;
         let Asked { joins, .. } = self
             .rights
-            .of(requester, &policies, &self.store, namespace)
+            .of(
+                requester,
+                &policies,
+                &self.store,
+                filter.namespace.as_deref(),
+            )
             .await;
         let viewer = viewer.joining(joins);
-        let page = self.store.index().list(&filter, &options, &viewer)?;
+        let page = self.store.index().list(filter, options, &viewer)?;
         let look = Look {
             shape,
             include: options.include,
             now: now(),
         };
+        let share = self.answers.share(render::size(&page)).await?;
         let json = render::list(&page, look);
-        Ok(answer::json(&head.headers, encoding, json).await)
+        let answer = answer::json(&head.headers, encoding, json).await;
+        Ok(share.until_sent(answer))
     }
 
     async fn watch(
@@ -257,6 +273,7 @@ impl Api {
         requester: &Arc<Requester>,
         filter: Filter,
         options: &ListOptions,
+        believed: watch::Receiver<()>,
     ) -> Result<Answer, Failure> {
         let (_, shape) = accept::negotiate(accepts(&head.headers), Target::Watch)?;
         self.store.wait_for(options::Version::Any).await?;
@@ -305,6 +322,7 @@ impl Api {
                     changes,
                     generations,
                     closing: self.store.closing(),
+                    believed,
                 };
                 StreamBody::new(stream::frames(open)).boxed_unsync()
             }

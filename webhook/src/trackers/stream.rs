@@ -52,6 +52,8 @@ pub(super) struct Open {
     pub(super) changes: watch::Receiver<u64>,
     pub(super) generations: watch::Receiver<Option<Arc<PolicySet>>>,
     pub(super) closing: watch::Receiver<bool>,
+    /// Changes when another front proxy is to be believed, or none.
+    pub(super) believed: watch::Receiver<()>,
 }
 
 struct Running {
@@ -103,7 +105,8 @@ pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infa
 impl Running {
     async fn next(&mut self) -> Option<Bytes> {
         while !self.over {
-            if *self.open.closing.borrow() || Instant::now() >= self.open.ends {
+            let disbelieved = self.open.believed.has_changed().unwrap_or(true);
+            if *self.open.closing.borrow() || disbelieved || Instant::now() >= self.open.ends {
                 return None;
             }
             if std::mem::take(&mut self.ask) {
@@ -189,6 +192,7 @@ impl Running {
             _ = open.changes.changed() => {}
             _ = open.generations.changed() => open.generations.mark_changed(),
             _ = open.closing.changed() => {}
+            _ = open.believed.changed() => open.believed.mark_changed(),
             _ = self.ask_again.tick() => self.ask = true,
             () = tokio::time::sleep_until(open.ends) => {}
             _ = self.bookmark.tick(), if open.bookmarks => self.add_bookmark(),

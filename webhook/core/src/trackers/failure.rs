@@ -287,6 +287,20 @@ impl Failure {
         }
     }
 
+    /// 429: others ask for so much at the same time.
+    #[must_use]
+    pub fn too_much_at_once() -> Self {
+        Self {
+            details: Some(json!({ "retryAfterSeconds": 1 })),
+            retry_after: Some(1),
+            ..Self::new(
+                429,
+                "TooManyRequests",
+                "too many long lists are being answered: try again, or ask for pages (limit)",
+            )
+        }
+    }
+
     /// The method that is served there, where another was tried.
     #[must_use]
     pub fn allow(&self) -> Option<&'static str> {

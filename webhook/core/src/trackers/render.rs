@@ -33,15 +33,19 @@ pub struct Shown<'a> {
     pub version: Option<u64>,
 }
 
+/// Bytes that a list takes, more or less.
+#[must_use]
+pub fn size(page: &Page) -> usize {
+    let items = page.items.iter();
+    items
+        .map(|(tracker, revealed)| tracker.form(*revealed).object.len() + 1)
+        .sum()
+}
+
 /// A list.
 #[must_use]
 pub fn list(page: &Page, look: Look) -> Vec<u8> {
-    let size: usize = page
-        .items
-        .iter()
-        .map(|(tracker, revealed)| tracker.form(*revealed).object.len() + 1)
-        .sum();
-    let mut out = Vec::with_capacity(size + 4096);
+    let mut out = Vec::with_capacity(size(page) + 4096);
     let mut metadata = json!({ "resourceVersion": page.version.to_string() });
     if let Some(next) = &page.next {
         metadata["continue"] = next.as_str().into();
