@@ -261,10 +261,10 @@ impl Api {
             include: options.include,
             now: now(),
         };
-        let share = self.answers.share(render::size(&page)).await?;
+        let held = self.answers.share(render::size(&page)).await?;
         let json = render::list(&page, look);
         let answer = answer::json(&head.headers, encoding, json).await;
-        Ok(share.until_sent(answer))
+        Ok(held.until_sent(answer))
     }
 
     async fn watch(
