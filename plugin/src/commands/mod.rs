@@ -56,7 +56,9 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::KillAll(args) => kill_all::run(&server, &args, now.timestamp(), console).await,
         Command::Join(args) => join::run(&server, &args, console).await,
         Command::Auditor(command) => auditor::run(&server, &command, console).await,
-        Command::Status(args) => status::run(&server, args, now.timestamp(), console).await,
+        Command::Status(args) => {
+            Box::pin(status::run(&server, args, now.timestamp(), console)).await
+        }
         Command::Rbac(command) => rbac::run(&server, &command, console).await,
         Command::Version(_) | Command::Policy(_) | Command::Completion(_) => Ok(()),
         #[cfg(unix)]

@@ -64,7 +64,7 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
     let mut seen = String::new();
     let mut wait_for = |text: &str| {
         while !seen.contains(text) {
-            let more = show.recv_timeout(Duration::from_secs(60));
+            let more = show.recv_timeout(Duration::from_mins(1));
             seen.push_str(&more.unwrap_or_else(|_| panic!("no {text} in {seen:?}")));
         }
         seen.clone()
