@@ -32,9 +32,10 @@ fn terminal() -> (OwnedFd, File) {
 /// Runs a shell's script as a session, at the head of a session of this terminal, as a login does.
 fn login(server: &Server, script: &str, terminal: File) -> Child {
     let plugin = server.command("run -- sh -c");
-    let mut command = Command::new("setsid");
+    // Tests that run in the background of a script ignore SIGINT, and so would all that they start.
+    let mut command = Command::new("env");
     command
-        .args(["--ctty", "--wait"])
+        .args(["--default-signal=INT", "setsid", "--ctty", "--wait"])
         .arg(plugin.get_program())
         .args(plugin.get_args())
         .arg(script)

@@ -173,8 +173,8 @@ async fn signals_and_failures() {
     assert_eq!((code, messages.as_str()), (Some(8), ""));
     assert!(namespace.sessions().await.is_empty());
 
-    let (code, _, messages) = Run::start(&dev, &[], "kill -INT $$").end().await;
-    assert_eq!((code, messages.as_str()), (Some(130), ""));
+    let (code, _, messages) = Run::start(&dev, &[], "kill -KILL $$").end().await;
+    assert_eq!((code, messages.as_str()), (Some(137), ""));
     let (code, _, messages) = Run::start(&dev, &["--nope"], "true").end().await;
     assert_eq!(code, Some(1), "{messages}");
     assert!(messages.contains("unknown flag: --nope"), "{messages}");
