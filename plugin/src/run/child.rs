@@ -1,7 +1,7 @@
 //! The command, and the signals that are meant for it.
 //!
 //! It runs in the same process group, on the same terminal: what the terminal sends (Ctrl-C, Ctrl-\,
-//! Ctrl-Z, a new size, the end of the line) reaches it by itself. What is sent to this process alone is
+//! Ctrl-Z, a new size) reaches it by itself. What is sent to this process alone is
 //! passed on. Stopping and continuing (SIGTSTP, SIGCONT) are left to the system, as they are by default.
 
 use std::{ffi::OsString, fs::File, io, os::unix::process::ExitStatusExt, process::ExitStatus};
@@ -88,7 +88,8 @@ enum Terminal {
 
 /// Whether a signal that arrived here has to be passed on.
 fn passes_on(signal: Signal, terminal: Terminal) -> bool {
-    let by_terminal = [Signal::INT, Signal::QUIT, Signal::HUP, Signal::WINCH].contains(&signal);
+    // Not SIGHUP: of a hang-up the system tells only the leader of the session, which this may be.
+    let by_terminal = [Signal::INT, Signal::QUIT, Signal::WINCH].contains(&signal);
     !by_terminal
         || match terminal {
             Terminal::None | Terminal::Background => true,
@@ -205,7 +206,7 @@ mod tests {
             (Signal::USR1, &[None, Foreground, Background, Gone]),
             (Signal::INT, &[None, Background]),
             (Signal::QUIT, &[None, Background]),
-            (Signal::HUP, &[None, Background]),
+            (Signal::HUP, &[None, Foreground, Background, Gone]),
             (Signal::WINCH, &[None, Background]),
         ] {
             for terminal in [None, Foreground, Background, Gone] {

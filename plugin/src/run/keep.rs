@@ -87,8 +87,8 @@ enum State {
     Live,
     /// It may not be.
     Doubtful,
-    /// It is over since then, and who did that may still be told.
-    Over(Ending, Duration),
+    /// It is over since then, and who did that may still be told. It has been looked at again, or not.
+    Over(Ending, Duration, bool),
     /// There is none.
     Unregistered,
 }
@@ -130,9 +130,15 @@ impl Keep {
         match &self.state {
             State::Live => Next::Report,
             State::Doubtful => Next::Look,
-            State::Unregistered => Next::Register,
-            State::Over(ending, since) if self.is_stop(ending, *since) => Next::End(ending.clone()),
-            State::Over(..) => Next::Register,
+            State::Over(ending, since, again) if self.is_stop(ending, *since) => {
+                // A replica that lags must not end a command.
+                if *again || ending.is_settled() {
+                    Next::End(ending.clone())
+                } else {
+                    Next::Look
+                }
+            }
+            State::Over(..) | State::Unregistered => Next::Register,
         }
     }
 
@@ -198,6 +204,11 @@ impl Keep {
             }
             Look::Ended(ending) => {
                 self.ended(Some(ending), now);
+                if let State::Over(_, _, again) = &mut self.state
+                    && self.due <= now
+                {
+                    *again = true;
+                }
                 None
             }
             Look::Unknown => self.failed(now),
@@ -216,8 +227,8 @@ impl Keep {
         match self.state {
             State::Unregistered => {}
             State::Over(..) if !ending.is_settled() => {}
-            State::Over(_, since) => {
-                self.state = State::Over(ending, since);
+            State::Over(_, since, _) => {
+                self.state = State::Over(ending, since, true);
                 self.due = now;
             }
             State::Live | State::Doubtful => {
@@ -226,7 +237,7 @@ impl Keep {
                 } else {
                     now + HEARSAY
                 };
-                self.state = State::Over(ending, now);
+                self.state = State::Over(ending, now, false);
             }
         }
     }

@@ -24,12 +24,13 @@ fn it_reports_as_often_as_the_server_says() {
     assert_eq!(keep.next(SECOND * 2), Next::Report);
 }
 
+type Expected = fn(&Ending) -> Next;
+
 #[test]
 fn what_an_end_means() {
     // (name, the end, after how many seconds of silence, what is done at last)
     let stop = |ending: &Ending| Next::End(ending.clone());
     let again = |_: &Ending| Next::Register;
-    type Expected = fn(&Ending) -> Next;
     let (stop, again): (Expected, Expected) = (stop, again);
     let cases = [
         ("stopped", ending("stopped", "bob"), 1, stop),
@@ -70,6 +71,10 @@ fn what_an_end_means() {
         if let Next::Wait(until) = next {
             assert_eq!(until, now + HEARSAY, "{name}");
             next = keep.next(until);
+            if next == Next::Look {
+                keep.looked(Look::Ended(ending.clone()), until);
+                next = keep.next(until);
+            }
         }
         assert_eq!(next, expected(&ending), "{name}");
     }
@@ -101,11 +106,11 @@ fn a_lost_cluster_ends_nothing_and_is_told_once() {
         let Next::Wait(until) = keep.next(now) else {
             panic!("{keep:?}");
         };
-        pauses.push((until - now).as_secs());
+        pauses.push(until.saturating_sub(now).as_secs());
         now = until;
         assert_eq!(keep.next(now), Next::Report);
         // Not the monitor's business either.
-        keep.changed(now - SECOND);
+        keep.changed(now.saturating_sub(SECOND));
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 20, 20, 20]);
     assert_eq!(keep.reported(Ok(None), now), Some(News::Back));
@@ -147,6 +152,21 @@ fn a_replica_that_lags_ends_nothing() {
         now += SECOND * pause;
         assert_eq!(keep.next(now), Next::Report);
     }
+    // Not even if nobody may look at the Session itself.
+    keep.reported(Err(Failure::Gone), now);
+    keep.looked(Look::Ended(Ending::default()), now);
+    let Next::Wait(until) = keep.next(now) else {
+        panic!("{keep:?}");
+    };
+    assert_eq!(keep.next(until), Next::Look);
+    keep.looked(Look::Unknown, until);
+    let Next::Wait(until) = keep.next(until) else {
+        panic!("{keep:?}");
+    };
+    assert_eq!(keep.next(until), Next::Look);
+    keep.looked(Look::Alive, until);
+    now = until + SECOND * 60;
+    assert_eq!(keep.next(now), Next::Report);
     // Out of sight is no end either, nor what can't be told.
     keep.ended(None, now);
     assert_eq!(keep.next(now), Next::Look);

@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to pause before a watch that ended is begun anew.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a watch may be silent before it is begun anew: a network may have lost it.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// A session that was created.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_mins(1), "in vain: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

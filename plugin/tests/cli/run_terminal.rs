@@ -3,8 +3,8 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
-    os::unix::ffi::OsStrExt,
-    process::Command,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    process::{Child, Command},
     sync::mpsc,
     thread,
     time::Duration,
@@ -12,11 +12,10 @@ use std::{
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, Server};
 
-#[test]
-fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
-    let server = Fake::new().start();
+/// A new terminal: the side of who sits at it, and the other.
+fn terminal() -> (OwnedFd, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -27,13 +26,16 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
         .write(true)
         .open(path)
         .unwrap();
+    (master, terminal)
+}
 
-    let script = "trap 'echo interrupted' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until read line; do :; done; echo \"read $line\"; exit 3";
+/// Runs a shell's script as a session, at the head of a session of this terminal, as a login does.
+fn login(server: &Server, script: &str, terminal: File) -> Child {
     let plugin = server.command("run -- sh -c");
-    // Gives it a session and this terminal, as a login does.
-    let mut command = Command::new("setsid");
+    // Tests that run in the background of a script ignore SIGINT, and so would all that they start.
+    let mut command = Command::new("env");
     command
-        .args(["--ctty", "--wait"])
+        .args(["--default-signal=INT", "setsid", "--ctty", "--wait"])
         .arg(plugin.get_program())
         .args(plugin.get_args())
         .arg(script)
@@ -44,10 +46,17 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
         .stdin(terminal.try_clone().unwrap())
         .stdout(terminal.try_clone().unwrap())
         .stderr(terminal);
-    let mut child = command.spawn().unwrap();
-    // It holds copies of the terminal, which would keep it open.
-    drop(command);
+    // With it go its copies of the terminal, which would keep it open.
+    command.spawn().unwrap()
+}
 
+#[test]
+fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
+    let server = Fake::new().start();
+    let (master, terminal) = terminal();
+    // A shell that waits in "read" may have got the signal just before, and not look until it is through.
+    let script = "trap 'echo interrupted; caught=1' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until [ \"$caught\" ]; do sleep 0.05; done; until read line; do :; done; echo \"read $line\"; exit 3";
+    let mut child = login(&server, script, terminal);
     let mut screen = File::from(master);
     let mut typing = screen.try_clone().unwrap();
     let (shown, show) = mpsc::channel();
@@ -64,7 +73,7 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
     let mut seen = String::new();
     let mut wait_for = |text: &str| {
         while !seen.contains(text) {
-            let more = show.recv_timeout(Duration::from_secs(60));
+            let more = show.recv_timeout(Duration::from_mins(1));
             seen.push_str(&more.unwrap_or_else(|_| panic!("no {text} in {seen:?}")));
         }
         seen.clone()
@@ -76,5 +85,21 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
     let seen = wait_for("read hello");
     assert_eq!(seen.matches("interrupted").count(), 1, "{seen:?}");
     assert_eq!(child.wait().unwrap().code(), Some(3), "{seen:?}");
+    assert_eq!(server.left(), [""; 0]);
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_the_command() {
+    let server = Fake::new().start();
+    let (master, terminal) = terminal();
+    let script = "echo ready; while :; do sleep 0.05; done";
+    let mut child = login(&server, script, terminal);
+    let mut screen = File::from(master);
+    let mut ready = [0; 5];
+    screen.read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready");
+    drop(screen);
+    // Without a terminal its parent has nothing to say either; what counts is that all is cleaned up.
+    child.wait().unwrap();
     assert_eq!(server.left(), [""; 0]);
 }

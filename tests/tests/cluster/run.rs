@@ -71,26 +71,8 @@ const UNTIL_END: &str = "until [ -e end ]; do sleep 0.1; done; exit 6";
 async fn developer<'a>(cluster: &'a Cluster, name: &str) -> (Namespace<'a>, Person<'a>) {
     let namespace = namespace(cluster, name).await;
     let person = namespace.person(&format!("{name}@example.com"), &["devs"]);
-    may_run(&namespace, &person).await;
-    (namespace, person)
-}
-
-async fn may_run(namespace: &Namespace<'_>, person: &Person<'_>) {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": { "name": "tests-report" },
-        "rules": [{
-            "apiGroups": ["visibility.operator.metalbear.co"],
-            "resources": ["sessiontrackers/report"], "verbs": ["create"],
-        }],
-    });
-    let admin = &namespace.cluster;
-    admin
-        .admin(&["apply", "-f", "-"], &role.to_string())
-        .await
-        .unwrap();
-    namespace.bind("tests-report", &person.name).await;
     namespace.bind("mirrord-operator-user", &person.name).await;
+    (namespace, person)
 }
 
 /// The session, once it has reported.
@@ -112,7 +94,7 @@ async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
     let start = Instant::now();
     while !is_it(&run.stderr()) {
         assert!(
-            start.elapsed() < Duration::from_secs(180),
+            start.elapsed() < Duration::from_mins(3),
             "{what}: {}",
             run.stderr()
         );
@@ -169,22 +151,13 @@ async fn whoever_stops_the_session_ends_the_command() {
     assert_eq!(code, Some(9), "{messages}");
     let id = name(&session).to_uppercase();
     assert_eq!(messages.lines().count(), 1, "{messages}");
-    // As far as the cluster told: what has ended stays visible for a while.
-    let tracker = [
-        "get",
-        "mst",
-        name(&session),
-        "-o",
-        "jsonpath={.status.stoppedBy}",
-    ];
-    let by = dev.kubectl(&tracker, "").await.stdout;
-    let expected = if by.is_empty() {
-        format!("Session \"{id}\" was deleted; who did it is not known: ending the command\n")
-    } else {
-        assert_eq!(by, other.name);
-        format!("Session \"{id}\" was stopped by {by}: ending the command\n")
-    };
-    assert_eq!(messages, expected);
+    assert_eq!(
+        messages,
+        format!(
+            "Session \"{id}\" was stopped by {}: ending the command\n",
+            other.name
+        )
+    );
     assert!(namespace.sessions().await.is_empty());
 }
 
@@ -200,8 +173,8 @@ async fn signals_and_failures() {
     assert_eq!((code, messages.as_str()), (Some(8), ""));
     assert!(namespace.sessions().await.is_empty());
 
-    let (code, _, messages) = Run::start(&dev, &[], "kill -INT $$").end().await;
-    assert_eq!((code, messages.as_str()), (Some(130), ""));
+    let (code, _, messages) = Run::start(&dev, &[], "kill -KILL $$").end().await;
+    assert_eq!((code, messages.as_str()), (Some(137), ""));
     let (code, _, messages) = Run::start(&dev, &["--nope"], "true").end().await;
     assert_eq!(code, Some(1), "{messages}");
     assert!(messages.contains("unknown flag: --nope"), "{messages}");

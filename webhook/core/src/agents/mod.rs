@@ -33,14 +33,4 @@ pub const LABEL: (&str, &str) = ("app", "mirrord");
 /// What agents are named, before ten letters and digits.
 pub const NAME_PREFIX: &str = "mirrord-agent-";
 
-/// The annotations by which a user's mirrord configuration can say more: the user's word.
-pub mod words {
-    /// Name of the user on their machine.
-    pub const USERNAME: &str = "operator.metalbear.co/username";
-    /// Name of their machine.
-    pub const HOSTNAME: &str = "operator.metalbear.co/hostname";
-    /// The session key.
-    pub const KEY: &str = "operator.metalbear.co/key";
-    /// The target, as the user wrote it.
-    pub const TARGET: &str = "operator.metalbear.co/target";
-}
+pub use mirrord_sessions_crds::annotations as words;
