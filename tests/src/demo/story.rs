@@ -31,6 +31,7 @@ fn second() -> String {
 pub(super) async fn tell(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     two_developers(stage).await?;
     looking(stage).await?;
+    narrowing(stage).await?;
     stopping(stage).await?;
     plain_mirrord(stage).await?;
     auditing(stage).await
@@ -198,6 +199,84 @@ async fn looking(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             )
         })
         .await?;
+    Ok(())
+}
+
+const POLICY: &str = "apiVersion: operator.metalbear.co/v1alpha1
+kind: SessionPolicy
+metadata: {name: own-only}
+spec:
+  subjects: [{kind: User, name: developer-1}, {kind: User, name: developer-2}]
+  allow:
+    rules:
+    - {resources: [session_tracker], verbs: ['*'], where: 'contains(tracker.participants, user.metadata.name)'}
+";
+
+async fn narrowing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    stage
+        .show(Step {
+            input: Some(POLICY.to_owned()),
+            shows: &["created"],
+            ..Step::new(
+                "A policy: of what RBAC lets developers see, join and stop, only their own.",
+                &["kubectl", "create", "-f", "-"],
+            )
+        })
+        .await?;
+    let names = [
+        "kubectl",
+        "get",
+        "sessiontrackers",
+        "-o",
+        "name",
+        "--context",
+        "developer-2",
+    ];
+    stage.until(&names, |names| !names.contains(FIRST)).await?;
+    stage
+        .show(Step {
+            shows: &["C527FE7D9C30979E"],
+            hides: &["487F4F2B6D2376AD"],
+            ..Step::new(
+                "In force at once, for lists and for watches that are open.",
+                &[
+                    "kubectl",
+                    "get",
+                    "sessiontrackers",
+                    "--context",
+                    "developer-2",
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            succeeds: false,
+            shows: &["not found"],
+            ..Step::new(
+                "What somebody can't see they can't stop either.",
+                &[
+                    "kubectl",
+                    "mirrord-sessions",
+                    "delete",
+                    "487F4F2B6D2376AD",
+                    "--context",
+                    "developer-2",
+                ],
+            )
+        })
+        .await?;
+    stage
+        .show(Step {
+            shows: &["deleted"],
+            ..Step::new(
+                "The policy goes.",
+                &["kubectl", "delete", "sessionpolicy", "own-only"],
+            )
+        })
+        .await?;
+    let all = |names: &str| names.contains(FIRST);
+    stage.until(&names, all).await?;
     Ok(())
 }
 
