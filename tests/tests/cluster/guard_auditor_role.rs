@@ -42,6 +42,7 @@ fn unlike(name: &str, output: &KubectlOutput, why: Option<&str>) -> Option<Strin
 }
 
 const SEE: &str = "let auditors get, list and watch";
+const ELSEWHERE: &str = "nothing of other API groups";
 const TAKES: &str = "change or remove none";
 const COLLECTS: &str = "filled in from other roles";
 const OWNED: &str = "an owner";
@@ -81,6 +82,18 @@ fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'
             "/rules",
             and(json!({ "nonResourceURLs": ["/metrics"], "verbs": ["get"] })),
             Some(SEE),
+        ),
+        (
+            "of another group",
+            "/rules",
+            and(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] })),
+            Some(ELSEWHERE),
+        ),
+        (
+            "of every group",
+            "/rules",
+            and(json!({ "apiGroups": ["*"], "resources": ["sessions"], "verbs": ["get"] })),
+            Some(ELSEWHERE),
         ),
         ("a rule less", "/rules", json!(rules[1..]), Some(TAKES)),
         (

@@ -54,7 +54,8 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
             "STATE",
             "VERSION",
             "AGENT",
-            "NODE"
+            "NODE",
+            "MESSAGE"
         ]
     );
     // A new Session is pending although nobody wrote its status yet.

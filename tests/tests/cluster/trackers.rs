@@ -337,6 +337,7 @@ async fn a_watch_tells_of_changes() {
 #[tokio::test]
 async fn lists_and_watches_keep_to_the_protocol() {
     let (namespace, dev) = developer("protocol").await;
+    namespace.let_read_sessions(&dev.name).await;
     for name in ["a", "b", "c"] {
         create(&dev, name, spec()).await;
     }

@@ -44,7 +44,7 @@ async fn one_rule_more_than_it_holds_is_refused() {
     apply(&latest, &[]).await.unwrap();
     apply(&latest, &["--force-conflicts"]).await.unwrap();
     for more in [
-        json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }),
+        json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }),
         json!({ "apiGroups": ["visibility.operator.metalbear.co"], "resources": ["sessiontrackers/join"], "verbs": ["create"] }),
         json!({ "apiGroups": ["operator.metalbear.co"], "resources": ["sessionpolicies"], "verbs": ["*"] }),
         json!({ "nonResourceURLs": ["/metrics"], "verbs": ["get"] }),
@@ -59,6 +59,12 @@ async fn one_rule_more_than_it_holds_is_refused() {
             );
         }
     }
+    // What it holds for its other work, the guard policy keeps out.
+    let mut pods = latest.clone();
+    let more = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] });
+    pods["rules"].as_array_mut().unwrap().push(more);
+    let error = apply(&pods, &[]).await.unwrap_err();
+    assert!(error.contains("nothing of other API groups"), "{error}");
     // Nor by having Kubernetes fill it in from other roles.
     let mut collecting = latest.clone();
     collecting["aggregationRule"] =
