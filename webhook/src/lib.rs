@@ -12,6 +12,7 @@ mod lifecycle;
 mod metrics;
 mod policies;
 mod server;
+mod stored;
 mod trackers;
 
 use std::{io::IsTerminal, sync::Arc};

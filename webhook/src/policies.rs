@@ -5,26 +5,22 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::StreamExt;
 use kube::{
     Api, Client,
-    api::DynamicObject,
-    core::ApiResource,
     runtime::{WatchStreamExt, watcher},
 };
 use mirrord_sessions_core::{
     policy::{Policy, PolicySet},
     text::printable,
 };
-use mirrord_sessions_crds::{SessionPolicy, SessionPolicySpec};
+use mirrord_sessions_crds::SessionPolicySpec;
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use crate::{server::health::Health, trackers::Store};
+use crate::{server::health::Health, stored::StoredPolicy, trackers::Store};
 
 /// Keeps the policies that decide like the cluster's, for ever. Until they have been read once nothing
 /// decides; where they can't be watched any more, those that were read go on.
 pub(crate) async fn follow(client: Client, cluster: &str, store: Arc<Store>, health: &Health) {
-    // Not typed: one that can't be read must not hide the others.
-    let policies: Api<DynamicObject> =
-        Api::all_with(client, &ApiResource::erase::<SessionPolicy>(&()));
+    let policies: Api<StoredPolicy> = Api::all(client);
     let mut events = watcher(policies, watcher::Config::default())
         .default_backoff()
         .boxed();
@@ -55,7 +51,7 @@ struct Known {
 
 impl Known {
     /// Takes an event in; all policies, if that is all there is to know for now and they have changed.
-    fn take(&mut self, event: watcher::Event<DynamicObject>) -> Option<Vec<Policy>> {
+    fn take(&mut self, event: watcher::Event<StoredPolicy>) -> Option<Vec<Policy>> {
         match event {
             watcher::Event::Init => {
                 self.listed = Some(BTreeMap::new());
@@ -85,10 +81,10 @@ impl Known {
 }
 
 /// What admission would have refused narrows and never widens.
-fn read(object: &DynamicObject) -> (String, Policy) {
+fn read(object: &StoredPolicy) -> (String, Policy) {
     let name = object.metadata.name.clone().unwrap_or_default();
     // serde would take a list for a spec too.
-    let spec = object.data.get("spec").filter(|spec| spec.is_object());
+    let spec = Some(&object.spec).filter(|spec| spec.is_object());
     let spec = spec.unwrap_or(&serde_json::Value::Null);
     let policy = match SessionPolicySpec::deserialize(spec) {
         Ok(spec) => {
@@ -121,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    fn policy(name: &str, spec: &Value) -> DynamicObject {
+    fn policy(name: &str, spec: &Value) -> StoredPolicy {
         serde_json::from_value(json!({
             "apiVersion": "operator.metalbear.co/v1alpha1",
             "kind": "SessionPolicy",

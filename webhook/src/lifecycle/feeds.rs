@@ -7,13 +7,10 @@ use std::{collections::HashSet, fmt::Debug, mem, pin::Pin, sync::Mutex, time::Du
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::Pod},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    jiff::Timestamp,
+    api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp,
 };
 use kube::{
     Api, Client, Resource,
-    api::DynamicObject,
     runtime::{WatchStreamExt, utils::Backoff, watcher},
 };
 use mirrord_sessions_core::{
@@ -21,11 +18,11 @@ use mirrord_sessions_core::{
     lifecycle::{AgentId, Place, PodParts, PodView, SpecParts, StatusParts, View, place},
     text::printable,
 };
-use mirrord_sessions_crds::Session;
 use serde::{Deserialize, de::DeserializeOwned};
 use tracing::{debug, warn};
 
 use super::{State, lock};
+use crate::stored::{self, StoredJob, StoredSession};
 
 /// Objects a page of a list. A Pod may be large.
 const PAGE: u32 = 250;
@@ -57,6 +54,7 @@ impl Backoff for Pauses {
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
 pub(super) struct PodObject {
+    #[serde(deserialize_with = "stored::metadata")]
     metadata: ObjectMeta,
     spec: Option<SpecParts>,
     status: Option<StatusParts>,
@@ -155,38 +153,9 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
 
 /// The three of them.
 pub(super) struct Feeds {
-    jobs: Feed<Job>,
+    jobs: Feed<StoredJob>,
     pods: Feed<PodObject>,
-    // Not typed: one Session that can't be read must not hide the others.
-    sessions: Feed<DynamicSession>,
-}
-
-/// A Session as it is stored.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = Session)]
-struct DynamicSession {
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: serde_json::Value,
-    #[serde(default)]
-    status: serde_json::Value,
-}
-
-impl DynamicSession {
-    fn read(self) -> Option<Session> {
-        let name = self.metadata.name.clone();
-        let object = DynamicObject {
-            types: None,
-            metadata: self.metadata,
-            data: serde_json::json!({ "spec": self.spec, "status": self.status }),
-        };
-        let session = object.try_parse();
-        if let Err(error) = &session {
-            let error = printable(&error.to_string(), 256);
-            debug!(?name, error, "a Session can't be read");
-        }
-        session.ok()
-    }
+    sessions: Feed<StoredSession>,
 }
 
 impl Feeds {
@@ -209,7 +178,7 @@ impl Feeds {
     pub(super) async fn next(&mut self, state: &Mutex<State>) -> Vec<AgentId> {
         tokio::select! {
             change = self.jobs.next() => take(&mut lock(state).view, change,
-                |view, job, _| view.apply_job(&job), View::remove_job, View::retain_jobs),
+                |view, job, _| apply_job(view, job), View::remove_job, View::retain_jobs),
             change = self.pods.next() => take(&mut lock(state).view, change,
                 |view, pod, told| pod.view().map_or_else(Vec::new, |pod| view.apply_pod(pod, told)),
                 View::remove_pod, View::retain_pods),
@@ -220,12 +189,31 @@ impl Feeds {
     }
 }
 
-fn apply_session(view: &mut View, session: DynamicSession) -> Vec<AgentId> {
+// One that can't be read must not hide the others, nor be taken for what it was before.
+
+fn apply_job(view: &mut View, job: StoredJob) -> Vec<AgentId> {
+    let there = place(&job.metadata);
+    match job.read() {
+        Ok(job) => view.apply_job(&job),
+        Err(error) => {
+            unreadable(there, &error).map_or_else(Vec::new, |place| view.remove_job(&place))
+        }
+    }
+}
+
+fn apply_session(view: &mut View, session: StoredSession) -> Vec<AgentId> {
     let there = place(&session.metadata);
     match session.read() {
-        Some(session) => view.apply_session(&session),
-        None => there.map_or_else(Vec::new, |place| view.remove_session(&place)),
+        Ok(session) => view.apply_session(&session),
+        Err(error) => {
+            unreadable(there, &error).map_or_else(Vec::new, |place| view.remove_session(&place))
+        }
     }
+}
+
+fn unreadable(place: Option<Place>, error: &str) -> Option<Place> {
+    debug!(?place, error, "an object can't be read");
+    place
 }
 
 fn take<K>(

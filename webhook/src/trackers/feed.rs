@@ -8,18 +8,16 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, WatchEvent, WatchParams},
-    core::ApiResource,
+    api::{ListParams, WatchEvent, WatchParams},
 };
 use mirrord_sessions_core::{
     text::printable,
     trackers::{Key, Tracker},
 };
-use mirrord_sessions_crds::Session;
 use tracing::{debug, info, warn};
 
 use super::{records::Records, store::Store};
-use crate::server::health::Health;
+use crate::{server::health::Health, stored::StoredSession};
 
 /// Sessions a page of the list.
 const PAGE: u32 = 500;
@@ -28,8 +26,7 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 
 /// Keeps the index like the cluster's Sessions.
 pub(crate) struct Feed {
-    // Not typed: one Session that can't be read must not hide the others.
-    sessions: Api<DynamicObject>,
+    sessions: Api<StoredSession>,
     store: Arc<Store>,
     records: Arc<Records>,
 }
@@ -48,7 +45,7 @@ enum FeedError {
 impl Feed {
     pub(crate) fn new(client: Client, store: Arc<Store>, records: Arc<Records>) -> Self {
         Self {
-            sessions: Api::all_with(client, &ApiResource::erase::<Session>(&())),
+            sessions: Api::all(client),
             store,
             records,
         }
@@ -122,7 +119,7 @@ impl Feed {
     }
 
     /// Takes one event in; the version that it brings.
-    fn event(&self, event: WatchEvent<DynamicObject>) -> Result<u64, FeedError> {
+    fn event(&self, event: WatchEvent<StoredSession>) -> Result<u64, FeedError> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let version = number(object.metadata.resource_version.clone())?;
@@ -165,20 +162,18 @@ fn number(version: Option<String>) -> Result<u64, FeedError> {
     version.parse().map_err(|_| FeedError::Version(version))
 }
 
-fn key(object: &DynamicObject) -> Option<Key> {
+fn key(object: &StoredSession) -> Option<Key> {
     Some(Key {
         namespace: object.metadata.namespace.as_deref()?.into(),
         name: object.metadata.name.as_deref()?.into(),
     })
 }
 
-fn tracker(object: DynamicObject) -> Option<Arc<Tracker>> {
+fn tracker(object: StoredSession) -> Option<Arc<Tracker>> {
     let name = object.metadata.name.clone();
-    let session = object
-        .try_parse::<Session>()
-        .map_err(|error| error.to_string());
-    let tracker =
-        session.and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
+    let tracker = object
+        .read()
+        .and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
     match tracker {
         Ok(tracker) => Some(Arc::new(tracker)),
         Err(error) => {

@@ -60,7 +60,10 @@ impl Deletion<'_> {
         let view = self.tracker.view();
         let name = &self.tracker.key.name;
         let username = printable(&self.requester.username, 253);
-        if !viewer.may(Verb::Read, &view) {
+        // A deletion of many answers all of them: a list.
+        let hidden =
+            !viewer.may(Verb::Read, &view) || (self.one_of_many && !viewer.may(Verb::List, &view));
+        if hidden {
             // Nothing of it is told, not even that a policy decides. Of many the API server takes a 404 for
             // one that is gone already, goes on, and answers them all, this one too.
             if self.one_of_many {
@@ -242,7 +245,7 @@ mod tests {
             dry_run: true,
             one_of_many: true,
         };
-        for policy in [HIDDEN, NOTHING] {
+        for policy in [HIDDEN, NOTHING, NOT_LISTED] {
             let Outcome::Deny(denial) = deletion.decide(Some(&policies(policy)), true).outcome
             else {
                 panic!("let through");

@@ -70,7 +70,7 @@ impl ListOptions {
     /// # Errors
     /// The API server's own texts.
     pub fn parse(query: &str) -> Result<Self, Failure> {
-        let query = Query::parse(query);
+        let query = Query::parse(query)?;
         let label_text = query.get("labelSelector").unwrap_or_default();
         let field_text = query.get("fieldSelector").unwrap_or_default();
         let match_text = query
@@ -192,7 +192,7 @@ fn unsupported(text: &str, supported: &str) -> (&'static str, &'static str, Stri
 /// # Errors
 /// The API server's own texts.
 pub fn get(query: &str) -> Result<(Version, Include), Failure> {
-    let query = Query::parse(query);
+    let query = Query::parse(query)?;
     Ok((query.version()?, query.include()?))
 }
 
@@ -201,7 +201,7 @@ pub fn get(query: &str) -> Result<(Version, Include), Failure> {
 /// # Errors
 /// The API server's own text.
 pub fn create(query: &str) -> Result<bool, Failure> {
-    let query = Query::parse(query);
+    let query = Query::parse(query)?;
     let mut dry_run = false;
     for (_, value) in query.0.iter().filter(|(name, _)| name == "dryRun") {
         if value != "All" {
@@ -215,16 +215,22 @@ pub fn create(query: &str) -> Result<bool, Failure> {
 }
 
 /// The decoded pairs of a query. Of several values, the first counts; malformed pairs are left out,
-/// as Go's `net/url` does.
+/// as Go's `net/url` does. One that isn't UTF-8 is refused: the API server takes it, and has decided by it
+/// whether the requester may ask.
 struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn parse(query: &str) -> Self {
+    fn parse(query: &str) -> Result<Self, Failure> {
         let pairs = query.split('&').filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((percent_decoded(name, true)?, percent_decoded(value, true)?))
+            Some((percent_bytes(name, true)?, percent_bytes(value, true)?))
         });
-        Self(pairs.collect())
+        let text = |bytes| {
+            String::from_utf8(bytes)
+                .map_err(|_| Failure::bad_request("the query holds what isn't UTF-8"))
+        };
+        let pairs = pairs.map(|(name, value)| Ok((text(name)?, text(value)?)));
+        pairs.collect::<Result<_, _>>().map(Self)
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -284,6 +290,10 @@ fn not_a_number(function: &str, text: &str) -> String {
 
 /// Text without percent-encoding; none where that is malformed or not UTF-8.
 pub(super) fn percent_decoded(text: &str, plus_is_space: bool) -> Option<String> {
+    String::from_utf8(percent_bytes(text, plus_is_space)?).ok()
+}
+
+fn percent_bytes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -296,7 +306,7 @@ pub(super) fn percent_decoded(text: &str, plus_is_space: bool) -> Option<String>
             byte => byte,
         });
     }
-    String::from_utf8(bytes).ok()
+    Some(bytes)
 }
 
 #[cfg(test)]

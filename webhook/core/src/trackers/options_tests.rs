@@ -18,6 +18,14 @@ fn what_is_asked() {
     assert_eq!(parse("resourceVersion=0").version, Version::Any);
     assert_eq!(parse("includeObject=Object").include, Include::Object);
     assert_eq!(parse("a=%zz&limit=2").limit, 2);
+    // Left out, it would leave a selector out by which the API server has allowed the request.
+    for query in [
+        "fieldSelector=metadata.name%3Dx,spec.target!%3D%FF",
+        "watch=%FF",
+        "%FF=1",
+    ] {
+        assert_eq!(ListOptions::parse(query).unwrap_err().code, 400, "{query}");
+    }
     let initial =
         parse("watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=");
     assert_eq!(initial.send_initial, Some(true));

@@ -5,7 +5,7 @@
 //! moved on is told that their version is gone, and starts again.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use super::{
     index::Index,
     options::{ListOptions, Version},
     render::{self, Look, Shown},
-    tracker::Tracker,
+    tracker::{Key, Tracker},
 };
 use crate::policy::Viewer;
 
@@ -163,6 +163,7 @@ impl Watch {
     /// The watch is too far behind.
     pub fn decide_anew(&mut self, index: &Index, viewer: Viewer) -> Result<(), Failure> {
         // First to the present, by what decided until now: then the client holds exactly that.
+        let held = self.held(index);
         let mut queue = std::mem::take(&mut self.pending);
         while self.advance(index)? {
             queue.append(&mut self.pending);
@@ -181,15 +182,64 @@ impl Watch {
             }
         }
         self.viewer = viewer;
-        // What isn't sent yet must not show what is hidden by now.
-        for event in &mut queue {
-            let (Event::Added(tracker, revealed)
-            | Event::Modified(tracker, revealed)
-            | Event::Deleted(tracker, revealed, _)) = event;
-            *revealed = *revealed && self.filter.sees(tracker, &self.viewer).unwrap_or_default();
-        }
+        self.withdraw(&mut queue, &held);
         self.pending = queue;
         Ok(())
+    }
+
+    /// The trackers that have changed since the client was told, as they were then.
+    fn held(&self, index: &Index) -> BTreeMap<Key, Option<Arc<Tracker>>> {
+        let mut held = BTreeMap::new();
+        for change in index.changes(self.next).into_iter().flatten() {
+            if let Some(tracker) = change.before.as_ref().or(change.after.as_ref()) {
+                held.entry(tracker.key.clone())
+                    .or_insert_with(|| change.before.clone());
+            }
+        }
+        held
+    }
+
+    /// Takes from the events that aren't sent yet all that is hidden by now: the trackers, and of those
+    /// that the client holds, what has become of them since.
+    fn withdraw(&self, queue: &mut VecDeque<Event>, held: &BTreeMap<Key, Option<Arc<Tracker>>>) {
+        let mut never_told = BTreeSet::new();
+        queue.retain_mut(|event| {
+            let (Event::Added(tracker, _)
+            | Event::Modified(tracker, _)
+            | Event::Deleted(tracker, _, _)) = &*event;
+            let key = tracker.key.clone();
+            let is = self.filter.sees(tracker, &self.viewer);
+            match (event, is) {
+                (Event::Added(..), None) => {
+                    never_told.insert(key);
+                    false
+                }
+                (Event::Modified(..), None) => false,
+                (Event::Deleted(tracker, revealed, _), is) => {
+                    if is.is_none()
+                        && let Some(Some(held)) = held.get(&key)
+                    {
+                        *tracker = Arc::clone(held);
+                    }
+                    *revealed &= is.unwrap_or_default();
+                    !never_told.remove(&key)
+                }
+                (Event::Added(_, revealed), Some(is)) => {
+                    never_told.remove(&key);
+                    *revealed &= is;
+                    true
+                }
+                (event @ Event::Modified(..), Some(is)) => {
+                    if let Event::Modified(tracker, revealed) = event {
+                        *revealed &= is;
+                        if never_told.remove(&key) {
+                            *event = Event::Added(Arc::clone(tracker), *revealed);
+                        }
+                    }
+                    true
+                }
+            }
+        });
     }
 
     /// The namespaces of sessions that changed and were told without their secrets, since this was asked

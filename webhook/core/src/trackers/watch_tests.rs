@@ -186,6 +186,37 @@ fn another_visibility_hides_and_shows() {
 }
 
 #[test]
+fn events_that_wait_show_nothing_that_is_hidden_by_now() {
+    let mut index = index();
+    let mut watch = watch(&index, "", "alice").unwrap();
+    assert_eq!(events(&mut watch, &index), ["ADDED a 5 key"]);
+    // Unread: one that comes, changes and stays, one that comes and goes, and a change of what is known.
+    index.apply(s("c", "alice").tracker(11));
+    index.apply(s("c", "alice").target("pod/secret").tracker(12));
+    index.apply(s("d", "alice").tracker(13));
+    index.remove(&key("d"), 14);
+    index.apply(s("a", "alice").target("pod/secret").tracker(15));
+    watch.decide_anew(&index, of("bob")).unwrap();
+    let told = told(&mut watch, &index, Shape::Object);
+    let told: Vec<String> = told.iter().map(Value::to_string).collect();
+    assert!(
+        !told.iter().any(|event| event.contains("pod/secret")),
+        "{told:?}"
+    );
+    let events: Vec<&str> = told
+        .iter()
+        .map(|event| {
+            if event.contains("ADDED") {
+                "ADDED"
+            } else {
+                "DELETED"
+            }
+        })
+        .collect();
+    assert_eq!(events, ["DELETED", "ADDED"], "{told:?}");
+}
+
+#[test]
 fn events_that_wait_show_no_secret_that_was_taken_away() {
     let mut index = index();
     let mut watch = watch(&index, "", "alice").unwrap();
