@@ -12,6 +12,7 @@ use super::{AGENT, Agent, AgentId, Draft};
 ///
 /// # Errors
 /// Why that is not believed, whatever Session it may be.
+#[must_use]
 pub fn claim(agent: &Agent, draft: &Draft) -> Option<Result<SessionId, &'static str>> {
     let name = agent.words.session.as_deref()?;
     let id = name.parse::<SessionId>().ok();
