@@ -128,7 +128,7 @@ pub(crate) async fn while_leading(
         pace,
         state: Mutex::default(),
     };
-    futures::future::join(controller.run(), controller.expire()).await;
+    Box::pin(futures::future::join(controller.run(), controller.expire())).await;
 }
 
 impl Controller<'_> {
