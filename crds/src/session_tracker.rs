@@ -13,6 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AgentReference, Owner, PortType, SessionState};
 
+/// `status.reason` of a session that somebody stopped.
+pub const STOPPED: &str = "stopped";
+/// `status.reason` of a session that was deleted, nobody knows why.
+pub const DELETED: &str = "deleted";
+/// `status.reason` of a session that was not heard of for too long. Nobody stopped it.
+pub const EXPIRED: &str = "expired";
+
 /// The API group that trackers are served in.
 pub const TRACKER_GROUP: &str = "visibility.operator.metalbear.co";
 
@@ -156,7 +163,7 @@ pub struct SessionTrackerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
-    /// Why a terminated session ended: stopped, deleted, or what the cluster saw.
+    /// Why a terminated session ended: stopped, deleted, expired, or what the cluster saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use mirrord_sessions_core::trackers::Pace;
 use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
 
 /// The admission webhook of mirrord-sessions: stamps each Session with who created it.
@@ -63,6 +64,11 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     pub keep_terminated: Duration,
 
+    /// How often to ask the owners of sessions to report about them. A session that was not heard of for
+    /// three of these is closed as expired.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = pace)]
+    pub report_period: Pace,
+
     /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
     /// connection is sent here.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
@@ -79,6 +85,11 @@ pub struct Args {
     /// What to log, as tracing's filter directives: info, or debug,hyper=warn.
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     pub log: String,
+}
+
+fn pace(text: &str) -> Result<Pace, String> {
+    let period = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    Pace::new(period).ok_or_else(|| "expected whole seconds from 1s to 10m".to_owned())
 }
 
 impl Args {

@@ -42,7 +42,13 @@ pub(crate) async fn lead(
     let work = || async {
         futures::future::join(
             auditor::while_leading(&client, args, &leader, metrics),
-            lifecycle::while_leading(&client, &args.pod_name, metrics, endings),
+            lifecycle::while_leading(
+                &client,
+                &args.pod_name,
+                args.report_period,
+                metrics,
+                endings,
+            ),
         )
         .await;
     };

@@ -69,7 +69,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let (store, ended) = Store::keeping(args.keeps());
     let front_proxy = Arc::new(FrontProxy::default());
-    let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy), client.clone());
+    let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy), client.clone())
+        .with_pace(args.report_period);
     let server = Box::pin(server::serve(
         listener,
         slot.server_config()?,

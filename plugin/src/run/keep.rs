@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use mirrord_sessions_crds::CONTROLLER_USERNAME;
+use mirrord_sessions_crds::{
+    CONTROLLER_USERNAME,
+    session_tracker::{DELETED, EXPIRED, STOPPED},
+};
 
 /// How often is reported where the server doesn't say, and least and most of what it may say.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -19,12 +22,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const WORTH_A_WORD: u32 = 3;
 /// Who stopped a session may be told a moment after that it ended: how long to wait for it.
 const HEARSAY: Duration = Duration::from_secs(2);
-
-/// The reasons of an end that matter here: somebody stopped it, it was deleted and nobody knows why, and
-/// nothing had been heard of it.
-const STOPPED: &str = "stopped";
-const DELETED: &str = "deleted";
-const EXPIRED: &str = "expired";
 
 /// What to do.
 #[derive(Clone, Debug, Eq, PartialEq)]

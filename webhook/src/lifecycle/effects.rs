@@ -25,12 +25,12 @@ use tracing::{info, warn};
 use super::{Controller, Failed, Looked, Made, feeds::PodObject, tell};
 
 /// Go on with the next step.
-const GO_ON: Option<Looked> = None;
+pub(super) const GO_ON: Option<Looked> = None;
 const DONE: Option<Looked> = Some(Looked::Done);
 /// A Session that is deleted again and again comes back no sooner.
 const AGAIN: Duration = Duration::from_secs(5);
 
-type Next = Result<Option<Looked>, Failed>;
+pub(super) type Next = Result<Option<Looked>, Failed>;
 
 impl Controller<'_> {
     /// Creates the Session of an agent.
@@ -50,6 +50,9 @@ impl Controller<'_> {
             }
         }
         let (draft, definition) = self.draft(agent).await?;
+        if let Some(session) = self.adopted(agent, &draft).await? {
+            return Ok(self.has_adopted(session, definition));
+        }
         let session = match self.create(agent, &draft).await {
             // More likely a word of the client's that its schema doesn't take than anything else.
             Err(Failed::Refused(why)) if why.contains("is invalid") => {
@@ -303,7 +306,11 @@ impl Controller<'_> {
             }
         };
         if !there {
-            return self.close(session, true).await;
+            return if session.adopted {
+                self.release(session).await
+            } else {
+                self.close(session, true).await
+            };
         }
         if self.agent(id).is_some() {
             return Ok(GO_ON);
@@ -352,7 +359,7 @@ impl Controller<'_> {
     }
 }
 
-fn binding(session: &Recorded, definition: String) -> Binding {
+pub(super) fn binding(session: &Recorded, definition: String) -> Binding {
     Binding {
         namespace: session.namespace.clone(),
         name: session.name.clone(),
@@ -365,7 +372,7 @@ fn binding(session: &Recorded, definition: String) -> Binding {
 }
 
 /// It isn't there any more, or is another of the same name. Other conflicts pass.
-fn is_gone(error: &kube::Error) -> bool {
+pub(super) fn is_gone(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };

@@ -5,7 +5,9 @@
 //! itself, step by step as the core says. Nothing is remembered that the cluster doesn't know too, so
 //! that a next leader goes on where this one was.
 
+mod adopt;
 mod effects;
+mod expire;
 mod feeds;
 mod ground;
 mod target;
@@ -22,6 +24,7 @@ use kube::Client;
 use mirrord_sessions_core::{
     agents::Binding,
     lifecycle::{Agent, AgentId, Draft, Endings, Presence, Queue, Step, View, next},
+    trackers::Pace,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -45,12 +48,15 @@ struct Controller<'a> {
     teller: Teller<'a>,
     metrics: &'a Metrics,
     endings: &'a dyn Endings,
+    pace: Pace,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     view: View,
+    /// The view holds all there is: before that, what isn't seen may be there.
+    synced: bool,
     /// Sessions whose status is still to be written.
     drafts: HashMap<AgentId, Draft>,
     /// The Sessions that agents got last.
@@ -109,6 +115,7 @@ impl Failed {
 pub(crate) async fn while_leading(
     client: &Client,
     pod: &str,
+    pace: Pace,
     metrics: &Metrics,
     endings: &dyn Endings,
 ) {
@@ -118,9 +125,10 @@ pub(crate) async fn while_leading(
         teller: Teller::new(client.clone(), pod),
         metrics,
         endings,
+        pace,
         state: Mutex::default(),
     };
-    controller.run().await;
+    Box::pin(futures::future::join(controller.run(), controller.expire())).await;
 }
 
 impl Controller<'_> {
@@ -145,9 +153,9 @@ impl Controller<'_> {
                     for id in about {
                         queue.touch(id, start.elapsed());
                     }
-                    // Before everything was listed, what isn't seen may be there.
                     if !synced && feeds.synced() {
                         synced = true;
+                        self.state().synced = true;
                         let agents = self.state().view.agents();
                         info!(agents = agents.len(), "looking after agents");
                         for id in agents {
@@ -199,6 +207,7 @@ impl Controller<'_> {
                     self.missed(agent, &binding).await?
                 }
                 (_, Step::Confirm(session)) => self.confirm(&session).await?,
+                (_, Step::Release(session)) => self.release(&session).await?,
                 (_, Step::Close(session)) => self.close(&session, true).await?,
                 (_, Step::Drop(session)) => {
                     warn!(session = session.name, "an agent had two Sessions");

@@ -125,7 +125,8 @@ impl Api {
     ) -> Result<(http::StatusCode, Value), Failure> {
         let tracker = self.tracker(&create.key)?;
         let (viewer, requester) = (&create.viewer, create.requester);
-        let reported = report::decide(&tracker, viewer, requester, &report, Timestamp::now())?;
+        let now = Timestamp::now();
+        let reported = report::decide(&tracker, viewer, requester, &report, self.pace, now)?;
         if let Some(status) = &reported.status {
             // What the owner says last counts, whatever else has changed.
             let client = self.client()?;

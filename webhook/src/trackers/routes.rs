@@ -15,7 +15,7 @@ use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, Verb},
     trackers::{
-        Failure, Key, STOPPED, Subresource,
+        Failure, Key, Pace, STOPPED, Subresource,
         accept::{self, Discovery, Encoding, Target},
         discovery,
         filter::Filter,
@@ -59,6 +59,7 @@ pub(crate) struct Api {
     /// Apart from those of admission, which must not wait for what a user sends slowly.
     pub(super) bodies: Arc<Bodies>,
     answers: Arc<Answers>,
+    pub(super) pace: Pace,
 }
 
 /// What a path is about.
@@ -87,7 +88,14 @@ impl Api {
             rights: Arc::new(Rights::new(client)),
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
             answers: Arc::new(Answers::new()),
+            pace: Pace::default(),
         }
+    }
+
+    /// The same, with reports at another pace.
+    pub(crate) fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
     }
 
     pub(super) fn client(&self) -> Result<Client, Failure> {

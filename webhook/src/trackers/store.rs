@@ -9,9 +9,9 @@ use mirrord_sessions_core::{
     admission::neighbours,
     agents::Binding,
     identity::Requester,
-    lifecycle::{Endings, Recorded},
+    lifecycle::{Endings, Recorded, Reporting},
     policy::{JoinRights, PolicySet},
-    trackers::{Ending, Failure, Index, Key, Notes, Tracker, options::Version},
+    trackers::{EXPIRED, Ending, Failure, Index, Key, Notes, Tracker, options::Version},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -45,6 +45,10 @@ const NOTED: i64 = 120;
 impl Endings for Store {
     fn over(&self, session: &Recorded) {
         self.closing_session(&session.uid, "its agent ended", None);
+    }
+
+    fn expired(&self, session: &Reporting) {
+        self.closing_session(&session.uid, EXPIRED, None);
     }
 
     fn stopped_by(&self, binding: &Binding) -> Option<String> {

@@ -8,3 +8,4 @@ mod sessions;
 mod stage;
 mod stamps;
 mod targets;
+mod wrapped;

@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::{batch::v1::Job, core::v1::PodSpec},
     jiff::Timestamp,
 };
+use mirrord_sessions_crds::AgentReference;
 
 use crate::agents::{self, Binding, Look, Reach, SESSION, Stamp, job_agent, job_stamp, words};
 
@@ -41,6 +42,26 @@ impl AgentKind {
             Self::Job => "Job",
             Self::Pod => "Pod",
         }
+    }
+}
+
+impl AgentId {
+    /// The agent that a Session's status names.
+    pub(super) fn of(reference: &AgentReference) -> Option<Self> {
+        let AgentReference {
+            kind,
+            namespace,
+            name,
+            uid,
+            container,
+            ..
+        } = reference;
+        let object = format!("{kind}/{namespace}/{name}/{uid}");
+        let agent = match container {
+            Some(container) => format!("{object}/{container}"),
+            None => object,
+        };
+        agent.parse().ok()
     }
 }
 
@@ -96,6 +117,9 @@ pub struct Words {
     pub hostname: Option<String>,
     /// The session key.
     pub key: Option<String>,
+    /// Name of the Session that was created for the run before its agent. One that is too long is
+    /// still too long.
+    pub session: Option<String>,
 }
 
 /// An agent.
@@ -134,11 +158,12 @@ impl Agent {
             return None;
         };
         let meta = &job.metadata;
-        let word = |key: &str| {
+        let cut = |key: &str, most| {
             let word = meta.annotations.as_ref()?.get(key)?;
-            let word: String = word.chars().take(MAX_WORD).collect();
+            let word: String = word.chars().take(most).collect();
             (!word.is_empty()).then_some(word)
         };
+        let word = |key| cut(key, MAX_WORD);
         let pod = job
             .spec
             .as_ref()
@@ -161,6 +186,7 @@ impl Agent {
                 username: word(words::USERNAME),
                 hostname: word(words::HOSTNAME),
                 key: word(words::KEY),
+                session: cut(words::SESSION_NAME, MAX_WORD + 1),
             },
             version: image.and_then(version),
             binding: meta

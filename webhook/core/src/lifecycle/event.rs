@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
 
-use super::{Agent, AgentId, Draft, Recorded};
+use super::{Agent, AgentId, Draft, Recorded, Reporting};
 use crate::{agents::Binding, text::printable};
 
 /// An Event's content.
@@ -24,6 +24,8 @@ pub enum Ending<'a> {
     Over,
     /// Somebody deleted it, and the agent was deleted for it; who, if that is known.
     Stopped(Option<&'a str>),
+    /// It was not heard of for too long.
+    Expired,
 }
 
 /// How much of a name is shown: notes end at 1,024 bytes.
@@ -61,6 +63,19 @@ impl Told {
             &session.target,
             session.created,
             &Ending::Over,
+            now,
+        )
+    }
+
+    /// A Session ended because it was not heard of.
+    #[must_use]
+    pub fn expired(session: &Reporting, now: Timestamp) -> Self {
+        ended(
+            &session.name,
+            &session.user,
+            &session.target,
+            session.created,
+            &Ending::Expired,
             now,
         )
     }
@@ -117,6 +132,10 @@ fn ended(
     });
     let (reason, why) = match ending {
         Ending::Over => ("SessionEnded", "its agent ended".to_owned()),
+        Ending::Expired => (
+            "SessionExpired",
+            "it was not heard of for too long, which stops nothing".to_owned(),
+        ),
         Ending::Stopped(by) => {
             let by = by.map_or_else(String::new, |by| format!(" by {}", printable(by, SHOWN)));
             (

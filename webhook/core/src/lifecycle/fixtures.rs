@@ -63,6 +63,7 @@ pub(crate) fn recorded(uid: &str, agent: &Agent, owner: &str) -> Recorded {
         target: "deployment/ip-visit-counter".into(),
         created: Some(time(110)),
         reported: true,
+        adopted: false,
     }
 }
 

@@ -3,8 +3,10 @@
 //! Nothing here has an effect. The process in `webhook/` keeps what it sees of agents, Pods and Sessions
 //! in a [`View`], asks [`next`] what to do about one agent, does it, and asks again.
 
+mod adopt;
 mod agent;
 mod event;
+mod expiry;
 mod ground;
 mod identity;
 mod name;
@@ -20,8 +22,10 @@ mod fixtures;
 
 use crate::agents::Binding;
 
+pub use adopt::{adoption, claim};
 pub use agent::{Agent, AgentId, AgentKind, Words};
 pub use event::{Ending, Told};
+pub use expiry::{Reporting, Silence};
 pub use ground::{Definition, Ground, policy_age};
 pub use identity::{Verdict, owner};
 pub use name::{NAMES, session_name};
@@ -40,6 +44,9 @@ pub const AGENT: &str = "operator.metalbear.co/agent";
 pub trait Endings: std::fmt::Debug + Send + Sync {
     /// This Session is about to be deleted, since its agent ended.
     fn over(&self, session: &Recorded);
+
+    /// This Session is about to be deleted, since it was not heard of.
+    fn expired(&self, session: &Reporting);
 
     /// Name of the user who deleted the Session of a binding, if that is known.
     fn stopped_by(&self, binding: &Binding) -> Option<String>;

@@ -16,7 +16,8 @@ use crate::{
 pub struct Draft {
     /// Its namespace.
     pub namespace: String,
-    spec: SessionSpec,
+    pub(super) spec: SessionSpec,
+    pub(super) target: Target,
     agent: String,
     /// What becomes of its status.
     pub status: SessionStatus,
@@ -61,6 +62,7 @@ impl Draft {
                 owner: Some(owner),
                 user: Some(user),
             },
+            target: target.clone(),
             agent: agent.id.to_string(),
             status: SessionStatus {
                 state: SessionState::Running,
@@ -186,6 +188,7 @@ mod tests {
                 username: Some("Avi\u{1b}[2J/root".into()),
                 hostname: Some("a@b\u{202e}c".into()),
                 key: Some("\n".into()),
+                session: None,
             },
             ..agent()
         };

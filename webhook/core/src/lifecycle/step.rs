@@ -35,6 +35,19 @@ pub enum Step {
     Close(Recorded),
     /// Delete the Session, since its agent has an older one.
     Drop(Recorded),
+    /// Untie the Session from its agent, which is over or has an older one: it is its owner's to delete.
+    Release(Recorded),
+}
+
+impl Step {
+    /// The agent of this Session is over.
+    fn over(session: Recorded) -> Self {
+        if session.adopted {
+            Self::Release(session)
+        } else {
+            Self::Close(session)
+        }
+    }
 }
 
 impl Presence {
@@ -55,13 +68,17 @@ pub fn next(presence: &Presence, sessions: &[Recorded]) -> Step {
     let first = || sessions.first().cloned();
     let agent = match presence {
         Presence::Unseen => return first().map_or(Step::Rest, Step::Confirm),
-        Presence::Ended => return first().map_or(Step::Rest, Step::Close),
+        Presence::Ended => return first().map_or(Step::Rest, Step::over),
         Presence::Running(agent) => agent,
     };
     // One of another owner is a stranger's, from when no guard was in force.
-    let mut own = sessions
-        .iter()
-        .filter(|session| is_of(&session.owner, &agent.stamp));
+    let own = |adopted| {
+        sessions.iter().filter(move |session| {
+            session.adopted == adopted && is_of(&session.owner, &agent.stamp)
+        })
+    };
+    // What its owner created is never the one to be dropped.
+    let mut own = own(true).chain(own(false));
     let (Some(session), second) = (own.next(), own.next()) else {
         return match agent.bound() {
             Some(binding) => Step::Missed(binding.clone()),
@@ -69,7 +86,11 @@ pub fn next(presence: &Presence, sessions: &[Recorded]) -> Step {
         };
     };
     if let Some(second) = second {
-        return Step::Drop(second.clone());
+        return if second.adopted {
+            Step::Release(second.clone())
+        } else {
+            Step::Drop(second.clone())
+        };
     }
     if !session.reported {
         return Step::Report(session.clone());
@@ -153,6 +174,14 @@ mod tests {
             }),
             ..agent.clone()
         };
+        let wrapped = Recorded {
+            adopted: true,
+            ..recorded("6", &agent, "alice")
+        };
+        let rewrapped = Recorded {
+            adopted: true,
+            ..recorded("7", &agent, "alice")
+        };
         let ended = Agent {
             ended: true,
             ..bound.clone()
@@ -227,6 +256,36 @@ mod tests {
                 running(&ended),
                 s(&session),
                 Step::Close(session.clone()),
+            ),
+            (
+                "its wrapper's Session",
+                running(&agent),
+                s(&wrapped),
+                Step::Bind(wrapped.clone()),
+            ),
+            (
+                "its wrapper's Session is not dropped",
+                running(&agent),
+                vec![session.clone(), wrapped.clone()],
+                Step::Drop(session.clone()),
+            ),
+            (
+                "two of a wrapper's",
+                running(&agent),
+                vec![wrapped.clone(), rewrapped.clone()],
+                Step::Release(rewrapped),
+            ),
+            (
+                "over, and its wrapper's Session stays",
+                running(&ended),
+                s(&wrapped),
+                Step::Release(wrapped.clone()),
+            ),
+            (
+                "its wrapper's Session, and not seen",
+                Presence::Unseen,
+                s(&wrapped),
+                Step::Confirm(wrapped),
             ),
             ("over and closed", running(&ended), vec![], Step::Rest),
             (

@@ -13,6 +13,8 @@ pub struct Target {
     pub path: String,
     /// Why it could not be told, or not all of it.
     pub problem: Option<String>,
+    /// What else may be meant by it: the Pod, with and without the container.
+    also: Vec<String>,
 }
 
 /// What something belongs to.
@@ -110,10 +112,18 @@ impl Target {
         } else {
             format!("{workload}/container/{}", container.name)
         };
+        let pod_path = format!("pod/{}", pod.name);
+        let within = |path: &str| format!("{path}/container/{}", container.name);
         Self {
             namespace: pod.namespace.to_string(),
             path,
             problem: None,
+            also: vec![
+                workload.to_owned(),
+                within(workload),
+                within(&pod_path),
+                pod_path,
+            ],
         }
     }
 
@@ -124,6 +134,7 @@ impl Target {
             namespace: pod.namespace.to_string(),
             path: workload.to_owned(),
             problem: None,
+            also: vec![format!("pod/{}", pod.name)],
         }
     }
 
@@ -134,6 +145,7 @@ impl Target {
             namespace: namespace.to_owned(),
             path: "targetless".to_owned(),
             problem: None,
+            also: Vec::new(),
         }
     }
 
@@ -144,6 +156,14 @@ impl Target {
             namespace: namespace.to_owned(),
             path: "unresolved".to_owned(),
             problem: Some(problem),
+            also: Vec::new(),
         }
+    }
+
+    /// Whether a user may mean it by this path: the container can be left out, and be named where it is
+    /// the only one.
+    #[must_use]
+    pub fn is_meant_by(&self, path: &str) -> bool {
+        self.problem.is_none() && (self.path == path || self.also.iter().any(|also| also == path))
     }
 }

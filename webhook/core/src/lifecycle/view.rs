@@ -7,7 +7,7 @@ use k8s_openapi::{
 };
 use mirrord_sessions_crds::Session;
 
-use super::{AGENT, Agent, AgentId, AgentKind, Found, PodView};
+use super::{AGENT, Agent, AgentId, AgentKind, Found, PodView, Reporting};
 use crate::agents::ContainerId;
 
 /// A namespace and a name.
@@ -34,6 +34,8 @@ pub struct Recorded {
     pub created: Option<Timestamp>,
     /// Its status was written.
     pub reported: bool,
+    /// Its owner created it, before there was an agent: it is theirs to delete.
+    pub adopted: bool,
 }
 
 /// What the controller sees. Kept by it, from what the API server tells.
@@ -42,6 +44,7 @@ pub struct View {
     jobs: HashMap<Place, Agent>,
     pods: HashMap<Place, PodView>,
     sessions: HashMap<Place, Recorded>,
+    reporting: HashMap<Place, Reporting>,
     by_agent: BTreeMap<AgentId, HashSet<Place>>,
 }
 
@@ -55,14 +58,19 @@ pub fn place(meta: &ObjectMeta) -> Option<Place> {
 }
 
 impl Recorded {
-    /// What counts of a Session, if it was recorded for an agent.
+    /// What counts of a Session, if it was recorded for an agent, or an agent was tied to it.
     #[must_use]
     pub fn of(session: &Session) -> Option<Self> {
         let meta = &session.metadata;
         let owner = session.spec.owner.as_ref()?;
-        let status = session.status.as_ref();
+        let bound = session.status.as_ref().and_then(|s| s.agent.as_ref());
+        let recorded_for = meta.annotations.as_ref().and_then(|all| all.get(AGENT));
+        let agent = match recorded_for {
+            Some(agent) => agent.parse().ok()?,
+            None => AgentId::of(bound?)?,
+        };
         Some(Self {
-            agent: meta.annotations.as_ref()?.get(AGENT)?.parse().ok()?,
+            agent,
             namespace: meta.namespace.clone()?,
             name: meta.name.clone()?,
             uid: meta.uid.clone()?,
@@ -70,7 +78,8 @@ impl Recorded {
             user: session.spec.user_line().into_owned(),
             target: session.spec.target.clone(),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
-            reported: status.is_some_and(|status| status.agent.is_some()),
+            reported: bound.is_some(),
+            adopted: recorded_for.is_none(),
         })
     }
 
@@ -154,6 +163,9 @@ impl View {
             return Vec::new();
         };
         let mut about = self.remove_session(&place);
+        if let Some(reporting) = Reporting::of(session) {
+            self.reporting.insert(place, reporting);
+        }
         if let Some(recorded) = Recorded::of(session) {
             about.push(recorded.agent.clone());
             self.insert_session(recorded);
@@ -173,6 +185,7 @@ impl View {
 
     /// A Session is gone.
     pub fn remove_session(&mut self, place: &Place) -> Vec<AgentId> {
+        self.reporting.remove(place);
         let Some(session) = self.sessions.remove(place) else {
             return Vec::new();
         };
@@ -199,7 +212,8 @@ impl View {
 
     /// All Sessions that are there: others are gone.
     pub fn retain_sessions(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
-        let gone: Vec<Place> = missing(&self.sessions, there);
+        let mut gone: Vec<Place> = missing(&self.sessions, there);
+        gone.extend(missing(&self.reporting, there));
         gone.iter()
             .flat_map(|place| self.remove_session(place))
             .collect()
@@ -227,6 +241,14 @@ impl View {
             .collect();
         sessions.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
         sessions
+    }
+
+    /// The Sessions that live by their owners' reports: no agent that runs vouches for them.
+    pub fn unvouched(&self) -> impl Iterator<Item = &Reporting> {
+        self.reporting.values().filter(|session| {
+            let agent = session.agent.as_ref().and_then(|agent| self.agent(agent));
+            agent.is_none_or(|agent| agent.ended)
+        })
     }
 
     /// Every agent that is there or has a Session.

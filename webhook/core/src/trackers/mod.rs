@@ -27,5 +27,6 @@ pub(crate) mod fixtures;
 pub use failure::Failure;
 pub use index::Index;
 pub use notes::Notes;
+pub use report::Pace;
 pub use sent::Subresource;
-pub use tracker::{DELETED, Ending, Key, STOPPED, Tracker};
+pub use tracker::{DELETED, EXPIRED, Ending, Key, STOPPED, Tracker};

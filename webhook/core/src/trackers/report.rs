@@ -1,5 +1,7 @@
 //! `sessiontrackers/report`: the owner of a session tells that it lives, and its ports.
 
+use std::time::Duration;
+
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use mirrord_sessions_crds::{
     Port, SessionReportSpec, SessionReportStatus, SessionState, TRACKER_GROUP, TRACKER_VERSION,
@@ -17,14 +19,49 @@ use crate::{
     text,
 };
 
-/// How often a session is reported about.
-pub const PERIOD: i32 = 20;
-/// After how many seconds without a report it counts as over: two may be lost.
-pub const EXPIRY: i64 = 3 * PERIOD as i64;
-/// A report that says nothing new isn't written down while the last one is younger than this.
-const COALESCE: i64 = 15;
+/// How often a session is reported about, if nobody says otherwise.
+const PERIOD: Duration = Duration::from_secs(20);
+/// Least and most of what may be said.
+const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
+/// After how many periods without a report a session counts as over: two may be lost.
+const EXPIRY: u32 = 3;
 /// The longest name of a process, in characters.
 const MAX_PROCESS: usize = 253;
+
+/// How often sessions are reported about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pace(Duration);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(PERIOD)
+    }
+}
+
+impl Pace {
+    /// Each period; none if that is no whole number of seconds, too short, or too long.
+    #[must_use]
+    pub fn new(period: Duration) -> Option<Self> {
+        let fits = period.subsec_nanos() == 0 && (PERIODS.0..=PERIODS.1).contains(&period);
+        fits.then_some(Self(period))
+    }
+
+    /// After how long without a report a session is over.
+    #[must_use]
+    pub fn expiry(self) -> Duration {
+        self.0 * EXPIRY
+    }
+
+    /// A report that says nothing new isn't written down while the last one is younger than this, in
+    /// seconds. It is less than a period, so that what is reported in time never seems silent.
+    fn coalesce(self) -> i64 {
+        seconds(self.0 * 3 / 4)
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
 
 /// The report that was sent.
 ///
@@ -81,6 +118,7 @@ pub struct Reported {
     pub status: Option<Value>,
     /// When the session was heard of, as far as that is written down.
     last_seen: Timestamp,
+    pace: Pace,
 }
 
 /// What a report by this requester comes to. RBAC has allowed it.
@@ -92,6 +130,7 @@ pub fn decide(
     viewer: &Viewer,
     requester: &Requester,
     report: &SessionReportSpec,
+    pace: Pace,
     now: Timestamp,
 ) -> Result<Reported, Failure> {
     let name = &tracker.key.name;
@@ -118,11 +157,12 @@ pub fn decide(
         && status.processes == report.processes;
     if let Some(Time(last_seen)) = &status.last_seen
         && unchanged
-        && (0..COALESCE).contains(&(now.as_second() - last_seen.as_second()))
+        && (0..pace.coalesce()).contains(&(now.as_second() - last_seen.as_second()))
     {
         return Ok(Reported {
             status: None,
             last_seen: *last_seen,
+            pace,
         });
     }
     let summary = (!report.ports.is_empty()).then(|| Port::summary(&report.ports));
@@ -135,6 +175,7 @@ pub fn decide(
             "lastSeen": Time(now),
         })),
         last_seen: now,
+        pace,
     })
 }
 
@@ -153,7 +194,8 @@ impl Reported {
     /// What is answered.
     #[must_use]
     pub fn answer(&self, tracker: &Tracker, report: &SessionReportSpec) -> Value {
-        let expires = Timestamp::from_second(self.last_seen.as_second() + EXPIRY).ok();
+        let expiry = seconds(self.pace.expiry());
+        let expires = Timestamp::from_second(self.last_seen.as_second() + expiry).ok();
         json!({
             "kind": Subresource::Report.kind(),
             "apiVersion": format!("{TRACKER_GROUP}/{TRACKER_VERSION}"),
@@ -162,7 +204,7 @@ impl Reported {
             "status": SessionReportStatus {
                 last_seen: Some(Time(self.last_seen)),
                 expires_at: expires.map(Time),
-                period_seconds: Some(PERIOD),
+                period_seconds: i32::try_from(self.pace.0.as_secs()).ok(),
             },
         })
     }

@@ -54,7 +54,14 @@ fn only_the_owner_reports() {
     ] {
         let requester = requester(who, uid);
         let viewer = policies.viewer(&requester, JoinRights::Nowhere);
-        let decided = decide(tracker, &viewer, &requester, &report(&[80]), at(100));
+        let decided = decide(
+            tracker,
+            &viewer,
+            &requester,
+            &report(&[80]),
+            Pace::default(),
+            at(100),
+        );
         assert_eq!(decided.err().map(|failure| failure.code), code, "{name}");
     }
 }
@@ -81,7 +88,15 @@ fn what_says_nothing_new_is_not_written() {
         ("not running yet", 90, Pending, &[80], true),
     ] {
         let tracker = of(last_seen, state);
-        let decided = decide(&tracker, &viewer, &alice, &report(ports), at(100)).unwrap();
+        let decided = decide(
+            &tracker,
+            &viewer,
+            &alice,
+            &report(ports),
+            Pace::default(),
+            at(100),
+        )
+        .unwrap();
         assert_eq!(decided.status.is_some(), written, "{name}");
         let answer = decided.answer(&tracker, &report(ports));
         let expires = if written {
@@ -94,7 +109,15 @@ fn what_says_nothing_new_is_not_written() {
         assert_eq!(answer["status"]["periodSeconds"], 20);
     }
     let tracker = of(0, Pending);
-    let decided = decide(&tracker, &viewer, &alice, &report(&[]), at(100)).unwrap();
+    let decided = decide(
+        &tracker,
+        &viewer,
+        &alice,
+        &report(&[]),
+        Pace::default(),
+        at(100),
+    )
+    .unwrap();
     assert_eq!(
         decided.status.unwrap(),
         json!({
@@ -170,4 +193,17 @@ fn bodies() {
     for body in ["", "{", "[]", "{}"] {
         assert_eq!(read(body.as_bytes()).unwrap_err().code, 400, "{body}");
     }
+}
+
+#[test]
+fn paces() {
+    let pace = |seconds| Pace::new(Duration::from_secs(seconds));
+    assert_eq!(pace(20), Some(Pace::default()));
+    for (seconds, expiry, coalesce) in [(1, 3, 0), (20, 60, 15), (600, 1800, 450)] {
+        let pace = pace(seconds).unwrap();
+        assert_eq!(pace.expiry().as_secs(), expiry);
+        assert_eq!(pace.coalesce(), coalesce);
+    }
+    assert_eq!((pace(0), pace(601)), (None, None));
+    assert_eq!(Pace::new(Duration::from_millis(1500)), None);
 }

@@ -89,10 +89,7 @@ pub struct Ending {
     pub at: i64,
 }
 
-/// The reason of a session that somebody stopped.
-pub const STOPPED: &str = "stopped";
-/// The reason of a session that was deleted, nobody knows why.
-pub const DELETED: &str = "deleted";
+pub use mirrord_sessions_crds::session_tracker::{DELETED, EXPIRED, STOPPED};
 
 impl Ending {
     /// Of a session that is gone for reasons unknown.

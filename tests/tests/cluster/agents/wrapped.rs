@@ -1,0 +1,172 @@
+//! Sessions that were created for a run before its agent, as `kubectl mirrord-sessions run` does.
+
+use mirrord_sessions_tests::{
+    agents::{jobs, send, targeted, targetless},
+    cluster::{Cluster, Webhook},
+};
+use serde_json::{Value, json};
+
+use super::stage::{
+    admin, bound, deployment, developer, event, gone, guarded, name_of, node, sessions, start,
+};
+use crate::{
+    join::path,
+    support::{Namespace, Person, eventually, namespace, session, shared},
+};
+
+const NAME: &str = "487f4f2b6d2376ad";
+
+/// The job of an agent whose run has a Session of that name already.
+fn of_session(mut job: Value, name: &str) -> Value {
+    job["metadata"]["annotations"]["operator.metalbear.co/session-name"] = json!(name);
+    job
+}
+
+async fn create(person: &Person<'_>, name: &str, target: &str) {
+    let manifest = session(name, json!({ "target": target })).to_string();
+    let created = person.kubectl(&["create", "-f", "-"], &manifest).await;
+    assert!(created.status.success(), "{created:?}");
+}
+
+/// The Session of that name, once it says that it has this agent; or none, if that is empty.
+async fn with_agent(namespace: &Namespace<'_>, name: &str, agent: &str) -> Value {
+    eventually("the Session has its agent", || async {
+        let sessions = namespace.sessions().await;
+        let session = sessions.into_iter().find(|it| name_of(it) == name)?;
+        let shown = session["status"]["agent"]["name"].as_str();
+        (shown.unwrap_or_default() == agent).then_some(session)
+    })
+    .await
+}
+
+async fn end(client: &kube::Client, job: &str) {
+    let path = format!("{job}?propagationPolicy=Background");
+    send(client, "DELETE", &path, &Value::Null).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_belongs_to_the_session_of_its_wrapper() {
+    let cluster = shared();
+    guarded(cluster).await;
+    let client = admin(cluster).await;
+    let (home, shop) = (
+        namespace(cluster, "wrapped-home").await,
+        namespace(cluster, "wrapped-shop").await,
+    );
+    let node = node(&client, "wrapped-1").await;
+    let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
+    let alice = shop.person("wrapped@example.com", &["devs"]);
+    shop.bind("mirrord-operator-user", &alice.name).await;
+    let dev = developer(cluster, &alice.name, &[&home.name]).await;
+    create(&alice, NAME, "deployment/ip-visit-counter").await;
+    let own = || of_session(targeted(&target.container, &node), NAME);
+
+    let job = start(&dev, &home.name, &own()).await;
+    let wrapper = with_agent(&shop, NAME, name_of(&job)).await;
+    assert_eq!(wrapper["status"]["state"], "running");
+    let binding = bound(&client, &home.name, name_of(&job)).await;
+    assert_eq!(binding["uid"], wrapper["metadata"]["uid"]);
+    assert_eq!(binding["owner"], alice.name.as_str());
+
+    // Others that name it get their own: a second agent, a stranger, one elsewhere, one of a hostile name.
+    let mallory = developer(cluster, "wrapped-mallory@example.com", &[&home.name]).await;
+    let others = [
+        start(&dev, &home.name, &own()).await,
+        start(&mallory, &home.name, &own()).await,
+    ];
+    let mut all = sessions(&shop, 3).await;
+    all.retain(|session| name_of(session) != NAME);
+    for session in &all {
+        assert!(
+            session["metadata"]["annotations"]["operator.metalbear.co/agent"].is_string(),
+            "{session}"
+        );
+    }
+    for name in [NAME, "../../../pods", "\u{1b}[2J"] {
+        start(&dev, &home.name, &of_session(targetless(), name)).await;
+    }
+    sessions(&home, 3).await;
+
+    // Its agent's end isn't the wrapper's, which may start another.
+    for other in &others {
+        end(&client, &jobs(&home.name, name_of(other))).await;
+    }
+    end(&client, &jobs(&home.name, name_of(&job))).await;
+    with_agent(&shop, NAME, "").await;
+    eventually("the others' Sessions are closed", || async {
+        (shop.sessions().await.len() == 1).then_some(())
+    })
+    .await;
+    let again = start(&dev, &home.name, &own()).await;
+    let same = with_agent(&shop, NAME, name_of(&again)).await;
+    assert_eq!(same["metadata"]["uid"], wrapper["metadata"]["uid"]);
+    bound(&client, &home.name, name_of(&again)).await;
+    assert_eq!(shop.sessions().await.len(), 1);
+
+    // Somebody stops it, and the agent with it.
+    cluster
+        .admin(&["delete", "session", NAME, "-n", &shop.name], "")
+        .await
+        .unwrap();
+    gone(&client, &jobs(&home.name, name_of(&again))).await;
+    let told = event(&shop, "SessionStopped").await;
+    assert!(told.contains("it was stopped by admin"), "{told}");
+    assert!(shop.sessions().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_heard_of_expires() {
+    let cluster = Cluster::start().await.unwrap();
+    cluster.webhook.terminate().unwrap();
+    let webhook = Webhook::start_with(&cluster.plane, &cluster.programs, &["--report-period=1s"])
+        .await
+        .unwrap();
+    cluster.route_to(&webhook).await.unwrap();
+    let client = admin(&cluster).await;
+    let home = namespace(&cluster, "expiring").await;
+    let names = ["silent", "talking", "never-reported"];
+    for name in names {
+        let manifest = session(name, json!({ "target": "targetless" })).to_string();
+        let args = ["create", "-n", &home.name, "-f", "-"];
+        cluster.admin(&args, &manifest).await.unwrap();
+    }
+    let report = async |name: &str| {
+        let body = json!({
+            "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": {},
+        });
+        let path = path(&home.name, name, "/report");
+        send(&client, "POST", &path, &body).await.ok()
+    };
+    for name in &names[..2] {
+        let answer = eventually("it is reported about", || report(name)).await;
+        assert_eq!(answer["status"]["periodSeconds"], 1, "{answer}");
+    }
+    // One goes on to report for longer than the other takes to expire.
+    let left = || async {
+        let sessions = home.sessions().await;
+        let names = sessions.iter().map(|it| name_of(it).to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let still = eventually("the silent one is closed", || async {
+        report("talking").await;
+        let left = left().await;
+        (!left.contains(&"silent".to_owned())).then_some(left)
+    })
+    .await;
+    assert_eq!(still, ["never-reported", "talking"]);
+    let path = path(&home.name, "silent", "");
+    let tracker = send(&client, "GET", &path, &Value::Null).await.unwrap();
+    assert_eq!(tracker["status"]["state"], "terminated");
+    assert_eq!(tracker["status"]["reason"], "expired");
+    assert!(tracker["status"]["stoppedBy"].is_null(), "{tracker}");
+    let told = event(&home, "SessionExpired").await;
+    assert!(
+        told.contains("Session silent of admin on targetless ended after")
+            && told.ends_with("it was not heard of for too long, which stops nothing."),
+        "{told}"
+    );
+    eventually("the other is closed when it falls silent", || async {
+        (left().await == ["never-reported"]).then_some(())
+    })
+    .await;
+}

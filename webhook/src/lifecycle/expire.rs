@@ -1,0 +1,78 @@
+//! Closes Sessions that their owners' reports kept alive, once these cease.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api,
+    api::{DeleteParams, Preconditions},
+};
+use mirrord_sessions_core::lifecycle::{Reporting, Silence, Told};
+use mirrord_sessions_crds::Session;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use super::{Controller, Failed, PATIENCE, effects::is_gone, tell};
+
+/// How often is looked, in the time after which a Session expires.
+const LOOKS: u32 = 12;
+
+impl Controller<'_> {
+    /// Goes on for as long as it is polled.
+    pub(super) async fn expire(&self) {
+        let start = Instant::now();
+        let expiry = self.pace.expiry();
+        let mut silence = Silence::default();
+        let mut ticks = interval(expiry / LOOKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let silent = {
+                let state = self.state();
+                if !state.synced {
+                    continue;
+                }
+                silence.sweep(state.view.unvouched(), start.elapsed(), expiry)
+            };
+            for session in silent {
+                let closed = timeout(PATIENCE, self.close_silent(&session)).await;
+                if let Err(error) = closed.unwrap_or(Err(Failed::Slow(PATIENCE))) {
+                    warn!(session = session.name, namespace = session.namespace, %error, "a silent Session is not closed yet");
+                    // The others would fail likewise, and there is a next time.
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Deletes a Session that was not heard of for too long, unless the watch only has not told.
+    async fn close_silent(&self, silent: &Reporting) -> Result<(), Failed> {
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &silent.namespace);
+        let stored = sessions.get_opt(&silent.name).await;
+        let stored = stored.map_err(Failed::of("it can't be read"))?;
+        let Some(stored) = stored.filter(|stored| Reporting::of(stored).as_ref() == Some(silent))
+        else {
+            return Ok(());
+        };
+        // Not if it is heard of, or an agent tied to it, at this very moment.
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: stored.metadata.uid,
+            resource_version: stored.metadata.resource_version,
+        });
+        self.endings.expired(silent);
+        match sessions.delete(&silent.name, &params).await {
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(()),
+            Err(error) => return Err(Failed::of("it can't be deleted")(error)),
+        }
+        info!(
+            session = silent.name,
+            namespace = silent.namespace,
+            "closed a run as expired: it was not heard of"
+        );
+        self.metrics.session("expired");
+        let about = tell::session(&silent.namespace, &silent.name, &silent.uid);
+        let told = Told::expired(silent, Timestamp::now());
+        self.teller.publish(&about, &told).await;
+        Ok(())
+    }
+}
