@@ -96,7 +96,7 @@ mod tests {
         lifecycle::{Agent, View, fixtures::time, place},
     };
 
-    const EXPIRY: Duration = Duration::from_secs(60);
+    const EXPIRY: Duration = Duration::from_mins(1);
 
     fn reported(uid: &str, last_seen: Option<i64>) -> Session {
         let mut session = Session::new(uid, SessionSpec::default());
