@@ -269,10 +269,10 @@ impl Api {
             include: options.include,
             now: now(),
         };
-        let held = self.answers.share(render::size(&page)).await?;
+        let budgeted = self.answers.share(render::size(&page)).await?;
         let json = render::list(&page, look);
         let answer = answer::json(&head.headers, encoding, json).await;
-        Ok(held.until_sent(answer))
+        Ok(budgeted.until_sent(answer))
     }
 
     async fn watch(
