@@ -124,6 +124,27 @@ async fn sessions_are_selected_by_target_and_owner() {
 }
 
 #[tokio::test]
+async fn labels_have_a_bound() {
+    let namespace = namespace(shared(), "labels").await;
+    let dev = namespace.person("dev", &[]);
+    namespace.bind("mirrord-operator-user", &dev.name).await;
+    for (count, fits) in [(64, true), (65, false)] {
+        let mut manifest = session(&format!("l{count}"), json!({ "target": "targetless" }));
+        let labels = (0..count).map(|at| (format!("l{at}"), json!("x")));
+        manifest["metadata"]["labels"] = labels.collect::<serde_json::Map<_, _>>().into();
+        let output = dev
+            .kubectl(&["create", "-f", "-"], &manifest.to_string())
+            .await;
+        assert_eq!(output.status.success(), fits, "{output:?}");
+        assert_eq!(
+            output.stderr.contains("64 labels at most"),
+            !fits,
+            "{output:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_the_schema_is_refused_in_words() {
     let namespace = namespace(shared(), "schema").await;
     let dev = namespace.person("dev", &[]);

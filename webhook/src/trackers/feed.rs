@@ -19,8 +19,8 @@ use tracing::{debug, info, warn};
 use super::{records::Records, store::Store};
 use crate::{server::health::Health, stored::StoredSession};
 
-/// Sessions a page of the list.
-const PAGE: u32 = 500;
+/// Sessions a page of the list. Each may have annotations of a quarter of a megabyte.
+const PAGE: u32 = 100;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(15);
 
