@@ -79,14 +79,35 @@ impl Server {
             let folder = self.folder.lock().unwrap().clone()?;
             return std::fs::read(folder.join(name)).ok();
         }
-        if !path.starts_with("/apis/operator.metalbear.co/v1/namespaces/default/sessions") {
+        let version = "visibility.operator.metalbear.co/v1";
+        let rest = path
+            .strip_prefix("/apis/")
+            .and_then(|path| path.strip_prefix(version))?;
+        let answer = if rest.is_empty() {
+            json!({
+                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,
+                "resources": [{
+                    "name": "sessiontrackers", "singularName": "sessiontracker", "namespaced": true,
+                    "kind": "SessionTracker", "verbs": ["get", "list", "watch"],
+                }],
+            })
+        } else if rest.starts_with("/namespaces/default/sessiontrackers") {
+            let tracker = json!({
+                "kind": "SessionTracker", "apiVersion": version,
+                "metadata": { "name": "487f4f2b6d2376ad", "namespace": "default" },
+                "spec": {
+                    "sessionId": "487F4F2B6D2376AD", "kind": "job",
+                    "target": "deployment/counter", "user": "Avi/avi@x@host",
+                },
+                "status": { "state": "running" },
+            });
+            json!({
+                "kind": "SessionTrackerList", "apiVersion": version,
+                "metadata": {}, "items": [tracker],
+            })
+        } else {
             return None;
-        }
-        let session = json!({
-            "metadata": { "name": "487f4f2b6d2376ad", "namespace": "default" },
-            "spec": { "target": "deployment/counter", "user": "Avi/avi@x@host" },
-        });
-        let list = json!({ "kind": "SessionList", "metadata": {}, "items": [session] });
-        Some(list.to_string().into_bytes())
+        };
+        Some(answer.to_string().into_bytes())
     }
 }
