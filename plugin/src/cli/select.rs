@@ -33,14 +33,71 @@ pub struct Select {
 }
 
 impl Select {
+    /// The conditions on labels, if there are any.
+    #[must_use]
+    pub fn labels(&self) -> Option<&str> {
+        conditions(self.labels.as_deref())
+    }
+
+    /// The conditions on fields, if there are any.
+    #[must_use]
+    pub fn fields(&self) -> Option<&str> {
+        conditions(self.fields.as_deref())
+    }
+
+    /// Whether a selector is given that has no condition, as of a variable that isn't set.
+    #[must_use]
+    pub fn has_empty(&self) -> bool {
+        self.labels.is_some() && self.labels().is_none()
+            || self.fields.is_some() && self.fields().is_none()
+    }
+
     /// Whether it leaves out anything.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.labels.is_some()
-            || self.fields.is_some()
+        self.labels().is_some()
+            || self.fields().is_some()
             || self.user.is_some()
             || self.target.is_some()
             || self.mine
             || self.port.is_some()
+    }
+}
+
+/// A selector without the blanks around it; nothing if all of its terms are empty: the API server takes
+/// that for everything.
+fn conditions(selector: Option<&str>) -> Option<&str> {
+    let selector = selector?.trim();
+    let is_empty = selector.split(',').all(|term| term.trim().is_empty());
+    (!is_empty).then_some(selector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_without_conditions_select_nothing() {
+        for empty in ["", " ", "\t\n", ",", " , "] {
+            for select in [
+                Select {
+                    labels: Some(empty.to_owned()),
+                    ..Select::default()
+                },
+                Select {
+                    fields: Some(empty.to_owned()),
+                    ..Select::default()
+                },
+            ] {
+                assert!(!select.is_any() && select.has_empty(), "{select:?}");
+            }
+        }
+        let select = Select {
+            labels: Some(" a=b ".to_owned()),
+            ..Select::default()
+        };
+        assert_eq!(select.labels(), Some("a=b"));
+        assert!(select.is_any() && !select.has_empty());
+        assert!(!Select::default().is_any() && !Select::default().has_empty());
     }
 }

@@ -34,8 +34,8 @@ pub(super) async fn choose(
 ) -> Result<(Listing, Filter), Error> {
     let source = server.source().await?.source;
     let mut listing = Listing {
-        labels: select.labels.clone(),
-        fields: select.fields.clone(),
+        labels: select.labels().map(ToOwned::to_owned),
+        fields: select.fields().map(ToOwned::to_owned),
         ..Listing::of(scope)
     };
     let mut filter = Filter {

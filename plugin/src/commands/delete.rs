@@ -48,7 +48,7 @@ pub(super) fn check(ids: &[SessionId], args: &SharedDeleteArgs) -> Result<(), Er
             "name cannot be provided when a selector is specified",
         ));
     }
-    if args.all && (args.select.labels.is_some() || args.select.fields.is_some()) {
+    if args.all && (args.select.labels().is_some() || args.select.fields().is_some()) {
         return Err(Error::setup(
             "setting 'all' parameter but found a non empty selector.",
         ));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     choose::{choose, chosen, source},
-    delete::{Doomed, confirmed, deletion, done, each, say_not_deleted},
+    delete::{Doomed, check_stop, confirmed, deletion, done, each, say_not_deleted},
     nothing_found, scope,
     wait::until_over,
 };
@@ -22,6 +22,17 @@ use crate::{
 
 /// What is known to be there; `None` if the requester may not list it.
 type Listed = Option<Vec<Session>>;
+
+/// What is wrong with the command line that its parser doesn't see.
+pub(super) fn check(args: &KillAllArgs) -> Result<(), Error> {
+    if args.select.has_empty() {
+        // It would stop everything, which nobody means who begins to select.
+        return Err(Error::setup(
+            "the selector is empty: leave out -l and --field-selector to stop all the sessions",
+        ));
+    }
+    check_stop(&args.stop)
+}
 
 pub(super) async fn run(
     server: &Server,

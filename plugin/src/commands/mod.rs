@@ -74,7 +74,7 @@ fn check(command: &Command) -> Result<(), Error> {
         Command::List(args) => list::Plan::of(args).map(|_| ()),
         Command::Delete(args) => delete::check(&args.ids, &args.shared),
         Command::Kill(args) => delete::check(&args.all_ids(), &args.shared),
-        Command::KillAll(args) => delete::check_stop(&args.stop),
+        Command::KillAll(args) => kill_all::check(args),
         _ => Ok(()),
     }
 }

@@ -351,6 +351,38 @@ fn contradictions_in_kubectls_words() {
 }
 
 #[test]
+fn empty_selectors_stop_nothing() {
+    let server = three().start();
+    for selector in [
+        ["-l", ""],
+        ["--selector", " "],
+        ["--field-selector", ""],
+        ["--field-selector", ","],
+    ] {
+        for (command, expected) in [
+            (
+                "delete",
+                "error: resource(s) were provided, but no name was specified",
+            ),
+            (
+                "kill",
+                "error: resource(s) were provided, but no name was specified",
+            ),
+            ("kill-all", "error: the selector is empty"),
+            ("kill-all --user eve", "error: the selector is empty"),
+        ] {
+            let output = server.command(command).args(selector).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(
+                !output.status.success() && said.starts_with(expected),
+                "{command} {selector:?}: {said}"
+            );
+        }
+    }
+    assert!(server.seen().is_empty());
+}
+
+#[test]
 fn names_alone_and_grace_periods() {
     let server = three().start();
     assert_eq!(
