@@ -91,7 +91,7 @@ pub(super) async fn run(
     if !confirmed(&sessions, &listing.scope, &args.stop, now, console) {
         return Ok(());
     }
-    each(server, &sessions, false, &args.stop, console).await
+    each(server, &sessions, &args.stop, console).await
 }
 
 /// Asks a person before several sessions are stopped.
@@ -256,12 +256,10 @@ pub(super) fn deletion(stop: &Stop) -> Option<Deletion<'static>> {
     })
 }
 
-/// Stops sessions one by one, going on where one is refused. `begun` says that a session that is gone by
-/// now has been deleted on our behalf.
+/// Stops sessions one by one, going on where one is refused.
 pub(super) async fn each(
     server: &Server,
     sessions: &[Session],
-    begun: bool,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
@@ -280,11 +278,8 @@ pub(super) async fn each(
                 console.print(&done(id, &session.namespace, stop))?;
                 gone.push(doomed);
             }
-            Err(error) if error.is_not_found() && begun => {
-                console.print(&done(id, &session.namespace, stop))?;
-                gone.push(doomed);
-            }
-            Err(error) if error.is_not_found() || error.is_conflict() => {
+            // Another session has its name by now.
+            Err(error) if error.is_not_found() || error.is_conflict() && doomed.uid.is_some() => {
                 console.say(&format!("{} \"{id}\" had ended already", kind_name()));
             }
             Err(error) if error.is_fatal() => {

@@ -1,14 +1,11 @@
 //! `kill-all`.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use mirrord_sessions_crds::SessionId;
 use serde_json::Value;
 
 use super::{
     choose::{choose, chosen, source},
-    delete::{Doomed, check_stop, confirmed, deletion, done, each, say_not_deleted},
+    delete::{Doomed, check_stop, confirmed, deletion, done, each},
     nothing_found, scope,
     wait::until_over,
 };
@@ -16,6 +13,7 @@ use crate::{
     cli::stop::{DryRun, KillAllArgs, Stop},
     console::Console,
     error::{Error, Refusal},
+    render::escape::visible,
     server::{Deletion, Effect, Scope, Server, Source, gone},
     session::{Session, kind_name},
 };
@@ -54,14 +52,22 @@ pub(super) async fn run(
     if !go_on {
         return Ok(());
     }
-    match listed {
-        Some(sessions) if args.select.is_any() => {
-            return each(server, &sessions, false, &args.stop, console).await;
+    match (listed, deletion(&args.stop)) {
+        // Some of what the operator serves has no ID that it could be stopped by.
+        (Some(sessions), Some(how))
+            if source == Source::Operator
+                && scope == Scope::All
+                && args.select.previews
+                && !args.select.is_any() =>
+        {
+            all_operators(server, &sessions, &how, &args.stop, console).await
         }
-        Some(sessions) if source == Source::Operator => {
-            return operators(server, &sessions, &scope, &args.stop, console).await;
+        // Each by its uid: what has started since wasn't asked about, and what is hidden isn't meant.
+        (Some(sessions), _) => each(server, &sessions, &args.stop, console).await,
+        (None, _) => {
+            let namespace = scope.namespace().unwrap_or_default();
+            unseen(server, namespace, &args.stop, console).await
         }
-        listed => all(server, &scope, listed, &args.stop, console).await,
     }
 }
 
@@ -101,191 +107,84 @@ fn confirmed_unseen(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bo
     yes
 }
 
-/// Ends sessions of mirrord's operator, which knows no smaller collection than all of the cluster.
-async fn operators(
+/// Ends everything that mirrord's operator knows in the cluster, what has no ID of its own too: it
+/// knows no smaller collection.
+async fn all_operators(
     server: &Server,
     sessions: &[Session],
-    scope: &Scope,
+    how: &Deletion<'_>,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    match deletion(stop) {
-        Some(how) if *scope == Scope::All => {
-            server.end_all_operators(&how).await?;
-            let lines = sessions
-                .iter()
-                .map(|session| done(&session.id(), &session.namespace, stop));
-            console.print(&lines.collect::<String>())
+    server.end_all_operators(how).await?;
+    let lines = sessions
+        .iter()
+        .map(|session| done(&session.id(), &session.namespace, stop));
+    console.print(&lines.collect::<String>())
+}
+
+/// Stops whatever there is in the namespace: it can't be listed, so neither can it be named.
+async fn unseen(
+    server: &Server,
+    namespace: &str,
+    stop: &Stop,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    let Some(how) = deletion(stop) else {
+        return Ok(());
+    };
+    match server.delete_all(namespace, &how).await {
+        Ok(Some(deleted)) => tell(server, namespace, &deleted, &how, stop, console).await,
+        Ok(None) => console.print(&format!(
+            "all {}s deleted from {} namespace\n",
+            kind_name(),
+            visible(namespace)
+        )),
+        // The server deletes one after the other and stops at the first that it refuses; without the right
+        // to delete collections it hasn't begun.
+        Err(error) if !error.is_fatal() && !error.refusal().is_some_and(Refusal::is_rbac) => {
+            console.say(&error.to_string());
+            console.say(&format!(
+                "Not all sessions of namespace \"{namespace}\" were deleted, and you may not list those that are left: name them, as in \"kubectl mirrord-sessions delete ID\""
+            ));
+            Err(Error::Told)
         }
-        _ => each(server, sessions, false, stop, console).await,
+        Err(error) => Err(error),
     }
 }
 
-async fn all(
+/// What the server says that it has deleted.
+async fn tell(
     server: &Server,
-    scope: &Scope,
-    listed: Listed,
+    namespace: &str,
+    deleted: &[Value],
+    how: &Deletion<'_>,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
+    let mut deleted: Vec<(Session, &Value)> = deleted
+        .iter()
+        .map(|object| (Session::of_object(object), object))
+        .collect();
+    deleted.sort_by(|(one, _), (other, _)| one.order(other));
     let mut failed = false;
-    let mut namespaces = by_namespace(scope, listed).into_iter();
-    while let Some((namespace, listed)) = namespaces.next() {
-        let work = Work {
-            server,
-            namespace: &namespace,
-            stop,
-        };
-        match work.delete_all(listed.as_deref(), console).await {
-            Ok(()) => {}
-            Err(Error::Told) => failed = true,
-            Err(error) if error.is_fatal() => {
-                not_deleted(
-                    namespaces.filter_map(|(_, listed)| listed).flatten(),
-                    console,
-                );
-                return Err(error);
-            }
-            Err(error) => {
+    let mut over = Vec::new();
+    for (session, object) in deleted {
+        let id = session.id();
+        match gone(object, namespace, &id) {
+            Err(error) if how.effect == Effect::Real => {
                 failed = true;
                 console.say(&error.to_string());
             }
-        }
-    }
-    if failed { Err(Error::Told) } else { Ok(()) }
-}
-
-/// Names what is left over when it makes no sense to go on.
-fn not_deleted(sessions: impl IntoIterator<Item = Session>, console: &mut Console<'_>) {
-    let ids: Vec<SessionId> = sessions.into_iter().map(|session| session.id()).collect();
-    say_not_deleted(&ids.iter().collect::<Vec<_>>(), console);
-}
-
-fn by_namespace(scope: &Scope, listed: Listed) -> BTreeMap<String, Listed> {
-    let mut namespaces: BTreeMap<String, Listed> = BTreeMap::new();
-    match (scope, listed) {
-        (Scope::Namespace(name), listed) => {
-            namespaces.insert(name.clone(), listed);
-        }
-        (Scope::All, listed) => {
-            for session in listed.unwrap_or_default() {
-                namespaces
-                    .entry(session.namespace.clone())
-                    .or_default()
-                    .get_or_insert_default()
-                    .push(session);
+            _ => {
+                console.print(&done(&id, namespace, stop))?;
+                over.push(Doomed {
+                    namespace: namespace.to_owned(),
+                    ..Doomed::of(&session)
+                });
             }
         }
     }
-    namespaces
-}
-
-/// All the sessions of one namespace.
-struct Work<'a> {
-    server: &'a Server,
-    namespace: &'a str,
-    stop: &'a Stop,
-}
-
-impl Work<'_> {
-    async fn delete_all(
-        &self,
-        listed: Option<&[Session]>,
-        console: &mut Console<'_>,
-    ) -> Result<(), Error> {
-        let Some(how) = deletion(self.stop) else {
-            return self
-                .one_by_one(listed.unwrap_or_default(), false, console)
-                .await;
-        };
-        match self.server.delete_all(self.namespace, &how).await {
-            Ok(Some(deleted)) => self.deleted(&deleted, &how, console).await,
-            Ok(None) => self.deleted_untold(listed, console).await,
-            Err(error) => match listed {
-                Some(sessions) if !error.is_fatal() && !error.is_not_found() => {
-                    // The server deletes one after the other and stops at the first that it refuses;
-                    // without the right to delete collections it hasn't begun.
-                    let begun = how.effect == Effect::Real
-                        && !error.refusal().is_some_and(Refusal::is_rbac);
-                    self.one_by_one(sessions, begun, console).await
-                }
-                None if !error.is_fatal() && !error.refusal().is_some_and(Refusal::is_rbac) => {
-                    console.say(&error.to_string());
-                    console.say(&format!(
-                        "Not all sessions of namespace \"{}\" were deleted, and you may not list those that are left: name them, as in \"kubectl mirrord-sessions delete ID\"",
-                        self.namespace
-                    ));
-                    Err(Error::Told)
-                }
-                _ => {
-                    not_deleted(listed.unwrap_or_default().iter().cloned(), console);
-                    Err(error)
-                }
-            },
-        }
-    }
-
-    /// What the server says is what happened: sessions may have come and gone since the list.
-    async fn deleted(
-        &self,
-        deleted: &[Value],
-        how: &Deletion<'_>,
-        console: &mut Console<'_>,
-    ) -> Result<(), Error> {
-        let mut deleted: Vec<(Session, &Value)> = deleted
-            .iter()
-            .map(|object| (Session::of_object(object), object))
-            .collect();
-        deleted.sort_by(|(one, _), (other, _)| one.order(other));
-        let mut failed = false;
-        let mut over = Vec::new();
-        for (session, object) in deleted {
-            let id = session.id();
-            match gone(object, self.namespace, &id) {
-                Err(error) if how.effect == Effect::Real => {
-                    failed = true;
-                    console.say(&error.to_string());
-                }
-                _ => {
-                    console.print(&done(&id, self.namespace, self.stop))?;
-                    over.push(Doomed {
-                        namespace: self.namespace.to_owned(),
-                        ..Doomed::of(&session)
-                    });
-                }
-            }
-        }
-        let waited = until_over(self.server, &over, self.stop, console).await;
-        if failed { Err(Error::Told) } else { waited }
-    }
-
-    /// The server only says that it has done it.
-    async fn deleted_untold(
-        &self,
-        listed: Option<&[Session]>,
-        console: &mut Console<'_>,
-    ) -> Result<(), Error> {
-        let Some(sessions) = listed else {
-            return console.print(&format!(
-                "all {}s deleted from {} namespace\n",
-                kind_name(),
-                self.namespace
-            ));
-        };
-        let lines = sessions
-            .iter()
-            .map(|session| done(&session.id(), self.namespace, self.stop));
-        console.print(&lines.collect::<String>())?;
-        let over: Vec<Doomed> = sessions.iter().map(Doomed::of).collect();
-        until_over(self.server, &over, self.stop, console).await
-    }
-
-    async fn one_by_one(
-        &self,
-        sessions: &[Session],
-        begun: bool,
-        console: &mut Console<'_>,
-    ) -> Result<(), Error> {
-        each(self.server, sessions, begun, self.stop, console).await
-    }
+    let waited = until_over(server, &over, stop, console).await;
+    if failed { Err(Error::Told) } else { waited }
 }

@@ -5,6 +5,7 @@ use std::{io::IsTerminal, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use serde_json::Value;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::scope;
@@ -12,6 +13,7 @@ use crate::{
     cli::top::TopArgs,
     error::Error,
     server::{Change, Deletion, Effect, Event as Watched, Listing, Server, Source},
+    session::Session,
     top::{Event, Press, Top, Wish, update, view},
 };
 
@@ -37,7 +39,7 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
         listing = listing.and("status.state!=terminated");
     }
     let mut pages = server.listing(&listing).await?;
-    let first = pages.all().await?;
+    let first = sessions_of(pages.all().await?);
     let version = pages.version().to_owned();
     let top = update(top, Event::Listed(first));
     let (sender, events) = mpsc::channel(QUEUE);
@@ -120,7 +122,7 @@ async fn follow(server: &Server, listing: &Listing, version: String, changes: &S
                 let list = async {
                     let mut pages = server.listing(listing).await?;
                     let all = pages.all().await?;
-                    Ok::<_, Error>((all, pages.version().to_owned()))
+                    Ok::<_, Error>((sessions_of(all), pages.version().to_owned()))
                 };
                 match list.await {
                     Ok((all, at)) => {
@@ -136,7 +138,10 @@ async fn follow(server: &Server, listing: &Listing, version: String, changes: &S
             let has_fallen_behind = error
                 .refusal()
                 .is_some_and(|refusal| refusal.failure.code == 410);
-            if !has_fallen_behind {
+            if has_fallen_behind {
+                // The list that follows is of everything: not as often as the server can refuse.
+                tokio::time::sleep(SECOND).await;
+            } else {
                 let _ = changes.send(Event::Trouble(error.to_string())).await;
                 tokio::time::sleep(RETRY).await;
             }
@@ -145,6 +150,12 @@ async fn follow(server: &Server, listing: &Listing, version: String, changes: &S
             tokio::time::sleep(SECOND).await;
         }
     }
+}
+
+/// What lists show too: no preview environments.
+fn sessions_of(mut items: Vec<Value>) -> Vec<Value> {
+    items.retain(|item| !Session::of_object(item).is_preview());
+    items
 }
 
 async fn is_operators(server: &Server) -> bool {

@@ -88,11 +88,14 @@ impl Left {
             match self.watch(server, &listing, pages.version()).await {
                 // The server ended it: not to be asked again at once, in case it ends every one.
                 Ok(()) if !self.0.is_empty() => sleep(PAUSE).await,
-                // It fell behind.
+                // It fell behind: a list of everything follows.
                 Err(error)
                     if error
                         .refusal()
-                        .is_some_and(|refusal| refusal.failure.code == 410) => {}
+                        .is_some_and(|refusal| refusal.failure.code == 410) =>
+                {
+                    sleep(PAUSE).await;
+                }
                 other => return other,
             }
         }

@@ -15,7 +15,8 @@ use crate::{
     session::Session,
 };
 
-/// How long to pause before a server that ended a watch at once is asked again.
+/// How long to pause before a server is asked again that ended a watch at once or has forgotten what it
+/// is asked to go on from.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Prints what there is, unless only changes are asked for, then each change, until somebody ends it.
@@ -37,6 +38,7 @@ pub(super) async fn run(
         let mut watch = match server.watch(listing, &version).await {
             Ok(watch) => watch,
             Err(error) if is_behind(&error) => {
+                sleep(PAUSE).await;
                 version = view.list(server, listing, true, console).await?;
                 continue;
             }
@@ -67,6 +69,7 @@ pub(super) async fn run(
             Ok(()) if idle => sleep(PAUSE).await,
             Ok(()) => {}
             Err(error) if is_behind(&error) => {
+                sleep(PAUSE).await;
                 version = view.list(server, listing, true, console).await?;
             }
             Err(error) => return Err(error),

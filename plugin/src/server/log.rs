@@ -14,10 +14,11 @@ use crate::render::escape::visible;
 
 const MASK: &str = "<masked>";
 /// Fields that are nobody else's business, wherever they are in an object.
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 15] = [
     "accessToken",
     "filter",
     "filters",
+    "header",
     "headerFilter",
     "http_filter",
     "idToken",
@@ -111,7 +112,7 @@ impl Log {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.url.trim_end_matches('/'))
+        format!("{}{}", self.url.trim_end_matches('/'), masked(path))
     }
 
     fn body(&self, name: &str, bytes: &[u8]) -> String {
@@ -156,6 +157,25 @@ fn headers<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         })
         .collect();
     format!("<{}>", shown.join(", "))
+}
+
+/// The path without the values of conditions on keys, as `fieldSelector=spec.key%3Davi`. What follows in
+/// the same parameter is left out with them: a value may have escaped commas.
+fn masked(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else {
+        return path.to_owned();
+    };
+    let parts = query.split('&').map(|part| {
+        let lower = part.to_ascii_lowercase();
+        let ends = ["key=", "key!=", "key%3d", "key%21%3d", "key!%3d"]
+            .iter()
+            .filter_map(|operator| Some(lower.find(operator)? + operator.len()));
+        match ends.min() {
+            Some(end) => format!("{}{MASK}", &part[..end]),
+            None => part.to_owned(),
+        }
+    });
+    format!("{path}?{}", parts.collect::<Vec<_>>().join("&"))
 }
 
 fn mask(value: &mut Value) {
@@ -211,10 +231,44 @@ mod tests {
             r#"{"items":[{"kind":"Secret","data":{"a":"cGFzcw=="}}]}"#,
         );
         assert!(!shown.contains("cGFzcw"), "{shown}");
+        let join = r#"{"kind":"SessionJoin","status":{"participants":["dev"],"key":"avi","header":{"name":"baggage","value":"mirrord-session=avi"}}}"#;
+        for level in 8..=10 {
+            let shown = at(level, join);
+            assert!(!shown.contains("avi") && shown.contains("dev"), "{shown}");
+        }
         assert_eq!(at(8, "plain"), r#""B" body="plain""#);
         let long = "é".repeat(1030);
         assert!(at(8, &long).ends_with("é\" [truncated 6 chars]"));
         assert!(at(9, &long).ends_with("é\""));
+    }
+
+    #[test]
+    fn keys_in_queries_are_masked() {
+        let cases = [
+            ("/a", "/a"),
+            ("/key=/a", "/key=/a"),
+            ("/a?watch=true&limit=5", "/a?watch=true&limit=5"),
+            (
+                "/a?fieldSelector=spec.key%3Davi%5C%2Csecret&limit=5",
+                "/a?fieldSelector=spec.key%3D<masked>&limit=5",
+            ),
+            (
+                "/a?fieldSelector=spec.target%3Dt%2Cspec.session.key%21%3Davi",
+                "/a?fieldSelector=spec.target%3Dt%2Cspec.session.key%21%3D<masked>",
+            ),
+            (
+                "/a?fieldSelector=spec.key=avi",
+                "/a?fieldSelector=spec.key=<masked>",
+            ),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(masked(path), expected);
+        }
+        let log = Log {
+            url: "https://host/".to_owned(),
+            ..Log::default()
+        };
+        assert_eq!(log.url("/a?key=avi"), "https://host/a?key=<masked>");
     }
 
     #[test]

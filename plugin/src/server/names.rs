@@ -4,7 +4,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::{Connection, Listing, Scope, Server, Source, everywhere, kubeconfig::Files};
-use crate::error::{Asked, Error, Verb};
+use crate::{
+    error::{Asked, Error, Verb},
+    session::Session,
+};
 
 /// More than anybody reads.
 const LIMIT: usize = 500;
@@ -60,7 +63,10 @@ impl Server {
             listing = listing.and("status.state!=terminated");
         }
         let page = self.listing(&listing).await?.next().await?;
-        Ok(page.unwrap_or_default())
+        let mut sessions = page.unwrap_or_default();
+        // What lists hide isn't offered.
+        sessions.retain(|item| !Session::of_object(item).is_preview());
+        Ok(sessions)
     }
 
     /// Names of some namespaces.

@@ -2,13 +2,13 @@ use mirrord_sessions_plugin::{console::Console, run_on};
 use serde_json::json;
 
 use crate::{
-    fake::status,
+    fake::{session, status},
     plugin::Ran,
     stop::{DENIED, denied, done, three},
 };
 
 #[test]
-fn kill_all_deletes_the_collection() {
+fn kill_all_deletes_what_it_listed() {
     let server = three().session("shop", "x").start();
     let text = server.run("kill-all").went_well();
     assert_eq!(text, ["a", "b", "c"].map(|id| done(id, "default")).concat());
@@ -16,40 +16,32 @@ fn kill_all_deletes_the_collection() {
         server.lines(),
         [
             "GET /namespaces/default/sessiontrackers",
-            "DELETE /namespaces/default/sessions",
+            "DELETE /namespaces/default/sessions/a",
+            "DELETE /namespaces/default/sessions/b",
+            "DELETE /namespaces/default/sessions/c",
             // Whether all are over.
             "GET /namespaces/default/sessiontrackers",
         ]
     );
+    for (seen, uid) in server.asked()[1..4].iter().zip(["uid-a", "uid-b", "uid-c"]) {
+        assert!(seen.body.contains(uid), "{seen:?}");
+    }
     assert_eq!(server.left(), ["x"]);
 }
 
 #[test]
-fn kill_all_goes_namespace_by_namespace() {
+fn kill_all_spares_what_started_since() {
+    // The list is older than the session.
+    let list = json!({ "items": [session("default", "a"), session("default", "b")] });
     let server = three()
-        .session("shop", "x")
-        .forbid(
-            "DELETE /namespaces/default/sessions",
-            "deletecollection",
-            Some("default"),
+        .answer(
+            "GET /namespaces/default/sessiontrackers",
+            200,
+            list.to_string(),
         )
         .start();
-    let text = server.run("kill-all -A --yes --wait=false").went_well();
-    assert_eq!(
-        text,
-        ["a", "b", "c"].map(|id| done(id, "default")).concat() + &done("x", "shop")
-    );
-    assert_eq!(
-        server.lines(),
-        [
-            "GET /sessiontrackers",
-            "DELETE /namespaces/default/sessions",
-            "DELETE /namespaces/default/sessions/a",
-            "DELETE /namespaces/default/sessions/b",
-            "DELETE /namespaces/default/sessions/c",
-            "DELETE /namespaces/shop/sessions",
-        ]
-    );
+    server.run("kill-all --wait=false").went_well();
+    assert_eq!(server.left(), ["c"]);
 }
 
 #[test]
@@ -64,7 +56,6 @@ fn kill_all_goes_on_where_one_is_refused() {
         messages,
     } = server.run("kill-all -A");
     assert_eq!(code, Some(1));
-    // "a" was deleted by the request that "b" stopped.
     assert_eq!(
         out,
         done("a", "default") + &done("c", "default") + &done("x", "shop")
@@ -158,21 +149,32 @@ fn kill_all_needs_no_list_of_its_namespace() {
 
 #[test]
 fn kill_all_reports_what_the_server_says() {
-    // Another session came up after the list; and a server that answers with a Status only.
+    // What it deleted; or a Status only.
     let deleted = json!({ "kind": "SessionList", "items": [
         { "metadata": { "name": "a", "namespace": "default" } },
         { "metadata": { "name": "new", "namespace": "default" } },
     ]});
     let success = json!({ "kind": "Status", "status": "Success" });
-    for (answer, ids) in [(deleted, vec!["a", "new"]), (success, vec!["a", "b", "c"])] {
+    let untold = "all session.operator.metalbear.co";
+    for (answer, expected) in [
+        (deleted, done("a", "default") + &done("new", "default")),
+        (
+            success,
+            format!("{untold}s deleted from default namespace\n"),
+        ),
+    ] {
         let server = three()
+            .forbid(
+                "GET /namespaces/default/sessiontrackers",
+                "list",
+                Some("default"),
+            )
             .answer(
                 "DELETE /namespaces/default/sessions",
                 200,
                 answer.to_string(),
             )
             .start();
-        let expected: String = ids.iter().map(|id| done(id, "default")).collect();
         assert_eq!(server.run("kill-all --wait=false").went_well(), expected);
     }
 }
@@ -182,17 +184,17 @@ fn kill_all_that_cannot_go_on_names_what_is_left() {
     let down = status(503, "ServiceUnavailable", "down", &json!({}));
     let server = three()
         .session("shop", "x")
-        .answer("DELETE /namespaces/default/sessions", 503, down)
+        .answer("DELETE /namespaces/default/sessions/b", 503, down)
         .start();
     let Ran {
         code,
         out,
         messages,
     } = server.run("kill-all -A");
-    assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert_eq!(
-        messages,
-        "Not deleted: a, b, c\nNot deleted: x\nError from server (ServiceUnavailable): down: try again later\n"
+    assert_eq!((code, out), (Some(1), done("a", "default")));
+    assert!(
+        messages.starts_with("Not deleted: b, c, x\nError from server (ServiceUnavailable): "),
+        "{messages}"
     );
 }
 

@@ -178,11 +178,43 @@ fn they_are_killed_by_number() {
 }
 
 #[test]
-fn all_of_the_cluster_at_once_and_those_of_a_namespace_one_by_one() {
+fn what_is_hidden_is_not_killed() {
     let server = operator(true).start();
-    let text = server.run("kill-all -A --yes").went_well();
-    assert_eq!(text.lines().count(), 3, "{text}");
+    let ran = server.run("kill-all -A --yes");
+    assert_eq!(
+        ran.out,
+        "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
+    );
+    // One is refused, and one has no ID.
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.messages.contains("it is busy") && ran.messages.contains("has no ID"),
+        "{ran:?}"
+    );
+    let mut deletes = server.lines();
+    deletes.retain(|line| line.starts_with("DELETE"));
+    assert_eq!(
+        deletes,
+        [
+            "DELETE /sessions/5223981140706293421",
+            "DELETE /sessions/11320939349358355560"
+        ]
+    );
+    // Asked for, they go with all the others.
+    let server = operator(true).start();
+    let text = server.run("kill-all -A --previews --yes").went_well();
+    assert_eq!(text.lines().count(), 4, "{text}");
     assert_eq!(server.lines(), ["GET /sessions", "DELETE /sessions"]);
+    // Nor are they offered.
+    let offered = server.run("__complete delete \"\"").out;
+    assert!(
+        !offered.lines().any(|line| line.starts_with("FF")),
+        "{offered}"
+    );
+}
+
+#[test]
+fn those_of_a_namespace_go_one_by_one() {
     let server = operator(true).start();
     let text = server.run("kill-all").went_well();
     assert_eq!(

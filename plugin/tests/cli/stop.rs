@@ -184,12 +184,24 @@ fn what_makes_every_request_fail_is_said_once() {
 fn what_finalizers_hold_up_is_not_called_deleted() {
     let one = held("b").to_string();
     let all = serde_json::json!({ "kind": "SessionList", "items": [held("b")] }).to_string();
-    let server = three()
+    let server = Fake::new()
+        .session("default", "b")
         .answer("DELETE /namespaces/default/sessions/b", 200, one)
+        .start();
+    let unseen = Fake::new()
+        .forbid(
+            "GET /namespaces/default/sessiontrackers",
+            "list",
+            Some("default"),
+        )
         .answer("DELETE /namespaces/default/sessions", 200, all)
         .start();
     let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): whoever set them has to remove them\n";
-    for line in ["delete b", "kill-all"] {
+    for (server, line) in [
+        (&server, "delete b"),
+        (&server, "kill-all"),
+        (&unseen, "kill-all"),
+    ] {
         let Ran {
             code,
             out,
