@@ -1,18 +1,39 @@
 //! `delete`, `kill` and `kill-all`.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
 use mirrord_sessions_crds::SessionId;
 
 use super::{Everywhere, select::Select, session_id};
 
+/// An ID as it was typed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Typed {
+    /// What it says.
+    pub id: SessionId,
+    /// Whether it may be the beginning of another one: with the resource before it, as programs print
+    /// it, it is whole.
+    pub may_begin: bool,
+}
+
+impl FromStr for Typed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self {
+            id: session_id(text)?,
+            may_begin: !text.contains('/'),
+        })
+    }
+}
+
 /// What `delete` takes.
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
     /// Sessions to stop, by ID (in either case), its beginning, or name
-    #[arg(value_name = "ID", value_parser = session_id)]
-    pub ids: Vec<SessionId>,
+    #[arg(value_name = "ID")]
+    pub ids: Vec<Typed>,
     /// What `kill` takes too.
     #[command(flatten)]
     pub shared: SharedDeleteArgs,
@@ -22,11 +43,11 @@ pub struct DeleteArgs {
 #[derive(Args, Debug)]
 pub struct KillArgs {
     /// Session to stop; may be given several times
-    #[arg(long = "id", value_name = "ID", value_parser = session_id)]
-    pub id: Vec<SessionId>,
+    #[arg(long = "id", value_name = "ID")]
+    pub id: Vec<Typed>,
     /// Sessions to stop, as with --id
-    #[arg(value_name = "ID", value_parser = session_id)]
-    pub ids: Vec<SessionId>,
+    #[arg(value_name = "ID")]
+    pub ids: Vec<Typed>,
     /// What `delete` takes too.
     #[command(flatten)]
     pub shared: SharedDeleteArgs,
@@ -35,7 +56,7 @@ pub struct KillArgs {
 impl KillArgs {
     /// The IDs, given in either way.
     #[must_use]
-    pub fn all_ids(&self) -> Vec<SessionId> {
+    pub fn all_ids(&self) -> Vec<Typed> {
         [self.id.as_slice(), self.ids.as_slice()].concat()
     }
 }

@@ -8,12 +8,14 @@ use crate::{
     console::Console,
     error::{Error, Refusal},
     filter::Filter,
-    server::{Listing, Scope, Server, Source},
+    server::{Listing, Scope, Server, Source, bare},
     session::Session,
 };
 
 /// How many candidates are named for the beginning of an ID.
 const CANDIDATES: usize = 10;
+/// How long an ID is that mirrord makes.
+const DIGITS: usize = 16;
 
 /// Where sessions are read from; says so where it isn't what people expect.
 pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result<Source, Error> {
@@ -100,30 +102,59 @@ pub(super) async fn beginning_with(
     id: &SessionId,
     over: bool,
 ) -> Result<Option<Value>, Error> {
-    if id.is_hex() {
-        // It is whole.
+    if !begins(id) {
         return Ok(None);
     }
-    let mut found = match server.sessions(scope, None).await {
+    let found = match server.sessions(scope, None).await {
         Ok(found) => found,
         Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => return Ok(None),
         Err(error) => return Err(error),
     };
-    found.retain(|item| {
-        let session = Session::of_object(item);
-        session.name.to_ascii_lowercase().starts_with(id.name()) && (over || !session.is_over())
-    });
-    if found.len() > 1 {
-        return Err(Error::AmbiguousPrefix {
-            id: id.clone(),
-            candidates: candidates(&found),
-        });
-    }
-    Ok(found.pop())
+    only_beginning_with(&found, id, over).map(Option::<&Value>::cloned)
 }
 
-fn candidates(found: &[Value]) -> String {
-    let mut sessions: Vec<Session> = found.iter().map(Session::of_object).collect();
+/// Whether it can be the beginning of an ID: only of those that mirrord makes, as people name others for
+/// each other ("web-1" and "web-10").
+pub(super) fn begins(id: &SessionId) -> bool {
+    let digits = bare(id.name());
+    !digits.is_empty()
+        && digits.len() < DIGITS
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The only one of the sessions whose ID begins like that, if there is one. Preview environments don't
+/// count, as lists hide them.
+///
+/// # Errors
+/// There are several.
+pub(super) fn only_beginning_with<'a>(
+    all: &'a [Value],
+    id: &SessionId,
+    over: bool,
+) -> Result<Option<&'a Value>, Error> {
+    let fits = |item: &&Value| {
+        let session = Session::of_object(item);
+        let name = session.name.to_ascii_lowercase();
+        let digits = bare(&name);
+        digits.len() == DIGITS
+            && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && name.starts_with(id.name())
+            && (over || !session.is_over())
+            && !session.is_preview()
+    };
+    let found: Vec<&Value> = all.iter().filter(fits).collect();
+    match found[..] {
+        [] => Ok(None),
+        [item] => Ok(Some(item)),
+        _ => Err(Error::AmbiguousPrefix {
+            id: id.clone(),
+            candidates: candidates(&found),
+        }),
+    }
+}
+
+fn candidates(found: &[&Value]) -> String {
+    let mut sessions: Vec<Session> = found.iter().map(|item| Session::of_object(item)).collect();
     sessions.sort_by(Session::order);
     let named = sessions.iter().take(CANDIDATES).map(|session| {
         let what = [&session.user, &session.target].map(|part| part.as_deref().unwrap_or("?"));
@@ -164,8 +195,47 @@ mod tests {
         let all: Vec<Value> = (0..12)
             .map(|n| json!({ "metadata": { "name": format!("s{n:02}") }, "spec": { "target": "t" } }))
             .collect();
-        let text = candidates(&all);
+        let text = candidates(&all.iter().collect::<Vec<_>>());
         assert!(text.starts_with("s00 (?, t); s01 (?, t); "), "{text}");
         assert!(text.ends_with("; and 2 more"), "{text}");
+    }
+
+    #[test]
+    fn only_ids_of_mirrord_have_beginnings() {
+        let all: Vec<Value> = [
+            "48fa000000000000",
+            "4900000000000000",
+            "48f",
+            "ab-1",
+            "abc0",
+            "mc-9d00000000000000",
+        ]
+        .iter()
+        .map(|name| json!({ "metadata": { "name": name } }))
+        .collect();
+        for (typed, expected) in [
+            ("48", Some("48fa000000000000")),
+            ("48f", Some("48fa000000000000")),
+            ("mc-9d", Some("mc-9d00000000000000")),
+            ("abc", None),
+            ("5", None),
+        ] {
+            let id = SessionId::of_name(typed);
+            assert!(begins(&id), "{typed}");
+            let found = only_beginning_with(&all, &id, false).unwrap();
+            let found = found.map(|item| item["metadata"]["name"].as_str().unwrap());
+            assert_eq!(found, expected, "{typed}");
+        }
+        assert!(only_beginning_with(&all, &SessionId::of_name("4"), false).is_err());
+        for whole in [
+            "web-1",
+            "ab-",
+            "",
+            "mc-",
+            "48fa000000000000",
+            "48fa0000000000001",
+        ] {
+            assert!(!begins(&SessionId::of_name(whole)), "{whole}");
+        }
     }
 }

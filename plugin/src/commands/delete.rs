@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
+use serde_json::Value;
 
 use super::{
-    choose::{beginning_with, choose, chosen, source},
+    choose::{begins, choose, chosen, only_beginning_with, source},
     nothing_found, once, scope,
     wait::until_over,
 };
 use crate::{
-    cli::stop::{DryRun, SharedDeleteArgs, Stop},
+    cli::stop::{DryRun, SharedDeleteArgs, Stop, Typed},
     console::Console,
-    error::Error,
+    error::{Error, Refusal},
     render::{
         escape::visible,
         listing::{Columns, plain},
@@ -41,7 +42,7 @@ impl Doomed {
 }
 
 /// What is wrong with the command line that its parser doesn't see, in kubectl's words.
-pub(super) fn check(ids: &[SessionId], args: &SharedDeleteArgs) -> Result<(), Error> {
+pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error> {
     let selects = args.select.is_any();
     if !ids.is_empty() && (selects || args.all) {
         return Err(Error::setup(
@@ -72,7 +73,7 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
 
 pub(super) async fn run(
     server: &Server,
-    ids: &[SessionId],
+    ids: &[Typed],
     args: &SharedDeleteArgs,
     now: Timestamp,
     console: &mut Console<'_>,
@@ -111,7 +112,7 @@ pub(super) fn confirmed(
 }
 
 fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Console<'_>) -> bool {
-    if count < 2 || stop.dry_run != DryRun::None || stop.yes || !console.is_interactive() {
+    if !asks(count, stop, console) {
         return true;
     }
     let text = format!(
@@ -125,26 +126,39 @@ fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Con
     yes
 }
 
+fn asks(count: usize, stop: &Stop, console: &Console<'_>) -> bool {
+    count > 1 && stop.dry_run == DryRun::None && !stop.yes && console.is_interactive()
+}
+
 /// Stops the sessions of these IDs.
 async fn named(
     server: &Server,
-    ids: &[SessionId],
+    ids: &[Typed],
     scope: &Scope,
     args: &SharedDeleteArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let ids = once(ids);
+    let asks = asks(ids.len(), &args.stop, console);
+    // All of them before the first one goes: each that is gone would make the others' beginnings mean
+    // something else.
+    let (meant, missing) = resolve(server, ids, scope, asks).await?;
     let list = || {
-        let lines: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = meant.iter().map(Meant::line).collect();
         lines.join("\n") + "\n"
     };
-    if !asked(ids.len(), list, &args.stop, console) {
+    if !asked(meant.len(), list, &args.stop, console) {
         return Ok(());
     }
     let mut failed = false;
+    for error in missing {
+        if !args.ignore_not_found {
+            failed = true;
+            console.say(&error.to_string());
+        }
+    }
     let mut gone = Vec::new();
-    for (n, id) in ids.iter().enumerate() {
-        match delete(server, id, scope, &args.stop).await {
+    for (n, Meant { doomed, .. }) in meant.iter().enumerate() {
+        match one(server, doomed, &args.stop).await {
             Ok(doomed) => {
                 console.print(&done(&doomed.id, &doomed.namespace, &args.stop))?;
                 gone.push(doomed);
@@ -152,8 +166,10 @@ async fn named(
             Err(error) if error.is_not_found() && args.ignore_not_found => {}
             Err(error) if error.is_fatal() => {
                 // Every further request would meet the same.
-                if ids.len() > 1 {
-                    say_not_deleted(&ids[n..], console);
+                if meant.len() > 1 {
+                    let left: Vec<&SessionId> =
+                        meant[n..].iter().map(|meant| &meant.doomed.id).collect();
+                    say_not_deleted(&left, console);
                 }
                 return Err(error);
             }
@@ -167,50 +183,106 @@ async fn named(
     if failed { Err(Error::Told) } else { waited }
 }
 
-/// Deletes the session that was meant, or tries to.
-async fn delete(
-    server: &Server,
-    id: &SessionId,
-    scope: &Scope,
-    stop: &Stop,
-) -> Result<Doomed, Error> {
-    let namespace = match scope {
-        Scope::All => return delete_wherever(server, id, stop).await,
-        Scope::Namespace(namespace) => namespace,
-    };
-    // The ID as it is typed needs no right to look.
-    let exact = Doomed {
-        namespace: namespace.clone(),
-        id: id.clone(),
-        uid: None,
-    };
-    match one(server, &exact, stop).await {
-        Err(error) if error.is_not_found() => {
-            let Some(item) = beginning_with(server, scope, id, false).await? else {
-                return Err(error);
-            };
-            one(server, &Doomed::of(&Session::of_object(&item)), stop).await
+/// What an ID on the command line stands for.
+#[derive(Debug)]
+struct Meant {
+    doomed: Doomed,
+    /// Who runs it on what, if it could be looked at.
+    shown: Option<String>,
+}
+
+impl Meant {
+    /// The ID as it is typed, which needs no right to look.
+    fn typed(id: &SessionId, namespace: &str) -> Self {
+        Self {
+            doomed: Doomed {
+                namespace: namespace.to_owned(),
+                id: id.clone(),
+                uid: None,
+            },
+            shown: None,
         }
-        other => other,
+    }
+
+    fn found(session: &Session) -> Self {
+        let what = [&session.user, &session.target].map(|part| part.as_deref().unwrap_or("?"));
+        Self {
+            doomed: Doomed::of(session),
+            shown: Some(what.join(", ")),
+        }
+    }
+
+    fn line(&self) -> String {
+        match &self.shown {
+            Some(shown) => format!("{} ({shown})", self.doomed.id),
+            None => self.doomed.id.to_string(),
+        }
     }
 }
 
-async fn delete_wherever(server: &Server, id: &SessionId, stop: &Stop) -> Result<Doomed, Error> {
-    let found = match server.find(id).await {
-        Err(error) if error.is_not_found() => {
-            match beginning_with(server, &Scope::All, id, false).await? {
-                Some(item) => vec![item],
-                None => return Err(error),
+/// The sessions that are meant, each once, and what is missing.
+async fn resolve(
+    server: &Server,
+    ids: &[Typed],
+    scope: &Scope,
+    asks: bool,
+) -> Result<(Vec<Meant>, Vec<Error>), Error> {
+    let looks = asks
+        || *scope == Scope::All
+        || ids.iter().any(|typed| typed.may_begin && begins(&typed.id));
+    let all = if looks {
+        // The server can look for one that is whole.
+        let only = match ids {
+            [typed] if !(typed.may_begin && begins(&typed.id)) => Some(&typed.id),
+            _ => None,
+        };
+        match server.sessions(scope, only).await {
+            Ok(all) => all,
+            Err(error) if *scope != Scope::All && error.refusal().is_some_and(Refusal::is_rbac) => {
+                Vec::new()
             }
+            Err(error) => return Err(error),
         }
-        other => other?,
+    } else {
+        Vec::new()
     };
-    let mut found: Vec<Session> = found.iter().map(Session::of_object).collect();
-    if found.iter().any(|session| !session.is_over()) {
-        found.retain(|session| !session.is_over());
+    let mut meant: Vec<Meant> = Vec::new();
+    let mut missing = Vec::new();
+    for typed in once(ids) {
+        let one = match (in_list(&all, typed)?, scope) {
+            (Some(session), _) => Meant::found(&session),
+            (None, Scope::Namespace(namespace)) => Meant::typed(&typed.id, namespace),
+            (None, Scope::All) => {
+                missing.push(server.not_found(scope, &typed.id));
+                continue;
+            }
+        };
+        let place = |one: &Meant| (one.doomed.namespace.clone(), one.doomed.id.clone());
+        if !meant.iter().any(|other| place(other) == place(&one)) {
+            meant.push(one);
+        }
     }
-    match found.as_slice() {
-        [session] => one(server, &Doomed::of(session), stop).await,
+    Ok((meant, missing))
+}
+
+/// The session of that ID, or else the one whose ID begins like that.
+fn in_list(all: &[Value], typed: &Typed) -> Result<Option<Session>, Error> {
+    let Typed { id, may_begin } = typed;
+    let mut exact: Vec<Session> = all
+        .iter()
+        .map(Session::of_object)
+        .filter(|session| session.name.eq_ignore_ascii_case(id.name()))
+        .collect();
+    if exact.iter().any(|session| !session.is_over()) {
+        exact.retain(|session| !session.is_over());
+    }
+    match exact.as_slice() {
+        [] if *may_begin && begins(id) => {
+            let item = only_beginning_with(all, id, false)?;
+            Ok(item.map(Session::of_object))
+        }
+        [] => Ok(None),
+        [session] => Ok(Some(session.clone())),
         several => {
             let namespaces: Vec<&str> = several
                 .iter()

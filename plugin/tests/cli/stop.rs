@@ -1,3 +1,4 @@
+use mirrord_sessions_plugin::{console::Console, run_on};
 use serde_json::json;
 
 use crate::{
@@ -132,11 +133,12 @@ fn dry_runs_delete_nothing() {
         text,
         done("a", "default").replace('\n', " (server dry run)\n")
     );
-    assert!(server.asked()[0].body.contains("\"dryRun\":[\"All\"]"));
+    // The first request looks what the ID may be the beginning of.
+    assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
     let text = server.run("delete a --dry-run").went_well();
     assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
     assert_eq!(
-        server.lines()[1],
+        server.lines()[3],
         "GET /namespaces/default/sessiontrackers/a"
     );
     assert_eq!(
@@ -241,6 +243,91 @@ fn beginnings_of_ids() {
         done("487FFFFFFFFFFFFF", "default")
     );
     assert_eq!(server.left(), ["9a", "c0ffee0000000000"]);
+}
+
+#[test]
+fn beginnings_mean_what_they_did_before_the_first_is_gone() {
+    let server = Fake::new()
+        .session("default", "48fa000000000000")
+        .session("default", "4800000000000000")
+        .session("default", "web-10")
+        .session("default", "abc0")
+        .start();
+    for typed in ["delete 48f 48", "delete -A 48f 48", "kill --id 48f 48"] {
+        let message = server.run(typed).failed();
+        assert!(
+            message.contains("\"48\" is the beginning of more than one"),
+            "{message}"
+        );
+    }
+    // Names that somebody chose are whole, and so is what has its resource before it.
+    for typed in [
+        "delete web-1",
+        "delete abc",
+        "delete session/48f",
+        "delete -A web-1",
+        "delete -A session/48f",
+    ] {
+        let message = server.run(typed).failed();
+        assert!(message.contains("not found"), "{typed}: {message}");
+    }
+    assert_eq!(server.left().len(), 4);
+    // One that is meant twice goes once.
+    assert_eq!(
+        server.run("delete 48f 48FA000000000000").went_well(),
+        done("48FA000000000000", "default")
+    );
+}
+
+#[test]
+fn a_person_is_asked_about_sessions_and_not_about_what_they_typed() {
+    let server = Fake::new()
+        .session("default", "48fa000000000000")
+        .session("default", "c000000000000000")
+        .start();
+    let (mut out, mut messages) = (Vec::new(), Vec::new());
+    let answer = "n\n".as_bytes();
+    let mut console = Console::new(&mut out, &mut messages, Some(Box::new(answer)));
+    let line = format!(
+        "plugin delete 48f C000000000000000 unknown --kubeconfig {}",
+        server.kubeconfig().display()
+    );
+    assert!(run_on(&mut console, line.split(' ').map(Into::into)));
+    drop(console);
+    let messages = String::from_utf8(messages).unwrap();
+    assert!(
+        messages.starts_with("You are about to delete the following 3 sessions:\n48FA000000000000 (Avi/avi@x@host, deployment/counter)\nC000000000000000 (Avi/avi@x@host, deployment/counter)\nunknown\n"),
+        "{messages}"
+    );
+    assert_eq!(server.left().len(), 2);
+}
+
+#[test]
+fn a_server_that_forgets_is_not_asked_for_lists_all_the_time() {
+    let server = three()
+        .rule(|seen| {
+            let gone = status(410, "Expired", "too old resource version", &json!({}));
+            seen.query.contains_key("watch").then_some(Answer {
+                code: 410,
+                headers: "",
+                body: gone,
+            })
+        })
+        // It is never over.
+        .rule(|seen| {
+            let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
+            (seen.line() == "GET /namespaces/default/sessiontrackers").then(|| Answer {
+                code: 200,
+                headers: "",
+                body: still.to_string(),
+            })
+        })
+        .start();
+    let ran = server.run("delete session/a --timeout 1200ms");
+    assert!(ran.messages.contains("timed out waiting"), "{ran:?}");
+    // Half a second apart: at most three rounds of a list and a watch, after the deletion.
+    let lines = server.lines();
+    assert!((3..=7).contains(&lines.len()), "{lines:?}");
 }
 
 #[test]
@@ -401,10 +488,12 @@ fn names_alone_and_grace_periods() {
         server.run("delete a -o name --grace-period=5").went_well(),
         "session.operator.metalbear.co/a\n"
     );
-    let body: serde_json::Value = serde_json::from_str(&server.asked()[0].body).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&server.asked()[1].body).unwrap();
     assert_eq!(body["gracePeriodSeconds"], 5);
     server.run("delete b").went_well();
-    let body = &server.asked()[2].body;
+    let asked = server.asked();
+    let body = &asked[asked.len() - 2].body;
+    assert!(body.contains("DeleteOptions"), "{body}");
     assert!(!body.contains("gracePeriod"), "{body}");
 }
 
@@ -438,8 +527,8 @@ fn waits_until_trackers_say_that_it_is_over() {
         .start();
     assert_eq!(server.run("delete a").went_well(), done("a", "default"));
     let lines = server.lines();
-    assert_eq!(lines.len(), 3, "{lines:?}");
-    let watched = &server.asked()[2].query;
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let watched = &server.asked()[3].query;
     assert_eq!(watched["fieldSelector"], "metadata.name=a");
     assert_eq!(watched["watch"], "true");
 

@@ -17,10 +17,10 @@ fn where_there_are_no_trackers_sessions_are_read() {
         ("list -o name", "GET /namespaces/default/sessions"),
         ("describe a", "GET /namespaces/default/sessions/a"),
         (
-            "delete a --dry-run=client",
+            "delete session/a --dry-run=client",
             "GET /namespaces/default/sessions/a",
         ),
-        ("delete a b", "DELETE /namespaces/default/sessions/a"),
+        ("delete session/a", "DELETE /namespaces/default/sessions/a"),
     ] {
         let asked = server.lines().len();
         let Ran { out, messages, .. } = server.run(command);
