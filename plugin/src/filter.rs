@@ -95,6 +95,12 @@ impl Target {
             && fits(&self.container, &target.container)
     }
 
+    /// Whether it is one container.
+    #[must_use]
+    pub fn has_container(&self) -> bool {
+        self.container.is_some()
+    }
+
     /// The same without its container.
     #[must_use]
     pub fn without_container(mut self) -> Self {

@@ -52,6 +52,17 @@ impl Select {
             || self.fields.is_some() && self.fields().is_none()
     }
 
+    /// Whether it may leave out others who are on the target of a session that it shows.
+    #[must_use]
+    pub fn hides_others(&self) -> bool {
+        let names_container = self.target.as_ref().is_some_and(Target::has_container);
+        let whole = Self {
+            target: None,
+            ..self.clone()
+        };
+        names_container || whole.is_any()
+    }
+
     /// Whether it leaves out anything.
     #[must_use]
     pub fn is_any(&self) -> bool {
@@ -98,6 +109,12 @@ mod tests {
         };
         assert_eq!(select.labels(), Some("a=b"));
         assert!(select.is_any() && !select.has_empty());
+        let of = |target: &str| Select {
+            target: target.parse().ok(),
+            ..Select::default()
+        };
+        assert!(select.hides_others() && of("pod/a/container/c").hides_others());
+        assert!(!of("pod/a").hides_others() && !Select::default().hides_others());
         assert!(!Select::default().is_any() && !Select::default().has_empty());
     }
 }

@@ -119,6 +119,7 @@ impl Printer {
             wide: shape == Shape::Wide,
             kind: args.show_kind,
             labels: args.show_labels,
+            others_unknown: args.select.hides_others(),
         };
         let aligner = Aligner::kubectl_get();
         Self {
@@ -136,7 +137,7 @@ impl Printer {
 
     /// Whether it shows who else is on a session's target.
     pub(super) fn shows_others(&self) -> bool {
-        self.columns.wide
+        self.columns.wide && !self.columns.others_unknown
     }
 
     /// A list, or a part of it.

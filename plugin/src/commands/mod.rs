@@ -8,6 +8,7 @@ mod describe;
 mod join;
 mod kill_all;
 mod list;
+mod meant;
 mod policy;
 mod rbac;
 #[cfg(unix)]

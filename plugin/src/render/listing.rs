@@ -10,6 +10,8 @@ use crate::{
 
 /// What stands for a value that isn't there, in columns that scripts take apart too.
 pub const NONE: &str = "<none>";
+/// What stands for a value that can't be told.
+const UNKNOWN: &str = "<unknown>";
 /// How many others are named.
 const OTHERS: usize = 3;
 
@@ -26,6 +28,8 @@ pub struct Columns {
     pub kind: bool,
     /// Labels.
     pub labels: bool,
+    /// Whether there may be others on a target than those that are known.
+    pub others_unknown: bool,
 }
 
 impl Columns {
@@ -88,7 +92,11 @@ impl Columns {
                 cell(session.version.as_deref()),
                 cell(agent.and_then(|agent| agent.name.as_deref())),
                 cell(agent.and_then(|agent| agent.node.as_deref())),
-                cell(named(&crowd.others(session)).as_deref()),
+                if self.others_unknown {
+                    UNKNOWN.to_owned()
+                } else {
+                    cell(named(&crowd.others(session)).as_deref())
+                },
             ]);
         }
         if self.labels {
@@ -190,6 +198,7 @@ mod tests {
             wide: true,
             kind: true,
             labels: true,
+            others_unknown: false,
         };
         let tracker = json!({
             "metadata": { "name": "487f4f2b6d2376ad", "namespace": "shop", "labels": { "b": "2", "a": "1" } },

@@ -188,3 +188,25 @@ fn identity_goes_with_every_request() {
     assert_eq!(seen.header("impersonate-extra-team%2fa"), ["x"]);
     assert_eq!(seen.header("impersonate-extra-b"), ["y"]);
 }
+
+#[test]
+fn who_else_is_on_a_target_is_unknown_where_others_are_left_out() {
+    let mut eves = session("default", "e");
+    eves["spec"]["owner"]["username"] = json!("eve");
+    let server = Fake::new().session("default", "a").object(eves).start();
+    for (filters, expected) in [
+        ("", "eve"),
+        ("--target counter", "eve"),
+        ("--mine", "<unknown>"),
+        ("--user avi@x", "<unknown>"),
+        ("--field-selector metadata.name=a", "<unknown>"),
+        ("--port 80", "<unknown>"),
+        ("--field-selector=", "eve"),
+    ] {
+        let text = server
+            .run(&format!("list -o wide --no-headers {filters}"))
+            .went_well();
+        let others = text.lines().next().unwrap().split_whitespace().last();
+        assert_eq!(others, Some(expected), "{filters}: {text}");
+    }
+}
