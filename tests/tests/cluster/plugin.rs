@@ -184,7 +184,7 @@ async fn it_lists_describes_and_deletes() {
 }
 
 #[tokio::test]
-async fn kill_all_takes_a_namespace_at_once_and_goes_on_where_it_is_refused() {
+async fn kill_all_stops_what_is_listed_and_goes_on_where_it_is_refused() {
     let cluster = shared();
     let here = namespace(cluster, "kill-all").await;
     let there = namespace(cluster, "kill-all").await;
@@ -202,7 +202,7 @@ async fn kill_all_takes_a_namespace_at_once_and_goes_on_where_it_is_refused() {
     assert!(names(&here).await.is_empty());
     assert_eq!(names(&there).await, ["c"]);
 
-    // A policy of the cluster that protects one: the collection is refused as a whole, the rest goes.
+    // A policy of the cluster that protects one: the rest goes.
     let policy = json!({ "apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
