@@ -4,7 +4,7 @@ use std::{
     io::Write,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mirrord_sessions_tests::cluster::Cluster;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     plugin::bin,
-    support::{Namespace, Person, eventually, namespace, shared},
+    support::{Namespace, Person, eventually, namespace, shared, within},
 };
 
 /// A command that is being run, and what it wrote.
@@ -77,22 +77,13 @@ async fn developer<'a>(cluster: &'a Cluster, name: &str) -> (Namespace<'a>, Pers
 
 /// The session, once it has reported.
 async fn running(namespace: &Namespace<'_>) -> Value {
-    let start = Instant::now();
-    loop {
+    // A first report that comes too early is sent again with the second.
+    within(Duration::from_mins(2), "a session runs", || async {
         let mut sessions = namespace.sessions().await;
-        let found = sessions
-            .iter()
-            .position(|session| session["status"]["state"] == "running");
-        if let Some(found) = found {
-            return sessions.swap_remove(found);
-        }
-        // A first report that comes too early is sent again with the second.
-        assert!(
-            start.elapsed() < Duration::from_mins(2),
-            "no session runs: {sessions:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        sessions.retain(|session| session["status"]["state"] == "running");
+        sessions.pop()
+    })
+    .await
 }
 
 fn name(session: &Value) -> &str {
@@ -101,15 +92,10 @@ fn name(session: &Value) -> &str {
 
 /// For what takes as long as reports take to fail.
 async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
-    let start = Instant::now();
-    while !is_it(&run.stderr()) {
-        assert!(
-            start.elapsed() < Duration::from_mins(3),
-            "{what}: {}",
-            run.stderr()
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    within(Duration::from_mins(3), what, || async {
+        is_it(&run.stderr()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -146,15 +146,20 @@ pub(crate) async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
+    within(Duration::from_secs(30), what, ask).await
+}
+
+/// The same for what may take longer.
+pub(crate) async fn within<T, F>(limit: Duration, what: &str, ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "waited in vain: {what}"
-        );
+        assert!(start.elapsed() < limit, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod answers;
 pub(crate) mod auth;
 mod created;
+mod documents;
 mod feed;
 mod records;
 mod rights;

@@ -16,23 +16,21 @@ use mirrord_sessions_core::{
     policy::{JoinRights, Verb},
     trackers::{
         Failure, Key, Pace, STOPPED, Subresource,
-        accept::{self, Discovery, Encoding, Target},
-        discovery,
+        accept::{self, Target},
         filter::Filter,
-        openapi,
         options::{self, ListOptions},
         render::{self, Look, Shown},
         watch::{Events, Watch},
     },
 };
 use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
-use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     answer,
     answers::Answers,
     auth::{FrontProxy, PeerCertificates},
+    documents,
     rights::{Asked, Rights},
     store::Store,
     stream::{self, Open, now},
@@ -47,8 +45,6 @@ use crate::{
 const WATCH_AT_LEAST: Duration = Duration::from_mins(30);
 /// No watch is longer: its requester is only looked at when it starts.
 const WATCH_AT_MOST: Duration = Duration::from_hours(1);
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The aggregated API.
 #[derive(Clone, Debug)]
@@ -187,7 +183,7 @@ impl Api {
             }
             (Some(Resource::Create(..)), _) => Err(Failure::method_not_allowed(true)),
             (Some(_), _) => Err(Failure::method_not_allowed(false)),
-            (None, &Method::GET) => document(head).await,
+            (None, &Method::GET) => documents::answer(head).await,
             (None, _) => Err(Failure::no_such_path()),
         }
     }
@@ -384,46 +380,6 @@ fn resource(path: &str) -> Option<Resource<'_>> {
         }
         _ => None,
     }
-}
-
-/// Discovery, schema and version.
-async fn document(head: &Parts) -> Result<Answer, Failure> {
-    let headers = &head.headers;
-    let path = head.uri.path().trim_end_matches('/');
-    let group = format!("/apis/{TRACKER_GROUP}");
-    let version = format!("{group}/{TRACKER_VERSION}");
-    // The documents of OpenAPI are asked for by media types of their own, JSON among others.
-    let plain = match path.strip_prefix("/openapi/") {
-        Some("v2") => Some(openapi::v2(VERSION)),
-        Some("v3") => Some(openapi::v3_paths(VERSION)),
-        Some(rest) if rest.strip_prefix("v3") == Some(&version) => Some(openapi::v3(VERSION)),
-        None if path == "/version" => Some(
-            json!({ "gitVersion": format!("v{VERSION}"), "major": "1", "minor": "0", "platform": std::env::consts::ARCH }),
-        ),
-        _ => None,
-    };
-    if let Some(plain) = plain {
-        return Ok(answer::document(headers, Encoding::Json, &plain).await);
-    }
-    let (encoding, form) = accept::negotiate_discovery(accepts(headers))?;
-    let document = match (path, form) {
-        ("/apis", Discovery::Aggregated(version)) => {
-            let mut answer =
-                answer::document(headers, encoding, &discovery::aggregated(version)).await;
-            let content_type = format!(
-                "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-            );
-            if let Ok(value) = HeaderValue::from_str(&content_type) {
-                answer.headers_mut().insert(CONTENT_TYPE, value);
-            }
-            return Ok(answer);
-        }
-        ("/apis", Discovery::Legacy) => discovery::groups(),
-        (path, _) if path == group => discovery::this_group(),
-        (path, _) if path == version => discovery::resources(),
-        _ => return Err(Failure::no_such_path()),
-    };
-    Ok(answer::document(headers, encoding, &document).await)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use mirrord_sessions_core::{
 };
 use mirrord_sessions_crds::{Owner, Session, SessionSpec};
 use rcgen::ExtendedKeyUsagePurpose;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::trackers::auth::tests::Authority;

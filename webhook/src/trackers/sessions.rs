@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
-    core::ApiResource,
+    api::{Patch, PatchParams},
 };
 use mirrord_sessions_core::{
     text::printable,
     trackers::{Failure, Tracker},
 };
-use mirrord_sessions_crds::{Session, WEBHOOK_NAME};
+use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::warn;
+
+use crate::stored::StoredSession;
 
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,11 +37,7 @@ pub(super) async fn patch_status(
     status: &Value,
     dry_run: bool,
 ) -> Result<Written, Failure> {
-    let sessions: Api<DynamicObject> = Api::namespaced_with(
-        client.clone(),
-        &tracker.key.namespace,
-        &ApiResource::erase::<Session>(&()),
-    );
+    let sessions: Api<StoredSession> = Api::namespaced(client.clone(), &tracker.key.namespace);
     let mut metadata = json!({ "uid": tracker.uid });
     if as_shown {
         metadata["resourceVersion"] = tracker.version.to_string().into();

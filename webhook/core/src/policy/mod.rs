@@ -36,4 +36,6 @@ pub use viewer::{JoinRights, PolicySet, Viewer};
 pub use visibility::{Cause, Filtered, Verdict, Visibility};
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;

@@ -172,22 +172,13 @@ impl Viewer {
 
 #[cfg(test)]
 mod tests {
-    use mirrord_sessions_crds::SessionPolicySpec;
-
     use super::*;
-
-    fn set(yaml: &str) -> PolicySet {
-        let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
-        let (policy, errors) = Policy::read("p", &spec);
-        assert_eq!(errors, [], "{yaml}");
-        PolicySet::new("west", [policy])
-    }
+    use crate::policy::fixtures::policies;
 
     fn requester(name: &str) -> Requester {
         Requester {
-            username: name.into(),
             extra: [("Team".to_owned(), vec!["red".to_owned()])].into(),
-            ..Requester::default()
+            ..crate::policy::fixtures::requester(name)
         }
     }
 
@@ -217,7 +208,7 @@ mod tests {
             let yaml = format!(
                 "allow: {{rules: [{{resources: ['*'], verbs: [list], where: \"{clause}\"}}]}}"
             );
-            let viewer = set(&yaml).viewer(&requester("bob"), JoinRights::Nowhere);
+            let viewer = policies(&yaml).viewer(&requester("bob"), JoinRights::Nowhere);
             assert_eq!(viewer.may(Verb::List, &ALICES), expected, "{clause}");
             assert!(viewer.may(Verb::Read, &ALICES), "no rule is about it");
         }
@@ -228,7 +219,7 @@ mod tests {
         let shop = || JoinRights::In([Box::from("shop")].into());
         let till = || JoinRights::In([Box::from("till")].into());
         let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
-        for (name, policies, who, joins, expected) in [
+        for (name, yaml, who, joins, expected) in [
             ("the owner", "{}", "alice", JoinRights::Nowhere, true),
             (
                 "the owner, denied",
@@ -249,15 +240,15 @@ mod tests {
                 joined: &joined,
                 ..ALICES
             };
-            let viewer = set(policies).viewer(&requester(who), joins);
+            let viewer = policies(yaml).viewer(&requester(who), joins);
             assert_eq!(viewer.reveals(&tracker), expected, "{name}");
         }
     }
 
     #[test]
     fn what_is_refused_as_a_whole_says_why() {
-        let deny = set("deny: {rules: [{resources: ['*'], verbs: [list]}]}");
-        let nobody = set(
+        let deny = policies("deny: {rules: [{resources: ['*'], verbs: [list]}]}");
+        let nobody = policies(
             "allow: {rules: [{resources: ['*'], verbs: [list], where: 'user.metadata.name == \"root\"'}]}",
         );
         let why = |set: &PolicySet, verb| {

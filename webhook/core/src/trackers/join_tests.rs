@@ -1,21 +1,11 @@
 use super::*;
 use crate::{
-    policy::{JoinRights, Policy, PolicySet},
+    policy::{
+        JoinRights,
+        fixtures::{policies, requester},
+    },
     trackers::{Ending, fixtures::session},
 };
-
-fn policies(yaml: &str) -> PolicySet {
-    let (policy, errors) = Policy::read("p", &serde_saphyr::from_str(yaml).unwrap());
-    assert_eq!(errors, []);
-    PolicySet::new("", [policy])
-}
-
-fn requester(name: &str) -> Requester {
-    Requester {
-        username: name.into(),
-        ..Requester::default()
-    }
-}
 
 #[test]
 fn who_joins() {

@@ -2,8 +2,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    identity::Requester,
-    policy::{JoinRights, Policy, PolicySet},
+    policy::{
+        JoinRights,
+        fixtures::{policies, requester},
+    },
     trackers::{
         accept::{MetaVersion, Shape},
         fixtures::{Fixture, session},
@@ -13,7 +15,7 @@ use crate::{
 
 /// Sees their own sessions; `*` all of them, and no secrets.
 fn of(owner: &str) -> Viewer {
-    let own = serde_saphyr::from_str(
+    let own = policies(
         "
         allow:
           rules:
@@ -22,13 +24,7 @@ fn of(owner: &str) -> Viewer {
             where: tracker.host_user == user.metadata.name || user.metadata.name == '*'
         ",
     );
-    let (policy, errors) = Policy::read("own", &own.unwrap());
-    assert_eq!(errors, []);
-    let requester = Requester {
-        username: owner.into(),
-        ..Requester::default()
-    };
-    PolicySet::new("", [policy]).viewer(&requester, JoinRights::Nowhere)
+    own.viewer(&requester(owner), JoinRights::Nowhere)
 }
 
 fn s(name: &str, owner: &str) -> Fixture {
