@@ -148,7 +148,11 @@ impl Refusal {
             is_status,
             ..
         } = &self.failure;
-        *code == 404 && name.is_empty() && (*is_status || message.trim() == "404 page not found")
+        // A webhook that refuses what is there may say 404 of it.
+        *code == 404
+            && name.is_empty()
+            && !is_of_admission(message)
+            && (*is_status || message.trim() == "404 page not found")
     }
 
     /// Whether the requester's roles don't allow it. A webhook or a policy that says no is not meant.
@@ -293,7 +297,7 @@ impl<'a> Denial<'a> {
         }
         let (subject, rest) = failure.message.split_once(" is forbidden: User \"")?;
         // A webhook says what it likes, these very words too.
-        if subject.starts_with("admission webhook") {
+        if is_of_admission(subject) {
             return None;
         }
         // The name is the person's own and may hold anything, so the end is looked for from behind.
@@ -370,6 +374,11 @@ impl<'a> Denial<'a> {
             None => write!(f, "; or name a namespace with -n"),
         }
     }
+}
+
+/// Whether a webhook says it, and not the API server itself.
+fn is_of_admission(message: &str) -> bool {
+    message.starts_with("admission webhook")
 }
 
 /// The text as one word of a shell's command line.

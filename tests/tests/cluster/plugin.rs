@@ -54,7 +54,7 @@ async fn plugin(bin: &Path, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
 }
 
 impl Person<'_> {
-    async fn plugin(&self, args: &[&str]) -> KubectlOutput {
+    pub(crate) async fn plugin(&self, args: &[&str]) -> KubectlOutput {
         let args = [args, &["-n", self.namespace()]].concat();
         plugin(shared_bin(), self.kubeconfig(), &args).await
     }

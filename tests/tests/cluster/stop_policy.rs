@@ -136,6 +136,15 @@ async fn what_is_hidden_is_not_read_by_deleting_it() {
         "sessions.operator.metalbear.co \"hers\" not found",
     )
     .await;
+    // The plugin says the same of it as of one that was never there.
+    for id in ["hers", "nobodys"] {
+        let told = bob.plugin(&["delete", id]).await;
+        let expected = format!("sessions.operator.metalbear.co \"{id}\" not found in namespace");
+        assert!(
+            !told.status.success() && told.stderr.contains(&expected),
+            "{told:?}"
+        );
+    }
     for query in ["?dryRun=All", ""] {
         let refused = delete_collection(&bob, query).await.unwrap_err();
         assert!(refused.contains("delete them by name"), "{refused}");

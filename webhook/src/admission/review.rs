@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::parts::MAX_SENT;
 use mirrord_sessions_core::{
-    admission::{Decision, Outcome},
+    admission::{Decision, Denial, Outcome},
     identity::Requester,
 };
 
@@ -158,6 +158,31 @@ struct Status {
     code: u16,
     reason: &'static str,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+/// What clients recognise a missing object by, beside one of a missing API.
+#[derive(Serialize)]
+struct Details {
+    name: String,
+    group: &'static str,
+    kind: &'static str,
+}
+
+impl From<Denial> for Status {
+    fn from(denial: Denial) -> Self {
+        Self {
+            code: denial.code,
+            reason: denial.reason,
+            message: denial.message,
+            details: denial.missing.map(|missing| Details {
+                name: missing.name,
+                group: missing.group,
+                kind: missing.resource,
+            }),
+        }
+    }
 }
 
 impl Review {
@@ -179,11 +204,7 @@ impl Review {
             }
             Outcome::Deny(denial) => {
                 response.allowed = false;
-                response.status = Some(Status {
-                    code: denial.code,
-                    reason: denial.reason,
-                    message: denial.message,
-                });
+                response.status = Some(denial.into());
             }
         }
         Ok(Self {

@@ -178,6 +178,24 @@ fn reviews() {
     }
 }
 
+/// By this clients tell a missing object from a missing API.
+#[test]
+fn a_hidden_session_is_missing_as_the_api_server_says_it() {
+    let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
+    let stop = Stop::parse(&review(&json!({ "name": "s" }))).unwrap();
+    let (answer, _) = stop.answer(Some(&hidden), false).unwrap();
+    let review: Value = serde_json::from_slice(&answer.review).unwrap();
+    assert_eq!(
+        review["response"]["status"],
+        json!({
+            "code": 404,
+            "reason": "NotFound",
+            "message": "sessions.operator.metalbear.co \"s\" not found",
+            "details": { "name": "s", "group": "operator.metalbear.co", "kind": "sessions" },
+        })
+    );
+}
+
 #[test]
 fn whether_joining_matters() {
     let parse = |fields: &Value| Stop::parse(&review(fields)).unwrap();

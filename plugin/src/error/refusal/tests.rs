@@ -97,6 +97,15 @@ fn refusals_by_admission_are_told_as_they_are() {
         ),
         (
             status(
+                404,
+                "NotFound",
+                "admission webhook \"others.x\" denied the request: no such team",
+                &json!({}),
+            ),
+            "Error from server (NotFound): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: admission webhook \"others.x\" denied the request: no such team",
+        ),
+        (
+            status(
                 400,
                 "",
                 "admission webhook \"sessions.x\" denied the request without explanation",

@@ -35,6 +35,19 @@ pub struct Denial {
     pub reason: &'static str,
     /// What is wrong and what to do.
     pub message: String,
+    /// The object that isn't there, where that is why.
+    pub missing: Option<Box<Missing>>,
+}
+
+/// An object that isn't there, or not for the requester.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Missing {
+    /// Its API group.
+    pub group: &'static str,
+    /// Its resource, as the API server names it in `details.kind`.
+    pub resource: &'static str,
+    /// Its name.
+    pub name: String,
 }
 
 impl Decision {
@@ -71,13 +84,33 @@ impl Decision {
         Self::deny(403, "Forbidden", message)
     }
 
+    /// There is no such object, as far as the requester is told: in words and shape the API server's own.
+    #[must_use]
+    pub fn not_found(group: &'static str, resource: &'static str, name: &str) -> Self {
+        Self::denied(Denial {
+            code: 404,
+            reason: "NotFound",
+            message: format!("{resource}.{group} {name:?} not found"),
+            missing: Some(Box::new(Missing {
+                group,
+                resource,
+                name: name.to_owned(),
+            })),
+        })
+    }
+
     fn deny(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::denied(Denial {
+            code,
+            reason,
+            message: message.into(),
+            missing: None,
+        })
+    }
+
+    fn denied(denial: Denial) -> Self {
         Self {
-            outcome: Outcome::Deny(Denial {
-                code,
-                reason,
-                message: message.into(),
-            }),
+            outcome: Outcome::Deny(denial),
             warnings: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 //! The answer to a delete that is only tried holds the whole Session, key and filters too, as does that of
 //! a delete of many. So what somebody doesn't see, they can't try to delete either.
 
-use mirrord_sessions_crds::SESSIONS;
+use mirrord_sessions_crds::{GROUP, SESSIONS};
 
 use super::Decision;
 use crate::{
@@ -71,7 +71,7 @@ impl Deletion<'_> {
                     "{SESSIONS} is forbidden: User \"{username}\" cannot delete all of them here: delete them by name"
                 ));
             }
-            return Decision::deny(404, "NotFound", format!("{SESSIONS} {name:?} not found"));
+            return Decision::not_found(GROUP, "sessions", name);
         }
         let forbidden = |why: &str| {
             Decision::forbidden(printable(
@@ -98,7 +98,11 @@ mod tests {
     use mirrord_sessions_crds::CONTROLLER_USERNAME;
 
     use super::*;
-    use crate::{admission::Outcome, policy::Policy, trackers::fixtures::session};
+    use crate::{
+        admission::Outcome,
+        policy::fixtures::{policies, requester},
+        trackers::fixtures::session,
+    };
 
     const OWN_ONLY: &str = "
         deny: {rules: [{resources: [session_tracker], verbs: [delete], where: tracker.host_user != user.metadata.name}]}
@@ -114,19 +118,6 @@ mod tests {
     ";
     const NOTHING: &str = "deny: {rules: [{resources: ['*'], verbs: ['*']}]}";
     const NOT_LISTED: &str = "deny: {rules: [{resources: ['*'], verbs: [list]}]}";
-
-    fn policies(yaml: &str) -> PolicySet {
-        let (policy, errors) = Policy::read("p", &serde_saphyr::from_str(yaml).unwrap());
-        assert_eq!(errors, []);
-        PolicySet::new("", [policy])
-    }
-
-    fn requester(name: &str) -> Requester {
-        Requester {
-            username: name.into(),
-            ..Requester::default()
-        }
-    }
 
     #[test]
     fn requester_policy_and_session() {
