@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, StreamBody};
 use kube::Client;
 use mirrord_sessions_core::{
     identity::Requester,
-    policy::{JoinRights, Verb},
+    policy::{JoinRights, Verb, Viewer},
     trackers::{
         Failure, Key, Pace, STOPPED, Subresource,
         accept::{self, Target},
@@ -258,7 +258,11 @@ impl Api {
                 filter.namespace.as_deref(),
             )
             .await;
-        let viewer = viewer.joining(joins);
+        // Those that decide now, not when this began: by others nothing is told any more.
+        let viewer = self.store.policies()?.viewer(requester, joins);
+        if let Some(why) = viewer.refuses(Verb::List) {
+            return Err(Failure::forbidden(&requester.username, "list", &why));
+        }
         let page = self.store.index().list(filter, options, &viewer)?;
         let look = Look {
             shape,
@@ -306,7 +310,15 @@ impl Api {
             now: now(),
         };
         let mut events = Events::new(look);
-        let started = Watch::start(&self.store.index(), filter, options, viewer);
+        let told_by = match options.version {
+            options::Version::At(version) => self.store.told_by(version, &policies),
+            _ => Vec::new(),
+        };
+        let told_by: Vec<Option<Viewer>> = told_by
+            .iter()
+            .map(|set| Some(set.as_ref()?.viewer(requester, asked.joins.clone())))
+            .collect();
+        let started = Watch::start(&self.store.index(), filter, options, viewer, &told_by);
         let body = match started {
             Ok(watch) => {
                 let lasts = options.timeout.map_or_else(longest, |seconds| {

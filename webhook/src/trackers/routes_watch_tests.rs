@@ -29,9 +29,9 @@ async fn an_open_watch_follows_objects_policies_and_the_process() {
         .store
         .update(|index| index.apply(tracker("shop", "d", "alice", 11)));
     assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
-    fixture.store.decide_by(PolicySet::default());
+    fixture.store.decide_by(PolicySet::default(), false);
     assert_eq!(next(&mut body).await.unwrap(), "ADDED b");
-    fixture.store.decide_by(own_only());
+    fixture.store.decide_by(own_only(), false);
     assert_eq!(next(&mut body).await.unwrap(), "DELETED b");
     tokio::time::pause();
     assert_eq!(next(&mut body).await.unwrap(), "BOOKMARK -");
@@ -57,7 +57,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
     for path in [LIST, &format!("{SHOP}/a"), &format!("{LIST}?watch=1")] {
         assert_eq!(fixture.get("alice", path).await.0, 503, "{path}");
     }
-    fixture.store.decide_by(PolicySet::default());
+    fixture.store.decide_by(PolicySet::default(), false);
     assert_eq!(fixture.get("alice", LIST).await.0, 503);
     fixture.store.update(|index| index.replace(Vec::new(), 1));
     assert_eq!(fixture.get("alice", LIST).await.0, 200);

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod age;
+pub mod decided;
 pub mod discovery;
 pub mod failure;
 pub mod fields;
