@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 use crate::support::{eventually, shared};
 
+#[path = "policies_verbs.rs"]
+mod verbs;
+
 const RFD_DENY_OWN: &str = "
 deny:
   rules:
@@ -61,62 +64,109 @@ allow:
   - {resources: [session_tracker], verbs: [read], where: 'user.metadata.name == \"root\"'}
 ";
 
+const STOPPED_BY_OWNER: &str = "
+deny:
+  rules:
+  - {resources: [session_tracker], verbs: [delete], where: 'tracker.host_user != user.metadata.name'}
+";
+const JOINED_BY_DEVS: &str = "
+allow:
+  rules:
+  - {resources: [session_tracker], verbs: [join], where: 'contains(user.spec.roles, \"devs\")'}
+";
+const PROD_IS_LOOKED_AT: &str = "
+deny:
+  rules:
+  - {resources: ['*'], verbs: [join, delete], where: 'tracker.namespace == \"policy-prod\"'}
+";
+
 /// What somebody gets: names of sessions by their letters, or `!` for Forbidden.
 type Seen = &'static str;
 
-/// For each case: the policies, and what alice, bob, tools/ci and root list and read.
-type Case = (
-    &'static str,
-    &'static [&'static str],
-    [Seen; 4],
-    Option<[Seen; 4]>,
-);
+/// What alice, bob, tools/ci and root may do by these policies.
+struct Case {
+    name: &'static str,
+    policies: &'static [&'static str],
+    lists: [Seen; 4],
+    reads: [Seen; 4],
+    deletes: [Seen; 4],
+    joins: [Seen; 4],
+}
 
-const CASES: [Case; 9] = [
-    ("no policy", &[], ["abjr"; 4], None),
-    (
+/// All in the same way, where nothing else is said.
+const fn case(name: &'static str, policies: &'static [&'static str], all: [Seen; 4]) -> Case {
+    Case {
+        name,
+        policies,
+        lists: all,
+        reads: all,
+        deletes: all,
+        joins: all,
+    }
+}
+
+const CASES: [Case; 12] = [
+    case("no policy", &[], ["abjr"; 4]),
+    case(
         "RFD 82: not one's own",
         &[RFD_DENY_OWN],
         ["br", "ar", "abjr", "abj"],
-        None,
     ),
-    ("RFD 82: the auditor", &[RFD_AUDITOR], ["abjr"; 4], None),
-    (
+    case("RFD 82: the auditor", &[RFD_AUDITOR], ["abjr"; 4]),
+    case(
         "both, deny before allow",
         &[RFD_AUDITOR, RFD_DENY_OWN],
         ["br", "ar", "abjr", "abj"],
-        None,
     ),
-    (
+    case(
         "developers see their own",
         &[OWN_ONLY],
         ["aj", "bj", "abjr", "abjr"],
-        None,
     ),
-    (
-        "and auditors all",
-        &[OWN_ONLY, AUDITORS_SEE_ALL],
-        ["aj", "abjr", "abjr", "abjr"],
-        None,
-    ),
-    (
+    Case {
+        lists: ["aj", "abjr", "abjr", "abjr"],
+        reads: ["aj", "abjr", "abjr", "abjr"],
+        ..case(
+            "and auditors all",
+            &[OWN_ONLY, AUDITORS_SEE_ALL],
+            ["aj", "bj", "abjr", "abjr"],
+        )
+    },
+    case(
         "one is refused as a whole",
         &[CI_SEES_NOTHING],
         ["abjr", "abjr", "!", "abjr"],
-        None,
     ),
-    (
-        "not listed, and read all the same",
-        &[NOT_LISTED_IN_PROD],
-        ["aj"; 4],
-        Some(["abjr"; 4]),
-    ),
-    (
-        "settled by who asks",
-        &[READ_BY_ROOT],
-        ["abjr"; 4],
-        Some(["!", "!", "!", "abjr"]),
-    ),
+    Case {
+        lists: ["aj"; 4],
+        ..case(
+            "not listed, and read all the same",
+            &[NOT_LISTED_IN_PROD],
+            ["abjr"; 4],
+        )
+    },
+    Case {
+        lists: ["abjr"; 4],
+        ..case(
+            "settled by who asks",
+            &[READ_BY_ROOT],
+            ["!", "!", "!", "abjr"],
+        )
+    },
+    Case {
+        deletes: ["a", "bj", "", "r"],
+        ..case("stopped by their owners", &[STOPPED_BY_OWNER], ["abjr"; 4])
+    },
+    Case {
+        joins: ["abjr", "abjr", "", "r"],
+        ..case("joined by developers", &[JOINED_BY_DEVS], ["abjr"; 4])
+    },
+    Case {
+        deletes: ["aj"; 4],
+        // Who takes part already has joined.
+        joins: ["aj", "abj", "aj", "ajr"],
+        ..case("prod is only looked at", &[PROD_IS_LOOKED_AT], ["abjr"; 4])
+    },
 ];
 
 /// Namespace, owner and name of the sessions.
@@ -138,7 +188,19 @@ const REQUESTERS: [(&str, &[&str]); 4] = [
 ];
 
 fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403)
+    code(error) == 403
+}
+
+fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        error => panic!("{error}"),
+    }
+}
+
+/// Others come and go: see `verbs`.
+fn is_ours(name: &str) -> bool {
+    SESSIONS.iter().any(|(_, _, ours)| *ours == name)
 }
 
 /// Somebody who gets, lists, and keeps a watch open all the time.
@@ -166,6 +228,7 @@ impl Requester {
         match self.trackers.list(&ListParams::default()).await {
             Ok(list) => {
                 let names = list.items.into_iter().filter_map(|item| item.metadata.name);
+                let names = names.filter(|name| is_ours(name));
                 names.collect::<BTreeSet<_>>().into_iter().collect()
             }
             Err(error) if is_forbidden(&error) => "!".into(),
@@ -211,6 +274,10 @@ async fn watch(trackers: Api<SessionTracker>, seen: Arc<Mutex<Option<String>>>) 
         };
         while let Ok(Some(event)) = events.try_next().await {
             match event {
+                WatchEvent::Added(tracker)
+                | WatchEvent::Modified(tracker)
+                | WatchEvent::Deleted(tracker)
+                    if !is_ours(tracker.metadata.name.as_deref().unwrap()) => {}
                 WatchEvent::Added(tracker) => {
                     let name = tracker.metadata.name.unwrap();
                     assert!(names.insert(name), "added twice");
@@ -257,31 +324,44 @@ async fn sessions(cluster: &Cluster) {
         .admin(&["create", "-f", "-"], &binding.to_string())
         .await
         .unwrap();
-    for (namespace, owner, name) in SESSIONS {
-        let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
-        let client = cluster.plane.client(owner, groups).await.unwrap();
-        let spec = SessionSpec {
-            target: "targetless".into(),
-            ..SessionSpec::default()
-        };
-        let session = Session::new(name, spec);
-        let sessions: Api<Session> = Api::namespaced(client, namespace);
-        sessions
-            .create(&PostParams::default(), &session)
-            .await
-            .unwrap();
+    for (_, _, letter) in SESSIONS {
+        session(cluster, letter, letter, &[]).await;
     }
-    let controller = cluster
-        .plane
-        .client(CONTROLLER_USERNAME, &["system:masters"])
-        .await
-        .unwrap();
-    let sessions: Api<Session> = Api::namespaced(controller, "policy-dev");
-    let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
+}
+
+/// Creates a session like the one of that letter.
+async fn session(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &str)]) {
+    let like = SESSIONS.iter().find(|(_, _, name)| *name == letter);
+    let (namespace, owner, _) = *like.unwrap();
+    let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
+    let client = cluster.plane.client(owner, groups).await.unwrap();
+    let spec = SessionSpec {
+        target: "targetless".into(),
+        ..SessionSpec::default()
+    };
+    let mut session = Session::new(name, spec);
+    let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+    session.metadata.labels = Some(labels.collect());
+    let sessions: Api<Session> = Api::namespaced(client, namespace);
     sessions
-        .patch_status("j", &PatchParams::default(), &Patch::Merge(joined))
+        .create(&PostParams::default(), &session)
         .await
         .unwrap();
+    if letter != "j" {
+        return;
+    }
+    let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
+    let sessions: Api<Session> = Api::namespaced(controller(cluster).await, namespace);
+    sessions
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(joined))
+        .await
+        .unwrap();
+}
+
+async fn controller(cluster: &Cluster) -> Client {
+    let groups = ["system:masters"];
+    let client = cluster.plane.client(CONTROLLER_USERNAME, &groups).await;
+    client.unwrap()
 }
 
 #[tokio::test]
@@ -298,9 +378,9 @@ async fn requester_policy_session_and_verb() {
     for (name, groups) in REQUESTERS {
         requesters.push(Requester::new(&cluster, name, groups).await);
     }
-    for (case, written, lists, reads) in CASES {
+    for case in CASES {
         let existing = policies.list(&ListParams::default()).await.unwrap();
-        for (index, yaml) in written.iter().enumerate() {
+        for (index, yaml) in case.policies.iter().enumerate() {
             let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
             let policy = SessionPolicy::new(&format!("p{index}"), spec);
             let name = policy.metadata.name.as_deref().unwrap();
@@ -310,31 +390,39 @@ async fn requester_policy_session_and_verb() {
                 .await
                 .unwrap();
         }
-        for policy in existing.items.iter().skip(written.len()) {
+        for policy in existing.items.iter().skip(case.policies.len()) {
             let name = policy.metadata.name.as_deref().unwrap();
             policies
                 .delete(name, &DeleteParams::default())
                 .await
                 .unwrap();
         }
-        for (requester, (list, read)) in requesters
-            .iter()
-            .zip(lists.into_iter().zip(reads.unwrap_or(lists)))
-        {
+        for (at, requester) in requesters.iter().enumerate() {
+            let (list, read) = (case.lists[at], case.reads[at]);
             let name = requester.name;
-            let what = format!("{case}: {name} lists {list:?}, reads {read:?}");
+            let what = format!("{}: {name} lists {list:?}, reads {read:?}", case.name);
             eventually(&what, || async {
                 let seen = (requester.lists().await, requester.reads().await);
                 (seen == (list.into(), read.into())).then_some(())
             })
             .await;
-            eventually(&format!("{case}: {name} watches {list:?}"), || async {
-                (requester.watches()? == list).then_some(())
-            })
+            eventually(
+                &format!("{}: {name} watches {list:?}", case.name),
+                || async { (requester.watches()? == list).then_some(()) },
+            )
             .await;
             // The watch has come to rest at what a list says, and stays there.
-            assert_eq!(requester.lists().await, list, "{case}: {name}");
-            assert_eq!(requester.reads().await, read, "{case}: {name}");
+            assert_eq!(requester.lists().await, list, "{}: {name}", case.name);
+            assert_eq!(requester.reads().await, read, "{}: {name}", case.name);
+        }
+        for (at, requester) in requesters.iter().enumerate() {
+            let may = verbs::May {
+                lists: case.lists[at],
+                reads: case.reads[at],
+                deletes: case.deletes[at],
+                joins: case.joins[at],
+            };
+            verbs::check(case.name, &cluster, requester, &may).await;
         }
     }
 }

@@ -169,7 +169,11 @@ async fn who_is_refused_is_told_what_went_piece_by_piece() {
             index.apply(tracker("shop", &format!("n{n}"), "alice", 100 + n));
         }
     });
-    let head = head("GET", &format!("{SHOP}?watch=1"), &[("x-remote-user", "barred")]);
+    let head = head(
+        "GET",
+        &format!("{SHOP}?watch=1"),
+        &[("x-remote-user", "barred")],
+    );
     let answer = fixture
         .api
         .handle(&head, nothing(), Some(&fixture.peer))

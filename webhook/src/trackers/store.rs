@@ -12,7 +12,8 @@ use mirrord_sessions_core::{
     lifecycle::{Endings, Recorded, Reporting},
     policy::{JoinRights, PolicySet},
     trackers::{
-        EXPIRED, Ending, Failure, Index, Key, Notes, Tracker, decided::Decided, options::Version,
+        EXPIRED, Ending, Failure, Index, Key, Notes, Restored, Tracker, decided::Decided,
+        options::Version,
     },
 };
 use tokio::{
@@ -150,10 +151,13 @@ impl Store {
         version: u64,
     ) {
         let mut closed = Vec::new();
+        let mut disputed = Vec::new();
         let now = now();
         self.update(|index| {
             for tracker in ended {
-                index.restore(tracker);
+                if let Restored::Disputed(tracker) = index.restore(tracker) {
+                    disputed.push(tracker);
+                }
             }
             closed = index.replace_closing(trackers, version, |tracker| {
                 self.kept.as_ref()?;
@@ -161,7 +165,7 @@ impl Store {
             });
         });
         if let Some(kept) = &self.kept {
-            for tracker in closed {
+            for tracker in closed.into_iter().chain(disputed) {
                 kept.tell(Some(tracker));
             }
         }
@@ -189,9 +193,11 @@ impl Store {
             let until = ending.at + kept.seconds;
             self.notes().note(&tracker.uid, ending, until, now);
         }
-        self.update(|index| {
-            index.restore(tracker);
-        });
+        let mut restored = Restored::Hidden;
+        self.update(|index| restored = index.restore(tracker));
+        if let Restored::Disputed(tracker) = restored {
+            kept.tell(Some(tracker));
+        }
     }
 
     /// Nobody keeps it any more.

@@ -154,7 +154,10 @@ mod tests {
         assert_eq!(decided.due(), Some(later + FOLLOWED));
         let later = later + FOLLOWED;
         decided.listed(decided.mark(later), 11, later);
-        assert_eq!((at(&decided, 10), at(&decided, 11)), (vec![set("a")], vec![]));
+        assert_eq!(
+            (at(&decided, 10), at(&decided, 11)),
+            (vec![set("a")], vec![])
+        );
     }
 
     #[test]

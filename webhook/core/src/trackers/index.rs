@@ -22,6 +22,7 @@ mod ended;
 #[path = "state.rs"]
 mod state;
 
+pub use ended::{MAX_ENDED, Restored};
 pub use state::State;
 
 /// How many changes are kept.

@@ -57,16 +57,9 @@ impl Index {
     /// Whether what these two see has been the same since a version: of what there is now, and of all that
     /// there was in between.
     #[must_use]
-    pub fn alike_since(
-        &self,
-        version: u64,
-        filter: &Filter,
-        one: &Viewer,
-        other: &Viewer,
-    ) -> bool {
-        let alike = |tracker: &Arc<Tracker>| {
-            filter.sees(tracker, one) == filter.sees(tracker, other)
-        };
+    pub fn alike_since(&self, version: u64, filter: &Filter, one: &Viewer, other: &Viewer) -> bool {
+        let alike =
+            |tracker: &Arc<Tracker>| filter.sees(tracker, one) == filter.sees(tracker, other);
         // Those that are gone are told by 410 anyway.
         let since = self.after(version).ok().and_then(|from| self.changes(from));
         one == other

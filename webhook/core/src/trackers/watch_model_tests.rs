@@ -77,7 +77,11 @@ impl Client {
         let name = metadata["name"].as_str().unwrap().to_owned();
         let owner = &event["object"]["spec"]["owner"]["username"];
         let owner = owner.as_str().unwrap().to_owned();
-        self.version = metadata["resourceVersion"].as_str().unwrap().parse().unwrap();
+        self.version = metadata["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let kind = event["type"].as_str().unwrap();
         let held = if kind == "DELETED" {
             self.held.remove(&name)
@@ -86,7 +90,10 @@ impl Client {
             self.held.insert(name, owner)
         };
         // Who goes on where it was is told some of it again.
-        assert!(self.resumed || held.is_some() == (kind != "ADDED"), "{event}");
+        assert!(
+            self.resumed || held.is_some() == (kind != "ADDED"),
+            "{event}"
+        );
         Some(())
     }
 }

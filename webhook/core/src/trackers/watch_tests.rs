@@ -303,7 +303,11 @@ fn who_goes_on_where_others_decided_lists_anew() {
         (10, "carol", &[Some("erin")], Some(410)),
         (12, "carol", &[Some("erin")], None),
     ] {
-        assert_eq!(start(from, who, told_by), expected, "{from} {who} {told_by:?}");
+        assert_eq!(
+            start(from, who, told_by),
+            expected,
+            "{from} {who} {told_by:?}"
+        );
     }
 }
 
