@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use mirrord_sessions_core::{
     policy::{Policy, PolicySet},

@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use super::*;
 
 /// The next event of a watch.
