@@ -17,6 +17,9 @@ use crate::{AgentReference, Owner, PortType, SessionState};
 pub const STOPPED: &str = "stopped";
 /// `status.reason` of a session that was deleted, nobody knows why.
 pub const DELETED: &str = "deleted";
+/// `status.reason` of a session of which one was told that this user stopped it, and another one that, or that
+/// it ended by itself. Whoever reaches the webhook may tell it something.
+pub const DISPUTED: &str = "disputed";
 /// `status.reason` of a session that was not heard of for too long. Nobody stopped it.
 pub const EXPIRED: &str = "expired";
 
@@ -163,7 +166,8 @@ pub struct SessionTrackerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
-    /// Why a terminated session ended: stopped, deleted, expired, or what the cluster saw.
+    /// Why a terminated session ended: stopped, deleted, expired, disputed (it was told in different ways), or
+    /// what the cluster saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 

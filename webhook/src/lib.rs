@@ -6,6 +6,8 @@ mod admission;
 mod args;
 mod auditor;
 mod certs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lead;
 mod leader;
 mod lifecycle;

@@ -28,9 +28,10 @@ pub(crate) async fn follow(client: Client, cluster: &str, store: Arc<Store>, hea
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
+                let listed = matches!(event, watcher::Event::InitDone);
                 if let Some(policies) = known.take(event) {
                     info!(count = policies.len(), "read the policies");
-                    store.decide_by(PolicySet::new(cluster, policies));
+                    store.decide_by(PolicySet::new(cluster, policies), listed);
                     health.policies_synced();
                 }
             }

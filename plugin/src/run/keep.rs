@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mirrord_sessions_crds::{
     CONTROLLER_USERNAME,
-    session_tracker::{DELETED, EXPIRED, STOPPED},
+    session_tracker::{DELETED, DISPUTED, EXPIRED, STOPPED},
 };
 
 /// How often is reported where the server doesn't say, and least and most of what it may say.
@@ -246,7 +246,7 @@ impl Keep {
         match (ending.person(), ending.reason.as_deref()) {
             (_, Some(EXPIRED)) => false,
             (Some(_), _) | (None, Some(STOPPED)) => true,
-            (None, None | Some(DELETED)) => !silent,
+            (None, None | Some(DELETED | DISPUTED)) => !silent,
             (None, Some(_)) => false,
         }
     }

@@ -38,6 +38,13 @@ fn what_an_end_means() {
         ("stopped by nobody known", ending("stopped", ""), 1, stop),
         ("somebody did something", ending("odd", "bob"), 1, stop),
         ("deleted", ending("deleted", ""), 1, stop),
+        ("told differently", ending("disputed", ""), 1, stop),
+        (
+            "told differently, after silence",
+            ending("disputed", ""),
+            61,
+            again,
+        ),
         ("gone", ending("", ""), 1, stop),
         ("expired", ending("expired", ""), 61, again),
         ("expired in time", ending("expired", ""), 1, again),

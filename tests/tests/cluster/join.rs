@@ -25,7 +25,8 @@ pub(crate) async fn post(person: &Person<'_>, path: &str, body: &str) -> Result<
     }
 }
 
-const JOIN: &str = r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
+pub(crate) const JOIN: &str =
+    r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
 
 async fn tracker(person: &Person<'_>, name: &str) -> Value {
     let output = person

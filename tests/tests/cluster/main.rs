@@ -19,6 +19,7 @@ mod plugin;
 mod policies;
 mod report;
 mod resource;
+mod resumed;
 mod roles;
 mod run;
 mod stop_policy;

@@ -19,126 +19,27 @@ use serde_json::{Value, json};
 
 use crate::support::{eventually, shared};
 
-const RFD_DENY_OWN: &str = "
-deny:
-  rules:
-  - resources: [session_tracker]
-    verbs: [list, read]
-    where: 'contains(tracker.participants, user.metadata.name)'
-";
-const RFD_AUDITOR: &str = "
-allow:
-  rules:
-  - resources: [session_tracker]
-    verbs: [list, read]
-";
-const OWN_ONLY: &str = "
-subjects: [{kind: Group, name: devs, apiGroup: rbac.authorization.k8s.io}]
-allow:
-  rules:
-  - {resources: [session_tracker], verbs: ['*'], where: 'contains(tracker.participants, user.metadata.name)'}
-";
-const AUDITORS_SEE_ALL: &str = "
-subjects: [{kind: Group, name: auditors}]
-allow:
-  rules:
-  - {resources: ['*'], verbs: [watch, read]}
-";
-const CI_SEES_NOTHING: &str = "
-subjects: [{kind: ServiceAccount, name: ci, namespace: tools}]
-deny:
-  rules:
-  - {resources: [session_tracker], verbs: ['*']}
-";
-const NOT_LISTED_IN_PROD: &str = "
-deny:
-  rules:
-  - {resources: [session_tracker], verbs: [list], where: 'tracker.namespace == \"policy-prod\"'}
-";
-const READ_BY_ROOT: &str = "
-allow:
-  rules:
-  - {resources: [session_tracker], verbs: [read], where: 'user.metadata.name == \"root\"'}
-";
+#[path = "policies_cases.rs"]
+mod cases;
+#[path = "policies_verbs.rs"]
+mod verbs;
 
-/// What somebody gets: names of sessions by their letters, or `!` for Forbidden.
-type Seen = &'static str;
-
-/// For each case: the policies, and what alice, bob, tools/ci and root list and read.
-type Case = (
-    &'static str,
-    &'static [&'static str],
-    [Seen; 4],
-    Option<[Seen; 4]>,
-);
-
-const CASES: [Case; 9] = [
-    ("no policy", &[], ["abjr"; 4], None),
-    (
-        "RFD 82: not one's own",
-        &[RFD_DENY_OWN],
-        ["br", "ar", "abjr", "abj"],
-        None,
-    ),
-    ("RFD 82: the auditor", &[RFD_AUDITOR], ["abjr"; 4], None),
-    (
-        "both, deny before allow",
-        &[RFD_AUDITOR, RFD_DENY_OWN],
-        ["br", "ar", "abjr", "abj"],
-        None,
-    ),
-    (
-        "developers see their own",
-        &[OWN_ONLY],
-        ["aj", "bj", "abjr", "abjr"],
-        None,
-    ),
-    (
-        "and auditors all",
-        &[OWN_ONLY, AUDITORS_SEE_ALL],
-        ["aj", "abjr", "abjr", "abjr"],
-        None,
-    ),
-    (
-        "one is refused as a whole",
-        &[CI_SEES_NOTHING],
-        ["abjr", "abjr", "!", "abjr"],
-        None,
-    ),
-    (
-        "not listed, and read all the same",
-        &[NOT_LISTED_IN_PROD],
-        ["aj"; 4],
-        Some(["abjr"; 4]),
-    ),
-    (
-        "settled by who asks",
-        &[READ_BY_ROOT],
-        ["abjr"; 4],
-        Some(["!", "!", "!", "abjr"]),
-    ),
-];
-
-/// Namespace, owner and name of the sessions.
-const SESSIONS: [(&str, &str, &str); 4] = [
-    ("policy-dev", "alice", "a"),
-    ("policy-prod", "bob", "b"),
-    ("policy-dev", "bob", "j"),
-    ("policy-prod", "root", "r"),
-];
-
-const REQUESTERS: [(&str, &[&str]); 4] = [
-    ("alice", &["devs"]),
-    ("bob", &["devs", "auditors"]),
-    (
-        "system:serviceaccount:tools:ci",
-        &["system:serviceaccounts"],
-    ),
-    ("root", &["system:masters"]),
-];
+use cases::{CASES, REQUESTERS, SESSIONS, Seen};
 
 fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        error => panic!("{error}"),
+    }
+}
+
+/// Others come and go: see `verbs`.
+fn is_ours(name: &str) -> bool {
+    SESSIONS.iter().any(|(_, _, ours)| *ours == name)
 }
 
 /// Somebody who gets, lists, and keeps a watch open all the time.
@@ -166,6 +67,7 @@ impl Requester {
         match self.trackers.list(&ListParams::default()).await {
             Ok(list) => {
                 let names = list.items.into_iter().filter_map(|item| item.metadata.name);
+                let names = names.filter(|name| is_ours(name));
                 names.collect::<BTreeSet<_>>().into_iter().collect()
             }
             Err(error) if is_forbidden(&error) => "!".into(),
@@ -211,6 +113,10 @@ async fn watch(trackers: Api<SessionTracker>, seen: Arc<Mutex<Option<String>>>) 
         };
         while let Ok(Some(event)) = events.try_next().await {
             match event {
+                WatchEvent::Added(tracker)
+                | WatchEvent::Modified(tracker)
+                | WatchEvent::Deleted(tracker)
+                    if !is_ours(tracker.metadata.name.as_deref().unwrap()) => {}
                 WatchEvent::Added(tracker) => {
                     let name = tracker.metadata.name.unwrap();
                     assert!(names.insert(name), "added twice");
@@ -257,31 +163,44 @@ async fn sessions(cluster: &Cluster) {
         .admin(&["create", "-f", "-"], &binding.to_string())
         .await
         .unwrap();
-    for (namespace, owner, name) in SESSIONS {
-        let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
-        let client = cluster.plane.client(owner, groups).await.unwrap();
-        let spec = SessionSpec {
-            target: "targetless".into(),
-            ..SessionSpec::default()
-        };
-        let session = Session::new(name, spec);
-        let sessions: Api<Session> = Api::namespaced(client, namespace);
-        sessions
-            .create(&PostParams::default(), &session)
-            .await
-            .unwrap();
+    for (_, _, letter) in SESSIONS {
+        session(cluster, letter, letter, &[]).await;
     }
-    let controller = cluster
-        .plane
-        .client(CONTROLLER_USERNAME, &["system:masters"])
-        .await
-        .unwrap();
-    let sessions: Api<Session> = Api::namespaced(controller, "policy-dev");
-    let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
+}
+
+/// Creates a session like the one of that letter.
+async fn session(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &str)]) {
+    let like = SESSIONS.iter().find(|(_, _, name)| *name == letter);
+    let (namespace, owner, _) = *like.unwrap();
+    let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
+    let client = cluster.plane.client(owner, groups).await.unwrap();
+    let spec = SessionSpec {
+        target: "targetless".into(),
+        ..SessionSpec::default()
+    };
+    let mut session = Session::new(name, spec);
+    let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+    session.metadata.labels = Some(labels.collect());
+    let sessions: Api<Session> = Api::namespaced(client, namespace);
     sessions
-        .patch_status("j", &PatchParams::default(), &Patch::Merge(joined))
+        .create(&PostParams::default(), &session)
         .await
         .unwrap();
+    if letter != "j" {
+        return;
+    }
+    let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
+    let sessions: Api<Session> = Api::namespaced(controller(cluster).await, namespace);
+    sessions
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(joined))
+        .await
+        .unwrap();
+}
+
+async fn controller(cluster: &Cluster) -> Client {
+    let groups = ["system:masters"];
+    let client = cluster.plane.client(CONTROLLER_USERNAME, &groups).await;
+    client.unwrap()
 }
 
 #[tokio::test]
@@ -298,9 +217,9 @@ async fn requester_policy_session_and_verb() {
     for (name, groups) in REQUESTERS {
         requesters.push(Requester::new(&cluster, name, groups).await);
     }
-    for (case, written, lists, reads) in CASES {
+    for case in CASES {
         let existing = policies.list(&ListParams::default()).await.unwrap();
-        for (index, yaml) in written.iter().enumerate() {
+        for (index, yaml) in case.policies.iter().enumerate() {
             let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
             let policy = SessionPolicy::new(&format!("p{index}"), spec);
             let name = policy.metadata.name.as_deref().unwrap();
@@ -310,31 +229,39 @@ async fn requester_policy_session_and_verb() {
                 .await
                 .unwrap();
         }
-        for policy in existing.items.iter().skip(written.len()) {
+        for policy in existing.items.iter().skip(case.policies.len()) {
             let name = policy.metadata.name.as_deref().unwrap();
             policies
                 .delete(name, &DeleteParams::default())
                 .await
                 .unwrap();
         }
-        for (requester, (list, read)) in requesters
-            .iter()
-            .zip(lists.into_iter().zip(reads.unwrap_or(lists)))
-        {
+        for (at, requester) in requesters.iter().enumerate() {
+            let (list, read) = (case.lists[at], case.reads[at]);
             let name = requester.name;
-            let what = format!("{case}: {name} lists {list:?}, reads {read:?}");
+            let what = format!("{}: {name} lists {list:?}, reads {read:?}", case.name);
             eventually(&what, || async {
                 let seen = (requester.lists().await, requester.reads().await);
                 (seen == (list.into(), read.into())).then_some(())
             })
             .await;
-            eventually(&format!("{case}: {name} watches {list:?}"), || async {
-                (requester.watches()? == list).then_some(())
-            })
+            eventually(
+                &format!("{}: {name} watches {list:?}", case.name),
+                || async { (requester.watches()? == list).then_some(()) },
+            )
             .await;
             // The watch has come to rest at what a list says, and stays there.
-            assert_eq!(requester.lists().await, list, "{case}: {name}");
-            assert_eq!(requester.reads().await, read, "{case}: {name}");
+            assert_eq!(requester.lists().await, list, "{}: {name}", case.name);
+            assert_eq!(requester.reads().await, read, "{}: {name}", case.name);
+        }
+        for (at, requester) in requesters.iter().enumerate() {
+            let may = verbs::May {
+                lists: case.lists[at],
+                reads: case.reads[at],
+                deletes: case.deletes[at],
+                joins: case.joins[at],
+            };
+            verbs::check(case.name, &cluster, requester, &may).await;
         }
     }
 }

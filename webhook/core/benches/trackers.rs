@@ -139,7 +139,7 @@ fn watches(c: &mut Criterion) {
     let mut watches: Vec<(Watch, Events)> = (0..1000)
         .map(|_| {
             let filter = Filter::new(None, &options);
-            let watch = Watch::start(&index, filter, &options, viewer.clone()).unwrap();
+            let watch = Watch::start(&index, filter, &options, viewer.clone(), &[]).unwrap();
             (watch, Events::new(LOOK))
         })
         .collect();

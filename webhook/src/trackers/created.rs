@@ -34,7 +34,6 @@ const ATTEMPTS: usize = 10;
 struct Create<'a> {
     requester: &'a Arc<Requester>,
     key: Key,
-    viewer: Viewer,
     dry_run: bool,
 }
 
@@ -66,7 +65,7 @@ impl Api {
         }
         let not_found = || Failure::no_such_tracker(name);
         let id: SessionId = name.parse().map_err(|_| not_found())?;
-        let policies = self.store.policies()?;
+        self.store.policies()?;
         self.store.wait_for(options::Version::Any).await?;
         let create = Create {
             requester,
@@ -74,7 +73,6 @@ impl Api {
                 namespace: namespace.into(),
                 name: id.name().into(),
             },
-            viewer: policies.viewer(requester, JoinRights::Nowhere),
             dry_run,
         };
         let (code, answer) = match subresource {
@@ -97,10 +95,16 @@ impl Api {
         tracker.ok_or_else(|| Failure::no_such_tracker(&key.name))
     }
 
+    /// By those that decide now, not when the request began.
+    fn viewer(&self, create: &Create<'_>) -> Result<Viewer, Failure> {
+        let policies = self.store.policies()?;
+        Ok(policies.viewer(create.requester, JoinRights::Nowhere))
+    }
+
     async fn join(&self, create: &Create<'_>) -> Result<(http::StatusCode, Value), Failure> {
         for _ in 0..ATTEMPTS {
             let tracker = self.tracker(&create.key)?;
-            let joined = join::decide(&tracker, &create.viewer, create.requester)?;
+            let joined = join::decide(&tracker, &self.viewer(create)?, create.requester)?;
             let Some(joined) = joined else {
                 return Ok((http::StatusCode::OK, join::answer(&tracker, None)));
             };
@@ -124,7 +128,7 @@ impl Api {
         report: SessionReportSpec,
     ) -> Result<(http::StatusCode, Value), Failure> {
         let tracker = self.tracker(&create.key)?;
-        let (viewer, requester) = (&create.viewer, create.requester);
+        let (viewer, requester) = (&self.viewer(create)?, create.requester);
         let now = Timestamp::now();
         let reported = report::decide(&tracker, viewer, requester, &report, self.pace, now)?;
         if let Some(status) = &reported.status {

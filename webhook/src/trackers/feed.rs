@@ -21,6 +21,8 @@ use crate::{server::health::Health, stored::StoredSession};
 
 /// Sessions a page of the list. Each may have annotations of a quarter of a megabyte.
 const PAGE: u32 = 100;
+/// How long the first list waits for the policies: then all that is ever told is told by known ones.
+const POLICIES_FIRST: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(15);
 
@@ -53,6 +55,7 @@ impl Feed {
 
     /// Feeds for ever. What fails is tried again; what was read is served meanwhile.
     pub(crate) async fn run(self, health: &Health) {
+        self.store.wait_for_policies(POLICIES_FIRST).await;
         let mut retry = FIRST_RETRY;
         let mut version = None;
         loop {
@@ -92,16 +95,27 @@ impl Feed {
             .watch(&params, &from.to_string())
             .await?
             .boxed();
-        while let Some(event) = events.try_next().await? {
+        loop {
+            let event = tokio::select! {
+                event = events.try_next() => event?,
+                // Policies have changed: a list has a version of which it is known who decided.
+                () = self.store.unsettled() => {
+                    *version = None;
+                    None
+                }
+            };
+            let Some(event) = event else {
+                return Ok(());
+            };
             *retry = FIRST_RETRY;
             *version = Some(self.event(event)?);
         }
-        Ok(())
     }
 
     async fn list(&self) -> Result<u64, FeedError> {
         let mut params = ListParams::default().limit(PAGE);
         let mut trackers = Vec::new();
+        let mark = self.store.listing();
         loop {
             let page = self.sessions.list(&params).await.map_err(expired)?;
             trackers.extend(page.items.into_iter().filter_map(tracker));
@@ -112,6 +126,7 @@ impl Feed {
                 // After the sessions: of one that ends in between, both are known.
                 let ended = self.records.list().await;
                 self.store.replace(trackers, &ended, version);
+                self.store.listed(mark, version);
                 info!(count, version, "listed the sessions");
                 return Ok(version);
             }

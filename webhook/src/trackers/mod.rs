@@ -12,6 +12,7 @@ pub(crate) mod routes;
 mod sessions;
 mod store;
 mod stream;
+mod watches;
 
 pub(crate) use feed::Feed;
 pub(crate) use records::Records;

@@ -23,7 +23,10 @@ use kube::{
 };
 use mirrord_sessions_core::{
     text::printable,
-    trackers::{Key, Tracker},
+    trackers::{
+        Tracker,
+        records::{self, Record},
+    },
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::json;
@@ -48,6 +51,10 @@ const PAGE: u32 = 500;
 const WRITES: usize = 8;
 /// Records that are written before others are looked at.
 const BATCH: usize = 64;
+/// Records that are deleted a second, at most.
+const DELETES: usize = 512;
+/// Ended sessions that wait to be kept; the first of more are given up.
+const WAITING: usize = 10_000;
 /// How long those who know why a session ended have to say so, before somebody keeps it who doesn't.
 const GRACE: Duration = Duration::from_secs(3);
 /// Replicas wait longer than needed by up to this, each by its own: then most often one does the work.
@@ -61,20 +68,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Records {
     maps: Api<ConfigMap>,
     store: Arc<Store>,
-    held: Mutex<BTreeMap<String, Held>>,
+    held: Mutex<records::Records>,
     random: RandomState,
-}
-
-/// A record that is there, by its name.
-#[derive(Clone, Debug)]
-struct Held {
-    key: Key,
-    /// The session's identifier.
-    session: String,
-    /// The record's own.
-    uid: Option<String>,
-    ended: i64,
-    listed: bool,
 }
 
 impl Records {
@@ -128,20 +123,11 @@ impl Records {
         let mut events = watcher(self.maps.clone(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Init) => {
-                    self.held()
-                        .values_mut()
-                        .for_each(|held| held.listed = false);
-                }
+                Ok(watcher::Event::Init) => self.held().listing(),
                 Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => self.seen(&map),
                 Ok(watcher::Event::InitDone) => {
-                    let gone = |held: &Held| !held.listed;
-                    let names: Vec<String> = {
-                        let held = self.held();
-                        let gone = held.iter().filter(|(_, held)| gone(held));
-                        gone.map(|(name, _)| name.clone()).collect()
-                    };
-                    for name in names {
+                    let gone = self.held().unlisted();
+                    for name in gone {
                         self.gone(&name);
                     }
                 }
@@ -158,19 +144,19 @@ impl Records {
         let Some(tracker) = tracker(map) else {
             return;
         };
-        let held = Held {
-            key: tracker.key.clone(),
-            session: tracker.uid.clone(),
-            uid: map.metadata.uid.clone(),
-            ended: tracker.ended.unwrap_or_default(),
-            listed: true,
-        };
-        self.held().insert(map.name_any(), held);
+        let record = Record::new(
+            tracker.key.clone(),
+            tracker.uid.clone(),
+            map.metadata.uid.clone(),
+            tracker.ended.unwrap_or_default(),
+            tracker.form(false).object.len(),
+        );
+        self.held().seen(map.name_any(), record);
         self.store.restore(&tracker);
     }
 
     fn gone(&self, name: &str) {
-        let held = self.held().remove(name);
+        let held = self.held().gone(name);
         if let Some(held) = held {
             self.store.forget(&held.key, &held.session);
         }
@@ -191,6 +177,9 @@ impl Records {
                     let wait = if says_more(&tracker) { Duration::ZERO } else { self.spread(&tracker.uid, GRACE) };
                     number += 1;
                     waiting.insert((Instant::now() + wait, number), tracker);
+                    if waiting.len() > WAITING {
+                        waiting.pop_first();
+                    }
                     continue;
                 }
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -243,7 +232,7 @@ impl Records {
                     .await;
             }
             // Whatever is there says as much.
-            if self.held().contains_key(&name) {
+            if self.held().has(&name) {
                 return Ok(ConfigMap::default());
             }
             let map = serde_json::from_value(record).map_err(kube::Error::SerdeError)?;
@@ -257,23 +246,18 @@ impl Records {
         }
     }
 
-    /// Ends in time what is shown, and then what is kept.
+    /// Ends in time what is shown, and then what is kept. Of more than are shown the oldest go at once, whoever
+    /// kept them: a replica that is gone clears nothing up.
     async fn clear(&self, keeps: i64) {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             self.store.lapse();
-            let now = now();
-            let due: Vec<(String, Option<String>)> = {
-                let held = self.held();
-                let due = held.iter().filter(|(_, held)| {
-                    let spread = self.spread(&held.session, Duration::from_secs(1)).as_secs();
-                    held.ended + keeps + i64::try_from(spread).unwrap_or_default() < now
-                });
-                let due = due.map(|(name, held)| (name.clone(), held.uid.clone()));
-                due.take(BATCH).collect()
-            };
+            let due = self.held().due(now() - keeps, DELETES, |record| {
+                let spread = self.spread(&record.session, Duration::from_secs(1));
+                i64::try_from(spread.as_secs()).unwrap_or_default()
+            });
             stream::iter(due)
                 .for_each_concurrent(WRITES, |(name, uid)| self.delete(name, uid))
                 .await;
@@ -308,7 +292,7 @@ impl Records {
         least + Duration::from_millis(self.random.hash_one(uid) % spread)
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+    fn held(&self) -> MutexGuard<'_, records::Records> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Who may join where, as RBAC has it: asked by SubjectAccessReview, and remembered for some seconds.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,7 +30,8 @@ use super::store::Store;
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 /// How long it counts as a no that there was none.
 const FAILED: Duration = Duration::from_secs(2);
-/// How long an answer may take.
+/// How long an answer may take, the wait for a turn included: an API server that hangs must not be waited for
+/// once for each who asks.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Questions that are open at once.
 const QUESTIONS: usize = 16;
@@ -66,7 +67,10 @@ type Answer = Arc<OnceCell<(bool, Instant)>>;
 
 #[derive(Debug, Default)]
 struct Known {
-    answers: HashMap<Question, Answer>,
+    /// Each with its number in the order of asking.
+    answers: HashMap<Question, (u64, Answer)>,
+    order: BTreeMap<u64, Question>,
+    count: u64,
     size: usize,
 }
 
@@ -149,11 +153,13 @@ impl Rights {
         reviews: &Api<SubjectAccessReview>,
         question: &Question,
     ) -> (bool, Instant) {
-        // Never closed; and if it were, a question more would do no harm.
-        let _turn = self.open.acquire().await.ok();
         let (review, params) = (question.review(), PostParams::default());
-        let asked = timeout(PATIENCE, reviews.create(&params, &review)).await;
-        let why = match asked {
+        let asked = async {
+            // Never closed; and if it were, a question more would do no harm.
+            let _turn = self.open.acquire().await.ok();
+            reviews.create(&params, &review).await
+        };
+        let why = match timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => {
                 let may = answer.status.is_some_and(|status| status.allowed);
                 return (may, Instant::now() + REMEMBERED);
@@ -219,26 +225,37 @@ impl Known {
     fn about(&mut self, question: &Question) -> Answer {
         let now = Instant::now();
         let counts = |answer: &Answer| answer.get().is_none_or(|(_, until)| *until > now);
-        if let Some(answer) = self.answers.get(question)
-            && counts(answer)
-        {
-            return Arc::clone(answer);
+        if let Some((number, answer)) = self.answers.get(question) {
+            if counts(answer) {
+                return Arc::clone(answer);
+            }
+            let number = *number;
+            self.forget(number);
         }
         let size = question.size();
-        if self.size + size > BUDGET {
-            self.answers.retain(|_, answer| counts(answer));
-            self.size = self.answers.keys().map(Question::size).sum();
-        }
-        if self.size + size > BUDGET {
-            self.answers.clear();
-            self.size = 0;
+        // The oldest go first: those that count no more, and then those that soon won't. Who waits for an
+        // answer that isn't there yet holds it.
+        while self.size + size > BUDGET
+            && let Some((number, _)) = self.order.first_key_value()
+        {
+            let number = *number;
+            self.forget(number);
         }
         let answer = Answer::default();
-        let before = self.answers.insert(question.clone(), Arc::clone(&answer));
-        if before.is_none() {
-            self.size += size;
-        }
+        let number = self.count;
+        self.count += 1;
+        self.order.insert(number, question.clone());
+        let remembered = (number, Arc::clone(&answer));
+        self.answers.insert(question.clone(), remembered);
+        self.size += size;
         answer
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some(question) = self.order.remove(&number) {
+            self.answers.remove(&question);
+            self.size = self.size.saturating_sub(question.size());
+        }
     }
 }
 

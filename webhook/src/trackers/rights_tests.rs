@@ -230,5 +230,9 @@ fn what_is_remembered_is_bounded() {
             namespace: None,
         });
         assert!(known.size <= BUDGET && known.answers.len() < 9);
+        assert_eq!(known.answers.len(), known.order.len());
     }
+    // The latest are those that are left.
+    let left: Vec<&str> = known.order.values().map(|q| &*q.who.username).collect();
+    assert_eq!(left, ["u93", "u94", "u95", "u96", "u97", "u98", "u99"]);
 }

@@ -1,15 +1,10 @@
 //! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere, and POST to
 //! two subresources.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use http::{
-    HeaderMap, HeaderValue, Method, Response,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
-    request::Parts,
-};
+use http::{HeaderMap, Method, header::ACCEPT, request::Parts};
 use http_body::Body;
-use http_body_util::{BodyExt, StreamBody};
 use kube::Client;
 use mirrord_sessions_core::{
     identity::Requester,
@@ -20,11 +15,10 @@ use mirrord_sessions_core::{
         filter::Filter,
         options::{self, ListOptions},
         render::{self, Look, Shown},
-        watch::{Events, Watch},
     },
 };
 use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{
     answer,
@@ -33,25 +27,19 @@ use super::{
     documents,
     rights::{Asked, Rights},
     store::Store,
-    stream::{self, Open, now},
+    stream::now,
 };
 use crate::{
     admission::{self, Neighbours, Stop},
     server::body::{Answer, BODY_TIMEOUT, Bodies},
 };
 
-/// A watch that names no timeout ends between this and twice this, as in the API server: not all of
-/// them at once.
-const WATCH_AT_LEAST: Duration = Duration::from_mins(30);
-/// No watch is longer: its requester is only looked at when it starts.
-const WATCH_AT_MOST: Duration = Duration::from_hours(1);
-
 /// The aggregated API.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(super) store: Arc<Store>,
     front_proxy: Arc<FrontProxy>,
-    rights: Arc<Rights>,
+    pub(super) rights: Arc<Rights>,
     /// Apart from those of admission, which must not wait for what a user sends slowly.
     pub(super) bodies: Arc<Bodies>,
     answers: Arc<Answers>,
@@ -109,8 +97,7 @@ impl Api {
 
     /// Answers the review of a Session's deletion, and notes who asked for what is about to go.
     pub(crate) async fn stop(&self, stop: Stop) -> Result<admission::Answer, admission::Error> {
-        let policies = self.store.policies().ok();
-        let may_join = match stop.asks_joining(policies.as_deref()) {
+        let may_join = match stop.asks_joining(self.store.policies().ok().as_deref()) {
             Some(namespace) => {
                 let requester = Arc::new(stop.requester().clone());
                 self.rights.may(&requester, Some(namespace)).await
@@ -118,6 +105,8 @@ impl Api {
             None => false,
         };
         let by = stop.requester().clone();
+        // Those that decide now, not when the question was asked.
+        let policies = self.store.policies().ok();
         let (answer, session) = stop.answer(policies.as_deref(), may_join)?;
         // The controller has said why before.
         if let Some(uid) = session.and_then(|session| session.metadata.uid)
@@ -197,11 +186,6 @@ impl Api {
     ) -> Result<Answer, Failure> {
         let (version, include) = options::get(head.uri.query().unwrap_or_default())?;
         let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::Object)?;
-        let policies = self.store.policies()?;
-        let viewer = policies.viewer(requester, JoinRights::Nowhere);
-        if let Some(why) = viewer.refuses(Verb::Read) {
-            return Err(Failure::forbidden(&requester.username, "get", &why));
-        }
         self.store.wait_for(version).await?;
         let not_found = || Failure::no_such_tracker(name);
         // People type ids in upper case.
@@ -210,15 +194,30 @@ impl Api {
             namespace: namespace.into(),
             name: id.name().into(),
         };
-        let tracker = self.store.index().get(&key).cloned();
-        // One that is hidden is as one that isn't there.
-        let tracker = tracker
-            .filter(|tracker| viewer.may(Verb::Read, &tracker.view()))
-            .ok_or_else(not_found)?;
-        let view = tracker.view();
-        let revealed = !tracker.has_secrets()
-            || viewer.reveals(&view)
-            || (viewer.may(Verb::Join, &view) && self.rights.may(requester, Some(namespace)).await);
+        let seen = |joins: JoinRights| {
+            let viewer = self.store.policies()?.viewer(requester, joins);
+            if let Some(why) = viewer.refuses(Verb::Read) {
+                return Err(Failure::forbidden(&requester.username, "get", &why));
+            }
+            let tracker = self.store.index().get(&key).cloned();
+            // One that is hidden is as one that isn't there.
+            let tracker = tracker
+                .filter(|tracker| viewer.may(Verb::Read, &tracker.view()))
+                .ok_or_else(not_found)?;
+            let revealed = !tracker.has_secrets() || viewer.reveals(&tracker.view());
+            let asks = !revealed && viewer.may(Verb::Join, &tracker.view());
+            Ok((tracker, revealed, asks))
+        };
+        let (mut tracker, mut revealed, asks) = seen(JoinRights::Nowhere)?;
+        if asks {
+            let joins = if self.rights.may(requester, Some(namespace)).await {
+                JoinRights::Everywhere
+            } else {
+                JoinRights::Nowhere
+            };
+            // As it is by now, and by those that decide now.
+            (tracker, revealed, _) = seen(joins)?;
+        }
         let shown = Shown {
             tracker: &tracker,
             revealed,
@@ -258,7 +257,11 @@ impl Api {
                 filter.namespace.as_deref(),
             )
             .await;
-        let viewer = viewer.joining(joins);
+        // Those that decide now, not when this began: by others nothing is told any more.
+        let viewer = self.store.policies()?.viewer(requester, joins);
+        if let Some(why) = viewer.refuses(Verb::List) {
+            return Err(Failure::forbidden(&requester.username, "list", &why));
+        }
         let page = self.store.index().list(filter, options, &viewer)?;
         let look = Look {
             shape,
@@ -270,87 +273,6 @@ impl Api {
         let answer = answer::json(&head.headers, encoding, json).await;
         Ok(budgeted.until_sent(answer))
     }
-
-    async fn watch(
-        &self,
-        head: &Parts,
-        requester: &Arc<Requester>,
-        filter: Filter,
-        options: &ListOptions,
-        believed: watch::Receiver<()>,
-    ) -> Result<Answer, Failure> {
-        let (_, shape) = accept::negotiate(accepts(&head.headers), Target::Watch)?;
-        self.store.wait_for(options::Version::Any).await?;
-        if options.send_initial == Some(true) {
-            self.store.wait_for(options.version).await?;
-        }
-        // Before who decides is asked: what changes from here on is noticed.
-        let mut generations = self.store.generations();
-        generations.mark_unchanged();
-        let changes = self.store.changes();
-        let policies = self.store.policies()?;
-        let viewer = policies.viewer(requester, JoinRights::Nowhere);
-        if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(Failure::forbidden(&requester.username, "watch", &why));
-        }
-        let namespace = filter.namespace.clone();
-        let scope = namespace.as_deref();
-        let asked = self
-            .rights
-            .of(requester, &policies, &self.store, scope)
-            .await;
-        let viewer = viewer.joining(asked.joins.clone());
-        let look = Look {
-            shape,
-            include: options.include,
-            now: now(),
-        };
-        let mut events = Events::new(look);
-        let started = Watch::start(&self.store.index(), filter, options, viewer);
-        let body = match started {
-            Ok(watch) => {
-                let lasts = options.timeout.map_or_else(longest, |seconds| {
-                    Duration::from_secs(seconds.into()).min(WATCH_AT_MOST)
-                });
-                let open = Open {
-                    store: Arc::clone(&self.store),
-                    requester: Arc::clone(requester),
-                    namespace,
-                    policies,
-                    rights: Arc::clone(&self.rights),
-                    asked,
-                    watch,
-                    events,
-                    bookmarks: options.bookmarks,
-                    ends: Instant::now() + lasts,
-                    changes,
-                    generations,
-                    closing: self.store.closing(),
-                    believed,
-                };
-                StreamBody::new(stream::frames(open)).boxed_unsync()
-            }
-            // As the API server tells it: in the stream, not by the answer's code.
-            Err(failure) if failure.code == 410 => {
-                events.error(&failure);
-                crate::server::body::full(events.bytes.into())
-            }
-            Err(failure) => return Err(failure),
-        };
-        let mut answer = Response::new(body);
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-        Ok(answer)
-    }
-}
-
-/// Somewhere between the bounds, without a source of chance: the clock's nanoseconds are enough.
-fn longest() -> Duration {
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.subsec_nanos());
-    WATCH_AT_LEAST + Duration::from_secs(u64::from(nanos % 1_800))
 }
 
 /// All `Accept` headers as one.

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use mirrord_sessions_core::{
     policy::{Policy, PolicySet},
@@ -73,7 +73,7 @@ pub(crate) fn with(client: Option<Client>) -> Fixture {
 fn fixture(policies: PolicySet) -> Fixture {
     let authority = Authority::new();
     let store = Store::new();
-    store.decide_by(policies);
+    store.decide_by(policies, false);
     store.update(|index| {
         let trackers = vec![
             tracker("shop", "a", "alice", 5),

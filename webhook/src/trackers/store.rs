@@ -11,9 +11,15 @@ use mirrord_sessions_core::{
     identity::Requester,
     lifecycle::{Endings, Recorded, Reporting},
     policy::{JoinRights, PolicySet},
-    trackers::{EXPIRED, Ending, Failure, Index, Key, Notes, Tracker, options::Version},
+    trackers::{
+        EXPIRED, Ending, Failure, Index, Key, Notes, Restored, Tracker, decided::Decided,
+        options::Version,
+    },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use super::stream::now;
 
@@ -26,6 +32,8 @@ pub(crate) struct Store {
     index: RwLock<Index>,
     changed: watch::Sender<u64>,
     policies: watch::Sender<Option<Arc<PolicySet>>>,
+    /// Locked before the index, where both are.
+    decided: Mutex<Decided>,
     closing: watch::Sender<bool>,
     notes: Mutex<Notes>,
     kept: Option<Kept>,
@@ -70,6 +78,7 @@ impl Store {
             index: RwLock::default(),
             changed: watch::Sender::new(0),
             policies: watch::Sender::new(None),
+            decided: Mutex::default(),
             closing: watch::Sender::new(false),
             notes: Mutex::default(),
             kept: None,
@@ -142,10 +151,13 @@ impl Store {
         version: u64,
     ) {
         let mut closed = Vec::new();
+        let mut disputed = Vec::new();
         let now = now();
         self.update(|index| {
             for tracker in ended {
-                index.restore(tracker);
+                if let Restored::Disputed(tracker) = index.restore(tracker) {
+                    disputed.push(tracker);
+                }
             }
             closed = index.replace_closing(trackers, version, |tracker| {
                 self.kept.as_ref()?;
@@ -153,7 +165,7 @@ impl Store {
             });
         });
         if let Some(kept) = &self.kept {
-            for tracker in closed {
+            for tracker in closed.into_iter().chain(disputed) {
                 kept.tell(Some(tracker));
             }
         }
@@ -181,9 +193,11 @@ impl Store {
             let until = ending.at + kept.seconds;
             self.notes().note(&tracker.uid, ending, until, now);
         }
-        self.update(|index| {
-            index.restore(tracker);
-        });
+        let mut restored = Restored::Hidden;
+        self.update(|index| restored = index.restore(tracker));
+        if let Restored::Disputed(tracker) = restored {
+            kept.tell(Some(tracker));
+        }
     }
 
     /// Nobody keeps it any more.
@@ -214,9 +228,80 @@ impl Store {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, these decide. Open watches follow.
-    pub(crate) fn decide_by(&self, policies: PolicySet) {
-        self.policies.send_replace(Some(Arc::new(policies)));
+    /// From now on, these decide. Open watches follow. Where they were listed anew, there may have been others
+    /// in between.
+    pub(crate) fn decide_by(&self, policies: PolicySet, listed: bool) {
+        let mut decided = self.decided();
+        let before = self.policies.send_replace(Some(Arc::new(policies)));
+        // Read after that: nothing newer is told by what decided before.
+        let (synced, version) = {
+            let index = self.index();
+            (index.is_synced(), index.version())
+        };
+        // Before the first list there was nothing to tell.
+        if synced || before.is_some() {
+            let before = before.filter(|_| !listed);
+            decided.replaced(before, version, Instant::now().into_std());
+        }
+    }
+
+    /// By which policies something may have been told at a version, beside these; none for those that aren't
+    /// known any more.
+    pub(super) fn told_by(
+        &self,
+        version: u64,
+        these: &Arc<PolicySet>,
+    ) -> Vec<Option<Arc<PolicySet>>> {
+        let decided = self.decided();
+        let now = self.policies.borrow().clone();
+        let mut sets: Vec<_> = decided.at(version).map(Option::<&_>::cloned).collect();
+        sets.extend(now.map(Some));
+        sets.retain(|set| set.as_ref().is_none_or(|set| !Arc::ptr_eq(set, these)));
+        sets
+    }
+
+    /// Waits until a list of the Sessions would tell what was told by the present policies from what was told
+    /// by those before.
+    pub(super) async fn unsettled(&self) {
+        let mut generations = self.generations();
+        loop {
+            let due = self.decided().due();
+            let Some(due) = due else {
+                // Never closed while there is a store.
+                let _ = generations.changed().await;
+                continue;
+            };
+            if due <= Instant::now().into_std() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => return,
+                _ = generations.changed() => {}
+            }
+        }
+    }
+
+    /// A list of the Sessions is asked for now.
+    pub(super) fn listing(&self) -> u64 {
+        self.decided().mark(Instant::now().into_std())
+    }
+
+    /// It is there, and the index at its version.
+    pub(super) fn listed(&self, mark: u64, version: u64) {
+        let now = Instant::now().into_std();
+        self.decided().listed(mark, version, now);
+    }
+
+    /// Waits until somebody decides, for a while.
+    pub(super) async fn wait_for_policies(&self, patience: Duration) {
+        let mut generations = self.generations();
+        let known = generations.wait_for(Option::is_some);
+        // Without it, what is told until then is as if by unknown policies.
+        let _ = tokio::time::timeout(patience, known).await;
+    }
+
+    fn decided(&self) -> MutexGuard<'_, Decided> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What to tell who starts a run on a target where others are already. Nothing is waited for: what
@@ -260,7 +345,7 @@ impl Store {
     /// Waits until the index has another tracker in this one's place, or none; for a while.
     pub(super) async fn wait_for_another(&self, than: &Tracker) -> Result<(), Failure> {
         let mut changes = self.changes();
-        let deadline = tokio::time::Instant::now() + FRESHNESS;
+        let deadline = Instant::now() + FRESHNESS;
         loop {
             let same = {
                 let index = self.index();
@@ -290,7 +375,7 @@ impl Store {
                 Err(Failure::not_ready("the sessions aren't read yet"))
             }
         };
-        let deadline = tokio::time::Instant::now() + FRESHNESS;
+        let deadline = Instant::now() + FRESHNESS;
         loop {
             let Err(failure) = reached() else {
                 return Ok(());

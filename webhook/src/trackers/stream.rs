@@ -5,12 +5,13 @@
 
 use std::{
     convert::Infallible,
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use futures::{Stream, stream};
+use futures::{FutureExt, Stream, stream};
 use hyper::body::Frame;
 use mirrord_sessions_core::{
     identity::Requester,
@@ -22,6 +23,7 @@ use mirrord_sessions_core::{
 };
 use tokio::{
     sync::watch,
+    task::{JoinError, JoinHandle},
     time::{Instant, Interval, MissedTickBehavior},
 };
 
@@ -36,6 +38,9 @@ const FRAME: usize = 64 << 10;
 const BOOKMARKS: Duration = Duration::from_mins(1);
 /// Before its end, a watch gets a last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
+/// Watches ask later than they could by up to this.
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// What goes on while a watch is open.
 pub(super) struct Open {
@@ -60,12 +65,29 @@ struct Running {
     open: Open,
     bookmark: Interval,
     last_bookmark: Option<Instant>,
-    ask_again: Interval,
-    /// Whether it is to be asked again where the requester may join.
-    ask: bool,
-    /// Whether there is an answer that isn't looked through yet.
-    answered: bool,
+    /// When it is asked again where the requester may join.
+    ask_at: Instant,
+    /// The question that is open. Until it is answered what was answered last goes on.
+    asking: Option<Asking>,
+    /// Whether who decides, or where the requester may join, has changed.
+    anew: bool,
+    /// Why it ends, when the client has been told what went.
+    refused: Option<Failure>,
     over: bool,
+}
+
+/// A question, asked beside the events: in a task of its own, since others may wait for the same answer, and
+/// this watch goes on only when its client reads.
+struct Asking {
+    answer: JoinHandle<Asked>,
+    /// To be asked once more, since it was asked on other policies or sessions than there are now.
+    stale: bool,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
 }
 
 /// Seconds since 1970.
@@ -81,8 +103,6 @@ pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infa
     let start = Instant::now() + BOOKMARKS;
     let mut bookmark = tokio::time::interval_at(start, BOOKMARKS);
     bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ask_again = tokio::time::interval_at(Instant::now() + REMEMBERED, REMEMBERED);
-    ask_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let last_bookmark = open
         .ends
         .checked_sub(LAST_BOOKMARK)
@@ -91,15 +111,23 @@ pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infa
         open,
         bookmark,
         last_bookmark,
-        ask_again,
-        ask: false,
-        answered: false,
+        ask_at: ask_again(),
+        asking: None,
+        anew: false,
+        refused: None,
         over: false,
     };
     stream::unfold(running, |mut running| async {
         let bytes = running.next().await?;
         Some((Ok(Frame::data(bytes)), running))
     })
+}
+
+/// Not all watches at once.
+fn ask_again() -> Instant {
+    let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
+    let chance = RandomState::new().hash_one(0) % spread;
+    Instant::now() + REMEMBERED + Duration::from_millis(chance)
 }
 
 impl Running {
@@ -109,8 +137,14 @@ impl Running {
             if *self.open.closing.borrow() || disbelieved || Instant::now() >= self.open.ends {
                 return None;
             }
-            if std::mem::take(&mut self.ask) {
-                self.ask_where_to_join().await;
+            // Also where there is always something to tell.
+            if let Some(asking) = &mut self.asking
+                && let Some(answer) = (&mut asking.answer).now_or_never()
+            {
+                self.answered(answer);
+            }
+            if Instant::now() >= self.ask_at {
+                self.ask();
             }
             self.open.events.set_now(now());
             self.step();
@@ -121,79 +155,109 @@ impl Running {
             if self.over {
                 return None;
             }
-            if !self.ask {
-                self.wait().await;
-            }
+            self.wait().await;
         }
         None
     }
 
-    /// Rights change without notice.
-    async fn ask_where_to_join(&mut self) {
-        let open = &mut self.open;
-        let scope = open.namespace.as_deref();
-        let (requester, policies) = (&open.requester, &open.policies);
-        let asked = open
-            .rights
-            .of(requester, policies, &open.store, scope)
-            .await;
-        self.answered |= asked.joins != open.asked.joins;
-        open.asked = asked;
+    /// Asks where the requester may join. Rights change without notice.
+    fn ask(&mut self) {
+        self.ask_at = ask_again();
+        if let Some(asking) = &mut self.asking {
+            asking.stale = true;
+            return;
+        }
+        let open = &self.open;
+        let (rights, store) = (Arc::clone(&open.rights), Arc::clone(&open.store));
+        let (requester, policies) = (Arc::clone(&open.requester), Arc::clone(&open.policies));
+        let scope = open.namespace.clone();
+        let answer = tokio::spawn(async move {
+            let scope = scope.as_deref();
+            rights.of(&requester, &policies, &store, scope).await
+        });
+        self.asking = Some(Asking {
+            answer,
+            stale: false,
+        });
+    }
+
+    /// One that failed is asked again in its time.
+    fn answered(&mut self, answer: Result<Asked, JoinError>) {
+        let stale = self.asking.take().is_some_and(|asking| asking.stale);
+        self.ask_at = ask_again();
+        let asked = answer.unwrap_or_default();
+        self.anew |= asked.joins != self.open.asked.joins;
+        self.open.asked = asked;
+        if stale {
+            self.ask();
+        }
     }
 
     /// Takes in what has happened, as far as it fits a frame.
     fn step(&mut self) {
-        let open = &mut self.open;
         // Marked before the index is read: what comes later is noticed.
-        open.changes.mark_unchanged();
-        let generation = if open.generations.has_changed().unwrap_or_default() {
-            open.generations.borrow_and_update().clone()
+        self.open.changes.mark_unchanged();
+        let generation = if self.open.generations.has_changed().unwrap_or_default() {
+            self.open.generations.borrow_and_update().clone()
         } else {
             None
         };
         if let Some(policies) = generation {
-            open.policies = policies;
-            self.answered = true;
+            self.open.policies = policies;
+            self.anew = true;
             // By other policies, other sessions may be joined.
-            self.ask = true;
+            self.ask();
         }
+        let open = &mut self.open;
         let index = open.store.index();
-        if std::mem::take(&mut self.answered) {
+        if std::mem::take(&mut self.anew) {
             let joins = open.asked.joins.clone();
             let viewer = open.policies.viewer(&open.requester, joins);
-            let refused = viewer.refuses(Verb::List);
+            self.refused = viewer
+                .refuses(Verb::List)
+                .map(|why| Failure::forbidden(&open.requester.username, "watch", &why));
             if let Err(gone) = open.watch.decide_anew(&index, viewer) {
                 open.events.error(&gone);
                 self.over = true;
                 return;
             }
-            // Who may see nothing any more is told what went, and that it is over.
-            if let Some(why) = refused {
-                while open.watch.step(&index, &mut open.events, usize::MAX) == Step::More {}
-                let failure = Failure::forbidden(&open.requester.username, "watch", &why);
-                open.events.error(&failure);
-                self.over = true;
-                return;
-            }
         }
-        if let Step::Gone(failure) = open.watch.step(&index, &mut open.events, FRAME) {
+        let ends = match open.watch.step(&index, &mut open.events, FRAME) {
+            Step::Gone(failure) => Some(failure),
+            // Who may see nothing any more is told what went, and that it is over.
+            Step::Idle => self.refused.take(),
+            Step::More => None,
+        };
+        if let Some(failure) = ends {
             open.events.error(&failure);
             self.over = true;
         }
         // Where there was nothing to join until now, nobody was asked.
         let withheld = open.watch.take_withheld();
-        self.ask |= !withheld.is_subset(&open.asked.about);
+        let unasked = !withheld.is_subset(&open.asked.about);
+        drop(index);
+        if unasked {
+            self.ask();
+        }
     }
 
     async fn wait(&mut self) {
         let open = &mut self.open;
         let last = self.last_bookmark;
+        let asking = self.asking.as_mut();
+        let answer = async {
+            match asking {
+                Some(asking) => (&mut asking.answer).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = open.changes.changed() => {}
             _ = open.generations.changed() => open.generations.mark_changed(),
             _ = open.closing.changed() => {}
             _ = open.believed.changed() => open.believed.mark_changed(),
-            _ = self.ask_again.tick() => self.ask = true,
+            answer = answer => self.answered(answer),
+            () = tokio::time::sleep_until(self.ask_at) => {}
             () = tokio::time::sleep_until(open.ends) => {}
             _ = self.bookmark.tick(), if open.bookmarks => self.add_bookmark(),
             () = tokio::time::sleep_until(last.unwrap_or(open.ends)), if last.is_some() => {

@@ -12,7 +12,18 @@ use super::{Ending, Index, Key, Tracker};
 use crate::policy::{Verb, Viewer};
 
 /// How many sessions that have ended are shown; the latest, where more have.
-const MAX_ENDED: usize = 10_000;
+pub const MAX_ENDED: usize = 10_000;
+
+/// What became of a tracker that somebody kept.
+#[derive(Debug)]
+pub enum Restored {
+    /// It isn't shown.
+    Hidden,
+    /// It is, or what says more of the same session.
+    Shown,
+    /// Neither it nor what was shown is believed: this is shown, and to be kept in its place.
+    Disputed(Arc<Tracker>),
+}
 
 impl Index {
     /// A Session was deleted, at this version, and ended so: the tracker as it is from now on, if there
@@ -33,25 +44,39 @@ impl Index {
         Some(after)
     }
 
-    /// Somebody kept the tracker of a session that has ended. Says whether it is shown: a live session
-    /// of that name goes first, and so does one that ended later.
-    pub fn restore(&mut self, tracker: &Arc<Tracker>) -> bool {
+    /// Somebody kept the tracker of a session that has ended. A live session of that name goes first, and so
+    /// does one that ended later.
+    pub fn restore(&mut self, tracker: &Arc<Tracker>) -> Restored {
         let before = self.trackers.get(&tracker.key).cloned();
         let shown = match &before {
             None => true,
             Some(old) if old.ended.is_none() => false,
             Some(old) if old.uid == tracker.uid => {
-                // What says more stays, whoever says it.
-                let (Some(old), Some(new)) = (old.ending(), tracker.ending()) else {
-                    return false;
+                let (Some(said), Some(new)) = (old.ending(), tracker.ending()) else {
+                    return Restored::Hidden;
                 };
-                new != old && (new.is_known() || !old.is_known())
+                // Replicas differ where one of them was told something by somebody else than the API server.
+                if said.is_known() && new.is_known() && !said.agrees(&new) {
+                    return self.dispute(old, said.at.min(new.at), tracker);
+                }
+                // What says more stays, whoever says it.
+                new != said && (new.is_known() || !said.is_known())
             }
             Some(old) => old.ended < tracker.ended,
         };
         if !shown {
-            return before.is_some_and(|old| old.ended.is_some() && old.uid == tracker.uid);
+            let same = |old: Arc<Tracker>| old.ended.is_some() && old.uid == tracker.uid;
+            return if before.is_some_and(same) {
+                Restored::Shown
+            } else {
+                Restored::Hidden
+            };
         }
+        self.show(before, tracker);
+        Restored::Shown
+    }
+
+    fn show(&mut self, before: Option<Arc<Tracker>>, tracker: &Arc<Tracker>) {
         self.put(tracker);
         match before {
             // Nobody has seen anything yet.
@@ -63,7 +88,29 @@ impl Index {
             before => self.push(before, Some(Arc::clone(tracker)), true),
         }
         self.shed();
-        true
+    }
+
+    /// Two replicas tell different things of an end: so it is shown, and by all of them in the same way.
+    fn dispute(&mut self, old: &Arc<Tracker>, at: i64, kept: &Tracker) -> Restored {
+        let ending = Ending::disputed(at);
+        let is_kept = kept.ending().as_ref() == Some(&ending);
+        if old.ending().as_ref() == Some(&ending) {
+            return if is_kept {
+                Restored::Shown
+            } else {
+                Restored::Disputed(Arc::clone(old))
+            };
+        }
+        let Ok(disputed) = old.ended(&ending, old.version) else {
+            return Restored::Hidden;
+        };
+        let disputed = Arc::new(disputed);
+        self.show(Some(Arc::clone(old)), &disputed);
+        if is_kept {
+            Restored::Shown
+        } else {
+            Restored::Disputed(disputed)
+        }
     }
 
     /// Nobody shows the session of that identifier any more.

@@ -67,7 +67,7 @@ fn a_name_used_again_hides_what_ended() {
     again.metadata.uid = Some("another".into());
     index.apply(Arc::new(Tracker::new(&again).unwrap()));
     assert_eq!(index.get(&key("shop", "a")).unwrap().uid, "another");
-    assert!(!index.restore(&ended));
+    assert!(matches!(index.restore(&ended), Restored::Hidden));
     assert!(!index.lapse(1000), "a live one stays");
     assert_eq!(
         told(&index),
@@ -127,8 +127,9 @@ fn what_others_kept() {
             if synced {
                 index.replace(Vec::new(), 12);
             }
-            assert!(index.restore(&first), "{name}");
-            assert_eq!(index.restore(&second), shown, "{name}");
+            assert!(matches!(index.restore(&first), Restored::Shown), "{name}");
+            let restored = index.restore(&second);
+            assert_eq!(matches!(restored, Restored::Shown), shown, "{name}");
             index.replace(Vec::new(), 12);
             let tracker = index.get(&key("shop", "a")).unwrap();
             assert_eq!(tracker.status.stopped_by.as_deref(), by, "{name}");
@@ -138,7 +139,8 @@ fn what_others_kept() {
     }
     // A list that begins with what others kept.
     let mut index = Index::default();
-    assert!(index.restore(&kept(uid, None, 100)));
+    let restored = index.restore(&kept(uid, None, 100));
+    assert!(matches!(restored, Restored::Shown));
     index.replace(vec![live], 12);
     assert!(
         index.get(&key("shop", "a")).unwrap().ended.is_none(),
@@ -147,6 +149,35 @@ fn what_others_kept() {
     assert!(index.ended.is_empty());
     index.forget(&key("shop", "a"), uid);
     assert_eq!(index.len(), 1, "only what has ended is forgotten");
+}
+
+/// Two replicas that were told different things show the same, and it stays.
+#[test]
+fn what_replicas_tell_differently_is_disputed() {
+    let ended =
+        |ending: &Ending| Arc::new(session("shop", "a").tracker(5).ended(ending, 12).unwrap());
+    let [alice, bob] = ["alice", "bob"].map(|by| ended(&Ending::stopped(by, 100)));
+    let over = ended(&Ending {
+        reason: "its agent ended".into(),
+        by: None,
+        at: 101,
+    });
+    for (first, second) in [(&alice, &bob), (&bob, &alice), (&over, &bob)] {
+        let mut index = index();
+        index.remove(&key("shop", "a"), 12);
+        index.restore(first);
+        let Restored::Disputed(kept) = index.restore(second) else {
+            panic!("one of them is believed");
+        };
+        assert_eq!(kept.ending(), Some(Ending::disputed(100)));
+        // What was written in between is written over; then it is at rest.
+        assert!(matches!(index.restore(first), Restored::Disputed(_)));
+        assert!(matches!(index.restore(&kept), Restored::Shown));
+        let unknown = ended(&Ending::unknown(102));
+        assert!(matches!(index.restore(&unknown), Restored::Shown));
+        let shown = index.get(&key("shop", "a")).unwrap();
+        assert_eq!(shown.ending(), Some(Ending::disputed(100)));
+    }
 }
 
 #[test]

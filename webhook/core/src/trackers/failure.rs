@@ -233,6 +233,14 @@ impl Failure {
         Self::expired(format!("too old resource version: {asked} ({oldest})"))
     }
 
+    /// 410 of a watch, of one who sees otherwise by now.
+    #[must_use]
+    pub fn seen_otherwise(asked: u64) -> Self {
+        Self::expired(format!(
+            "too old resource version: {asked} (what you may see has changed since)"
+        ))
+    }
+
     /// 422: a parameter that contradicts another.
     #[must_use]
     pub fn invalid_options(causes: &[(&str, &str, String)]) -> Self {

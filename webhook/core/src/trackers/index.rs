@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::Bound,
     sync::Arc,
 };
 
@@ -20,6 +19,11 @@ use crate::policy::Viewer;
 
 #[path = "ended.rs"]
 mod ended;
+#[path = "state.rs"]
+mod state;
+
+pub use ended::{MAX_ENDED, Restored};
+pub use state::State;
 
 /// How many changes are kept.
 pub const HISTORY: usize = 8192;
@@ -310,7 +314,7 @@ impl Index {
             return Err(Failure::too_large(version, self.version));
         }
         let after = position.map(|position| position.after);
-        let Some(past) = self.past(version) else {
+        let Some(state) = self.at(version) else {
             return Err(match after {
                 Some(after) => Failure::continue_expired(&page::encode(
                     &Position {
@@ -329,7 +333,7 @@ impl Index {
             remaining: None,
         };
         let mut more = 0;
-        for tracker in self.range(filter.namespace.as_deref(), after, &past) {
+        for tracker in state.iter(filter.namespace.as_deref(), after.as_ref()) {
             let Some(revealed) = filter.sees(tracker, viewer) else {
                 continue;
             };
@@ -354,73 +358,6 @@ impl Index {
             page.remaining = filter.is_plain().then_some(more);
         }
         Ok(page)
-    }
-
-    /// What differed at an older version: each key that changed since, with the tracker it had.
-    fn past(&self, version: u64) -> Option<BTreeMap<&Key, Option<&Arc<Tracker>>>> {
-        let mut past = BTreeMap::new();
-        if version >= self.version {
-            return Some(past);
-        }
-        if version < self.floor {
-            return None;
-        }
-        let since = self
-            .history
-            .partition_point(|change| change.version <= version);
-        for change in self.history.range(since..) {
-            if let Some(key) = change.key() {
-                // The first change since tells what was before.
-                past.entry(key).or_insert(change.before.as_ref());
-            }
-        }
-        Some(past)
-    }
-
-    /// The trackers of a namespace after a key, as they were in the past.
-    fn range<'a>(
-        &'a self,
-        namespace: Option<&'a str>,
-        after: Option<Key>,
-        past: &BTreeMap<&'a Key, Option<&'a Arc<Tracker>>>,
-    ) -> Box<dyn Iterator<Item = &'a Arc<Tracker>> + 'a> {
-        let first = namespace.map(|namespace| Key {
-            namespace: namespace.into(),
-            name: "".into(),
-        });
-        let start = match (after, first) {
-            (Some(after), Some(first)) if after < first => Bound::Included(first),
-            (Some(after), _) => Bound::Excluded(after),
-            (None, Some(first)) => Bound::Included(first),
-            (None, None) => Bound::Unbounded,
-        };
-        let within =
-            move |key: &Key| namespace.is_none_or(|namespace| *key.namespace == *namespace);
-        let now = self
-            .trackers
-            .range((start.clone(), Bound::Unbounded))
-            .take_while(move |(key, _)| within(key));
-        if past.is_empty() {
-            return Box::new(now.map(|(_, tracker)| tracker));
-        }
-        let mut then: BTreeMap<&Key, &Arc<Tracker>> = now.collect();
-        for (key, tracker) in past {
-            let started = match &start {
-                Bound::Included(start) => *key >= start,
-                Bound::Excluded(start) => *key > start,
-                Bound::Unbounded => true,
-            };
-            match tracker {
-                _ if !started || !within(key) => {}
-                Some(tracker) => {
-                    then.insert(key, tracker);
-                }
-                None => {
-                    then.remove(key);
-                }
-            }
-        }
-        Box::new(then.into_values())
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod age;
+pub mod decided;
 pub mod discovery;
 pub mod failure;
 pub mod fields;
@@ -15,6 +16,7 @@ pub mod notes;
 pub mod openapi;
 pub mod options;
 pub mod page;
+pub mod records;
 pub mod render;
 pub mod report;
 mod sent;
@@ -25,8 +27,8 @@ pub mod watch;
 pub(crate) mod fixtures;
 
 pub use failure::Failure;
-pub use index::Index;
+pub use index::{Index, Restored};
 pub use notes::Notes;
 pub use report::Pace;
 pub use sent::Subresource;
-pub use tracker::{DELETED, EXPIRED, Ending, Key, STOPPED, Tracker};
+pub use tracker::{DELETED, DISPUTED, EXPIRED, Ending, Key, STOPPED, Tracker};

@@ -8,25 +8,44 @@ use super::tracker::Ending;
 const MAX: usize = 20_000;
 
 /// What is known of the ends of sessions that live, by their identifiers.
+///
+/// Most of it comes from reviews, and the API server doesn't say who it is when it sends one. So nobody's word
+/// takes that of another away: where two tell different things, neither is believed.
 #[derive(Debug, Default)]
-pub struct Notes(HashMap<Box<str>, (Ending, i64)>);
+pub struct Notes(HashMap<Box<str>, Told>);
+
+/// Endings, and until when each counts.
+type Told = Vec<(Ending, i64)>;
 
 impl Notes {
     /// This is how the session ends, if it does until then (both times in seconds since 1970).
     pub fn note(&mut self, uid: &str, ending: Ending, until: i64, now: i64) {
         if self.0.len() >= MAX {
-            self.0.retain(|_, (_, until)| *until >= now);
+            self.0.retain(|_, told| {
+                told.retain(|(_, until)| *until >= now);
+                !told.is_empty()
+            });
         }
-        if self.0.len() < MAX || self.0.contains_key(uid) {
-            self.0.insert(uid.into(), (ending, until));
+        if self.0.len() >= MAX && !self.0.contains_key(uid) {
+            return;
         }
+        let told = self.0.entry(uid.into()).or_default();
+        told.retain(|(other, until)| *until >= now && !other.agrees(&ending));
+        // Two that differ are as good as more.
+        if told.len() > 1 {
+            told.remove(0);
+        }
+        told.push((ending, until));
     }
 
     /// The session has ended, now: how, as far as somebody said so in time.
     pub fn take(&mut self, uid: &str, now: i64) -> Ending {
-        match self.0.remove(uid) {
-            Some((ending, until)) if until >= now => Ending { at: now, ..ending },
-            _ => Ending::unknown(now),
+        let mut told = self.0.remove(uid).unwrap_or_default();
+        told.retain(|(_, until)| *until >= now);
+        match told.pop() {
+            None => Ending::unknown(now),
+            Some((ending, _)) if told.is_empty() => Ending { at: now, ..ending },
+            Some(_) => Ending::disputed(now),
         }
     }
 }
@@ -36,14 +55,83 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_word_counts_while_it_is_fresh() {
-        let mut notes = Notes::default();
-        notes.note("a", Ending::stopped("alice", 10), 70, 10);
-        notes.note("a", Ending::stopped("bob", 11), 71, 11);
-        notes.note("b", Ending::stopped("bob", 11), 71, 11);
-        assert_eq!(notes.take("a", 12), Ending::stopped("bob", 12));
-        assert_eq!(notes.take("a", 12), Ending::unknown(12), "told once");
-        assert_eq!(notes.take("b", 72), Ending::unknown(72), "too old");
+    fn what_was_told() {
+        let stopped = |by: &str| Ending::stopped(by, 0);
+        let over = Ending {
+            reason: "its agent ended".into(),
+            by: None,
+            at: 0,
+        };
+        for (name, told, at, expected) in [
+            ("nothing", vec![], 12, Ending::unknown(12)),
+            (
+                "by one",
+                vec![(10, stopped("bob"))],
+                12,
+                Ending::stopped("bob", 12),
+            ),
+            (
+                "again by the same",
+                vec![(10, stopped("bob")), (11, stopped("bob"))],
+                71,
+                Ending::stopped("bob", 71),
+            ),
+            (
+                "by two",
+                vec![(10, stopped("alice")), (11, stopped("bob"))],
+                12,
+                Ending::disputed(12),
+            ),
+            (
+                "by two, long after each other",
+                vec![(10, stopped("alice")), (71, stopped("bob"))],
+                72,
+                Ending::stopped("bob", 72),
+            ),
+            (
+                "by the first again",
+                vec![
+                    (10, stopped("alice")),
+                    (11, stopped("bob")),
+                    (12, stopped("alice")),
+                ],
+                13,
+                Ending::disputed(13),
+            ),
+            (
+                "by three",
+                vec![
+                    (10, stopped("alice")),
+                    (11, stopped("bob")),
+                    (12, stopped("eve")),
+                ],
+                13,
+                Ending::disputed(13),
+            ),
+            (
+                "what the process saw is no more",
+                vec![(10, over), (11, stopped("eve"))],
+                12,
+                Ending::disputed(12),
+            ),
+            (
+                "too old",
+                vec![(10, stopped("bob"))],
+                71,
+                Ending::unknown(71),
+            ),
+        ] {
+            let mut notes = Notes::default();
+            for (now, ending) in told {
+                notes.note("a", ending, now + 60, now);
+            }
+            assert_eq!(notes.take("a", at), expected, "{name}");
+            assert_eq!(
+                notes.take("a", at),
+                Ending::unknown(at),
+                "{name}: told once"
+            );
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub struct Ending {
     pub at: i64,
 }
 
-pub use mirrord_sessions_crds::session_tracker::{DELETED, EXPIRED, STOPPED};
+pub use mirrord_sessions_crds::session_tracker::{DELETED, DISPUTED, EXPIRED, STOPPED};
 
 impl Ending {
     /// Of a session that is gone for reasons unknown.
@@ -110,6 +110,22 @@ impl Ending {
             by: Some(by.into()),
             at,
         }
+    }
+
+    /// Of which different things were told.
+    #[must_use]
+    pub fn disputed(at: i64) -> Self {
+        Self {
+            reason: DISPUTED.into(),
+            by: None,
+            at,
+        }
+    }
+
+    /// Whether both tell the same of it.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.reason == other.reason && self.by == other.by
     }
 
     /// Whether anything is known but that it is over.

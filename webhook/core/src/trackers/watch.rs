@@ -2,10 +2,11 @@
 //!
 //! A watch holds no queue of its own. It remembers how far in the shared history it is, and is asked
 //! for the next events when its client has taken the last ones. Whoever is so slow that the history
-//! moved on is told that their version is gone, and starts again.
+//! moved on is told that their version is gone, and starts again. What is there at the start, and what other
+//! policies hide or show, isn't queued either: both are a way through the index, of which a key is remembered.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -17,7 +18,14 @@ use super::{
     render::{self, Look, Shown},
     tracker::{Key, Tracker},
 };
-use crate::policy::Viewer;
+use crate::policy::{Verb, Viewer};
+
+const ADDED: &str = "ADDED";
+const MODIFIED: &str = "MODIFIED";
+const DELETED: &str = "DELETED";
+
+/// A tracker, and whether with its secrets.
+type Seen<'a> = (&'a Arc<Tracker>, bool);
 
 /// A watch of one requester.
 #[derive(Debug)]
@@ -26,8 +34,8 @@ pub struct Watch {
     viewer: Viewer,
     /// The number of the next change to look at.
     next: u64,
-    /// What is there at the start, or became visible or hidden by another cause than a change.
-    pending: VecDeque<Event>,
+    /// The client doesn't yet hold what it is to at `next`.
+    sweep: Option<Sweep>,
     /// The client was told everything up to this version.
     told: u64,
     /// A bookmark ends the initial events.
@@ -36,12 +44,34 @@ pub struct Watch {
     withheld: BTreeSet<Box<str>>,
 }
 
-#[derive(Clone, Debug)]
-enum Event {
-    Added(Arc<Tracker>, bool),
-    Modified(Arc<Tracker>, bool),
-    Deleted(Arc<Tracker>, bool, Option<u64>),
+/// The way, key by key, from what the client holds to what it is to hold: nothing at first, what it saw by
+/// other policies or rights later.
+#[derive(Debug)]
+struct Sweep {
+    /// How far it is: up to this key, the client holds what it is to.
+    done: Option<Key>,
+    /// What it holds after that, in order of keys.
+    held: VecDeque<Held>,
+    /// The version of the state that it is to hold.
+    version: u64,
 }
+
+/// What the client holds of a range of keys.
+#[derive(Debug)]
+struct Held {
+    /// Where the range ends; none is everything else.
+    upto: Option<Key>,
+    /// Who saw it; none if nothing of it was told.
+    viewer: Option<Viewer>,
+    /// It was seen before the change of this number.
+    before: u64,
+    /// All up to this version was told. The client may come back at a version that it was told: it mustn't
+    /// be a newer one, before all of this is told.
+    told: u64,
+}
+
+/// How often who decides may change, while a client takes in what it has come to.
+const MAX_HELD: usize = 8;
 
 /// What a step came to.
 #[derive(Debug, PartialEq)]
@@ -55,7 +85,8 @@ pub enum Step {
 }
 
 impl Watch {
-    /// A watch as somebody asked for it.
+    /// A watch as somebody asked for it. Where it starts at a version, that may have been told by these
+    /// others: as they saw it; none if that isn't known any more.
     ///
     /// # Errors
     /// What it starts at is gone or to come.
@@ -64,6 +95,7 @@ impl Watch {
         filter: Filter,
         options: &ListOptions,
         viewer: Viewer,
+        told_by: &[Option<Viewer>],
     ) -> Result<Self, Failure> {
         // What a watch without a version has always meant.
         let legacy = !matches!(options.version, Version::At(_));
@@ -72,24 +104,38 @@ impl Watch {
             filter,
             viewer,
             next: index.head(),
-            pending: VecDeque::new(),
+            sweep: None,
             told: index.version(),
             initial_end: false,
             withheld: BTreeSet::new(),
         };
         if initial {
             index.reached(options.version)?;
-            watch.pending = index
-                .all()
-                .filter_map(|tracker| {
-                    let revealed = watch.filter.sees(tracker, &watch.viewer)?;
-                    Some(Event::Added(Arc::clone(tracker), revealed))
-                })
-                .collect();
+            let nothing = Held {
+                upto: None,
+                viewer: None,
+                before: watch.next,
+                told: u64::MAX,
+            };
+            watch.sweep = Some(Sweep {
+                done: None,
+                held: [nothing].into(),
+                version: watch.told,
+            });
             watch.initial_end = options.send_initial == Some(true) && options.bookmarks;
         } else if let Version::At(version) = options.version {
             watch.next = index.after(version)?;
             watch.told = version;
+            let same = |other: &Option<Viewer>| {
+                let other = other.as_ref();
+                other.is_some_and(|other| {
+                    index.alike_since(version, &watch.filter, &watch.viewer, other)
+                })
+            };
+            // What is hidden now may be held, or never have been seen: a list tells.
+            if !told_by.iter().all(same) {
+                return Err(Failure::seen_otherwise(version));
+            }
         }
         Ok(watch)
     }
@@ -101,16 +147,15 @@ impl Watch {
             if out.bytes.len() >= limit {
                 return Step::More;
             }
-            if let Some(event) = self.pending.pop_front() {
-                out.event(&event);
-                continue;
-            }
-            if self.initial_end {
-                self.initial_end = false;
+            let advanced = if self.sweep.is_some() {
+                self.sweep(index, out, limit).map(|()| true)
+            } else if std::mem::take(&mut self.initial_end) {
                 out.bookmark(self.told, true);
-                continue;
-            }
-            match self.advance(index) {
+                Ok(true)
+            } else {
+                self.advance(index, out)
+            };
+            match advanced {
                 Ok(true) => {}
                 Ok(false) if out.bytes.len() > before => return Step::More,
                 Ok(false) => return Step::Idle,
@@ -119,8 +164,8 @@ impl Watch {
         }
     }
 
-    /// Looks at changes until one is of interest, or there are no more.
-    fn advance(&mut self, index: &Index) -> Result<bool, Failure> {
+    /// Looks at changes until one was told, or there are no more.
+    fn advance(&mut self, index: &Index, out: &mut Events) -> Result<bool, Failure> {
         let changes = index
             .changes(self.next)
             .ok_or_else(|| Failure::watch_expired(self.told, index.version()))?;
@@ -136,110 +181,112 @@ impl Watch {
                 let revealed = self.filter.sees(tracker, &self.viewer)?;
                 Some((Arc::clone(tracker), revealed))
             };
-            if let Some((tracker, false)) = sees(&change.after)
+            let (before, after) = (sees(&change.before), sees(&change.after));
+            if let Some((tracker, false)) = &after
                 && !self.withheld.contains(&tracker.key.namespace)
+                && self.viewer.may(Verb::Join, &tracker.view())
             {
                 self.withheld.insert(tracker.key.namespace.clone());
             }
-            let event = match (sees(&change.before), sees(&change.after)) {
+            match (before, after) {
                 (None, None) => continue,
-                (None, Some((tracker, revealed))) => Event::Added(tracker, revealed),
-                (Some(_), Some((tracker, revealed))) => Event::Modified(tracker, revealed),
-                (Some((tracker, revealed)), None) => {
-                    Event::Deleted(tracker, revealed, Some(change.version))
+                (None, Some((tracker, revealed))) => out.event(ADDED, &tracker, revealed, None),
+                (Some(_), Some((tracker, revealed))) => {
+                    out.event(MODIFIED, &tracker, revealed, None);
                 }
-            };
-            self.pending.push_back(event);
+                (Some((tracker, revealed)), None) => {
+                    out.event(DELETED, &tracker, revealed, Some(change.version));
+                }
+            }
             return Ok(true);
         }
         self.told = self.told.max(index.version());
         Ok(false)
     }
 
+    /// Goes on with what the client holds, until there are `limit` bytes.
+    fn sweep(&mut self, index: &Index, out: &mut Events, limit: usize) -> Result<(), Failure> {
+        let Some(mut sweep) = self.sweep.take() else {
+            return Ok(());
+        };
+        let gone = || Failure::watch_expired(self.told, index.version());
+        let state = |number| index.before(number).ok_or_else(gone);
+        let to = state(self.next)?;
+        let mut held = VecDeque::new();
+        for part in &sweep.held {
+            held.push_back(state(part.before)?);
+        }
+        // The first came last: the last knows of all keys that there have been.
+        let oldest = state(sweep.held.back().map_or(self.next, |part| part.before))?;
+        let mut last: Option<&Key> = None;
+        for key in oldest.keys(self.filter.namespace.as_deref(), sweep.done.as_ref()) {
+            if out.bytes.len() >= limit {
+                sweep.done = last.cloned().or(sweep.done);
+                self.sweep = Some(sweep);
+                return Ok(());
+            }
+            let ends_before = |part: &Held| part.upto.as_ref().is_some_and(|upto| upto < key);
+            while sweep.held.front().is_some_and(ends_before) {
+                sweep.held.pop_front();
+                held.pop_front();
+            }
+            let part = sweep.held.front().zip(held.front());
+            let was = part.and_then(|(part, state)| {
+                let tracker = state.get(key)?;
+                let revealed = self.filter.sees(tracker, part.viewer.as_ref()?)?;
+                Some((tracker, revealed))
+            });
+            let is = to.get(key).and_then(|tracker| {
+                let revealed = self.filter.sees(tracker, &self.viewer)?;
+                Some((tracker, revealed))
+            });
+            let told = part.map_or(u64::MAX, |(part, _)| part.told);
+            out.difference(was, is, told);
+            last = Some(key);
+        }
+        self.told = self.told.max(sweep.version);
+        Ok(())
+    }
+
     /// From now on, the viewer sees by other policies or rights. What becomes hidden is told as deleted, what becomes
-    /// visible as added.
+    /// visible as added. What waited to be told is told by the new ones alone: so of what has changed
+    /// since, nothing that is hidden by now.
     ///
     /// # Errors
     /// The watch is too far behind.
     pub fn decide_anew(&mut self, index: &Index, viewer: Viewer) -> Result<(), Failure> {
-        // First to the present, by what decided until now: then the client holds exactly that.
-        let held = self.held(index);
-        let mut queue = std::mem::take(&mut self.pending);
-        while self.advance(index)? {
-            queue.append(&mut self.pending);
+        if viewer == self.viewer {
+            return Ok(());
         }
-        for tracker in index.all() {
-            let was = self.filter.sees(tracker, &self.viewer);
-            let is = self.filter.sees(tracker, &viewer);
-            let tracker = || Arc::clone(tracker);
-            match (was, is) {
-                (None, Some(revealed)) => queue.push_back(Event::Added(tracker(), revealed)),
-                (Some(_), None) => queue.push_back(Event::Deleted(tracker(), false, None)),
-                (Some(was), Some(is)) if was != is => {
-                    queue.push_back(Event::Modified(tracker(), is));
-                }
-                _ => {}
+        let before = std::mem::replace(&mut self.viewer, viewer);
+        let seen = |upto| Held {
+            upto,
+            viewer: Some(before),
+            before: self.next,
+            told: self.told,
+        };
+        let held = match self.sweep.take() {
+            None => [seen(None)].into(),
+            Some(Sweep {
+                done: Some(done),
+                mut held,
+                ..
+            }) => {
+                held.push_front(seen(Some(done)));
+                held
             }
+            Some(Sweep { held, .. }) => held,
+        };
+        if index.changes(self.next).is_none() || held.len() > MAX_HELD {
+            return Err(Failure::watch_expired(self.told, index.version()));
         }
-        self.viewer = viewer;
-        self.withdraw(&mut queue, &held);
-        self.pending = queue;
-        Ok(())
-    }
-
-    /// The trackers that have changed since the client was told, as they were then.
-    fn held(&self, index: &Index) -> BTreeMap<Key, Option<Arc<Tracker>>> {
-        let mut held = BTreeMap::new();
-        for change in index.changes(self.next).into_iter().flatten() {
-            if let Some(tracker) = change.before.as_ref().or(change.after.as_ref()) {
-                held.entry(tracker.key.clone())
-                    .or_insert_with(|| change.before.clone());
-            }
-        }
-        held
-    }
-
-    /// Takes from the events that aren't sent yet all that is hidden by now: the trackers, and of those
-    /// that the client holds, what has become of them since.
-    fn withdraw(&self, queue: &mut VecDeque<Event>, held: &BTreeMap<Key, Option<Arc<Tracker>>>) {
-        let mut never_told = BTreeSet::new();
-        queue.retain_mut(|event| {
-            let (Event::Added(tracker, _)
-            | Event::Modified(tracker, _)
-            | Event::Deleted(tracker, _, _)) = &*event;
-            let key = tracker.key.clone();
-            let is = self.filter.sees(tracker, &self.viewer);
-            match (event, is) {
-                (Event::Added(..), None) => {
-                    never_told.insert(key);
-                    false
-                }
-                (Event::Modified(..), None) => false,
-                (Event::Deleted(tracker, revealed, _), is) => {
-                    if is.is_none()
-                        && let Some(Some(held)) = held.get(&key)
-                    {
-                        *tracker = Arc::clone(held);
-                    }
-                    *revealed &= is.unwrap_or_default();
-                    !never_told.remove(&key)
-                }
-                (Event::Added(_, revealed), Some(is)) => {
-                    never_told.remove(&key);
-                    *revealed &= is;
-                    true
-                }
-                (event @ Event::Modified(..), Some(is)) => {
-                    if let Event::Modified(tracker, revealed) = event {
-                        *revealed &= is;
-                        if never_told.remove(&key) {
-                            *event = Event::Added(Arc::clone(tracker), *revealed);
-                        }
-                    }
-                    true
-                }
-            }
+        self.next = index.head();
+        self.sweep = Some(Sweep {
+            done: None,
+            held,
+            version: index.version(),
         });
+        Ok(())
     }
 
     /// The namespaces of sessions that changed and were told without their secrets, since this was asked
@@ -251,7 +298,7 @@ impl Watch {
     /// The version of a bookmark: everything up to it was told. None if something is still to be.
     #[must_use]
     pub fn bookmark(&self) -> Option<u64> {
-        (self.pending.is_empty() && !self.initial_end).then_some(self.told)
+        (self.sweep.is_none() && !self.initial_end).then_some(self.told)
     }
 }
 
@@ -280,15 +327,10 @@ impl Events {
         self.look.now = now;
     }
 
-    fn event(&mut self, event: &Event) {
-        let (kind, tracker, revealed, version) = match event {
-            Event::Added(tracker, revealed) => ("ADDED", tracker, revealed, None),
-            Event::Modified(tracker, revealed) => ("MODIFIED", tracker, revealed, None),
-            Event::Deleted(tracker, revealed, version) => ("DELETED", tracker, revealed, *version),
-        };
+    fn event(&mut self, kind: &str, tracker: &Tracker, revealed: bool, version: Option<u64>) {
         let shown = Shown {
             tracker,
-            revealed: *revealed,
+            revealed,
             version,
         };
         self.start(kind);
@@ -296,6 +338,27 @@ impl Events {
         let columns = !std::mem::replace(&mut self.columns_sent, true);
         render::one(&mut self.bytes, shown, self.look, columns);
         self.end();
+    }
+
+    /// What has become of a tracker, at a version that isn't newer than `told`.
+    fn difference(&mut self, was: Option<Seen<'_>>, is: Option<Seen<'_>>, told: u64) {
+        let version = |tracker: &Tracker| (tracker.version > told).then_some(told);
+        match (was, is) {
+            (None, None) => {}
+            (Some((was, shown)), Some((is, revealed))) if was.uid == is.uid => {
+                if !Arc::ptr_eq(was, is) || shown != revealed {
+                    self.event(MODIFIED, is, revealed, version(is));
+                }
+            }
+            (was, is) => {
+                if let Some((was, _)) = was {
+                    self.event(DELETED, was, false, version(was));
+                }
+                if let Some((is, revealed)) = is {
+                    self.event(ADDED, is, revealed, version(is));
+                }
+            }
+        }
     }
 
     /// Appends a bookmark.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::*;
@@ -54,6 +56,7 @@ fn watch(index: &Index, query: &str, owner: &'static str) -> Result<Watch, Failu
         Filter::new(Some("shop"), &options),
         &options,
         of(owner),
+        &[],
     )
 }
 
@@ -170,7 +173,8 @@ fn another_visibility_hides_and_shows() {
     watch.decide_anew(&index, of("bob")).unwrap();
     assert_eq!(
         events(&mut watch, &index),
-        ["DELETED a 5", "ADDED b 7 key", "ADDED c 11 key"]
+        // At no version that is newer than what all of it was told at.
+        ["DELETED a 5", "ADDED b 7 key", "ADDED c 10 key"]
     );
     watch.decide_anew(&index, of("*")).unwrap();
     assert_eq!(
@@ -250,6 +254,64 @@ fn an_event_stops_at_the_limit() {
 }
 
 #[test]
+fn what_is_there_at_the_start_is_told_as_it_was_then() {
+    let mut index = index();
+    let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut watch = watch(&index, query, "*").unwrap();
+    let mut out = Events::new(Look {
+        shape: Shape::Object,
+        include: Include::Metadata,
+        now: 0,
+    });
+    assert_eq!(watch.step(&index, &mut out, 1), Step::More);
+    index.apply(s("a", "alice").tracker(11));
+    index.apply(s("b", "bob").tracker(12));
+    index.apply(s("c", "bob").tracker(13));
+    assert_eq!(
+        events(&mut watch, &index),
+        [
+            "ADDED b 7",
+            "BOOKMARK - 10",
+            "MODIFIED a 11",
+            "MODIFIED b 12",
+            "ADDED c 13"
+        ]
+    );
+}
+
+#[test]
+fn who_goes_on_where_others_decided_lists_anew() {
+    let mut index = index();
+    index.apply(s("c", "carol").tracker(11));
+    index.remove(&key("c"), 12);
+    let start = |from: u64, who: &str, told_by: &[Option<&str>]| {
+        let options = ListOptions::parse(&format!("watch=1&resourceVersion={from}")).unwrap();
+        let filter = Filter::new(Some("shop"), &options);
+        let told_by: Vec<Option<Viewer>> = told_by.iter().map(|name| name.map(of)).collect();
+        let started = Watch::start(&index, filter, &options, of(who), &told_by);
+        started.err().map(|failure| failure.code)
+    };
+    for (from, who, told_by, expected) in [
+        (10, "alice", &[][..], None),
+        (10, "alice", &[Some("alice")], None),
+        (10, "alice", &[Some("bob")], Some(410)),
+        (10, "alice", &[Some("alice"), Some("*")], Some(410)),
+        (10, "alice", &[None], Some(410)),
+        // Whoever decides, they see none of it.
+        (12, "dave", &[Some("erin")], None),
+        // What came and went in between tells them apart, until it has.
+        (10, "carol", &[Some("erin")], Some(410)),
+        (12, "carol", &[Some("erin")], None),
+    ] {
+        assert_eq!(
+            start(from, who, told_by),
+            expected,
+            "{from} {who} {told_by:?}"
+        );
+    }
+}
+
+#[test]
 fn a_table_names_its_columns_once() {
     let index = index();
     let mut watch = watch(&index, "", "*").unwrap();
@@ -262,3 +324,6 @@ fn a_table_names_its_columns_once() {
         "PartialObjectMetadata"
     );
 }
+
+#[path = "watch_model_tests.rs"]
+mod model;

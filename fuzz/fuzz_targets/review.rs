@@ -1,0 +1,19 @@
+//! AdmissionReviews, of every endpoint: what is answered is a review that the API server can read.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mirrord_sessions_webhook::fuzzing::{ENDPOINTS, review};
+use serde_json::Value;
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (endpoint, body) = input;
+    let Some(answer) = review(usize::from(endpoint) % ENDPOINTS, body) else {
+        return;
+    };
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let response = &answer["response"];
+    assert_eq!(answer["kind"], "AdmissionReview");
+    assert!(response["uid"].is_string() && response["allowed"].is_boolean(), "{answer}");
+    // Nothing is changed of what is refused.
+    assert!(response["allowed"] == true || response.get("patch").is_none(), "{answer}");
+});

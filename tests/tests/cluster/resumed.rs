@@ -1,0 +1,84 @@
+//! Watches that go on where they were, after policies have changed.
+
+use serde_json::{Value, json};
+
+use crate::{
+    support::{Person, eventually, shared},
+    trackers::{create, developer, shows, spec},
+};
+
+fn base(person: &Person<'_>) -> String {
+    format!(
+        "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
+        person.namespace()
+    )
+}
+
+async fn raw(person: &Person<'_>, query: &str) -> String {
+    let path = format!("{}{query}", base(person));
+    let output = person.kubectl(&["get", "--raw", &path], "").await;
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+async fn version(person: &Person<'_>) -> String {
+    let list: Value = serde_json::from_str(&raw(person, "").await).unwrap();
+    list["metadata"]["resourceVersion"].as_str().unwrap().into()
+}
+
+/// What a watch from a version tells within a second.
+async fn from(person: &Person<'_>, version: &str) -> String {
+    let query = format!("?watch=1&timeoutSeconds=1&resourceVersion={version}");
+    raw(person, &query).await
+}
+
+#[tokio::test]
+async fn who_sees_otherwise_by_now_lists_anew_and_goes_on() {
+    let (namespace, dev) = developer("resumed").await;
+    let other = namespace.person("resumed-other@example.com", &[]);
+    namespace.bind("mirrord-operator-user", &other.name).await;
+    create(&dev, "hers", spec()).await;
+    shows(&other, &["get", "mst"], "hers").await;
+    let before = version(&other).await;
+    assert_eq!(from(&other, &before).await, "");
+
+    let policy = json!({
+        "apiVersion": "operator.metalbear.co/v1alpha1",
+        "kind": "SessionPolicy",
+        "metadata": { "name": namespace.name },
+        "spec": {
+            "subjects": [{ "kind": "User", "name": other.name }],
+            "deny": { "rules": [{
+                "resources": ["session_tracker"], "verbs": ["list"],
+                "where": format!("tracker.namespace == '{}'", namespace.name),
+            }] },
+        },
+    });
+    let policy = policy.to_string();
+    for (args, sees) in [(["apply", "-f", "-"], false), (["delete", "-f", "-"], true)] {
+        let before = version(&other).await;
+        shared().admin(&args, &policy).await.unwrap();
+        eventually("the policy is in force", || async {
+            (raw(&other, "").await.contains("hers") == sees).then_some(())
+        })
+        .await;
+        // Neither that it went nor that it came is told: the client is to list.
+        let told: Value = serde_json::from_str(&from(&other, &before).await).unwrap();
+        assert_eq!(
+            (&told["type"], &told["object"]["code"]),
+            (&json!("ERROR"), &json!(410))
+        );
+        assert!(!told.to_string().contains("hers"), "{told}");
+        // Of nobody else anything has changed.
+        let told = from(&dev, &before).await;
+        assert!(!told.contains("ERROR"), "{told}");
+        // Soon a list has a version to go on from, though no session changes.
+        let (list, told) = eventually("a list to go on from", || async {
+            let list = raw(&other, "").await;
+            let told = from(&other, &version(&other).await).await;
+            (!told.contains("ERROR")).then_some((list, told))
+        })
+        .await;
+        assert_eq!((list.contains("hers"), told.as_str()), (sees, ""));
+    }
+}
