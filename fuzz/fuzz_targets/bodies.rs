@@ -10,7 +10,10 @@ use mirrord_sessions_core::{
 use mirrord_sessions_crds::SessionPolicySpec;
 
 fuzz_target!(|body: &[u8]| {
-    for failure in [join::read(body).err(), report::read(body).err()].into_iter().flatten() {
+    for failure in [join::read(body).err(), report::read(body).err()]
+        .into_iter()
+        .flatten()
+    {
         assert!((400..500).contains(&failure.code));
     }
     let Ok(text) = std::str::from_utf8(body) else {

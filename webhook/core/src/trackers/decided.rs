@@ -107,8 +107,8 @@ impl Decided {
 mod tests {
     use super::*;
 
-    fn set(name: &str) -> Option<Arc<PolicySet>> {
-        Some(Arc::new(PolicySet::new(name, [])))
+    fn set(name: &str) -> Arc<PolicySet> {
+        Arc::new(PolicySet::new(name, []))
     }
 
     fn at(decided: &Decided, version: u64) -> Vec<Option<Arc<PolicySet>>> {
@@ -121,21 +121,21 @@ mod tests {
         let after = |millis| start + Duration::from_millis(millis);
         let mut decided = Decided::default();
         assert_eq!((decided.due(), at(&decided, 5)), (None, vec![]));
-        decided.replaced(set("a"), 10, start);
+        decided.replaced(Some(set("a")), 10, start);
         assert_eq!(decided.due(), Some(start + FOLLOWED));
         // Not yet, however new the list is.
         let early = decided.mark(after(500));
         decided.listed(early, 15, after(600));
-        assert_eq!(at(&decided, 99), [set("a")]);
+        assert_eq!(at(&decided, 99), [Some(set("a"))]);
         let mark = decided.mark(after(1000));
         // One more, while the list is on its way.
-        decided.replaced(set("b"), 12, after(1100));
+        decided.replaced(Some(set("b")), 12, after(1100));
         decided.listed(mark, 20, after(1200));
         for (version, expected) in [
-            (9, vec![set("a"), set("b")]),
-            (19, vec![set("a"), set("b")]),
-            (20, vec![set("b")]),
-            (99, vec![set("b")]),
+            (9, vec![Some(set("a")), Some(set("b"))]),
+            (19, vec![Some(set("a")), Some(set("b"))]),
+            (20, vec![Some(set("b"))]),
+            (99, vec![Some(set("b"))]),
         ] {
             assert_eq!(at(&decided, version), expected, "{version}");
         }
@@ -147,16 +147,16 @@ mod tests {
     fn where_nothing_was_written_it_is_tried_again() {
         let start = Instant::now();
         let mut decided = Decided::default();
-        decided.replaced(set("a"), 10, start);
+        decided.replaced(Some(set("a")), 10, start);
         let later = start + FOLLOWED;
         decided.listed(decided.mark(later), 10, later);
-        assert_eq!(at(&decided, 10), [set("a")]);
+        assert_eq!(at(&decided, 10), [Some(set("a"))]);
         assert_eq!(decided.due(), Some(later + FOLLOWED));
         let later = later + FOLLOWED;
         decided.listed(decided.mark(later), 11, later);
         assert_eq!(
             (at(&decided, 10), at(&decided, 11)),
-            (vec![set("a")], vec![])
+            (vec![Some(set("a"))], vec![])
         );
     }
 
@@ -165,9 +165,12 @@ mod tests {
         let now = Instant::now();
         let mut decided = Decided::default();
         for version in 0..40 {
-            decided.replaced(set("a"), version, now);
+            decided.replaced(Some(set("a")), version, now);
         }
         let sets = at(&decided, 0);
-        assert_eq!((sets.len(), &sets[0], &sets[1]), (MAX, &None, &set("a")));
+        assert_eq!(
+            (sets.len(), &sets[0], &sets[1]),
+            (MAX, &None, &Some(set("a")))
+        );
     }
 }

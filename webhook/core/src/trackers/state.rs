@@ -82,6 +82,7 @@ impl<'a> State<'a> {
     }
 
     /// The trackers of a namespace, or all, after a key, in order.
+    #[must_use]
     pub fn iter<'s>(
         &'s self,
         namespace: Option<&'s str>,
