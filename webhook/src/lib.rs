@@ -13,6 +13,7 @@ mod metrics;
 mod policies;
 mod server;
 mod stored;
+mod targets;
 mod trackers;
 
 use std::{io::IsTerminal, sync::Arc};
