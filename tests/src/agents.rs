@@ -7,6 +7,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 const JOB: &str = include_str!("../data/agents/default.job-request-body.json");
+const TARGETLESS: &str = include_str!("../data/agents/targetless.job-stored.json");
 const EPHEMERAL: &str = include_str!("../data/agents/ephemeral.ephemeral-container.json");
 
 /// A number that this process gave nobody yet.
@@ -27,19 +28,63 @@ pub fn container_id() -> String {
     format!("{:064x}", 0xa000_0000_0000_u64 + number())
 }
 
-/// A targetless agent's Job, as it is sent.
+/// A targetless agent's Job, as it is sent: as it is stored, without what the API server added.
 #[must_use]
 pub fn targetless() -> Value {
-    let mut job: Value = serde_json::from_str(JOB).unwrap_or_default();
+    let mut job: Value = serde_json::from_str(TARGETLESS).unwrap_or_default();
+    let without = |value: &mut Value, fields: &[&str]| {
+        if let Some(object) = value.as_object_mut() {
+            object.retain(|field, _| !fields.contains(&field.as_str()));
+        }
+    };
+    without(&mut job, &["status"]);
+    without(
+        &mut job["metadata"],
+        &[
+            "creationTimestamp",
+            "generation",
+            "namespace",
+            "resourceVersion",
+            "uid",
+        ],
+    );
+    let spec = &mut job["spec"];
+    without(
+        spec,
+        &[
+            "completionMode",
+            "completions",
+            "manualSelector",
+            "parallelism",
+            "podReplacementPolicy",
+            "selector",
+            "suspend",
+        ],
+    );
+    without(
+        &mut spec["template"]["metadata"]["labels"],
+        &[
+            "batch.kubernetes.io/controller-uid",
+            "batch.kubernetes.io/job-name",
+            "controller-uid",
+            "job-name",
+        ],
+    );
+    let pod = &mut spec["template"]["spec"];
+    without(
+        pod,
+        &[
+            "dnsPolicy",
+            "schedulerName",
+            "securityContext",
+            "terminationGracePeriodSeconds",
+        ],
+    );
+    without(
+        &mut pod["containers"][0],
+        &["terminationMessagePath", "terminationMessagePolicy"],
+    );
     job["metadata"]["name"] = name().into();
-    let pod = &mut job["spec"]["template"]["spec"];
-    pod["containers"][0]["args"] = json!(["-l", "50723", "-t", "30", "targetless"]);
-    if let Some(container) = pod["containers"][0].as_object_mut() {
-        container.retain(|field, _| field != "volumeMounts" && field != "securityContext");
-    }
-    if let Some(pod) = pod.as_object_mut() {
-        pod.retain(|field, _| field == "containers" || field == "restartPolicy");
-    }
     job
 }
 
@@ -135,4 +180,28 @@ pub async fn add_ephemeral(
         containers.push(agent);
     }
     send(client, "PUT", &path, &stored).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the CLI sends with a target, but for what concerns that: these fields come from the client.
+    #[test]
+    fn what_is_sent_without_a_target() {
+        let (mut with, without) = (targeted("a", "b"), targetless());
+        with["metadata"]["name"] = without["metadata"]["name"].clone();
+        let pod = &mut with["spec"]["template"]["spec"];
+        let fields = pod.as_object_mut().unwrap();
+        for field in ["hostPID", "nodeSelector", "tolerations", "volumes"] {
+            fields.remove(field).unwrap();
+        }
+        let container = pod["containers"][0].as_object_mut().unwrap();
+        container.remove("securityContext").unwrap();
+        container.remove("volumeMounts").unwrap();
+        container["args"] = json!(["-l", "50723", "-t", "30", "targetless"]);
+        let variables = container["env"].as_array_mut().unwrap();
+        variables.retain(|variable| variable["name"] != "MIRRORD_AGENT_POD_IPS");
+        assert_eq!(with, without);
+    }
 }

@@ -15,6 +15,7 @@ mod metrics;
 mod policies;
 mod server;
 mod stored;
+mod targets;
 mod trackers;
 
 use std::{io::IsTerminal, sync::Arc};

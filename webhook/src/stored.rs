@@ -4,10 +4,15 @@
 //! `managedFields` too, and Go takes some that can't be held here.
 
 use k8s_openapi::{
-    api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta, serde_json::Map,
+    api::{batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    serde_json::Map,
 };
 use kube::Resource;
-use mirrord_sessions_core::text::printable;
+use mirrord_sessions_core::{
+    lifecycle::{PodParts, PodView, SpecParts, StatusParts},
+    text::printable,
+};
 use mirrord_sessions_crds::{Session, SessionPolicy};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Value, json};
@@ -69,6 +74,27 @@ impl StoredJob {
             template.retain(|field, _| field == "labels" || field == "annotations");
         }
         typed(&self.metadata, &self.spec, &self.status)
+    }
+}
+
+/// A Pod, without what nobody here reads.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = Pod)]
+pub(crate) struct StoredPod {
+    #[serde(deserialize_with = "metadata")]
+    pub(crate) metadata: ObjectMeta,
+    spec: Option<SpecParts>,
+    status: Option<StatusParts>,
+}
+
+impl StoredPod {
+    /// What is kept of it.
+    pub(crate) fn view(self) -> Option<PodView> {
+        let parts = PodParts {
+            spec: self.spec,
+            status: self.status,
+        };
+        PodView::of(&self.metadata, &parts)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The demo: shows each command with its real output, and checks that it did what it should.
 
+mod plain;
 mod stage;
 mod story;
 

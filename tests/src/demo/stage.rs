@@ -8,13 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::say;
 use crate::{
-    agents,
     cluster::Cluster,
     control_plane::{Identity, Program},
 };
@@ -62,7 +60,7 @@ impl<'a> Step<'a> {
 
 /// The cluster, its people, and a PATH where kubectl finds the plugin.
 pub(super) struct Stage<'a> {
-    cluster: &'a Cluster,
+    pub(super) cluster: &'a Cluster,
     kubeconfig: PathBuf,
     path: String,
     steps: usize,
@@ -191,70 +189,6 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// A Deployment whose Pod runs, as far as the cluster is told, and the file of an agent's Job for it.
-    pub(super) async fn agent_of_mirrord(&self) -> anyhow::Result<String> {
-        const NODE: &str = "node-1";
-        let container = agents::container_id();
-        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": NODE } });
-        let labels = json!({ "run": "ip-visit-counter" });
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "ip-visit-counter" },
-            "spec": { "selector": { "matchLabels": labels }, "template": {
-                "metadata": { "labels": labels },
-                "spec": { "nodeName": NODE, "containers": [{ "name": "main", "image": "example.com/ip-visit-counter:1" }] },
-            } },
-        });
-        for object in [node, deployment] {
-            let create = ["create", "-n", "default", "-f", "-"];
-            self.cluster.admin(&create, &object.to_string()).await?;
-        }
-        let pod = [
-            "kubectl",
-            "get",
-            "pods",
-            "-l",
-            "run=ip-visit-counter",
-            "-o",
-            "name",
-        ];
-        let pod = self.until(&pod, |pod| pod.starts_with("pod/")).await?;
-        let status = agents::running(&[("main", &container)]).to_string();
-        let patch = [
-            "patch",
-            &pod,
-            "-n",
-            "default",
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &status,
-        ];
-        self.cluster.admin(&patch, "").await?;
-        self.until_stamps_count().await?;
-        let file = self.cluster.plane.folder().join("agent.json");
-        let agent = agents::targeted(&container, NODE);
-        std::fs::write(&file, agent.to_string()).context("a file for the agent's Job")?;
-        Ok(file.to_string_lossy().into_owned())
-    }
-
-    /// Stamps count on what is some seconds younger than the guard policy.
-    async fn until_stamps_count(&self) -> anyhow::Result<()> {
-        let policy = [
-            "kubectl",
-            "get",
-            "validatingadmissionpolicybinding",
-            "agents.mirrord-sessions",
-            "-o",
-            "jsonpath={.metadata.creationTimestamp}",
-        ];
-        let (_, created) = self.run(&policy, None).await?;
-        let created: Timestamp = created.parse().context("the age of the guard policy")?;
-        while Timestamp::now().duration_since(created).as_secs() <= 6 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
     /// How to go on by oneself.
     pub(super) fn invitation(&self) -> String {
         format!(
@@ -293,9 +227,12 @@ async fn bind(cluster: &Cluster) -> anyhow::Result<()> {
             "apiVersion": format!("{api_group}/v1"),
             "kind": "ClusterRole",
             "metadata": { "name": "run-mirrord" },
-            "rules": [{ "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"] }],
+            "rules": [
+                { "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"] },
+                { "apiGroups": [""], "resources": ["pods/ephemeralcontainers"], "verbs": ["get", "update"] },
+            ],
         },
-        binding("run-mirrord", "run-mirrord", json!([user("developer-1")])),
+        binding("run-mirrord", "run-mirrord", json!([user("developer-1"), user("developer-2")])),
     ]});
     cluster
         .admin(&["apply", "-f", "-"], &list.to_string())

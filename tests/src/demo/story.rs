@@ -2,7 +2,10 @@
 
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 
-use super::stage::{Stage, Step};
+use super::{
+    plain,
+    stage::{Stage, Step},
+};
 
 const FIRST: &str = "487f4f2b6d2376ad";
 const SECOND: &str = "c527fe7d9c30979e";
@@ -33,7 +36,7 @@ pub(super) async fn tell(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     looking(stage).await?;
     narrowing(stage).await?;
     stopping(stage).await?;
-    plain_mirrord(stage).await?;
+    plain::mirrord(stage).await?;
     auditing(stage).await
 }
 
@@ -327,67 +330,6 @@ async fn stopping(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             ..Step::new(
                 "Nothing is left.",
                 &["kubectl", "mirrord-sessions", "list", "-A"],
-            )
-        })
-        .await?;
-    Ok(())
-}
-
-/// A developer who knows nothing of all this.
-async fn plain_mirrord(stage: &mut Stage<'_>) -> anyhow::Result<()> {
-    let agent = stage.agent_of_mirrord().await?;
-    stage
-        .show(Step {
-            shows: &["job.batch/mirrord-agent-", "created"],
-            ..Step::new(
-                "A developer runs plain mirrord exec, which starts an agent: this is the Job that it sends.",
-                &["kubectl", "--context", "developer-1", "create", "-f", &agent],
-            )
-        })
-        .await?;
-    let name = [
-        "kubectl",
-        "get",
-        "sessions",
-        "-o",
-        "jsonpath={.items[?(@.status.state=='running')].metadata.name}",
-    ];
-    let name = stage.until(&name, |name| !name.is_empty()).await?;
-    stage
-        .show(Step {
-            shows: &[&name, "deployment/ip-visit-counter", "developer-1"],
-            ..Step::new(
-                "It is a session of theirs: what it targets was found out from the id of a container.",
-                &["kubectl", "get", "sessions"],
-            )
-        })
-        .await?;
-    stage
-        .show(Step {
-            shows: &["deleted"],
-            ..Step::new("Stopping it …", &["kubectl", "delete", "session", &name])
-        })
-        .await?;
-    let jobs = ["kubectl", "get", "jobs", "-o", "name"];
-    stage.until(&jobs, str::is_empty).await?;
-    let events = [
-        "kubectl",
-        "get",
-        "events",
-        "--field-selector=reason=SessionStopped",
-        "-o",
-        "jsonpath={.items[*].message}{\"\\n\"}",
-    ];
-    stage.until(&events, |events| !events.is_empty()).await?;
-    stage
-        .show(Step {
-            shows: &[
-                "of developer-1 on deployment/ip-visit-counter ended after",
-                "its agent deleted",
-            ],
-            ..Step::new(
-                "… ended its agent, and with it the developer's process.",
-                &events,
             )
         })
         .await?;

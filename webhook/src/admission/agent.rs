@@ -3,8 +3,10 @@
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
-    admission::{Decision, agent},
+    admission::{Decision, Outcome, agent},
     agents::{Look, job_agent, words},
+    identity::Requester,
+    lifecycle::{PodParts, Sought, Target},
     text::printable,
 };
 use serde::de::DeserializeOwned;
@@ -12,21 +14,93 @@ use serde_json::value::RawValue;
 use tracing::info;
 
 use super::{
-    Neighbours, beside,
+    Answer, Error, Neighbours, goes_on,
     review::{Request, Resource},
+    warned, written,
 };
 
-/// Decides on an agent's stamp.
-pub(super) fn decide(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decision {
-    understood(request, neighbours).unwrap_or_else(|unknown| {
-        info!(
-            operation = printable(&request.operation, 32),
-            resource = printable(&request.resource.plural, 64),
-            reason = printable(&unknown.to_string(), 256),
-            "an agent's review is let through as it is"
-        );
-        Decision::allow()
-    })
+/// A review about an agent, decided on but for what to tell of others on its target.
+#[derive(Debug)]
+pub(crate) struct AgentReview {
+    uid: String,
+    requester: Requester,
+    decision: Decision,
+    starts: Starts,
+}
+
+/// What is known of an agent that starts.
+#[derive(Debug, Default)]
+struct Starts {
+    /// Where to look for its target.
+    sought: Option<Sought>,
+    /// What the user says it is, in the namespace of the agent.
+    word: Option<(String, String)>,
+}
+
+impl AgentReview {
+    /// Parses the review: stamps on CREATE, restores on UPDATE.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
+        let request = Request::parse(body)
+            .map_err(|error| Error::Invalid(printable(&error.to_string(), 512)))?;
+        let (decision, starts) = understood(&request).unwrap_or_else(|unknown| {
+            info!(
+                operation = printable(&request.operation, 32),
+                resource = printable(&request.resource.plural, 64),
+                reason = printable(&unknown.to_string(), 256),
+                "an agent's review is let through as it is"
+            );
+            (Decision::allow(), Starts::default())
+        });
+        let requester = request.requester();
+        for warning in &decision.warnings {
+            info!(
+                namespace = printable(&request.namespace, 63),
+                name = printable(&request.name, 253),
+                user = printable(&requester.username, 120),
+                warning,
+                "of an agent's review"
+            );
+        }
+        let starts = if goes_on(&decision, &requester) {
+            starts
+        } else {
+            Starts::default()
+        };
+        Ok(Self {
+            requester,
+            decision,
+            starts,
+            uid: request.uid,
+        })
+    }
+
+    /// Who asks.
+    pub(crate) fn requester(&self) -> &Requester {
+        &self.requester
+    }
+
+    /// Where to look for the target of the agent that starts.
+    pub(crate) fn sought(&self) -> Option<&Sought> {
+        self.starts.sought.as_ref()
+    }
+
+    /// Answers it. Where the target was not found it is what the user says.
+    pub(crate) fn answer(
+        self,
+        target: Option<&Target>,
+        neighbours: &dyn Neighbours,
+    ) -> Result<Answer, Error> {
+        let warning = match (target, &self.starts.word) {
+            (Some(target), _) => {
+                neighbours.warning(&target.namespace, &target.names(), &self.requester)
+            }
+            (None, Some((namespace, word))) => {
+                neighbours.warning(namespace, &[word], &self.requester)
+            }
+            (None, None) => None,
+        };
+        written(self.uid, warned(self.decision, warning))
+    }
 }
 
 /// Why a review isn't understood.
@@ -40,7 +114,7 @@ enum Unknown {
     Resource,
 }
 
-fn understood(request: &Request<'_>, neighbours: &dyn Neighbours) -> Result<Decision, Unknown> {
+fn understood(request: &Request<'_>) -> Result<(Decision, Starts), Unknown> {
     let requester = request.requester();
     let Resource { group, plural, .. } = &request.resource;
     let place = (
@@ -56,22 +130,31 @@ fn understood(request: &Request<'_>, neighbours: &dyn Neighbours) -> Result<Deci
                 let name = printable(name, 253);
                 info!(name, why, "a Job is named like an agent and isn't one");
             }
-            // What it targets is only known from what the user says here, and looked for where the
-            // agent is.
-            let words = job.metadata.annotations.as_ref();
-            let target = words.and_then(|words| words.get(words::TARGET).map(String::as_str));
-            let decision = agent::on_job_create(&job, &requester);
-            Ok(beside(decision, request, target, neighbours))
+            let said = job.metadata.annotations.as_ref();
+            let said = said.and_then(|said| said.get(words::TARGET).cloned());
+            let starts = Starts {
+                sought: Sought::of_job(&job),
+                word: said.map(|target| (request.namespace.clone(), target)),
+            };
+            Ok((agent::on_job_create(&job, &requester), starts))
         }
         (("batch", "jobs", ""), "UPDATE") => {
             let job: Job = read(request.object, "object")?;
             let old: Job = read(request.old_object, "oldObject")?;
-            Ok(agent::on_job_update(&job, &old, &requester))
+            let decision = agent::on_job_update(&job, &old, &requester);
+            Ok((decision, Starts::default()))
         }
         (("", "pods", "ephemeralcontainers"), "UPDATE") => {
             let pod: Pod = read(request.object, "object")?;
             let old: Pod = read(request.old_object, "oldObject")?;
-            Ok(agent::on_ephemeral_containers(&pod, &old, &requester))
+            let decision = agent::on_ephemeral_containers(&pod, &old, &requester);
+            let mut starts = Starts::default();
+            if !matches!(&decision.outcome, Outcome::Allow(stamps) if stamps.is_empty()) {
+                // As it is stored: the API server takes nothing but the containers from what is sent.
+                let parts: PodParts = read(request.old_object, "oldObject")?;
+                starts.sought = Sought::of_pod(&old.metadata, &parts);
+            }
+            Ok((decision, starts))
         }
         _ => Err(Unknown::Resource),
     }
@@ -84,25 +167,22 @@ fn read<T: DeserializeOwned>(object: Option<&RawValue>, name: &'static str) -> R
 
 #[cfg(test)]
 mod tests {
-    use mirrord_sessions_core::identity::Requester;
+    use mirrord_sessions_core::lifecycle::PodView;
     use serde_json::{Value, json};
 
-    use super::{
-        super::{Answer, Error},
-        *,
-    };
+    use super::*;
 
     /// Bob is on x/bobs in shop.
     struct Bob;
 
     impl Neighbours for Bob {
-        fn warning(&self, namespace: &str, target: &str, _: &Requester) -> Option<String> {
-            ((namespace, target) == ("shop", "x/bobs")).then(|| "bob is there".to_owned())
+        fn warning(&self, namespace: &str, names: &[&str], _: &Requester) -> Option<String> {
+            (namespace == "shop" && names.contains(&"x/bobs")).then(|| "bob is there".to_owned())
         }
     }
 
     fn stamp_agent(body: &[u8]) -> Result<Answer, Error> {
-        super::super::stamp_agent(body, &Bob)
+        AgentReview::parse(body)?.answer(None, &Bob)
     }
 
     fn review(operation: &str, resource: &Value, object: &Value, old: &Value) -> Value {
@@ -175,6 +255,46 @@ mod tests {
             let answer: Value = serde_json::from_slice(&answer.review).unwrap();
             assert_eq!(answer["response"].get("warnings").is_some(), told);
         }
+    }
+
+    #[test]
+    fn what_is_found_counts_more_than_what_is_said() {
+        let pod = fixture("ephemeral.ephemeral-request-body.json");
+        let mut old = pod.clone();
+        old["spec"]["ephemeralContainers"] = json!([]);
+        let mut sent = pod.clone();
+        sent["metadata"] = json!({ "name": "forged" });
+        let added = review("UPDATE", &pods(), &sent, &old);
+        let found: Vec<PodView> = AgentReview::parse(added.to_string().as_bytes())
+            .unwrap()
+            .sought()
+            .map(|sought| match sought {
+                Sought::Pod(pod) => pod.clone(),
+                sought @ Sought::Container { .. } => panic!("{sought:?}"),
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(*found[0].name, *pod["metadata"]["name"].as_str().unwrap());
+
+        let mut job = fixture("default.job-request-body.json");
+        job["metadata"]["annotations"][words::TARGET] = json!("x/bobs");
+        let mut of = review("CREATE", &jobs(), &job, &json!(null));
+        let warned = |review: &Value, target: Option<&Target>| {
+            let review = AgentReview::parse(review.to_string().as_bytes()).unwrap();
+            let sought = review.sought().is_some();
+            let answer = review.answer(target, &Bob).unwrap();
+            let answer: Value = serde_json::from_slice(&answer.review).unwrap();
+            (sought, answer["response"].get("warnings").is_some())
+        };
+        let mut there = found[0].clone();
+        there.namespace = "shop".into();
+        let (his, other) = (Target::pod(&there, "x/bobs"), Target::pod(&there, "x/y"));
+        assert_eq!(warned(&of, None), (true, true));
+        assert_eq!(warned(&of, Some(&other)), (true, false));
+        assert_eq!(warned(&of, Some(&his)), (true, true));
+        // The controller is told nothing, and nothing is looked for.
+        of["request"]["userInfo"]["username"] = json!(mirrord_sessions_crds::CONTROLLER_USERNAME);
+        assert_eq!(warned(&of, None), (false, false));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use mirrord_sessions_core::{
 use mirrord_sessions_crds::GROUP;
 use serde_json::{Value, value::RawValue};
 
+pub(crate) use agent::AgentReview;
 use review::{API_VERSION, Request, Resource, Review};
 pub(crate) use stop::Stop;
 
@@ -39,7 +40,8 @@ pub(crate) struct Answer {
 /// Who knows of other sessions.
 pub(crate) trait Neighbours {
     /// What to tell who starts a run on a target where others are already.
-    fn warning(&self, namespace: &str, target: &str, requester: &Requester) -> Option<String>;
+    /// The target may be called by several names, of which the first is told.
+    fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String>;
 }
 
 /// Answers a review about a Session's owner: stamps on CREATE, restores on UPDATE.
@@ -48,11 +50,6 @@ pub(crate) fn stamp_session(body: &[u8], neighbours: &dyn Neighbours) -> Result<
         expect(request, "sessions", "stamps")?;
         decide_session(request, neighbours)
     })
-}
-
-/// Answers a review about an agent of mirrord: stamps on CREATE, restores on UPDATE.
-pub(crate) fn stamp_agent(body: &[u8], neighbours: &dyn Neighbours) -> Result<Answer, Error> {
-    answer(body, |request| Ok(agent::decide(request, neighbours)))
 }
 
 /// Answers a review about a SessionPolicy: whether it can be read.
@@ -150,7 +147,13 @@ fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided
             let (object, requester) = (object()?, request.requester());
             let decision = session::on_create(&object, &requester);
             let target = object.pointer("/spec/target").and_then(Value::as_str);
-            Ok(beside(decision, request, target, neighbours))
+            Ok(match target {
+                Some(target) if goes_on(&decision, &requester) => {
+                    let warning = neighbours.warning(&request.namespace, &[target], &requester);
+                    warned(decision, warning)
+                }
+                _ => decision,
+            })
         }
         "UPDATE" => {
             let old = part(
@@ -166,19 +169,13 @@ fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided
     }
 }
 
-/// Tells the requester of others on the target. The controller, which records what has started already,
-/// has nobody to tell.
-fn beside(
-    decision: Decision,
-    request: &Request<'_>,
-    target: Option<&str>,
-    neighbours: &dyn Neighbours,
-) -> Decision {
-    let requester = request.requester();
-    let goes_on = matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller();
-    let target = target.filter(|_| goes_on);
-    let warning =
-        target.and_then(|target| neighbours.warning(&request.namespace, target, &requester));
+/// Whether the requester may be told of others on a target. The controller, which records what has started
+/// already, has nobody to tell.
+fn goes_on(decision: &Decision, requester: &Requester) -> bool {
+    matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller()
+}
+
+fn warned(decision: Decision, warning: Option<String>) -> Decision {
     match warning {
         Some(warning) => decision.warn(warning),
         None => decision,

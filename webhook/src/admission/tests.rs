@@ -10,8 +10,9 @@ use super::*;
 struct Bob;
 
 impl Neighbours for Bob {
-    fn warning(&self, namespace: &str, target: &str, requester: &Requester) -> Option<String> {
-        let there = (namespace, target, requester.username.as_str()) == ("shop", "x/bobs", "alice");
+    fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String> {
+        let there = (namespace, names, requester.username.as_str())
+            == ("shop", ["x/bobs"].as_slice(), "alice");
         there.then(|| "bob already has a session".to_owned())
     }
 }

@@ -8,138 +8,29 @@ use std::time::Duration;
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
     Api, Resource,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use mirrord_sessions_core::{
     agents::{Binding, SESSION},
-    lifecycle::{
-        Agent, AgentId, AgentKind, Draft, Lost, NAMES, Recorded, Told, View, may_stop, owner,
-        session_name, when_lost,
-    },
+    lifecycle::{Agent, AgentId, AgentKind, Lost, Recorded, Told, View, may_stop, when_lost},
 };
 use mirrord_sessions_crds::{Session, SessionStatus};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Controller, Failed, Looked, Made, feeds::PodObject, tell};
+use super::{Controller, Failed, Looked, tell};
+use crate::stored::StoredPod;
 
 /// Go on with the next step.
 pub(super) const GO_ON: Option<Looked> = None;
 const DONE: Option<Looked> = Some(Looked::Done);
 /// A Session that is deleted again and again comes back no sooner.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) type Next = Result<Option<Looked>, Failed>;
 
 impl Controller<'_> {
-    /// Creates the Session of an agent.
-    pub(super) async fn record(&self, agent: &Agent) -> Next {
-        let before = {
-            let state = self.state();
-            let made = state.recorded.get(&agent.id);
-            made.map(|made| (made.at.elapsed(), made.binding.clone()))
-        };
-        if let Some((ago, binding)) = &before {
-            // Deleted before the agent was tied to it: it is now, and ends with it.
-            if agent.id.kind == AgentKind::Job && agent.bound().is_none() {
-                return self.tie(&agent.id, binding).await;
-            }
-            if let Some(wait) = AGAIN.checked_sub(*ago) {
-                return Ok(Some(Looked::Again(wait)));
-            }
-        }
-        let (draft, definition) = self.draft(agent).await?;
-        if let Some(session) = self.adopted(agent, &draft).await? {
-            return Ok(self.has_adopted(session, definition));
-        }
-        let session = match self.create(agent, &draft).await {
-            // More likely a word of the client's that its schema doesn't take than anything else.
-            Err(Failed::Refused(why)) if why.contains("is invalid") => {
-                warn!(agent = %agent.id, why, "recorded without what the client says of itself");
-                self.create(agent, &draft.clone().without_words()).await?
-            }
-            created => created?,
-        };
-        let Some(recorded) = Recorded::of(&session) else {
-            return Ok(Some(Looked::Again(AGAIN)));
-        };
-        info!(
-            session = recorded.name,
-            namespace = recorded.namespace,
-            agent = %agent.id,
-            verified = draft.unverified.is_none(),
-            resolved = draft.unresolved.is_none(),
-            "recorded a run"
-        );
-        self.metrics.session("recorded");
-        {
-            let mut state = self.state();
-            state.view.insert_session(recorded.clone());
-            state.drafts.insert(agent.id.clone(), draft.clone());
-            let made = Made {
-                at: Instant::now(),
-                binding: binding(&recorded, definition),
-            };
-            state.recorded.insert(agent.id.clone(), made);
-        }
-        for told in Told::of_record(&draft) {
-            self.teller.of_session(&recorded, &told).await;
-        }
-        if before.is_some() && agent.id.kind == AgentKind::Pod {
-            self.teller
-                .of_session(&recorded, &Told::runs_on(&agent.id))
-                .await;
-        }
-        Ok(GO_ON)
-    }
-
-    /// The Session to be, and the identifier of the definition that it is made under.
-    async fn draft(&self, agent: &Agent) -> Result<(Draft, String), Failed> {
-        let ground = self
-            .grounds
-            .read()
-            .await
-            .map_err(Failed::of("the guard can't be read"))?;
-        let definition = match &ground.definition {
-            Some(definition) if !definition.going => definition.uid.clone(),
-            _ => return Err(Failed::NoDefinition),
-        };
-        let target = self.target(agent).await?;
-        let draft = Draft::new(agent, &target, &owner(agent, &ground));
-        Ok((draft, definition))
-    }
-
-    /// Under the first of its names that no stranger has.
-    async fn create(&self, agent: &Agent, draft: &Draft) -> Result<Session, Failed> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &draft.namespace);
-        for n in 0..NAMES {
-            let name = session_name(&agent.id, n);
-            let created = sessions
-                .create(&PostParams::default(), &draft.session(&name))
-                .await;
-            let error = match created {
-                Ok(session) => return Ok(session),
-                Err(error) => error,
-            };
-            let kube::Error::Api(status) = &error else {
-                return Err(Failed::of("the Session can't be created")(error));
-            };
-            match status.code {
-                409 if status.reason == "AlreadyExists" => {}
-                403 | 422 => return Err(Failed::Refused(status.message.clone())),
-                _ => return Err(Failed::of("the Session can't be created")(error)),
-            }
-            let there = sessions.get_opt(&name).await;
-            let there = there.map_err(Failed::of("a Session of its name can't be read"))?;
-            if let Some(session) = there.filter(|there| draft.is(there)) {
-                return Ok(session);
-            }
-            info!(session = name, agent = %agent.id, "the name is taken: taking the next");
-        }
-        Err(Failed::NoName)
-    }
-
     /// Writes the status, which the API server drops when a Session is created.
     pub(super) async fn report(&self, agent: &Agent, session: &Recorded) -> Next {
         let draft = self.state().drafts.get(&agent.id).cloned();
@@ -194,7 +85,7 @@ impl Controller<'_> {
             .await
     }
 
-    async fn tie(&self, agent: &AgentId, binding: &Binding) -> Next {
+    pub(super) async fn tie(&self, agent: &AgentId, binding: &Binding) -> Next {
         let patch = json!({
             "metadata": { "uid": agent.uid, "annotations": { SESSION: binding.text() } },
         });
@@ -297,10 +188,10 @@ impl Controller<'_> {
                 job.is_some_and(|job| self.see(|view| view.apply_job(&job)))
             }
             AgentKind::Pod => {
-                let pods: Api<PodObject> = Api::namespaced(self.client.clone(), &id.namespace);
+                let pods: Api<StoredPod> = Api::namespaced(self.client.clone(), &id.namespace);
                 let pod = pods.get_opt(&id.name).await;
                 let pod = pod.map_err(Failed::of("the agent's Pod can't be read"))?;
-                let pod = pod.and_then(PodObject::view);
+                let pod = pod.and_then(StoredPod::view);
                 let pod = pod.filter(|pod| pod.agents.iter().any(|agent| agent.id == *id));
                 pod.is_some_and(|pod| self.see(|view| view.apply_pod(pod, None)))
             }
@@ -333,6 +224,8 @@ impl Controller<'_> {
         });
         if tell {
             self.endings.over(session);
+        } else {
+            self.endings.doubled(session);
         }
         let deleted = sessions.delete(&session.name, &params).await;
         match deleted {

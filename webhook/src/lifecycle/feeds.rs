@@ -6,23 +6,21 @@
 use std::{collections::HashSet, fmt::Debug, mem, pin::Pin, sync::Mutex, time::Duration};
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::{
-    api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp,
-};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
     runtime::{WatchStreamExt, utils::Backoff, watcher},
 };
 use mirrord_sessions_core::{
     agents::LABEL,
-    lifecycle::{AgentId, Place, PodParts, PodView, SpecParts, StatusParts, View, place},
+    lifecycle::{AgentId, Place, View, place},
     text::printable,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use super::{State, lock};
-use crate::stored::{self, StoredJob, StoredSession};
+use crate::stored::{StoredJob, StoredPod, StoredSession};
 
 /// Objects a page of a list. A Pod may be large.
 const PAGE: u32 = 250;
@@ -47,26 +45,6 @@ impl Iterator for Pauses {
 impl Backoff for Pauses {
     fn reset(&mut self) {
         self.0 = FIRST_PAUSE;
-    }
-}
-
-/// A Pod, without what nobody here reads.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = Pod)]
-pub(super) struct PodObject {
-    #[serde(deserialize_with = "stored::metadata")]
-    metadata: ObjectMeta,
-    spec: Option<SpecParts>,
-    status: Option<StatusParts>,
-}
-
-impl PodObject {
-    pub(super) fn view(self) -> Option<PodView> {
-        let parts = PodParts {
-            spec: self.spec,
-            status: self.status,
-        };
-        PodView::of(&self.metadata, &parts)
     }
 }
 
@@ -154,7 +132,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
 /// The three of them.
 pub(super) struct Feeds {
     jobs: Feed<StoredJob>,
-    pods: Feed<PodObject>,
+    pods: Feed<StoredPod>,
     sessions: Feed<StoredSession>,
 }
 

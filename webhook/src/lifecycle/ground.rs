@@ -54,6 +54,7 @@ impl Grounds {
             definition: definition.and_then(|meta| {
                 Some(Definition {
                     going: meta.deletion_timestamp.is_some(),
+                    created: meta.creation_timestamp.map(|time| time.0),
                     uid: meta.uid?,
                 })
             }),

@@ -10,6 +10,7 @@ mod effects;
 mod expire;
 mod feeds;
 mod ground;
+mod record;
 mod target;
 mod tell;
 
@@ -23,10 +24,10 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use kube::Client;
 use mirrord_sessions_core::{
     agents::Binding,
-    lifecycle::{Agent, AgentId, Draft, Endings, Presence, Queue, Step, View, next},
+    lifecycle::{Agent, AgentId, Draft, Endings, Presence, Queue, Step, Told, View, next},
     trackers::Pace,
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ use tell::Teller;
 const AT_ONCE: usize = 16;
 /// How long a look may take, with everything that it does.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long is waited for what is known of Sessions that have ended, where it can't be read.
+const GRACE: Duration = Duration::from_secs(15);
 /// More steps than any agent needs.
 const STEPS: usize = 12;
 
@@ -91,8 +94,13 @@ enum Failed {
     Refused(String),
     #[error("the definition of Sessions is not there")]
     NoDefinition,
-    #[error("every name that its Session could have is taken by somebody else's")]
-    NoName,
+    #[error(
+        "every name that its Session could have in namespace {namespace} is taken by somebody else's"
+    )]
+    NoName {
+        namespace: String,
+        names: Vec<String>,
+    },
     #[error("it took more than {0:?}")]
     Slow(Duration),
 }
@@ -105,7 +113,7 @@ impl Failed {
     /// How long the pause before the next try becomes at most.
     fn longest_pause(&self) -> Duration {
         match self {
-            Self::Refused(_) | Self::NoName => Duration::from_mins(5),
+            Self::Refused(_) | Self::NoName { .. } => Duration::from_mins(5),
             _ => Duration::from_secs(30),
         }
     }
@@ -134,6 +142,9 @@ pub(crate) async fn while_leading(
 impl Controller<'_> {
     async fn run(&self) {
         let start = Instant::now();
+        while !self.endings.are_read() && start.elapsed() < GRACE {
+            sleep(Duration::from_millis(50)).await;
+        }
         let mut queue: Queue<AgentId> = Queue::default();
         let mut feeds = Feeds::new(&self.client);
         let mut looks = FuturesUnordered::new();
@@ -239,9 +250,14 @@ impl Controller<'_> {
 
     async fn failed(&self, id: &AgentId, failed: &Failed) {
         let text = failed.to_string();
-        if let Failed::Refused(why) = failed {
+        let told = match failed {
+            Failed::Refused(why) => Some(Told::refused(why)),
+            Failed::NoName { namespace, names } => Some(Told::names_taken(namespace, names)),
+            _ => None,
+        };
+        if let Some(told) = told {
             self.metrics.session("refused");
-            self.teller.refused(id, why).await;
+            self.teller.refused(id, &text, &told).await;
         }
         self.teller.log_failure(id, &text);
     }

@@ -1,17 +1,13 @@
 //! Finds out what an agent targets.
 
-use k8s_openapi::{
-    api::{apps::v1::ReplicaSet, batch::v1::Job},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
-use kube::{Api, api::ListParams};
+use kube::api::ListParams;
 use mirrord_sessions_core::{
     agents::{ContainerId, Reach},
-    lifecycle::{Above, Agent, ContainerView, Found, PodView, Target, Workload, above, workload},
+    lifecycle::{Agent, ContainerView, Found, PodView, Target},
 };
-use tracing::debug;
 
-use super::{Controller, Failed, feeds::PodObject};
+use super::{Controller, Failed};
+use crate::targets::{pods_of, workload_of};
 
 /// A Pod of the view, to go on with after it was unlocked.
 type Matched = Result<Option<(PodView, Option<ContainerView>)>, String>;
@@ -35,10 +31,9 @@ impl Controller<'_> {
             Ok(None) => return Ok(Target::unresolved(home, "no Pod has its container".into())),
             Err(problem) => return Ok(Target::unresolved(home, problem)),
         };
-        let workload = match workload(&pod) {
-            Workload::Known(path) => path,
-            Workload::Above(between) => above(&between, self.between(&between).await?.as_ref()),
-        };
+        let workload = workload_of(&self.client, &pod)
+            .await
+            .map_err(Failed::of("what its Pod belongs to can't be read"))?;
         Ok(match container {
             Some(container) => Target::container(&pod, &container, &workload),
             None => Target::pod(&pod, &workload),
@@ -53,44 +48,10 @@ impl Controller<'_> {
         let Some(node) = node else {
             return Ok(Ok(None));
         };
-        let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
-        let pods: Api<PodObject> = Api::all(self.client.clone());
-        let pods = pods
-            .list(&params)
+        let pods = pods_of(&self.client, node, None, ListParams::default())
             .await
             .map_err(Failed::of("the Pods of its node can't be listed"))?;
-        let pods: Vec<PodView> = pods.items.into_iter().filter_map(PodObject::view).collect();
         Ok(matched(&PodView::find(pods.iter(), id, Some(node))))
-    }
-
-    /// What is between a Pod and its workload; none if it is gone, or not ours to read.
-    async fn between(&self, between: &Above) -> Result<Option<ObjectMeta>, Failed> {
-        let Above {
-            namespace, name, ..
-        } = between;
-        let client = self.client.clone();
-        let found = if between.kind == "Job" {
-            let jobs: Api<Job> = Api::namespaced(client, namespace);
-            jobs.get_metadata_opt(name)
-                .await
-                .map(|found| found.map(|object| object.metadata))
-        } else {
-            let sets: Api<ReplicaSet> = Api::namespaced(client, namespace);
-            sets.get_metadata_opt(name)
-                .await
-                .map(|found| found.map(|object| object.metadata))
-        };
-        match found {
-            Ok(found) => Ok(found),
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                debug!(
-                    kind = between.kind,
-                    name, "the workload above can't be read"
-                );
-                Ok(None)
-            }
-            Err(error) => Err(Failed::of("what its Pod belongs to can't be read")(error)),
-        }
     }
 }
 

@@ -17,6 +17,8 @@ use mirrord_sessions_core::{
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use tracing::{debug, warn};
 
+/// How much of a failure is told, and remembered.
+const SHOWN: usize = 512;
 /// The API server refuses an Event with a longer note.
 const MAX_NOTE: usize = 1024;
 
@@ -72,17 +74,17 @@ impl<'a> Teller<'a> {
     }
 
     /// An agent has no Session, and why; once for each reason.
-    pub(super) async fn refused(&self, id: &AgentId, why: &str) {
-        let known = self.with(|told| told.get(id).is_some_and(|told| told.contains(why)));
-        if !known {
-            self.publish(&agent(id), &Told::refused(why)).await;
+    pub(super) async fn refused(&self, id: &AgentId, text: &str, told: &Told) {
+        let text = printable(text, SHOWN);
+        if !self.with(|told| told.get(id) == Some(&text)) {
+            self.publish(&agent(id), told).await;
         }
     }
 
     /// Once for each reason.
     pub(super) fn log_failure(&self, id: &AgentId, text: &str) {
         let agent = id.to_string();
-        let text = printable(text, 512);
+        let text = printable(text, SHOWN);
         if self.with(|told| told.get(id) == Some(&text)) {
             debug!(agent, error = text, "still not looked after");
             return;

@@ -40,7 +40,6 @@ type Decide = fn(&[u8], &dyn admission::Neighbours) -> Result<admission::Answer,
 fn admission(path: &str) -> Option<Decide> {
     match path {
         STAMP_SESSION => Some(admission::stamp_session),
-        STAMP_AGENT => Some(admission::stamp_agent),
         VALIDATE_POLICY => Some(admission::validate_policy),
         _ => None,
     }
@@ -88,7 +87,13 @@ impl Router {
                 self.metrics.admission(outcome, start.elapsed());
                 answer
             }
-            STOP_SESSION => not_allowed(&head.method, "POST"),
+            STAMP_AGENT if head.method == Method::POST => {
+                let start = Instant::now();
+                let (answer, outcome) = self.stamp_agent(&head.headers, body).await;
+                self.metrics.admission(outcome, start.elapsed());
+                answer
+            }
+            STOP_SESSION | STAMP_AGENT => not_allowed(&head.method, "POST"),
             "/livez" | "/readyz" | "/metrics"
                 if !matches!(head.method, Method::GET | Method::HEAD) =>
             {
@@ -136,6 +141,23 @@ impl Router {
         };
         match self.bodies.decide(review, admission::Stop::parse).await {
             Ok(stop) => answered(self.trackers.stop(stop).await),
+            Err(error) => answered(Err(error)),
+        }
+    }
+
+    /// The same of a review of an agent, whose target may be looked for.
+    async fn stamp_agent<B>(&self, headers: &HeaderMap, body: B) -> (Answer, &'static str)
+    where
+        B: Body,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let review = match self.review(headers, body).await {
+            Ok(review) => review,
+            Err(refused) => return (refused, "invalid"),
+        };
+        let parse = admission::AgentReview::parse;
+        match self.bodies.decide(review, parse).await {
+            Ok(agent) => answered(self.trackers.stamp_agent(agent).await),
             Err(error) => answered(Err(error)),
         }
     }

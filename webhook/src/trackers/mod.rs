@@ -7,6 +7,7 @@ mod created;
 mod documents;
 mod feed;
 mod records;
+mod reviews;
 mod rights;
 pub(crate) mod routes;
 mod sessions;
@@ -18,3 +19,6 @@ pub(crate) use feed::Feed;
 pub(crate) use records::Records;
 pub(crate) use routes::Api;
 pub(crate) use store::Store;
+
+#[cfg(test)]
+pub(crate) use rights::tests::api_server;

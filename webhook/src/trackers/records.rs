@@ -43,6 +43,8 @@ const LABEL: &str = "visibility.operator.metalbear.co/record";
 const VALUE: &str = "terminated";
 /// Where a record holds the tracker.
 const FIELD: &str = "tracker";
+/// Where it holds the agent that the Session was recorded for, which trackers don't show.
+const AGENT: &str = "agent";
 /// Larger ones aren't kept: no ConfigMap is over 1 MiB.
 const MAX_RECORD: usize = 512 << 10;
 /// Records a page of the list.
@@ -221,7 +223,7 @@ impl Records {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": { "name": name, "labels": { LABEL: VALUE } },
-            "data": { FIELD: json },
+            "data": { FIELD: json, AGENT: tracker.recorded_for.as_deref().unwrap_or_default() },
         });
         let written = async {
             if says_more(tracker) {
@@ -317,7 +319,14 @@ fn tracker(map: &ConfigMap) -> Option<Arc<Tracker>> {
     match Tracker::kept(json) {
         // Of another session than its name says: nobody here writes that.
         Ok(tracker) if name(&tracker.uid) != map.metadata.name => None,
-        Ok(tracker) => Some(Arc::new(tracker)),
+        Ok(tracker) => {
+            let agent = map.data.as_ref().and_then(|data| data.get(AGENT));
+            let agent = agent.filter(|agent| !agent.is_empty());
+            Some(Arc::new(match agent {
+                Some(agent) => tracker.of_agent(agent),
+                None => tracker,
+            }))
+        }
         Err(error) => {
             let error = printable(&error.to_string(), 256);
             debug!(name = map.name_any(), error, "a record can't be read");

@@ -10,7 +10,7 @@ use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, Verb},
     trackers::{
-        Failure, Key, Pace, STOPPED, Subresource,
+        Failure, Key, Pace, Subresource,
         accept::{self, Target},
         filter::Filter,
         options::{self, ListOptions},
@@ -30,8 +30,8 @@ use super::{
     stream::now,
 };
 use crate::{
-    admission::{self, Neighbours, Stop},
     server::body::{Answer, BODY_TIMEOUT, Bodies},
+    targets::Targets,
 };
 
 /// The aggregated API.
@@ -43,6 +43,7 @@ pub(crate) struct Api {
     /// Apart from those of admission, which must not wait for what a user sends slowly.
     pub(super) bodies: Arc<Bodies>,
     answers: Arc<Answers>,
+    pub(super) targets: Arc<Targets>,
     pub(super) pace: Pace,
 }
 
@@ -51,12 +52,6 @@ enum Resource<'a> {
     List(Option<&'a str>),
     One(&'a str, &'a str),
     Create(&'a str, &'a str, Subresource),
-}
-
-impl Neighbours for Api {
-    fn warning(&self, namespace: &str, target: &str, requester: &Requester) -> Option<String> {
-        self.store.neighbours(namespace, target, requester)
-    }
 }
 
 impl Api {
@@ -69,6 +64,7 @@ impl Api {
         Self {
             store,
             front_proxy,
+            targets: Arc::new(Targets::new(client.clone())),
             rights: Arc::new(Rights::new(client)),
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
             answers: Arc::new(Answers::new()),
@@ -93,29 +89,6 @@ impl Api {
             || path == "/apis"
             || path.starts_with("/apis/")
             || path.starts_with("/openapi/")
-    }
-
-    /// Answers the review of a Session's deletion, and notes who asked for what is about to go.
-    pub(crate) async fn stop(&self, stop: Stop) -> Result<admission::Answer, admission::Error> {
-        let may_join = match stop.asks_joining(self.store.policies().ok().as_deref()) {
-            Some(namespace) => {
-                let requester = Arc::new(stop.requester().clone());
-                self.rights.may(&requester, Some(namespace)).await
-            }
-            None => false,
-        };
-        let by = stop.requester().clone();
-        // Those that decide now, not when the question was asked.
-        let policies = self.store.policies().ok();
-        let (answer, session) = stop.answer(policies.as_deref(), may_join)?;
-        // The controller has said why before.
-        if let Some(uid) = session.and_then(|session| session.metadata.uid)
-            && !by.is_controller()
-        {
-            self.store
-                .closing_session(&uid, STOPPED, Some(&by.username));
-        }
-        Ok(answer)
     }
 
     /// Answers a request. Nobody but the aggregator gets anything, documents neither.

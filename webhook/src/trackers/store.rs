@@ -9,7 +9,7 @@ use mirrord_sessions_core::{
     admission::neighbours,
     agents::Binding,
     identity::Requester,
-    lifecycle::{Endings, Recorded, Reporting},
+    lifecycle::{Agent, Endings, Past, Recorded, Reporting, Target, session_names},
     policy::{JoinRights, PolicySet},
     trackers::{
         EXPIRED, Ending, Failure, Index, Key, Notes, Restored, Tracker, decided::Decided,
@@ -55,6 +55,10 @@ impl Endings for Store {
         self.closing_session(&session.uid, "its agent ended", None);
     }
 
+    fn doubled(&self, session: &Recorded) {
+        self.closing_session(&session.uid, "its agent has an older one", None);
+    }
+
     fn expired(&self, session: &Reporting) {
         self.closing_session(&session.uid, EXPIRED, None);
     }
@@ -69,6 +73,26 @@ impl Endings for Store {
             .get(&key)
             .filter(|tracker| tracker.uid == binding.uid)?;
         tracker.status.stopped_by.clone()
+    }
+
+    fn past(&self, agent: &Agent) -> Option<Past> {
+        let names = session_names(agent);
+        let index = self.index();
+        index
+            .ended_as(&names)
+            .find_map(|tracker| Past::of(tracker, agent))
+    }
+
+    fn shares(&self, session: &Recorded, target: &Target) -> bool {
+        let index = self.index();
+        let there = index.of_namespace(&session.namespace).map(AsRef::as_ref);
+        neighbours::on(there, &target.names(), &session.owner)
+            .any(|tracker| tracker.uid != session.uid)
+    }
+
+    fn are_read(&self) -> bool {
+        // Where none is kept there is nothing to wait for.
+        self.kept.is_none() || self.index().is_synced()
     }
 }
 
@@ -309,14 +333,22 @@ impl Store {
     pub(crate) fn neighbours(
         &self,
         namespace: &str,
-        target: &str,
+        names: &[&str],
         requester: &Requester,
     ) -> Option<String> {
         let policies = self.policies.borrow().clone();
         let viewer = policies.map(|policies| policies.viewer(requester, JoinRights::Nowhere));
         let index = self.index();
         let there = index.of_namespace(namespace).map(AsRef::as_ref);
-        neighbours::warning(there, target, requester, viewer.as_ref())
+        neighbours::warning(there, names, requester, viewer.as_ref())
+    }
+
+    /// Whether anybody but this user has a session on any target.
+    pub(crate) fn has_others(&self, user: &str) -> bool {
+        let index = self.index();
+        index
+            .all()
+            .any(|tracker| neighbours::is_others(tracker, user))
     }
 
     /// Ends all watches, since the process is about to.

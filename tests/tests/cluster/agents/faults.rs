@@ -1,7 +1,9 @@
 //! What goes wrong: nobody looks, the webhook is down, names are taken, definitions and quotas stand in
 //! the way.
 
-use mirrord_sessions_core::lifecycle::{AgentId, session_name};
+use std::time::Duration;
+
+use mirrord_sessions_core::lifecycle::{AgentId, NAMES, session_name};
 use mirrord_sessions_tests::{
     agents::{jobs, send, targetless},
     cluster::{Cluster, Webhook},
@@ -9,7 +11,7 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::stage::{admin, bound, event, gone, guarded, name_of, notes, session, sessions};
-use crate::support::{eventually, namespace};
+use crate::support::{eventually, namespace, within};
 
 const UNVERIFIED: &str = "system:mirrord-sessions:unverified";
 
@@ -70,20 +72,21 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
             .get("operator.metalbear.co/requester")
             .is_none()
     );
-    // Its Session's first two names are taken by somebody.
-    let id = format!(
-        "Job/{}/{}/{}",
-        home.name,
-        name_of(&unstamped),
-        uid(&unstamped)
-    );
-    let id: AgentId = id.parse().unwrap();
+    // Its Session's first two names are taken by somebody, and all of another's.
+    let id_of = |job: &Value| {
+        let id = format!("Job/{}/{}/{}", home.name, name_of(job), uid(job));
+        id.parse::<AgentId>().unwrap()
+    };
+    let crowded = start().await;
+    let (id, crowded_id) = (id_of(&unstamped), id_of(&crowded));
+    let mut taken: Vec<String> = (0..2).map(|n| session_name(&id, n)).collect();
+    taken.extend((0..NAMES).map(|n| session_name(&crowded_id, n)));
     let owner =
         json!({ "username": "admin", "groups": ["system:masters", "system:authenticated"] });
-    for n in 0..2 {
+    for name in &taken {
         let stranger = json!({
             "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
-            "metadata": { "name": session_name(&id, n) },
+            "metadata": { "name": name },
             "spec": { "target": "targetless", "owner": owner, "user": "admin" },
         });
         let args = ["create", "-n", &home.name, "-f", "-"];
@@ -121,7 +124,23 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     send(&client, "GET", &path(&kept), &Value::Null)
         .await
         .unwrap();
-    assert_eq!(after.len(), 4, "two of strangers, and two of runs");
+    assert_eq!(after.len(), 12, "ten of strangers, and two of runs");
+
+    // The other's has no name left, which is told with what to do; and goes on.
+    let note = event(&home, "SessionNamesTaken").await;
+    assert!(
+        note.contains("delete one of them") && note.ends_with(&taken[9]),
+        "{note}"
+    );
+    assert!(of(&home.sessions().await, &crowded).is_none());
+    let free = ["delete", "session", &taken[5], "-n", &home.name];
+    cluster.admin(&free, "").await.unwrap();
+    let recorded_late = within(Duration::from_mins(2), "it has one", || async {
+        of(&home.sessions().await, &crowded)
+    })
+    .await;
+    assert_eq!(name_of(&recorded_late), taken[5]);
+    assert_eq!(notes(&home, "SessionNamesTaken").await.len(), 1);
 
     // An unverified run can be stopped like any other.
     bound(&client, &home.name, name_of(&unstamped)).await;
@@ -171,6 +190,30 @@ async fn a_definition_that_goes_stops_no_run() {
     guarded(&cluster).await;
     let client = admin(&cluster).await;
     let home = namespace(&cluster, "definition").await;
+    // Nor does a list that fails: nobody can say then whether the Session is there.
+    let unlisted = send(&client, "POST", &jobs(&home.name, ""), &targetless())
+        .await
+        .unwrap();
+    let stopped = session(&home).await;
+    bound(&client, &home.name, name_of(&unlisted)).await;
+    let roles = forbid_lists(&cluster).await;
+    let delete = ["delete", "session", name_of(&stopped), "-n", &home.name];
+    cluster.admin(&delete, "").await.unwrap();
+    eventually("the controller can't look for the Session", || async {
+        let log = cluster.webhook.log_text();
+        log.contains("its Session can't be looked for")
+            .then_some(())
+    })
+    .await;
+    let path = jobs(&home.name, name_of(&unlisted));
+    send(&client, "GET", &path, &Value::Null).await.unwrap();
+    assert!(notes(&home, "SessionStopped").await.is_empty());
+    for role in roles {
+        cluster.admin(&["replace", "-f", "-"], &role).await.unwrap();
+    }
+    gone(&client, &path).await;
+    event(&home, "SessionStopped").await;
+
     let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
         .await
         .unwrap();
@@ -208,7 +251,53 @@ async fn a_definition_that_goes_stops_no_run() {
     })
     .await;
     assert_eq!(binding["agent"], uid(&job));
-    assert!(notes(&home, "SessionStopped").await.is_empty());
+    assert_eq!(notes(&home, "SessionStopped").await.len(), 1);
+
+    // It goes as well with the controller gone, and all else of us there.
+    cluster.webhook.kill().unwrap();
+    cluster.admin(&definition, "").await.unwrap();
+    send(
+        &client,
+        "GET",
+        &jobs(&home.name, name_of(&job)),
+        &Value::Null,
+    )
+    .await
+    .unwrap();
+}
+
+/// Takes the right to list Sessions from the controller; its roles as they were.
+async fn forbid_lists(cluster: &Cluster) -> Vec<String> {
+    let mut before = Vec::new();
+    for name in [
+        mirrord_sessions_crds::WEBHOOK_NAME,
+        "mirrord-sessions-webhook-trackers",
+    ] {
+        let role = ["get", "clusterrole", name, "-o", "json"];
+        let role = cluster.admin(&role, "").await.unwrap();
+        let mut role: Value = serde_json::from_str(&role).unwrap();
+        role["metadata"]["resourceVersion"] = Value::Null;
+        before.push(role.to_string());
+        for rule in role["rules"].as_array_mut().unwrap() {
+            if rule["resources"] == json!(["sessions"]) {
+                let verbs = rule["verbs"].as_array_mut().unwrap();
+                verbs.retain(|verb| verb != "list");
+            }
+        }
+        cluster
+            .admin(&["replace", "-f", "-"], &role.to_string())
+            .await
+            .unwrap();
+    }
+    let controller = mirrord_sessions_crds::CONTROLLER_USERNAME;
+    let controller = cluster.plane.client(controller, &[]).await.unwrap();
+    let sessions = "/apis/operator.metalbear.co/v1/sessions";
+    eventually("the controller may not list Sessions", || async {
+        let listed = send(&controller, "GET", sessions, &Value::Null).await;
+        matches!(listed, Err(kube::Error::Api(status)) if status.code == 403).then_some(())
+    })
+    .await;
+    before
 }
 
 #[tokio::test]

@@ -8,4 +8,5 @@ mod sessions;
 mod stage;
 mod stamps;
 mod targets;
+mod untied;
 mod wrapped;

@@ -51,14 +51,28 @@ async fn a_run_is_a_session_until_its_agent_ends() {
     assert_eq!(binding["uid"], session["metadata"]["uid"]);
     assert_eq!(home.sessions().await, Vec::<Value>::new());
 
-    // It ends as a run does: the agent's Pod succeeds, and the Job is taken away.
-    let path = jobs(&home.name, name_of(&job));
-    let path = format!("{path}?propagationPolicy=Background");
-    send(&client, "DELETE", &path, &Value::Null).await.unwrap();
+    // It ends as a run does: the agent's Pod succeeds, and Kubernetes takes the Job away.
+    let pods = format!("/api/v1/namespaces/{}/pods", home.name);
+    let own = format!("{pods}?labelSelector=job-name={}", name_of(&job));
+    let pod = eventually("the agent has a Pod", || async {
+        let pods = send(&client, "GET", &own, &Value::Null).await.ok()?;
+        Some(name_of(pods["items"].as_array()?.first()?).to_owned())
+    })
+    .await;
+    let succeeded = json!({ "status": { "phase": "Succeeded" } });
+    send(
+        &client,
+        "PATCH",
+        &format!("{pods}/{pod}/status"),
+        &succeeded,
+    )
+    .await
+    .unwrap();
     eventually("the Session is closed", || async {
         shop.sessions().await.is_empty().then_some(())
     })
     .await;
+    gone(&client, &jobs(&home.name, name_of(&job))).await;
     let told = event(&shop, "SessionEnded").await;
     assert!(
         told.contains(

@@ -239,6 +239,29 @@ async fn what_cannot_be_resolved_is_said() {
         assert!(told.contains(why), "{name}: {told}");
     }
 
+    // More than that the API server itself doesn't take, nor Jobs without containers: in its own words.
+    let home = namespace(cluster, "refused").await;
+    for (change, why) in [
+        (
+            (|job| job["metadata"]["annotations"]["a"] = json!("x".repeat(1 << 20)))
+                as fn(&mut Value),
+            "metadata.annotations: Too long",
+        ),
+        (
+            |job| job["spec"]["template"]["spec"]["containers"] = json!([]),
+            "containers: Required value",
+        ),
+    ] {
+        let mut job = targeted(&container_id(), &node);
+        change(&mut job);
+        let refused = send(&client, "POST", &jobs(&home.name, ""), &job).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains(why) && !refused.contains("webhook"),
+            "{refused}"
+        );
+    }
+
     // What isn't an agent has no Session, and isn't touched.
     let home = namespace(cluster, "strangers").await;
     let lookalikes: [fn(&mut Value); 3] = [

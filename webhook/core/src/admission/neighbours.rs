@@ -20,25 +20,19 @@ const SHOWN: usize = 60;
 /// What to tell a requester who starts a run on a target, if others' sessions are on it. Whose these are
 /// is told of those that the requester sees.
 ///
-/// `there` are the sessions of the target's namespace.
+/// `there` are the sessions of the target's namespace; `names` what the target is called, first as it is
+/// to be told.
 pub fn warning<'a>(
     there: impl Iterator<Item = &'a Tracker>,
-    target: &str,
+    names: &[&str],
     requester: &Requester,
     viewer: Option<&Viewer>,
 ) -> Option<String> {
-    let wanted = workload(target)?;
+    let wanted = workload(names.first()?)?;
     let mut others = BTreeSet::new();
     let mut hidden = false;
-    for tracker in there {
-        let owner = tracker.spec.owner.as_ref();
-        let owner = owner.map_or("", |owner| owner.username.as_str());
-        if workload(&tracker.spec.target) != Some(wanted)
-            || tracker.status.state == SessionState::Terminated
-            || owner == requester.username
-        {
-            continue;
-        }
+    for tracker in on(there, names, &requester.username) {
+        let owner = owner(tracker);
         let shown = viewer.is_some_and(|viewer| viewer.may(Verb::List, &tracker.view()));
         if shown && !owner.is_empty() {
             others.insert(owner);
@@ -64,6 +58,32 @@ pub fn warning<'a>(
         "{} already {has} a session on {wanted}",
         names.join(", ")
     ))
+}
+
+/// The sessions of others on a target that is called so.
+pub fn on<'a>(
+    there: impl Iterator<Item = &'a Tracker>,
+    names: &[&str],
+    user: &str,
+) -> impl Iterator<Item = &'a Tracker> {
+    let wanted: BTreeSet<&str> = names.iter().filter_map(|name| workload(name)).collect();
+    there.filter(move |tracker| {
+        is_others(tracker, user)
+            && workload(&tracker.spec.target).is_some_and(|target| wanted.contains(target))
+    })
+}
+
+/// Whether it is a session of somebody else's that may get in this user's way.
+#[must_use]
+pub fn is_others(tracker: &Tracker, user: &str) -> bool {
+    tracker.status.state != SessionState::Terminated
+        && owner(tracker) != user
+        && workload(&tracker.spec.target).is_some()
+}
+
+fn owner(tracker: &Tracker) -> &str {
+    let owner = tracker.spec.owner.as_ref();
+    owner.map_or("", |owner| owner.username.as_str())
 }
 
 /// The target without its container; none where there is nothing to get in the way of.
@@ -159,14 +179,22 @@ mod tests {
         for (who, target, policies, told) in cases {
             let requester = requester(who);
             let viewer = policies.viewer(&requester, JoinRights::Nowhere);
-            let found = warning(there.iter(), target, &requester, Some(&viewer));
+            let found = warning(there.iter(), &[target], &requester, Some(&viewer));
             assert_eq!(found.as_deref(), told, "{who} on {target}");
         }
         // Until policies are known nobody is named.
-        let found = warning(there.iter(), "deployment/db", &requester("alice"), None);
+        let found = warning(there.iter(), &["deployment/db"], &requester("alice"), None);
         assert_eq!(
             found.as_deref(),
             Some("somebody else already has a session on deployment/db")
         );
+        // By whichever of its names; told by the first.
+        let names = ["deployment/x", "pod/x-1", "deployment/db/container/c"];
+        let found = warning(there.iter(), &names, &requester("alice"), None);
+        assert_eq!(
+            found.as_deref(),
+            Some("somebody else already has a session on deployment/x")
+        );
+        assert_eq!(warning(there.iter(), &[], &requester("alice"), None), None);
     }
 }

@@ -120,6 +120,8 @@ pub struct Words {
     /// Name of the Session that was created for the run before its agent. One that is too long is
     /// still too long.
     pub session: Option<String>,
+    /// Something of it was cut.
+    pub cut: bool,
 }
 
 /// An agent.
@@ -158,12 +160,22 @@ impl Agent {
             return None;
         };
         let meta = &job.metadata;
-        let cut = |key: &str, most| {
-            let word = meta.annotations.as_ref()?.get(key)?;
-            let word: String = word.chars().take(most).collect();
+        let mut is_cut = false;
+        let mut cut = |key: &str, most| {
+            let said = meta.annotations.as_ref()?.get(key)?;
+            let word: String = said.chars().take(most).collect();
+            is_cut |= word.len() < said.len();
             (!word.is_empty()).then_some(word)
         };
-        let word = |key| cut(key, MAX_WORD);
+        let mut word = |key| cut(key, MAX_WORD);
+        let mut words = Words {
+            username: word(words::USERNAME),
+            hostname: word(words::HOSTNAME),
+            key: word(words::KEY),
+            session: cut(words::SESSION_NAME, MAX_WORD + 1),
+            cut: false,
+        };
+        words.cut = is_cut;
         let pod = job
             .spec
             .as_ref()
@@ -182,12 +194,7 @@ impl Agent {
             stamp: job_stamp(job),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             added: None,
-            words: Words {
-                username: word(words::USERNAME),
-                hostname: word(words::HOSTNAME),
-                key: word(words::KEY),
-                session: cut(words::SESSION_NAME, MAX_WORD + 1),
-            },
+            words,
             version: image.and_then(version),
             binding: meta
                 .annotations
@@ -207,7 +214,7 @@ impl Agent {
 }
 
 /// mirrord sets one or the other, always, for a target.
-fn node(pod: &PodSpec) -> Option<String> {
+pub(super) fn node(pod: &PodSpec) -> Option<String> {
     let selected = || {
         let selector = pod.node_selector.as_ref()?;
         selector.get("kubernetes.io/hostname").cloned()
@@ -282,6 +289,7 @@ mod tests {
 
     #[test]
     fn words_are_cut() {
+        assert!(!Agent::of_job(&job(RUNNING)).unwrap().words.cut);
         let mut job = job(RUNNING);
         let annotations = job.metadata.annotations.get_or_insert_default();
         annotations.insert(words::USERNAME.into(), "é".repeat(1 << 20));
@@ -289,6 +297,7 @@ mod tests {
         let words = Agent::of_job(&job).unwrap().words;
         assert_eq!(words.username.unwrap().chars().count(), MAX_WORD);
         assert_eq!((words.hostname, words.key), (None, None));
+        assert!(words.cut);
     }
 
     #[test]

@@ -112,6 +112,28 @@ impl Told {
             format!("This run of mirrord has no Session, since the API server refuses it: {why}");
         Self::new(true, "SessionRefused", note)
     }
+
+    /// Others have sessions on the same target. Who, is for `list` to say, to who may see it.
+    #[must_use]
+    pub fn shared(session: &Recorded) -> Self {
+        let target = printable(&session.target, SHOWN);
+        let note = format!(
+            "Somebody else already has a session on {target}: two that take the same traffic get in each \
+             other's way. kubectl mirrord-sessions list -o wide shows who."
+        );
+        Self::new(true, "TargetShared", note)
+    }
+
+    /// No Session could be recorded for an agent, since strangers have all its names.
+    #[must_use]
+    pub fn names_taken(namespace: &str, names: &[String]) -> Self {
+        let note = format!(
+            "This run of mirrord has no Session, since every name that it could have is taken by a Session of \
+             somebody else's: delete one of them in namespace {namespace}, and it gets its own: {}",
+            names.join(" ")
+        );
+        Self::new(true, "SessionNamesTaken", note)
+    }
 }
 
 fn ended(
@@ -161,7 +183,11 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::fixtures::{agent, binding, recorded, time};
+    use crate::lifecycle::{
+        NAMES,
+        fixtures::{agent, binding, recorded, time},
+        session_name,
+    };
 
     #[test]
     fn endings() {
@@ -190,5 +216,8 @@ mod tests {
         );
         let long = Told::refused(&"é".repeat(5000));
         assert!(long.note.len() < 1024);
+        let names: Vec<String> = (0..NAMES).map(|n| session_name(&agent.id, n)).collect();
+        let taken = Told::names_taken(&"n".repeat(63), &names);
+        assert!(taken.note.ends_with(&names[7]) && taken.note.len() < 1024);
     }
 }

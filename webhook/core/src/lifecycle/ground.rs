@@ -29,6 +29,8 @@ pub struct Definition {
     pub uid: String,
     /// It is about to go.
     pub going: bool,
+    /// When it was created.
+    pub created: Option<Timestamp>,
 }
 
 /// Since when a policy is in force: it and its binding have to be there.

@@ -10,9 +10,11 @@ mod expiry;
 mod ground;
 mod identity;
 mod name;
+mod past;
 mod pods;
 mod queue;
 mod record;
+mod sought;
 mod step;
 mod target;
 mod view;
@@ -28,10 +30,12 @@ pub use event::{Ending, Told};
 pub use expiry::{Reporting, Silence};
 pub use ground::{Definition, Ground, policy_age};
 pub use identity::{Verdict, owner};
-pub use name::{NAMES, session_name};
+pub use name::{NAMES, session_name, session_names};
+pub use past::Past;
 pub use pods::{ContainerView, Found, PodParts, PodView, SpecParts, StatusParts};
 pub use queue::Queue;
 pub use record::{Draft, deletion_warning};
+pub use sought::Sought;
 pub use step::{Lost, Presence, Step, may_stop, next, when_lost};
 pub use target::{Above, Target, Workload, above, workload};
 pub use view::{Place, Recorded, View, place};
@@ -45,9 +49,21 @@ pub trait Endings: std::fmt::Debug + Send + Sync {
     /// This Session is about to be deleted, since its agent ended.
     fn over(&self, session: &Recorded);
 
+    /// This Session is about to be deleted, since its agent has an older one.
+    fn doubled(&self, session: &Recorded);
+
     /// This Session is about to be deleted, since it was not heard of.
     fn expired(&self, session: &Reporting);
 
     /// Name of the user who deleted the Session of a binding, if that is known.
     fn stopped_by(&self, binding: &Binding) -> Option<String>;
+
+    /// The Session that this agent had last, if it has ended and that is known.
+    fn past(&self, agent: &Agent) -> Option<Past>;
+
+    /// Whether others have sessions on what this Session, which was just recorded, targets.
+    fn shares(&self, session: &Recorded, target: &Target) -> bool;
+
+    /// Whether all is known that can be: before that, what isn't may be.
+    fn are_read(&self) -> bool;
 }

@@ -1,6 +1,6 @@
 //! The name of an agent's Session.
 
-use super::AgentId;
+use super::{Agent, AgentId};
 
 /// How many names an agent's Session may have. Strangers may take some; they would have to be quick,
 /// each time.
@@ -20,6 +20,13 @@ pub fn session_name(agent: &AgentId, n: u32) -> String {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     format!("{:016x}", hash ^ (hash >> 31))
+}
+
+/// All names that the Session of an agent may have; or, if it belongs to one that was created before it, has.
+#[must_use]
+pub fn session_names(agent: &Agent) -> Vec<String> {
+    let derived = (0..NAMES).map(|n| session_name(&agent.id, n));
+    derived.chain(agent.words.session.clone()).collect()
 }
 
 #[cfg(test)]

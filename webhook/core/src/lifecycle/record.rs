@@ -17,7 +17,8 @@ pub struct Draft {
     /// Its namespace.
     pub namespace: String,
     pub(super) spec: SessionSpec,
-    pub(super) target: Target,
+    /// What it targets.
+    pub target: Target,
     agent: String,
     /// What becomes of its status.
     pub status: SessionStatus,
@@ -25,6 +26,8 @@ pub struct Draft {
     pub unverified: Option<&'static str>,
     /// Why its target isn't.
     pub unresolved: Option<String>,
+    /// A Session holds less than the client says of itself.
+    pub altered: bool,
 }
 
 impl Draft {
@@ -53,12 +56,18 @@ impl Draft {
                     .map(|why| format!("The target is not resolved: {why}.")),
             )
             .collect();
+        let key = agent.words.key.as_deref().and_then(|key| clean(key, &[]));
+        let kept = client.as_ref().map(|it| (&it.username, &it.hostname));
+        let words = &agent.words;
+        let same = kept.unwrap_or((&None, &None)) == (&words.username, &words.hostname)
+            && key == words.key;
         Self {
+            altered: words.cut || !same,
             namespace: target.namespace.clone(),
             spec: SessionSpec {
                 target: target.path.clone(),
                 client,
-                key: agent.words.key.as_deref().and_then(|key| clean(key, &[])),
+                key,
                 owner: Some(owner),
                 user: Some(user),
             },
@@ -188,11 +197,13 @@ mod tests {
                 username: Some("Avi\u{1b}[2J/root".into()),
                 hostname: Some("a@b\u{202e}c".into()),
                 key: Some("\n".into()),
-                session: None,
+                ..Words::default()
             },
             ..agent()
         };
+        assert!(!draft(&super::super::fixtures::agent()).altered);
         let draft = draft(&agent);
+        assert!(draft.altered);
         let session = draft.session("487f4f2b6d2376ad");
         assert_eq!(session.metadata.namespace.as_deref(), Some("shop"));
         assert_eq!(

@@ -92,14 +92,15 @@ pub fn next(presence: &Presence, sessions: &[Recorded]) -> Step {
             Step::Drop(second.clone())
         };
     }
-    if !session.reported {
-        return Step::Report(session.clone());
-    }
+    // As early as can be: a Session that goes before its agent is tied to it stops nothing by itself.
     let bound = agent
         .bound()
         .is_some_and(|binding| binding.uid == session.uid);
     if agent.id.kind == AgentKind::Job && !bound {
         return Step::Bind(session.clone());
+    }
+    if !session.reported {
+        return Step::Report(session.clone());
     }
     Step::Rest
 }
@@ -137,7 +138,7 @@ pub fn may_stop(agent: &Agent, binding: &Binding) -> bool {
 
 /// Whether a Session of this owner may be the one of an agent with this stamp. A true stamp may not have
 /// been believed.
-fn is_of(owner: &str, stamp: &Stamp) -> bool {
+pub(super) fn is_of(owner: &str, stamp: &Stamp) -> bool {
     owner == UNVERIFIED_USERNAME || matches!(stamp, Stamp::Of(stamp) if stamp.username == owner)
 }
 
@@ -192,6 +193,10 @@ mod tests {
         };
         let in_pod = ephemeral();
         let in_pods_session = recorded("5", &in_pod, "alice");
+        let in_pods_silent = Recorded {
+            reported: false,
+            ..in_pods_session.clone()
+        };
         let s = |session: &Recorded| vec![session.clone()];
         let cases = [
             ("new", running(&agent), vec![], Step::Record),
@@ -199,13 +204,25 @@ mod tests {
                 "created",
                 running(&agent),
                 s(&silent),
+                Step::Bind(silent.clone()),
+            ),
+            (
+                "bound before its status is written",
+                running(&bound),
+                s(&silent),
                 Step::Report(silent.clone()),
             ),
             (
-                "reported",
+                "reported and not bound, by an earlier release",
                 running(&agent),
                 s(&session),
                 Step::Bind(session.clone()),
+            ),
+            (
+                "ephemeral, created",
+                running(&in_pod),
+                s(&in_pods_silent),
+                Step::Report(in_pods_silent.clone()),
             ),
             ("bound", running(&bound), s(&session), Step::Rest),
             (
@@ -327,6 +344,7 @@ mod tests {
             Some(Definition {
                 uid: uid.into(),
                 going,
+                created: None,
             })
         };
         let cases = [

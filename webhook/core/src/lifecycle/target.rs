@@ -160,6 +160,13 @@ impl Target {
         }
     }
 
+    /// What it is called, by whoever started a session on it.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let names = [&self.path].into_iter().chain(&self.also);
+        names.map(String::as_str).collect()
+    }
+
     /// Whether a user may mean it by this path: the container can be left out, and be named where it is
     /// the only one.
     #[must_use]

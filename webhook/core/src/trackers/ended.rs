@@ -143,6 +143,15 @@ impl Index {
         any
     }
 
+    /// Those that have ended and have one of these names, the latest first.
+    pub fn ended_as<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Arc<Tracker>> {
+        self.ended
+            .iter()
+            .rev()
+            .filter(|(_, key)| names.iter().any(|name| **name == *key.name))
+            .filter_map(|(_, key)| self.trackers.get(key))
+    }
+
     fn shed(&mut self) {
         while self.ended.len() > MAX_ENDED
             && let Some((_, key)) = self.ended.first().cloned()

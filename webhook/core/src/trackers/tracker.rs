@@ -11,10 +11,13 @@ use mirrord_sessions_crds::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::where_clause;
+use crate::{lifecycle::AGENT, where_clause};
 
 /// What stands for a filter or a key where it isn't shown.
 const HIDDEN: &str = "<hidden>";
+
+/// Names and identifiers are shorter; more is none of the controller's.
+const MAX_AGENT: usize = 1024;
 
 /// Where a tracker is. Ordered by namespace, then name.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -44,6 +47,8 @@ pub struct Tracker {
     pub created: Option<i64>,
     /// Seconds since 1970 of its end, if it has ended.
     pub ended: Option<i64>,
+    /// The agent that the controller recorded the Session for, if it did; not shown.
+    pub recorded_for: Option<Box<str>>,
     full: Form,
     /// Without key and filters; none where there are neither.
     redacted: Option<Form>,
@@ -203,6 +208,10 @@ impl Tracker {
             labels,
             created: seconds(meta.creation_timestamp.as_ref()),
             ended: None,
+            recorded_for: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| agent(all.get(AGENT)?)),
             spec,
             status,
             full,
@@ -230,6 +239,7 @@ impl Tracker {
             labels: self.labels.clone(),
             created: self.created,
             ended: Some(ending.at),
+            recorded_for: self.recorded_for.clone(),
             full: Form::new(&metadata, &number, &spec, &status)?,
             redacted: None,
             spec,
@@ -279,11 +289,19 @@ impl Tracker {
             labels,
             created: seconds(meta.creation_timestamp.as_ref()),
             ended: Some(ended),
+            recorded_for: None,
             full: Form::new(&metadata, &number, &spec, &status)?,
             redacted: None,
             spec,
             status,
         })
+    }
+
+    /// The same, of a Session that was recorded for this agent.
+    #[must_use]
+    pub fn of_agent(mut self, text: &str) -> Self {
+        self.recorded_for = agent(text);
+        self
     }
 
     /// How this session ended, if it has.
@@ -387,6 +405,10 @@ fn with_version(metadata: &str, version: &str) -> String {
     let (before, rest) = metadata.split_at(version_at(metadata));
     let after = rest.find('"').map_or("", |end| &rest[end..]);
     format!("{before}{version}{after}")
+}
+
+fn agent(text: &str) -> Option<Box<str>> {
+    (text.len() <= MAX_AGENT).then(|| text.into())
 }
 
 fn seconds(time: Option<&Time>) -> Option<i64> {
@@ -541,6 +563,10 @@ mod tests {
         assert_eq!(kept.form(true).object, ended.form(true).object);
         assert_eq!(kept.ending(), Some(ending));
         assert_eq!((kept.version, kept.created), (77, ended.created));
+        assert_eq!(kept.recorded_for, None);
+        let kept = kept.of_agent("Job/a/b/c");
+        assert_eq!(kept.recorded_for.as_deref(), Some("Job/a/b/c"));
+        assert_eq!(kept.of_agent(&"a".repeat(2000)).recorded_for, None);
         // What isn't ours, or not over, is none.
         let live = String::from_utf8(live.form(true).object.to_vec()).unwrap();
         for other in ["", "{}", "[]", "null", r#"{"metadata":{}}"#, &live] {
@@ -551,9 +577,14 @@ mod tests {
     #[test]
     fn an_annotation_is_never_shown() {
         let mut session = session("shop", "x").key("s3cret").session(1);
-        session.metadata.annotations = Some([("last-applied".into(), "s3cret".into())].into());
+        let annotations = [("last-applied", "s3cret"), (AGENT, "Job/a/s3cret/c")];
+        let annotations = annotations.map(|(key, value)| (key.into(), value.into()));
+        session.metadata.annotations = Some(annotations.into());
         let tracker = Tracker::new(&session).unwrap();
+        assert_eq!(tracker.recorded_for.as_deref(), Some("Job/a/s3cret/c"));
         let shown = String::from_utf8_lossy(&tracker.form(false).object).into_owned();
         assert!(!shown.contains("s3cret"), "{shown}");
+        let ended = tracker.ended(&Ending::unknown(1), 2).unwrap();
+        assert_eq!(ended.recorded_for, tracker.recorded_for);
     }
 }
