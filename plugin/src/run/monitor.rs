@@ -174,6 +174,7 @@ fn read(info: &Value) -> SessionReportSpec {
     SessionReportSpec {
         ports,
         processes: processes.take(MAX_PROCESSES).collect(),
+        ended: false,
     }
 }
 

@@ -14,7 +14,7 @@ mod target;
 mod tell;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,6 +38,8 @@ use tell::Teller;
 const AT_ONCE: usize = 16;
 /// How long a look may take, with everything that it does.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many Sessions are remembered of whose end was told.
+const TOLD: usize = 10_000;
 /// More steps than any agent needs.
 const STEPS: usize = 12;
 
@@ -61,6 +63,18 @@ struct State {
     drafts: HashMap<AgentId, Draft>,
     /// The Sessions that agents got last.
     recorded: HashMap<AgentId, Made>,
+    /// The Sessions of whose end was told, by their identifiers: for a while, since two may.
+    told: HashSet<String>,
+}
+
+impl State {
+    /// Whether the end of a Session is to be told now, since nobody has.
+    fn tells(&mut self, uid: &str) -> bool {
+        if self.told.len() >= TOLD {
+            self.told.clear();
+        }
+        self.told.insert(uid.to_owned())
+    }
 }
 
 /// A Session that was made for an agent.
@@ -137,6 +151,8 @@ impl Controller<'_> {
         let mut queue: Queue<AgentId> = Queue::default();
         let mut feeds = Feeds::new(&self.client);
         let mut looks = FuturesUnordered::new();
+        let mut gone = VecDeque::new();
+        let mut tells = FuturesUnordered::new();
         let mut synced = false;
         loop {
             let due = queue.next_due().filter(|_| synced && looks.len() < AT_ONCE);
@@ -150,6 +166,7 @@ impl Controller<'_> {
                 () = wake => {}
                 about = feeds.next(&self.state) => {
                     self.metrics.pods(self.state().view.pods());
+                    gone.extend(self.state().view.take_gone());
                     for id in about {
                         queue.touch(id, start.elapsed());
                     }
@@ -163,6 +180,7 @@ impl Controller<'_> {
                         }
                     }
                 }
+                Some(()) = tells.next() => {}
                 Some((id, looked)) = looks.next() => {
                     let now = start.elapsed();
                     match looked {
@@ -175,6 +193,11 @@ impl Controller<'_> {
                         }
                     }
                 }
+            }
+            while tells.len() < AT_ONCE
+                && let Some(session) = gone.pop_front()
+            {
+                tells.push(self.tell_gone(session));
             }
             while synced && looks.len() < AT_ONCE {
                 let Some(id) = queue.take(start.elapsed()) else {

@@ -235,6 +235,7 @@ impl Reports {
             bare: SessionReportSpec {
                 ports: Vec::new(),
                 processes: vec![name],
+                ended: false,
             },
             sent: None,
         }

@@ -20,7 +20,7 @@ mod view;
 #[cfg(test)]
 mod fixtures;
 
-use crate::agents::Binding;
+use crate::trackers;
 
 pub use adopt::{adoption, claim};
 pub use agent::{Agent, AgentId, AgentKind, Words};
@@ -48,6 +48,6 @@ pub trait Endings: std::fmt::Debug + Send + Sync {
     /// This Session is about to be deleted, since it was not heard of.
     fn expired(&self, session: &Reporting);
 
-    /// Name of the user who deleted the Session of a binding, if that is known.
-    fn stopped_by(&self, binding: &Binding) -> Option<String>;
+    /// How a Session of that place and identifier ended, if more is known than that it did.
+    fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<trackers::Ending>;
 }

@@ -29,4 +29,4 @@ pub use index::Index;
 pub use notes::Notes;
 pub use report::Pace;
 pub use sent::Subresource;
-pub use tracker::{DELETED, EXPIRED, Ending, Key, STOPPED, Tracker};
+pub use tracker::{AGENT_ENDED, COMMAND_ENDED, DELETED, EXPIRED, Ending, Key, STOPPED, Tracker};
