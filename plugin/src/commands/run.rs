@@ -1,5 +1,6 @@
 //! `run`.
 
+mod copy;
 mod create;
 mod keeper;
 mod prepare;
