@@ -34,6 +34,11 @@ pub struct SessionReportSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PROCESSES))]
     pub processes: Vec<String>,
+
+    /// The run is over, and nobody stopped it: the last report. Its Session is deleted, on behalf of its
+    /// owner, and shown as ended. Whatever else the report says doesn't count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// Until when the report counts.

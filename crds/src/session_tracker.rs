@@ -23,6 +23,11 @@ pub const DISPUTED: &str = "disputed";
 /// `status.reason` of a session that was not heard of for too long. Nobody stopped it.
 pub const EXPIRED: &str = "expired";
 
+/// `status.reason` of a session whose agent ended.
+pub const AGENT_ENDED: &str = "its agent ended";
+/// `status.reason` of a session whose owner reported that the command is over. Nobody stopped it.
+pub const COMMAND_ENDED: &str = "its command ended";
+
 /// The API group that trackers are served in.
 pub const TRACKER_GROUP: &str = "visibility.operator.metalbear.co";
 
@@ -167,7 +172,7 @@ pub struct SessionTrackerStatus {
     pub message: Option<String>,
 
     /// Why a terminated session ended: stopped, deleted, expired, disputed (it was told in different ways), or
-    /// what the cluster saw.
+    /// which part of it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 

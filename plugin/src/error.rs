@@ -108,6 +108,12 @@ impl Error {
         }
     }
 
+    /// Whether there is one of that name already.
+    #[must_use]
+    pub fn is_already_there(&self) -> bool {
+        self.refusal().is_some_and(Refusal::is_already_there)
+    }
+
     /// Whether the thing that was asked for doesn't exist, on a server that has such things.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use mirrord_sessions_core::{identity::Requester, policy::PolicySet};
 
-use crate::admission::{self, Neighbours, Stop};
+use crate::admission::{self, AgentReview, Neighbours, Stop};
 
 /// How many endpoints there are.
 pub const ENDPOINTS: usize = 4;
@@ -10,7 +10,7 @@ pub const ENDPOINTS: usize = 4;
 struct Nobody;
 
 impl Neighbours for Nobody {
-    fn warning(&self, _: &str, _: &str, _: &Requester) -> Option<String> {
+    fn warning(&self, _: &str, _: &[&str], _: &Requester) -> Option<String> {
         None
     }
 }
@@ -20,7 +20,7 @@ impl Neighbours for Nobody {
 pub fn review(endpoint: usize, body: &[u8]) -> Option<Vec<u8>> {
     let answer = match endpoint {
         0 => admission::stamp_session(body, &Nobody),
-        1 => admission::stamp_agent(body, &Nobody),
+        1 => AgentReview::parse(body).and_then(|review| review.answer(None, &Nobody)),
         2 => admission::validate_policy(body, &Nobody),
         _ => Stop::parse(body).and_then(|stop| {
             let policies = PolicySet::default();

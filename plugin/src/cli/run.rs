@@ -14,7 +14,8 @@ pub struct RunArgs {
     /// mirrord's session key, by which others can join; by default that of a "mirrord exec", if it says one
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub key: Option<String>,
-    /// How long CMD has to end after SIGTERM when its session is stopped, as 5s or 2m, before SIGKILL
+    /// How long CMD and what it has started have to end after SIGTERM when the session is stopped, as 5s or
+    /// 2m, before SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::stop::duration)]
     pub grace_period: Duration,
     /// Command to run, with its arguments

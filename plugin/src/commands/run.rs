@@ -1,20 +1,24 @@
 //! `run`.
 
+mod copy;
+mod create;
 mod keeper;
 mod prepare;
 
 use std::time::Duration;
 
-use kube::api::ObjectMeta;
-use mirrord_sessions_crds::{Client, Session, SessionId, SessionSpec};
+use mirrord_sessions_crds::{Client, SessionSpec};
 use rustix::process::Signal;
-use serde_json::Value;
 use tokio::{
     process::Child,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until},
 };
 
-use self::{keeper::Keeper, prepare::Prepared};
+use self::{
+    create::{Wanted, create_first, delete, end, new_id},
+    keeper::Keeper,
+    prepare::Prepared,
+};
 use crate::{
     cli::run::RunArgs,
     console::Console,
@@ -22,17 +26,17 @@ use crate::{
     run::{
         child::{self, Signals},
         keep::Ending,
+        kin::{Kin, MARK},
         settings::{Flags, word},
-        watch::Own,
     },
-    server::{Connection, Deletion, Effect, Server, Source},
+    server::{Connection, Server, Source},
 };
 
 /// The exit code where a command was not run because there is no session for it: that of `env` and
 /// `timeout`, which no command should have.
 const NOT_RUN: u8 = 125;
-/// How long the end of a command is held up to delete its session.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How often is looked whether all has ended that a stopped command has started.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// Runs the command; its exit code is this program's.
 pub(super) async fn run(
@@ -40,7 +44,7 @@ pub(super) async fn run(
     args: RunArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    match attempt(connection, &args, console).await {
+    match Box::pin(attempt(connection, &args, console)).await {
         Ok(0) => Ok(()),
         Ok(code) => Err(Error::Exit(code)),
         Err(Error::Told) => Err(Error::Exit(NOT_RUN)),
@@ -71,40 +75,47 @@ async fn attempt(
         .clone_from(&prepared.settings.namespace);
     connection.context.clone_from(&prepared.settings.context);
     let server = Server::connect(&connection).await?;
-    if server.source().await?.source == Source::Operator {
+    let source = server.source().await?.source;
+    if source == Source::Operator {
         return Err(Error::setup(
             "this cluster has mirrord's own operator, which records sessions by itself: run the command without \"kubectl mirrord-sessions run\"",
         ));
     }
-    let spec = spec(&prepared);
+    let wanted = Wanted {
+        namespace: server.namespace().to_owned(),
+        spec: spec(&prepared),
+        // Where no reports are taken, it would expire.
+        reports: source == Source::Trackers,
+    };
     let id = new_id()?;
     let mut signals = Signals::new()
         .map_err(|error| Error::setup(format!("signals cannot be handled: {error}")))?;
     let created = tokio::select! {
-        created = create(&server, server.namespace(), &id, &spec) => created?,
+        created = create_first(&server, &wanted, &id, console) => created?,
         signal = signals.end() => {
-            delete(&server, server.namespace(), &id, None, console).await;
+            delete(&server, &wanted.namespace, &id, None, console).await;
             return Ok(child::exit_code_of(signal));
         }
     };
     for warning in &created.warnings {
         console.say(&format!("Warning: {warning}"));
     }
-    let derived = prepared.derive(&id, spec.client.as_ref());
+    let derived = prepared.derive(&id, wanted.spec.client.as_ref());
     if let Some(warning) = &derived.warning {
         console.say(warning);
     }
-    match child::start(&derived.command, &derived.variables) {
+    let mut variables = derived.variables.clone();
+    variables.push((MARK, id.name().into()));
+    match child::start(&derived.command, &variables) {
         Ok(child) => {
-            let keeper = Keeper::new(&server, spec, created.own, console);
+            let keeper = Keeper::new(&server, wanted, created.own, console);
             let code = watch_over(child, &mut signals, &keeper, args).await;
             keeper.close().await;
             code
         }
         Err((code, line)) => {
             console.say(&line);
-            let own = &created.own;
-            delete(&server, &own.namespace, &own.id, Some(&own.uid), console).await;
+            end(&server, &created.own, console).await;
             Ok(code)
         }
     }
@@ -131,30 +142,52 @@ async fn watch_over(
         }
     };
     keeper.stopped(&ending);
-    child::send(&child, Signal::TERM);
-    // One that is stopped would not notice.
-    child::send(&child, Signal::CONT);
-    let end = Instant::now().checked_add(args.grace_period);
+    let mut kin = Kin::of(&child, keeper.name());
+    end_all(child, signals, &mut kin, args.grace_period)
+        .await
+        .map_err(lost)
+}
+
+/// Ends a command and what it has started, the latter also where the command has ended already.
+async fn end_all(
+    mut child: Child,
+    signals: &mut Signals,
+    kin: &mut Kin,
+    grace_period: Duration,
+) -> std::io::Result<u8> {
+    for signal in [Signal::TERM, Signal::CONT] {
+        // One that is stopped would not notice before it goes on.
+        child::send(&child, signal);
+        kin.send(signal);
+    }
+    // Without a time that can be told, there is no second signal.
+    let end = Instant::now().checked_add(grace_period);
+    let mut code = None;
     loop {
-        let ended = async {
-            tokio::select! {
-                status = child.wait() => Some(status),
-                signal = signals.next() => {
-                    child::send(&child, signal);
-                    None
-                }
+        let over = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
             }
         };
-        let ended = match end {
-            Some(end) => timeout_at(end, ended).await,
-            None => Ok(ended.await),
-        };
-        match ended {
-            Ok(Some(status)) => return status.map(child::exit_code).map_err(lost),
-            Ok(None) => {}
-            Err(_) => {
+        tokio::select! {
+            status = child.wait(), if code.is_none() => code = Some(child::exit_code(status?)),
+            signal = signals.next() => child::send(&child, signal),
+            () = sleep(GLANCE), if code.is_some() => {}
+            () = over => {
+                kin.look();
                 child::send(&child, Signal::KILL);
-                return child.wait().await.map(child::exit_code).map_err(lost);
+                kin.send(Signal::KILL);
+                return match code {
+                    Some(code) => Ok(code),
+                    None => child.wait().await.map(child::exit_code),
+                };
+            }
+        }
+        if let Some(code) = code {
+            kin.look();
+            if kin.is_empty() {
+                return Ok(code);
             }
         }
     }
@@ -184,70 +217,4 @@ fn spec(prepared: &Prepared<'_>) -> SessionSpec {
         owner: None,
         user: None,
     }
-}
-
-/// 16 hex digits, as mirrord's own.
-fn new_id() -> Result<SessionId, Error> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::setup(format!("there are no random numbers: {error}")))?;
-    Ok(SessionId::of_name(&format!(
-        "{:016x}",
-        u64::from_be_bytes(bytes)
-    )))
-}
-
-struct Created {
-    own: Own,
-    warnings: Vec<String>,
-}
-
-async fn create(
-    server: &Server,
-    namespace: &str,
-    id: &SessionId,
-    spec: &SessionSpec,
-) -> Result<Created, Error> {
-    let session = Session {
-        metadata: ObjectMeta {
-            name: Some(id.name().to_owned()),
-            namespace: Some(namespace.to_owned()),
-            ..ObjectMeta::default()
-        },
-        spec: spec.clone(),
-        status: None,
-    };
-    let (stored, warnings) = server.create(namespace, &session).await?;
-    let uid = stored.pointer("/metadata/uid").and_then(Value::as_str);
-    Ok(Created {
-        own: Own {
-            namespace: namespace.to_owned(),
-            id: id.clone(),
-            uid: uid.unwrap_or_default().to_owned(),
-        },
-        warnings,
-    })
-}
-
-async fn delete(
-    server: &Server,
-    namespace: &str,
-    id: &SessionId,
-    uid: Option<&str>,
-    console: &mut Console<'_>,
-) {
-    let how = Deletion {
-        effect: Effect::Real,
-        grace_period: None,
-        uid: uid.filter(|uid| !uid.is_empty()),
-    };
-    let why = match timeout(FAREWELL, server.delete(namespace, id, &how)).await {
-        Ok(Ok(_)) => return,
-        Ok(Err(error)) if error.is_not_found() || error.is_conflict() => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the server did not answer within {FAREWELL:?}"),
-    };
-    console.say(&format!(
-        "Warning: session \"{id}\" could not be deleted: it counts as over once the cluster has heard nothing of it for a minute ({why})"
-    ));
 }

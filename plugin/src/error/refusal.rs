@@ -137,6 +137,12 @@ impl Refusal {
         self.failure.code == 404 && !self.failure.name.is_empty()
     }
 
+    /// Whether there is one of that name already.
+    #[must_use]
+    pub fn is_already_there(&self) -> bool {
+        self.failure.code == 409 && self.failure.reason == "AlreadyExists"
+    }
+
     /// Whether the server has no Sessions at all.
     #[must_use]
     pub fn is_not_installed(&self) -> bool {

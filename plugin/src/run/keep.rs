@@ -2,7 +2,8 @@
 //!
 //! A machine without clock or network: it is told what happened and when (since the start), and says
 //! what to do. A session that somebody stopped ends the command. One that only expired, while the
-//! cluster could not be reached, is registered again; and no failure to reach it ends anything.
+//! cluster could not be reached, or that went with the definition of all Sessions, is registered again;
+//! and no failure to reach the cluster ends anything.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const EXPIRY: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many failures in a row the person is told of.
 const WORTH_A_WORD: u32 = 3;
+/// How often is looked, once at once and once later, before an end that nobody explains ends the command.
+const LOOKS: u8 = 2;
 /// Who stopped a session may be told a moment after that it ended: how long to wait for it.
 const HEARSAY: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,8 @@ pub(crate) enum Failure {
     Gone,
     /// The cluster takes no such request: not served, or not allowed.
     Refused,
+    /// The cluster has no Sessions, or is about to have none: somebody uninstalls them.
+    Undefined,
     /// Anything else: it may pass.
     Unreachable,
 }
@@ -63,8 +68,21 @@ pub(crate) enum Look {
     Alive,
     /// It is over.
     Ended(Ending),
+    /// It went with the definition of all Sessions.
+    Undefined,
     /// It can't be told now.
     Unknown,
+}
+
+/// What a watch shows of a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Sight {
+    /// It is over.
+    Over(Ending),
+    /// It is out of sight, for whatever reason.
+    Away,
+    /// The cluster has no Sessions.
+    Undefined,
 }
 
 /// What the person is to be told.
@@ -76,6 +94,10 @@ pub(crate) enum News {
     Back,
     /// It takes no reports.
     Refused,
+    /// It has no Sessions any more.
+    Undefined,
+    /// It takes no new session.
+    Unregistered,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -84,8 +106,8 @@ enum State {
     Live,
     /// It may not be.
     Doubtful,
-    /// It is over since then, and who did that may still be told. It has been looked at again, or not.
-    Over(Ending, Duration, bool),
+    /// It is over since then, and who did that may still be told. It has been looked at so often since.
+    Over(Ending, Duration, u8),
     /// There is none.
     Unregistered,
 }
@@ -103,6 +125,8 @@ pub(crate) struct Keep {
     /// How many requests failed one after the other.
     failures: u32,
     refused: bool,
+    /// The person was told that there is no session.
+    unrecorded: bool,
 }
 
 impl Keep {
@@ -116,6 +140,7 @@ impl Keep {
             heard: now,
             failures: 0,
             refused: false,
+            unrecorded: false,
         }
     }
 
@@ -127,9 +152,9 @@ impl Keep {
         match &self.state {
             State::Live => Next::Report,
             State::Doubtful => Next::Look,
-            State::Over(ending, since, again) if self.is_stop(ending, *since) => {
-                // A replica that lags must not end a command.
-                if *again || ending.is_settled() {
+            State::Over(ending, since, looks) if self.is_stop(ending, *since) => {
+                // A replica that lags must not end a command, nor the end of all Sessions.
+                if *looks >= LOOKS || ending.is_settled() {
                     Next::End(ending.clone())
                 } else {
                     Next::Look
@@ -170,6 +195,7 @@ impl Keep {
                 let first = !std::mem::replace(&mut self.refused, true);
                 first.then_some(News::Refused)
             }
+            Err(Failure::Undefined) => self.undefined(now),
             Err(Failure::Unreachable) => self.failed(now),
         }
     }
@@ -180,9 +206,19 @@ impl Keep {
         result: Result<(), Failure>,
         now: Duration,
     ) -> Option<News> {
-        if result.is_err() {
-            return self.failed(now);
+        match result {
+            Ok(()) => {}
+            Err(Failure::Unreachable) => return self.failed(now),
+            Err(failure) => {
+                self.pause(now);
+                let first = !std::mem::replace(&mut self.unrecorded, true);
+                return first.then_some(match failure {
+                    Failure::Undefined => News::Undefined,
+                    _ => News::Unregistered,
+                });
+            }
         }
+        self.unrecorded = false;
         self.state = State::Live;
         let news = self.heard(now);
         self.due = now;
@@ -195,48 +231,80 @@ impl Keep {
             Look::Alive => {
                 self.state = State::Live;
                 // Who said it was gone may say so for a while.
-                self.due = now + self.pause;
-                self.pause = (self.pause * 2).min(self.period);
+                self.pause(now);
                 None
             }
             Look::Ended(ending) => {
-                self.ended(Some(ending), now);
-                if let State::Over(_, _, again) = &mut self.state
-                    && self.due <= now
-                {
-                    *again = true;
+                self.ended(ending, now);
+                if let State::Over(ending, _, looks) = &mut self.state {
+                    *looks = looks.saturating_add(1);
+                    if *looks < LOOKS && !ending.is_settled() {
+                        self.due = now + HEARSAY;
+                    }
                 }
                 None
             }
+            Look::Undefined => self.undefined(now),
             Look::Unknown => self.failed(now),
         }
     }
 
-    /// The session is seen to be over; or to be out of sight, if nothing is said of its end.
-    pub(crate) fn ended(&mut self, ending: Option<Ending>, now: Duration) {
-        let Some(ending) = ending else {
-            if self.state == State::Live {
+    /// What a watch shows of the session.
+    pub(crate) fn seen(&mut self, sight: Sight, now: Duration) -> Option<News> {
+        match sight {
+            Sight::Over(ending) => self.ended(ending, now),
+            Sight::Away if self.state == State::Live => {
                 self.state = State::Doubtful;
                 self.due = now;
             }
-            return;
-        };
+            Sight::Away => {}
+            Sight::Undefined => return self.undefined(now),
+        }
+        None
+    }
+
+    fn ended(&mut self, ending: Ending, now: Duration) {
         match self.state {
             State::Unregistered => {}
             State::Over(..) if !ending.is_settled() => {}
             State::Over(_, since, _) => {
-                self.state = State::Over(ending, since, true);
+                self.state = State::Over(ending, since, LOOKS);
                 self.due = now;
             }
             State::Live | State::Doubtful => {
-                self.due = if ending.is_settled() {
+                // A definition that is gone may soon be back: an end that nobody explains is looked into
+                // at once.
+                self.due = if ending.is_settled() || self.is_stop(&ending, now) {
                     now
                 } else {
                     now + HEARSAY
                 };
-                self.state = State::Over(ending, now, false);
+                self.state = State::Over(ending, now, 0);
             }
         }
+    }
+
+    /// The cluster has no Sessions: there is nothing to report about, and nobody stopped it.
+    fn undefined(&mut self, now: Duration) -> Option<News> {
+        // Who stopped it was told before.
+        if let State::Over(ending, ..) = &self.state
+            && ending.is_settled()
+        {
+            return None;
+        }
+        if self.state == State::Unregistered {
+            return None;
+        }
+        self.state = State::Unregistered;
+        self.pause = PAUSE;
+        self.pause(now);
+        let first = !std::mem::replace(&mut self.unrecorded, true);
+        first.then_some(News::Undefined)
+    }
+
+    /// Whether the cluster takes no reports, so that no session should be said to live by them.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Whether an end means that somebody stopped the session. One that nobody explains is taken for
@@ -259,9 +327,14 @@ impl Keep {
         (failures >= WORTH_A_WORD).then_some(News::Back)
     }
 
-    fn failed(&mut self, now: Duration) -> Option<News> {
+    /// Goes on after a pause, and the next is longer.
+    fn pause(&mut self, now: Duration) {
         self.due = now + self.pause;
         self.pause = (self.pause * 2).min(self.period);
+    }
+
+    fn failed(&mut self, now: Duration) -> Option<News> {
+        self.pause(now);
         self.failures = self.failures.saturating_add(1);
         (self.failures == WORTH_A_WORD).then_some(News::Lost)
     }
@@ -282,6 +355,11 @@ impl Ending {
     /// Whether nothing more is to be expected that would matter.
     fn is_settled(&self) -> bool {
         self.person().is_some() || self.reason.as_deref() == Some(EXPIRED)
+    }
+
+    /// Whether nobody says why: the end of all Sessions may be.
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.person().is_none() && matches!(self.reason.as_deref(), None | Some(DELETED))
     }
 }
 

@@ -73,32 +73,47 @@ fn what_an_end_means() {
         let mut keep = Keep::new(Duration::ZERO);
         keep.reported(Ok(None), Duration::ZERO);
         let now = SECOND * silence;
-        keep.ended(Some(ending.clone()), now);
-        let mut next = keep.next(now);
-        if let Next::Wait(until) = next {
-            assert_eq!(until, now + HEARSAY, "{name}");
-            next = keep.next(until);
-            if next == Next::Look {
-                keep.looked(Look::Ended(ending.clone()), until);
-                next = keep.next(until);
+        keep.seen(Sight::Over(ending.clone()), now);
+        let (mut next, mut at, mut looks) = (keep.next(now), now, 0);
+        loop {
+            match next {
+                Next::Wait(until) => {
+                    assert_eq!(until, now + HEARSAY, "{name}");
+                    at = until;
+                }
+                Next::Look => {
+                    looks += 1;
+                    keep.looked(Look::Ended(ending.clone()), at);
+                }
+                _ => break,
             }
+            next = keep.next(at);
         }
         assert_eq!(next, expected(&ending), "{name}");
+        // Twice, and some time apart, before somebody's work is ended for a reason that nobody gives.
+        let is_sure = ending.person().is_some() || next == Next::Register;
+        assert_eq!(
+            (looks, at > now),
+            if is_sure { (0, at > now) } else { (2, true) },
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn who_stopped_it_may_be_told_later() {
     let mut keep = Keep::new(Duration::ZERO);
-    keep.ended(Some(ending("deleted", "")), SECOND);
+    keep.seen(Sight::Over(ending("deleted", "")), SECOND);
+    assert_eq!(keep.next(SECOND), Next::Look);
+    keep.looked(Look::Ended(ending("deleted", "")), SECOND);
     assert_eq!(keep.next(SECOND), Next::Wait(SECOND + HEARSAY));
     // The same again, or that it is out of sight, changes nothing.
-    keep.ended(Some(ending("deleted", "")), SECOND * 2);
-    keep.ended(None, SECOND * 2);
+    keep.seen(Sight::Over(ending("deleted", "")), SECOND * 2);
+    keep.seen(Sight::Away, SECOND * 2);
     assert_eq!(keep.next(SECOND * 2), Next::Wait(SECOND + HEARSAY));
-    keep.ended(Some(ending("stopped", "bob")), SECOND * 2);
+    keep.seen(Sight::Over(ending("stopped", "bob")), SECOND * 2);
     assert_eq!(keep.next(SECOND * 2), Next::End(ending("stopped", "bob")));
-    keep.ended(Some(ending("deleted", "")), SECOND * 2);
+    keep.seen(Sight::Over(ending("deleted", "")), SECOND * 2);
     assert_eq!(keep.next(SECOND * 2), Next::End(ending("stopped", "bob")));
 }
 
@@ -141,7 +156,7 @@ fn a_session_that_expired_is_registered_again() {
     };
     assert_eq!(keep.next(until), Next::Register);
     // What is still told of the old one doesn't matter any more.
-    keep.ended(Some(ending("stopped", "bob")), until);
+    keep.seen(Sight::Over(ending("stopped", "bob")), until);
     assert_eq!(keep.next(until), Next::Register);
     assert_eq!(keep.registered(Ok(()), until), None);
     assert_eq!(keep.next(until), Next::Report);
@@ -175,7 +190,7 @@ fn a_replica_that_lags_ends_nothing() {
     now = until + SECOND * 60;
     assert_eq!(keep.next(now), Next::Report);
     // Out of sight is no end either, nor what can't be told.
-    keep.ended(None, now);
+    keep.seen(Sight::Away, now);
     assert_eq!(keep.next(now), Next::Look);
     assert_eq!(keep.looked(Look::Unknown, now), None);
     let Next::Wait(until) = keep.next(now) else {
@@ -194,6 +209,114 @@ fn a_cluster_that_takes_no_reports_is_told_of_once() {
     assert_eq!(keep.next(SECOND), Next::Wait(PERIOD));
     assert_eq!(keep.reported(Err(Failure::Refused), PERIOD), None);
     // It expires, since nothing is heard of it: whoever looks sees so, but CMD goes on.
-    keep.ended(Some(ending("expired", "")), PERIOD * 3);
+    keep.seen(Sight::Over(ending("expired", "")), PERIOD * 3);
     assert_eq!(keep.next(PERIOD * 3), Next::Register);
+}
+
+type Happens<'a> = &'a dyn Fn(&mut Keep) -> Option<News>;
+
+#[test]
+fn a_definition_that_is_removed_stops_nobody() {
+    let stop = ending("stopped", "bob");
+    let went = |keep: &mut Keep, at| keep.seen(Sight::Over(ending("deleted", "")), at);
+    // (name, what happens, whether the command goes on)
+    let cases: [(&str, Happens<'_>, bool); 6] = [
+        (
+            "a watch ends and finds none",
+            &|keep| keep.seen(Sight::Undefined, SECOND),
+            true,
+        ),
+        (
+            "it is seen to go, and looked for at once",
+            &|keep| {
+                went(keep, SECOND);
+                keep.looked(Look::Undefined, SECOND)
+            },
+            true,
+        ),
+        (
+            "it is seen to go, and looked for once more",
+            &|keep| {
+                went(keep, SECOND);
+                keep.looked(Look::Ended(ending("deleted", "")), SECOND);
+                keep.looked(Look::Undefined, SECOND + HEARSAY)
+            },
+            true,
+        ),
+        (
+            "a report finds none",
+            &|keep| keep.reported(Err(Failure::Undefined), SECOND),
+            true,
+        ),
+        (
+            "a report finds that it is gone",
+            &|keep| {
+                keep.reported(Err(Failure::Gone), SECOND);
+                keep.looked(Look::Undefined, SECOND)
+            },
+            true,
+        ),
+        (
+            "somebody stopped it just before",
+            &|keep| {
+                keep.seen(Sight::Over(ending("stopped", "bob")), SECOND);
+                keep.seen(Sight::Undefined, SECOND)
+            },
+            false,
+        ),
+    ];
+    for (name, happens, goes_on) in cases {
+        let mut keep = Keep::new(Duration::ZERO);
+        keep.reported(Ok(None), Duration::ZERO);
+        let news = happens(&mut keep);
+        if !goes_on {
+            assert_eq!(
+                (news, keep.next(SECOND)),
+                (None, Next::End(stop.clone())),
+                "{name}"
+            );
+            continue;
+        }
+        assert_eq!(news, Some(News::Undefined), "{name}");
+        // Told once, and tried until it is back, less and less often.
+        let mut now = SECOND;
+        for _ in 0..20 {
+            if let Next::Wait(until) = keep.next(now) {
+                assert!(until.saturating_sub(now) <= PERIOD, "{name}");
+                now = until;
+            }
+            assert_eq!(keep.next(now), Next::Register, "{name}");
+            assert_eq!(keep.seen(Sight::Undefined, now), None, "{name}");
+            assert_eq!(
+                keep.registered(Err(Failure::Undefined), now),
+                None,
+                "{name}"
+            );
+        }
+        let Next::Wait(until) = keep.next(now) else {
+            panic!("{name}: {keep:?}");
+        };
+        assert_eq!(keep.registered(Ok(()), until), None, "{name}");
+        assert_eq!(keep.next(until), Next::Report, "{name}");
+        // The next time is another.
+        assert_eq!(
+            keep.seen(Sight::Undefined, until),
+            Some(News::Undefined),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_cluster_that_takes_no_session_is_told_of_once() {
+    let mut keep = Keep::new(Duration::ZERO);
+    keep.seen(Sight::Over(ending("expired", "")), SECOND);
+    assert_eq!(keep.next(SECOND), Next::Register);
+    keep.registering();
+    let refused = keep.registered(Err(Failure::Refused), SECOND);
+    assert_eq!(refused, Some(News::Unregistered));
+    for _ in 0..3 {
+        assert_eq!(keep.registered(Err(Failure::Refused), SECOND), None);
+    }
+    assert_eq!(keep.registered(Ok(()), SECOND), None);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod config;
 pub(crate) mod keep;
+pub(crate) mod kin;
 pub(crate) mod monitor;
 pub(crate) mod settings;
 pub(crate) mod watch;

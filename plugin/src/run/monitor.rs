@@ -20,7 +20,7 @@ use mirrord_sessions_crds::{
     session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES},
 };
 use serde_json::Value;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
 /// How long a monitor has to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,8 +60,13 @@ impl Monitor {
             }
             self.found = None;
         }
+        // All at once: those that never answer would add up.
+        let mut asked = JoinSet::new();
         for socket in sockets(self.folder.as_deref()?) {
-            if let Some(info) = info(&socket).await
+            asked.spawn(async move { Some((info(&socket).await?, socket)) });
+        }
+        while let Some(answer) = asked.join_next().await {
+            if let Ok(Some((info, socket))) = answer
                 && is_of(&info, pid, session)
             {
                 self.found = Some(socket);
@@ -174,6 +179,7 @@ fn read(info: &Value) -> SessionReportSpec {
     SessionReportSpec {
         ports,
         processes: processes.take(MAX_PROCESSES).collect(),
+        ended: false,
     }
 }
 

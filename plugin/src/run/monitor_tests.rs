@@ -135,4 +135,13 @@ async fn sockets_that_nobody_serves() {
     std::fs::write(folder.join("file.sock"), "x").unwrap();
     assert_eq!(monitor.report(1, "a").await, None);
     assert_eq!(Monitor::of(None).report(1, "a").await, None);
+    // Listened on, and never answered: they don't add up.
+    let bind = |name: usize| {
+        std::os::unix::net::UnixListener::bind(folder.join(format!("{name}.sock"))).unwrap()
+    };
+    let silent: Vec<_> = (0..SOCKETS).map(bind).collect();
+    let start = std::time::Instant::now();
+    assert_eq!(monitor.report(1, "a").await, None);
+    assert!(start.elapsed() < PATIENCE * 8, "{:?}", start.elapsed());
+    drop(silent);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mirrord_sessions_crds::SessionId;
 use tokio::time::{sleep, timeout};
 
-use super::keep::{Ending, Failure, Look};
+use super::keep::{Ending, Failure, Look, Sight};
 use crate::{
     error::{Error, Refusal},
     server::{Change, Event, Listing, Scope, Server, Source},
@@ -24,12 +24,14 @@ const SILENCE: Duration = Duration::from_mins(2);
 pub(crate) struct Own {
     pub(crate) namespace: String,
     pub(crate) id: SessionId,
-    pub(crate) uid: String,
+    /// None if the answer to its creation was lost, and nothing shows it: its name is known to nobody else.
+    pub(crate) uid: Option<String>,
 }
 
 impl Own {
     fn is(&self, session: &Session) -> bool {
-        session.name == self.id.name() && session.uid.as_deref() == Some(self.uid.as_str())
+        let is_it = |uid: &String| session.uid.as_ref() == Some(uid);
+        session.name == self.id.name() && self.uid.as_ref().is_none_or(is_it)
     }
 }
 
@@ -58,33 +60,71 @@ pub(crate) fn failure(error: Option<&Error>) -> Failure {
     }
 }
 
+/// Whether the server may have done what was asked, though it seems to have failed.
+pub(crate) fn may_have_happened(error: Option<&Error>) -> bool {
+    match error {
+        None | Some(Error::Transport(_) | Error::Timeout { .. } | Error::Unexpected { .. }) => true,
+        Some(Error::Refused(refusal)) => refusal.failure.code >= 500,
+        Some(_) => false,
+    }
+}
+
 /// Looks what has become of a session.
 pub(crate) async fn look(server: &Server, own: &Own) -> Look {
     let shown = patiently(server.session(&own.namespace, &own.id)).await;
-    match shown.as_ref().map(Session::of_object) {
-        Ok(session) if own.is(&session) && session.is_over() => {
-            return Look::Ended(ending(&session));
+    let shown = shown.map(|shown| Session::of_object(&shown));
+    match shown.as_ref() {
+        Ok(session) if own.is(session) && session.is_over() => {
+            return confirmed(server, ending(session)).await;
         }
         // Another has the name by now, or none.
         Ok(_) => {}
-        Err(Some(error)) if failure(Some(error)) != Failure::Unreachable => {}
+        Err(error) if failure(error.as_ref()) != Failure::Unreachable => {}
         Err(_) => return Look::Unknown,
     }
     // A tracker may be withheld, or not be there yet.
-    let gone = || Look::Ended(Ending::default());
+    let gone = || confirmed(server, Ending::default());
     match patiently(server.stored_session(&own.namespace, &own.id)).await {
         Ok(session) if own.is(&Session::of_object(&session)) => Look::Alive,
-        Ok(_) => gone(),
-        Err(Some(error)) if error.is_not_found() => gone(),
+        Ok(_) => gone().await,
+        Err(Some(error)) if error.is_not_found() => gone().await,
+        // There are none at all, or not for long.
+        Err(Some(error)) if error.refusal().is_some_and(Refusal::is_not_installed) => gone().await,
         // Who may not look at Sessions goes by what trackers show.
         Err(Some(error)) if error.refusal().is_some_and(Refusal::is_rbac) && shown.is_err() => {
-            match failure(shown.as_ref().err().and_then(Option::as_ref)) {
-                Failure::Gone => gone(),
-                _ => Look::Unknown,
+            match failure(shown.err().as_ref().and_then(Option::as_ref)) {
+                Failure::Gone => gone().await,
+                _ => match patiently(server.takes_sessions()).await {
+                    Ok(false) => Look::Undefined,
+                    _ => Look::Unknown,
+                },
             }
         }
         Err(_) => Look::Unknown,
     }
+}
+
+/// How it ended; unless nobody says so, and it may have gone with the definition of all Sessions.
+async fn confirmed(server: &Server, ending: Ending) -> Look {
+    if !ending.is_unexplained() {
+        return Look::Ended(ending);
+    }
+    match patiently(server.takes_sessions()).await {
+        Ok(true) => Look::Ended(ending),
+        Ok(false) => Look::Undefined,
+        Err(_) => Look::Unknown,
+    }
+}
+
+/// The failure of a request, once it is known whether the cluster has Sessions.
+pub(crate) async fn told(server: &Server, error: Option<&Error>) -> Failure {
+    let failure = failure(error);
+    if failure == Failure::Refused
+        && let Ok(false) = patiently(server.takes_sessions()).await
+    {
+        return Failure::Undefined;
+    }
+    failure
 }
 
 fn ending(session: &Session) -> Ending {
@@ -94,13 +134,19 @@ fn ending(session: &Session) -> Ending {
     }
 }
 
-/// Tells each time that the session is seen to be over, or out of sight.
-pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Option<Ending>)) {
+/// Tells each time that the session is seen to be over, or out of sight, or that there are none.
+pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Sight)) {
     let scope = Scope::Namespace(own.namespace.clone());
     let listing = Listing::named(scope, own.id.name());
     loop {
+        let watched = watch(server, own, &listing, &tell).await;
         // Who may not watch learns of it by their next report.
-        let _ = watch(server, own, &listing, &tell).await;
+        let may = |error: &Error| !error.refusal().is_some_and(Refusal::is_rbac);
+        if watched.is_err_and(|error| error.as_ref().is_none_or(may))
+            && let Ok(false) = patiently(server.takes_sessions()).await
+        {
+            tell(Sight::Undefined);
+        }
         sleep(PAUSE).await;
     }
 }
@@ -109,16 +155,16 @@ async fn watch(
     server: &Server,
     own: &Own,
     listing: &Listing,
-    tell: &impl Fn(Option<Ending>),
+    tell: &impl Fn(Sight),
 ) -> Result<(), Option<Error>> {
     let are_trackers = patiently(server.source()).await?.source == Source::Trackers;
     let mut pages = patiently(server.listing(listing)).await?;
     let there = patiently(pages.all()).await?;
     let there: Vec<Session> = there.iter().map(Session::of_object).collect();
     match there.iter().find(|session| own.is(session)) {
-        Some(session) if session.is_over() => tell(Some(ending(session))),
+        Some(session) if session.is_over() => tell(Sight::Over(ending(session))),
         Some(_) => {}
-        None => tell(None),
+        None => tell(Sight::Away),
     }
     let mut watch = patiently(server.watch(listing, pages.version())).await?;
     while let Ok(event) = timeout(SILENCE, watch.next()).await {
@@ -131,10 +177,14 @@ async fn watch(
             continue;
         }
         if session.is_over() {
-            tell(Some(ending(&session)));
+            tell(Sight::Over(ending(&session)));
         } else if change == Change::Deleted {
             // A tracker may be out of sight for another reason.
-            tell((!are_trackers).then(Ending::default));
+            tell(if are_trackers {
+                Sight::Away
+            } else {
+                Sight::Over(Ending::default())
+            });
         }
     }
     Ok(())
@@ -180,6 +230,22 @@ mod tests {
                 "{code} {body}"
             );
         }
+        for (code, may) in [
+            (403, false),
+            (409, false),
+            (422, false),
+            (429, false),
+            (500, true),
+            (504, true),
+        ] {
+            assert_eq!(
+                may_have_happened(Some(&refused(code, status))),
+                may,
+                "{code}"
+            );
+        }
+        assert!(may_have_happened(None));
+        assert!(!may_have_happened(Some(&Error::setup("x"))));
         assert_eq!(failure(None), Failure::Unreachable);
         assert_eq!(failure(Some(&Error::setup("x"))), Failure::Unreachable);
     }

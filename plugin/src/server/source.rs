@@ -140,21 +140,39 @@ impl Server {
 
     /// The names of the resources that a group and version has.
     async fn resources(&self, group_version: &str) -> Result<Names, Error> {
-        let path = format!("/apis/{group_version}");
-        let found: Value = self
-            .request(&everywhere(Verb::Get), Method::GET, &path, None)
-            .await?;
-        let resources = found["resources"]
-            .as_array()
-            .ok_or_else(|| Error::Unexpected {
-                host: self.host.clone(),
-                what: format!("{path} lists no resources"),
-            })?;
+        let resources = Box::pin(self.resource_list(group_version)).await?;
         let names = resources
             .iter()
             .filter_map(|resource| resource["name"].as_str())
             .map(ToOwned::to_owned);
         Ok(Names(names.collect()))
+    }
+
+    async fn resource_list(&self, group_version: &str) -> Result<Vec<Value>, Error> {
+        let path = format!("/apis/{group_version}");
+        let mut found: Value = self
+            .request(&everywhere(Verb::Get), Method::GET, &path, None)
+            .await?;
+        match found.get_mut("resources").map(Value::take) {
+            Some(Value::Array(resources)) => Ok(resources),
+            _ => Err(Error::Unexpected {
+                host: self.host.clone(),
+                what: format!("{path} lists no resources"),
+            }),
+        }
+    }
+
+    /// Whether the server takes new Sessions now. A definition that is about to go is still served, and
+    /// nothing can be created of it any more.
+    #[cfg(unix)]
+    pub async fn takes_sessions(&self) -> Result<bool, Error> {
+        match self.resource_list(&format!("{GROUP}/v1")).await {
+            Ok(resources) => Ok(takes(&resources)),
+            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
+            // Who may not discover learns nothing by it, as before.
+            Err(error) if error.refusal().is_some_and(|no| no.failure.code == 403) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the server has Sessions.
@@ -175,6 +193,17 @@ impl Server {
     }
 }
 
+/// Whether Sessions are among these resources, to be created. Where no verbs are named, nothing is known of
+/// them.
+#[cfg(unix)]
+fn takes(resources: &[Value]) -> bool {
+    resources.iter().any(|resource| {
+        let verbs = resource["verbs"].as_array();
+        resource["name"] == "sessions"
+            && verbs.is_none_or(|verbs| verbs.iter().any(|verb| verb == "create"))
+    })
+}
+
 struct Names(Vec<String>);
 
 impl Names {
@@ -186,6 +215,39 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_definition_that_is_about_to_go_takes_nothing() {
+        use serde_json::json;
+        for (name, resources, expected) in [
+            ("none", json!([]), false),
+            (
+                "another",
+                json!([{ "name": "sessionpolicies", "verbs": ["create"] }]),
+                false,
+            ),
+            (
+                "a part",
+                json!([{ "name": "sessions/status", "verbs": ["create"] }]),
+                false,
+            ),
+            (
+                "there",
+                json!([{ "name": "sessions", "verbs": ["get", "create"] }]),
+                true,
+            ),
+            (
+                "going",
+                json!([{ "name": "sessions", "verbs": ["delete", "get", "list"] }]),
+                false,
+            ),
+            ("without verbs", json!([{ "name": "sessions" }]), true),
+            ("odd", json!(["sessions", 7, null]), false),
+        ] {
+            assert_eq!(takes(resources.as_array().unwrap()), expected, "{name}");
+        }
+    }
 
     #[test]
     fn nothing_leaves_its_place_in_a_path() {

@@ -52,12 +52,14 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+type Lost = Box<dyn Fn(&Seen) -> bool + Send + Sync>;
 type Rule = Box<dyn Fn(&Seen) -> Option<Answer> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     sessions: Mutex<Vec<Value>>,
     rules: Vec<Rule>,
+    lost: Vec<(Lost, bool)>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -96,6 +98,16 @@ impl Fake {
         rule: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
         self.0.rules.push(Box::new(rule));
+        self
+    }
+
+    /// Answers some requests as if they had failed; they were done all the same, or not.
+    pub(crate) fn losing(
+        mut self,
+        which: impl Fn(&Seen) -> bool + Send + Sync + 'static,
+        done: bool,
+    ) -> Self {
+        self.0.lost.push((Box::new(which), done));
         self
     }
 
@@ -237,7 +249,21 @@ fn serve(state: &State, stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     while let Some(seen) = read(&mut reader) {
         state.seen.lock().unwrap().push(seen.clone());
-        let answer = respond(state, &seen);
+        let lost = state.lost.iter().find(|(which, _)| which(&seen));
+        let answer = match lost {
+            Some((_, done)) => {
+                if *done {
+                    respond(state, &seen);
+                }
+                let body = status(504, "Timeout", "the request timed out", &json!({}));
+                Answer {
+                    code: 504,
+                    headers: "",
+                    body,
+                }
+            }
+            None => respond(state, &seen),
+        };
         let head = format!(
             "HTTP/1.1 {} X\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n",
             answer.code,
@@ -358,13 +384,7 @@ fn respond(state: &State, seen: &Seen) -> Answer {
             return join(state, namespace, name);
         }
         ["namespaces", namespace, "sessiontrackers", name, "report"] => {
-            let found = one(state, seen, Some(namespace), name, false);
-            let status = json!({ "status": { "periodSeconds": 1 } });
-            return if found.code == 200 {
-                ok(&status)
-            } else {
-                found
-            };
+            return report(state, seen, namespace, name);
         }
         _ => return not_found(),
     };
@@ -427,6 +447,22 @@ fn join(state: &State, namespace: &str, name: &str) -> Answer {
     }))
 }
 
+/// The last one deletes the session.
+fn report(state: &State, seen: &Seen, namespace: &str, name: &str) -> Answer {
+    let sent: Value = serde_json::from_str(&seen.body).unwrap();
+    let ends = sent["spec"]["ended"] == true;
+    let found = one(state, seen, Some(namespace), name, ends);
+    if found.code != 200 {
+        return found;
+    }
+    let status = if ends {
+        json!({})
+    } else {
+        json!({ "periodSeconds": 1 })
+    };
+    ok(&json!({ "spec": sent["spec"], "status": status }))
+}
+
 fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
     let fields = seen.query.get("fieldSelector");
     let labels = seen.query.get("labelSelector");
@@ -482,6 +518,17 @@ fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: 
 fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
     let mut session: Value = serde_json::from_str(&seen.body).unwrap();
     let name = text(&session, "/metadata/name").to_owned();
+    let is_there =
+        |known: &Value| is_in(known, Some(namespace)) && text(known, "/metadata/name") == name;
+    if state.sessions.lock().unwrap().iter().any(is_there) {
+        let message = format!("sessions.operator.metalbear.co \"{name}\" already exists");
+        let details = json!({ "name": name, "kind": "sessions" });
+        return Answer {
+            code: 409,
+            headers: "",
+            body: status(409, "AlreadyExists", &message, &details),
+        };
+    }
     session["metadata"]["namespace"] = json!(namespace);
     session["metadata"]["uid"] = json!(format!("uid-{name}"));
     session["spec"]["owner"] = json!({ "username": "avi@x" });

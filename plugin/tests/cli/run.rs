@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, Server, session, status},
+    fake::{Answer, Fake, Seen, Server, session, status},
     plugin::Ran,
 };
 
@@ -101,12 +101,97 @@ fn streams_and_exit_codes_are_the_commands_own() {
             session["spec"]["client"]["hostname"].is_string(),
             "{session}"
         );
-        let line = format!("DELETE /namespaces/default/sessions/{name}");
+        // So the cluster closes it, should nothing be heard of it.
+        let annotations = &session["metadata"]["annotations"];
+        assert_eq!(
+            *annotations,
+            json!({ "operator.metalbear.co/reports": "true" })
+        );
+        // Its end is told, so that nobody is shown to have stopped it.
+        let line = format!("POST /namespaces/default/sessiontrackers/{name}/report");
+        let asked = server.asked();
+        let last = asked.iter().rfind(|seen| seen.line() == line).unwrap();
+        let last: Value = serde_json::from_str(&last.body).unwrap();
+        assert_eq!(last["spec"], json!({ "ended": true }));
+    }
+    let deletes = server.lines().into_iter();
+    assert_eq!(deletes.filter(|line| line.starts_with("DELETE")).count(), 0);
+}
+
+#[test]
+fn where_no_reports_are_taken_the_session_is_deleted_by_its_uid() {
+    // One serves no trackers, one doesn't know of last reports, one forbids them.
+    let old = |seen: &Seen| {
+        seen.path.ends_with("/report").then(|| Answer {
+            code: 201,
+            headers: "",
+            body: json!({ "spec": {}, "status": { "periodSeconds": 1 } }).to_string(),
+        })
+    };
+    let no = |seen: &Seen| {
+        seen.path.ends_with("/report").then(|| Answer {
+            code: 403,
+            headers: "",
+            body: status(403, "Forbidden", "no", &json!({})),
+        })
+    };
+    for (name, fake, reports) in [
+        ("without trackers", Fake::new().without_trackers(), false),
+        ("old", Fake::new().rule(old), true),
+        ("forbidden", Fake::new().rule(no), true),
+    ] {
+        let server = fake.start();
+        let ran = self::ran(&server, "", &["true"]);
+        assert_eq!(ran.code, Some(0), "{name}: {ran:?}");
+        let session = created(&server).remove(0);
+        let annotations = &session["metadata"]["annotations"];
+        assert_eq!(annotations.is_object(), reports, "{name}: {session}");
+        let id = session["metadata"]["name"].as_str().unwrap();
+        let line = format!("DELETE /namespaces/default/sessions/{id}");
         let asked = server.asked();
         let deleted = asked.iter().find(|seen| seen.line() == line).unwrap();
         let options: Value = serde_json::from_str(&deleted.body).unwrap();
-        assert_eq!(options["preconditions"]["uid"], format!("uid-{name}"));
+        assert_eq!(
+            options["preconditions"]["uid"],
+            format!("uid-{id}"),
+            "{name}"
+        );
+        assert_eq!(server.left(), [""; 0], "{name}");
     }
+}
+
+/// Answers that the session could not be created, so often, when it was or was not.
+fn losing(times: usize, stores: bool) -> Server {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let inner = Fake::new();
+    inner
+        .losing(
+            move |seen| {
+                let is_create = seen.line() == "POST /namespaces/default/sessions";
+                is_create && tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < times
+            },
+            stores,
+        )
+        .start()
+}
+
+#[test]
+fn a_creation_whose_answer_is_lost_makes_one_session() {
+    for stores in [true, false] {
+        let server = losing(1, stores);
+        let ran = self::ran(&server, "", &["sh", "-c", "exit 4"]);
+        assert_eq!((ran.code, ran.messages.as_str()), (Some(4), ""), "{stores}");
+        let created = created(&server);
+        assert_eq!(created.len(), 2, "{stores}");
+        assert_eq!(created[0], created[1], "{stores}: the same again");
+        assert_eq!(server.left(), [""; 0], "{stores}");
+    }
+    // In the end it gives up, and leaves nothing behind.
+    let server = losing(9, true);
+    let ran = self::ran(&server, "", &["echo", "ran"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{ran:?}");
+    assert_eq!(created(&server).len(), 3);
+    assert_eq!(server.left(), [""; 0]);
 }
 
 #[test]
@@ -221,7 +306,8 @@ fn stopped_by_bob(server: &Server) {
 #[test]
 fn a_session_that_somebody_stops_ends_the_command() {
     let server = Fake::new().start();
-    let script = "trap 'echo ending; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    // Nothing in the foreground, of whose end the shell would tell.
+    let script = "trap 'echo ending; exit 3' TERM; echo ready; sleep 1000 & wait";
     let child = ready(run(&server, "", &["sh", "-c", script]));
     until("it reported", || reports(&server).pop());
     let name = server.left().remove(0).to_uppercase();
@@ -244,6 +330,109 @@ fn a_session_that_somebody_stops_ends_the_command() {
     until("it reported", || reports(&server).pop());
     stopped_by_bob(&server);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(137));
+}
+
+/// Whether a process runs.
+fn runs(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat"));
+    // A container may have nobody who waits for those that are left over.
+    status.is_ok_and(|status| !status.rsplit(") ").next().unwrap().starts_with('Z'))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_stopped_command_has_started_ends_with_it() {
+    // One that ends when told to, one whose parent has ended before, one that will not end, and a daemon.
+    let script = "trap 'exit 3' TERM
+        sleep 1000 & echo $! > child
+        (sleep 1000 & echo $! > orphan)
+        sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $! > stubborn
+        setsid sleep 1000 >/dev/null 2>&1 & echo $! > daemon
+        echo $KUBECTL_MIRRORD_SESSION > name
+        echo ready; wait";
+    let folder = tempfile::tempdir().unwrap();
+    let server = Fake::new().start();
+    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut command = run(&server, "--grace-period 1s", &["sh", "-c", script]);
+    let child = ready({
+        command.current_dir(folder.path());
+        command
+    });
+    until("it reported", || reports(&server).pop());
+    let said = |name: &str| {
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        text.trim().to_owned()
+    };
+    assert_eq!(server.left(), [said("name")]);
+    let all = ["child", "orphan", "stubborn", "daemon"].map(said);
+    assert!(all.iter().all(|pid| runs(pid)), "{all:?}");
+    stopped_by_bob(&server);
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(3), "the command's own: {ran:?}");
+    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+    assert_eq!(
+        all.clone().map(|pid| runs(&pid)),
+        [false, false, false, true]
+    );
+    assert!(
+        runs(&bystander.id().to_string()),
+        "of this group, and not its own"
+    );
+    Command::new("kill").arg(&all[3]).status().unwrap();
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
+
+#[test]
+fn sessions_that_are_uninstalled_end_no_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (end, gone) = (folder.path().join("end"), folder.path().join("gone"));
+    let is_gone = gone.clone();
+    let server = Fake::new()
+        .rule(move |seen| {
+            let what = seen.path.starts_with("/apis/operator.metalbear.co");
+            (what && is_gone.exists()).then(|| Answer {
+                code: 404,
+                headers: "",
+                body: "404 page not found\n".into(),
+            })
+        })
+        .start();
+    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
+    let child = ready(run(&server, "", &["sh", "-c", &script]));
+    until("it reported", || reports(&server).pop());
+    let first = server.left().remove(0).to_uppercase();
+    fs::write(&gone, "").unwrap();
+    server.change(Vec::clear);
+    let tried = || {
+        server
+            .lines()
+            .into_iter()
+            .filter(|line| line == "POST /namespaces/default/sessions")
+    };
+    until("it was tried to record it again", || {
+        (tried().count() >= 4).then_some(())
+    });
+    fs::remove_file(&gone).unwrap();
+    let second = until("another session", || server.left().pop());
+    until("a report about it", || {
+        let mut lines = server.lines().into_iter();
+        lines.find(|line| line.ends_with(&format!("{second}/report")))
+    });
+    fs::write(&end, "").unwrap();
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let lines: Vec<&str> = ran.messages.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert!(
+        lines[0].contains(&format!("\"{first}\" is not recorded any more")),
+        "{ran:?}"
+    );
+    assert!(
+        lines[1].contains(&format!("goes on as session \"{}\"", second.to_uppercase())),
+        "{ran:?}"
+    );
+    assert_eq!(server.left(), [""; 0]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `run` on a terminal.
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{Read, Write},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -20,7 +21,7 @@ fn terminal() -> (OwnedFd, File) {
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
-    let path = std::ffi::OsStr::from_bytes(name.as_bytes());
+    let path = OsStr::from_bytes(name.as_bytes());
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)
@@ -32,13 +33,19 @@ fn terminal() -> (OwnedFd, File) {
 /// Runs a shell's script as a session, at the head of a session of this terminal, as a login does.
 fn login(server: &Server, script: &str, terminal: File) -> Child {
     let plugin = server.command("run -- sh -c");
+    let mut words = vec![plugin.get_program()];
+    words.extend(plugin.get_args());
+    words.push(script.as_ref());
+    at_terminal(server, &words, terminal)
+}
+
+/// Runs a command at the head of a session of this terminal.
+fn at_terminal(server: &Server, words: &[&OsStr], terminal: File) -> Child {
     // Tests that run in the background of a script ignore SIGINT, and so would all that they start.
     let mut command = Command::new("env");
     command
-        .args(["--default-signal=INT", "setsid", "--ctty", "--wait"])
-        .arg(plugin.get_program())
-        .args(plugin.get_args())
-        .arg(script)
+        .args(["--default-signal=INT,TSTP", "setsid", "--ctty", "--wait"])
+        .args(words)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", "/nonexistent")
@@ -50,15 +57,9 @@ fn login(server: &Server, script: &str, terminal: File) -> Child {
     command.spawn().unwrap()
 }
 
-#[test]
-fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
-    let server = Fake::new().start();
-    let (master, terminal) = terminal();
-    // A shell that waits in "read" may have got the signal just before, and not look until it is through.
-    let script = "trap 'echo interrupted; caught=1' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until [ \"$caught\" ]; do sleep 0.05; done; until read line; do :; done; echo \"read $line\"; exit 3";
-    let mut child = login(&server, script, terminal);
+/// What waits for a text on the screen, and answers all that was shown.
+fn watched(master: OwnedFd) -> impl FnMut(&str) -> String {
     let mut screen = File::from(master);
-    let mut typing = screen.try_clone().unwrap();
     let (shown, show) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = [0; 1024];
@@ -71,13 +72,55 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
         }
     });
     let mut seen = String::new();
-    let mut wait_for = |text: &str| {
+    move |text: &str| {
         while !seen.contains(text) {
             let more = show.recv_timeout(Duration::from_mins(1));
-            seen.push_str(&more.unwrap_or_else(|_| panic!("no {text} in {seen:?}")));
+            assert!(more.is_ok(), "no {text} in {seen:?}");
+            seen.push_str(&more.unwrap());
         }
         seen.clone()
-    };
+    }
+}
+
+#[test]
+fn ctrl_z_stops_it_and_the_shell_goes_on_with_it_as_with_any_job() {
+    let server = Fake::new().start();
+    let (master, terminal) = terminal();
+    let shell = ["bash", "--norc", "--noprofile", "-i"].map(OsStr::new);
+    let mut child = at_terminal(&server, &shell, terminal);
+    let mut typing = File::from(master.try_clone().unwrap());
+    let mut wait_for = watched(master);
+    // What is typed is shown too, and must not be taken for what is waited for.
+    let script = "echo re\"\"ady; read line; echo \"got $line\"; exit 3";
+    let plugin = server.command("run -- sh -c");
+    let mut line = plugin.get_program().to_str().unwrap().to_owned();
+    for word in plugin.get_args() {
+        line.push(' ');
+        line.push_str(word.to_str().unwrap());
+    }
+    writeln!(typing, "{line} '{script}'").unwrap();
+    wait_for("ready");
+    typing.write_all(b"\x1a").unwrap();
+    wait_for("Stopped");
+    writeln!(typing, "echo its\"\"turn; fg").unwrap();
+    wait_for("itsturn");
+    writeln!(typing, "hello").unwrap();
+    wait_for("got hello");
+    writeln!(typing, "echo code=$?; exit").unwrap();
+    wait_for("code=3");
+    child.wait().unwrap();
+    assert_eq!(server.left(), [""; 0]);
+}
+
+#[test]
+fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
+    let server = Fake::new().start();
+    let (master, terminal) = terminal();
+    // A shell that waits in "read" may have got the signal just before, and not look until it is through.
+    let script = "trap 'echo interrupted; caught=1' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until [ \"$caught\" ]; do sleep 0.05; done; until read line; do :; done; echo \"read $line\"; exit 3";
+    let mut child = login(&server, script, terminal);
+    let mut typing = File::from(master.try_clone().unwrap());
+    let mut wait_for = watched(master);
     wait_for("ready");
     typing.write_all(b"\x03").unwrap();
     wait_for("interrupted");

@@ -11,6 +11,7 @@ use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
 use crate::{
+    agents::stage::{event, notes},
     plugin::bin,
     support::{Namespace, Person, eventually, namespace, shared, within},
 };
@@ -90,6 +91,22 @@ fn name(session: &Value) -> &str {
     session["metadata"]["name"].as_str().unwrap()
 }
 
+/// Why and by whom a session has ended, as its tracker says.
+async fn ending(person: &Person<'_>, session: &Value) -> (String, Option<String>) {
+    let args = ["get", "mst", name(session), "-o", "json"];
+    eventually("its end is known", || async {
+        let shown = person.kubectl(&args, "").await.stdout;
+        let shown: Value = serde_json::from_str(&shown).ok()?;
+        let status = &shown["status"];
+        let reason = status["reason"]
+            .as_str()
+            .filter(|reason| *reason != "deleted")?;
+        let by = status["stoppedBy"].as_str().map(ToOwned::to_owned);
+        Some((reason.to_owned(), by))
+    })
+    .await
+}
+
 /// For what takes as long as reports take to fail.
 async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
     within(Duration::from_mins(3), what, || async {
@@ -130,6 +147,25 @@ async fn a_command_is_a_session_as_long_as_it_runs() {
         (Some(6), "through the pipe\n", "")
     );
     assert!(namespace.sessions().await.is_empty());
+    assert_eq!(
+        ending(&dev, &session).await,
+        ("its command ended".to_owned(), None)
+    );
+    let told = event(&namespace, "SessionEnded").await;
+    assert!(told.ends_with(": its command ended."), "{told}");
+    // Not even one that the cluster had no time to see.
+    for _ in 0..3 {
+        let (code, _, messages) = Run::start(&dev, &[], "exit 0").end().await;
+        assert_eq!((code, messages.as_str()), (Some(0), ""));
+    }
+    let all = dev.kubectl(&["get", "mst", "-o", "json"], "").await.stdout;
+    let all: Value = serde_json::from_str(&all).unwrap();
+    for tracker in all["items"].as_array().unwrap() {
+        assert_eq!(
+            tracker["status"]["reason"], "its command ended",
+            "{tracker}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -137,23 +173,66 @@ async fn whoever_stops_the_session_ends_the_command() {
     let (namespace, dev) = developer(shared(), "run-killed").await;
     let other = namespace.person("run-killer@example.com", &[]);
     namespace.bind("mirrord-operator-user", &other.name).await;
-    let run = Run::start(&dev, &[], "trap 'exit 9' TERM; while :; do sleep 0.1; done");
-    let session = running(&namespace).await;
-    let deleted = other
-        .kubectl(&["delete", "session", name(&session)], "")
+    // The owner too, from another terminal.
+    for who in [&other, &dev] {
+        let run = Run::start(&dev, &[], "trap 'exit 9' TERM; sleep 1000 & wait");
+        let session = running(&namespace).await;
+        let deleted = who
+            .kubectl(&["delete", "session", name(&session)], "")
+            .await;
+        assert!(deleted.status.success(), "{deleted:?}");
+        let (code, _, messages) = run.end().await;
+        assert_eq!(code, Some(9), "{messages}");
+        let id = name(&session).to_uppercase();
+        assert_eq!(
+            messages,
+            format!(
+                "Session \"{id}\" was stopped by {}: ending the command\n",
+                who.name
+            )
+        );
+        assert!(namespace.sessions().await.is_empty());
+        let stopped = ("stopped".to_owned(), Some(who.name.clone()));
+        assert_eq!(ending(&dev, &session).await, stopped);
+        let told = format!("{id} of ");
+        eventually("an Event tells who", || async {
+            let notes = notes(&namespace, "SessionStopped").await;
+            let mut notes = notes.into_iter().filter(|note| note.contains(&told));
+            notes.find(|note| note.ends_with(&format!("it was stopped by {}.", who.name)))
+        })
         .await;
-    assert!(deleted.status.success(), "{deleted:?}");
+    }
+}
+
+/// Removes the definition of Sessions, as an uninstall does, and installs it again.
+#[tokio::test]
+async fn an_uninstall_ends_no_command() {
+    let cluster = Cluster::start().await.unwrap();
+    let (namespace, dev) = developer(&cluster, "run-uninstalled").await;
+    let run = Run::start(&dev, &[], UNTIL_END);
+    let before = running(&namespace).await;
+    let delete = ["delete", "crd", mirrord_sessions_crds::SESSIONS, "--wait"];
+    cluster.admin(&delete, "").await.unwrap();
+    until("it is told", &run, |said| {
+        said.contains("is not recorded any more")
+    })
+    .await;
+    let apply = [
+        "apply",
+        "-f",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../crds"),
+    ];
+    cluster.admin(&apply, "").await.unwrap();
+    until("it is recorded again", &run, |said| {
+        said.contains("the command goes on as session")
+    })
+    .await;
+    let after = running(&namespace).await;
+    assert_ne!(name(&after), name(&before));
+    run.let_it_end();
     let (code, _, messages) = run.end().await;
-    assert_eq!(code, Some(9), "{messages}");
-    let id = name(&session).to_uppercase();
-    assert_eq!(messages.lines().count(), 1, "{messages}");
-    assert_eq!(
-        messages,
-        format!(
-            "Session \"{id}\" was stopped by {}: ending the command\n",
-            other.name
-        )
-    );
+    assert_eq!(code, Some(6), "{messages}");
+    assert_eq!(messages.lines().count(), 2, "{messages}");
     assert!(namespace.sessions().await.is_empty());
 }
 

@@ -13,6 +13,7 @@ use kube::{
 use mirrord_sessions_core::{
     agents::{Binding, SESSION},
     lifecycle::{Agent, AgentId, AgentKind, Lost, Recorded, Told, View, may_stop, when_lost},
+    trackers::Ending,
 };
 use mirrord_sessions_crds::{Session, SessionStatus};
 use serde_json::json;
@@ -156,20 +157,31 @@ impl Controller<'_> {
             Err(error) if is_gone(&error) => return Ok(DONE),
             Err(error) => return Err(Failed::of("the agent can't be deleted")(error)),
         }
-        let by = self.stopped_by(binding).await;
-        info!(agent = %agent.id, session = binding.name, by, "stopped a run: its Session was deleted");
-        self.metrics.session("stopped");
+        let Binding {
+            namespace,
+            name,
+            uid,
+            ..
+        } = binding;
+        let how = self.ending(namespace, name, uid).await;
         let about = tell::session(&binding.namespace, &binding.name, &binding.uid);
-        let told = Told::stopped(agent, binding, by.as_deref(), Timestamp::now());
-        self.teller.publish(&about, &told).await;
+        let told = Told::stopped(agent, binding, how.as_ref(), Timestamp::now());
+        let by = how.as_ref().and_then(|how| how.by.as_deref());
+        let reason = how.as_ref().map(|how| &*how.reason);
+        info!(agent = %agent.id, session = binding.name, reason, by, "ended a run: its Session was deleted");
+        self.metrics
+            .session(if told.is_stop() { "stopped" } else { "closed" });
+        if self.state().tells(uid) {
+            self.teller.publish(&about, &told).await;
+        }
         Ok(DONE)
     }
 
-    /// Who deleted the Session. Another replica may have been asked, whose word takes a moment.
-    async fn stopped_by(&self, binding: &Binding) -> Option<String> {
+    /// How the Session ended. Another replica may have been asked, whose word takes a moment.
+    pub(super) async fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<Ending> {
         for _ in 0..10 {
-            if let Some(by) = self.endings.stopped_by(binding) {
-                return Some(by);
+            if let Some(how) = self.endings.ending(namespace, name, uid) {
+                return Some(how);
             }
             sleep(Duration::from_millis(200)).await;
         }

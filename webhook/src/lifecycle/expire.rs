@@ -1,4 +1,6 @@
-//! Closes Sessions that their owners' reports kept alive, once these cease.
+//! Closes Sessions that their owners' reports kept alive, once these cease; and tells of those that ended.
+
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -7,11 +9,13 @@ use kube::{
 };
 use mirrord_sessions_core::lifecycle::{Reporting, Silence, Told};
 use mirrord_sessions_crds::Session;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use super::{Controller, Failed, PATIENCE, effects::is_gone, tell};
 
+/// How long who deletes an agent has to tell of its Session.
+const AGENTS_FIRST: Duration = Duration::from_secs(5);
 /// How often is looked, in the time after which a Session expires.
 const LOOKS: u32 = 12;
 
@@ -43,6 +47,33 @@ impl Controller<'_> {
         }
     }
 
+    /// Tells how a Session ended that lived by reports, unless somebody has.
+    pub(super) async fn tell_gone(&self, gone: Reporting) {
+        if gone.agent.is_some() {
+            sleep(AGENTS_FIRST).await;
+        }
+        let how = self.ending(&gone.namespace, &gone.name, &gone.uid).await;
+        let Some(told) = Told::gone(&gone, how.as_ref(), Timestamp::now()) else {
+            return;
+        };
+        if !self.state().tells(&gone.uid) {
+            return;
+        }
+        let by = how.as_ref().and_then(|how| how.by.as_deref());
+        let reason = how.as_ref().map(|how| &*how.reason);
+        info!(
+            session = gone.name,
+            namespace = gone.namespace,
+            reason,
+            by,
+            "a run is over that was reported about"
+        );
+        self.metrics
+            .session(if told.is_stop() { "stopped" } else { "closed" });
+        let about = tell::session(&gone.namespace, &gone.name, &gone.uid);
+        self.teller.publish(&about, &told).await;
+    }
+
     /// Deletes a Session that was not heard of for too long, unless the watch only has not told.
     async fn close_silent(&self, silent: &Reporting) -> Result<(), Failed> {
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &silent.namespace);
@@ -58,6 +89,7 @@ impl Controller<'_> {
             resource_version: stored.metadata.resource_version,
         });
         self.endings.expired(silent);
+        self.state().view.forget_reporting(silent);
         match sessions.delete(&silent.name, &params).await {
             Ok(_) => {}
             Err(error) if is_gone(&error) => return Ok(()),

@@ -15,7 +15,7 @@ mod target;
 mod tell;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -41,6 +41,8 @@ const AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long is waited for what is known of Sessions that have ended, where it can't be read.
 const GRACE: Duration = Duration::from_secs(15);
+/// How many Sessions are remembered of whose end was told.
+const TOLD: usize = 10_000;
 /// More steps than any agent needs.
 const STEPS: usize = 12;
 
@@ -64,6 +66,18 @@ struct State {
     drafts: HashMap<AgentId, Draft>,
     /// The Sessions that agents got last.
     recorded: HashMap<AgentId, Made>,
+    /// The Sessions of whose end was told, by their identifiers: for a while, since two may.
+    told: HashSet<String>,
+}
+
+impl State {
+    /// Whether the end of a Session is to be told now, since nobody has.
+    fn tells(&mut self, uid: &str) -> bool {
+        if self.told.len() >= TOLD {
+            self.told.clear();
+        }
+        self.told.insert(uid.to_owned())
+    }
 }
 
 /// A Session that was made for an agent.
@@ -148,6 +162,8 @@ impl Controller<'_> {
         let mut queue: Queue<AgentId> = Queue::default();
         let mut feeds = Feeds::new(&self.client);
         let mut looks = FuturesUnordered::new();
+        let mut gone = VecDeque::new();
+        let mut tells = FuturesUnordered::new();
         let mut synced = false;
         loop {
             let due = queue.next_due().filter(|_| synced && looks.len() < AT_ONCE);
@@ -161,6 +177,7 @@ impl Controller<'_> {
                 () = wake => {}
                 about = feeds.next(&self.state) => {
                     self.metrics.pods(self.state().view.pods());
+                    gone.extend(self.state().view.take_gone());
                     for id in about {
                         queue.touch(id, start.elapsed());
                     }
@@ -174,6 +191,7 @@ impl Controller<'_> {
                         }
                     }
                 }
+                Some(()) = tells.next() => {}
                 Some((id, looked)) = looks.next() => {
                     let now = start.elapsed();
                     match looked {
@@ -186,6 +204,11 @@ impl Controller<'_> {
                         }
                     }
                 }
+            }
+            while tells.len() < AT_ONCE
+                && let Some(session) = gone.pop_front()
+            {
+                tells.push(self.tell_gone(session));
             }
             while synced && looks.len() < AT_ONCE {
                 let Some(id) = queue.take(start.elapsed()) else {

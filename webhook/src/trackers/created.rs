@@ -9,7 +9,7 @@ use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, Viewer},
     trackers::{
-        Failure, Key, Subresource, Tracker,
+        COMMAND_ENDED, Failure, Key, Subresource, Tracker,
         accept::{self, Encoding},
         join, options, report,
     },
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     answer,
     routes::{Api, accepts},
-    sessions::{Written, patch_status},
+    sessions::{Written, delete, patch_status},
 };
 use crate::server::body::{Answer, BodyError};
 
@@ -127,10 +127,21 @@ impl Api {
         create: &Create<'_>,
         report: SessionReportSpec,
     ) -> Result<(http::StatusCode, Value), Failure> {
+        self.store.wait_for_tracker(&create.key).await;
         let tracker = self.tracker(&create.key)?;
         let (viewer, requester) = (&self.viewer(create)?, create.requester);
         let now = Timestamp::now();
         let reported = report::decide(&tracker, viewer, requester, &report, self.pace, now)?;
+        if reported.ends {
+            let client = self.client()?;
+            if !create.dry_run {
+                self.store
+                    .closing_session(&tracker.uid, COMMAND_ENDED, None);
+            }
+            if let Written::Changed = delete(&client, &tracker, create.dry_run).await? {
+                return Err(Failure::no_such_tracker(&create.key.name));
+            }
+        }
         if let Some(status) = &reported.status {
             // What the owner says last counts, whatever else has changed.
             let client = self.client()?;

@@ -152,6 +152,43 @@ async fn reports_are_the_owners() {
 }
 
 #[tokio::test]
+async fn the_last_report_of_the_owner_ends_the_session_by_nobody() {
+    let last = REPORT.replace(r#""ports""#, r#""ended":true,"ports""#);
+    let json = "application/json";
+    for (user, path, code, asked) in [
+        ("alice", "a/report", 201, 1),
+        ("alice", "a/report?dryRun=All", 201, 1),
+        ("bob", "a/report", 403, 0),
+    ] {
+        let (client, seen) = api_server(patched);
+        let fixture = with(Some(client));
+        let headers = [("x-remote-user", user), ("content-type", json)];
+        let body = Full::new(Bytes::from(last.clone()));
+        let head = head("POST", &format!("{SHOP}/{path}"), &headers);
+        let answer = fixture.api.handle(&head, body, Some(&fixture.peer)).await;
+        assert_eq!(answer.status(), code, "{user} {path}");
+        let seen = seen.lock().unwrap().clone();
+        assert_eq!(seen.len(), asked, "{seen:?}");
+        if let Some((what, body)) = seen.first() {
+            assert!(
+                what.starts_with("DELETE ") && what.contains("/sessions/a?"),
+                "{what}"
+            );
+            assert_eq!(body["preconditions"], json!({ "uid": "a" }), "{body}");
+            let is_tried = path.contains("dryRun");
+            assert_eq!(body["dryRun"].is_array(), is_tried, "{body}");
+            let noted = fixture.store.noted("a");
+            assert_eq!(noted.is_known(), !is_tried, "{noted:?}");
+            assert_eq!(noted.by, None);
+        }
+    }
+    // Another of that name by now: this one is over.
+    let conflict = |_: &str, _: &Value| status(409, "Conflict");
+    let (code, _, _) = ask(conflict, "alice", "a/report", &last, json).await;
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
 async fn what_goes_wrong() {
     let huge = format!("{JOIN}{}", " ".repeat(MAX_SENT));
     let utf8 = "\u{fffd}{";

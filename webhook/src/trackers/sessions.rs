@@ -1,10 +1,10 @@
-//! Writing the status of Sessions, as the controller that this process is.
+//! Writing the status of Sessions, and deleting them, as the controller that this process is.
 
 use std::time::Duration;
 
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use mirrord_sessions_core::{
     text::printable,
@@ -12,7 +12,7 @@ use mirrord_sessions_core::{
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use tracing::warn;
 
 use crate::stored::StoredSession;
@@ -49,7 +49,33 @@ pub(super) async fn patch_status(
         ..PatchParams::default()
     };
     let written = sessions.patch_status(&tracker.key.name, &params, &patch);
-    let error = match timeout(PATIENCE, written).await {
+    written_to(tracker, timeout(PATIENCE, written).await)
+}
+
+/// Deletes the very Session that the tracker shows.
+pub(super) async fn delete(
+    client: &Client,
+    tracker: &Tracker,
+    dry_run: bool,
+) -> Result<Written, Failure> {
+    let sessions: Api<StoredSession> = Api::namespaced(client.clone(), &tracker.key.namespace);
+    let params = DeleteParams {
+        dry_run,
+        preconditions: Some(Preconditions {
+            uid: Some(tracker.uid.clone()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let deleted = sessions.delete(&tracker.key.name, &params);
+    written_to(tracker, timeout(PATIENCE, deleted).await)
+}
+
+fn written_to<T>(
+    tracker: &Tracker,
+    result: Result<kube::Result<T>, Elapsed>,
+) -> Result<Written, Failure> {
+    let error = match result {
         Ok(Ok(_)) => return Ok(Written::Done),
         Ok(Err(kube::Error::Api(answer))) => match answer.code {
             404 => return Err(Failure::no_such_tracker(&tracker.key.name)),
@@ -60,8 +86,8 @@ pub(super) async fn patch_status(
         Ok(Err(error)) => printable(&error.to_string(), 300),
         Err(_) => format!("no answer within {PATIENCE:?}"),
     };
-    warn!(error, "the status of a session can't be written");
+    warn!(error, "a session can't be written");
     Err(Failure::internal(
-        "the session's status can't be written: see the log of mirrord-sessions-webhook",
+        "the session can't be written: see the log of mirrord-sessions-webhook",
     ))
 }

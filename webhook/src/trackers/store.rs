@@ -7,13 +7,12 @@ use std::{
 
 use mirrord_sessions_core::{
     admission::neighbours,
-    agents::Binding,
     identity::Requester,
     lifecycle::{Agent, Endings, Past, Recorded, Reporting, Target, session_names},
     policy::{JoinRights, PolicySet},
     trackers::{
-        EXPIRED, Ending, Failure, Index, Key, Notes, Restored, Tracker, decided::Decided,
-        options::Version,
+        AGENT_ENDED, EXPIRED, Ending, Failure, Index, Key, Notes, Restored, Tracker,
+        decided::Decided, options::Version,
     },
 };
 use tokio::{
@@ -25,6 +24,9 @@ use super::stream::now;
 
 /// How long a request waits for a version that is still to come, as in the API server.
 const FRESHNESS: Duration = Duration::from_secs(3);
+
+/// How long a report waits for the session that it is about.
+const APPEARANCE: Duration = Duration::from_secs(1);
 
 /// The index, the policies, and whether the process is ending; each with those who wait for it.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ const NOTED: i64 = 120;
 
 impl Endings for Store {
     fn over(&self, session: &Recorded) {
-        self.closing_session(&session.uid, "its agent ended", None);
+        self.closing_session(&session.uid, AGENT_ENDED, None);
     }
 
     fn doubled(&self, session: &Recorded) {
@@ -63,16 +65,14 @@ impl Endings for Store {
         self.closing_session(&session.uid, EXPIRED, None);
     }
 
-    fn stopped_by(&self, binding: &Binding) -> Option<String> {
+    fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<Ending> {
         let key = Key {
-            namespace: binding.namespace.as_str().into(),
-            name: binding.name.as_str().into(),
+            namespace: namespace.into(),
+            name: name.into(),
         };
         let index = self.index();
-        let tracker = index
-            .get(&key)
-            .filter(|tracker| tracker.uid == binding.uid)?;
-        tracker.status.stopped_by.clone()
+        let tracker = index.get(&key).filter(|tracker| tracker.uid == uid)?;
+        tracker.ending().filter(Ending::is_known)
     }
 
     fn past(&self, agent: &Agent) -> Option<Past> {
@@ -248,6 +248,12 @@ impl Store {
         self.kept.as_ref().map(|kept| kept.seconds)
     }
 
+    /// What is noted of the end of the session of that identifier.
+    #[cfg(test)]
+    pub(super) fn noted(&self, uid: &str) -> Ending {
+        self.notes().take(uid, now())
+    }
+
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -392,6 +398,19 @@ impl Store {
                 Ok(Ok(()))
             ) {
                 return Err(Failure::contended(&than.key.name));
+            }
+        }
+    }
+
+    /// Waits until the index has a tracker there, for a moment: who has just created a session may be
+    /// faster than the watch.
+    pub(super) async fn wait_for_tracker(&self, key: &Key) {
+        let mut changes = self.changes();
+        let deadline = tokio::time::Instant::now() + APPEARANCE;
+        while self.index().get(key).is_none() {
+            let waited = tokio::time::timeout_at(deadline, changes.changed()).await;
+            if !matches!(waited, Ok(Ok(()))) {
+                return;
             }
         }
     }

@@ -1,60 +1,74 @@
 //! Keeps the cluster told of a session while its command runs.
 
-use std::{cell::RefCell, ffi::OsStr, path::Path, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    ffi::OsStr,
+    path::Path,
+    time::Duration,
+};
 
 use mirrord_sessions_core::text::printable;
-use mirrord_sessions_crds::{SessionId, SessionReportSpec, SessionSpec};
+use mirrord_sessions_crds::{SessionId, SessionReportSpec};
 use serde_json::Value;
 use tokio::{
     sync::mpsc::unbounded_channel,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{create, delete, new_id};
+use super::create::{Wanted, create, delete, end, new_id};
 use crate::{
     console::Console,
     run::{
-        keep::{Ending, Failure, Keep, News, Next},
+        keep::{Ending, Failure, Keep, News, Next, Sight},
         monitor::Monitor,
-        watch::{Own, failure, follow, look, patiently},
+        watch::{Own, follow, look, patiently, told},
     },
     server::Server,
 };
 
 /// How often mirrord's monitor is asked whether there is anything new to report.
 const GLANCE: Duration = Duration::from_secs(2);
+/// How much is told of why the cluster takes no session.
+const MAX_WHY: usize = 400;
 /// The longest name of a program that is reported.
 const MAX_PROGRAM: usize = 200;
 
 /// What keeps a session.
 pub(super) struct Keeper<'s, 'c> {
     server: &'s Server,
-    spec: SessionSpec,
+    wanted: Wanted,
     start: Instant,
     /// The name that the command's agent has been told.
     origin: SessionId,
     own: RefCell<Own>,
-    /// One that is being created.
+    /// One that is being created, and may be there though no answer says so.
     coming: RefCell<Option<SessionId>>,
+    over: Cell<bool>,
     console: RefCell<&'s mut Console<'c>>,
 }
 
 impl<'s, 'c> Keeper<'s, 'c> {
     pub(super) fn new(
         server: &'s Server,
-        spec: SessionSpec,
+        wanted: Wanted,
         own: Own,
         console: &'s mut Console<'c>,
     ) -> Self {
         Self {
             server,
-            spec,
+            wanted,
             start: Instant::now(),
             origin: own.id.clone(),
             own: RefCell::new(own),
             coming: RefCell::new(None),
+            over: Cell::new(false),
             console: RefCell::new(console),
         }
+    }
+
+    /// The name that the command has been told.
+    pub(super) fn name(&self) -> &str {
+        self.origin.name()
     }
 
     fn now(&self) -> Duration {
@@ -81,9 +95,9 @@ impl<'s, 'c> Keeper<'s, 'c> {
     async fn keep_one(&self, keep: &mut Keep, source: &mut Reports) -> Option<Ending> {
         let own = self.own.borrow().clone();
         let (tell, mut told) = unbounded_channel();
-        let follow = follow(self.server, &own, move |ending| {
+        let follow = follow(self.server, &own, move |sight| {
             // The receiver lives as long as this does.
-            let _ = tell.send(ending);
+            let _ = tell.send(sight);
         });
         tokio::pin!(follow);
         let mut glances = interval(GLANCE);
@@ -97,26 +111,22 @@ impl<'s, 'c> Keeper<'s, 'c> {
                 }
                 Next::Report => tokio::select! {
                     result = self.report(&own, source) => keep.reported(result, self.now()),
-                    ending = told.recv() => {
-                        keep.ended(ending?, self.now());
+                    sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
+                    () = &mut follow => None,
+                },
+                Next::Look => keep.looked(look(self.server, &own).await, self.now()),
+                Next::Wait(until) => tokio::select! {
+                    () = sleep_until(self.start + until) => None,
+                    sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
+                    // Dropped for what else happens: a monitor may take its time.
+                    is_new = async { glances.tick().await; source.is_new().await } => {
+                        if is_new {
+                            keep.changed(self.now());
+                        }
                         None
                     }
                     () = &mut follow => None,
                 },
-                Next::Look => keep.looked(look(self.server, &own).await, self.now()),
-                Next::Wait(until) => {
-                    tokio::select! {
-                        () = sleep_until(self.start + until) => {}
-                        ending = told.recv() => keep.ended(ending?, self.now()),
-                        _ = glances.tick() => {
-                            if source.is_new().await {
-                                keep.changed(self.now());
-                            }
-                        }
-                        () = &mut follow => {}
-                    }
-                    None
-                }
             };
             self.tell(news, &own);
         }
@@ -131,7 +141,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
                 let period = answer.pointer("/status/periodSeconds");
                 Ok(period.and_then(Value::as_u64))
             }
-            Err(error) => Err(failure(error.as_ref())),
+            Err(error) => Err(told(self.server, error.as_ref()).await),
         }
     }
 
@@ -146,16 +156,22 @@ impl<'s, 'c> Keeper<'s, 'c> {
                 }
                 _ => return,
             }
-            let Ok(id) = new_id() else {
+            // The same until there is one: an earlier try may have been stored all the same.
+            let id = self.coming.borrow().clone().map_or_else(new_id, Ok);
+            let Ok(id) = id else {
                 let _ = keep.registered(Err(Failure::Unreachable), self.now());
                 continue;
             };
             self.coming.replace(Some(id.clone()));
-            let created = patiently(create(self.server, &before.namespace, &id, &self.spec)).await;
-            let result = match created {
+            let wanted = Wanted {
+                reports: self.wanted.reports && !keep.is_refused(),
+                ..self.wanted.clone()
+            };
+            let mut why = String::new();
+            let result = match patiently(create(self.server, &wanted, &id)).await {
                 Ok(created) => {
                     self.say(&format!(
-                        "Session \"{}\" was closed by the cluster, and not by anybody: the command goes on as session \"{id}\"",
+                        "Session \"{}\" is over, and nobody stopped it: the command goes on as session \"{id}\"",
                         before.id
                     ));
                     self.own.replace(created.own);
@@ -163,19 +179,29 @@ impl<'s, 'c> Keeper<'s, 'c> {
                     Ok(())
                 }
                 Err(error) => {
-                    // It may have been stored all the same.
-                    Err(failure(error.as_ref()))
+                    why = error.as_ref().map(ToString::to_string).unwrap_or_default();
+                    Err(told(self.server, error.as_ref()).await)
                 }
             };
-            let news = keep.registered(result, self.now());
-            self.tell(news, &before);
+            match keep.registered(result, self.now()) {
+                Some(News::Unregistered) => self.say(&format!(
+                    "Warning: the cluster takes no session in place of \"{}\": the command goes on without, and it is tried again ({})",
+                    before.id,
+                    printable(&why, MAX_WHY)
+                )),
+                news => self.tell(news, &before),
+            }
         }
     }
 
     fn tell(&self, news: Option<News>, own: &Own) {
         let id = &own.id;
         match news {
-            None => {}
+            // The second is told with its reason.
+            None | Some(News::Unregistered) => {}
+            Some(News::Undefined) => self.say(&format!(
+                "Warning: session \"{id}\" is not recorded any more, since this cluster's definition of sessions is removed: the command goes on, and is recorded again once that is back"
+            )),
             Some(News::Lost) => self.say(&format!(
                 "Warning: the cluster cannot be reached, and may take session \"{id}\" for over: the command goes on, and the session is reported again when the cluster is back"
             )),
@@ -188,6 +214,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
 
     /// The command is about to be ended.
     pub(super) fn stopped(&self, ending: &Ending) {
+        self.over.set(true);
         let own = self.own.borrow();
         let who = match ending.person() {
             Some(by) => format!("was stopped by {by}"),
@@ -203,14 +230,13 @@ impl<'s, 'c> Keeper<'s, 'c> {
         if let Some(id) = coming {
             delete(self.server, &own.namespace, &id, None, console).await;
         }
-        delete(
-            self.server,
-            &own.namespace,
-            &own.id,
-            Some(&own.uid),
-            console,
-        )
-        .await;
+        if self.over.get() {
+            // What is seen to be over most often is.
+            let uid = own.uid.as_deref();
+            delete(self.server, &own.namespace, &own.id, uid, console).await;
+        } else {
+            end(self.server, &own, console).await;
+        }
     }
 }
 
@@ -235,6 +261,7 @@ impl Reports {
             bare: SessionReportSpec {
                 ports: Vec::new(),
                 processes: vec![name],
+                ended: false,
             },
             sent: None,
         }

@@ -3,13 +3,13 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use mirrord_sessions_crds::{Client, SessionId, annotations};
-use tempfile::TempPath;
 
+use super::copy::{Copy, write};
 use crate::run::{
     config::{Annotations, Format, Named, Word, annotated},
     settings::{Flags, Settings, settings},
@@ -35,7 +35,7 @@ pub(super) struct Derived {
     pub(super) variables: Vec<(&'static str, OsString)>,
     pub(super) warning: Option<String>,
     /// Deleted with this.
-    _file: Option<TempPath>,
+    _file: Option<Copy>,
 }
 
 /// mirrord's configuration.
@@ -128,12 +128,12 @@ impl<'a> Prepared<'a> {
         let annotations = self.annotations(id, client);
         let written = self.config.text.clone().and_then(|(format, text)| {
             let text = annotated(&text, format, &annotations)?;
-            write(format, &text).map_err(|error| error.to_string())
+            write(format.extension(), &text).map_err(|error| error.to_string())
         });
         match written {
             Ok(file) => Derived {
-                command: exec.with_config(self.command, &file),
-                variables: vec![(CONFIG_FILE, file.to_path_buf().into())],
+                command: exec.with_config(self.command, &file.path),
+                variables: vec![(CONFIG_FILE, file.path.to_path_buf().into())],
                 warning: None,
                 _file: Some(file),
             },
@@ -169,15 +169,4 @@ impl<'a> Prepared<'a> {
             .filter_map(|(name, word)| Some((name, word?)))
             .collect()
     }
-}
-
-/// A file that nobody else can read.
-fn write(format: Format, text: &str) -> std::io::Result<TempPath> {
-    let mut file = tempfile::Builder::new()
-        .prefix("mirrord-sessions-")
-        .suffix(format.extension())
-        .tempfile()?;
-    file.write_all(text.as_bytes())?;
-    file.flush()?;
-    Ok(file.into_temp_path())
 }

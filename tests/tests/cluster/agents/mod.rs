@@ -5,7 +5,7 @@ mod faults;
 mod neighbours;
 mod scale;
 mod sessions;
-mod stage;
+pub(crate) mod stage;
 mod stamps;
 mod targets;
 mod untied;

@@ -169,7 +169,7 @@ pub(super) async fn bound(client: &Client, namespace: &str, name: &str) -> Value
 }
 
 /// The note of the Event of this reason.
-pub(super) async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
+pub(crate) async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
     eventually(&format!("an Event {reason}"), || async {
         notes(namespace, reason).await.pop()
     })
@@ -177,7 +177,7 @@ pub(super) async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
 }
 
 /// The notes of the Events of this reason.
-pub(super) async fn notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
+pub(crate) async fn notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
     let selector = format!("--field-selector=reason={reason}");
     let args = [
         "get",

@@ -7,10 +7,11 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::stage::{
-    admin, bound, deployment, developer, event, gone, guarded, name_of, node, sessions, start,
+    admin, bound, deployment, developer, event, gone, guarded, name_of, node, notes, sessions,
+    start,
 };
 use crate::{
-    join::path,
+    join::{path, post},
     support::{Namespace, Person, eventually, namespace, session, shared},
 };
 
@@ -112,6 +113,38 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
     let told = event(&shop, "SessionStopped").await;
     assert!(told.contains("it was stopped by admin"), "{told}");
     assert!(shop.sessions().await.is_empty());
+
+    // Its command ends before the agent does: nobody stopped it, and nobody but its owner may say so.
+    create(&alice, NAME, "deployment/ip-visit-counter").await;
+    let last = start(&dev, &home.name, &own()).await;
+    with_agent(&shop, NAME, name_of(&last)).await;
+    bound(&client, &home.name, name_of(&last)).await;
+    let path = path(&shop.name, NAME, "/report");
+    let over = json!({
+        "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport",
+        "spec": { "ended": true },
+    })
+    .to_string();
+    let bob = shop.person("wrapped-bob@example.com", &["devs"]);
+    shop.bind("mirrord-operator-user", &bob.name).await;
+    let refused = post(&bob, &path, &over).await.unwrap_err();
+    assert!(refused.contains("only the owner"), "{refused}");
+    assert_eq!(shop.sessions().await.len(), 1);
+    post(&alice, &path, &over).await.unwrap();
+    gone(&client, &jobs(&home.name, name_of(&last))).await;
+    eventually("an Event tells that the command ended", || async {
+        let notes = notes(&shop, "SessionEnded").await;
+        notes
+            .into_iter()
+            .find(|note| note.ends_with(": its command ended."))
+    })
+    .await;
+    assert_eq!(
+        notes(&shop, "SessionStopped").await.len(),
+        1,
+        "the one of before"
+    );
+    assert!(shop.sessions().await.is_empty());
 }
 
 #[tokio::test]
@@ -124,11 +157,16 @@ async fn a_session_that_is_not_heard_of_expires() {
     cluster.route_to(&webhook).await.unwrap();
     let client = admin(&cluster).await;
     let home = namespace(&cluster, "expiring").await;
-    let names = ["silent", "talking", "never-reported"];
+    let names = ["silent", "talking", "never-reported", "promised"];
     for name in names {
-        let manifest = session(name, json!({ "target": "targetless" })).to_string();
+        let mut manifest = session(name, json!({ "target": "targetless" }));
+        if name == "promised" {
+            // The answer to its creation was lost, and whoever created it is gone.
+            manifest["metadata"]["annotations"] =
+                json!({ "operator.metalbear.co/reports": "true" });
+        }
         let args = ["create", "-n", &home.name, "-f", "-"];
-        cluster.admin(&args, &manifest).await.unwrap();
+        cluster.admin(&args, &manifest.to_string()).await.unwrap();
     }
     let report = async |name: &str| {
         let body = json!({
@@ -147,10 +185,11 @@ async fn a_session_that_is_not_heard_of_expires() {
         let names = sessions.iter().map(|it| name_of(it).to_owned());
         names.collect::<Vec<_>>()
     };
-    let still = eventually("the silent one is closed", || async {
+    let still = eventually("the silent ones are closed", || async {
         report("talking").await;
         let left = left().await;
-        (!left.contains(&"silent".to_owned())).then_some(left)
+        let is_left = |name: &str| left.iter().any(|left| left == name);
+        (!is_left("silent") && !is_left("promised")).then_some(left)
     })
     .await;
     assert_eq!(still, ["never-reported", "talking"]);
@@ -159,7 +198,14 @@ async fn a_session_that_is_not_heard_of_expires() {
     assert_eq!(tracker["status"]["state"], "terminated");
     assert_eq!(tracker["status"]["reason"], "expired");
     assert!(tracker["status"]["stoppedBy"].is_null(), "{tracker}");
-    let told = event(&home, "SessionExpired").await;
+    let told = eventually("both are told of", || async {
+        let mut told = notes(&home, "SessionExpired").await;
+        told.sort();
+        (told.len() == 2).then_some(told)
+    })
+    .await;
+    assert!(told[0].contains("Session promised of"), "{told:?}");
+    let told = &told[1];
     assert!(
         told.contains("Session silent of admin on targetless ended after")
             && told.ends_with("it was not heard of for too long, which stops nothing."),

@@ -4,7 +4,11 @@ use k8s_openapi::jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
 
 use super::{Agent, AgentId, Draft, Recorded, Reporting};
-use crate::{agents::Binding, text::printable};
+use crate::{
+    agents::Binding,
+    text::printable,
+    trackers::{self, AGENT_ENDED, COMMAND_ENDED, EXPIRED},
+};
 
 /// An Event's content.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,12 +26,20 @@ pub struct Told {
 pub enum Ending<'a> {
     /// Its agent ended.
     Over,
+    /// The command that it was created for ended, as its owner says.
+    CommandOver,
     /// Somebody deleted it, and the agent was deleted for it; who, if that is known.
     Stopped(Option<&'a str>),
+    /// This user deleted it, and there was no agent.
+    StoppedAlone(&'a str),
+    /// It was deleted, and there was no agent.
+    Deleted,
     /// It was not heard of for too long.
     Expired,
 }
 
+/// The word for a run that somebody stopped.
+const STOPPED: &str = "SessionStopped";
 /// How much of a name is shown: notes end at 1,024 bytes.
 const SHOWN: usize = 120;
 
@@ -38,6 +50,12 @@ impl Told {
             reason,
             note,
         }
+    }
+
+    /// Whether it tells that somebody stopped a run.
+    #[must_use]
+    pub fn is_stop(&self) -> bool {
+        self.reason == STOPPED
     }
 
     /// Of a Session that was recorded, what is not known of it.
@@ -80,10 +98,43 @@ impl Told {
         )
     }
 
-    /// An agent was deleted, since its Session was.
+    /// A Session that lived by reports is gone: how, as far as is known. Of one that expired it was told by
+    /// whoever deleted it.
     #[must_use]
-    pub fn stopped(agent: &Agent, binding: &Binding, by: Option<&str>, now: Timestamp) -> Self {
-        let ending = Ending::Stopped(by);
+    pub fn gone(
+        session: &Reporting,
+        how: Option<&trackers::Ending>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let reason = how.map(|how| &*how.reason);
+        let ending = match (reason, how.and_then(|how| how.by.as_deref())) {
+            (Some(EXPIRED), _) => return None,
+            (Some(COMMAND_ENDED), _) => Ending::CommandOver,
+            (_, Some(by)) => Ending::StoppedAlone(by),
+            (_, None) => Ending::Deleted,
+        };
+        Some(ended(
+            &session.name,
+            &session.user,
+            &session.target,
+            session.created,
+            &ending,
+            now,
+        ))
+    }
+
+    /// An agent was deleted, since its Session was: how that ended, as far as is known.
+    #[must_use]
+    pub fn stopped(
+        agent: &Agent,
+        binding: &Binding,
+        how: Option<&trackers::Ending>,
+        now: Timestamp,
+    ) -> Self {
+        let ending = match how {
+            Some(how) if *how.reason == *COMMAND_ENDED => Ending::CommandOver,
+            how => Ending::Stopped(how.and_then(|how| how.by.as_deref())),
+        };
         let Binding {
             name,
             owner,
@@ -153,15 +204,24 @@ fn ended(
         format!(" after {}", duration(seconds.unsigned_abs()))
     });
     let (reason, why) = match ending {
-        Ending::Over => ("SessionEnded", "its agent ended".to_owned()),
+        Ending::Over => ("SessionEnded", AGENT_ENDED.to_owned()),
+        Ending::CommandOver => ("SessionEnded", COMMAND_ENDED.to_owned()),
         Ending::Expired => (
             "SessionExpired",
             "it was not heard of for too long, which stops nothing".to_owned(),
         ),
+        Ending::StoppedAlone(by) => (
+            STOPPED,
+            format!("it was stopped by {}", printable(by, SHOWN)),
+        ),
+        Ending::Deleted => (
+            "SessionEnded",
+            "it was deleted, and who did that is not known".to_owned(),
+        ),
         Ending::Stopped(by) => {
             let by = by.map_or_else(String::new, |by| format!(" by {}", printable(by, SHOWN)));
             (
-                "SessionStopped",
+                STOPPED,
                 format!("it was stopped{by}, and its agent deleted"),
             )
         }
@@ -182,6 +242,8 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mirrord_sessions_crds::{Session, SessionSpec, annotations::REPORTS};
+
     use super::*;
     use crate::lifecycle::{
         NAMES,
@@ -203,7 +265,8 @@ mod tests {
             )
         );
         let tie = binding(&agent, &session);
-        let told = Told::stopped(&agent, &tie, Some("bob\u{1b}"), time(292));
+        let bob = trackers::Ending::stopped("bob\u{1b}", 292);
+        let told = Told::stopped(&agent, &tie, Some(&bob), time(292));
         assert_eq!(
             told.note,
             "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: it was stopped by bob\\x1b, and its agent deleted."
@@ -214,6 +277,64 @@ mod tests {
             "{}",
             told.note
         );
+        let over = trackers::Ending {
+            reason: COMMAND_ENDED.into(),
+            by: None,
+            at: 292,
+        };
+        let told = Told::stopped(&agent, &tie, Some(&over), time(292));
+        assert_eq!(
+            (told.reason, told.note.as_str()),
+            (
+                "SessionEnded",
+                "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: its command ended."
+            )
+        );
+        let mut created = Session::new("run", SessionSpec::default());
+        created.metadata.namespace = Some("shop".into());
+        created.metadata.uid = Some("1".into());
+        created.metadata.annotations = Some([(REPORTS.into(), "true".into())].into());
+        let run = Reporting::of(&created).unwrap();
+        let by = |reason: &str, by: Option<&str>| trackers::Ending {
+            reason: reason.into(),
+            by: by.map(Into::into),
+            at: 1,
+        };
+        for (how, expected) in [
+            (
+                Some(by(COMMAND_ENDED, None)),
+                Some(("SessionEnded", "its command ended.")),
+            ),
+            (
+                Some(by("stopped", Some("bob\n"))),
+                Some(("SessionStopped", "it was stopped by bob\\n.")),
+            ),
+            (Some(by(EXPIRED, None)), None),
+            (
+                Some(by("deleted", None)),
+                Some((
+                    "SessionEnded",
+                    "it was deleted, and who did that is not known.",
+                )),
+            ),
+            (
+                None,
+                Some((
+                    "SessionEnded",
+                    "it was deleted, and who did that is not known.",
+                )),
+            ),
+        ] {
+            let told = Told::gone(&run, how.as_ref(), time(5));
+            match (&told, expected) {
+                (None, None) => {}
+                (Some(told), Some((reason, end))) => {
+                    assert_eq!(told.reason, reason, "{how:?}");
+                    assert!(told.note.ends_with(end), "{how:?}: {}", told.note);
+                }
+                _ => panic!("{how:?}: {told:?}"),
+            }
+        }
         let long = Told::refused(&"é".repeat(5000));
         assert!(long.note.len() < 1024);
         let names: Vec<String> = (0..NAMES).map(|n| session_name(&agent.id, n)).collect();

@@ -1,16 +1,18 @@
-//! Sessions that live by their owners' reports, and end when these cease.
+//! Sessions that live by their owners' reports, and end when these cease, or never come though they were
+//! promised.
 //!
 //! How long one has been silent is measured by the clock of who looks, from when the last report was
-//! seen: no two machines' clocks are compared, and a new leader gives each the full time again.
+//! seen, or the Session, where there was none: no two machines' clocks are compared, and a new leader gives
+//! each the full time again.
 
 use std::{collections::HashMap, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use mirrord_sessions_crds::Session;
+use mirrord_sessions_crds::{Session, annotations::REPORTS};
 
 use super::{AGENT, AgentId};
 
-/// A Session that was reported about, and that the controller didn't record for an agent.
+/// A Session that is reported about, or to be, and that the controller didn't record for an agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reporting {
     /// Its namespace.
@@ -27,18 +29,23 @@ pub struct Reporting {
     pub created: Option<Timestamp>,
     /// The agent that is tied to it.
     pub agent: Option<AgentId>,
-    last_seen: Timestamp,
+    last_seen: Option<Timestamp>,
 }
 
 impl Reporting {
-    /// What counts of a Session. One that was never reported about is none of these: whoever created it
-    /// without reporting deletes it.
+    /// What counts of a Session. One that was never reported about is none of these, unless whoever created
+    /// it said that they will: else they delete it.
     #[must_use]
     pub fn of(session: &Session) -> Option<Self> {
         let meta = &session.metadata;
-        let recorded = meta.annotations.as_ref().and_then(|all| all.get(AGENT));
-        let status = session.status.as_ref()?;
-        if recorded.is_some() || meta.deletion_timestamp.is_some() {
+        let has = |name| {
+            let annotations = meta.annotations.as_ref();
+            annotations.is_some_and(|all| all.contains_key(name))
+        };
+        let status = session.status.as_ref();
+        let last_seen = status.and_then(|status| status.last_seen.as_ref());
+        let lives = last_seen.is_some() || has(REPORTS);
+        if has(AGENT) || meta.deletion_timestamp.is_some() || !lives {
             return None;
         }
         Some(Self {
@@ -48,15 +55,17 @@ impl Reporting {
             user: session.spec.user_line().into_owned(),
             target: session.spec.target.clone(),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
-            agent: status.agent.as_ref().and_then(AgentId::of),
-            last_seen: status.last_seen.as_ref()?.0,
+            agent: status
+                .and_then(|status| status.agent.as_ref())
+                .and_then(AgentId::of),
+            last_seen: last_seen.map(|time| time.0),
         })
     }
 }
 
 /// Since when nothing was heard of Sessions.
 #[derive(Debug, Default)]
-pub struct Silence(HashMap<String, (Timestamp, Duration)>);
+pub struct Silence(HashMap<String, (Option<Timestamp>, Duration)>);
 
 impl Silence {
     /// Looks at all Sessions that live by reports, `now` on a clock that only goes forward; those that
@@ -126,7 +135,18 @@ mod tests {
         going.metadata.deletion_timestamp = Some(Time(time(1)));
         let mut created = reported("a", None);
         created.status = None;
+        let mut promised = with(REPORTS);
+        promised.status = None;
+        let mut of_agent = promised.clone();
+        let annotations = of_agent.metadata.annotations.get_or_insert_default();
+        annotations.insert(AGENT.into(), "Job/a/b/c".into());
         for (name, session, expected) in [
+            ("promised to report", promised, true),
+            (
+                "promised to report, and recorded for an agent",
+                of_agent,
+                false,
+            ),
             ("reported about", reported("a", Some(1)), true),
             ("an annotation of the user's", with("example.com/a"), true),
             ("recorded for an agent", with(AGENT), false),
@@ -161,6 +181,52 @@ mod tests {
         let mut next = Silence::default();
         assert!(sweep(&mut next, &view, 0).is_empty());
         assert_eq!(sweep(&mut next, &view, 60), ["c"]);
+    }
+
+    #[test]
+    fn a_promise_that_is_not_kept_expires_as_silence_does() {
+        let promised = |last_seen| {
+            let mut session = reported("a", last_seen);
+            let annotations = session.metadata.annotations.get_or_insert_default();
+            annotations.insert(REPORTS.into(), String::new());
+            session
+        };
+        let mut view = View::default();
+        let mut silence = Silence::default();
+        view.apply_session(&promised(None));
+        assert!(sweep(&mut silence, &view, 0).is_empty());
+        assert!(sweep(&mut silence, &view, 59).is_empty());
+        assert_eq!(sweep(&mut silence, &view, 60), ["a"]);
+        // The first report counts, however late it comes.
+        view.apply_session(&promised(Some(1)));
+        assert!(sweep(&mut silence, &view, 61).is_empty());
+        assert_eq!(sweep(&mut silence, &view, 121), ["a"]);
+    }
+
+    #[test]
+    fn those_that_are_gone_are_told_of_once() {
+        let mut view = View::default();
+        let gone = |view: &mut View| {
+            let gone = view.take_gone().into_iter();
+            gone.map(|session| session.uid).collect::<Vec<_>>()
+        };
+        let place = |uid| place(&reported(uid, None).metadata).unwrap();
+        for uid in ["a", "b", "c"] {
+            view.apply_session(&reported(uid, Some(1)));
+            view.apply_session(&reported(uid, Some(2)));
+        }
+        view.apply_session(&reported("by hand", None));
+        assert!(gone(&mut view).is_empty());
+        view.remove_session(&place("a"));
+        view.remove_session(&place("by hand"));
+        let expired = Reporting::of(&reported("b", Some(2))).unwrap();
+        view.forget_reporting(&expired);
+        view.retain_sessions(&[].into());
+        let mut all = gone(&mut view);
+        all.sort();
+        assert_eq!(all, ["a", "c"]);
+        view.remove_session(&place("a"));
+        assert!(gone(&mut view).is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod view;
 #[cfg(test)]
 mod fixtures;
 
-use crate::agents::Binding;
+use crate::trackers;
 
 pub use adopt::{adoption, claim};
 pub use agent::{Agent, AgentId, AgentKind, Words};
@@ -55,8 +55,8 @@ pub trait Endings: std::fmt::Debug + Send + Sync {
     /// This Session is about to be deleted, since it was not heard of.
     fn expired(&self, session: &Reporting);
 
-    /// Name of the user who deleted the Session of a binding, if that is known.
-    fn stopped_by(&self, binding: &Binding) -> Option<String>;
+    /// How a Session of that place and identifier ended, if more is known than that it did.
+    fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<trackers::Ending>;
 
     /// The Session that this agent had last, if it has ended and that is known.
     fn past(&self, agent: &Agent) -> Option<Past>;

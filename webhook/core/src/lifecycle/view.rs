@@ -1,6 +1,9 @@
 //! What the controller sees: agents, Pods, and the Sessions that were recorded for agents.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    mem,
+};
 
 use k8s_openapi::{
     api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp,
@@ -45,6 +48,8 @@ pub struct View {
     pods: HashMap<Place, PodView>,
     sessions: HashMap<Place, Recorded>,
     reporting: HashMap<Place, Reporting>,
+    /// Those of them that are gone, until somebody asks.
+    gone: Vec<Reporting>,
     by_agent: BTreeMap<AgentId, HashSet<Place>>,
 }
 
@@ -162,7 +167,8 @@ impl View {
         let Some(place) = place(&session.metadata) else {
             return Vec::new();
         };
-        let mut about = self.remove_session(&place);
+        self.reporting.remove(&place);
+        let mut about = self.remove_recorded(&place);
         if let Some(reporting) = Reporting::of(session) {
             self.reporting.insert(place, reporting);
         }
@@ -185,7 +191,29 @@ impl View {
 
     /// A Session is gone.
     pub fn remove_session(&mut self, place: &Place) -> Vec<AgentId> {
-        self.reporting.remove(place);
+        self.gone.extend(self.reporting.remove(place));
+        self.remove_recorded(place)
+    }
+
+    /// The Sessions that lived by reports, and are gone since this was asked last. Not those of which it was
+    /// said before that they will be.
+    pub fn take_gone(&mut self) -> Vec<Reporting> {
+        mem::take(&mut self.gone)
+    }
+
+    /// This very Session, which lived by reports, is about to be gone, and nobody is to be told.
+    pub fn forget_reporting(&mut self, session: &Reporting) {
+        let place = (
+            session.namespace.as_str().into(),
+            session.name.as_str().into(),
+        );
+        let there = self.reporting.get(&place);
+        if there.is_some_and(|there| there.uid == session.uid) {
+            self.reporting.remove(&place);
+        }
+    }
+
+    fn remove_recorded(&mut self, place: &Place) -> Vec<AgentId> {
         let Some(session) = self.sessions.remove(place) else {
             return Vec::new();
         };

@@ -31,4 +31,6 @@ pub use index::{Index, Restored};
 pub use notes::Notes;
 pub use report::Pace;
 pub use sent::Subresource;
-pub use tracker::{DELETED, DISPUTED, EXPIRED, Ending, Key, STOPPED, Tracker};
+pub use tracker::{
+    AGENT_ENDED, COMMAND_ENDED, DELETED, DISPUTED, EXPIRED, Ending, Key, STOPPED, Tracker,
+};

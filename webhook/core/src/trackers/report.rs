@@ -116,6 +116,8 @@ fn unfit(text: &str, most: usize) -> Option<String> {
 pub struct Reported {
     /// The status to be written, as a merge patch; none if that is there already.
     pub status: Option<Value>,
+    /// The run is over: the Session is to be deleted.
+    pub ends: bool,
     /// When the session was heard of, as far as that is written down.
     last_seen: Timestamp,
     pace: Pace,
@@ -151,6 +153,14 @@ pub fn decide(
     if status.state == SessionState::Terminated {
         return Err(Failure::over(tracker));
     }
+    if report.ended {
+        return Ok(Reported {
+            status: None,
+            ends: true,
+            last_seen: now,
+            pace,
+        });
+    }
     let known: Vec<Port> = status.ports.iter().map(super::tracker::port).collect();
     let unchanged = status.state == SessionState::Running
         && known == report.ports
@@ -161,6 +171,7 @@ pub fn decide(
     {
         return Ok(Reported {
             status: None,
+            ends: false,
             last_seen: *last_seen,
             pace,
         });
@@ -174,6 +185,7 @@ pub fn decide(
             "processes": report.processes,
             "lastSeen": Time(now),
         })),
+        ends: false,
         last_seen: now,
         pace,
     })
@@ -196,16 +208,21 @@ impl Reported {
     pub fn answer(&self, tracker: &Tracker, report: &SessionReportSpec) -> Value {
         let expiry = seconds(self.pace.expiry());
         let expires = Timestamp::from_second(self.last_seen.as_second() + expiry).ok();
+        let status = if self.ends {
+            SessionReportStatus::default()
+        } else {
+            SessionReportStatus {
+                last_seen: Some(Time(self.last_seen)),
+                expires_at: expires.map(Time),
+                period_seconds: i32::try_from(self.pace.0.as_secs()).ok(),
+            }
+        };
         json!({
             "kind": Subresource::Report.kind(),
             "apiVersion": format!("{TRACKER_GROUP}/{TRACKER_VERSION}"),
             "metadata": { "name": tracker.key.name, "namespace": tracker.key.namespace },
             "spec": report,
-            "status": SessionReportStatus {
-                last_seen: Some(Time(self.last_seen)),
-                expires_at: expires.map(Time),
-                period_seconds: i32::try_from(self.pace.0.as_secs()).ok(),
-            },
+            "status": status,
         })
     }
 }

@@ -26,7 +26,7 @@ fn report(ports: &[u16]) -> SessionReportSpec {
     });
     SessionReportSpec {
         ports: ports.collect(),
-        processes: Vec::new(),
+        ..SessionReportSpec::default()
     }
 }
 
@@ -128,6 +128,33 @@ fn what_says_nothing_new_is_not_written() {
 }
 
 #[test]
+fn the_last_report_ends_the_session_and_is_the_owners() {
+    let live = session("shop", "s")
+        .owned_by("alice")
+        .port(80, None)
+        .tracker(5);
+    let last = SessionReportSpec {
+        ended: true,
+        ..report(&[80])
+    };
+    for (who, code) in [("alice", None), ("bob", Some(403))] {
+        let requester = requester(who, None);
+        let viewer = PolicySet::default().viewer(&requester, JoinRights::Nowhere);
+        let decided = decide(&live, &viewer, &requester, &last, Pace::default(), at(100));
+        match (decided, code) {
+            (Ok(reported), None) => {
+                assert!(reported.ends && reported.status.is_none(), "{reported:?}");
+                let answer = reported.answer(&live, &last);
+                assert_eq!(answer["spec"]["ended"], true);
+                assert_eq!(answer["status"], json!({}), "there is no next one");
+            }
+            (Err(failure), Some(code)) => assert_eq!(failure.code, code),
+            (decided, _) => panic!("{who}: {decided:?}"),
+        }
+    }
+}
+
+#[test]
 fn bodies() {
     let body = |spec: &Value| {
         json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": spec })
@@ -143,6 +170,8 @@ fn bodies() {
         (port(&"é".repeat(4096)), None),
         (many(1024), None),
         (json!({ "processes": vec!["node"; 64] }), None),
+        (json!({ "ended": true }), None),
+        (json!({ "ended": "yes" }), Some("spec: ")),
         (Value::Null, Some("spec: Required value")),
         (json!([]), Some("expected an object")),
         (json!("x"), Some("expected an object")),

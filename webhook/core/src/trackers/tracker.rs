@@ -94,7 +94,9 @@ pub struct Ending {
     pub at: i64,
 }
 
-pub use mirrord_sessions_crds::session_tracker::{DELETED, DISPUTED, EXPIRED, STOPPED};
+pub use mirrord_sessions_crds::session_tracker::{
+    AGENT_ENDED, COMMAND_ENDED, DELETED, DISPUTED, EXPIRED, STOPPED,
+};
 
 impl Ending {
     /// Of a session that is gone for reasons unknown.

@@ -1,0 +1,115 @@
+//! The copy of a configuration that a command gets, as a file.
+//!
+//! It may hold what nobody else should read. It goes with the run; what a run that was killed has left behind
+//! goes with the next one: a copy that is of use is locked by whoever made it, and locks end with processes.
+
+use std::{
+    fs::{File, read_dir, remove_file},
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use rustix::process::geteuid;
+use tempfile::TempPath;
+
+const PREFIX: &str = "mirrord-sessions-";
+/// Younger ones are left: they may not be locked yet, or mirrord may be about to read them, its run killed or
+/// not.
+const LEAST_AGE: Duration = Duration::from_mins(10);
+/// How many files are looked at.
+const MOST: usize = 10_000;
+
+/// A copy, which is deleted with this.
+pub(super) struct Copy {
+    pub(super) path: TempPath,
+    /// Locked.
+    _file: File,
+}
+
+/// A file that nobody else can read.
+pub(super) fn write(extension: &str, text: &str) -> io::Result<Copy> {
+    let folder = std::env::temp_dir();
+    sweep(&folder, SystemTime::now());
+    let mut file = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .suffix(extension)
+        .tempfile_in(folder)?;
+    // A file system without locks has none that would be swept.
+    let _ = file.as_file().try_lock();
+    file.write_all(text.as_bytes())?;
+    file.flush()?;
+    let (file, path) = file.into_parts();
+    Ok(Copy { path, _file: file })
+}
+
+/// Deletes what was left behind; what can't be is left for another time.
+fn sweep(folder: &Path, now: SystemTime) {
+    let Ok(entries) = read_dir(folder) else {
+        return;
+    };
+    for entry in entries.take(MOST).flatten() {
+        let is_one = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes());
+        // Of the entry itself, whatever it leads to.
+        let Some(metadata) = is_one.then(|| entry.metadata().ok()).flatten() else {
+            continue;
+        };
+        let is_own = metadata.is_file() && metadata.uid() == geteuid().as_raw();
+        let age = metadata
+            .modified()
+            .ok()
+            .and_then(|at| now.duration_since(at).ok());
+        if !is_own || age.is_none_or(|age| age < LEAST_AGE) {
+            continue;
+        }
+        let path = entry.path();
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = remove_file(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_runs_have_left_behind_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = |name: &str| folder.path().join(name).exists();
+        let make = |name: &str, age: Duration| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+            file
+        };
+        let old = LEAST_AGE * 2;
+        make("mirrord-sessions-left.json", old);
+        make("mirrord-sessions-young.json", Duration::ZERO);
+        make("another-left.json", old);
+        let used = make("mirrord-sessions-used.json", old);
+        used.try_lock().unwrap();
+        std::fs::create_dir(folder.path().join("mirrord-sessions-folder")).unwrap();
+        let elsewhere = folder.path().join("another-left.json");
+        std::os::unix::fs::symlink(elsewhere, folder.path().join("mirrord-sessions-link")).unwrap();
+        sweep(folder.path(), SystemTime::now());
+        assert!(!there("mirrord-sessions-left.json"));
+        for name in [
+            "mirrord-sessions-young.json",
+            "another-left.json",
+            "mirrord-sessions-used.json",
+            "mirrord-sessions-folder",
+            "mirrord-sessions-link",
+        ] {
+            assert!(there(name), "{name}");
+        }
+        // Its run has ended, in whatever way.
+        drop(used);
+        sweep(folder.path(), SystemTime::now());
+        assert!(!there("mirrord-sessions-used.json"));
+        sweep(Path::new("/nowhere/at-all"), SystemTime::now());
+    }
+}
