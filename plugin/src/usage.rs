@@ -2,29 +2,55 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::cli;
 
 /// What kubectl would say, and where to read on.
 pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
-    let command = command(arguments);
-    let mut text = format!("error: {}", what(error, &command, arguments));
+    let mut root = cli::command();
+    root.build();
+    let meant = meant(&root, arguments);
+    let name = meant
+        .last()
+        .and_then(|command| command.get_bin_name())
+        .unwrap_or("kubectl mirrord-sessions");
+    let last = meant.last().copied().unwrap_or(&root);
+    let mut text = format!("error: {}", what(error, last, name, arguments));
     let similar = similar(error);
     if !similar.is_empty() {
         text.push_str("\n\nDid you mean this?\n");
         text.extend(similar.iter().flat_map(|one| ["\t", one, "\n"]));
     }
-    format!("{text}\nSee '{command} --help' for usage.")
+    format!("{text}\nSee '{name} --help' for usage.")
 }
 
-fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
+/// The help that was asked for.
+pub(crate) fn help(error: &clap::Error, arguments: &[OsString]) -> String {
+    let mut root = cli::shown();
+    root.build();
+    let meant = meant(&root, arguments);
+    let mut words: Vec<&str> = meant.iter().map(|command| command.get_name()).collect();
+    let is_long = arguments.iter().any(|argument| argument == "--help");
+    if words.get(1) != Some(&"help") {
+        words.push(if is_long { "--help" } else { "-h" });
+    }
+    match cli::shown().try_get_matches_from(words) {
+        Err(shown) if shown.kind() == ErrorKind::DisplayHelp => shown.render().to_string(),
+        _ => error.render().to_string(),
+    }
+}
+
+fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsString]) -> String {
     let of = |kind| text(error, kind).unwrap_or_default();
     let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
     match error.kind() {
         ErrorKind::UnknownArgument => unknown(&argument),
         ErrorKind::InvalidSubcommand => format!(
-            "unknown command \"{}\" for \"{command}\"",
+            "unknown command \"{}\" for \"{name}\"",
             of(ContextKind::InvalidSubcommand)
         ),
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues
@@ -32,11 +58,11 @@ fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
         {
             without_value(&argument, arguments)
         }
-        ErrorKind::InvalidValue => one_of(error, &argument, &value),
+        ErrorKind::InvalidValue => one_of(error, command, &argument, &value),
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error)
                 .map_or_else(|| "invalid".to_owned(), ToString::to_string);
-            match flag(&argument) {
+            match flag(&argument, command) {
                 Some(flag) => format!("invalid argument \"{value}\" for \"{flag}\" flag: {why}"),
                 None => format!("invalid argument \"{value}\": {why}"),
             }
@@ -77,7 +103,7 @@ fn unknown(argument: &str) -> String {
 }
 
 /// A value that isn't among those there are.
-fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
+fn one_of(error: &clap::Error, command: &Command, argument: &str, value: &str) -> String {
     let allowed = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => all.join(","),
         _ => String::new(),
@@ -90,7 +116,7 @@ fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
         "--dry-run" | "--dry-run[=<WHO>]" => {
             format!("Invalid dry-run value ({value}). Must be \"none\", \"server\", or \"client\".")
         }
-        _ => match flag(argument) {
+        _ => match flag(argument, command) {
             Some(flag) => {
                 format!(
                     "invalid argument \"{value}\" for \"{flag}\" flag: must be one of {allowed}"
@@ -101,12 +127,19 @@ fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
     }
 }
 
-/// `--name` of `--name <VALUE>`.
-fn flag(argument: &str) -> Option<String> {
+/// `-n, --name` of `--name <VALUE>`, as kubectl names a flag that has a letter too.
+fn flag(argument: &str, command: &Command) -> Option<String> {
     let flag = argument.split([' ', '[', '=']).next()?;
-    // The only one of kubectl's that has a letter and no other name.
-    let flag = if flag == "--v" { "-v, --v" } else { flag };
-    flag.starts_with('-').then(|| flag.to_owned())
+    let long = flag.strip_prefix("--");
+    let known = long.and_then(|long| {
+        let mut all = command.get_arguments();
+        all.find(|known| known.get_long() == Some(long))?
+            .get_short()
+    });
+    match known {
+        Some(letter) => Some(format!("-{letter}, {flag}")),
+        None => flag.starts_with('-').then(|| flag.to_owned()),
+    }
 }
 
 /// clap's own first line.
@@ -127,32 +160,27 @@ fn similar(error: &clap::Error) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The command that was meant, as far as it can be understood.
-fn command(arguments: &[OsString]) -> String {
-    let mut command = cli::command();
-    command.build();
-    let mut found = &command;
+/// The command that was meant, as far as it can be understood, and before it those that it belongs to.
+fn meant<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
+    let mut found = vec![root];
     let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
-    while let Some(argument) = arguments.next() {
+    while let (Some(argument), Some(last)) = (arguments.next(), found.last().copied()) {
         if argument.starts_with('-') {
-            if takes_next(found, argument) {
+            if takes_next(last, argument) {
                 arguments.next();
             }
             continue;
         }
-        match found.find_subcommand(argument) {
-            Some(next) => found = next,
+        match last.find_subcommand(argument) {
+            Some(next) => found.push(next),
             None => break,
         }
     }
     found
-        .get_bin_name()
-        .unwrap_or("kubectl mirrord-sessions")
-        .to_owned()
 }
 
 /// Whether the flag's value is the next argument.
-fn takes_next(command: &clap::Command, flag: &str) -> bool {
+fn takes_next(command: &Command, flag: &str) -> bool {
     let letter = flag
         .strip_prefix('-')
         .filter(|rest| rest.chars().count() == 1)
@@ -202,6 +230,14 @@ mod tests {
             (
                 "list -v x",
                 "invalid argument \"x\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list -w=x",
+                "invalid argument \"x\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list --no-headers=",
+                "invalid argument \"\" for \"--no-headers\" flag: strconv.ParseBool: parsing \"\": invalid syntax",
             ),
             (
                 "list --insecure-skip-tls-verify=x",

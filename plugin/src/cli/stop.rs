@@ -113,15 +113,7 @@ pub struct Stop {
     #[arg(short, long)]
     pub yes: bool,
     /// Wait until they are shown as over, or not at all
-    #[arg(
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = ArgAction::Set
-    )]
+    #[arg(long, action = ArgAction::SetFalse)]
     pub wait: bool,
     /// How long to wait for that, as 5s or 2m; 0 is a minute
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
