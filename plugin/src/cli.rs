@@ -6,8 +6,10 @@ mod definition;
 pub mod describe;
 pub mod join;
 pub mod list;
+mod number;
 pub mod policy;
 pub mod rbac;
+pub(crate) mod refused;
 #[cfg(unix)]
 pub mod run;
 pub mod select;
@@ -115,6 +117,7 @@ pub enum Command {
         alias = "get",
         after_help = "Examples:
   kubectl mirrord-sessions list
+  kubectl mirrord-sessions list 487F4F2B6D2376AD -o yaml
   kubectl mirrord-sessions list -n shop -o wide
   kubectl mirrord-sessions list --mine --all-states
   kubectl mirrord-sessions list -A --target deployment/ip-visit-counter --port 80

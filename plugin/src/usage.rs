@@ -21,7 +21,7 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let last = meant.last().copied().unwrap_or(&root);
     let mut text = format!("error: {}", what(error, last, name, arguments));
     let similar = similar(error);
-    if !similar.is_empty() {
+    if !similar.is_empty() && refused(error, last).is_none() {
         text.push_str("\n\nDid you mean this?\n");
         text.extend(similar.iter().flat_map(|one| ["\t", one, "\n"]));
     }
@@ -48,7 +48,7 @@ fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsStrin
     let of = |kind| text(error, kind).unwrap_or_default();
     let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown(&argument),
+        ErrorKind::UnknownArgument => refused(error, command).unwrap_or_else(|| unknown(&argument)),
         ErrorKind::InvalidSubcommand => format!(
             "unknown command \"{}\" for \"{name}\"",
             of(ContextKind::InvalidSubcommand)
@@ -86,6 +86,12 @@ fn without_value(argument: &str, arguments: &[OsString]) -> String {
     }
     let flag = argument.split([' ', '[', '=']).next().unwrap_or_default();
     format!("flag needs an argument: {flag}")
+}
+
+/// Why a flag of kubectl's isn't taken.
+fn refused(error: &clap::Error, command: &Command) -> Option<String> {
+    let argument = text(error, ContextKind::InvalidArg)?;
+    cli::refused::why(command.get_name(), &argument)
 }
 
 fn unknown(argument: &str) -> String {
@@ -220,9 +226,20 @@ mod tests {
             ("list --nope", "unknown flag: --nope"),
             ("list --nope=1", "unknown flag: --nope"),
             ("list -Z", "unknown shorthand flag: 'Z' in -Z"),
-            ("list x", "unexpected arguments: [x]"),
             ("list -n", "flag needs an argument: 'n' in -n"),
             ("-n a list --as", "flag needs an argument: --as"),
+            (
+                "list --chunk-size=x",
+                "invalid argument \"x\" for \"--chunk-size\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list -f x",
+                "--filename is not taken: sessions are named here, and no files are read: give the file to kubectl itself",
+            ),
+            (
+                "list --kuberc=x",
+                "--kuberc is not taken: kubectl's preferences don't apply to plugins: give flags, or set an alias in the shell",
+            ),
             (
                 "list --request-timeout",
                 "flag needs an argument: --request-timeout",
@@ -265,6 +282,36 @@ mod tests {
             "{similar}"
         );
         assert!(said("auditor nope").contains("for \"kubectl mirrord-sessions auditor\""));
+    }
+
+    #[test]
+    fn help_shows_no_values_of_flags_that_need_none() {
+        for line in [
+            "list --help",
+            "list -A -n shop --help",
+            "help list",
+            "list -h",
+        ] {
+            let words = ["plugin"].into_iter().chain(line.split(' '));
+            let words: Vec<OsString> = words.map(Into::into).collect();
+            let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
+            assert!(
+                shown.contains("Usage: kubectl mirrord-sessions list [OPTIONS]"),
+                "{shown}"
+            );
+            assert!(
+                shown.contains("--watch") && !shown.contains("--watch[="),
+                "{shown}"
+            );
+            let is_long = shown.contains("--client-certificate <PATH>");
+            assert_eq!(is_long, line != "list -h", "{line}");
+        }
+        let words: Vec<OsString> = ["plugin", "auditor"].map(Into::into).to_vec();
+        let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
+        assert!(
+            shown.contains("Usage: kubectl mirrord-sessions auditor"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -65,6 +65,12 @@ pub struct Connection {
     /// Bearer token to log in with
     #[arg(long, global = true, value_name = "TOKEN", value_parser = header_text, hide_short_help = true)]
     pub token: Option<String>,
+    /// User name for basic authentication, which few API servers know
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub username: Option<String>,
+    /// Password for basic authentication
+    #[arg(long, global = true, value_name = "PASSWORD", hide_short_help = true)]
+    pub password: Option<String>,
     /// File with the certificate authority of the API server
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub certificate_authority: Option<String>,
