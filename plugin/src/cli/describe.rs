@@ -22,9 +22,9 @@ pub struct DescribeArgs {
     /// Show the Events about each
     #[arg(long, action = ArgAction::SetFalse)]
     pub show_events: bool,
-    /// Read at most so many at a time; 0 reads all in one
-    #[arg(long, value_name = "NUMBER", default_value = "500", value_parser = super::number::chunk, allow_negative_numbers = true)]
-    pub chunk_size: usize,
+    /// Read at most so many at a time, 0 reads all in one; 500 at first and then more by default
+    #[arg(long, value_name = "NUMBER", value_parser = super::number::chunk, allow_negative_numbers = true)]
+    pub chunk_size: Option<usize>,
 }
 
 /// What to describe.

@@ -54,9 +54,9 @@ pub struct ListArgs {
     /// Name the kind before each ID
     #[arg(long)]
     pub show_kind: bool,
-    /// Read at most so many at a time; 0 reads all in one
-    #[arg(long, value_name = "NUMBER", default_value = "500", value_parser = super::number::chunk, allow_negative_numbers = true)]
-    pub chunk_size: usize,
+    /// Read at most so many at a time, 0 reads all in one; 500 at first and then more by default
+    #[arg(long, value_name = "NUMBER", value_parser = super::number::chunk, allow_negative_numbers = true)]
+    pub chunk_size: Option<usize>,
     /// That nothing is found is neither said nor, where IDs are given, a failure
     #[arg(long)]
     pub ignore_not_found: bool,

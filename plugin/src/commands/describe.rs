@@ -106,7 +106,7 @@ fn nothing_on(target: &Target, scope: &Scope) -> String {
 struct Look<'a> {
     server: &'a Server,
     scope: &'a Scope,
-    chunk: usize,
+    chunk: Option<usize>,
     listed: BTreeMap<Option<String>, Vec<Value>>,
 }
 

@@ -34,6 +34,8 @@ impl GoTemplate {
     pub fn text(&self, object: &Value) -> Result<String, Error> {
         let rendered = parsed(&self.0)?.render(&Context::from(value(object)));
         rendered.map_err(|error| {
+            // Its causes are on lines of their own.
+            let error = error.to_string().replace("\n  caused by: ", ": ");
             Error::setup(format!("error executing template {:?}: {error}", self.0))
         })
     }
@@ -189,7 +191,7 @@ mod tests {
             let template = GoTemplate::parse(source).unwrap();
             let error = template.text(&list()).unwrap_err().to_string();
             assert!(
-                error.starts_with("error: error executing template "),
+                error.starts_with("error: error executing template ") && !error.contains('\n'),
                 "{error}"
             );
         }

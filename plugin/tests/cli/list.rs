@@ -86,12 +86,25 @@ fn pages_are_put_together() {
     let names = server.run("list -o name").went_well();
     assert_eq!(names.lines().count(), 1203);
     assert!(names.ends_with("/s1202\n"));
-    let continued: Vec<Option<String>> = server
-        .asked()
-        .iter()
-        .map(|seen| seen.query.get("continue").cloned())
-        .collect();
-    assert_eq!(continued, [None, Some("500".into()), Some("1000".into())]);
+    let pages = |server: &crate::fake::Server| -> Vec<(String, String)> {
+        let of = |seen: &crate::fake::Seen, name: &str| seen.query.get(name).cloned();
+        let page = |seen| {
+            (
+                of(seen, "limit").unwrap(),
+                of(seen, "continue").unwrap_or_default(),
+            )
+        };
+        server.asked().iter().map(page).collect()
+    };
+    let page = |limit: &str, after: &str| (limit.to_owned(), after.to_owned());
+    // The first is there soon, and those that follow need fewer requests.
+    let growing = [page("500", ""), page("1000", "500")];
+    assert_eq!(pages(&server), growing);
+    let names = server.run("list -o name --chunk-size=500").went_well();
+    assert_eq!(names.lines().count(), 1203);
+    let all = pages(&server);
+    let fixed = [page("500", ""), page("500", "500"), page("500", "1000")];
+    assert_eq!(all[2..], fixed);
 }
 
 #[test]

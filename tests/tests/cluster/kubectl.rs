@@ -292,12 +292,24 @@ async fn every_flag_of_kubectl_is_taken_or_refused_with_a_reason_as_documented()
         for (flag, is_taken) in &documented {
             // In its last place, so that one that takes a value says that it misses it.
             for name in flag.split(", ") {
-                let args = ["mirrord-sessions", ours, name];
-                let ran = bin.kubectl(&none, &args).await;
-                let refused = ran.stderr.contains("is not taken: ");
-                let unknown = ran.stderr.contains("unknown");
-                assert_eq!((refused, unknown), (!is_taken, false), "{args:?}: {ran:?}");
-                assert!(!ran.status.success(), "{args:?}: {ran:?}");
+                // Not by kubectl, which looks for some of its flags in front of any plugin.
+                let ran = tokio::process::Command::new(&shared().programs.plugin)
+                    .args([ours, name])
+                    .env("KUBECONFIG", &none)
+                    .env("HOME", folder.path())
+                    .stdin(Stdio::null())
+                    .output()
+                    .await
+                    .unwrap();
+                let said = String::from_utf8(ran.stderr).unwrap();
+                let refused = said.contains("is not taken: ");
+                let unknown = said.contains("unknown");
+                assert_eq!(
+                    (refused, unknown),
+                    (!is_taken, false),
+                    "{ours} {name}: {said}"
+                );
+                assert!(!ran.status.success(), "{ours} {name}: {said}");
             }
         }
     }
@@ -376,7 +388,7 @@ const CASES: &[Case] = &[
         "list -o go-template={{range.items}}{{.metadata.name}},{{.nope}};{{end}}",
         "",
     ),
-    case(GET, "list --template={{len.items}}", ""),
+    case(GET, "list --template={{.kind}}", ""),
     case(
         GET,
         "list -o go-template={{.a",
