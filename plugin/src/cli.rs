@@ -2,11 +2,14 @@
 
 pub mod auditor;
 pub mod completion;
+mod definition;
 pub mod describe;
 pub mod join;
 pub mod list;
+mod number;
 pub mod policy;
 pub mod rbac;
+pub(crate) mod refused;
 #[cfg(unix)]
 pub mod run;
 pub mod select;
@@ -17,9 +20,12 @@ pub mod version;
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
+pub(crate) use self::definition::boolean;
+use self::definition::kubeconfig_user;
+pub use self::definition::{command, loosened, shown};
 use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster
@@ -88,43 +94,6 @@ impl Cli {
     }
 }
 
-/// The command line as it is understood.
-///
-/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind most of
-/// them; behind those that filter by user it filters.
-#[must_use]
-pub fn command() -> clap::Command {
-    let command = Cli::command();
-    let user = command
-        .get_arguments()
-        .find(|argument| argument.get_id() == USER)
-        .cloned();
-    match user {
-        Some(user) => with_user(command, &user),
-        None => command,
-    }
-}
-
-const USER: &str = "user";
-
-fn with_user(command: clap::Command, user: &Arg) -> clap::Command {
-    command.mut_subcommands(|sub| {
-        let filters = sub
-            .get_arguments()
-            .any(|argument| argument.get_long() == Some(USER));
-        let sub = with_user(sub, user);
-        if filters { sub } else { sub.arg(user) }
-    })
-}
-
-/// The user of the kubeconfig that was chosen last on the line.
-fn kubeconfig_user(matches: &ArgMatches) -> Option<&String> {
-    let behind = matches
-        .subcommand()
-        .and_then(|(_, matches)| kubeconfig_user(matches));
-    behind.or_else(|| matches.try_get_one(USER).ok().flatten())
-}
-
 /// Every value of a flag, on a command line that has been parsed before.
 fn all_of(flag: &str, arguments: &[OsString]) -> Vec<String> {
     let mut values = Vec::new();
@@ -148,6 +117,7 @@ pub enum Command {
         alias = "get",
         after_help = "Examples:
   kubectl mirrord-sessions list
+  kubectl mirrord-sessions list 487F4F2B6D2376AD -o yaml
   kubectl mirrord-sessions list -n shop -o wide
   kubectl mirrord-sessions list --mine --all-states
   kubectl mirrord-sessions list -A --target deployment/ip-visit-counter --port 80
@@ -291,11 +261,6 @@ fn is_sessions(resource: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        command().debug_assert();
-    }
 
     #[test]
     fn groups_before_and_behind_the_command() {

@@ -8,8 +8,10 @@ use crate::{error::Error, render::escape::visible};
 pub struct Console<'a> {
     out: Box<dyn Write + 'a>,
     messages: Box<dyn Write + 'a>,
-    /// Who answers questions; nobody unless a person sits at a terminal.
+    /// Who answers questions.
     answers: Option<Box<dyn BufRead + 'a>>,
+    /// Whether a person is asked without having asked for it, as one at a terminal is.
+    interactive: bool,
     /// Whether the reader of the output has gone away, as `head` does.
     closed: bool,
     /// How wide the output is, if it is a terminal's.
@@ -21,13 +23,12 @@ impl Console<'static> {
     #[must_use]
     pub fn of_process() -> Self {
         let stdin = io::stdin();
-        let answers = stdin
-            .is_terminal()
-            .then(|| Box::new(BufReader::new(stdin)) as Box<dyn BufRead>);
+        let interactive = stdin.is_terminal();
         Self {
             out: Box::new(io::stdout()),
             messages: Box::new(io::stderr()),
-            answers,
+            answers: Some(Box::new(BufReader::new(stdin))),
+            interactive,
             closed: false,
             width: terminal_size::terminal_size_of(io::stdout())
                 .map(|(width, _)| usize::from(width.0)),
@@ -45,6 +46,7 @@ impl<'a> Console<'a> {
         Self {
             out: Box::new(out),
             messages: Box::new(messages),
+            interactive: answers.is_some(),
             answers,
             closed: false,
             width: None,
@@ -103,10 +105,10 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Whether a person can be asked.
+    /// Whether a person can be asked, without having asked for that.
     #[must_use]
     pub fn is_interactive(&self) -> bool {
-        self.answers.is_some()
+        self.interactive
     }
 
     /// Shows the text and asks; only "y" and "yes" are a yes. Where there is nobody to ask, yes.

@@ -77,10 +77,9 @@ fn misunderstood(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            console.print(&error.render().to_string())
+        ErrorKind::DisplayVersion => console.print(&error.render().to_string()),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            console.print(&usage::help(error, arguments))
         }
         _ => {
             console.say_lines(&usage::message(error, arguments));

@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 pub use connect::Connection;
 pub use names::Names;
 pub use operator::bare;
-pub use pages::{PAGE, Pages};
+pub use pages::Pages;
 pub use roles::Everything;
 pub use source::{Found, Source};
 pub use watch::{Change, Event, Watch};
@@ -64,8 +64,8 @@ pub struct Listing {
     pub labels: Option<String>,
     /// Conditions on fields, for the server to check.
     pub fields: Option<String>,
-    /// At most so many at a time; all at once if it is 0.
-    pub chunk: usize,
+    /// At most so many at a time, all at once if it is 0; few at first and then more if nobody says.
+    pub chunk: Option<usize>,
 }
 
 impl Listing {
@@ -76,7 +76,7 @@ impl Listing {
             scope,
             labels: None,
             fields: None,
-            chunk: PAGE,
+            chunk: None,
         }
     }
 

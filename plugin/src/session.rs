@@ -45,8 +45,8 @@ pub struct Session {
     pub namespace: String,
     /// `metadata.uid`.
     pub uid: Option<String>,
-    /// `metadata.labels`, as `a=b,c=d`.
-    pub labels: Option<String>,
+    /// `metadata.labels`, by name.
+    pub labels: Vec<(String, String)>,
     /// When it started.
     pub started: Option<Timestamp>,
     /// For how long it has been running, where only that is known.
@@ -98,6 +98,24 @@ pub struct Session {
 }
 
 impl Session {
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        let found = self.labels.iter().find(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The labels as `a=b,c=d`, if there are any.
+    #[must_use]
+    pub fn label_line(&self) -> Option<String> {
+        let pairs = self
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let line = pairs.collect::<Vec<_>>().join(",");
+        Some(line).filter(|line| !line.is_empty())
+    }
+
     /// Reads what can be read: of a Session, of a tracker, or of what mirrord's operator serves.
     #[must_use]
     pub fn of_object(object: &Value) -> Self {
@@ -246,12 +264,12 @@ fn kind_by(agent: Option<&Agent>, object: &Value) -> Option<String> {
     Some(kind.as_str().to_owned())
 }
 
-fn labels(value: Option<&Value>) -> Option<String> {
-    let labels = value?.as_object().filter(|labels| !labels.is_empty())?;
-    let pairs = labels
-        .iter()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
-    Some(pairs.collect::<Vec<_>>().join(","))
+fn labels(value: Option<&Value>) -> Vec<(String, String)> {
+    let labels = value.and_then(Value::as_object).into_iter().flatten();
+    let pair = |(name, value): (&String, &Value)| {
+        (name.clone(), value.as_str().unwrap_or_default().to_owned())
+    };
+    labels.map(pair).collect()
 }
 
 fn ports(value: Option<&Value>) -> Vec<Port> {

@@ -2,29 +2,55 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::cli;
 
 /// What kubectl would say, and where to read on.
 pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
-    let command = command(arguments);
-    let mut text = format!("error: {}", what(error, &command, arguments));
+    let mut root = cli::command();
+    root.build();
+    let meant = meant(&root, arguments);
+    let name = meant
+        .last()
+        .and_then(|command| command.get_bin_name())
+        .unwrap_or("kubectl mirrord-sessions");
+    let last = meant.last().copied().unwrap_or(&root);
+    let mut text = format!("error: {}", what(error, last, name, arguments));
     let similar = similar(error);
-    if !similar.is_empty() {
+    if !similar.is_empty() && refused(error, last).is_none() {
         text.push_str("\n\nDid you mean this?\n");
         text.extend(similar.iter().flat_map(|one| ["\t", one, "\n"]));
     }
-    format!("{text}\nSee '{command} --help' for usage.")
+    format!("{text}\nSee '{name} --help' for usage.")
 }
 
-fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
+/// The help that was asked for.
+pub(crate) fn help(error: &clap::Error, arguments: &[OsString]) -> String {
+    let mut root = cli::shown();
+    root.build();
+    let meant = meant(&root, arguments);
+    let mut words: Vec<&str> = meant.iter().map(|command| command.get_name()).collect();
+    let is_long = arguments.iter().any(|argument| argument == "--help");
+    if words.get(1) != Some(&"help") {
+        words.push(if is_long { "--help" } else { "-h" });
+    }
+    match cli::shown().try_get_matches_from(words) {
+        Err(shown) if shown.kind() == ErrorKind::DisplayHelp => shown.render().to_string(),
+        _ => error.render().to_string(),
+    }
+}
+
+fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsString]) -> String {
     let of = |kind| text(error, kind).unwrap_or_default();
     let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown(&argument),
+        ErrorKind::UnknownArgument => refused(error, command).unwrap_or_else(|| unknown(&argument)),
         ErrorKind::InvalidSubcommand => format!(
-            "unknown command \"{}\" for \"{command}\"",
+            "unknown command \"{}\" for \"{name}\"",
             of(ContextKind::InvalidSubcommand)
         ),
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues
@@ -32,11 +58,11 @@ fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
         {
             without_value(&argument, arguments)
         }
-        ErrorKind::InvalidValue => one_of(error, &argument, &value),
+        ErrorKind::InvalidValue => one_of(error, command, &argument, &value),
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error)
                 .map_or_else(|| "invalid".to_owned(), ToString::to_string);
-            match flag(&argument) {
+            match flag(&argument, command) {
                 Some(flag) => format!("invalid argument \"{value}\" for \"{flag}\" flag: {why}"),
                 None => format!("invalid argument \"{value}\": {why}"),
             }
@@ -62,6 +88,12 @@ fn without_value(argument: &str, arguments: &[OsString]) -> String {
     format!("flag needs an argument: {flag}")
 }
 
+/// Why a flag of kubectl's isn't taken.
+fn refused(error: &clap::Error, command: &Command) -> Option<String> {
+    let argument = text(error, ContextKind::InvalidArg)?;
+    cli::refused::why(command.get_name(), &argument)
+}
+
 fn unknown(argument: &str) -> String {
     if argument.starts_with("--") {
         let name = argument.split('=').next().unwrap_or(argument);
@@ -77,7 +109,7 @@ fn unknown(argument: &str) -> String {
 }
 
 /// A value that isn't among those there are.
-fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
+fn one_of(error: &clap::Error, command: &Command, argument: &str, value: &str) -> String {
     let allowed = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => all.join(","),
         _ => String::new(),
@@ -90,7 +122,7 @@ fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
         "--dry-run" | "--dry-run[=<WHO>]" => {
             format!("Invalid dry-run value ({value}). Must be \"none\", \"server\", or \"client\".")
         }
-        _ => match flag(argument) {
+        _ => match flag(argument, command) {
             Some(flag) => {
                 format!(
                     "invalid argument \"{value}\" for \"{flag}\" flag: must be one of {allowed}"
@@ -101,12 +133,19 @@ fn one_of(error: &clap::Error, argument: &str, value: &str) -> String {
     }
 }
 
-/// `--name` of `--name <VALUE>`.
-fn flag(argument: &str) -> Option<String> {
+/// `-n, --name` of `--name <VALUE>`, as kubectl names a flag that has a letter too.
+fn flag(argument: &str, command: &Command) -> Option<String> {
     let flag = argument.split([' ', '[', '=']).next()?;
-    // The only one of kubectl's that has a letter and no other name.
-    let flag = if flag == "--v" { "-v, --v" } else { flag };
-    flag.starts_with('-').then(|| flag.to_owned())
+    let long = flag.strip_prefix("--");
+    let known = long.and_then(|long| {
+        let mut all = command.get_arguments();
+        all.find(|known| known.get_long() == Some(long))?
+            .get_short()
+    });
+    match known {
+        Some(letter) => Some(format!("-{letter}, {flag}")),
+        None => flag.starts_with('-').then(|| flag.to_owned()),
+    }
 }
 
 /// clap's own first line.
@@ -127,32 +166,27 @@ fn similar(error: &clap::Error) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The command that was meant, as far as it can be understood.
-fn command(arguments: &[OsString]) -> String {
-    let mut command = cli::command();
-    command.build();
-    let mut found = &command;
+/// The command that was meant, as far as it can be understood, and before it those that it belongs to.
+fn meant<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
+    let mut found = vec![root];
     let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
-    while let Some(argument) = arguments.next() {
+    while let (Some(argument), Some(last)) = (arguments.next(), found.last().copied()) {
         if argument.starts_with('-') {
-            if takes_next(found, argument) {
+            if takes_next(last, argument) {
                 arguments.next();
             }
             continue;
         }
-        match found.find_subcommand(argument) {
-            Some(next) => found = next,
+        match last.find_subcommand(argument) {
+            Some(next) => found.push(next),
             None => break,
         }
     }
     found
-        .get_bin_name()
-        .unwrap_or("kubectl mirrord-sessions")
-        .to_owned()
 }
 
 /// Whether the flag's value is the next argument.
-fn takes_next(command: &clap::Command, flag: &str) -> bool {
+fn takes_next(command: &Command, flag: &str) -> bool {
     let letter = flag
         .strip_prefix('-')
         .filter(|rest| rest.chars().count() == 1)
@@ -192,9 +226,20 @@ mod tests {
             ("list --nope", "unknown flag: --nope"),
             ("list --nope=1", "unknown flag: --nope"),
             ("list -Z", "unknown shorthand flag: 'Z' in -Z"),
-            ("list x", "unexpected arguments: [x]"),
             ("list -n", "flag needs an argument: 'n' in -n"),
             ("-n a list --as", "flag needs an argument: --as"),
+            (
+                "list --chunk-size=x",
+                "invalid argument \"x\" for \"--chunk-size\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list -f x",
+                "--filename is not taken: sessions are named here, and no files are read: give the file to kubectl itself",
+            ),
+            (
+                "list --kuberc=x",
+                "--kuberc is not taken: kubectl's preferences don't apply to plugins: give flags, or set an alias in the shell",
+            ),
             (
                 "list --request-timeout",
                 "flag needs an argument: --request-timeout",
@@ -202,6 +247,14 @@ mod tests {
             (
                 "list -v x",
                 "invalid argument \"x\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list -w=x",
+                "invalid argument \"x\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"x\": invalid syntax",
+            ),
+            (
+                "list --no-headers=",
+                "invalid argument \"\" for \"--no-headers\" flag: strconv.ParseBool: parsing \"\": invalid syntax",
             ),
             (
                 "list --insecure-skip-tls-verify=x",
@@ -229,6 +282,36 @@ mod tests {
             "{similar}"
         );
         assert!(said("auditor nope").contains("for \"kubectl mirrord-sessions auditor\""));
+    }
+
+    #[test]
+    fn help_shows_no_values_of_flags_that_need_none() {
+        for line in [
+            "list --help",
+            "list -A -n shop --help",
+            "help list",
+            "list -h",
+        ] {
+            let words = ["plugin"].into_iter().chain(line.split(' '));
+            let words: Vec<OsString> = words.map(Into::into).collect();
+            let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
+            assert!(
+                shown.contains("Usage: kubectl mirrord-sessions list [OPTIONS]"),
+                "{shown}"
+            );
+            assert!(
+                shown.contains("--watch") && !shown.contains("--watch[="),
+                "{shown}"
+            );
+            let is_long = shown.contains("--client-certificate <PATH>");
+            assert_eq!(is_long, line != "list -h", "{line}");
+        }
+        let words: Vec<OsString> = ["plugin", "auditor"].map(Into::into).to_vec();
+        let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
+        assert!(
+            shown.contains("Usage: kubectl mirrord-sessions auditor"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `describe`.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use mirrord_sessions_crds::SessionId;
 
 use super::{Everywhere, is_sessions, session_id};
@@ -16,6 +16,15 @@ pub struct DescribeArgs {
     /// Where to look.
     #[command(flatten)]
     pub everywhere: Everywhere,
+    /// Only sessions whose labels fit, as "a=b,c!=d,e in (f,g)"
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
+    pub labels: Option<String>,
+    /// Show the Events about each
+    #[arg(long, action = ArgAction::SetFalse)]
+    pub show_events: bool,
+    /// Read at most so many at a time, 0 reads all in one; 500 at first and then more by default
+    #[arg(long, value_name = "NUMBER", value_parser = super::number::chunk, allow_negative_numbers = true)]
+    pub chunk_size: Option<usize>,
 }
 
 /// What to describe.

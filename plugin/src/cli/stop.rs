@@ -96,6 +96,8 @@ pub struct KillAllArgs {
 }
 
 /// How sessions are stopped.
+// Flags are independent of each other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Clone, Debug)]
 pub struct Stop {
     /// Don't stop them: "client" only looks whether they are there, "server" runs all the checks
@@ -112,23 +114,32 @@ pub struct Stop {
     /// Don't ask first, where several are to be stopped
     #[arg(short, long)]
     pub yes: bool,
+    /// Ask first, also for one and where nobody sits at a terminal: "y" and "yes" on standard input are a yes
+    #[arg(short, long, conflicts_with = "yes")]
+    pub interactive: bool,
     /// Wait until they are shown as over, or not at all
-    #[arg(
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        default_missing_value = "true",
-        num_args = 0..=1,
-        require_equals = true,
-        action = ArgAction::Set
-    )]
+    #[arg(long, action = ArgAction::SetFalse)]
     pub wait: bool,
     /// How long to wait for that, as 5s or 2m; 0 is a minute
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub timeout: Duration,
     /// Seconds to let each end in; left to the cluster if negative. Sessions end at once either way
-    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = super::number::whole)]
     pub grace_period: i64,
+    /// The same as --grace-period=1
+    #[arg(long)]
+    pub now: bool,
+    /// Let --grace-period be 0, which it then is without being given
+    #[arg(long)]
+    pub force: bool,
+    /// Taken for kubectl's sake: a Session has nothing that depends on it, and its agent ends with it
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "background",
+        hide_short_help = true
+    )]
+    pub cascade: String,
     /// How to tell what was stopped: "name" for names alone
     // Another id than that of formats of lists, which are completed by it.
     #[arg(id = "how_told", short = 'o', long = "output", value_name = "FORMAT")]
@@ -146,10 +157,4 @@ pub enum DryRun {
     Server,
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|_| "expected a number with a unit, as 5s, 2m or 1h".to_owned()),
-    }
-}
+pub(super) use super::number::duration;

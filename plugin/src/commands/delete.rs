@@ -63,6 +63,29 @@ pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error>
 }
 
 pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
+    if stop.now && stop.grace_period != -1 {
+        return Err(Error::setup(
+            "--now and --grace-period cannot be specified together",
+        ));
+    }
+    if stop.force && (stop.grace_period > 0 || stop.now) {
+        return Err(Error::setup(
+            "--force and --grace-period greater than 0 cannot be specified together",
+        ));
+    }
+    match stop.cascade.as_str() {
+        "background" => {}
+        "foreground" | "orphan" => {
+            return Err(Error::setup(
+                "nothing depends on a Session, and its agent ends with it: leave out --cascade",
+            ));
+        }
+        other => {
+            return Err(Error::setup(format!(
+                "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
+            )));
+        }
+    }
     match stop.output.as_deref() {
         None | Some("" | "name") => Ok(()),
         Some(other) => Err(Error::setup(format!(
@@ -107,7 +130,7 @@ pub(super) fn confirmed(
         namespace: *scope == Scope::All,
         ..Columns::default()
     };
-    let table = || plain(sessions, columns, now);
+    let table = || plain(sessions, &columns, now);
     asked(sessions.len(), table, stop, console)
 }
 
@@ -115,8 +138,9 @@ fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Con
     if !asks(count, stop, console) {
         return true;
     }
+    let sessions = if count == 1 { "session" } else { "sessions" };
     let text = format!(
-        "You are about to delete the following {count} sessions:\n{}",
+        "You are about to delete the following {count} {sessions}:\n{}",
         what()
     );
     let yes = console.confirm(&text, "Do you want to continue?");
@@ -127,7 +151,8 @@ fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Con
 }
 
 fn asks(count: usize, stop: &Stop, console: &Console<'_>) -> bool {
-    count > 1 && stop.dry_run == DryRun::None && !stop.yes && console.is_interactive()
+    let is_wanted = stop.interactive || count > 1 && console.is_interactive();
+    is_wanted && stop.dry_run == DryRun::None && !stop.yes
 }
 
 /// Stops the sessions of these IDs.
@@ -210,9 +235,20 @@ pub(super) fn deletion(stop: &Stop) -> Option<Deletion<'static>> {
     };
     Some(Deletion {
         effect,
-        grace_period: Some(stop.grace_period).filter(|seconds| *seconds >= 0),
+        grace_period: grace_period(stop),
         uid: None,
     })
+}
+
+/// Seconds to let a session end in, as kubectl understands its flags; nothing leaves it to the server.
+fn grace_period(stop: &Stop) -> Option<i64> {
+    match stop.grace_period {
+        _ if stop.now => Some(1),
+        // kubectl: 0 needs --force, and is 1 without.
+        0 if !stop.force => Some(1),
+        ..0 => stop.force.then_some(0),
+        seconds => Some(seconds),
+    }
 }
 
 /// Stops sessions one by one, going on where one is refused.
@@ -301,4 +337,51 @@ pub(super) fn by_namespace(gone: &[Doomed]) -> BTreeMap<&str, Vec<&Doomed>> {
 pub(super) fn lingers(source: Source) -> bool {
     // A Session that the API server has deleted is gone; trackers follow.
     source == Source::Trackers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn stop(line: &str) -> Stop {
+        let words = ["plugin", "delete", "a"].into_iter();
+        let words = words.chain(line.split_whitespace()).map(Into::into);
+        let Command::Delete(args) = Cli::of(words).unwrap().command else {
+            panic!("{line}");
+        };
+        args.shared.stop
+    }
+
+    #[test]
+    fn seconds_to_end_in() {
+        for (line, expected) in [
+            ("", None),
+            ("--grace-period=-1", None),
+            ("--grace-period=30", Some(30)),
+            ("--grace-period 0", Some(1)),
+            ("--force", Some(0)),
+            ("--force --grace-period=0", Some(0)),
+            ("--now", Some(1)),
+            ("--now=false", None),
+            ("--cascade=background", None),
+        ] {
+            let stop = stop(line);
+            assert!(check_stop(&stop).is_ok(), "{line}");
+            assert_eq!(grace_period(&stop), expected, "{line}");
+        }
+        for (line, expected) in [
+            ("--now --grace-period=4", "--now and --grace-period cannot"),
+            (
+                "--force --grace-period=4",
+                "--force and --grace-period greater than 0 cannot be",
+            ),
+            ("--force --now", "--force and --grace-period greater than 0"),
+            ("--cascade=foreground", "nothing depends on a Session"),
+            ("--cascade=x", "invalid cascade value (x). Must be"),
+        ] {
+            let error = check_stop(&stop(line)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
 }

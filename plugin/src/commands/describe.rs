@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     filter::{Crowd, Filter, Target},
     render::{columns, duration::age, escape::visible},
-    server::{Scope, Server},
+    server::{Listing, Scope, Server},
     session::Session,
 };
 
@@ -36,11 +36,17 @@ pub(super) async fn run(
     let mut look = Look {
         server,
         scope: &scope,
+        chunk: args.chunk_size,
         listed: BTreeMap::new(),
     };
     let mut failed = false;
     let mut objects = Vec::new();
-    if args.what.is_empty() {
+    if let Some(labels) = &args.labels {
+        objects = look.list(&scope, Some(labels)).await?;
+        if objects.is_empty() {
+            console.say(&nothing_found(&scope));
+        }
+    } else if args.what.is_empty() {
         objects = look.all(&scope).await?.to_vec();
         if objects.is_empty() {
             console.say(&nothing_found(&scope));
@@ -65,13 +71,27 @@ pub(super) async fn run(
         let session = Session::of_object(object);
         let around = Around {
             others: look.others(&session).await,
-            events: events(server, &session).await,
+            events: if args.show_events {
+                events(server, &session).await
+            } else {
+                Events::Unasked
+            },
         };
         // kubectl leaves two empty lines between objects.
         let gap = if n == 0 { "" } else { "\n\n" };
         console.print(&format!("{gap}{}", render(&session, &around, now)))?;
     }
     if failed { Err(Error::Told) } else { Ok(()) }
+}
+
+/// What is wrong with the command line that its parser doesn't see.
+pub(super) fn check(args: &DescribeArgs) -> Result<(), Error> {
+    if args.labels.is_some() && !args.what.is_empty() {
+        return Err(Error::setup(
+            "name cannot be provided when a selector is specified",
+        ));
+    }
+    Ok(())
 }
 
 fn nothing_on(target: &Target, scope: &Scope) -> String {
@@ -86,17 +106,30 @@ fn nothing_on(target: &Target, scope: &Scope) -> String {
 struct Look<'a> {
     server: &'a Server,
     scope: &'a Scope,
+    chunk: Option<usize>,
     listed: BTreeMap<Option<String>, Vec<Value>>,
 }
 
 impl Look<'_> {
+    /// The sessions of a scope that aren't over.
+    async fn list(&self, scope: &Scope, labels: Option<&str>) -> Result<Vec<Value>, Error> {
+        let labels = labels.map(str::trim).filter(|labels| !labels.is_empty());
+        let listing = Listing {
+            labels: labels.map(ToOwned::to_owned),
+            chunk: self.chunk,
+            ..Listing::of(scope.clone())
+        };
+        let mut items = self.server.listing(&listing).await?.all().await?;
+        let filter = Filter::default();
+        items.retain(|item| filter.shows(&Session::of_object(item)));
+        Ok(items)
+    }
+
     /// All the sessions of a scope that aren't over.
     async fn all(&mut self, scope: &Scope) -> Result<&[Value], Error> {
         let key = scope.namespace().map(ToOwned::to_owned);
         if !self.listed.contains_key(&key) {
-            let mut items = self.server.sessions(scope, None).await?;
-            let filter = Filter::default();
-            items.retain(|item| filter.shows(&Session::of_object(item)));
+            let items = self.list(scope, None).await?;
             self.listed.insert(key.clone(), items);
         }
         Ok(self.listed.get(&key).map_or(&[], Vec::as_slice))
@@ -263,6 +296,7 @@ impl Sheet {
                 return event_table(events, now);
             }
             Events::Found(_) => self.line("Events", None),
+            Events::Unasked => {}
             Events::Forbidden => {
                 self.line(
                     "Events",
@@ -288,157 +322,4 @@ fn moment(time: Option<Timestamp>, now: &Zoned) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::tz::TimeZone;
-    use serde_json::json;
-
-    use super::*;
-
-    fn now() -> Zoned {
-        Timestamp::from_second(63).unwrap().to_zoned(TimeZone::UTC)
-    }
-
-    fn around(events: Events) -> Around {
-        Around {
-            others: Some(vec!["zoe@x.co".into()]),
-            events,
-        }
-    }
-
-    #[test]
-    fn one_screen() {
-        let session = Session::of_object(&json!({
-            "metadata": {
-                "name": "487f4f2b6d2376ad", "namespace": "default",
-                "creationTimestamp": "1970-01-01T00:00:00Z",
-            },
-            "spec": {
-                "target": "deployment/ip-visit-counter",
-                "user": "Avi/avi@x.co@avis-macbook",
-                "owner": { "username": "avi@x.co", "groups": ["dev", "system:authenticated"] },
-                "client": { "username": "Avi", "hostname": "avis\u{202e}-macbook", "version": "3.250.0" },
-                "key": "avi",
-            },
-            "status": {
-                "state": "running",
-                "ports": [{ "port": 80, "type": "steal", "filter": "header=a" }, { "port": 81, "type": "mirror" }],
-                "participants": ["eve@x.co"],
-                "processes": ["node", "ev\u{1b}il"],
-                "lastSeen": "1970-01-01T00:01:00Z",
-                "agent": { "kind": "Job", "namespace": "m", "name": "mirrord-agent-a", "uid": "u", "node": "n1" },
-            },
-        }));
-        let events = Events::Found(vec![
-            json!({
-                "type": "Normal", "reason": "Running", "message": "agent is up\n", "count": 3,
-                "firstTimestamp": "1970-01-01T00:00:03Z", "lastTimestamp": "1970-01-01T00:00:53Z",
-                "source": { "component": "mirrord-sessions" },
-            }),
-            json!({
-                "type": "Warning", "reason": "Odd", "message": "\u{1b}[2J", "eventTime": "1970-01-01T00:00:01.000000Z",
-                "reportingComponent": "x",
-            }),
-        ]);
-        assert_eq!(
-            render(&session, &around(events), &now()),
-            "\
-Name:              487f4f2b6d2376ad
-Session ID:        487F4F2B6D2376AD
-Namespace:         default
-Target:            deployment/ip-visit-counter
-Others On Target:  zoe@x.co
-State:             running
-Kind:              job
-User:              Avi/avi@x.co@avis-macbook
-Owner:             verified by the API server
-  Username:        avi@x.co
-  UID:             <none>
-  Groups:          dev
-                   system:authenticated
-Client:            unverified
-  Username:        Avi
-  Hostname:        avis\\u{202e}-macbook
-  Version:         3.250.0
-Key:               avi
-Started:           Thu, 01 Jan 1970 00:00:00 +0000 (63s ago)
-Ports:             Port: 80, Type: steal, Filter: header=a
-                   Port: 81, Type: mirror
-Processes:         node
-                   ev\\x1bil
-Participants:      avi@x.co
-                   eve@x.co
-Agent:
-  Kind:            Job
-  Namespace:       m
-  Name:            mirrord-agent-a
-  Node:            n1
-Last Seen:         Thu, 01 Jan 1970 00:01:00 +0000 (3s ago)
-Events:
-  Type     Reason   Age                From              Message
-  ----     ------   ----               ----              -------
-  Warning  Odd      62s                x                 \\x1b[2J
-  Normal   Running  10s (x3 over 60s)  mirrord-sessions  agent is up
-"
-        );
-    }
-
-    #[test]
-    fn what_is_over_says_why() {
-        let session = Session::of_object(&json!({
-            "metadata": { "name": "x", "creationTimestamp": "1970-01-01T00:00:00Z" },
-            "status": {
-                "state": "terminated", "reason": "Stopped", "stoppedBy": "boss@x.co",
-                "endedAt": "1970-01-01T00:00:13Z",
-            },
-        }));
-        let text = render(&session, &around(Events::Found(vec![])), &now());
-        for line in [
-            "  Reason:          Stopped\n",
-            "  Stopped By:      boss@x.co\n",
-            "  Ended:           Thu, 01 Jan 1970 00:00:13 +0000 (50s ago)\n",
-            "Lasted:            13s\n",
-        ] {
-            assert!(text.contains(line), "{line}{text}");
-        }
-    }
-
-    #[test]
-    fn an_owner_that_nobody_verified_is_never_called_verified() {
-        let session = Session::of_object(&json!({
-            "metadata": { "name": "x", "namespace": "n" },
-            "spec": { "owner": { "username": UNVERIFIED_USERNAME } },
-            "status": { "message": "the agent carries no stamp" },
-        }));
-        let text = render(&session, &around(Events::Forbidden), &now());
-        assert!(!text.contains("verified by"), "{text}");
-        assert!(text.contains("Owner:             <unverified: "), "{text}");
-        assert!(
-            text.contains("  Message:         the agent carries no stamp"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn what_is_not_there_is_said() {
-        let session = Session::of_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
-        let text = render(&session, &around(Events::Forbidden), &now());
-        assert!(!text.contains("Key:"), "{text}");
-        for line in [
-            "Owner:             <none: nobody has verified who this is>\n",
-            "Started:           <none>\n",
-            "Agent:             <none>\n",
-            "Events:            <you may not list events in this namespace>\n",
-        ] {
-            assert!(text.contains(line), "{line}{text}");
-        }
-        let text = render(&session, &around(Events::Failed("no\nway".into())), &now());
-        assert!(
-            text.ends_with("Events:            <not available: no\\nway>\n"),
-            "{text}"
-        );
-        assert!(
-            render(&session, &around(Events::Found(vec![])), &now())
-                .ends_with("Events:            <none>\n")
-        );
-    }
-}
+mod tests;

@@ -93,7 +93,7 @@ async fn list(server: &Server, scope: &Scope, args: &KillAllArgs) -> Result<List
 
 /// Asks a person before sessions are stopped that they may not list.
 fn confirmed_unseen(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bool {
-    if stop.dry_run != DryRun::None || stop.yes || !console.is_interactive() {
+    if stop.dry_run != DryRun::None || stop.yes || !(stop.interactive || console.is_interactive()) {
         return true;
     }
     let text = format!(

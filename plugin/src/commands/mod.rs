@@ -73,6 +73,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
 fn check(command: &Command) -> Result<(), Error> {
     match command {
         Command::List(args) => list::Plan::of(args).map(|_| ()),
+        Command::Describe(args) => describe::check(args),
         Command::Delete(args) => delete::check(&args.ids, &args.shared),
         Command::Kill(args) => delete::check(&args.all_ids(), &args.shared),
         Command::KillAll(args) => kill_all::check(args),

@@ -112,12 +112,17 @@ impl View<'_> {
             let place = place(&item);
             let known = gone.remove(&place);
             if prints && known.as_ref().is_none_or(|known| differs(known, &item)) {
-                text.push_str(&self.printer.one(&item, &crowd, now)?);
+                let change = if known.is_some() {
+                    Change::Modified
+                } else {
+                    Change::Added
+                };
+                text.push_str(&self.printer.changed(change, &item, &crowd, now)?);
             }
             self.known.insert(place, item);
         }
         for item in gone.values() {
-            text.push_str(&self.printer.one(item, &crowd, now)?);
+            text.push_str(&self.printer.changed(Change::Deleted, item, &crowd, now)?);
         }
         console.print(&text)?;
         Ok(pages.version().to_owned())
@@ -146,10 +151,18 @@ impl View<'_> {
         } else {
             self.known.insert(place, item.clone());
         }
+        let change = match (was_shown, shows) {
+            _ if change == Change::Deleted => change,
+            (true, false) => Change::Deleted,
+            (true, true) => Change::Modified,
+            (false, _) => Change::Added,
+        };
         // What leaves the list is printed once more, as kubectl prints what was deleted.
         if shows || was_shown {
             let crowd = self.crowd(self.known.values());
-            let text = self.printer.one(item, &crowd, Timestamp::now())?;
+            let text = self
+                .printer
+                .changed(change, item, &crowd, Timestamp::now())?;
             console.print(&text)?;
         }
         Ok(())

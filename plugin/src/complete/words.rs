@@ -58,14 +58,16 @@ struct Line<'a> {
     pending: Option<&'a Arg>,
     /// Whether no more flags come.
     ended: bool,
+    everywhere: bool,
 }
 
 impl Question {
     /// Reads the words behind the program's name.
     pub(super) fn of(words: &[String]) -> Self {
-        let mut root = cli::command();
+        let mut root = cli::shown();
         root.build();
-        let connection = Connection::augment_args(Command::new("connection").no_binary_name(true));
+        let connection = Command::new("connection").no_binary_name(true);
+        let connection = cli::loosened(Connection::augment_args(connection));
         let (last, before) = match words.split_last() {
             Some((last, before)) => (last.as_str(), before),
             None => ("", words),
@@ -77,6 +79,7 @@ impl Question {
             positional: Vec::new(),
             pending: None,
             ended: false,
+            everywhere: false,
         };
         for word in before {
             line.read(word, &connection);
@@ -93,7 +96,7 @@ impl Question {
                 verbosity: 0,
                 ..flags.unwrap_or_default()
             },
-            everywhere: line.given.contains("all_namespaces"),
+            everywhere: line.everywhere,
             taken: line.positional,
         }
     }
@@ -133,7 +136,7 @@ impl<'a> Line<'a> {
             let found = find(self.command, |flag| flag.get_short() == Some(letter));
             let Some(flag) = found else { return };
             let rest = &letters[at + letter.len_utf8()..];
-            if takes_value(flag) {
+            if takes_value(flag) || rest.starts_with('=') {
                 let rest = rest.strip_prefix('=').unwrap_or(rest);
                 return self.flag(flag, Some(rest).filter(|rest| !rest.is_empty()), connection);
             }
@@ -143,6 +146,9 @@ impl<'a> Line<'a> {
 
     fn flag(&mut self, flag: &'a Arg, value: Option<&str>, connection: &Command) {
         self.given.insert(flag.get_id().to_string());
+        if flag.get_id() == "all_namespaces" {
+            self.everywhere = value.is_none_or(|value| cli::boolean(value) == Ok(true));
+        }
         match value {
             Some(value) => self.value(flag, value, connection),
             None if takes_value(flag) && !flag.is_require_equals_set() => self.pending = Some(flag),
@@ -249,6 +255,14 @@ fn values(argument: &Arg) -> Wants {
             Candidate::new(value.get_name(), help.unwrap_or_default())
         };
         return Wants::Fixed(shown.map(candidate).collect());
+    }
+    if argument.get_action().takes_values() && argument.is_require_equals_set()
+        || matches!(argument.get_action(), ArgAction::SetTrue)
+    {
+        return Wants::Fixed(vec![
+            Candidate::new("true", ""),
+            Candidate::new("false", ""),
+        ]);
     }
     match argument.get_id().as_str() {
         "id" | "ids" | "what" => Wants::Sessions,
@@ -359,6 +373,8 @@ mod tests {
         assert_eq!(fixed("list --as-group a --as-g"), ["--as-group"]);
         assert_eq!(fixed("version -o j"), ["json"]);
         assert_eq!(fixed("delete --dry-run=s"), ["server"]);
+        assert_eq!(fixed("list --watch="), ["true", "false"]);
+        assert_eq!(fixed("delete --wait=f"), ["false"]);
     }
 
     #[test]
@@ -372,6 +388,16 @@ mod tests {
         assert!(question.connection.insecure_skip_tls_verify);
         assert_eq!(question.connection.verbosity, 0);
         assert!(question.everywhere);
+        for (line, everywhere) in [
+            ("list -A=false --target ", false),
+            ("list -wA --target ", true),
+            ("list --all-namespaces=true --target ", true),
+        ] {
+            assert_eq!(asked(line).everywhere, everywhere, "{line}");
+        }
+        let safe = asked("list --insecure-skip-tls-verify=false -n a --target ");
+        assert!(!safe.connection.insecure_skip_tls_verify);
+        assert_eq!(safe.connection.namespace.as_deref(), Some("a"));
         assert_eq!(question.taken, ["487f4f2b6d2376ad", "b"]);
         // A line that can't be understood yet is asked of the default.
         assert_eq!(asked("-n NOT/ONE list --as").connection.namespace, None);

@@ -8,6 +8,16 @@ use super::{End, Filter, Piece, Slice, Step};
 
 type Results<'a> = Vec<Cow<'a, Value>>;
 
+/// What a field is that isn't there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Keys {
+    /// Nothing.
+    #[default]
+    MayMiss,
+    /// An error.
+    Needed,
+}
+
 /// What a template puts out.
 pub(super) enum Out<'a> {
     /// Its own text.
@@ -20,9 +30,10 @@ pub(super) enum Out<'a> {
 pub(super) fn pieces<'a>(
     pieces: &'a [Piece],
     object: &'a Value,
+    keys: Keys,
     found: &mut dyn FnMut(Results<'a>),
 ) -> Result<(), String> {
-    all(pieces, object, &mut |out| {
+    all(pieces, object, keys, &mut |out| {
         found(match out {
             Out::Own(text) => vec![Cow::Owned(Value::from(text))],
             Out::Found(results) => results,
@@ -34,6 +45,7 @@ pub(super) fn pieces<'a>(
 pub(super) fn all<'a>(
     pieces: &'a [Piece],
     object: &'a Value,
+    keys: Keys,
     out: &mut dyn FnMut(Out<'a>),
 ) -> Result<(), String> {
     for piece in pieces {
@@ -41,11 +53,11 @@ pub(super) fn all<'a>(
             Piece::Text(text) => out(Out::Own(text)),
             Piece::Action(steps) => match steps.as_slice() {
                 [Step::Literal(Value::String(text))] => out(Out::Own(text)),
-                steps => out(Out::Found(walk(vec![Cow::Borrowed(object)], steps)?)),
+                steps => out(Out::Found(walk(vec![Cow::Borrowed(object)], steps, keys)?)),
             },
             Piece::Range(over, body) => {
-                for item in walk(vec![Cow::Borrowed(object)], over)? {
-                    each(item, body, out)?;
+                for item in walk(vec![Cow::Borrowed(object)], over, keys)? {
+                    each(item, body, keys, out)?;
                 }
             }
             Piece::End => return Err("not in range, nothing to end".to_owned()),
@@ -58,14 +70,15 @@ pub(super) fn all<'a>(
 fn each<'a>(
     item: Cow<'a, Value>,
     body: &'a [Piece],
+    keys: Keys,
     out: &mut dyn FnMut(Out<'a>),
 ) -> Result<(), String> {
     match item {
-        Cow::Borrowed(item) => all(body, item, out),
+        Cow::Borrowed(item) => all(body, item, keys, out),
         // A literal: what is made of it must outlive it.
         Cow::Owned(item) => {
             let mut own = Vec::new();
-            pieces(body, &item, &mut |results| {
+            pieces(body, &item, keys, &mut |results| {
                 own.push(results.into_iter().map(Cow::into_owned).collect::<Vec<_>>());
             })?;
             for results in own {
@@ -76,13 +89,23 @@ fn each<'a>(
     }
 }
 
-fn walk<'a>(mut results: Results<'a>, steps: &'a [Step]) -> Result<Results<'a>, String> {
+fn walk<'a>(
+    mut results: Results<'a>,
+    steps: &'a [Step],
+    keys: Keys,
+) -> Result<Results<'a>, String> {
     for step in steps {
         results = match step {
-            Step::Field(name) => each_of(results, |value| match value {
-                Value::Object(map) => Ok(map.get(name).into_iter().collect()),
-                _ => Ok(Vec::new()),
-            })?,
+            Step::Field(name) => {
+                let found = each_of(results, |value| match value {
+                    Value::Object(map) => Ok(map.get(name).into_iter().collect()),
+                    _ => Ok(Vec::new()),
+                })?;
+                if found.is_empty() && keys == Keys::Needed {
+                    return Err(format!("{name} is not found"));
+                }
+                found
+            }
             Step::Wildcard => each_of(results, |value| Ok(children(value)))?,
             Step::Recursive => each_of(results, |value| {
                 let mut found = Vec::new();
@@ -90,11 +113,11 @@ fn walk<'a>(mut results: Results<'a>, steps: &'a [Step]) -> Result<Results<'a>, 
                 Ok(found)
             })?,
             Step::Slice(slice) => each_of(results, |value| sliced(value, *slice))?,
-            Step::Filter(filter) => each_of(results, |value| filtered(value, filter))?,
+            Step::Filter(filter) => each_of(results, |value| filtered(value, filter, keys))?,
             Step::Union(parts) => {
                 let mut union = Vec::new();
                 for part in parts {
-                    union.extend(walk(results.clone(), part)?);
+                    union.extend(walk(results.clone(), part, keys)?);
                 }
                 union
             }
@@ -201,7 +224,7 @@ fn sliced(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
     Ok(slice.iter().step_by(step).collect())
 }
 
-fn filtered<'a>(value: &'a Value, filter: &Filter) -> Result<Vec<&'a Value>, String> {
+fn filtered<'a>(value: &'a Value, filter: &Filter, keys: Keys) -> Result<Vec<&'a Value>, String> {
     let Value::Array(items) = value else {
         return Err(format!(
             "{} is not array or slice and cannot be filtered",
@@ -210,20 +233,20 @@ fn filtered<'a>(value: &'a Value, filter: &Filter) -> Result<Vec<&'a Value>, Str
     };
     let mut kept = Vec::new();
     for item in items {
-        if passes(item, filter)? {
+        if passes(item, filter, keys)? {
             kept.push(item);
         }
     }
     Ok(kept)
 }
 
-fn passes(item: &Value, filter: &Filter) -> Result<bool, String> {
-    let left = walk(vec![Cow::Borrowed(item)], &filter.left);
+fn passes(item: &Value, filter: &Filter, keys: Keys) -> Result<bool, String> {
+    let left = walk(vec![Cow::Borrowed(item)], &filter.left, keys);
     let Some((sign, right)) = &filter.compared else {
         // As with kubectl, what can't be looked at counts as being there.
         return Ok(left.map_or(true, |left| !left.is_empty()));
     };
-    let right = || walk(vec![Cow::Borrowed(item)], right);
+    let right = || walk(vec![Cow::Borrowed(item)], right, keys);
     let Some(left) = single(left?)? else {
         return Ok(false);
     };

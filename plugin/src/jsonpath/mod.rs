@@ -6,7 +6,8 @@
 //! speaks it: what is called JSONPath elsewhere (RFC 9535) has neither templates nor ranges, and other
 //! rules for most of the rest.
 //!
-//! A field that isn't there is nothing, as with kubectl's `--allow-missing-template-keys`, its default.
+//! A field that isn't there is nothing, unless a template is [strict](Template::strict), as with kubectl's
+//! `--allow-missing-template-keys=false`.
 
 mod eval;
 mod parse;
@@ -22,6 +23,7 @@ use crate::render::escape::{is_unsafe, visible};
 pub struct Template {
     source: String,
     pieces: Vec<Piece>,
+    keys: eval::Keys,
 }
 
 /// Why a template can't be read.
@@ -100,6 +102,7 @@ impl Template {
             Ok(pieces) => Ok(Self {
                 source: source.to_owned(),
                 pieces,
+                keys: eval::Keys::default(),
             }),
             Err(what) => Err(ParseError {
                 template: source.to_owned(),
@@ -126,6 +129,15 @@ impl Template {
         Self::parse(&format!("{{.{bare}}}")).map_err(|error| error.to_string())
     }
 
+    /// The same, where a field that isn't there is an error.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self {
+            keys: eval::Keys::Needed,
+            ..self
+        }
+    }
+
     /// The template as it was written.
     #[must_use]
     pub fn source(&self) -> &str {
@@ -138,11 +150,12 @@ impl Template {
     /// In kubectl's words, if it can't be applied.
     pub fn find<'a>(&'a self, object: &'a Value) -> Result<Vec<Vec<Cow<'a, Value>>>, EvalError> {
         let mut found = Vec::new();
-        eval::pieces(&self.pieces, object, &mut |results| found.push(results)).map_err(|what| {
-            EvalError {
-                template: self.source.clone(),
-                what,
-            }
+        eval::pieces(&self.pieces, object, self.keys, &mut |results| {
+            found.push(results)
+        })
+        .map_err(|what| EvalError {
+            template: self.source.clone(),
+            what,
         })?;
         Ok(found)
     }
@@ -154,17 +167,22 @@ impl Template {
     /// In kubectl's words, if it can't be applied.
     pub fn text(&self, object: &Value) -> Result<String, EvalError> {
         let mut text = String::new();
-        eval::all(&self.pieces, object, &mut |result| match result {
-            eval::Out::Own(own) => text.push_str(own),
-            eval::Out::Found(results) => {
-                for (n, result) in results.iter().enumerate() {
-                    if n > 0 {
-                        text.push(' ');
+        eval::all(
+            &self.pieces,
+            object,
+            self.keys,
+            &mut |result| match result {
+                eval::Out::Own(own) => text.push_str(own),
+                eval::Out::Found(results) => {
+                    for (n, result) in results.iter().enumerate() {
+                        if n > 0 {
+                            text.push(' ');
+                        }
+                        text.push_str(&shown(result));
                     }
-                    text.push_str(&shown(result));
                 }
-            }
-        })
+            },
+        )
         .map_err(|what| EvalError {
             template: self.source.clone(),
             what,

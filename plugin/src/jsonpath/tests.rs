@@ -207,3 +207,24 @@ fn values_as_go_prints_them() {
         assert_eq!(go_text(&value), expected);
     }
 }
+
+#[test]
+fn fields_that_may_not_be_missing() {
+    let object = json!({ "a": { "b": 1 }, "l": [{ "x": 1 }, {}] });
+    for (source, expected) in [
+        ("{.a.b}", Ok("1")),
+        // One of several is enough.
+        ("{.l[*].x}", Ok("1")),
+        ("{.a.c}", Err("c is not found")),
+        ("{.l[1].x}", Err("x is not found")),
+        ("{range .l[*]}{.x}{end}", Err("x is not found")),
+    ] {
+        let lenient = Template::parse(source).unwrap();
+        assert!(lenient.text(&object).is_ok(), "{source}");
+        let strict = lenient.strict().text(&object);
+        let expected = expected.map(ToOwned::to_owned).map_err(|what| {
+            format!("error executing jsonpath {source:?}: Error executing template: {what}")
+        });
+        assert_eq!(strict.map_err(|error| error.to_string()), expected);
+    }
+}

@@ -18,7 +18,7 @@ const OTHERS: usize = 3;
 /// Which columns are shown.
 // Each is chosen on its own.
 #[allow(clippy::struct_excessive_bools)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Columns {
     /// The namespace too.
     pub namespace: bool,
@@ -26,7 +26,9 @@ pub struct Columns {
     pub wide: bool,
     /// The kind before the ID.
     pub kind: bool,
-    /// Labels.
+    /// Labels that have a column of their own.
+    pub of_labels: Vec<String>,
+    /// All the labels.
     pub labels: bool,
     /// Whether there may be others on a target than those that are known.
     pub others_unknown: bool,
@@ -35,7 +37,7 @@ pub struct Columns {
 impl Columns {
     /// The names of the columns.
     #[must_use]
-    pub fn header(self) -> Vec<String> {
+    pub fn header(&self) -> Vec<String> {
         let mut header = vec!["SESSION ID", "TARGET"];
         if self.namespace {
             header.push("NAMESPACE");
@@ -51,22 +53,28 @@ impl Columns {
                 "OTHERS ON TARGET",
             ]);
         }
+        let mut header: Vec<String> = header.into_iter().map(ToOwned::to_owned).collect();
+        let last = |label: &String| {
+            let name = label.rsplit('/').next().unwrap_or_default();
+            visible(&name.to_uppercase()).into_owned()
+        };
+        header.extend(self.of_labels.iter().map(last));
         if self.labels {
-            header.push("LABELS");
+            header.push("LABELS".to_owned());
         }
-        header.into_iter().map(ToOwned::to_owned).collect()
+        header
     }
 
     /// Which columns may be cut where a terminal is too narrow, the first ones first.
     #[must_use]
-    pub fn flexible(self) -> Vec<usize> {
+    pub fn flexible(&self) -> Vec<usize> {
         let user = 2 + usize::from(self.namespace);
         vec![user + 1, user, 1]
     }
 
     /// The cells of a session.
     #[must_use]
-    pub fn row(self, session: &Session, crowd: &Crowd, now: Timestamp) -> Vec<String> {
+    pub fn row(&self, session: &Session, crowd: &Crowd, now: Timestamp) -> Vec<String> {
         let cell = |value: Option<&str>| visible(value.unwrap_or(NONE)).into_owned();
         let id = session.id().to_string();
         let id = if self.kind {
@@ -99,8 +107,11 @@ impl Columns {
                 },
             ]);
         }
+        // As kubectl has it: nothing stands for one that isn't there.
+        let value = |label: &String| cell(Some(session.label(label).unwrap_or_default()));
+        row.extend(self.of_labels.iter().map(value));
         if self.labels {
-            row.push(cell(session.labels.as_deref()));
+            row.push(cell(session.label_line().as_deref()));
         }
         row
     }
@@ -117,7 +128,7 @@ fn named(others: &[&str]) -> Option<String> {
 
 /// Plain columns, as kubectl has them.
 #[must_use]
-pub fn plain(sessions: &[Session], columns: Columns, now: Timestamp) -> String {
+pub fn plain(sessions: &[Session], columns: &Columns, now: Timestamp) -> String {
     let crowd = Crowd::of(sessions);
     let mut rows = vec![columns.header()];
     rows.extend(
@@ -197,11 +208,12 @@ mod tests {
             namespace: true,
             wide: true,
             kind: true,
+            of_labels: vec!["x.io/b".into(), "c".into()],
             labels: true,
             others_unknown: false,
         };
         let tracker = json!({
-            "metadata": { "name": "487f4f2b6d2376ad", "namespace": "shop", "labels": { "b": "2", "a": "1" } },
+            "metadata": { "name": "487f4f2b6d2376ad", "namespace": "shop", "labels": { "x.io/b": "2", "a": "1" } },
             "spec": {
                 "kind": "job", "target": "deployment/a", "user": "Avi/avi@x@host",
                 "owner": { "username": "avi@x" }, "clientVersion": "3.250.0",
@@ -236,7 +248,9 @@ mod tests {
             ("AGENT", "mirrord-agent-a"),
             ("NODE", "n1"),
             ("OTHERS ON TARGET", "eve"),
-            ("LABELS", "a=1,b=2"),
+            ("B", "2"),
+            ("C", ""),
+            ("LABELS", "a=1,x.io/b=2"),
         ];
         let expected = expected.map(|(name, cell)| (name.to_owned(), cell.to_owned()));
         assert_eq!(shown, expected);

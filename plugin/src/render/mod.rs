@@ -3,6 +3,7 @@
 pub mod columns;
 pub mod duration;
 pub mod escape;
+pub mod go_template;
 pub mod listing;
 pub mod output;
 pub mod shape;

@@ -21,8 +21,7 @@ pub enum Format {
 
 /// The items as the `v1` List that `kubectl get` prints and `kubectl apply` takes.
 #[must_use]
-pub fn list(mut items: Vec<Value>) -> Value {
-    items.iter_mut().for_each(without_bookkeeping);
+pub fn list(items: Vec<Value>) -> Value {
     json!({
         "apiVersion": "v1",
         "items": items,
@@ -118,7 +117,8 @@ mod tests {
 
     #[test]
     fn json_is_indented_like_kubectls() {
-        let item = json!({ "metadata": { "name": "a", "managedFields": [{}] }, "spec": {} });
+        let mut item = json!({ "metadata": { "name": "a", "managedFields": [{}] }, "spec": {} });
+        without_bookkeeping(&mut item);
         assert_eq!(
             render(&list(vec![item]), Format::Json).unwrap(),
             r#"{

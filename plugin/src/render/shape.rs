@@ -4,7 +4,7 @@ use std::{fs::File, io::Read};
 
 use serde_json::Value;
 
-use super::output::Format;
+use super::{go_template::GoTemplate, output::Format};
 use crate::{
     error::Error,
     jsonpath::{Template, go_text},
@@ -25,6 +25,8 @@ pub enum Shape {
     Whole(Format),
     /// As a template says.
     Template(Template),
+    /// As one of Go's templates says.
+    GoTemplate(GoTemplate),
     /// As JSON lists of what a template finds.
     TemplateAsJson(Template),
     /// In columns of one's own.
@@ -41,24 +43,28 @@ pub struct CustomColumn {
 }
 
 /// kubectl's list of them, with what is added here and without what isn't there.
-const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,table,wide,yaml";
+const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,table,template,templatefile,wide,yaml";
 
 /// The largest template that is read from a file.
 const LARGEST: u64 = 1 << 20;
 
 impl Shape {
-    /// What `-o` says.
+    /// What `-o` says, and `--template`, whose value `-o` may go without.
     ///
     /// # Errors
     /// In kubectl's words.
-    pub fn of(output: Option<&str>) -> Result<Self, Error> {
-        let output = output.unwrap_or_default();
+    pub fn of(output: Option<&str>, given: Option<&str>) -> Result<Self, Error> {
+        let given = given.filter(|template| !template.is_empty());
+        let output = match (output.unwrap_or_default(), given) {
+            ("", Some(_)) => "go-template",
+            (output, _) => output,
+        };
         let (name, argument) = match output.split_once('=') {
             Some((name, argument)) => (name, Some(argument)),
             None => (output, None),
         };
+        let source = argument.filter(|source| !source.is_empty()).or(given);
         let template = || {
-            let source = argument.filter(|source| !source.is_empty());
             let source = source.ok_or_else(no_template)?;
             Template::parse(source).map_err(|error| Error::setup(error.to_string()))
         };
@@ -72,9 +78,15 @@ impl Shape {
             ("jsonpath", _) => Self::Template(template()?),
             ("jsonpath-as-json", _) => Self::TemplateAsJson(template()?),
             ("jsonpath-file", _) => {
-                let source = read("--template", argument)?;
+                let source = read("--template", source)?;
                 let template = Template::parse(&source);
                 Self::Template(template.map_err(|error| Error::setup(error.to_string()))?)
+            }
+            ("go-template" | "template", _) => {
+                Self::GoTemplate(GoTemplate::parse(source.ok_or_else(no_template)?)?)
+            }
+            ("go-template-file" | "templatefile", _) => {
+                Self::GoTemplate(GoTemplate::parse(&read("--template", source)?)?)
             }
             ("custom-columns", _) => Self::Columns(columns(argument.unwrap_or_default())?),
             ("custom-columns-file", _) => {
@@ -88,6 +100,16 @@ impl Shape {
         })
     }
 
+    /// The same, where a field that a JSONPath names must be there.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        match self {
+            Self::Template(template) => Self::Template(template.strict()),
+            Self::TemplateAsJson(template) => Self::TemplateAsJson(template.strict()),
+            other => other,
+        }
+    }
+
     /// Whether each page can be shown when it is there: nothing in it depends on the others.
     #[must_use]
     pub fn streams(&self) -> bool {
@@ -99,7 +121,7 @@ impl Shape {
     pub fn is_whole(&self) -> bool {
         matches!(
             self,
-            Self::Whole(_) | Self::Template(_) | Self::TemplateAsJson(_)
+            Self::Whole(_) | Self::Template(_) | Self::TemplateAsJson(_) | Self::GoTemplate(_)
         )
     }
 }
@@ -199,7 +221,13 @@ mod tests {
                 "json=x",
                 "unable to match a printer suitable for the output format \"json=x\"",
             ),
-            ("go-template={{.a}}", "unable to match a printer"),
+            ("kyaml", "unable to match a printer"),
+            ("go-template={{.a", "error parsing template {{.a, "),
+            (
+                "go-template",
+                "template format specified but no template given",
+            ),
+            ("templatefile=/none/x", "error reading --template /none/x, "),
             (
                 "jsonpath",
                 "template format specified but no template given",
@@ -242,12 +270,26 @@ mod tests {
             ),
         ];
         for (output, expected) in cases {
-            let error = Shape::of(Some(output)).unwrap_err().to_string();
+            let error = Shape::of(Some(output), None).unwrap_err().to_string();
             assert!(
                 error.starts_with(&format!("error: {expected}")),
                 "{output}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn templates_of_another_flag() {
+        let of = |output, template| Shape::of(output, Some(template)).unwrap();
+        let go = of(None, "{{.a}}");
+        assert!(matches!(go, Shape::GoTemplate(_)));
+        assert_eq!(of(Some("template"), "{{.a}}"), go);
+        // What -o says itself goes first.
+        assert_eq!(of(Some("go-template={{.a}}"), "{{.b}}"), go);
+        let path = of(Some("jsonpath"), "{.a}");
+        assert!(matches!(path, Shape::Template(_)));
+        assert_eq!(of(Some("json"), "{.a}"), Shape::Whole(Format::Json));
+        assert_eq!(Shape::of(None, Some("")).unwrap(), Shape::Plain);
     }
 
     #[test]

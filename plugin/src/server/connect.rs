@@ -65,6 +65,12 @@ pub struct Connection {
     /// Bearer token to log in with
     #[arg(long, global = true, value_name = "TOKEN", value_parser = header_text, hide_short_help = true)]
     pub token: Option<String>,
+    /// User name for basic authentication, which few API servers know
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub username: Option<String>,
+    /// Password for basic authentication
+    #[arg(long, global = true, value_name = "PASSWORD", hide_short_help = true)]
+    pub password: Option<String>,
     /// File with the certificate authority of the API server
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub certificate_authority: Option<String>,
@@ -78,7 +84,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
     pub client_key: Option<String>,
     /// Don't check the API server's certificate: anybody in between can read and change everything
-    #[arg(long, global = true, hide_short_help = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", value_parser = boolean, default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub insecure_skip_tls_verify: bool,
     /// How long to wait for an answer, as 5s or 2m; 0 is forever
     #[arg(long, global = true, value_name = "DURATION", value_parser = timeout, default_value = "0", hide_short_help = true)]
@@ -326,17 +332,6 @@ fn timeout(text: &str) -> Result<Timeout, String> {
 fn level(text: &str) -> Result<i32, String> {
     text.parse()
         .map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
-}
-
-/// A boolean in all the ways that kubectl takes it.
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!(
-            "strconv.ParseBool: parsing \"{text}\": invalid syntax"
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -295,6 +295,8 @@ fn given(flags: &Connection) -> Connection {
         &mut flags.user,
         &mut flags.server,
         &mut flags.token,
+        &mut flags.username,
+        &mut flags.password,
         &mut flags.certificate_authority,
         &mut flags.client_certificate,
         &mut flags.client_key,
@@ -357,6 +359,23 @@ fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
             auth_provider: None,
             ..std::mem::take(user)
         };
+    }
+    if flags.username.is_some() || flags.password.is_some() {
+        let basic: AuthInfo = serde_json::from_value(
+            json!({ "username": flags.username, "password": flags.password }),
+        )
+        .map_err(|error| Error::setup(format!("--password: {error}")))?;
+        *user = AuthInfo {
+            username: basic.username.or_else(|| user.username.take()),
+            password: basic.password.or_else(|| user.password.take()),
+            exec: None,
+            auth_provider: None,
+            ..std::mem::take(user)
+        };
+        if flags.token.is_none() {
+            user.token = None;
+            user.token_file = None;
+        }
     }
     if let Some(path) = &flags.client_certificate {
         user.client_certificate = Some(path.clone());

@@ -10,7 +10,9 @@ use super::{Server, everywhere, wire::encoded};
 use crate::error::{Asked, Error, Verb};
 
 /// kubectl's page size.
-pub const PAGE: usize = 500;
+const PAGE: usize = 500;
+/// The most that is asked for at a time, where pages grow: some megabytes.
+const LARGEST: usize = 8 * PAGE;
 
 #[derive(Deserialize)]
 struct Page {
@@ -34,6 +36,9 @@ pub struct Pages<'a> {
     path: String,
     /// At most so many items a page; all of them if it is 0.
     size: usize,
+    /// Whether each page may be twice as long as the one before: the first should be there soon, and then
+    /// every request costs more than the items it is for.
+    grows: bool,
     next: Option<String>,
     done: bool,
     version: String,
@@ -51,13 +56,14 @@ impl<'a> Pages<'a> {
         asked: Asked,
         path: &str,
         query: &[(&str, &str)],
-        size: usize,
+        size: Option<usize>,
     ) -> Self {
         Self {
             server,
             asked,
             path: with_query(path, query),
-            size,
+            size: size.unwrap_or(PAGE),
+            grows: size.is_none(),
             next: None,
             done: false,
             version: String::new(),
@@ -72,7 +78,7 @@ impl<'a> Pages<'a> {
         Self {
             given: items,
             done: true,
-            ..Self::new(server, everywhere(Verb::List), "", &[], 0)
+            ..Self::new(server, everywhere(Verb::List), "", &[], None)
         }
     }
 
@@ -104,7 +110,12 @@ impl<'a> Pages<'a> {
                 .request::<Page>(&self.asked, Method::GET, &path, None)
                 .await;
             match page {
-                Ok(page) => return Ok(Some(self.took(page))),
+                Ok(page) => {
+                    if self.grows && self.size > 0 {
+                        self.size = LARGEST.min(self.size * 2);
+                    }
+                    return Ok(Some(self.took(page)));
+                }
                 // The pages have been going on for so long that their snapshot is gone: the rest in
                 // one then.
                 Err(Error::Refused(refusal))
@@ -164,7 +175,7 @@ impl Server {
             .map(|selector| ("fieldSelector", selector))
             .into_iter()
             .collect();
-        Pages::new(self, asked.clone(), path, &query, PAGE)
+        Pages::new(self, asked.clone(), path, &query, None)
             .all()
             .await
     }

@@ -23,6 +23,18 @@ pub enum Change {
     Deleted,
 }
 
+impl Change {
+    /// The API's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

@@ -90,3 +90,31 @@ fn events_that_cannot_be_had_hide_nothing_else() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+#[test]
+fn by_labels_and_without_events() {
+    let server = Fake::new().session("default", "a").start();
+    let text = server.run("describe a --show-events=false").went_well();
+    assert!(
+        text.contains("Name:") && !text.contains("Events:"),
+        "{text}"
+    );
+    assert!(!server.lines().iter().any(|line| line.contains("/events")));
+    let ran = server.run("describe a -l x=y");
+    assert_eq!(
+        (ran.code, ran.messages.as_str()),
+        (
+            Some(1),
+            "error: name cannot be provided when a selector is specified\n"
+        )
+    );
+    let ran = server.run("describe -l x=y --chunk-size=7");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let listed = server
+        .seen()
+        .into_iter()
+        .find(|seen| seen.query.contains_key("labelSelector"))
+        .unwrap();
+    assert_eq!(listed.query["labelSelector"], "x=y");
+    assert_eq!(listed.query["limit"], "7");
+}

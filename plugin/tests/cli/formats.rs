@@ -213,6 +213,27 @@ fn changes_as_they_happen() {
         1
     );
     assert!(lines[4].starts_with("c "), "{lines:?}");
+    // Each with what happened; what leaves the list is gone from it.
+    let server = watched(&events).start();
+    let line = "list -w --output-watch-events -o custom-columns=N:.metadata.name";
+    assert_eq!(
+        read(start(&server, line), 7),
+        [
+            "EVENT   N",
+            "ADDED   a",
+            "ADDED   b",
+            "MODIFIED   a",
+            "ADDED      c",
+            "DELETED    b",
+            "DELETED    c",
+        ]
+    );
+    let server = watched(&events).start();
+    let line = "list --watch-only --output-watch-events -o jsonpath={.type}={.object.metadata.name}{\"\\n\"}";
+    assert_eq!(
+        read(start(&server, line), 4),
+        ["MODIFIED=a", "ADDED=c", "DELETED=b", "DELETED=c"]
+    );
     // Objects follow each other, as documents.
     let server = watched(&events).start();
     let lines = read(start(&server, "list --watch-only -o yaml"), 40);

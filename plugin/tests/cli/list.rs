@@ -86,12 +86,25 @@ fn pages_are_put_together() {
     let names = server.run("list -o name").went_well();
     assert_eq!(names.lines().count(), 1203);
     assert!(names.ends_with("/s1202\n"));
-    let continued: Vec<Option<String>> = server
-        .asked()
-        .iter()
-        .map(|seen| seen.query.get("continue").cloned())
-        .collect();
-    assert_eq!(continued, [None, Some("500".into()), Some("1000".into())]);
+    let pages = |server: &crate::fake::Server| -> Vec<(String, String)> {
+        let of = |seen: &crate::fake::Seen, name: &str| seen.query.get(name).cloned();
+        let page = |seen| {
+            (
+                of(seen, "limit").unwrap(),
+                of(seen, "continue").unwrap_or_default(),
+            )
+        };
+        server.asked().iter().map(page).collect()
+    };
+    let page = |limit: &str, after: &str| (limit.to_owned(), after.to_owned());
+    // The first is there soon, and those that follow need fewer requests.
+    let growing = [page("500", ""), page("1000", "500")];
+    assert_eq!(pages(&server), growing);
+    let names = server.run("list -o name --chunk-size=500").went_well();
+    assert_eq!(names.lines().count(), 1203);
+    let all = pages(&server);
+    let fixed = [page("500", ""), page("500", "500"), page("500", "1000")];
+    assert_eq!(all[2..], fixed);
 }
 
 #[test]
@@ -209,4 +222,118 @@ fn who_else_is_on_a_target_is_unknown_where_others_are_left_out() {
         let others = text.lines().next().unwrap().split_whitespace().last();
         assert_eq!(others, Some(expected), "{filters}: {text}");
     }
+}
+
+#[test]
+fn sessions_by_name() {
+    let server = Fake::new()
+        .session("default", "487f4f2b6d2376ad")
+        .session("default", "b")
+        .session("shop", "c")
+        .start();
+    assert_eq!(
+        server.run("get b 487F -o name").went_well(),
+        "session.operator.metalbear.co/b\nsession.operator.metalbear.co/487f4f2b6d2376ad\n"
+    );
+    // One is shown as it is, several are a list.
+    let one: Value = serde_json::from_str(&server.run("list b -o json").went_well()).unwrap();
+    assert_eq!(one["metadata"]["name"], "b", "{one}");
+    assert_eq!(
+        server
+            .run("list -A c -o jsonpath={.metadata.namespace}")
+            .went_well(),
+        "shop"
+    );
+    let two: Value = serde_json::from_str(&server.run("list b 487F -o json").went_well()).unwrap();
+    assert_eq!(two["items"].as_array().map(Vec::len), Some(2), "{two}");
+    for (arguments, code, lines, message) in [
+        ("list nope b", 1, 2, "Error from server (NotFound): "),
+        ("list nope --ignore-not-found", 0, 0, ""),
+        ("list nope -o json", 1, 0, "Error from server (NotFound): "),
+        (
+            "list b --mine",
+            1,
+            0,
+            "error: name cannot be provided when a selector is specified\n",
+        ),
+        (
+            "list b 487F -w",
+            1,
+            0,
+            "error: watch is only supported on individual resources and resource collections - more than 1 resource was found\n",
+        ),
+        (
+            "list --output-watch-events",
+            1,
+            0,
+            "error: --output-watch-events option can only be used with --watch or --watch-only\n",
+        ),
+        ("list -n empty --ignore-not-found", 0, 0, ""),
+    ] {
+        let ran = server.run(arguments);
+        assert_eq!(ran.code, Some(code), "{arguments}: {}", ran.messages);
+        assert_eq!(ran.out.lines().count(), lines, "{arguments}: {}", ran.out);
+        assert!(
+            ran.messages.starts_with(message) && ran.messages.is_empty() == message.is_empty(),
+            "{arguments}: {}",
+            ran.messages
+        );
+    }
+}
+
+#[test]
+fn labels_managed_fields_and_keys_that_are_missing() {
+    let mut object = session("default", "a");
+    object["metadata"]["labels"] = json!({ "example.com/team": "shop" });
+    object["metadata"]["managedFields"] = json!([{ "manager": "x" }]);
+    let server = Fake::new().object(object).start();
+    let text = server
+        .run("list -L example.com/team,none --show-labels")
+        .went_well();
+    let header: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header[header.len() - 3..], ["TEAM", "NONE", "LABELS"]);
+    let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[row.len() - 2..], ["shop", "example.com/team=shop"]);
+
+    let managed = |flags: &str| {
+        let text = server.run(&format!("list -o json{flags}")).went_well();
+        text.contains("managedFields")
+    };
+    assert!(!managed("") && !managed(" --show-managed-fields=false"));
+    assert!(managed(" --show-managed-fields"));
+
+    let kinds = server.run("list --template={{.kind}}{{range.items}}/{{.kind}}{{end}}");
+    assert_eq!(kinds.went_well(), "List/SessionTracker");
+    let one = server.run("list a -o go-template={{.metadata.name}},{{.nope}}");
+    assert_eq!(one.went_well(), "a,<no value>");
+
+    let path = "list -o jsonpath={.nope}";
+    assert_eq!(server.run(path).went_well(), "");
+    let ran = server.run(&format!("{path} --allow-missing-template-keys=false"));
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.messages.contains("nope is not found"), "{ran:?}");
+}
+
+#[test]
+fn flags_of_kubectl_that_are_not_taken_say_why() {
+    let server = Fake::new().start();
+    for (arguments, message) in [
+        (
+            "delete -f session.yaml",
+            "error: --filename is not taken: sessions are named here",
+        ),
+        (
+            "list --raw /x",
+            "error: --raw is not taken: use \"kubectl get --raw\"",
+        ),
+        (
+            "list --watch=maybe",
+            "error: invalid argument \"maybe\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax\n",
+        ),
+    ] {
+        let ran = server.run(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{arguments}");
+        assert!(ran.messages.starts_with(message), "{}", ran.messages);
+    }
+    assert!(server.lines().is_empty());
 }

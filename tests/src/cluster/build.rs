@@ -35,6 +35,14 @@ impl Programs {
         Self::build_with(&["--release"])
     }
 
+    /// The same by the profile of what people download.
+    ///
+    /// # Errors
+    /// As [`Programs::build`].
+    pub fn build_distributed() -> Result<Self, Error> {
+        Self::build_with(&["--profile=dist"])
+    }
+
     fn build_with(args: &[&str]) -> Result<Self, Error> {
         // The one that runs this: another toolchain's would build everything again.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -15,6 +15,8 @@ use crate::{
 /// The Events about a session, as far as the requester may see them.
 pub(super) enum Events {
     Found(Vec<Value>),
+    /// Nobody wants to see them.
+    Unasked,
     /// RBAC doesn't allow to list them.
     Forbidden,
     /// They couldn't be had, for the reason that is told.

@@ -1,0 +1,191 @@
+//! The definition of the command line, and what is done to all of it.
+
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
+
+use super::Cli;
+
+const USER: &str = "user";
+
+/// The command line as it is understood.
+///
+/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind most of
+/// them; behind those that filter by user it filters. Every flag that is on or off takes `=true` and
+/// `=false`, as kubectl's do.
+#[must_use]
+pub fn command() -> Command {
+    loosened(definition())
+}
+
+/// The command line as help, man pages and completion show it: of a flag that is off unless it is given
+/// nobody needs to read that `=true` may follow.
+#[must_use]
+pub fn shown() -> Command {
+    booleans(definition(), |action| matches!(action, ArgAction::SetFalse))
+}
+
+/// The command with flags that take `=true` and `=false`.
+#[must_use]
+pub fn loosened(command: Command) -> Command {
+    booleans(command, |action| {
+        matches!(action, ArgAction::SetTrue | ArgAction::SetFalse)
+    })
+}
+
+/// Has flags take a value. One that its definition sets to false is on unless it is turned off: clap has
+/// no other way to say so in one word.
+fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
+    let loosened = |flag: Arg| {
+        if !which(flag.get_action()) {
+            return flag;
+        }
+        let is_off = matches!(flag.get_action(), ArgAction::SetTrue);
+        flag.action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .value_name("BOOL")
+            .value_parser(boolean)
+            .default_value(if is_off { "false" } else { "true" })
+            .hide_default_value(is_off)
+            .default_missing_value("true")
+    };
+    command
+        .mut_args(loosened)
+        .mut_subcommands(|sub| booleans(sub, which))
+}
+
+/// A boolean in all the ways that kubectl takes it.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!(
+            "strconv.ParseBool: parsing \"{text}\": invalid syntax"
+        )),
+    }
+}
+
+/// Flags of kubectl's that are taken and change nothing: nothing is cached here, no answer is compressed,
+/// and no log waits to be written.
+const WITHOUT_EFFECT: [&str; 3] = ["cache-dir", "disable-compression", "log-flush-frequency"];
+
+fn definition() -> Command {
+    let flag = |name: &'static str| {
+        let flag = Arg::new(name).long(name).global(true).hide(true);
+        if name == "disable-compression" {
+            flag.action(ArgAction::SetTrue)
+        } else {
+            flag.action(ArgAction::Set)
+        }
+    };
+    let command = Cli::command().args(WITHOUT_EFFECT.map(flag));
+    let user = command
+        .get_arguments()
+        .find(|argument| argument.get_id() == USER)
+        .cloned();
+    match user {
+        Some(user) => with_user(command, &user),
+        None => command,
+    }
+}
+
+fn with_user(command: Command, user: &Arg) -> Command {
+    command.mut_subcommands(|sub| {
+        let filters = sub
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some(USER));
+        let sub = with_user(sub, user);
+        if filters { sub } else { sub.arg(user) }
+    })
+}
+
+/// The user of the kubeconfig that was chosen last on the line.
+pub(super) fn kubeconfig_user(matches: &ArgMatches) -> Option<&String> {
+    let behind = matches
+        .subcommand()
+        .and_then(|(_, matches)| kubeconfig_user(matches));
+    behind.or_else(|| matches.try_get_one(USER).ok().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::Command as Chosen;
+
+    fn words(line: &str) -> Vec<OsString> {
+        let words = ["plugin"].into_iter().chain(line.split(' '));
+        words.map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+        shown().debug_assert();
+    }
+
+    #[test]
+    fn flags_that_are_on_or_off() {
+        for (line, everywhere, watches) in [
+            ("list", false, false),
+            ("list -A -w", true, true),
+            ("list -Aw", true, true),
+            ("list -Aw=false", true, false),
+            ("list -A=false -w=1", false, true),
+            ("list --all-namespaces=TRUE --watch=f", true, false),
+            ("list --watch --watch=false", false, false),
+            ("list --watch=false --watch", false, true),
+            ("list -wA=t", true, true),
+        ] {
+            let Chosen::List(args) = Cli::of(words(line)).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.everywhere.all_namespaces, everywhere, "{line}");
+            assert_eq!(args.watch, watches, "{line}");
+        }
+        for (line, waits) in [
+            ("delete a", true),
+            ("delete a --wait", true),
+            ("delete a --wait=F", false),
+            ("delete a --wait=false --wait", true),
+        ] {
+            let Chosen::Delete(args) = Cli::of(words(line)).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(args.shared.stop.wait, waits, "{line}");
+            // What follows a flag without "=" is no value of it.
+            assert_eq!(args.ids.len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_of_kubectl_that_change_nothing_here() {
+        for line in [
+            "list --cache-dir /x --disable-compression --log-flush-frequency=5s",
+            "--cache-dir=/x list --disable-compression=false",
+        ] {
+            assert!(Cli::of(words(line)).is_ok(), "{line}");
+        }
+    }
+
+    /// Whatever is added: every flag of every command takes what kubectl's flags take.
+    #[test]
+    fn no_flag_is_left_out() {
+        fn each(command: &Command, found: &mut usize) {
+            for flag in command.get_arguments() {
+                let action = flag.get_action();
+                assert!(
+                    !matches!(action, ArgAction::SetTrue | ArgAction::SetFalse),
+                    "{flag}"
+                );
+                *found += usize::from(flag.to_string().ends_with("[=<BOOL>]"));
+            }
+            command.get_subcommands().for_each(|sub| each(sub, found));
+        }
+        let mut found = 0;
+        let mut command = command();
+        command.build();
+        each(&command, &mut found);
+        assert!(found > 20, "{found}");
+    }
+}

@@ -1,0 +1,377 @@
+//! Sessions as `list` shows them.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::list::ListArgs,
+    error::Error,
+    filter::Crowd,
+    render::{
+        columns::Aligner,
+        listing::{Columns, bordered, names},
+        output,
+        shape::Shape,
+    },
+    server::{Change, Scope},
+    session::Session,
+};
+
+/// Shows sessions, piece by piece.
+pub(in crate::commands) struct Printer {
+    shape: Shape,
+    columns: Columns,
+    aligner: Aligner,
+    /// Whether the names of the columns are still to be printed.
+    header: bool,
+    width: Option<usize>,
+    /// Whether an object was printed that another one must be kept apart from.
+    follows: bool,
+    /// Whether the kind of each change is shown.
+    events: bool,
+    /// Whether the bookkeeping of server-side apply is shown.
+    managed_fields: bool,
+}
+
+impl Printer {
+    pub(in crate::commands) fn new(
+        shape: Shape,
+        args: &ListArgs,
+        scope: &Scope,
+        width: Option<usize>,
+    ) -> Self {
+        let columns = Columns {
+            namespace: *scope == Scope::All,
+            wide: shape == Shape::Wide,
+            kind: args.show_kind,
+            of_labels: args.label_columns.clone(),
+            labels: args.show_labels,
+            others_unknown: args.select.hides_others(),
+        };
+        let aligner = Aligner::kubectl_get();
+        let before = usize::from(args.output_watch_events);
+        let flexible = columns.flexible().into_iter().map(|at| at + before);
+        let flexible = flexible.collect();
+        Self {
+            aligner: match shape {
+                Shape::Columns(_) => aligner,
+                _ => aligner.within(width, flexible),
+            },
+            shape,
+            columns,
+            header: !args.no_headers,
+            width,
+            follows: false,
+            events: args.output_watch_events,
+            managed_fields: args.show_managed_fields,
+        }
+    }
+
+    /// Whether it shows who else is on a session's target.
+    pub(in crate::commands) fn shows_others(&self) -> bool {
+        self.columns.wide && !self.columns.others_unknown
+    }
+
+    /// A list, or a part of it.
+    pub(in crate::commands) fn list(
+        &mut self,
+        items: &[Value],
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let sessions: Vec<Session> = match self.shape {
+            Shape::Plain | Shape::Wide | Shape::Table | Shape::Name => {
+                items.iter().map(Session::of_object).collect()
+            }
+            _ => Vec::new(),
+        };
+        match &self.shape {
+            Shape::Plain | Shape::Wide => {
+                let crowd = if self.shows_others() {
+                    Crowd::of(&sessions)
+                } else {
+                    Crowd::default()
+                };
+                Ok(self.lines(&sessions, &crowd, None, now))
+            }
+            Shape::Name => Ok(names(&sessions)),
+            Shape::Table => Ok(bordered(&sessions, now, self.header, self.width)),
+            Shape::Columns(_) => self.custom(items, None),
+            Shape::Whole(_)
+            | Shape::Template(_)
+            | Shape::TemplateAsJson(_)
+            | Shape::GoTemplate(_) => {
+                let items = items.iter().map(|item| self.object(item)).collect();
+                self.whole(&output::list(items))
+            }
+        }
+    }
+
+    /// One session that was asked for by its name: as it is, without a list around it.
+    pub(in crate::commands) fn single(
+        &mut self,
+        item: &Value,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        if self.shape.is_whole() {
+            return self.whole(&self.object(item));
+        }
+        self.list(std::slice::from_ref(item), now)
+    }
+
+    /// One session, as kubectl shows it where it watches: objects follow each other, without a list
+    /// around them.
+    pub(in crate::commands) fn changed(
+        &mut self,
+        change: Change,
+        item: &Value,
+        crowd: &Crowd,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let session = || Session::of_object(item);
+        let event = self.events.then_some(change.word());
+        match &self.shape {
+            Shape::Plain | Shape::Wide | Shape::Table => {
+                Ok(self.lines(&[session()], crowd, event, now))
+            }
+            Shape::Name => Ok(names(&[session()])),
+            Shape::Columns(_) => self.custom(std::slice::from_ref(item), event),
+            Shape::Whole(_)
+            | Shape::Template(_)
+            | Shape::TemplateAsJson(_)
+            | Shape::GoTemplate(_) => {
+                let object = self.object(item);
+                self.whole(&match event {
+                    Some(event) => json!({ "type": event, "object": object }),
+                    None => object,
+                })
+            }
+        }
+    }
+
+    /// The object as it is shown whole.
+    fn object(&self, item: &Value) -> Value {
+        let mut item = item.clone();
+        if !self.managed_fields {
+            output::without_bookkeeping(&mut item);
+        }
+        item
+    }
+
+    fn whole(&mut self, value: &Value) -> Result<String, Error> {
+        let failed = |error: crate::jsonpath::EvalError| Error::setup(error.to_string());
+        match &self.shape {
+            Shape::Template(template) => template.text(value).map_err(failed),
+            Shape::GoTemplate(template) => template.text(value),
+            Shape::TemplateAsJson(template) => {
+                let found = template.find(value).map_err(failed)?;
+                let lists = found.into_iter().map(|results| {
+                    let list = results.into_iter().map(std::borrow::Cow::into_owned);
+                    output::render(&Value::Array(list.collect()), output::Format::Json)
+                        .map_err(Error::Output)
+                });
+                lists.collect()
+            }
+            Shape::Whole(format) => {
+                let text = output::render(value, *format).map_err(Error::Output)?;
+                let follows = std::mem::replace(&mut self.follows, true);
+                let between = follows && *format == output::Format::Yaml;
+                Ok(if between {
+                    format!("---\n{text}")
+                } else {
+                    text
+                })
+            }
+            _ => Ok(String::new()),
+        }
+    }
+
+    fn custom(&mut self, items: &[Value], event: Option<&str>) -> Result<String, Error> {
+        let Shape::Columns(columns) = &self.shape else {
+            return Ok(String::new());
+        };
+        let mut rows = Vec::new();
+        if self.header && !items.is_empty() {
+            let mut header = heading(event);
+            header.extend(columns.iter().map(|column| column.header.clone()));
+            rows.push(header);
+            self.header = false;
+        }
+        for item in items {
+            let mut row: Vec<String> = event.into_iter().map(ToOwned::to_owned).collect();
+            for column in columns {
+                row.push(column.cell(item)?);
+            }
+            rows.push(row);
+        }
+        Ok(self.aligner.lines(&rows))
+    }
+
+    fn lines(
+        &mut self,
+        sessions: &[Session],
+        crowd: &Crowd,
+        event: Option<&str>,
+        now: Timestamp,
+    ) -> String {
+        let mut rows = Vec::new();
+        if self.header && !sessions.is_empty() {
+            let mut header = heading(event);
+            header.extend(self.columns.header());
+            rows.push(header);
+            self.header = false;
+        }
+        rows.extend(sessions.iter().map(|session| {
+            let mut row: Vec<String> = event.into_iter().map(ToOwned::to_owned).collect();
+            row.extend(self.columns.row(session, crowd, now));
+            row
+        }));
+        self.aligner.lines(&rows)
+    }
+}
+
+/// What stands above the kind of a change, where that is shown.
+fn heading(event: Option<&str>) -> Vec<String> {
+    event.map(|_| "EVENT".to_owned()).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn items() -> Vec<Value> {
+        vec![
+            json!({
+                "apiVersion": "operator.metalbear.co/v1",
+                "kind": "Session",
+                "metadata": {
+                    "name": "487f4f2b6d2376ad", "namespace": "default",
+                    "creationTimestamp": "1970-01-01T00:00:00Z",
+                },
+                "spec": {
+                    "target": "deployment/ip-visit-counter",
+                    "user": "Avi/avi@x.co@avis-macbook",
+                    "client": { "version": "3.250.0" },
+                },
+                "status": {
+                    "state": "running",
+                    "ports": [
+                        { "port": 80, "type": "steal", "filter": "header=a" },
+                        { "port": 81, "type": "mirror" },
+                    ],
+                    "agent": { "kind": "Job", "namespace": "m", "name": "mirrord-agent-a", "uid": "u", "node": "n1" },
+                },
+            }),
+            json!({
+                "metadata": { "name": "someone-elses", "namespace": "shop" },
+                "spec": { "user": "a\u{1b}[2Jb", "target": ["x"] },
+            }),
+        ]
+    }
+
+    fn shown(scope: &Scope, format: &str) -> String {
+        let line = ["plugin", "list", "-o", format];
+        let cli = Cli::of(line.map(Into::into)).unwrap();
+        let Command::List(args) = cli.command else {
+            panic!("{line:?}");
+        };
+        let shape = Shape::of(args.output.as_deref(), None).unwrap();
+        let now = Timestamp::from_second(63).unwrap();
+        let mut printer = Printer::new(shape, &args, scope, None);
+        printer.list(&items(), now).unwrap()
+    }
+
+    #[test]
+    fn columns_of_one_namespace() {
+        let scope = Scope::Namespace("default".into());
+        assert_eq!(
+            shown(&scope, ""),
+            "SESSION ID         TARGET                        USER                        PORTS                                                             SESSION DURATION\n\
+             487F4F2B6D2376AD   deployment/ip-visit-counter   Avi/avi@x.co@avis-macbook   Port: 80, Type: steal, Filter: header=a; Port: 81, Type: mirror   63s\n\
+             someone-elses      [\"x\"]                         a\\x1b[2Jb                   <none>                                                            <unknown>\n"
+        );
+    }
+
+    #[test]
+    fn columns_of_all_namespaces_and_wide() {
+        let text = shown(&Scope::All, "wide");
+        let mut lines = text.lines();
+        let words = |line: Option<&str>| {
+            line.unwrap()
+                .split("   ")
+                .map(|cell| cell.trim().to_owned())
+                .filter(|cell| !cell.is_empty())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words(lines.next()),
+            [
+                "SESSION ID",
+                "TARGET",
+                "NAMESPACE",
+                "USER",
+                "PORTS",
+                "SESSION DURATION",
+                "STATE",
+                "KIND",
+                "VERSION",
+                "AGENT",
+                "NODE",
+                "OTHERS ON TARGET"
+            ]
+        );
+        assert_eq!(
+            words(lines.next()),
+            [
+                "487F4F2B6D2376AD",
+                "deployment/ip-visit-counter",
+                "default",
+                "Avi/avi@x.co@avis-macbook",
+                "Port: 80, Type: steal, Filter: header=a; Port: 81, Type: mirror",
+                "63s",
+                "running",
+                "job",
+                "3.250.0",
+                "mirrord-agent-a",
+                "n1",
+                "<none>"
+            ]
+        );
+        assert_eq!(words(lines.next())[6..], ["<none>"; 6]);
+    }
+
+    #[test]
+    fn bordered_as_mirrords() {
+        assert_eq!(
+            shown(&Scope::All, "table"),
+            "\
++------------------+-----------------------------+-----------+---------------------------+-----------------------------------------+------------------+
+| Session ID       | Target                      | Namespace | User                      | Ports                                   | Session Duration |
++------------------+-----------------------------+-----------+---------------------------+-----------------------------------------+------------------+
+| 487F4F2B6D2376AD | deployment/ip-visit-counter | default   | Avi/avi@x.co@avis-macbook | Port: 80, Type: steal, Filter: header=a | 1m 3s            |
+|                  |                             |           |                           | Port: 81, Type: mirror                  |                  |
++------------------+-----------------------------+-----------+---------------------------+-----------------------------------------+------------------+
+| someone-elses    | [\"x\"]                       | shop      | a\\x1b[2Jb                 |                                         | <unknown>        |
++------------------+-----------------------------+-----------+---------------------------+-----------------------------------------+------------------+
+"
+        );
+    }
+
+    #[test]
+    fn names_and_whole_objects() {
+        let scope = Scope::Namespace("default".into());
+        assert_eq!(
+            shown(&scope, "name"),
+            "session.operator.metalbear.co/487f4f2b6d2376ad\nsession.operator.metalbear.co/someone-elses\n"
+        );
+        let json: Value = serde_json::from_str(&shown(&scope, "json")).unwrap();
+        let yaml: Value = serde_saphyr::from_str(&shown(&scope, "yaml")).unwrap();
+        let expected = json!({
+            "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "" }, "items": items(),
+        });
+        assert_eq!(json, expected);
+        assert_eq!(yaml, expected);
+    }
+}
