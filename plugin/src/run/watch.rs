@@ -141,8 +141,8 @@ pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Sight)) {
     loop {
         let watched = watch(server, own, &listing, &tell).await;
         // Who may not watch learns of it by their next report.
-        let may = |error: &Error| !error.refusal().is_some_and(Refusal::is_rbac);
-        if watched.is_err_and(|error| error.as_ref().is_none_or(may))
+        let is_forbidden = |error: &Error| error.refusal().is_some_and(|no| no.failure.code == 403);
+        if watched.is_err_and(|error| !error.as_ref().is_some_and(is_forbidden))
             && let Ok(false) = patiently(server.takes_sessions()).await
         {
             tell(Sight::Undefined);
