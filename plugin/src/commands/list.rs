@@ -46,7 +46,7 @@ impl Plan {
         }
         if args.watches() && args.ids.len() > 1 {
             return Err(Error::setup(
-                "watch is only supported on individual resources and resource collections - more than 1 resource was found",
+                "you may only watch a single resource or type of resource at a time",
             ));
         }
         if args.output_watch_events && !args.watches() {

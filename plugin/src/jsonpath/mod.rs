@@ -151,7 +151,7 @@ impl Template {
     pub fn find<'a>(&'a self, object: &'a Value) -> Result<Vec<Vec<Cow<'a, Value>>>, EvalError> {
         let mut found = Vec::new();
         eval::pieces(&self.pieces, object, self.keys, &mut |results| {
-            found.push(results)
+            found.push(results);
         })
         .map_err(|what| EvalError {
             template: self.source.clone(),

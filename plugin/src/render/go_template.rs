@@ -48,7 +48,7 @@ fn parsed(source: &str) -> Result<Template, Error> {
         .with_total_iterations(None)
         .with_output_bytes(None);
     let mut template = Template::with_limits(limits);
-    template.name = NAME.to_owned();
+    NAME.clone_into(&mut template.name);
     template.add_func("exists", exists);
     template.add_func("base64decode", base64decode);
     template

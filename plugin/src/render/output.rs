@@ -21,7 +21,7 @@ pub enum Format {
 
 /// The items as the `v1` List that `kubectl get` prints and `kubectl apply` takes.
 #[must_use]
-pub fn list(items: Vec<Value>) -> Value {
+pub fn list(items: &[Value]) -> Value {
     json!({
         "apiVersion": "v1",
         "items": items,
@@ -120,7 +120,7 @@ mod tests {
         let mut item = json!({ "metadata": { "name": "a", "managedFields": [{}] }, "spec": {} });
         without_bookkeeping(&mut item);
         assert_eq!(
-            render(&list(vec![item]), Format::Json).unwrap(),
+            render(&list(&[item]), Format::Json).unwrap(),
             r#"{
     "apiVersion": "v1",
     "items": [
@@ -139,7 +139,7 @@ mod tests {
 "#
         );
         assert!(
-            render(&list(vec![]), Format::Json)
+            render(&list(&[]), Format::Json)
                 .unwrap()
                 .contains("\"items\": [],")
         );

@@ -260,7 +260,7 @@ fn sessions_by_name() {
             "list b 487F -w",
             1,
             0,
-            "error: watch is only supported on individual resources and resource collections - more than 1 resource was found\n",
+            "error: you may only watch a single resource or type of resource at a time\n",
         ),
         (
             "list --output-watch-events",

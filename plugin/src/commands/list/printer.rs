@@ -18,6 +18,8 @@ use crate::{
 };
 
 /// Shows sessions, piece by piece.
+// Each is chosen on its own.
+#[allow(clippy::struct_excessive_bools)]
 pub(in crate::commands) struct Printer {
     shape: Shape,
     columns: Columns,
@@ -100,8 +102,8 @@ impl Printer {
             | Shape::Template(_)
             | Shape::TemplateAsJson(_)
             | Shape::GoTemplate(_) => {
-                let items = items.iter().map(|item| self.object(item)).collect();
-                self.whole(&output::list(items))
+                let items: Vec<Value> = items.iter().map(|item| self.object(item)).collect();
+                self.whole(&output::list(&items))
             }
         }
     }
