@@ -302,12 +302,17 @@ pub(super) fn done(id: &SessionId, namespace: &str, stop: &Stop) -> String {
         DryRun::Client => " (dry run)",
         DryRun::Server => " (server dry run)",
     };
+    let deleted = if grace_period(stop) == Some(0) {
+        "force deleted"
+    } else {
+        "deleted"
+    };
     let place = match namespace {
         "" => String::new(),
         name => format!(" from {} namespace", visible(name)),
     };
     format!(
-        "{} \"{}\" deleted{place}{how}\n",
+        "{} \"{}\" {deleted}{place}{how}\n",
         kind_name(),
         visible(&id.to_string())
     )
