@@ -154,6 +154,15 @@ pub fn decide(
         return Err(Failure::over(tracker));
     }
     if report.ended {
+        // Else this would be a way to stop a run past the policies about `delete`.
+        if tracker.recorded_for.is_some() {
+            return Err(Failure::forbidden_here(
+                &requester.username,
+                Subresource::Report,
+                name,
+                "a session that was recorded for an agent ends with it",
+            ));
+        }
         return Ok(Reported {
             status: None,
             ends: true,

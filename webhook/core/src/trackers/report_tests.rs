@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use mirrord_sessions_crds::PortType;
 
 use super::*;
@@ -129,15 +131,22 @@ fn what_says_nothing_new_is_not_written() {
 
 #[test]
 fn the_last_report_ends_the_session_and_is_the_owners() {
-    let live = session("shop", "s")
-        .owned_by("alice")
-        .port(80, None)
-        .tracker(5);
+    let live = || {
+        session("shop", "s")
+            .owned_by("alice")
+            .port(80, None)
+            .tracker(5)
+    };
+    let recorded = Arc::into_inner(live()).unwrap().of_agent("Job/a/b/c");
     let last = SessionReportSpec {
         ended: true,
         ..report(&[80])
     };
-    for (who, code) in [("alice", None), ("bob", Some(403))] {
+    for (live, who, code) in [
+        (live(), "alice", None),
+        (live(), "bob", Some(403)),
+        (Arc::new(recorded), "alice", Some(403)),
+    ] {
         let requester = requester(who, None);
         let viewer = PolicySet::default().viewer(&requester, JoinRights::Nowhere);
         let decided = decide(&live, &viewer, &requester, &last, Pace::default(), at(100));
