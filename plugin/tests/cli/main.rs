@@ -18,6 +18,8 @@ mod operator;
 mod policy;
 #[cfg(unix)]
 mod run;
+#[cfg(unix)]
+mod run_ending;
 #[cfg(target_os = "linux")]
 mod run_terminal;
 mod stop;

@@ -17,7 +17,7 @@ use crate::{
     plugin::Ran,
 };
 
-fn run(server: &Server, flags: &str, command: &[&str]) -> Command {
+pub(crate) fn run(server: &Server, flags: &str, command: &[&str]) -> Command {
     let mut run = server.command(&format!("run {flags} --"));
     run.args(command).env("PATH", "/usr/bin:/bin");
     run
@@ -28,7 +28,7 @@ fn ran(server: &Server, flags: &str, command: &[&str]) -> Ran {
 }
 
 /// Waits for a condition; the time is only there to end a test that fails.
-fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -39,14 +39,14 @@ fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     }
 }
 
-fn created(server: &Server) -> Vec<Value> {
+pub(crate) fn created(server: &Server) -> Vec<Value> {
     let seen = server.asked().into_iter();
     seen.filter(|seen| seen.line() == "POST /namespaces/default/sessions")
         .map(|seen| serde_json::from_str(&seen.body).unwrap())
         .collect()
 }
 
-fn reports(server: &Server) -> Vec<Value> {
+pub(crate) fn reports(server: &Server) -> Vec<Value> {
     let seen = server.asked().into_iter();
     seen.filter(|seen| seen.line().ends_with("/report"))
         .map(|seen| serde_json::from_str(&seen.body).unwrap())
@@ -54,7 +54,7 @@ fn reports(server: &Server) -> Vec<Value> {
 }
 
 /// A script that waits until the file is there.
-fn waiting(file: &Path, then: &str) -> String {
+pub(crate) fn waiting(file: &Path, then: &str) -> String {
     format!(
         "until [ -e {} ]; do sleep 0.05; done; {then}",
         file.display()
@@ -277,7 +277,7 @@ fn what_the_server_warns_of_is_shown() {
 }
 
 /// The command, when it has written that it is ready, as each of these does.
-fn ready(mut command: Command) -> Child {
+pub(crate) fn ready(mut command: Command) -> Child {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -292,222 +292,6 @@ fn ready(mut command: Command) -> Child {
         .unwrap();
     assert_eq!(&first, b"ready\n");
     child
-}
-
-fn stopped_by_bob(server: &Server) {
-    server.change(|sessions| {
-        for session in sessions {
-            session["status"] =
-                json!({ "state": "terminated", "reason": "stopped", "stoppedBy": "bob@x" });
-        }
-    });
-}
-
-#[test]
-fn a_session_that_somebody_stops_ends_the_command() {
-    let server = Fake::new().start();
-    // Nothing in the foreground, of whose end the shell would tell.
-    let script = "trap 'echo ending; exit 3' TERM; echo ready; sleep 1000 & wait";
-    let child = ready(run(&server, "", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
-    let name = server.left().remove(0).to_uppercase();
-    stopped_by_bob(&server);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (Some(3), "ending\n"),
-        "{ran:?}"
-    );
-    assert_eq!(
-        ran.messages,
-        format!("Session \"{name}\" was stopped by bob@x: ending the command\n")
-    );
-
-    // One that won't end.
-    let server = Fake::new().start();
-    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
-    let child = ready(run(&server, "--grace-period 200ms", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
-    stopped_by_bob(&server);
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(137));
-}
-
-/// Whether a process runs.
-fn runs(pid: &str) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat"));
-    // A container may have nobody who waits for those that are left over.
-    status.is_ok_and(|status| !status.rsplit(") ").next().unwrap().starts_with('Z'))
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn what_a_stopped_command_has_started_ends_with_it() {
-    // One that ends when told to, one whose parent has ended before, one that will not end, and a daemon.
-    let script = "trap 'exit 3' TERM
-        sleep 1000 & echo $! > child
-        (sleep 1000 & echo $! > orphan)
-        sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $! > stubborn
-        setsid sleep 1000 >/dev/null 2>&1 & echo $! > daemon
-        echo $KUBECTL_MIRRORD_SESSION > name
-        echo ready; wait";
-    let folder = tempfile::tempdir().unwrap();
-    let server = Fake::new().start();
-    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
-    let mut command = run(&server, "--grace-period 1s", &["sh", "-c", script]);
-    let child = ready({
-        command.current_dir(folder.path());
-        command
-    });
-    until("it reported", || reports(&server).pop());
-    let said = |name: &str| {
-        let text = fs::read_to_string(folder.path().join(name)).unwrap();
-        text.trim().to_owned()
-    };
-    assert_eq!(server.left(), [said("name")]);
-    let all = ["child", "orphan", "stubborn", "daemon"].map(said);
-    assert!(all.iter().all(|pid| runs(pid)), "{all:?}");
-    stopped_by_bob(&server);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(3), "the command's own: {ran:?}");
-    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
-    assert_eq!(
-        all.clone().map(|pid| runs(&pid)),
-        [false, false, false, true]
-    );
-    assert!(
-        runs(&bystander.id().to_string()),
-        "of this group, and not its own"
-    );
-    Command::new("kill").arg(&all[3]).status().unwrap();
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
-}
-
-#[test]
-fn sessions_that_are_uninstalled_end_no_command() {
-    let folder = tempfile::tempdir().unwrap();
-    let (end, gone) = (folder.path().join("end"), folder.path().join("gone"));
-    let is_gone = gone.clone();
-    let server = Fake::new()
-        .rule(move |seen| {
-            let what = seen.path.starts_with("/apis/operator.metalbear.co");
-            (what && is_gone.exists()).then(|| Answer {
-                code: 404,
-                headers: "",
-                body: "404 page not found\n".into(),
-            })
-        })
-        .start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
-    let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reported", || reports(&server).pop());
-    let first = server.left().remove(0).to_uppercase();
-    fs::write(&gone, "").unwrap();
-    server.change(Vec::clear);
-    let tried = || {
-        server
-            .lines()
-            .into_iter()
-            .filter(|line| line == "POST /namespaces/default/sessions")
-    };
-    until("it was tried to record it again", || {
-        (tried().count() >= 4).then_some(())
-    });
-    fs::remove_file(&gone).unwrap();
-    let second = until("another session", || server.left().pop());
-    until("a report about it", || {
-        let mut lines = server.lines().into_iter();
-        lines.find(|line| line.ends_with(&format!("{second}/report")))
-    });
-    fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(5), "{ran:?}");
-    let lines: Vec<&str> = ran.messages.lines().collect();
-    assert_eq!(lines.len(), 2, "{ran:?}");
-    assert!(
-        lines[0].contains(&format!("\"{first}\" is not recorded any more")),
-        "{ran:?}"
-    );
-    assert!(
-        lines[1].contains(&format!("goes on as session \"{}\"", second.to_uppercase())),
-        "{ran:?}"
-    );
-    assert_eq!(server.left(), [""; 0]);
-}
-
-#[test]
-fn a_session_that_is_gone_ends_the_command_and_one_that_expired_does_not() {
-    let server = Fake::new().start();
-    let script = "echo ready; while :; do sleep 0.05; done";
-    let child = ready(run(&server, "", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
-    server.change(Vec::clear);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(143), "{ran:?}");
-    assert!(ran.messages.contains("who did it is not known"), "{ran:?}");
-
-    let folder = tempfile::tempdir().unwrap();
-    let end = folder.path().join("end");
-    let server = Fake::new().start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
-    let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reported", || reports(&server).pop());
-    let first = server.left().remove(0);
-    server.change(|sessions| {
-        for session in sessions {
-            session["status"] = json!({ "state": "terminated", "reason": "expired" });
-        }
-    });
-    let second = until("another session", || {
-        server.left().into_iter().find(|name| *name != first)
-    });
-    until("a report about it", || {
-        let lines = server.lines().into_iter();
-        let mut reports = lines.filter(|line| line.ends_with(&format!("{second}/report")));
-        reports.next()
-    });
-    fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(5), "{ran:?}");
-    let line = format!("goes on as session \"{}\"", second.to_uppercase());
-    assert!(ran.messages.contains(&line), "{ran:?}");
-    assert_eq!(server.left(), [first]);
-}
-
-#[test]
-fn sigterm_is_passed_on_and_the_session_deleted() {
-    let server = Fake::new().start();
-    let script = "trap 'echo got it; exit 4' TERM; echo ready; while :; do sleep 0.05; done";
-    let child = ready(run(&server, "", &["sh", "-c", script]));
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (Some(4), "got it\n"),
-        "{ran:?}"
-    );
-    assert_eq!(ran.messages, "");
-    assert_eq!(server.left(), [""; 0]);
-}
-
-#[test]
-fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let end = folder.path().join("end");
-    let server = Fake::new().without_trackers().start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 0"));
-    let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reported", || reports(&server).pop());
-    until("it looked for the session itself", || {
-        let mut lines = server.lines().into_iter();
-        lines.find(|line| line == "GET /namespaces/default/sessions")
-    });
-    fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.messages.contains("takes no reports"), "{ran:?}");
-    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
 }
 
 /// A program of mirrord's name that shows what it was given.
