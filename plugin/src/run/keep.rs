@@ -125,6 +125,9 @@ pub(crate) struct Keep {
     /// How many requests failed one after the other.
     failures: u32,
     refused: bool,
+    /// In doubt, or at an end that nobody explains: a report has said that there is no such session. What
+    /// policies hide from its owner can be reported about.
+    denied: bool,
     /// The person was told that there is no session.
     unrecorded: bool,
 }
@@ -140,6 +143,7 @@ impl Keep {
             heard: now,
             failures: 0,
             refused: false,
+            denied: false,
             unrecorded: false,
         }
     }
@@ -151,13 +155,17 @@ impl Keep {
         }
         match &self.state {
             State::Live => Next::Report,
+            State::Doubtful if self.is_worth_a_report() => Next::Report,
             State::Doubtful => Next::Look,
             State::Over(ending, since, looks) if self.is_stop(ending, *since) => {
-                // A replica that lags must not end a command, nor the end of all Sessions.
-                if *looks >= LOOKS || ending.is_settled() {
-                    Next::End(ending.clone())
-                } else {
+                // A replica that lags must not end a command, nor the end of all Sessions, nor a policy
+                // that hides a session from its owner.
+                if *looks < LOOKS && !ending.is_settled() {
                     Next::Look
+                } else if ending.is_bare() && self.is_worth_a_report() {
+                    Next::Report
+                } else {
+                    Next::End(ending.clone())
                 }
             }
             State::Over(..) | State::Unregistered => Next::Register,
@@ -183,15 +191,21 @@ impl Keep {
                     self.period = Duration::from_secs(seconds.clamp(PERIODS.0, PERIODS.1));
                 }
                 self.refused = false;
+                self.live();
                 self.heard(now)
             }
             Err(Failure::Gone) => {
-                self.state = State::Doubtful;
+                if !matches!(self.state, State::Over(..)) {
+                    self.state = State::Doubtful;
+                }
+                self.denied = true;
                 self.due = now;
                 None
             }
             Err(Failure::Refused) => {
-                self.due = now + self.period;
+                // Whatever was in doubt is to be looked at instead.
+                let is_live = self.state == State::Live;
+                self.due = if is_live { now + self.period } else { now };
                 let first = !std::mem::replace(&mut self.refused, true);
                 first.then_some(News::Refused)
             }
@@ -219,7 +233,7 @@ impl Keep {
             }
         }
         self.unrecorded = false;
-        self.state = State::Live;
+        self.live();
         let news = self.heard(now);
         self.due = now;
         news
@@ -229,7 +243,7 @@ impl Keep {
     pub(crate) fn looked(&mut self, look: Look, now: Duration) -> Option<News> {
         match look {
             Look::Alive => {
-                self.state = State::Live;
+                self.live();
                 // Who said it was gone may say so for a while.
                 self.pause(now);
                 None
@@ -245,7 +259,11 @@ impl Keep {
                 None
             }
             Look::Undefined => self.undefined(now),
-            Look::Unknown => self.failed(now),
+            Look::Unknown => {
+                // Who may look at nothing has only reports to go by.
+                self.denied = false;
+                self.failed(now)
+            }
         }
     }
 
@@ -255,7 +273,10 @@ impl Keep {
             Sight::Over(ending) => self.ended(ending, now),
             Sight::Away if self.state == State::Live => {
                 self.state = State::Doubtful;
-                self.due = now;
+                // A cluster that can't be reached is not asked more often for it.
+                if self.failures == 0 {
+                    self.due = now;
+                }
             }
             Sight::Away => {}
             Sight::Undefined => return self.undefined(now),
@@ -280,6 +301,8 @@ impl Keep {
                     now + HEARSAY
                 };
                 self.state = State::Over(ending, now, 0);
+                // A replica may have lagged: it is asked again.
+                self.denied = false;
             }
         }
     }
@@ -300,6 +323,17 @@ impl Keep {
         self.pause(now);
         let first = !std::mem::replace(&mut self.unrecorded, true);
         first.then_some(News::Undefined)
+    }
+
+    /// The session is there.
+    fn live(&mut self) {
+        self.state = State::Live;
+        self.denied = false;
+    }
+
+    /// Whether a report might show that the session is there.
+    fn is_worth_a_report(&self) -> bool {
+        !self.refused && !self.denied
     }
 
     /// Whether the cluster takes no reports, so that no session should be said to live by them.
@@ -355,6 +389,11 @@ impl Ending {
     /// Whether nothing more is to be expected that would matter.
     fn is_settled(&self) -> bool {
         self.person().is_some() || self.reason.as_deref() == Some(EXPIRED)
+    }
+
+    /// Whether nothing tells of it but that the session isn't there.
+    fn is_bare(&self) -> bool {
+        self.reason.is_none() && self.by.is_none()
     }
 
     /// Whether nobody says why: the end of all Sessions may be.

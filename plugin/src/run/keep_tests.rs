@@ -85,6 +85,10 @@ fn what_an_end_means() {
                     looks += 1;
                     keep.looked(Look::Ended(ending.clone()), at);
                 }
+                Next::Report => {
+                    assert_eq!((&ending, looks), (&Ending::default(), 2), "{name}");
+                    keep.reported(Err(Failure::Gone), at);
+                }
                 _ => break,
             }
             next = keep.next(at);
@@ -189,14 +193,66 @@ fn a_replica_that_lags_ends_nothing() {
     keep.looked(Look::Alive, until);
     now = until + SECOND * 60;
     assert_eq!(keep.next(now), Next::Report);
-    // Out of sight is no end either, nor what can't be told.
-    keep.seen(Sight::Away, now);
-    assert_eq!(keep.next(now), Next::Look);
-    assert_eq!(keep.looked(Look::Unknown, now), None);
-    let Next::Wait(until) = keep.next(now) else {
-        panic!("{keep:?}");
+    // What can't be told is no end either: it is reported again, and looked.
+    for round in 0..5 {
+        keep.reported(Err(Failure::Gone), now);
+        assert_eq!(keep.next(now), Next::Look);
+        // Two have failed before.
+        let news = keep.looked(Look::Unknown, now);
+        assert_eq!(news, (round == 1).then_some(News::Lost));
+        let Next::Wait(until) = keep.next(now) else {
+            panic!("{keep:?}");
+        };
+        assert_eq!(keep.next(until), Next::Report);
+        now = until;
+    }
+}
+
+type Step<'a> = &'a dyn Fn(&mut Keep, Duration);
+
+#[test]
+fn what_is_hidden_from_its_owner_is_reported_about() {
+    let away: Step<'_> = &|keep, at| assert_eq!(keep.seen(Sight::Away, at), None);
+    let taken: Step<'_> = &|keep, at| assert_eq!(keep.reported(Ok(None), at), None);
+    let denied: Step<'_> = &|keep, at| assert_eq!(keep.reported(Err(Failure::Gone), at), None);
+    let lost: Step<'_> = &|keep, at| {
+        keep.reported(Err(Failure::Unreachable), at);
     };
-    assert_eq!(keep.next(until), Next::Look);
+    let refused: Step<'_> = &|keep, at| {
+        keep.reported(Err(Failure::Refused), at);
+    };
+    let gone: Step<'_> = &|keep, at| {
+        assert_eq!(keep.looked(Look::Ended(Ending::default()), at), None);
+    };
+    let end = || Next::End(Ending::default());
+    let wait = |seconds: u32| Next::Wait(SECOND * (100 + seconds));
+    // (name, what happens, what is done at last)
+    let cases: [(&str, &[Step<'_>], Next); 12] = [
+        ("out of sight", &[away], Next::Report),
+        ("the report is taken", &[away, taken], wait(20)),
+        ("not sent", &[away, lost], wait(1)),
+        ("again, when none is sent", &[lost, away, away], wait(1)),
+        ("no reports are taken", &[away, refused], Next::Look),
+        ("nor ever were", &[refused, away], Next::Look),
+        ("it isn't there", &[away, denied], Next::Look),
+        ("nobody shows it", &[denied, gone, gone], Next::Report),
+        ("but it is there", &[denied, gone, gone, taken], wait(22)),
+        ("and it isn't", &[denied, gone, gone, denied], end()),
+        ("and may not be said", &[denied, gone, gone, refused], end()),
+        ("nor was it ever", &[refused, away, gone, gone], end()),
+    ];
+    for (name, steps, expected) in cases {
+        let mut now = SECOND * 100;
+        let mut keep = Keep::new(now);
+        for step in steps {
+            step(&mut keep, now);
+            // Looked at for the second time later.
+            if let State::Over(_, since, _) = keep.state {
+                now = since + HEARSAY;
+            }
+        }
+        assert_eq!(keep.next(now), expected, "{name}");
+    }
 }
 
 #[test]

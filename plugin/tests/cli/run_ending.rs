@@ -277,3 +277,55 @@ fn a_replica_that_lags_ends_no_reports_of_who_may_not_look_at_sessions() {
     assert_eq!((ran.code, ran.messages.as_str()), (Some(5), ""), "{ran:?}");
     assert_eq!(created(&server).len(), 1);
 }
+
+#[test]
+fn a_policy_that_hides_a_session_from_its_owner_ends_no_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let hidden = folder.path().join("hidden");
+    let is_hidden = hidden.clone();
+    let server = Fake::new()
+        .rule(no_sessions)
+        .rule(move |seen| {
+            let trackers =
+                "/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers";
+            if seen.method != "GET" || !is_hidden.exists() {
+                return None;
+            }
+            let rest = seen.path.strip_prefix(trackers)?;
+            let none = json!({ "kind": "SessionTrackerList", "metadata": {}, "items": [] });
+            Some(if rest.is_empty() {
+                Answer {
+                    code: 200,
+                    headers: "",
+                    body: none.to_string(),
+                }
+            } else {
+                not_found()
+            })
+        })
+        .start();
+    let script = "echo ready; while :; do sleep 0.05; done";
+    let child = ready(run(&server, "", &["sh", "-c", script]));
+    until("it reported", || reports(&server).pop());
+    fs::write(&hidden, "").unwrap();
+    let lines = |what: &str| {
+        let lines = server.lines().into_iter();
+        lines.filter(|line| line.contains(what)).count()
+    };
+    let list = "GET /namespaces/default/sessiontrackers";
+    let lists = lines(list);
+    until("it is out of sight for long", || {
+        (lines(list) >= lists + 8).then_some(())
+    });
+    let told = lines("/report");
+    until("it is reported about", || {
+        (lines("/report") >= told + 3).then_some(())
+    });
+    // Until it is really gone.
+    server.change(Vec::clear);
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(143), "{ran:?}");
+    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+    assert!(ran.messages.contains("who did it is not known"), "{ran:?}");
+    assert_eq!(created(&server).len(), 1);
+}

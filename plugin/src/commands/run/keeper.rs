@@ -109,11 +109,21 @@ impl<'s, 'c> Keeper<'s, 'c> {
                     keep.registering();
                     return None;
                 }
-                Next::Report => tokio::select! {
-                    result = self.report(&own, source) => keep.reported(result, self.now()),
-                    sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
-                    () = &mut follow => None,
-                },
+                Next::Report => {
+                    let report = self.report(&own, source);
+                    tokio::pin!(report);
+                    // One sight after the other must not keep it from being sent.
+                    loop {
+                        let news = tokio::select! {
+                            result = &mut report => break keep.reported(result, self.now()),
+                            sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
+                            () = &mut follow => None,
+                        };
+                        if news.is_some() || keep.next(self.now()) != Next::Report {
+                            break news;
+                        }
+                    }
+                }
                 Next::Look => keep.looked(look(self.server, &own).await, self.now()),
                 Next::Wait(until) => tokio::select! {
                     () = sleep_until(self.start + until) => None,
