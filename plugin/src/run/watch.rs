@@ -5,7 +5,10 @@ use std::time::Duration;
 use mirrord_sessions_crds::SessionId;
 use tokio::time::{sleep, timeout};
 
-use super::keep::{Ending, Failure, Look, Sight};
+use super::{
+    ending::Ending,
+    keep::{Failure, Look, Sight},
+};
 use crate::{
     error::{Error, Refusal},
     server::{Change, Event, Listing, Scope, Server, Source},
