@@ -9,6 +9,8 @@ use clap::{
 
 use crate::cli;
 
+const PROGRAM: &str = "kubectl mirrord-sessions";
+
 /// What kubectl would say, and where to read on.
 pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let mut root = cli::command();
@@ -17,7 +19,7 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let name = meant
         .last()
         .and_then(|command| command.get_bin_name())
-        .unwrap_or("kubectl mirrord-sessions");
+        .unwrap_or(PROGRAM);
     let last = meant.last().copied().unwrap_or(&root);
     let mut text = format!("error: {}", what(error, last, name, arguments));
     let similar = similar(error);
@@ -49,10 +51,9 @@ fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsStrin
     let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
     match error.kind() {
         ErrorKind::UnknownArgument => refused(error, command).unwrap_or_else(|| unknown(&argument)),
-        ErrorKind::InvalidSubcommand => format!(
-            "unknown command \"{}\" for \"{name}\"",
-            of(ContextKind::InvalidSubcommand)
-        ),
+        ErrorKind::InvalidSubcommand => {
+            no_such_command(&of(ContextKind::InvalidSubcommand), name, cfg!(unix))
+        }
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues
             if value.is_empty() && argument.starts_with('-') =>
         {
@@ -73,6 +74,15 @@ fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsStrin
         ErrorKind::MissingSubcommand => "a command must be specified".to_owned(),
         _ => summary(error),
     }
+}
+
+/// A command that isn't there, or isn't in this build.
+fn no_such_command(word: &str, of: &str, is_unix: bool) -> String {
+    if !is_unix && word == "run" && of == PROGRAM {
+        return "\"run\" is not in the build for Windows: use it in WSL, with the build for Linux"
+            .to_owned();
+    }
+    format!("unknown command \"{word}\" for \"{of}\"")
 }
 
 /// A flag at the end of the line that misses its value.
@@ -282,6 +292,37 @@ mod tests {
             "{similar}"
         );
         assert!(said("auditor nope").contains("for \"kubectl mirrord-sessions auditor\""));
+    }
+
+    #[test]
+    fn what_other_builds_have() {
+        // (the word, of what, whether this is a build for Unix, what is said)
+        let windows =
+            "\"run\" is not in the build for Windows: use it in WSL, with the build for Linux";
+        let policy = "kubectl mirrord-sessions policy";
+        for (word, of, is_unix, expected) in [
+            ("run", PROGRAM, false, windows),
+            (
+                "run",
+                PROGRAM,
+                true,
+                "unknown command \"run\" for \"kubectl mirrord-sessions\"",
+            ),
+            (
+                "run",
+                policy,
+                false,
+                "unknown command \"run\" for \"kubectl mirrord-sessions policy\"",
+            ),
+            (
+                "runs",
+                PROGRAM,
+                false,
+                "unknown command \"runs\" for \"kubectl mirrord-sessions\"",
+            ),
+        ] {
+            assert_eq!(no_such_command(word, of, is_unix), expected);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     run::{
         child::{self, Signals},
-        keep::Ending,
+        ending::Ending,
         kin::{Kin, MARK},
         settings::{Flags, word},
     },

@@ -7,10 +7,9 @@
 
 use std::time::Duration;
 
-use mirrord_sessions_crds::{
-    CONTROLLER_USERNAME,
-    session_tracker::{DELETED, DISPUTED, EXPIRED, STOPPED},
-};
+use mirrord_sessions_crds::session_tracker::{DELETED, DISPUTED, EXPIRED, STOPPED};
+
+use super::ending::Ending;
 
 /// How often is reported where the server doesn't say, and least and most of what it may say.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -39,13 +38,6 @@ pub(crate) enum Next {
     Wait(Duration),
     /// End the command: somebody stopped its session.
     End(Ending),
-}
-
-/// How a session ended, as far as the cluster says.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Ending {
-    pub(crate) reason: Option<String>,
-    pub(crate) by: Option<String>,
 }
 
 /// Why a request failed.
@@ -112,6 +104,17 @@ enum State {
     Unregistered,
 }
 
+/// What is known of reports.
+#[derive(Clone, Debug)]
+struct Reports {
+    /// Sessions are created with the promise of them.
+    promised: bool,
+    /// The cluster takes none.
+    refused: bool,
+    /// The session expires without: they were promised, or one was taken.
+    needed: bool,
+}
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Keep {
@@ -124,14 +127,17 @@ pub(crate) struct Keep {
     heard: Duration,
     /// How many requests failed one after the other.
     failures: u32,
-    refused: bool,
+    reports: Reports,
+    /// In doubt, or at an end that nobody explains: a report has said that there is no such session. What
+    /// policies hide from its owner can be reported about.
+    denied: bool,
     /// The person was told that there is no session.
     unrecorded: bool,
 }
 
 impl Keep {
-    /// A session was created just now.
-    pub(crate) fn new(now: Duration) -> Self {
+    /// A session was created just now, with the promise of reports, or without.
+    pub(crate) fn new(now: Duration, promises: bool) -> Self {
         Self {
             state: State::Live,
             due: now,
@@ -139,7 +145,12 @@ impl Keep {
             period: PERIOD,
             heard: now,
             failures: 0,
-            refused: false,
+            reports: Reports {
+                promised: promises,
+                refused: false,
+                needed: promises,
+            },
+            denied: false,
             unrecorded: false,
         }
     }
@@ -151,13 +162,17 @@ impl Keep {
         }
         match &self.state {
             State::Live => Next::Report,
+            State::Doubtful if self.is_worth_a_report() => Next::Report,
             State::Doubtful => Next::Look,
             State::Over(ending, since, looks) if self.is_stop(ending, *since) => {
-                // A replica that lags must not end a command, nor the end of all Sessions.
-                if *looks >= LOOKS || ending.is_settled() {
-                    Next::End(ending.clone())
-                } else {
+                // A replica that lags must not end a command, nor the end of all Sessions, nor a policy
+                // that hides a session from its owner.
+                if *looks < LOOKS && !ending.is_settled() {
                     Next::Look
+                } else if ending.is_bare() && self.is_worth_a_report() {
+                    Next::Report
+                } else {
+                    Next::End(ending.clone())
                 }
             }
             State::Over(..) | State::Unregistered => Next::Register,
@@ -166,7 +181,7 @@ impl Keep {
 
     /// There is something new to report.
     pub(crate) fn changed(&mut self, now: Duration) {
-        if self.state == State::Live && self.failures == 0 && !self.refused {
+        if self.state == State::Live && self.failures == 0 && !self.reports.refused {
             self.due = now;
         }
     }
@@ -182,17 +197,24 @@ impl Keep {
                 if let Some(seconds) = period {
                     self.period = Duration::from_secs(seconds.clamp(PERIODS.0, PERIODS.1));
                 }
-                self.refused = false;
+                self.reports.refused = false;
+                self.reports.needed = true;
+                self.live();
                 self.heard(now)
             }
             Err(Failure::Gone) => {
-                self.state = State::Doubtful;
+                if !matches!(self.state, State::Over(..)) {
+                    self.state = State::Doubtful;
+                }
+                self.denied = true;
                 self.due = now;
                 None
             }
             Err(Failure::Refused) => {
-                self.due = now + self.period;
-                let first = !std::mem::replace(&mut self.refused, true);
+                // Whatever was in doubt is to be looked at instead.
+                let is_live = self.state == State::Live;
+                self.due = if is_live { now + self.period } else { now };
+                let first = !std::mem::replace(&mut self.reports.refused, true);
                 first.then_some(News::Refused)
             }
             Err(Failure::Undefined) => self.undefined(now),
@@ -219,7 +241,8 @@ impl Keep {
             }
         }
         self.unrecorded = false;
-        self.state = State::Live;
+        self.reports.needed = self.promises();
+        self.live();
         let news = self.heard(now);
         self.due = now;
         news
@@ -229,7 +252,7 @@ impl Keep {
     pub(crate) fn looked(&mut self, look: Look, now: Duration) -> Option<News> {
         match look {
             Look::Alive => {
-                self.state = State::Live;
+                self.live();
                 // Who said it was gone may say so for a while.
                 self.pause(now);
                 None
@@ -245,7 +268,11 @@ impl Keep {
                 None
             }
             Look::Undefined => self.undefined(now),
-            Look::Unknown => self.failed(now),
+            Look::Unknown => {
+                // Who may look at nothing has only reports to go by.
+                self.denied = false;
+                self.failed(now)
+            }
         }
     }
 
@@ -255,7 +282,10 @@ impl Keep {
             Sight::Over(ending) => self.ended(ending, now),
             Sight::Away if self.state == State::Live => {
                 self.state = State::Doubtful;
-                self.due = now;
+                // A cluster that can't be reached is not asked more often for it.
+                if self.failures == 0 {
+                    self.due = now;
+                }
             }
             Sight::Away => {}
             Sight::Undefined => return self.undefined(now),
@@ -280,6 +310,8 @@ impl Keep {
                     now + HEARSAY
                 };
                 self.state = State::Over(ending, now, 0);
+                // A replica may have lagged: it is asked again.
+                self.denied = false;
             }
         }
     }
@@ -302,15 +334,27 @@ impl Keep {
         first.then_some(News::Undefined)
     }
 
-    /// Whether the cluster takes no reports, so that no session should be said to live by them.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.refused
+    /// The session is there.
+    fn live(&mut self) {
+        self.state = State::Live;
+        self.denied = false;
+    }
+
+    /// Whether a report might show that the session is there.
+    fn is_worth_a_report(&self) -> bool {
+        !self.reports.refused && !self.denied
+    }
+
+    /// Whether a session is to be created with the promise of reports: not if the cluster takes none.
+    pub(crate) fn promises(&self) -> bool {
+        self.reports.promised && !self.reports.refused
     }
 
     /// Whether an end means that somebody stopped the session. One that nobody explains is taken for
-    /// an expiry if the cluster had not heard of the session for so long.
+    /// an expiry if the cluster had not heard of the session for so long, and it is one that expires.
     fn is_stop(&self, ending: &Ending, since: Duration) -> bool {
-        let silent = since.saturating_sub(self.heard) >= self.period * EXPIRY;
+        let silent =
+            self.reports.needed && since.saturating_sub(self.heard) >= self.period * EXPIRY;
         match (ending.person(), ending.reason.as_deref()) {
             (_, Some(EXPIRED)) => false,
             (Some(_), _) | (None, Some(STOPPED)) => true,
@@ -342,24 +386,6 @@ impl Keep {
     /// The session is over, and a new one is to be created.
     pub(crate) fn registering(&mut self) {
         self.state = State::Unregistered;
-    }
-}
-
-impl Ending {
-    /// Who stopped it, unless the controller did so for nobody.
-    pub(crate) fn person(&self) -> Option<&str> {
-        let by = self.by.as_deref();
-        by.filter(|by| *by != CONTROLLER_USERNAME)
-    }
-
-    /// Whether nothing more is to be expected that would matter.
-    fn is_settled(&self) -> bool {
-        self.person().is_some() || self.reason.as_deref() == Some(EXPIRED)
-    }
-
-    /// Whether nobody says why: the end of all Sessions may be.
-    pub(crate) fn is_unexplained(&self) -> bool {
-        self.person().is_none() && matches!(self.reason.as_deref(), None | Some(DELETED))
     }
 }
 

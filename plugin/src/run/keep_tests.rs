@@ -1,3 +1,5 @@
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -12,7 +14,7 @@ fn ending(reason: &str, by: &str) -> Ending {
 
 #[test]
 fn it_reports_as_often_as_the_server_says() {
-    let mut keep = Keep::new(SECOND);
+    let mut keep = Keep::new(SECOND, true);
     assert_eq!(keep.next(SECOND), Next::Report);
     for (answered, period) in [(None, 20), (Some(5), 5), (Some(0), 1), (Some(9999), 600)] {
         assert_eq!(keep.reported(Ok(answered), SECOND), None);
@@ -69,9 +71,18 @@ fn what_an_end_means() {
             again,
         ),
     ];
-    for (name, ending, silence, expected) in cases {
-        let mut keep = Keep::new(Duration::ZERO);
-        keep.reported(Ok(None), Duration::ZERO);
+    // Where no reports are taken, nothing expires.
+    let unreported = [
+        ("gone, no reports", ending("", ""), 61, stop),
+        ("deleted, no reports", ending("deleted", ""), 61, stop),
+        ("expired, no reports", ending("expired", ""), 61, again),
+    ];
+    let cases = cases.map(|case| (case, true)).into_iter();
+    let cases = cases.chain(unreported.map(|case| (case, false)));
+    for ((name, ending, silence, expected), reports) in cases {
+        let mut keep = Keep::new(Duration::ZERO, reports);
+        let report = reports.then_some(None).ok_or(Failure::Refused);
+        keep.reported(report, Duration::ZERO);
         let now = SECOND * silence;
         keep.seen(Sight::Over(ending.clone()), now);
         let (mut next, mut at, mut looks) = (keep.next(now), now, 0);
@@ -84,6 +95,10 @@ fn what_an_end_means() {
                 Next::Look => {
                     looks += 1;
                     keep.looked(Look::Ended(ending.clone()), at);
+                }
+                Next::Report => {
+                    assert_eq!((&ending, looks), (&Ending::default(), 2), "{name}");
+                    keep.reported(Err(Failure::Gone), at);
                 }
                 _ => break,
             }
@@ -102,7 +117,7 @@ fn what_an_end_means() {
 
 #[test]
 fn who_stopped_it_may_be_told_later() {
-    let mut keep = Keep::new(Duration::ZERO);
+    let mut keep = Keep::new(Duration::ZERO, true);
     keep.seen(Sight::Over(ending("deleted", "")), SECOND);
     assert_eq!(keep.next(SECOND), Next::Look);
     keep.looked(Look::Ended(ending("deleted", "")), SECOND);
@@ -119,7 +134,7 @@ fn who_stopped_it_may_be_told_later() {
 
 #[test]
 fn a_lost_cluster_ends_nothing_and_is_told_once() {
-    let mut keep = Keep::new(Duration::ZERO);
+    let mut keep = Keep::new(Duration::ZERO, true);
     let mut now = Duration::ZERO;
     let mut pauses = Vec::new();
     for round in 0..8 {
@@ -141,7 +156,7 @@ fn a_lost_cluster_ends_nothing_and_is_told_once() {
 
 #[test]
 fn a_session_that_expired_is_registered_again() {
-    let mut keep = Keep::new(Duration::ZERO);
+    let mut keep = Keep::new(Duration::ZERO, true);
     keep.reported(Err(Failure::Unreachable), SECOND);
     let now = SECOND * 100;
     assert_eq!(keep.reported(Err(Failure::Gone), now), None);
@@ -164,7 +179,7 @@ fn a_session_that_expired_is_registered_again() {
 
 #[test]
 fn a_replica_that_lags_ends_nothing() {
-    let mut keep = Keep::new(Duration::ZERO);
+    let mut keep = Keep::new(Duration::ZERO, true);
     let mut now = Duration::ZERO;
     for pause in [1, 2, 4] {
         keep.reported(Err(Failure::Gone), now);
@@ -189,19 +204,71 @@ fn a_replica_that_lags_ends_nothing() {
     keep.looked(Look::Alive, until);
     now = until + SECOND * 60;
     assert_eq!(keep.next(now), Next::Report);
-    // Out of sight is no end either, nor what can't be told.
-    keep.seen(Sight::Away, now);
-    assert_eq!(keep.next(now), Next::Look);
-    assert_eq!(keep.looked(Look::Unknown, now), None);
-    let Next::Wait(until) = keep.next(now) else {
-        panic!("{keep:?}");
+    // What can't be told is no end either: it is reported again, and looked.
+    for round in 0..5 {
+        keep.reported(Err(Failure::Gone), now);
+        assert_eq!(keep.next(now), Next::Look);
+        // Two have failed before.
+        let news = keep.looked(Look::Unknown, now);
+        assert_eq!(news, (round == 1).then_some(News::Lost));
+        let Next::Wait(until) = keep.next(now) else {
+            panic!("{keep:?}");
+        };
+        assert_eq!(keep.next(until), Next::Report);
+        now = until;
+    }
+}
+
+type Step<'a> = &'a dyn Fn(&mut Keep, Duration);
+
+#[test]
+fn what_is_hidden_from_its_owner_is_reported_about() {
+    let away: Step<'_> = &|keep, at| assert_eq!(keep.seen(Sight::Away, at), None);
+    let taken: Step<'_> = &|keep, at| assert_eq!(keep.reported(Ok(None), at), None);
+    let denied: Step<'_> = &|keep, at| assert_eq!(keep.reported(Err(Failure::Gone), at), None);
+    let lost: Step<'_> = &|keep, at| {
+        keep.reported(Err(Failure::Unreachable), at);
     };
-    assert_eq!(keep.next(until), Next::Look);
+    let refused: Step<'_> = &|keep, at| {
+        keep.reported(Err(Failure::Refused), at);
+    };
+    let gone: Step<'_> = &|keep, at| {
+        assert_eq!(keep.looked(Look::Ended(Ending::default()), at), None);
+    };
+    let end = || Next::End(Ending::default());
+    let wait = |seconds: u32| Next::Wait(SECOND * (100 + seconds));
+    // (name, what happens, what is done at last)
+    let cases: [(&str, &[Step<'_>], Next); 12] = [
+        ("out of sight", &[away], Next::Report),
+        ("the report is taken", &[away, taken], wait(20)),
+        ("not sent", &[away, lost], wait(1)),
+        ("again, when none is sent", &[lost, away, away], wait(1)),
+        ("no reports are taken", &[away, refused], Next::Look),
+        ("nor ever were", &[refused, away], Next::Look),
+        ("it isn't there", &[away, denied], Next::Look),
+        ("nobody shows it", &[denied, gone, gone], Next::Report),
+        ("but it is there", &[denied, gone, gone, taken], wait(22)),
+        ("and it isn't", &[denied, gone, gone, denied], end()),
+        ("and may not be said", &[denied, gone, gone, refused], end()),
+        ("nor was it ever", &[refused, away, gone, gone], end()),
+    ];
+    for (name, steps, expected) in cases {
+        let mut now = SECOND * 100;
+        let mut keep = Keep::new(now, true);
+        for step in steps {
+            step(&mut keep, now);
+            // Looked at for the second time later.
+            if let State::Over(_, since, _) = keep.state {
+                now = since + HEARSAY;
+            }
+        }
+        assert_eq!(keep.next(now), expected, "{name}");
+    }
 }
 
 #[test]
 fn a_cluster_that_takes_no_reports_is_told_of_once() {
-    let mut keep = Keep::new(Duration::ZERO);
+    let mut keep = Keep::new(Duration::ZERO, true);
     let news = keep.reported(Err(Failure::Refused), Duration::ZERO);
     assert_eq!(news, Some(News::Refused));
     assert_eq!(keep.next(SECOND), Next::Wait(PERIOD));
@@ -266,7 +333,7 @@ fn a_definition_that_is_removed_stops_nobody() {
         ),
     ];
     for (name, happens, goes_on) in cases {
-        let mut keep = Keep::new(Duration::ZERO);
+        let mut keep = Keep::new(Duration::ZERO, true);
         keep.reported(Ok(None), Duration::ZERO);
         let news = happens(&mut keep);
         if !goes_on {
@@ -309,7 +376,7 @@ fn a_definition_that_is_removed_stops_nobody() {
 
 #[test]
 fn a_cluster_that_takes_no_session_is_told_of_once() {
-    let mut keep = Keep::new(Duration::ZERO);
+    let mut keep = Keep::new(Duration::ZERO, true);
     keep.seen(Sight::Over(ending("expired", "")), SECOND);
     assert_eq!(keep.next(SECOND), Next::Register);
     keep.registering();
@@ -319,4 +386,43 @@ fn a_cluster_that_takes_no_session_is_told_of_once() {
         assert_eq!(keep.registered(Err(Failure::Refused), SECOND), None);
     }
     assert_eq!(keep.registered(Ok(()), SECOND), None);
+}
+
+#[test]
+fn what_silence_means() {
+    let taken: Step<'_> = &|keep, at| {
+        keep.reported(Ok(None), at);
+    };
+    let refused: Step<'_> = &|keep, at| {
+        keep.reported(Err(Failure::Refused), at);
+    };
+    let anew: Step<'_> = &|keep, at| {
+        keep.registering();
+        keep.registered(Ok(()), at);
+    };
+    // (name, whether reports are promised, what happens, whether an end after silence is an expiry)
+    let cases: [(&str, bool, &[Step<'_>], bool); 8] = [
+        ("promised", true, &[], true),
+        ("not promised", false, &[], false),
+        ("and yet taken", false, &[taken], true),
+        ("not taken any more", false, &[taken, refused], true),
+        ("promised and refused", true, &[refused], true),
+        ("without promise then", true, &[refused, anew], false),
+        ("with it again", true, &[taken, anew], true),
+        ("never with it", false, &[taken, anew], false),
+    ];
+    for (name, promises, steps, expires) in cases {
+        let mut keep = Keep::new(Duration::ZERO, promises);
+        for step in steps {
+            step(&mut keep, Duration::ZERO);
+        }
+        let now = SECOND * 100;
+        keep.seen(Sight::Over(Ending::default()), now);
+        let expected = if expires {
+            Next::Wait(now + HEARSAY)
+        } else {
+            Next::Look
+        };
+        assert_eq!(keep.next(now), expected, "{name}");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod child;
 pub(crate) mod config;
+pub(crate) mod ending;
 pub(crate) mod keep;
 pub(crate) mod kin;
 pub(crate) mod monitor;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use mirrord_sessions_crds::SessionId;
 use tokio::time::{sleep, timeout};
 
-use super::keep::{Ending, Failure, Look, Sight};
+use super::{
+    ending::Ending,
+    keep::{Failure, Look, Sight},
+};
 use crate::{
     error::{Error, Refusal},
     server::{Change, Event, Listing, Scope, Server, Source},
@@ -91,15 +94,15 @@ pub(crate) async fn look(server: &Server, own: &Own) -> Look {
         // There are none at all, or not for long.
         Err(Some(error)) if error.refusal().is_some_and(Refusal::is_not_installed) => gone().await,
         // Who may not look at Sessions goes by what trackers show.
-        Err(Some(error)) if error.refusal().is_some_and(Refusal::is_rbac) && shown.is_err() => {
-            match failure(shown.err().as_ref().and_then(Option::as_ref)) {
-                Failure::Gone => gone().await,
-                _ => match patiently(server.takes_sessions()).await {
-                    Ok(false) => Look::Undefined,
-                    _ => Look::Unknown,
-                },
-            }
-        }
+        Err(Some(error)) if error.refusal().is_some_and(Refusal::is_rbac) => match &shown {
+            Ok(session) if own.is(session) => Look::Alive,
+            Ok(_) => gone().await,
+            Err(error) if failure(error.as_ref()) == Failure::Gone => gone().await,
+            Err(_) => match patiently(server.takes_sessions()).await {
+                Ok(false) => Look::Undefined,
+                _ => Look::Unknown,
+            },
+        },
         Err(_) => Look::Unknown,
     }
 }

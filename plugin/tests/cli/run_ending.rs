@@ -1,13 +1,17 @@
 //! How `run` ends: by who stops it, by itself, by a signal; and what ends it not.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::json;
 
 use crate::{
-    fake::{Answer, Fake, Server},
+    fake::{Answer, Fake, Seen, Server, status},
     plugin::Ran,
-    run::{ready, reports, run, until, waiting},
+    run::{created, ready, reports, run, until, waiting},
 };
 
 fn stopped_by_bob(server: &Server) {
@@ -224,4 +228,104 @@ fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.messages.contains("takes no reports"), "{ran:?}");
     assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+}
+
+/// What RBAC answers who may not look at Sessions.
+fn no_sessions(seen: &Seen) -> Option<Answer> {
+    let what = "GET /apis/operator.metalbear.co/v1/namespaces/default/sessions/";
+    let message = "sessions.operator.metalbear.co is forbidden: User \"avi@x\" cannot get resource \"sessions\" in API group \"operator.metalbear.co\" in the namespace \"default\"";
+    format!("{} {}", seen.method, seen.path)
+        .starts_with(what)
+        .then(|| Answer {
+            code: 403,
+            headers: "",
+            body: status(403, "Forbidden", message, &json!({})),
+        })
+}
+
+fn not_found() -> Answer {
+    let details = json!({ "name": "x", "kind": "sessiontrackers" });
+    Answer {
+        code: 404,
+        headers: "",
+        body: status(404, "NotFound", "not found", &details),
+    }
+}
+
+#[test]
+fn a_replica_that_lags_ends_no_reports_of_who_may_not_look_at_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let end = folder.path().join("end");
+    let told = AtomicUsize::new(0);
+    let server = Fake::new()
+        .rule(no_sessions)
+        .rule(move |seen| {
+            let is_report = seen.path.ends_with("/report");
+            (is_report && told.fetch_add(1, Ordering::SeqCst) < 3).then(not_found)
+        })
+        .start();
+    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
+    let child = ready(run(&server, "", &["sh", "-c", &script]));
+    until("it reports all the same", || {
+        (reports(&server).len() >= 5).then_some(())
+    });
+    let lines = server.lines();
+    let looked = format!("GET /namespaces/default/sessions/{}", server.left()[0]);
+    assert!(lines.contains(&looked), "{lines:?}");
+    fs::write(&end, "").unwrap();
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.messages.as_str()), (Some(5), ""), "{ran:?}");
+    assert_eq!(created(&server).len(), 1);
+}
+
+#[test]
+fn a_policy_that_hides_a_session_from_its_owner_ends_no_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let hidden = folder.path().join("hidden");
+    let is_hidden = hidden.clone();
+    let server = Fake::new()
+        .rule(no_sessions)
+        .rule(move |seen| {
+            let trackers =
+                "/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers";
+            if seen.method != "GET" || !is_hidden.exists() {
+                return None;
+            }
+            let rest = seen.path.strip_prefix(trackers)?;
+            let none = json!({ "kind": "SessionTrackerList", "metadata": {}, "items": [] });
+            Some(if rest.is_empty() {
+                Answer {
+                    code: 200,
+                    headers: "",
+                    body: none.to_string(),
+                }
+            } else {
+                not_found()
+            })
+        })
+        .start();
+    let script = "echo ready; while :; do sleep 0.05; done";
+    let child = ready(run(&server, "", &["sh", "-c", script]));
+    until("it reported", || reports(&server).pop());
+    fs::write(&hidden, "").unwrap();
+    let lines = |what: &str| {
+        let lines = server.lines().into_iter();
+        lines.filter(|line| line.contains(what)).count()
+    };
+    let list = "GET /namespaces/default/sessiontrackers";
+    let lists = lines(list);
+    until("it is out of sight for long", || {
+        (lines(list) >= lists + 8).then_some(())
+    });
+    let told = lines("/report");
+    until("it is reported about", || {
+        (lines("/report") >= told + 3).then_some(())
+    });
+    // Until it is really gone.
+    server.change(Vec::clear);
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(143), "{ran:?}");
+    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+    assert!(ran.messages.contains("who did it is not known"), "{ran:?}");
+    assert_eq!(created(&server).len(), 1);
 }

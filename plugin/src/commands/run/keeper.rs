@@ -19,7 +19,8 @@ use super::create::{Wanted, create, delete, end, new_id};
 use crate::{
     console::Console,
     run::{
-        keep::{Ending, Failure, Keep, News, Next, Sight},
+        ending::Ending,
+        keep::{Failure, Keep, News, Next, Sight},
         monitor::Monitor,
         watch::{Own, follow, look, patiently, told},
     },
@@ -81,7 +82,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
 
     /// Reports until somebody stops the session: how.
     pub(super) async fn keep(&self, pid: u32, program: &OsStr) -> Ending {
-        let mut keep = Keep::new(self.now());
+        let mut keep = Keep::new(self.now(), self.wanted.reports);
         let mut source = Reports::of(pid, self.origin.name(), program);
         loop {
             if let Some(ending) = self.keep_one(&mut keep, &mut source).await {
@@ -109,11 +110,21 @@ impl<'s, 'c> Keeper<'s, 'c> {
                     keep.registering();
                     return None;
                 }
-                Next::Report => tokio::select! {
-                    result = self.report(&own, source) => keep.reported(result, self.now()),
-                    sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
-                    () = &mut follow => None,
-                },
+                Next::Report => {
+                    let report = self.report(&own, source);
+                    tokio::pin!(report);
+                    // One sight after the other must not keep it from being sent.
+                    loop {
+                        let news = tokio::select! {
+                            result = &mut report => break keep.reported(result, self.now()),
+                            sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
+                            () = &mut follow => None,
+                        };
+                        if news.is_some() || keep.next(self.now()) != Next::Report {
+                            break news;
+                        }
+                    }
+                }
                 Next::Look => keep.looked(look(self.server, &own).await, self.now()),
                 Next::Wait(until) => tokio::select! {
                     () = sleep_until(self.start + until) => None,
@@ -164,7 +175,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
             };
             self.coming.replace(Some(id.clone()));
             let wanted = Wanted {
-                reports: self.wanted.reports && !keep.is_refused(),
+                reports: keep.promises(),
                 ..self.wanted.clone()
             };
             let mut why = String::new();
