@@ -65,6 +65,10 @@ impl Endings for Store {
         self.closing_session(&session.uid, EXPIRED, None);
     }
 
+    fn spared(&self, session: &Reporting) {
+        self.notes().take_back(&session.uid, EXPIRED);
+    }
+
     fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<Ending> {
         let key = Key {
             namespace: namespace.into(),

@@ -55,6 +55,9 @@ pub trait Endings: std::fmt::Debug + Send + Sync {
     /// This Session is about to be deleted, since it was not heard of.
     fn expired(&self, session: &Reporting);
 
+    /// It was not deleted after all.
+    fn spared(&self, session: &Reporting);
+
     /// How a Session of that place and identifier ended, if more is known than that it did.
     fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<trackers::Ending>;
 

@@ -213,6 +213,13 @@ impl View {
         }
     }
 
+    /// Whether this very Session is there, and lives by reports.
+    #[must_use]
+    pub fn is_reporting(&self, session: &Reporting) -> bool {
+        let mut all = self.reporting.values();
+        all.any(|there| there.uid == session.uid)
+    }
+
     fn remove_recorded(&mut self, place: &Place) -> Vec<AgentId> {
         let Some(session) = self.sessions.remove(place) else {
             return Vec::new();

@@ -38,6 +38,17 @@ impl Notes {
         told.push((ending, until));
     }
 
+    /// It doesn't end for this reason, which nobody in particular was behind.
+    pub fn take_back(&mut self, uid: &str, reason: &str) {
+        let Some(told) = self.0.get_mut(uid) else {
+            return;
+        };
+        told.retain(|(ending, _)| *ending.reason != *reason || ending.by.is_some());
+        if told.is_empty() {
+            self.0.remove(uid);
+        }
+    }
+
     /// The session has ended, now: how, as far as somebody said so in time.
     pub fn take(&mut self, uid: &str, now: i64) -> Ending {
         let mut told = self.0.remove(uid).unwrap_or_default();
@@ -52,7 +63,7 @@ impl Notes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::EXPIRED, *};
 
     #[test]
     fn what_was_told() {
@@ -131,6 +142,37 @@ mod tests {
                 Ending::unknown(at),
                 "{name}: told once"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_taken_back() {
+        let expired = || Ending {
+            reason: EXPIRED.into(),
+            by: None,
+            at: 0,
+        };
+        let stopped = || Ending::stopped("bob", 0);
+        for (name, told, expected) in [
+            ("nothing was told", vec![], Ending::unknown(12)),
+            ("alone", vec![expired()], Ending::unknown(12)),
+            (
+                "beside what somebody told",
+                vec![stopped(), expired()],
+                Ending::stopped("bob", 12),
+            ),
+            (
+                "of another reason",
+                vec![stopped()],
+                Ending::stopped("bob", 12),
+            ),
+        ] {
+            let mut notes = Notes::default();
+            for ending in told {
+                notes.note("a", ending, 60, 0);
+            }
+            notes.take_back("a", EXPIRED);
+            assert_eq!(notes.take("a", 12), expected, "{name}");
         }
     }
 
