@@ -278,9 +278,11 @@ impl View {
         sessions
     }
 
-    /// The Sessions that live by their owners' reports: no agent that runs vouches for them.
+    /// The Sessions that live by their owners' reports: no agent that runs vouches for them, and nobody has
+    /// deleted them.
     pub fn unvouched(&self) -> impl Iterator<Item = &Reporting> {
-        self.reporting.values().filter(|session| {
+        let stay = self.reporting.values().filter(|session| !session.going);
+        stay.filter(|session| {
             let agent = session.agent.as_ref().and_then(|agent| self.agent(agent));
             agent.is_none_or(|agent| agent.ended)
         })
