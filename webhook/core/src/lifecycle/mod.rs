@@ -17,6 +17,7 @@ mod record;
 mod sought;
 mod step;
 mod target;
+mod versions;
 mod view;
 
 #[cfg(test)]
