@@ -89,15 +89,15 @@ impl Controller<'_> {
             resource_version: stored.metadata.resource_version,
         });
         // The watch may be faster than the answer.
-        if !self.state().tells(&silent.uid) {
-            return Ok(());
-        }
+        let tells = self.state().tells(&silent.uid);
         self.endings.expired(silent);
         let deleted = timeout(PATIENCE, sessions.delete(&silent.name, &params)).await;
         let error = match deleted {
             Ok(Ok(_)) => {
                 self.state().view.forget_reporting(silent);
-                self.tell_expired(silent).await;
+                if tells {
+                    self.tell_expired(silent).await;
+                }
                 return Ok(());
             }
             Ok(Err(error)) => {
@@ -109,7 +109,7 @@ impl Controller<'_> {
             Err(_) => None,
         };
         // It goes on, or somebody else ended it; where there was no answer, it may be gone as well.
-        let missed = {
+        let missed = tells && {
             let mut state = self.state();
             state.told.remove(&silent.uid);
             !state.view.is_reporting(silent)
