@@ -62,6 +62,9 @@ pub trait Endings: std::fmt::Debug + Send + Sync {
     /// How a Session of that place and identifier ended, if more is known than that it did.
     fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<trackers::Ending>;
 
+    /// Whether what is known of it elsewhere comes to be known here, in a moment.
+    fn are_shared(&self) -> bool;
+
     /// The Session that this agent had last, if it has ended and that is known.
     fn past(&self, agent: &Agent) -> Option<Past>;
 

@@ -51,12 +51,23 @@ impl Notes {
 
     /// The session has ended, now: how, as far as somebody said so in time.
     pub fn take(&mut self, uid: &str, now: i64) -> Ending {
-        let mut told = self.0.remove(uid).unwrap_or_default();
-        told.retain(|(_, until)| *until >= now);
-        match told.pop() {
-            None => Ending::unknown(now),
-            Some((ending, _)) if told.is_empty() => Ending { at: now, ..ending },
-            Some(_) => Ending::disputed(now),
+        let ending = self.ending(uid, now);
+        self.0.remove(uid);
+        ending
+    }
+
+    /// The same, for who may have to ask again.
+    #[must_use]
+    pub fn ending(&self, uid: &str, now: i64) -> Ending {
+        let told = self.0.get(uid).into_iter().flatten();
+        let mut told = told.filter(|(_, until)| *until >= now);
+        match (told.next(), told.next()) {
+            (None, _) => Ending::unknown(now),
+            (Some((ending, _)), None) => Ending {
+                at: now,
+                ..ending.clone()
+            },
+            _ => Ending::disputed(now),
         }
     }
 }
@@ -136,6 +147,7 @@ mod tests {
             for (now, ending) in told {
                 notes.note("a", ending, now + 60, now);
             }
+            assert_eq!(notes.ending("a", at), expected, "{name}: asked before");
             assert_eq!(notes.take("a", at), expected, "{name}");
             assert_eq!(
                 notes.take("a", at),
