@@ -121,14 +121,17 @@ async fn keep_views(
         Arc::clone(&store),
         health,
     );
+    let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
+    // Who starts a run is told of others on its target also where no trackers are served.
+    let feed = Feed::new(client.clone(), store, Arc::clone(&records)).run(health);
     if !args.trackers {
         health.give_trackers_up();
-        return policies.await;
+        tokio::join!(policies, feed);
+        return;
     }
-    let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
     tokio::join!(
         policies,
-        Feed::new(client.clone(), store, Arc::clone(&records)).run(health),
+        feed,
         records.run(ended),
         front_proxy.follow(client, health),
         grace,

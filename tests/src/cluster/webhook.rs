@@ -47,11 +47,35 @@ impl Webhook {
         Self::start_at(plane, programs, kubeconfig.path(), args).await
     }
 
+    /// The same as in the overlay without trackers.
+    ///
+    /// # Errors
+    /// As [`Webhook::start`].
+    pub async fn start_without_trackers(
+        plane: &ControlPlane,
+        programs: &Programs,
+    ) -> Result<Self, Error> {
+        let kubeconfig = plane
+            .service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME)
+            .await?;
+        Self::launch(plane, programs, kubeconfig.path(), &[]).await
+    }
+
     /// The same with another way to the API server.
     ///
     /// # Errors
     /// As [`Webhook::start`].
     pub async fn start_at(
+        plane: &ControlPlane,
+        programs: &Programs,
+        kubeconfig: &Path,
+        args: &[&str],
+    ) -> Result<Self, Error> {
+        let args = [&["--trackers"], args].concat();
+        Self::launch(plane, programs, kubeconfig, &args).await
+    }
+
+    async fn launch(
         plane: &ControlPlane,
         programs: &Programs,
         kubeconfig: &Path,
@@ -66,7 +90,7 @@ impl Webhook {
         let log = folder.join("webhook.log");
         let file = File::create(&log).map_err(io("the webhook's log"))?;
         let child = Command::new(&programs.webhook)
-            .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s", "--trackers"])
+            .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s"])
             .args(args)
             .env("KUBECONFIG", kubeconfig)
             .env_remove("RUST_LOG")

@@ -65,7 +65,10 @@ impl Controller<'_> {
             let params = PatchParams::default();
             let tied = sessions.patch_status(id.name(), &params, &patch);
             match tied.await {
-                Ok(session) => return Ok(Recorded::of(&session).ok_or("it can't be read")),
+                Ok(session) => {
+                    self.state().view.apply_session(&session);
+                    return Ok(Recorded::of(&session).ok_or("it can't be read"));
+                }
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
                     return Ok(Err("the API server refuses to tie the agent to it"));
@@ -92,9 +95,7 @@ impl Controller<'_> {
             at: Instant::now(),
             binding: binding(&session, definition),
         };
-        let mut state = self.state();
-        state.recorded.insert(session.agent.clone(), made);
-        state.view.insert_session(session);
+        self.state().recorded.insert(session.agent, made);
         GO_ON
     }
 

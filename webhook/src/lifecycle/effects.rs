@@ -183,6 +183,9 @@ impl Controller<'_> {
             if let Some(how) = self.endings.ending(namespace, name, uid) {
                 return Some(how);
             }
+            if !self.endings.are_shared() {
+                break;
+            }
             sleep(Duration::from_millis(200)).await;
         }
         None

@@ -37,8 +37,7 @@ impl Controller<'_> {
                 silence.sweep(state.view.unvouched(), start.elapsed(), expiry)
             };
             for session in silent {
-                let closed = timeout(PATIENCE, self.close_silent(&session)).await;
-                if let Err(error) = closed.unwrap_or(Err(Failed::Slow(PATIENCE))) {
+                if let Err(error) = self.close_silent(&session).await {
                     warn!(session = session.name, namespace = session.namespace, %error, "a silent Session is not closed yet");
                     // The others would fail likewise, and there is a next time.
                     break;
@@ -77,7 +76,8 @@ impl Controller<'_> {
     /// Deletes a Session that was not heard of for too long, unless the watch only has not told.
     async fn close_silent(&self, silent: &Reporting) -> Result<(), Failed> {
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &silent.namespace);
-        let stored = sessions.get_opt(&silent.name).await;
+        let stored = timeout(PATIENCE, sessions.get_opt(&silent.name)).await;
+        let stored = stored.map_err(|_| Failed::Slow(PATIENCE))?;
         let stored = stored.map_err(Failed::of("it can't be read"))?;
         let Some(stored) = stored.filter(|stored| Reporting::of(stored).as_ref() == Some(silent))
         else {
@@ -88,14 +88,44 @@ impl Controller<'_> {
             uid: stored.metadata.uid,
             resource_version: stored.metadata.resource_version,
         });
+        // The watch may be faster than the answer.
+        let tells = self.state().tells(&silent.uid);
         self.endings.expired(silent);
-        self.state().view.forget_reporting(silent);
-        match sessions.delete(&silent.name, &params).await {
-            Ok(_) => {}
-            Err(error) if is_gone(&error) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(()),
-            Err(error) => return Err(Failed::of("it can't be deleted")(error)),
+        let deleted = timeout(PATIENCE, sessions.delete(&silent.name, &params)).await;
+        let error = match deleted {
+            Ok(Ok(_)) => {
+                self.state().view.forget_reporting(silent);
+                if tells {
+                    self.tell_expired(silent).await;
+                }
+                return Ok(());
+            }
+            Ok(Err(error)) => {
+                if matches!(error, kube::Error::Api(_)) {
+                    self.endings.spared(silent);
+                }
+                Some(error)
+            }
+            Err(_) => None,
+        };
+        // It goes on, or somebody else ended it; where there was no answer, it may be gone as well.
+        let missed = tells && {
+            let mut state = self.state();
+            state.told.remove(&silent.uid);
+            !state.view.is_reporting(silent)
+        };
+        if missed {
+            self.tell_gone(silent.clone()).await;
         }
+        match error {
+            None => Err(Failed::Slow(PATIENCE)),
+            Some(error) if is_gone(&error) => Ok(()),
+            Some(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Some(error) => Err(Failed::of("it can't be deleted")(error)),
+        }
+    }
+
+    async fn tell_expired(&self, silent: &Reporting) {
         info!(
             session = silent.name,
             namespace = silent.namespace,
@@ -105,6 +135,5 @@ impl Controller<'_> {
         let about = tell::session(&silent.namespace, &silent.name, &silent.uid);
         let told = Told::expired(silent, Timestamp::now());
         self.teller.publish(&about, &told).await;
-        Ok(())
     }
 }

@@ -65,6 +65,8 @@ enum Change<K> {
     /// The object is there; told by a list, or as it happened.
     There(K, Option<Timestamp>),
     Gone(Place),
+    /// A list is under way.
+    Listing,
     /// All that a list told of is all there is.
     Listed(HashSet<Place>),
     Nothing,
@@ -118,7 +120,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
             }
             watcher::Event::Init => {
                 self.listed.clear();
-                Change::Nothing
+                Change::Listing
             }
             watcher::Event::InitDone => {
                 self.synced = true;
@@ -156,13 +158,13 @@ impl Feeds {
     pub(super) async fn next(&mut self, state: &Mutex<State>) -> Vec<AgentId> {
         tokio::select! {
             change = self.jobs.next() => take(&mut lock(state).view, change,
-                |view, job, _| apply_job(view, job), View::remove_job, View::retain_jobs),
+                |view, job, _| apply_job(view, job), View::remove_job, View::retain_jobs, View::listing_jobs),
             change = self.pods.next() => take(&mut lock(state).view, change,
                 |view, pod, told| pod.view().map_or_else(Vec::new, |pod| view.apply_pod(pod, told)),
-                View::remove_pod, View::retain_pods),
+                View::remove_pod, View::retain_pods, |_| ()),
             change = self.sessions.next() => take(&mut lock(state).view, change,
                 |view, session, _| apply_session(view, session),
-                View::remove_session, View::retain_sessions),
+                View::remove_session, View::retain_sessions, View::listing_sessions),
         }
     }
 }
@@ -200,11 +202,16 @@ fn take<K>(
     apply: impl FnOnce(&mut View, K, Option<Timestamp>) -> Vec<AgentId>,
     remove: impl FnOnce(&mut View, &Place) -> Vec<AgentId>,
     retain: impl FnOnce(&mut View, &HashSet<Place>) -> Vec<AgentId>,
+    listing: impl FnOnce(&mut View),
 ) -> Vec<AgentId> {
     match change {
         Change::There(object, told) => apply(view, object, told),
         Change::Gone(place) => remove(view, &place),
         Change::Listed(there) => retain(view, &there),
+        Change::Listing => {
+            listing(view);
+            Vec::new()
+        }
         Change::Nothing => Vec::new(),
     }
 }

@@ -198,9 +198,7 @@ impl Controller<'_> {
                         Ok(Looked::Done) => queue.done(id, now, None),
                         Ok(Looked::Again(pause)) => queue.done(id, now, Some(pause)),
                         Err(failed) => {
-                            let failed: Failed = failed;
-                            self.failed(&id, &failed).await;
-                            queue.failed(id, now, failed.longest_pause());
+                            queue.failed(id, now, Failed::longest_pause(&failed));
                         }
                     }
                 }
@@ -216,7 +214,12 @@ impl Controller<'_> {
                 };
                 looks.push(async {
                     let looked = timeout(PATIENCE, self.look(&id)).await;
-                    (id, looked.unwrap_or(Err(Failed::Slow(PATIENCE))))
+                    let looked = looked.unwrap_or(Err(Failed::Slow(PATIENCE)));
+                    // Here, not in the loop: the other agents don't wait for an Event about this one.
+                    if let Err(failed) = &looked {
+                        self.failed(&id, failed).await;
+                    }
+                    (id, looked)
                 });
             }
         }

@@ -73,7 +73,7 @@ impl Controller<'_> {
         self.metrics.session("recorded");
         {
             let mut state = self.state();
-            state.view.insert_session(recorded.clone());
+            state.view.apply_session(&session);
             state.drafts.insert(agent.id.clone(), draft.clone());
             let made = Made {
                 at: Instant::now(),

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -15,10 +16,13 @@ use mirrord_sessions_core::{
     text::printable,
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// How much of a failure is told, and remembered.
 const SHOWN: usize = 512;
+/// How long an Event may take: nothing else that is done waits longer for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The API server refuses an Event with a longer note.
 const MAX_NOTE: usize = 1024;
 
@@ -125,8 +129,15 @@ impl<'a> Teller<'a> {
         };
         // A new recorder each time: one that remembers would need the right to patch Events.
         let recorder = Recorder::new(self.client.clone(), reporter);
-        if let Err(error) = recorder.publish(&event, about).await {
-            debug!(%error, reason = told.reason, "an Event could not be published");
+        match timeout(PATIENCE, recorder.publish(&event, about)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                debug!(%error, reason = told.reason, "an Event could not be published");
+            }
+            Err(_) => debug!(
+                reason = told.reason,
+                "an Event was not published in {PATIENCE:?}"
+            ),
         }
     }
 }
@@ -137,4 +148,29 @@ fn cut(note: &str) -> String {
     }
     let end = note.floor_char_boundary(MAX_NOTE - '…'.len_utf8());
     format!("{}…", &note[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::Instant;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// In a cluster kube's client waits for ever.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_an_event_for_long() {
+        let silent = service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let teller = Teller::new(Client::new(silent, "default"), "webhook-0");
+        let start = Instant::now();
+        let told = Told::refused("exceeded quota");
+        teller.publish(&session("shop", "a", "1"), &told).await;
+        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+    }
 }

@@ -65,7 +65,15 @@ impl Endings for Store {
         self.closing_session(&session.uid, EXPIRED, None);
     }
 
+    fn spared(&self, session: &Reporting) {
+        self.notes().take_back(&session.uid, EXPIRED);
+    }
+
     fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<Ending> {
+        if self.kept.is_none() {
+            let ending = self.notes().ending(uid, now());
+            return Some(ending).filter(Ending::is_known);
+        }
         let key = Key {
             namespace: namespace.into(),
             name: name.into(),
@@ -73,6 +81,10 @@ impl Endings for Store {
         let index = self.index();
         let tracker = index.get(&key).filter(|tracker| tracker.uid == uid)?;
         tracker.ending().filter(Ending::is_known)
+    }
+
+    fn are_shared(&self) -> bool {
+        self.kept.is_some()
     }
 
     fn past(&self, agent: &Agent) -> Option<Past> {

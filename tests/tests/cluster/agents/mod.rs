@@ -8,5 +8,6 @@ mod sessions;
 pub(crate) mod stage;
 mod stamps;
 mod targets;
+mod trackerless;
 mod untied;
 mod wrapped;

@@ -63,7 +63,7 @@ async fn who_starts_a_run_is_told_who_is_on_the_target() {
 }
 
 /// What kubectl prints where an agent's Job is only tried.
-async fn tried(cluster: &Cluster, namespace: &str, agent: &Value) -> String {
+pub(super) async fn tried(cluster: &Cluster, namespace: &str, agent: &Value) -> String {
     let admin = cluster.plane.admin().path();
     let create = ["create", "-n", namespace, "--dry-run=server", "-f", "-"];
     let output = cluster

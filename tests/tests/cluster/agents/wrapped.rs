@@ -147,6 +147,43 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
     assert!(shop.sessions().await.is_empty());
 }
 
+const REFUSAL: &str = "refused.example.com";
+
+/// Nobody deletes Sessions in this namespace until the binding is gone.
+async fn refuse_deletes(cluster: &Cluster, namespace: &str) {
+    let kind = "admissionregistration.k8s.io/v1";
+    let policy = json!({
+        "apiVersion": kind, "kind": "ValidatingAdmissionPolicy", "metadata": { "name": REFUSAL },
+        "spec": {
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": ["operator.metalbear.co"], "apiVersions": ["*"],
+                "operations": ["DELETE"], "resources": ["sessions"],
+            }] },
+            "validations": [{ "expression": format!("request.namespace != '{namespace}'") }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": REFUSAL },
+        "spec": { "policyName": REFUSAL, "validationActions": ["Deny"] },
+    });
+    for object in [policy, binding] {
+        let args = ["create", "-f", "-"];
+        cluster.admin(&args, &object.to_string()).await.unwrap();
+    }
+    let delete = [
+        "delete",
+        "session",
+        "never-reported",
+        "--dry-run=server",
+        "-n",
+        namespace,
+    ];
+    eventually("deletes are refused", || async {
+        cluster.admin(&delete, "").await.err()
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_session_that_is_not_heard_of_expires() {
     let cluster = Cluster::start().await.unwrap();
@@ -168,6 +205,7 @@ async fn a_session_that_is_not_heard_of_expires() {
         let args = ["create", "-n", &home.name, "-f", "-"];
         cluster.admin(&args, &manifest.to_string()).await.unwrap();
     }
+    refuse_deletes(&cluster, &home.name).await;
     let report = async |name: &str| {
         let body = json!({
             "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": {},
@@ -179,6 +217,17 @@ async fn a_session_that_is_not_heard_of_expires() {
         let answer = eventually("it is reported about", || report(name)).await;
         assert_eq!(answer["status"]["periodSeconds"], 1, "{answer}");
     }
+    // What can't be deleted for a while is tried again.
+    eventually("it could not be closed", || async {
+        report("talking").await;
+        let log = webhook.log_text();
+        log.contains("a silent Session is not closed yet")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(home.sessions().await.len(), names.len());
+    let allow = ["delete", "validatingadmissionpolicybinding", REFUSAL];
+    cluster.admin(&allow, "").await.unwrap();
     // One goes on to report for longer than the other takes to expire.
     let left = || async {
         let sessions = home.sessions().await;

@@ -29,6 +29,8 @@ pub struct Reporting {
     pub created: Option<Timestamp>,
     /// The agent that is tied to it.
     pub agent: Option<AgentId>,
+    /// It is being deleted, and waits for what goes before it.
+    pub going: bool,
     last_seen: Option<Timestamp>,
 }
 
@@ -45,7 +47,7 @@ impl Reporting {
         let status = session.status.as_ref();
         let last_seen = status.and_then(|status| status.last_seen.as_ref());
         let lives = last_seen.is_some() || has(REPORTS);
-        if has(AGENT) || meta.deletion_timestamp.is_some() || !lives {
+        if has(AGENT) || !lives {
             return None;
         }
         Some(Self {
@@ -58,6 +60,7 @@ impl Reporting {
             agent: status
                 .and_then(|status| status.agent.as_ref())
                 .and_then(AgentId::of),
+            going: meta.deletion_timestamp.is_some(),
             last_seen: last_seen.map(|time| time.0),
         })
     }
@@ -152,7 +155,7 @@ mod tests {
             ("recorded for an agent", with(AGENT), false),
             ("never reported about", reported("a", None), false),
             ("just created", created, false),
-            ("going", going, false),
+            ("going", going, true),
         ] {
             assert_eq!(Reporting::of(&session).is_some(), expected, "{name}");
         }
@@ -216,6 +219,11 @@ mod tests {
             view.apply_session(&reported(uid, Some(2)));
         }
         view.apply_session(&reported("by hand", None));
+        // A deletion in the foreground.
+        let mut going = reported("c", Some(2));
+        going.metadata.deletion_timestamp = Some(Time(time(2)));
+        view.apply_session(&going);
+        assert!(view.unvouched().all(|session| session.uid != "c"));
         assert!(gone(&mut view).is_empty());
         view.remove_session(&place("a"));
         view.remove_session(&place("by hand"));

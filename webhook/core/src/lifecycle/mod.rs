@@ -17,6 +17,7 @@ mod record;
 mod sought;
 mod step;
 mod target;
+mod versions;
 mod view;
 
 #[cfg(test)]
@@ -55,8 +56,14 @@ pub trait Endings: std::fmt::Debug + Send + Sync {
     /// This Session is about to be deleted, since it was not heard of.
     fn expired(&self, session: &Reporting);
 
+    /// It was not deleted after all.
+    fn spared(&self, session: &Reporting);
+
     /// How a Session of that place and identifier ended, if more is known than that it did.
     fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<trackers::Ending>;
+
+    /// Whether what is known of it elsewhere comes to be known here, in a moment.
+    fn are_shared(&self) -> bool;
 
     /// The Session that this agent had last, if it has ended and that is known.
     fn past(&self, agent: &Agent) -> Option<Past>;

@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use mirrord_sessions_crds::Session;
 
-use super::{AGENT, Agent, AgentId, AgentKind, Found, PodView, Reporting};
+use super::{AGENT, Agent, AgentId, AgentKind, Found, PodView, Reporting, versions::Versions};
 use crate::agents::ContainerId;
 
 /// A namespace and a name.
@@ -51,6 +51,8 @@ pub struct View {
     /// Those of them that are gone, until somebody asks.
     gone: Vec<Reporting>,
     by_agent: BTreeMap<AgentId, HashSet<Place>>,
+    job_versions: Versions,
+    session_versions: Versions,
 }
 
 /// Where an object is.
@@ -94,13 +96,17 @@ impl Recorded {
 }
 
 impl View {
-    /// A Job is there, or has changed; the agents that this is about.
+    /// A Job is there, or has changed; the agents that this is about. What is older than what was seen of it
+    /// before says nothing.
     pub fn apply_job(&mut self, job: &Job) -> Vec<AgentId> {
         let Some(place) = place(&job.metadata) else {
             return Vec::new();
         };
+        if self.job_versions.is_past(&job.metadata) {
+            return Vec::new();
+        }
         let Some(agent) = Agent::of_job(job) else {
-            return self.remove_job(&place);
+            return self.forget_job(&place);
         };
         let id = agent.id.clone();
         let before = self.jobs.insert(place, agent).map(|agent| agent.id);
@@ -111,8 +117,18 @@ impl View {
             .collect()
     }
 
+    /// Jobs are about to be listed anew.
+    pub fn listing_jobs(&mut self) {
+        self.job_versions.clear();
+    }
+
     /// A Job is gone.
     pub fn remove_job(&mut self, place: &Place) -> Vec<AgentId> {
+        self.job_versions.forget(place);
+        self.forget_job(place)
+    }
+
+    fn forget_job(&mut self, place: &Place) -> Vec<AgentId> {
         self.jobs
             .remove(place)
             .map(|agent| agent.id)
@@ -122,6 +138,7 @@ impl View {
 
     /// All Jobs that are there: others are gone.
     pub fn retain_jobs(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
+        self.job_versions.retain(there);
         let gone: Vec<Place> = missing(&self.jobs, there);
         gone.iter()
             .flat_map(|place| self.remove_job(place))
@@ -162,11 +179,14 @@ impl View {
             .collect()
     }
 
-    /// A Session is there, or has changed.
+    /// A Session is there, or has changed. What is older than what was seen of it before says nothing.
     pub fn apply_session(&mut self, session: &Session) -> Vec<AgentId> {
         let Some(place) = place(&session.metadata) else {
             return Vec::new();
         };
+        if self.session_versions.is_past(&session.metadata) {
+            return Vec::new();
+        }
         self.reporting.remove(&place);
         let mut about = self.remove_recorded(&place);
         if let Some(reporting) = Reporting::of(session) {
@@ -179,8 +199,12 @@ impl View {
         about
     }
 
-    /// A Session was recorded.
-    pub fn insert_session(&mut self, session: Recorded) {
+    /// Sessions are about to be listed anew.
+    pub fn listing_sessions(&mut self) {
+        self.session_versions.clear();
+    }
+
+    fn insert_session(&mut self, session: Recorded) {
         let place = session.place();
         self.by_agent
             .entry(session.agent.clone())
@@ -191,6 +215,7 @@ impl View {
 
     /// A Session is gone.
     pub fn remove_session(&mut self, place: &Place) -> Vec<AgentId> {
+        self.session_versions.forget(place);
         self.gone.extend(self.reporting.remove(place));
         self.remove_recorded(place)
     }
@@ -211,6 +236,13 @@ impl View {
         if there.is_some_and(|there| there.uid == session.uid) {
             self.reporting.remove(&place);
         }
+    }
+
+    /// Whether this very Session is there, and lives by reports.
+    #[must_use]
+    pub fn is_reporting(&self, session: &Reporting) -> bool {
+        let mut all = self.reporting.values();
+        all.any(|there| there.uid == session.uid)
     }
 
     fn remove_recorded(&mut self, place: &Place) -> Vec<AgentId> {
@@ -240,6 +272,7 @@ impl View {
 
     /// All Sessions that are there: others are gone.
     pub fn retain_sessions(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
+        self.session_versions.retain(there);
         let mut gone: Vec<Place> = missing(&self.sessions, there);
         gone.extend(missing(&self.reporting, there));
         gone.iter()
@@ -271,9 +304,11 @@ impl View {
         sessions
     }
 
-    /// The Sessions that live by their owners' reports: no agent that runs vouches for them.
+    /// The Sessions that live by their owners' reports: no agent that runs vouches for them, and nobody has
+    /// deleted them.
     pub fn unvouched(&self) -> impl Iterator<Item = &Reporting> {
-        self.reporting.values().filter(|session| {
+        let stay = self.reporting.values().filter(|session| !session.going);
+        stay.filter(|session| {
             let agent = session.agent.as_ref().and_then(|agent| self.agent(agent));
             agent.is_none_or(|agent| agent.ended)
         })
@@ -314,87 +349,5 @@ fn missing<T>(known: &HashMap<Place, T>, there: &HashSet<Place>) -> Vec<Place> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::slice::from_ref;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::{
-        agents::fixtures::{EPHEMERAL, RUNNING, job, value},
-        lifecycle::{
-            PodParts,
-            fixtures::{agent, recorded, time},
-        },
-    };
-
-    fn pod(agents: bool) -> PodView {
-        let mut object = value(EPHEMERAL);
-        if !agents {
-            object["spec"]["ephemeralContainers"] = json!([]);
-        }
-        let meta: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
-        let parts: PodParts = serde_json::from_value(object).unwrap();
-        PodView::of(&meta, &parts).unwrap()
-    }
-
-    #[test]
-    fn a_job_of_the_same_name_is_another_agent() {
-        let mut view = View::default();
-        let first = view.apply_job(&job(RUNNING));
-        let mut again = job(RUNNING);
-        again.metadata.uid = Some("other".into());
-        let about = view.apply_job(&again);
-        assert_eq!((about.len(), &about[0]), (2, &first[0]));
-        assert!(view.agent(&about[0]).is_none() && view.agent(&about[1]).is_some());
-        let mut lost = job(RUNNING);
-        lost.metadata.labels = None;
-        assert_eq!(view.apply_job(&lost), about[1..]);
-        assert!(view.agents().is_empty());
-    }
-
-    #[test]
-    fn agents_that_come_while_somebody_looks() {
-        let mut view = View::default();
-        // In a Pod that is new, or was not known, it counts when the Pod was created.
-        let id = view.apply_pod(pod(true), Some(time(5))).remove(0);
-        assert_eq!(view.agent(&id).unwrap().added, None);
-        view.apply_pod(pod(false), Some(time(6)));
-        assert!(view.agent(&id).is_none());
-        // Listed: it may have come at any time.
-        view.apply_pod(pod(true), None);
-        assert_eq!(view.agent(&id).unwrap().added, None);
-        view.apply_pod(pod(false), Some(time(7)));
-        view.apply_pod(pod(true), Some(time(8)));
-        assert_eq!(view.agent(&id).unwrap().added, Some(time(8)));
-        // And stays so.
-        view.apply_pod(pod(true), None);
-        assert_eq!(view.agent(&id).unwrap().added, Some(time(8)));
-        assert_eq!(view.retain_pods(&HashSet::new()), [id]);
-        assert_eq!(view.pods(), 0);
-    }
-
-    #[test]
-    fn sessions_are_found_by_their_agent() {
-        let mut view = View::default();
-        let agent = agent();
-        let first = recorded("1", &agent, "alice");
-        let mut second = recorded("2", &agent, "alice");
-        second.created = Some(time(1));
-        view.insert_session(first.clone());
-        view.insert_session(second.clone());
-        assert_eq!(view.sessions(&agent.id), [second.clone(), first.clone()]);
-        let mut other = first.clone();
-        other.uid = "3".into();
-        view.forget_session(&other);
-        assert_eq!(
-            view.sessions(&agent.id).len(),
-            2,
-            "another of the same name"
-        );
-        view.forget_session(&first);
-        assert_eq!(view.agents(), from_ref(&agent.id));
-        assert_eq!(view.retain_sessions(&HashSet::new()), from_ref(&agent.id));
-        assert!(view.agents().is_empty());
-    }
-}
+#[path = "view_tests.rs"]
+mod tests;

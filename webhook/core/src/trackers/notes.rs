@@ -38,21 +38,43 @@ impl Notes {
         told.push((ending, until));
     }
 
+    /// It doesn't end for this reason, which nobody in particular was behind.
+    pub fn take_back(&mut self, uid: &str, reason: &str) {
+        let Some(told) = self.0.get_mut(uid) else {
+            return;
+        };
+        told.retain(|(ending, _)| *ending.reason != *reason || ending.by.is_some());
+        if told.is_empty() {
+            self.0.remove(uid);
+        }
+    }
+
     /// The session has ended, now: how, as far as somebody said so in time.
     pub fn take(&mut self, uid: &str, now: i64) -> Ending {
-        let mut told = self.0.remove(uid).unwrap_or_default();
-        told.retain(|(_, until)| *until >= now);
-        match told.pop() {
-            None => Ending::unknown(now),
-            Some((ending, _)) if told.is_empty() => Ending { at: now, ..ending },
-            Some(_) => Ending::disputed(now),
+        let ending = self.ending(uid, now);
+        self.0.remove(uid);
+        ending
+    }
+
+    /// The same, for who may have to ask again.
+    #[must_use]
+    pub fn ending(&self, uid: &str, now: i64) -> Ending {
+        let told = self.0.get(uid).into_iter().flatten();
+        let mut told = told.filter(|(_, until)| *until >= now);
+        match (told.next(), told.next()) {
+            (None, _) => Ending::unknown(now),
+            (Some((ending, _)), None) => Ending {
+                at: now,
+                ..ending.clone()
+            },
+            _ => Ending::disputed(now),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::EXPIRED, *};
 
     #[test]
     fn what_was_told() {
@@ -125,12 +147,44 @@ mod tests {
             for (now, ending) in told {
                 notes.note("a", ending, now + 60, now);
             }
+            assert_eq!(notes.ending("a", at), expected, "{name}: asked before");
             assert_eq!(notes.take("a", at), expected, "{name}");
             assert_eq!(
                 notes.take("a", at),
                 Ending::unknown(at),
                 "{name}: told once"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_taken_back() {
+        let expired = || Ending {
+            reason: EXPIRED.into(),
+            by: None,
+            at: 0,
+        };
+        let stopped = || Ending::stopped("bob", 0);
+        for (name, told, expected) in [
+            ("nothing was told", vec![], Ending::unknown(12)),
+            ("alone", vec![expired()], Ending::unknown(12)),
+            (
+                "beside what somebody told",
+                vec![stopped(), expired()],
+                Ending::stopped("bob", 12),
+            ),
+            (
+                "of another reason",
+                vec![stopped()],
+                Ending::stopped("bob", 12),
+            ),
+        ] {
+            let mut notes = Notes::default();
+            for ending in told {
+                notes.note("a", ending, 60, 0);
+            }
+            notes.take_back("a", EXPIRED);
+            assert_eq!(notes.take("a", 12), expected, "{name}");
         }
     }
 
