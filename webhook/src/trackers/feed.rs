@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::{records::Records, store::Store};
 use crate::{server::health::Health, stored::StoredSession};
 
-/// Sessions a page of the list. Each may have annotations of a quarter of a megabyte.
+/// Sessions a page of the list. Each may have annotations of a quarter of a megabyte, so no more at once.
 const PAGE: u32 = 100;
 /// How long the first list waits for the policies: then all that is ever told is told by known ones.
 const POLICIES_FIRST: Duration = Duration::from_secs(5);
@@ -115,7 +115,7 @@ impl Feed {
     async fn list(&self) -> Result<u64, FeedError> {
         let mut params = ListParams::default().limit(PAGE);
         let mut trackers = Vec::new();
-        let mark = self.store.listing();
+        let began = self.store.listing();
         loop {
             let page = self.sessions.list(&params).await.map_err(expired)?;
             trackers.extend(page.items.into_iter().filter_map(tracker));
@@ -123,10 +123,15 @@ impl Feed {
             if params.continue_token.is_none() {
                 let version = number(page.metadata.resource_version)?;
                 let count = trackers.len();
-                // After the sessions: of one that ends in between, both are known.
-                let ended = self.records.list().await;
+                // After the sessions: of one that ends in between, both are known. Later ones are followed.
+                let first = !self.store.index().is_synced();
+                let ended = if first {
+                    self.records.list().await
+                } else {
+                    Vec::new()
+                };
                 self.store.replace(trackers, &ended, version);
-                self.store.listed(mark, version);
+                self.store.listed(began, version);
                 info!(count, version, "listed the sessions");
                 return Ok(version);
             }

@@ -32,7 +32,7 @@ use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::json;
 use tokio::{
     sync::mpsc::UnboundedReceiver,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::{debug, warn};
 
@@ -89,7 +89,12 @@ impl Records {
         let Some(keeps) = self.store.keeps() else {
             return std::future::pending().await;
         };
-        tokio::join!(self.follow(), self.keep(ended, keeps), self.clear(keeps));
+        tokio::join!(
+            self.follow(),
+            self.keep(ended, keeps),
+            self.lapse(),
+            self.clear(keeps)
+        );
     }
 
     /// What is kept. What can't be read isn't waited for: it is the least of what is served.
@@ -248,14 +253,21 @@ impl Records {
         }
     }
 
-    /// Ends in time what is shown, and then what is kept. Of more than are shown the oldest go at once, whoever
-    /// kept them: a replica that is gone clears nothing up.
-    async fn clear(&self, keeps: i64) {
-        let mut tick = interval(Duration::from_secs(1));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Ends in time what is shown, however long it takes to end what is kept.
+    async fn lapse(&self) {
+        let mut tick = each_second();
         loop {
             tick.tick().await;
             self.store.lapse();
+        }
+    }
+
+    /// Ends what is kept, some time after it was shown. Of more than are shown the oldest go at once, whoever
+    /// kept them: a replica that is gone clears nothing up.
+    async fn clear(&self, keeps: i64) {
+        let mut tick = each_second();
+        loop {
+            tick.tick().await;
             let due = self.held().due(now() - keeps, DELETES, |record| {
                 let spread = self.spread(&record.session, Duration::from_secs(1));
                 i64::try_from(spread.as_secs()).unwrap_or_default()
@@ -299,6 +311,12 @@ impl Records {
     }
 }
 
+fn each_second() -> Interval {
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
 fn says_more(tracker: &Tracker) -> bool {
     tracker.ending().is_some_and(|ending| ending.is_known())
 }
@@ -332,5 +350,43 @@ fn tracker(map: &ConfigMap) -> Option<Arc<Tracker>> {
             debug!(name = map.name_any(), error, "a record can't be read");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use mirrord_sessions_core::trackers::Ending;
+
+    use super::*;
+    use crate::trackers::store::tests::tracker;
+
+    #[tokio::test]
+    async fn what_cannot_be_deleted_keeps_nothing_shown() {
+        let silent = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let (store, ended) = Store::keeping(Duration::from_secs(1));
+        let over = tracker("over", 5).ended(&Ending::unknown(now()), 6);
+        let over = Arc::new(over.unwrap());
+        store.replace(Vec::new(), &[Arc::clone(&over)], 10);
+        assert_eq!(store.index().len(), 1);
+        let client = Client::new(silent, "default");
+        let records = Records::new(client, "default", Arc::clone(&store));
+        // Long over: its deletion is waited for.
+        let old = Record::new(over.key.clone(), "old".into(), None, 0, 1);
+        records.held().seen("old".into(), old);
+        let mut changes = store.changes();
+        let gone = changes.wait_for(|_| store.index().is_empty());
+        tokio::select! {
+            () = records.run(ended) => {}
+            gone = timeout(PATIENCE / 2, gone) => {
+                gone.unwrap().unwrap();
+            }
+        }
+        assert!(store.index().is_empty());
     }
 }

@@ -189,8 +189,12 @@ impl Store {
         let mut closed = Vec::new();
         let mut disputed = Vec::new();
         let now = now();
+        let shown = |tracker: &&Arc<Tracker>| {
+            let kept = self.kept.as_ref();
+            kept.is_some_and(|kept| kept.shows(tracker, now).is_some())
+        };
         self.update(|index| {
-            for tracker in ended {
+            for tracker in ended.iter().filter(shown) {
                 if let Restored::Disputed(tracker) = index.restore(tracker) {
                     disputed.push(tracker);
                 }
@@ -213,10 +217,7 @@ impl Store {
             return;
         };
         let now = now();
-        let Some(ending) = tracker
-            .ending()
-            .filter(|ending| ending.at + kept.seconds >= now)
-        else {
+        let Some(ending) = kept.shows(tracker, now) else {
             return;
         };
         let lives = {
@@ -324,14 +325,14 @@ impl Store {
     }
 
     /// A list of the Sessions is asked for now.
-    pub(super) fn listing(&self) -> u64 {
-        self.decided().mark(Instant::now().into_std())
+    pub(super) fn listing(&self) -> std::time::Instant {
+        Instant::now().into_std()
     }
 
-    /// It is there, and the index at its version.
-    pub(super) fn listed(&self, mark: u64, version: u64) {
+    /// One that was asked for then is there, and the index at its version.
+    pub(super) fn listed(&self, began: std::time::Instant, version: u64) {
         let now = Instant::now().into_std();
-        self.decided().listed(mark, version, now);
+        self.decided().listed(began, version, now);
     }
 
     /// Waits until somebody decides, for a while.
@@ -454,6 +455,12 @@ impl Store {
 }
 
 impl Kept {
+    /// How a session ended whose tracker is still to be shown.
+    fn shows(&self, tracker: &Tracker, now: i64) -> Option<Ending> {
+        let ending = tracker.ending()?;
+        (ending.at.saturating_add(self.seconds) >= now).then_some(ending)
+    }
+
     fn tell(&self, ended: Option<Arc<Tracker>>) {
         if let Some(tracker) = ended {
             // Nobody listens where nobody can keep them.
@@ -461,3 +468,7 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+pub(super) mod tests;

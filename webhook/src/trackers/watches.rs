@@ -75,6 +75,10 @@ impl Api {
             options::Version::At(version) => self.store.told_by(version, &policies),
             _ => Vec::new(),
         };
+        if !told_by.is_empty() {
+            // Another replica may have told it. Where it doesn't come, the client lists.
+            let _ = self.store.wait_for(options.version).await;
+        }
         let told_by: Vec<Option<Viewer>> = told_by
             .iter()
             .map(|set| Some(set.as_ref()?.viewer(requester, asked.joins.clone())))

@@ -17,20 +17,17 @@ use crate::policy::PolicySet;
 /// In this time every replica decides by policies that one of them has read.
 pub const FOLLOWED: Duration = Duration::from_secs(1);
 /// Sets that are remembered; of older ones no more than that there were some.
-const MAX: usize = 16;
+const MAX: usize = 64;
 
 /// The sets of policies that decide and have decided.
 #[derive(Debug, Default)]
 pub struct Decided {
     before: VecDeque<Before>,
-    /// How many have been replaced so far.
-    count: u64,
 }
 
 /// A set that was replaced.
 #[derive(Debug)]
 struct Before {
-    number: u64,
     /// None if it isn't known.
     set: Option<Arc<PolicySet>>,
     /// The version of the index when it was.
@@ -46,13 +43,11 @@ impl Decided {
     /// is at this version, or has none yet.
     pub fn replaced(&mut self, set: Option<Arc<PolicySet>>, version: u64, now: Instant) {
         self.before.push_back(Before {
-            number: self.count,
             set,
             version,
             at: now,
             until: None,
         });
-        self.count += 1;
         if self.before.len() > MAX {
             self.before.pop_front();
             // It goes on for what is forgotten, and is told apart from nothing.
@@ -70,18 +65,10 @@ impl Decided {
         unsettled.map(|before| before.at + FOLLOWED).min()
     }
 
-    /// A list of the Sessions is asked for now: what it is to be settled by.
-    #[must_use]
-    pub fn mark(&self, now: Instant) -> u64 {
-        let young = |before: &&Before| before.at + FOLLOWED > now;
-        let first = self.before.iter().find(young);
-        first.map_or(self.count, |before| before.number)
-    }
-
-    /// The list of that mark is there, and the index at its version.
-    pub fn listed(&mut self, mark: u64, version: u64, now: Instant) {
+    /// A list of the Sessions that was asked for at `began` is there, and the index at its version.
+    pub fn listed(&mut self, began: Instant, version: u64, now: Instant) {
         for before in &mut self.before {
-            if before.until.is_some() || before.number >= mark {
+            if before.until.is_some() || before.at + FOLLOWED > began {
                 continue;
             }
             if version > before.version {
@@ -124,13 +111,11 @@ mod tests {
         decided.replaced(Some(set("a")), 10, start);
         assert_eq!(decided.due(), Some(start + FOLLOWED));
         // Not yet, however new the list is.
-        let early = decided.mark(after(500));
-        decided.listed(early, 15, after(600));
+        decided.listed(after(500), 15, after(600));
         assert_eq!(at(&decided, 99), [Some(set("a"))]);
-        let mark = decided.mark(after(1000));
         // One more, while the list is on its way.
         decided.replaced(Some(set("b")), 12, after(1100));
-        decided.listed(mark, 20, after(1200));
+        decided.listed(after(1000), 20, after(1200));
         for (version, expected) in [
             (9, vec![Some(set("a")), Some(set("b"))]),
             (19, vec![Some(set("a")), Some(set("b"))]),
@@ -139,7 +124,7 @@ mod tests {
         ] {
             assert_eq!(at(&decided, version), expected, "{version}");
         }
-        decided.listed(decided.mark(after(2100)), 30, after(2200));
+        decided.listed(after(2100), 30, after(2200));
         assert_eq!((at(&decided, 30), decided.due()), (vec![], None));
     }
 
@@ -149,11 +134,11 @@ mod tests {
         let mut decided = Decided::default();
         decided.replaced(Some(set("a")), 10, start);
         let later = start + FOLLOWED;
-        decided.listed(decided.mark(later), 10, later);
+        decided.listed(later, 10, later);
         assert_eq!(at(&decided, 10), [Some(set("a"))]);
         assert_eq!(decided.due(), Some(later + FOLLOWED));
         let later = later + FOLLOWED;
-        decided.listed(decided.mark(later), 11, later);
+        decided.listed(later, 11, later);
         assert_eq!(
             (at(&decided, 10), at(&decided, 11)),
             (vec![Some(set("a"))], vec![])
@@ -161,10 +146,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_tried_again_holds_nothing_up() {
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut decided = Decided::default();
+        decided.replaced(Some(set("a")), 10, start);
+        decided.replaced(Some(set("b")), 9, after(200));
+        // Nothing was written since the first was replaced.
+        decided.listed(after(1000), 10, after(1100));
+        assert_eq!(decided.due(), Some(after(1200)));
+        decided.listed(after(1200), 10, after(1300));
+        assert_eq!(at(&decided, 10), [Some(set("a"))]);
+        assert_eq!(decided.due(), Some(after(2100)), "no list before that");
+        decided.listed(after(2100), 11, after(2200));
+        assert_eq!((at(&decided, 11), decided.due()), (vec![], None));
+    }
+
+    #[test]
     fn what_is_forgotten_is_not_known() {
         let now = Instant::now();
         let mut decided = Decided::default();
-        for version in 0..40 {
+        for version in 0..100 {
             decided.replaced(Some(set("a")), version, now);
         }
         let sets = at(&decided, 0);

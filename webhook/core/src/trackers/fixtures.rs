@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use mirrord_sessions_crds::{
-    Owner, Port, PortType, Session, SessionSpec, SessionState, SessionStatus,
+    AgentReference, Owner, Port, PortType, Session, SessionSpec, SessionState, SessionStatus,
 };
 
 use super::Tracker;
@@ -53,6 +53,16 @@ impl Fixture {
             port,
             type_: PortType::Steal,
             filter: filter.map(Into::into),
+        });
+        self
+    }
+
+    /// Of this kind.
+    pub(crate) fn agent(mut self, kind: &str) -> Self {
+        let status = self.0.status.get_or_insert_default();
+        status.agent = Some(AgentReference {
+            kind: kind.into(),
+            ..AgentReference::default()
         });
         self
     }

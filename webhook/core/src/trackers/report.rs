@@ -155,13 +155,19 @@ pub fn decide(
     }
     if report.ended {
         // Else this would be a way to stop a run past the policies about `delete`.
+        let forbidden = |why: &str| {
+            Failure::forbidden_here(&requester.username, Subresource::Report, name, why)
+        };
         if tracker.recorded_for.is_some() {
-            return Err(Failure::forbidden_here(
-                &requester.username,
-                Subresource::Report,
-                name,
-                "a session that was recorded for an agent ends with it",
-            ));
+            let why = "a session that was recorded for an agent ends with it";
+            return Err(forbidden(why));
+        }
+        if status.agent.is_some()
+            && let Some(cause) = viewer.why_not(Verb::Delete, &tracker.view())
+        {
+            return Err(forbidden(&format!(
+                "while its agent runs, to end a session is to delete it, which is denied {cause}"
+            )));
         }
         return Ok(Reported {
             status: None,

@@ -4,7 +4,7 @@ use mirrord_sessions_crds::PortType;
 
 use super::*;
 use crate::{
-    policy::{JoinRights, Policy, PolicySet},
+    policy::{JoinRights, Policy, PolicySet, fixtures::policies},
     trackers::{Ending, fixtures::session},
 };
 
@@ -131,34 +131,76 @@ fn what_says_nothing_new_is_not_written() {
 
 #[test]
 fn the_last_report_ends_the_session_and_is_the_owners() {
-    let live = || {
-        session("shop", "s")
-            .owned_by("alice")
-            .port(80, None)
-            .tracker(5)
+    let live = || session("shop", "s").owned_by("alice").port(80, None);
+    let recorded = || {
+        let live = Arc::into_inner(live().tracker(5)).unwrap();
+        Arc::new(live.of_agent("Job/a/b/c"))
     };
-    let recorded = Arc::into_inner(live()).unwrap().of_agent("Job/a/b/c");
     let last = SessionReportSpec {
         ended: true,
         ..report(&[80])
     };
-    for (live, who, code) in [
-        (live(), "alice", None),
-        (live(), "bob", Some(403)),
-        (Arc::new(recorded), "alice", Some(403)),
+    let all = PolicySet::default;
+    let none = || policies("deny: {rules: [{resources: ['*'], verbs: [delete]}]}");
+    let jobs = || {
+        policies(
+            "deny: {rules: [{resources: ['*'], verbs: [delete], where: tracker.kind == 'job'}]}",
+        )
+    };
+    for (name, live, who, set, refused) in [
+        ("the owner", live().tracker(5), "alice", all(), ""),
+        ("another", live().tracker(5), "bob", all(), "only the owner"),
+        ("an agent's", recorded(), "alice", all(), "ends with it"),
+        // What has no agent would be over by falling silent too.
+        ("undeletable", live().tracker(5), "alice", none(), ""),
+        (
+            "adopted",
+            live().agent("Job").tracker(5),
+            "alice",
+            all(),
+            "",
+        ),
+        (
+            "adopted and undeletable",
+            live().agent("Job").tracker(5),
+            "alice",
+            none(),
+            "denied by p spec.deny.rules[0]",
+        ),
+        (
+            "undeletable by its agent's kind",
+            live().agent("Job").tracker(5),
+            "alice",
+            jobs(),
+            "denied by p spec.deny.rules[0]",
+        ),
+        (
+            "of another kind",
+            live().agent("Pod").tracker(5),
+            "alice",
+            jobs(),
+            "",
+        ),
     ] {
         let requester = requester(who, None);
-        let viewer = PolicySet::default().viewer(&requester, JoinRights::Nowhere);
+        let viewer = set.viewer(&requester, JoinRights::Nowhere);
         let decided = decide(&live, &viewer, &requester, &last, Pace::default(), at(100));
-        match (decided, code) {
-            (Ok(reported), None) => {
-                assert!(reported.ends && reported.status.is_none(), "{reported:?}");
+        match decided {
+            Ok(reported) if refused.is_empty() => {
+                assert!(
+                    reported.ends && reported.status.is_none(),
+                    "{name}: {reported:?}"
+                );
                 let answer = reported.answer(&live, &last);
-                assert_eq!(answer["spec"]["ended"], true);
-                assert_eq!(answer["status"], json!({}), "there is no next one");
+                assert_eq!(answer["spec"]["ended"], true, "{name}");
+                assert_eq!(answer["status"], json!({}), "{name}: there is no next one");
             }
-            (Err(failure), Some(code)) => assert_eq!(failure.code, code),
-            (decided, _) => panic!("{who}: {decided:?}"),
+            Err(failure) if !refused.is_empty() => {
+                assert_eq!(failure.code, 403, "{name}");
+                let told = failure.status().to_string();
+                assert!(told.contains(refused), "{name}: {told}");
+            }
+            decided => panic!("{name}: {decided:?}"),
         }
     }
 }

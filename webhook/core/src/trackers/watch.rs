@@ -129,7 +129,10 @@ impl Watch {
             let same = |other: &Option<Viewer>| {
                 let other = other.as_ref();
                 other.is_some_and(|other| {
-                    index.alike_since(version, &watch.filter, &watch.viewer, other)
+                    // What this replica doesn't know yet may be seen otherwise too.
+                    *other == watch.viewer
+                        || (version <= index.version()
+                            && index.alike_since(version, &watch.filter, &watch.viewer, other))
                 })
             };
             // What is hidden now may be held, or never have been seen: a list tells.
@@ -253,10 +256,14 @@ impl Watch {
     /// since, nothing that is hidden by now.
     ///
     /// # Errors
-    /// The watch is too far behind.
+    /// The watch is too far behind, or ahead of this replica.
     pub fn decide_anew(&mut self, index: &Index, viewer: Viewer) -> Result<(), Failure> {
         if viewer == self.viewer {
             return Ok(());
+        }
+        if self.told > index.version() {
+            // The client may hold what isn't known here yet.
+            return Err(Failure::seen_otherwise(self.told));
         }
         let before = std::mem::replace(&mut self.viewer, viewer);
         let seen = |upto| Held {

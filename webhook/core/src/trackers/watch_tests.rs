@@ -302,6 +302,11 @@ fn who_goes_on_where_others_decided_lists_anew() {
         // What came and went in between tells them apart, until it has.
         (10, "carol", &[Some("erin")], Some(410)),
         (12, "carol", &[Some("erin")], None),
+        // Ahead of this replica: what came until then isn't known.
+        (99, "alice", &[], None),
+        (99, "alice", &[Some("alice")], None),
+        (99, "alice", &[Some("bob")], Some(410)),
+        (99, "dave", &[Some("erin")], Some(410)),
     ] {
         assert_eq!(
             start(from, who, told_by),
@@ -309,6 +314,24 @@ fn who_goes_on_where_others_decided_lists_anew() {
             "{from} {who} {told_by:?}"
         );
     }
+}
+
+#[test]
+fn who_is_ahead_of_this_replica_lists_anew_when_others_decide() {
+    let mut index = index();
+    let mut watch = watch(&index, "resourceVersion=12", "alice").unwrap();
+    assert_eq!(watch.decide_anew(&index, of("alice")), Ok(()));
+    let ahead = watch.decide_anew(&index, of("bob"));
+    assert_eq!(ahead.map_err(|failure| failure.code), Err(410));
+    // When it is known what the client may hold, that is told.
+    index.apply(s("c", "alice").tracker(11));
+    index.advance(12);
+    let mut watch = self::watch(&index, "resourceVersion=12", "alice").unwrap();
+    watch.decide_anew(&index, of("bob")).unwrap();
+    assert_eq!(
+        events(&mut watch, &index),
+        ["DELETED a 5", "ADDED b 7 key", "DELETED c 11"]
+    );
 }
 
 #[test]
