@@ -115,7 +115,7 @@ pub struct Stop {
     #[arg(short, long)]
     pub yes: bool,
     /// Ask first, also for one and where nobody sits at a terminal: "y" and "yes" on standard input are a yes
-    #[arg(short, long, conflicts_with = "yes")]
+    #[arg(short, long)]
     pub interactive: bool,
     /// Wait until they are shown as over, or not at all
     #[arg(long, action = ArgAction::SetFalse)]

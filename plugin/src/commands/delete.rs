@@ -63,6 +63,11 @@ pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error>
 }
 
 pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
+    if stop.interactive && stop.yes {
+        return Err(Error::setup(
+            "--interactive and --yes cannot be specified together",
+        ));
+    }
     if stop.now && stop.grace_period != -1 {
         return Err(Error::setup(
             "--now and --grace-period cannot be specified together",
@@ -152,7 +157,7 @@ fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Con
 
 fn asks(count: usize, stop: &Stop, console: &Console<'_>) -> bool {
     let is_wanted = stop.interactive || count > 1 && console.is_interactive();
-    is_wanted && stop.dry_run == DryRun::None && !stop.yes
+    count > 0 && is_wanted && stop.dry_run == DryRun::None && !stop.yes
 }
 
 /// Stops the sessions of these IDs.
@@ -171,15 +176,16 @@ async fn named(
         let lines: Vec<String> = meant.iter().map(Meant::line).collect();
         lines.join("\n") + "\n"
     };
-    if !asked(meant.len(), list, &args.stop, console) {
-        return Ok(());
-    }
     let mut failed = false;
+    // Before the question, which is about the others.
     for error in missing {
         if !args.ignore_not_found {
             failed = true;
             console.say(&error.to_string());
         }
+    }
+    if !asked(meant.len(), list, &args.stop, console) {
+        return if failed { Err(Error::Told) } else { Ok(()) };
     }
     let mut gone = Vec::new();
     for (n, Meant { doomed, .. }) in meant.iter().enumerate() {
