@@ -57,6 +57,9 @@ pub struct Cli {
     /// Where to do it, and as whom.
     #[command(flatten)]
     pub connection: Connection,
+    /// What is to be said of the line, though it is taken.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Cli {
@@ -69,6 +72,9 @@ impl Cli {
         let matches = command().try_get_matches_from(&arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.connection.user = kubeconfig_user(&matches).cloned();
+        if let Some((_, matches)) = matches.subcommand() {
+            cli.warnings = stop::deprecated(matches);
+        }
         let arguments = cli.own(&arguments);
         // Of a global flag clap keeps what stands behind the command and drops what stands before it,
         // where kubectl takes the groups of both.

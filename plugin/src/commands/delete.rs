@@ -12,7 +12,10 @@ use super::{
     wait::until_over,
 };
 use crate::{
-    cli::stop::{DryRun, SharedDeleteArgs, Stop, Typed},
+    cli::{
+        boolean,
+        stop::{DryRun, SharedDeleteArgs, Stop, Typed},
+    },
     console::Console,
     error::Error,
     render::{
@@ -78,14 +81,14 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
             "--force and --grace-period greater than 0 cannot be specified together",
         ));
     }
-    match stop.cascade.as_str() {
-        "background" => {}
-        "foreground" | "orphan" => {
+    match (stop.cascade.as_str(), boolean(&stop.cascade)) {
+        ("background", _) | (_, Ok(true)) => {}
+        ("foreground" | "orphan", _) | (_, Ok(false)) => {
             return Err(Error::setup(
                 "nothing depends on a Session, and its agent ends with it: leave out --cascade",
             ));
         }
-        other => {
+        (other, _) => {
             return Err(Error::setup(format!(
                 "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
             )));
@@ -376,6 +379,10 @@ mod tests {
             ("--now", Some(1)),
             ("--now=false", None),
             ("--cascade=background", None),
+            ("--cascade", None),
+            ("--cascade b", None),
+            ("--cascade=T", None),
+            ("--grace-period=0x1_0", Some(16)),
         ] {
             let stop = stop(line);
             assert!(check_stop(&stop).is_ok(), "{line}");
@@ -389,6 +396,7 @@ mod tests {
             ),
             ("--force --now", "--force and --grace-period greater than 0"),
             ("--cascade=foreground", "nothing depends on a Session"),
+            ("--cascade=0", "nothing depends on a Session"),
             ("--cascade=x", "invalid cascade value (x). Must be"),
         ] {
             let error = check_stop(&stop(line)).unwrap_err().to_string();

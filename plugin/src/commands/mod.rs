@@ -42,6 +42,9 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::Run(args) => return run::run(cli.connection, args, console).await,
         other => other,
     };
+    for warning in &cli.warnings {
+        console.say(warning);
+    }
     check(&command)?;
     let server = Server::connect(&cli.connection).await?;
     match command {

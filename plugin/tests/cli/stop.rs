@@ -135,7 +135,7 @@ fn dry_runs_delete_nothing() {
     );
     // The first request looks what the ID may be the beginning of.
     assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
-    let text = server.run("delete a --dry-run").went_well();
+    let text = server.run("delete a --dry-run=client").went_well();
     assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
     assert_eq!(
         server.lines()[3],
@@ -158,6 +158,44 @@ fn dry_runs_delete_nothing() {
         3
     );
     assert_eq!(server.left().len(), 3);
+}
+
+#[test]
+fn values_that_are_still_taken_are_told_to_be_old() {
+    let client = done("a", "default").replace('\n', " (dry run)\n");
+    for (flag, out, expected) in [
+        ("--dry-run=client --cascade", &*client, ""),
+        (
+            "--dry-run",
+            &client,
+            "warning: --dry-run is deprecated and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=server --dry-run=unchanged",
+            &client,
+            "warning: --dry-run is deprecated and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=T",
+            &client,
+            "warning: --dry-run=T is deprecated (boolean value) and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=client --cascade=true",
+            &client,
+            "warning: --cascade=true is deprecated (boolean value) and can be replaced with --cascade=background.\n",
+        ),
+        (
+            "--dry-run=false",
+            &done("a", "default"),
+            "warning: --dry-run=false is deprecated (boolean value) and can be replaced with --dry-run=none.\n",
+        ),
+    ] {
+        let server = three().start();
+        let ran = server.run(&format!("delete a {flag}"));
+        assert_eq!(ran.code, Some(0), "{flag}: {ran:?}");
+        assert_eq!((&*ran.out, &*ran.messages), (out, expected), "{flag}");
+    }
 }
 
 #[test]
