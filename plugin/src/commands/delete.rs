@@ -102,6 +102,13 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
     }
 }
 
+/// What kubectl says before it does so.
+pub(super) fn warning(stop: &Stop) -> Option<&'static str> {
+    (grace_period(stop) == Some(0)).then_some(
+        "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.",
+    )
+}
+
 pub(super) async fn run(
     server: &Server,
     ids: &[Typed],

@@ -161,7 +161,8 @@ fn dry_runs_delete_nothing() {
 }
 
 #[test]
-fn values_that_are_still_taken_are_told_to_be_old() {
+fn what_is_taken_with_a_warning() {
+    const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.\n";
     let client = done("a", "default").replace('\n', " (dry run)\n");
     for (flag, out, expected) in [
         ("--dry-run=client --cascade", &*client, ""),
@@ -179,6 +180,11 @@ fn values_that_are_still_taken_are_told_to_be_old() {
             "--dry-run=T",
             &client,
             "warning: --dry-run=T is deprecated (boolean value) and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=client --force",
+            &client.replace("deleted", "force deleted"),
+            FORCED,
         ),
         (
             "--dry-run=client --cascade=true",
