@@ -26,6 +26,7 @@ use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
 pub use self::definition::{command, loosened, shown};
+pub(crate) use self::number::whole;
 use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster
