@@ -26,6 +26,7 @@ use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
 pub use self::definition::{command, loosened, shown};
+pub(crate) use self::number::whole;
 use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster
@@ -57,6 +58,9 @@ pub struct Cli {
     /// Where to do it, and as whom.
     #[command(flatten)]
     pub connection: Connection,
+    /// What is to be said of the line, though it is taken.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Cli {
@@ -69,6 +73,9 @@ impl Cli {
         let matches = command().try_get_matches_from(&arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.connection.user = kubeconfig_user(&matches).cloned();
+        if let Some((_, matches)) = matches.subcommand() {
+            cli.warnings = stop::deprecated(matches);
+        }
         let arguments = cli.own(&arguments);
         // Of a global flag clap keeps what stands behind the command and drops what stands before it,
         // where kubectl takes the groups of both.

@@ -57,7 +57,7 @@ fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsStrin
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues
             if value.is_empty() && argument.starts_with('-') =>
         {
-            without_value(&argument, arguments)
+            without_value(&argument, command, arguments)
         }
         ErrorKind::InvalidValue => one_of(error, command, &argument, &value),
         ErrorKind::ValueValidation => {
@@ -86,16 +86,18 @@ fn no_such_command(word: &str, of: &str, is_unix: bool) -> String {
 }
 
 /// A flag at the end of the line that misses its value.
-fn without_value(argument: &str, arguments: &[OsString]) -> String {
+fn without_value(argument: &str, command: &Command, arguments: &[OsString]) -> String {
+    let flag = argument.split([' ', '[', '=']).next().unwrap_or_default();
     let last = arguments.last().and_then(|last| last.to_str());
     let letter = last
         .filter(|last| !last.starts_with("--"))
         .and_then(|last| last.strip_prefix('-')?.chars().last());
-    if let (Some(letter), Some(last)) = (letter, last) {
-        return format!("flag needs an argument: '{letter}' in {last}");
+    match (letter, last) {
+        (Some(letter), Some(last)) if short(flag, command) == Some(letter) => {
+            format!("flag needs an argument: '{letter}' in {last}")
+        }
+        _ => format!("flag needs an argument: {flag}"),
     }
-    let flag = argument.split([' ', '[', '=']).next().unwrap_or_default();
-    format!("flag needs an argument: {flag}")
 }
 
 /// Why a flag of kubectl's isn't taken.
@@ -146,16 +148,18 @@ fn one_of(error: &clap::Error, command: &Command, argument: &str, value: &str) -
 /// `-n, --name` of `--name <VALUE>`, as kubectl names a flag that has a letter too.
 fn flag(argument: &str, command: &Command) -> Option<String> {
     let flag = argument.split([' ', '[', '=']).next()?;
-    let long = flag.strip_prefix("--");
-    let known = long.and_then(|long| {
-        let mut all = command.get_arguments();
-        all.find(|known| known.get_long() == Some(long))?
-            .get_short()
-    });
-    match known {
+    match short(flag, command) {
         Some(letter) => Some(format!("-{letter}, {flag}")),
         None => flag.starts_with('-').then(|| flag.to_owned()),
     }
+}
+
+/// The letter of a flag that has one, by its other name.
+fn short(flag: &str, command: &Command) -> Option<char> {
+    let long = flag.strip_prefix("--")?;
+    let mut all = command.get_arguments();
+    all.find(|known| known.get_long() == Some(long))?
+        .get_short()
 }
 
 /// clap's own first line.
@@ -237,7 +241,13 @@ mod tests {
             ("list --nope=1", "unknown flag: --nope"),
             ("list -Z", "unknown shorthand flag: 'Z' in -Z"),
             ("list -n", "flag needs an argument: 'n' in -n"),
+            ("list -n -w", "flag needs an argument: --namespace"),
+            ("list -An", "flag needs an argument: 'n' in -An"),
             ("-n a list --as", "flag needs an argument: --as"),
+            (
+                "list -v=99999999999",
+                "invalid argument \"99999999999\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"99999999999\": value out of range",
+            ),
             (
                 "list --chunk-size=x",
                 "invalid argument \"x\" for \"--chunk-size\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",

@@ -31,6 +31,27 @@ pub fn loosened(command: Command) -> Command {
     })
 }
 
+/// Flags of free text, whose value may be any word that follows, as it may be with kubectl.
+const FREE: [&str; 8] = [
+    "token",
+    "username",
+    "password",
+    "selector",
+    "field-selector",
+    "output",
+    "template",
+    "sort-by",
+];
+
+fn free(flag: Arg) -> Arg {
+    let is_free = flag.get_long().is_some_and(|long| FREE.contains(&long));
+    if is_free {
+        flag.allow_hyphen_values(true)
+    } else {
+        flag
+    }
+}
+
 /// Has flags take a value. One that its definition sets to false is on unless it is turned off: clap has
 /// no other way to say so in one word.
 fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
@@ -77,7 +98,7 @@ fn definition() -> Command {
             flag.action(ArgAction::Set)
         }
     };
-    let command = Cli::command().args(WITHOUT_EFFECT.map(flag));
+    let command = with_free(Cli::command().args(WITHOUT_EFFECT.map(flag)));
     let user = command
         .get_arguments()
         .find(|argument| argument.get_id() == USER)
@@ -86,6 +107,10 @@ fn definition() -> Command {
         Some(user) => with_user(command, &user),
         None => command,
     }
+}
+
+fn with_free(command: Command) -> Command {
+    command.mut_args(free).mut_subcommands(with_free)
 }
 
 fn with_user(command: Command, user: &Arg) -> Command {
@@ -156,6 +181,22 @@ mod tests {
             // What follows a flag without "=" is no value of it.
             assert_eq!(args.ids.len(), 1, "{line}");
         }
+    }
+
+    #[test]
+    fn values_that_begin_like_flags() {
+        let line = "list --token -w -o -A --sort-by --mine --selector -l --password --";
+        let cli = Cli::of(words(line)).unwrap();
+        assert_eq!(cli.connection.token.as_deref(), Some("-w"));
+        assert_eq!(cli.connection.password.as_deref(), Some("--"));
+        let Chosen::List(args) = cli.command else {
+            panic!("{line}");
+        };
+        assert_eq!(args.output.as_deref(), Some("-A"));
+        assert_eq!(args.sort_by.as_deref(), Some("--mine"));
+        assert_eq!(args.select.labels.as_deref(), Some("-l"));
+        assert!(!args.watch && !args.everywhere.all_namespaces && !args.select.mine);
+        assert!(Cli::of(words("list -n -w")).is_err());
     }
 
     #[test]

@@ -8,16 +8,30 @@ pub(super) fn chunk(text: &str) -> Result<usize, String> {
     Ok(usize::try_from(number).unwrap_or_default())
 }
 
-/// A whole number.
-pub(super) fn whole(text: &str) -> Result<i64, String> {
-    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-    text.parse().map_err(|error: std::num::ParseIntError| {
-        let what = match error.kind() {
-            PosOverflow | NegOverflow => "value out of range",
-            _ => "invalid syntax",
-        };
-        format!("strconv.ParseInt: parsing \"{text}\": {what}")
-    })
+/// A whole number, in any of the ways in which Go writes one: 16, 0x10, 0o20, 020, 0b10000, `1_000`.
+pub(crate) fn whole(text: &str) -> Result<i64, String> {
+    let wrong = |what: &str| format!("strconv.ParseInt: parsing \"{text}\": {what}");
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (radix, digits, has_prefix) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..], true),
+        [b'0', b'o' | b'O', ..] => (8, &digits[2..], true),
+        [b'0', b'b' | b'B', ..] => (2, &digits[2..], true),
+        [b'0', _, ..] => (8, digits.get(1..).unwrap_or_default(), true),
+        _ => (10, digits, false),
+    };
+    let is_digit = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_digit(radix));
+    // A "_" stands between digits, or between them and what is before them.
+    let parts = digits.strip_prefix('_').filter(|_| has_prefix);
+    if !parts.unwrap_or(digits).split('_').all(is_digit) {
+        return Err(wrong("invalid syntax"));
+    }
+    i128::from_str_radix(&digits.replace('_', ""), radix)
+        .ok()
+        .and_then(|number| i64::try_from(sign * number).ok())
+        .ok_or_else(|| wrong("value out of range"))
 }
 
 /// A duration with its unit, or seconds.
@@ -27,6 +41,69 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Err(_) => humantime::parse_duration(text)
             .map_err(|_| format!("time: invalid duration \"{text}\": as 5s, 2m or 1h")),
     }
+}
+
+/// A duration as Go reads it, which needs a unit; one that is negative is over before it begins.
+pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("time: invalid duration \"{text}\"");
+    let is_negative = text.starts_with('-');
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut total = 0_i128;
+    while !rest.is_empty() {
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let (whole, after) = rest.split_at(digits(rest));
+        let (part, after) = match after.strip_prefix('.') {
+            Some(after) => after.split_at(digits(after)),
+            None => ("", after),
+        };
+        if whole.is_empty() && part.is_empty() {
+            return Err(wrong());
+        }
+        let end = after.find(|c: char| c == '.' || c.is_ascii_digit());
+        let (unit, after) = after.split_at(end.unwrap_or(after.len()));
+        let unit: i128 = match unit {
+            "" => return Err(format!("time: missing unit in duration \"{text}\"")),
+            "ns" => 1,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            unit => {
+                return Err(format!(
+                    "time: unknown unit \"{unit}\" in duration \"{text}\""
+                ));
+            }
+        };
+        let number = |digits: &str| match digits {
+            "" => Some(0),
+            digits => digits.parse::<i64>().ok().map(i128::from),
+        };
+        // Finer than a nanosecond of an hour is nothing.
+        let part = &part[..part.len().min(13)];
+        let scale = (0..part.len()).fold(1_i128, |scale, _| scale * 10);
+        let (whole, part) = (
+            number(whole).ok_or_else(wrong)?,
+            number(part).ok_or_else(wrong)?,
+        );
+        total += whole * unit + part * unit / scale;
+        if total > i128::from(i64::MAX) {
+            return Err(wrong());
+        }
+        rest = after;
+    }
+    let nanos = u64::try_from(total).unwrap_or(u64::MAX);
+    Ok(if is_negative && nanos > 0 {
+        Duration::from_nanos(1)
+    } else {
+        Duration::from_nanos(nanos)
+    })
 }
 
 #[cfg(test)]
@@ -48,6 +125,33 @@ mod tests {
         ] {
             assert_eq!(whole(text), Err(expected.to_owned()), "{text}");
         }
+        // As Go's strconv.ParseInt with base 0.
+        for (text, expected) in [
+            ("0x10", Some(16)),
+            ("-0XfF", Some(-255)),
+            ("010", Some(8)),
+            ("0o1_0", Some(8)),
+            ("0b101", Some(5)),
+            ("1_000", Some(1_000)),
+            ("0x_1", Some(1)),
+            ("0_7", Some(7)),
+            ("+3", Some(3)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("08", None),
+            ("0x", None),
+            ("0_", None),
+            ("_1", None),
+            ("1__0", None),
+            ("1_", None),
+            ("+-1", None),
+            ("--1", None),
+            ("0x-1", None),
+            ("0\u{e9}", None),
+            ("\u{661}", None),
+        ] {
+            let why = format!("strconv.ParseInt: parsing \"{text}\": invalid syntax");
+            assert_eq!(whole(text), expected.ok_or(why), "{text}");
+        }
     }
 
     #[test]
@@ -58,6 +162,43 @@ mod tests {
         for wrong in ["", "-1s", "soon"] {
             let why = duration(wrong).unwrap_err();
             assert!(why.starts_with(&format!("time: invalid duration \"{wrong}\"")));
+        }
+    }
+
+    #[test]
+    fn durations_that_need_a_unit() {
+        for (text, millis) in [
+            ("0", 0),
+            ("-0", 0),
+            ("5s", 5_000),
+            ("+1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            (".5s", 500),
+            ("1.s", 1_000),
+            ("1h2m3s4ms", 3_723_004),
+            ("2500000ns500us", 3),
+            ("0.00000000000000000000001h", 0),
+        ] {
+            assert_eq!(with_unit(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(with_unit("-1s"), Ok(Duration::from_nanos(1)));
+        for (text, expected) in [
+            ("", "time: invalid duration \"\""),
+            ("-", "time: invalid duration \"-\""),
+            ("x", "time: invalid duration \"x\""),
+            (".s", "time: invalid duration \".s\""),
+            ("1s-", "time: unknown unit \"s-\" in duration \"1s-\""),
+            ("5", "time: missing unit in duration \"5\""),
+            ("1m5", "time: missing unit in duration \"1m5\""),
+            ("1day", "time: unknown unit \"day\" in duration \"1day\""),
+            ("1 s", "time: unknown unit \" s\" in duration \"1 s\""),
+            ("9999999h", "time: invalid duration \"9999999h\""),
+            (
+                "99999999999999999999s",
+                "time: invalid duration \"99999999999999999999s\"",
+            ),
+        ] {
+            assert_eq!(with_unit(text), Err(expected.to_owned()), "{text}");
         }
     }
 }

@@ -4,6 +4,7 @@
 /// models of.
 const OBJECTS: &[&str] = &["list", "describe", "delete", "kill", "kill-all"];
 const LIST: &[&str] = &["list"];
+const STOPPING: &[&str] = &["delete", "kill", "kill-all"];
 const EVERY: &[&str] = &[];
 
 const FILES: &str =
@@ -40,7 +41,8 @@ const ALL: &[Refused] = &[
         short: Some('R'),
         ..refused(OBJECTS, "recursive", FILES)
     },
-    refused(OBJECTS, "raw", "use \"kubectl get --raw\""),
+    refused(LIST, "raw", "use \"kubectl get --raw\""),
+    refused(STOPPING, "raw", "use \"kubectl delete --raw\""),
     refused(
         LIST,
         "subresource",
@@ -98,6 +100,18 @@ mod tests {
             ("delete", "-fx", Some("--filename is not taken: ")),
             ("kill-all", "-R", Some("--recursive is not taken: ")),
             ("top", "--kuberc", Some("--kuberc is not taken: ")),
+            (
+                "list",
+                "--raw=/x",
+                Some("--raw is not taken: use \"kubectl get --raw\""),
+            ),
+            (
+                "kill",
+                "--raw",
+                Some("--raw is not taken: use \"kubectl delete --raw\""),
+            ),
+            // kubectl's has none either.
+            ("describe", "--raw", None),
             ("delete", "--subresource", None),
             ("run", "-f", None),
             ("list", "--nope", None),

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 use mirrord_sessions_crds::SessionId;
 
 use super::{Everywhere, select::Select, session_id};
@@ -106,7 +106,8 @@ pub struct Stop {
         value_enum,
         value_name = "WHO",
         default_value = "none",
-        default_missing_value = "client",
+        // As which kubectl takes it, and says that it should be given one.
+        default_missing_value = "unchanged",
         num_args = 0..=1,
         require_equals = true
     )]
@@ -115,13 +116,13 @@ pub struct Stop {
     #[arg(short, long)]
     pub yes: bool,
     /// Ask first, also for one and where nobody sits at a terminal: "y" and "yes" on standard input are a yes
-    #[arg(short, long, conflicts_with = "yes")]
+    #[arg(short, long)]
     pub interactive: bool,
     /// Wait until they are shown as over, or not at all
     #[arg(long, action = ArgAction::SetFalse)]
     pub wait: bool,
     /// How long to wait for that, as 5s or 2m; 0 is a minute
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = super::number::with_unit)]
     pub timeout: Duration,
     /// Seconds to let each end in; left to the cluster if negative. Sessions end at once either way
     #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = super::number::whole)]
@@ -137,6 +138,9 @@ pub struct Stop {
         long,
         value_name = "HOW",
         default_value = "background",
+        default_missing_value = "background",
+        num_args = 0..=1,
+        require_equals = true,
         hide_short_help = true
     )]
     pub cascade: String,
@@ -150,11 +154,44 @@ pub struct Stop {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum DryRun {
     /// Nobody: it is done
+    #[value(aliases = ["0", "f", "F", "false", "FALSE", "False"])]
     None,
     /// This plugin
+    #[value(aliases = ["unchanged", "1", "t", "T", "true", "TRUE", "True"])]
     Client,
     /// The API server
     Server,
 }
 
 pub(super) use super::number::duration;
+
+/// What kubectl says of values that it only still takes.
+pub(super) fn deprecated(matches: &ArgMatches) -> Vec<String> {
+    let typed = |id: &str| {
+        let typed = matches.try_get_raw(id).ok().flatten()?.last()?;
+        typed.to_str().map(ToOwned::to_owned)
+    };
+    let mut warnings = Vec::new();
+    if let Some(typed) = typed("dry_run") {
+        match super::boolean(&typed) {
+            Ok(is) => warnings.push(format!(
+                "warning: --dry-run={typed} is deprecated (boolean value) and can be replaced with --dry-run={}.",
+                if is { "client" } else { "none" }
+            )),
+            Err(_) if typed == "unchanged" => warnings.push(
+                "warning: --dry-run is deprecated and can be replaced with --dry-run=client."
+                    .to_owned(),
+            ),
+            Err(_) => {}
+        }
+    }
+    if let Some(typed) = typed("cascade")
+        && let Ok(is) = super::boolean(&typed)
+    {
+        warnings.push(format!(
+            "warning: --cascade={typed} is deprecated (boolean value) and can be replaced with --cascade={}.",
+            if is { "background" } else { "orphan" }
+        ));
+    }
+    warnings
+}

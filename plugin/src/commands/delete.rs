@@ -12,7 +12,10 @@ use super::{
     wait::until_over,
 };
 use crate::{
-    cli::stop::{DryRun, SharedDeleteArgs, Stop, Typed},
+    cli::{
+        boolean,
+        stop::{DryRun, SharedDeleteArgs, Stop, Typed},
+    },
     console::Console,
     error::Error,
     render::{
@@ -63,6 +66,11 @@ pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error>
 }
 
 pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
+    if stop.interactive && stop.yes {
+        return Err(Error::setup(
+            "--interactive and --yes cannot be specified together",
+        ));
+    }
     if stop.now && stop.grace_period != -1 {
         return Err(Error::setup(
             "--now and --grace-period cannot be specified together",
@@ -73,14 +81,14 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
             "--force and --grace-period greater than 0 cannot be specified together",
         ));
     }
-    match stop.cascade.as_str() {
-        "background" => {}
-        "foreground" | "orphan" => {
+    match (stop.cascade.as_str(), boolean(&stop.cascade)) {
+        ("background", _) | (_, Ok(true)) => {}
+        ("foreground" | "orphan", _) | (_, Ok(false)) => {
             return Err(Error::setup(
                 "nothing depends on a Session, and its agent ends with it: leave out --cascade",
             ));
         }
-        other => {
+        (other, _) => {
             return Err(Error::setup(format!(
                 "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
             )));
@@ -92,6 +100,13 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
             "unexpected -o output mode: {other}. We only support '-o name'"
         ))),
     }
+}
+
+/// What kubectl says before it does so.
+pub(super) fn warning(stop: &Stop) -> Option<&'static str> {
+    (grace_period(stop) == Some(0)).then_some(
+        "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.",
+    )
 }
 
 pub(super) async fn run(
@@ -152,7 +167,7 @@ fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Con
 
 fn asks(count: usize, stop: &Stop, console: &Console<'_>) -> bool {
     let is_wanted = stop.interactive || count > 1 && console.is_interactive();
-    is_wanted && stop.dry_run == DryRun::None && !stop.yes
+    count > 0 && is_wanted && stop.dry_run == DryRun::None && !stop.yes
 }
 
 /// Stops the sessions of these IDs.
@@ -171,15 +186,16 @@ async fn named(
         let lines: Vec<String> = meant.iter().map(Meant::line).collect();
         lines.join("\n") + "\n"
     };
-    if !asked(meant.len(), list, &args.stop, console) {
-        return Ok(());
-    }
     let mut failed = false;
+    // Before the question, which is about the others.
     for error in missing {
         if !args.ignore_not_found {
             failed = true;
             console.say(&error.to_string());
         }
+    }
+    if !asked(meant.len(), list, &args.stop, console) {
+        return if failed { Err(Error::Told) } else { Ok(()) };
     }
     let mut gone = Vec::new();
     for (n, Meant { doomed, .. }) in meant.iter().enumerate() {
@@ -370,6 +386,10 @@ mod tests {
             ("--now", Some(1)),
             ("--now=false", None),
             ("--cascade=background", None),
+            ("--cascade", None),
+            ("--cascade b", None),
+            ("--cascade=T", None),
+            ("--grace-period=0x1_0", Some(16)),
         ] {
             let stop = stop(line);
             assert!(check_stop(&stop).is_ok(), "{line}");
@@ -383,6 +403,7 @@ mod tests {
             ),
             ("--force --now", "--force and --grace-period greater than 0"),
             ("--cascade=foreground", "nothing depends on a Session"),
+            ("--cascade=0", "nothing depends on a Session"),
             ("--cascade=x", "invalid cascade value (x). Must be"),
         ] {
             let error = check_stop(&stop(line)).unwrap_err().to_string();

@@ -28,6 +28,12 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn of(args: &ListArgs) -> Result<Self, Error> {
+        let output = args.output.as_deref().unwrap_or_default();
+        if args.show_labels && !matches!(output, "" | "wide") {
+            return Err(Error::setup(format!(
+                "--show-labels option cannot be used with {output} printer"
+            )));
+        }
         let shape = Shape::of(args.output.as_deref(), args.template.as_deref())?;
         if matches!(shape, Shape::GoTemplate(_)) && !args.allow_missing_template_keys {
             return Err(Error::setup(
@@ -63,6 +69,18 @@ impl Plan {
         }
         Ok(Self { shape, sort })
     }
+
+    /// What kubectl says of a line that it takes.
+    fn warning(&self, args: &ListArgs) -> Option<&'static str> {
+        self.sort.as_ref()?;
+        if args.watch {
+            Some("warning: --watch requested, --sort-by will be ignored for watch events received")
+        } else if args.watch_only {
+            Some("warning: --watch-only requested, --sort-by will be ignored")
+        } else {
+            None
+        }
+    }
 }
 
 pub(super) async fn run(
@@ -72,6 +90,9 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let plan = Plan::of(args)?;
+    if let Some(warning) = plan.warning(args) {
+        console.say(warning);
+    }
     let scope = scope(server, args.everywhere);
     let source = source(server, console).await?;
     if args.watches() && source == Source::Operator {
@@ -89,7 +110,8 @@ pub(super) async fn run(
     };
     let mut printer = Printer::new(plan.shape.clone(), args, &listing.scope, console.width());
     if args.watches() {
-        return watch::run(server, &listing, &filter, args.watch_only, printer, console).await;
+        let first = watch::First::of(args.watch_only, plan.sort.as_ref());
+        return watch::run(server, &listing, &filter, first, printer, console).await;
     }
     // What is sorted can't be shown before the last page is there.
     let streams = plan.shape.streams() && plan.sort.is_none();
@@ -149,7 +171,8 @@ async fn named(
             previews: true,
             ..Filter::default()
         };
-        return watch::run(server, &listing, &filter, args.watch_only, printer, console).await;
+        let first = watch::First::of(args.watch_only, None);
+        return watch::run(server, &listing, &filter, first, printer, console).await;
     }
     if let Some(sort) = &plan.sort {
         sort.sort(&mut found)?;

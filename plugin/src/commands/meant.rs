@@ -11,6 +11,7 @@ use super::{
 use crate::{
     cli::stop::Typed,
     error::{Error, Refusal},
+    render::escape::visible,
     server::{Scope, Server},
     session::Session,
 };
@@ -44,10 +45,13 @@ impl Meant {
         }
     }
 
+    /// A line that a terminal may see: others chose what is in it.
     pub(super) fn line(&self) -> String {
+        let id = self.doomed.id.to_string();
+        let id = visible(&id);
         match &self.shown {
-            Some(shown) => format!("{} ({shown})", self.doomed.id),
-            None => self.doomed.id.to_string(),
+            Some(shown) => format!("{id} ({})", visible(shown)),
+            None => id.into_owned(),
         }
     }
 }

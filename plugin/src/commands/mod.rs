@@ -22,7 +22,7 @@ mod watch;
 use jiff::Zoned;
 
 use crate::{
-    cli::{Cli, Command, Everywhere},
+    cli::{Cli, Command, Everywhere, stop::Stop},
     console::Console,
     error::Error,
     server::{Scope, Server},
@@ -42,7 +42,13 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         Command::Run(args) => return run::run(cli.connection, args, console).await,
         other => other,
     };
+    for warning in &cli.warnings {
+        console.say(warning);
+    }
     check(&command)?;
+    if let Some(warning) = stop(&command).and_then(delete::warning) {
+        console.say(warning);
+    }
     let server = Server::connect(&cli.connection).await?;
     match command {
         Command::List(args) => list::run(&server, &args, now.timestamp(), console).await,
@@ -78,6 +84,16 @@ fn check(command: &Command) -> Result<(), Error> {
         Command::Kill(args) => delete::check(&args.all_ids(), &args.shared),
         Command::KillAll(args) => kill_all::check(args),
         _ => Ok(()),
+    }
+}
+
+/// How sessions are to be stopped, if they are.
+fn stop(command: &Command) -> Option<&Stop> {
+    match command {
+        Command::Delete(args) => Some(&args.shared.stop),
+        Command::Kill(args) => Some(&args.shared.stop),
+        Command::KillAll(args) => Some(&args.stop),
+        _ => None,
     }
 }
 

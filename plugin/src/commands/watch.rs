@@ -11,6 +11,7 @@ use crate::{
     console::Console,
     error::Error,
     filter::{Crowd, Filter},
+    render::sort::SortBy,
     server::{Change, Event, Listing, Server},
     session::Session,
 };
@@ -19,12 +20,31 @@ use crate::{
 /// is asked to go on from.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is done with the sessions that are there when the watch begins.
+#[derive(Clone, Copy)]
+pub(super) enum First<'a> {
+    /// They are not shown.
+    Hidden,
+    /// They are shown, by this order if there is one.
+    Shown(Option<&'a SortBy>),
+}
+
+impl<'a> First<'a> {
+    pub(super) fn of(only_changes: bool, sort: Option<&'a SortBy>) -> Self {
+        if only_changes {
+            Self::Hidden
+        } else {
+            Self::Shown(sort)
+        }
+    }
+}
+
 /// Prints what there is, unless only changes are asked for, then each change, until somebody ends it.
 pub(super) async fn run(
     server: &Server,
     listing: &Listing,
     filter: &Filter,
-    only: bool,
+    first: First<'_>,
     printer: Printer,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
@@ -33,13 +53,15 @@ pub(super) async fn run(
         filter,
         known: BTreeMap::new(),
     };
-    let mut version = view.list(server, listing, !only, console).await?;
+    let mut version = view.list(server, listing, first, console).await?;
     loop {
         let mut watch = match server.watch(listing, &version).await {
             Ok(watch) => watch,
             Err(error) if is_behind(&error) => {
                 sleep(PAUSE).await;
-                version = view.list(server, listing, true, console).await?;
+                version = view
+                    .list(server, listing, First::Shown(None), console)
+                    .await?;
                 continue;
             }
             Err(error) => return Err(error),
@@ -70,7 +92,9 @@ pub(super) async fn run(
             Ok(()) => {}
             Err(error) if is_behind(&error) => {
                 sleep(PAUSE).await;
-                version = view.list(server, listing, true, console).await?;
+                version = view
+                    .list(server, listing, First::Shown(None), console)
+                    .await?;
             }
             Err(error) => return Err(error),
         }
@@ -99,11 +123,14 @@ impl View<'_> {
         &mut self,
         server: &Server,
         listing: &Listing,
-        prints: bool,
+        first: First<'_>,
         console: &mut Console<'_>,
     ) -> Result<String, Error> {
         let mut pages = server.listing(listing).await?;
-        let there = kept(pages.all().await?, self.filter);
+        let mut there = kept(pages.all().await?, self.filter);
+        if let First::Shown(Some(sort)) = first {
+            sort.sort(&mut there)?;
+        }
         let crowd = self.crowd(&there);
         let now = Timestamp::now();
         let mut gone = std::mem::take(&mut self.known);
@@ -111,6 +138,7 @@ impl View<'_> {
         for item in there {
             let place = place(&item);
             let known = gone.remove(&place);
+            let prints = matches!(first, First::Shown(_));
             if prints && known.as_ref().is_none_or(|known| differs(known, &item)) {
                 let change = if known.is_some() {
                     Change::Modified

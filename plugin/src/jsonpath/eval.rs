@@ -97,11 +97,13 @@ fn walk<'a>(
     for step in steps {
         results = match step {
             Step::Field(name) => {
+                // Where there is nothing to look into, nothing is missing either.
+                let needs = keys == Keys::Needed && !results.is_empty();
                 let found = each_of(results, |value| match value {
                     Value::Object(map) => Ok(map.get(name).into_iter().collect()),
                     _ => Ok(Vec::new()),
                 })?;
-                if found.is_empty() && keys == Keys::Needed {
+                if found.is_empty() && needs {
                     return Err(format!("{name} is not found"));
                 }
                 found

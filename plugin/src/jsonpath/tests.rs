@@ -210,12 +210,15 @@ fn values_as_go_prints_them() {
 
 #[test]
 fn fields_that_may_not_be_missing() {
-    let object = json!({ "a": { "b": 1 }, "l": [{ "x": 1 }, {}] });
+    let object = json!({ "a": { "b": 1 }, "l": [{ "x": 1 }, {}], "none": [] });
     for (source, expected) in [
         ("{.a.b}", Ok("1")),
         // One of several is enough.
         ("{.l[*].x}", Ok("1")),
+        ("{.none[*].x.y}", Ok("")),
+        ("{range .none[*]}{.x}{end}", Ok("")),
         ("{.a.c}", Err("c is not found")),
+        ("{.a.c.d}", Err("c is not found")),
         ("{.l[1].x}", Err("x is not found")),
         ("{range .l[*]}{.x}{end}", Err("x is not found")),
     ] {

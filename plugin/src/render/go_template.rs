@@ -1,5 +1,7 @@
 //! Go's templates, as `kubectl get -o go-template` renders them.
 
+mod depth;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gtmpl_ng::{Context, FuncError, Limits, Template, Value as GoValue};
 use serde_json::Value;
@@ -9,6 +11,8 @@ use crate::error::Error;
 
 /// kubectl's own name of a template, which errors tell.
 const NAME: &str = "output";
+/// Several times what is needed at most.
+const STACK: usize = 64 << 20;
 
 /// A template that has been read.
 // It is parsed again where it is rendered, which is once a list: what the crate keeps can neither be
@@ -22,7 +26,7 @@ impl GoTemplate {
     /// # Errors
     /// In kubectl's words.
     pub fn parse(source: &str) -> Result<Self, Error> {
-        parsed(source)?;
+        on_own_stack(|| parsed(source).map(drop))?;
         Ok(Self(source.to_owned()))
     }
 
@@ -32,28 +36,51 @@ impl GoTemplate {
     /// # Errors
     /// In kubectl's words, if it can't be applied.
     pub fn text(&self, object: &Value) -> Result<String, Error> {
-        let rendered = parsed(&self.0)?.render(&Context::from(value(object)));
-        rendered.map_err(|error| {
-            // Its causes are on lines of their own.
-            let error = error.to_string().replace("\n  caused by: ", ": ");
-            Error::setup(format!("error executing template {:?}: {error}", self.0))
+        on_own_stack(|| {
+            let rendered = parsed(&self.0)?.render(&Context::from(value(object)));
+            rendered.map_err(|error| {
+                // Its causes are on lines of their own.
+                let error = error.to_string().replace("\n  caused by: ", ": ");
+                Error::setup(format!("error executing template {:?}: {error}", self.0))
+            })
         })
     }
 }
 
+/// Runs it where what nests as deep as it may has room: the stack of a process is small in places, and one
+/// that is exhausted ends the process.
+fn on_own_stack<T: Send>(run: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let running = thread
+            .spawn_scoped(scope, run)
+            .map_err(|error| Error::setup(format!("cannot read the template: {error}")))?;
+        running
+            .join()
+            .unwrap_or_else(|_| Err(Error::setup("the template can't be rendered: simplify it")))
+    })
+}
+
 fn parsed(source: &str) -> Result<Template, Error> {
+    let wrong = |why: String| Error::setup(format!("error parsing template {source}, {why}"));
+    if let Some(line) = depth::too_deep(source) {
+        return Err(wrong(format!(
+            "template: {NAME}:{line}: max expression depth exceeded"
+        )));
+    }
     // The template is the user's own, and lists are as long as they are.
     let limits = Limits::default()
         .with_iterations(None)
         .with_total_iterations(None)
-        .with_output_bytes(None);
+        .with_output_bytes(None)
+        .with_function_output(None);
     let mut template = Template::with_limits(limits);
     NAME.clone_into(&mut template.name);
     template.add_func("exists", exists);
     template.add_func("base64decode", base64decode);
     template
         .parse(source)
-        .map_err(|error| Error::setup(format!("error parsing template {source}, {error}")))?;
+        .map_err(|error| wrong(error.to_string()))?;
     Ok(template)
 }
 
@@ -174,6 +201,40 @@ mod tests {
         let template = GoTemplate::parse("{{range .items}}x{{end}}").unwrap();
         let text = template.text(&json!({ "items": items })).unwrap();
         assert_eq!(text.len(), 20_000);
+        // What a function answers is weighed too.
+        let list = json!({ "items": vec!["x".repeat(100); 20_000] });
+        for source in [
+            r#"{{range index . "items"}}x{{end}}"#,
+            "{{range .items | slice}}x{{end}}",
+            "{{with (index .items 0)}}{{range $.items}}x{{end}}{{end}}",
+        ] {
+            let template = GoTemplate::parse(source).unwrap();
+            assert_eq!(template.text(&list).unwrap().len(), 20_000, "{source}");
+        }
+        let template = GoTemplate::parse(r#"{{printf "%v" .items}}"#).unwrap();
+        assert!(template.text(&list).unwrap().len() > 2_000_000);
+    }
+
+    #[test]
+    fn what_nests_as_deep_as_it_may() {
+        let parentheses = format!("{}1{}", "(".repeat(100), ")".repeat(100));
+        let chain = "{{else if .nope}}".repeat(90);
+        let blocks = format!(
+            "{}{{{{{parentheses}}}}}{}",
+            "{{if 1}}".repeat(60),
+            "{{end}}".repeat(60)
+        );
+        for (source, expected) in [
+            (format!("{{{{{parentheses}}}}}"), "1"),
+            (blocks, "1"),
+            (
+                format!("{{{{if .nope}}}}{chain}{{{{else}}}}{{{{{parentheses}}}}}{{{{end}}}}"),
+                "1",
+            ),
+        ] {
+            let template = GoTemplate::parse(&source).unwrap();
+            assert_eq!(template.text(&list()).unwrap(), expected, "{source}");
+        }
     }
 
     #[test]
@@ -182,6 +243,17 @@ mod tests {
             let error = GoTemplate::parse(source).unwrap_err().to_string();
             let expected = format!("error: error parsing template {source}, ");
             assert!(error.starts_with(&expected), "{error}");
+        }
+        // These would end the process otherwise, and no error could be told.
+        let parentheses = format!("{{{{{}1{}}}}}", "(".repeat(600), ")".repeat(600));
+        let chain = format!("{{{{if 1}}}}{}{{{{end}}}}", "{{else if 1}}".repeat(1_000));
+        for source in [parentheses, format!("\n{chain}")] {
+            let error = GoTemplate::parse(&source).unwrap_err().to_string();
+            let line = source.lines().count();
+            let expected = format!(
+                "error: error parsing template {source}, template: output:{line}: max expression depth exceeded"
+            );
+            assert_eq!(error, expected);
         }
         for source in [
             "{{index .items 7}}",

@@ -330,8 +330,8 @@ fn timeout(text: &str) -> Result<Timeout, String> {
 }
 
 fn level(text: &str) -> Result<i32, String> {
-    text.parse()
-        .map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+    i32::try_from(crate::cli::whole(text)?)
+        .map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": value out of range"))
 }
 
 #[cfg(test)]

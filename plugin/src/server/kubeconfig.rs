@@ -373,7 +373,7 @@ fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
             ..std::mem::take(user)
         };
         if flags.token.is_none() {
-            user.token = None;
+            // A token itself stays, so that two ways to log in are refused, as kubectl refuses them.
             user.token_file = None;
         }
     }

@@ -315,6 +315,62 @@ fn labels_managed_fields_and_keys_that_are_missing() {
 }
 
 #[test]
+fn what_is_watched_is_sorted_once() {
+    let server = Fake::new()
+        .session("default", "a")
+        .session("default", "c")
+        .session("default", "b")
+        .rule(|seen| {
+            let ended = status(403, "Forbidden", "no watch today", &json!({}));
+            seen.query.contains_key("watch").then_some(Answer {
+                code: 403,
+                headers: "",
+                body: ended,
+            })
+        })
+        .start();
+    server.change(|sessions| {
+        for (session, order) in sessions.iter_mut().zip([3, 1, 2]) {
+            session["spec"]["order"] = json!(order);
+        }
+    });
+    for (flags, names, warning) in [
+        (
+            "-w",
+            "cba",
+            "warning: --watch requested, --sort-by will be ignored for watch events received\n",
+        ),
+        (
+            "--watch-only",
+            "",
+            "warning: --watch-only requested, --sort-by will be ignored\n",
+        ),
+    ] {
+        let line = format!("list -o jsonpath={{.metadata.name}} --sort-by=.spec.order {flags}");
+        let ran = server.run(&line);
+        assert_eq!(ran.out, names, "{flags}");
+        let said = ran.messages.strip_prefix(warning);
+        assert!(said.unwrap().contains("no watch today"), "{ran:?}");
+    }
+}
+
+#[test]
+fn labels_are_shown_in_columns_alone() {
+    let server = Fake::new().session("default", "a").start();
+    for format in ["json", "name", "table", "jsonpath={.a}", "nope"] {
+        assert_eq!(
+            server
+                .run(&format!("list --show-labels -o {format}"))
+                .failed(),
+            format!("error: --show-labels option cannot be used with {format} printer")
+        );
+    }
+    assert!(server.lines().is_empty());
+    let wide = server.run("list --show-labels -o wide").went_well();
+    assert!(wide.lines().next().unwrap().ends_with("LABELS"), "{wide}");
+}
+
+#[test]
 fn flags_of_kubectl_that_are_not_taken_say_why() {
     let server = Fake::new().start();
     for (arguments, message) in [

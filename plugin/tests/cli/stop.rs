@@ -2,7 +2,7 @@ use mirrord_sessions_plugin::{console::Console, run_on};
 use serde_json::json;
 
 use crate::{
-    fake::{Answer, Fake, session, status},
+    fake::{Answer, Fake, Server, session, status},
     plugin::Ran,
 };
 
@@ -135,7 +135,7 @@ fn dry_runs_delete_nothing() {
     );
     // The first request looks what the ID may be the beginning of.
     assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
-    let text = server.run("delete a --dry-run").went_well();
+    let text = server.run("delete a --dry-run=client").went_well();
     assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
     assert_eq!(
         server.lines()[3],
@@ -158,6 +158,50 @@ fn dry_runs_delete_nothing() {
         3
     );
     assert_eq!(server.left().len(), 3);
+}
+
+#[test]
+fn what_is_taken_with_a_warning() {
+    const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.\n";
+    let client = done("a", "default").replace('\n', " (dry run)\n");
+    for (flag, out, expected) in [
+        ("--dry-run=client --cascade", &*client, ""),
+        (
+            "--dry-run",
+            &client,
+            "warning: --dry-run is deprecated and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=server --dry-run=unchanged",
+            &client,
+            "warning: --dry-run is deprecated and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=T",
+            &client,
+            "warning: --dry-run=T is deprecated (boolean value) and can be replaced with --dry-run=client.\n",
+        ),
+        (
+            "--dry-run=client --force",
+            &client.replace("deleted", "force deleted"),
+            FORCED,
+        ),
+        (
+            "--dry-run=client --cascade=true",
+            &client,
+            "warning: --cascade=true is deprecated (boolean value) and can be replaced with --cascade=background.\n",
+        ),
+        (
+            "--dry-run=false",
+            &done("a", "default"),
+            "warning: --dry-run=false is deprecated (boolean value) and can be replaced with --dry-run=none.\n",
+        ),
+    ] {
+        let server = three().start();
+        let ran = server.run(&format!("delete a {flag}"));
+        assert_eq!(ran.code, Some(0), "{flag}: {ran:?}");
+        assert_eq!((&*ran.out, &*ran.messages), (out, expected), "{flag}");
+    }
 }
 
 #[test]
@@ -279,27 +323,76 @@ fn beginnings_mean_what_they_did_before_the_first_is_gone() {
     );
 }
 
+/// Whether the line ended well where a person says no, and what they were told.
+fn refusing(server: &Server, line: &str) -> (bool, String) {
+    let (mut out, mut messages) = (Vec::new(), Vec::new());
+    let answer = "n\n".as_bytes();
+    let mut console = Console::new(&mut out, &mut messages, Some(Box::new(answer)));
+    let line = format!(
+        "plugin {line} --kubeconfig {}",
+        server.kubeconfig().display()
+    );
+    let ended_well = run_on(&mut console, line.split(' ').map(Into::into));
+    drop(console);
+    (ended_well, String::from_utf8(messages).unwrap())
+}
+
 #[test]
 fn a_person_is_asked_about_sessions_and_not_about_what_they_typed() {
     let server = Fake::new()
         .session("default", "48fa000000000000")
         .session("default", "c000000000000000")
         .start();
-    let (mut out, mut messages) = (Vec::new(), Vec::new());
-    let answer = "n\n".as_bytes();
-    let mut console = Console::new(&mut out, &mut messages, Some(Box::new(answer)));
-    let line = format!(
-        "plugin delete 48f C000000000000000 unknown --kubeconfig {}",
-        server.kubeconfig().display()
-    );
-    assert!(run_on(&mut console, line.split(' ').map(Into::into)));
-    drop(console);
-    let messages = String::from_utf8(messages).unwrap();
+    let (ended_well, messages) = refusing(&server, "delete 48f C000000000000000 unknown");
+    assert!(ended_well, "{messages}");
     assert!(
         messages.starts_with("You are about to delete the following 3 sessions:\n48FA000000000000 (Avi/avi@x@host, deployment/counter)\nC000000000000000 (Avi/avi@x@host, deployment/counter)\nunknown\n"),
         "{messages}"
     );
     assert_eq!(server.left().len(), 2);
+}
+
+#[test]
+fn no_question_does_anything_to_a_terminal() {
+    let mut evil = session("default", "48fa000000000000");
+    evil["spec"]["user"] = json!("\u{1b}[2Jeve\nyou");
+    evil["spec"]["target"] = json!("deployment/\u{9b}x\u{202e}");
+    let server = Fake::new().object(evil).start();
+    for line in ["delete 48f -i", "kill 48FA000000000000 -i --yes=false"] {
+        let (ended_well, messages) = refusing(&server, line);
+        assert!(ended_well, "{line}: {messages:?}");
+        assert!(
+            messages.contains("\n48FA000000000000 (\\x1b[2Jeve\\nyou, deployment/"),
+            "{line}: {messages:?}"
+        );
+        let unsafe_ones = ['\u{1b}', '\u{9b}', '\u{202e}'];
+        assert!(!messages.contains(unsafe_ones), "{line}: {messages:?}");
+    }
+    assert_eq!(server.left().len(), 1);
+}
+
+#[test]
+fn a_question_is_about_what_is_there_and_follows_what_is_not() {
+    let server = three().start();
+    let (ended_well, messages) = refusing(&server, "delete -A nope -i");
+    assert!(
+        !ended_well && messages.contains("\"nope\" not found"),
+        "{messages}"
+    );
+    assert!(!messages.contains("You are about"), "{messages}");
+    let (ended_well, messages) = refusing(&server, "delete -A nope a -i");
+    let (missing, question) = messages.split_once('\n').unwrap();
+    assert!(
+        !ended_well && missing.contains("\"nope\" not found"),
+        "{messages}"
+    );
+    assert!(
+        question.starts_with("You are about to delete the following 1 session:\na ("),
+        "{messages}"
+    );
+    let (ended_well, messages) = refusing(&server, "delete -A nope -i --ignore-not-found");
+    assert!(ended_well && messages.is_empty(), "{messages}");
+    assert_eq!(server.left().len(), 3);
 }
 
 #[test]
@@ -437,6 +530,10 @@ fn contradictions_in_kubectls_words() {
         (
             "delete a -o yaml",
             "error: unexpected -o output mode: yaml. We only support '-o name'",
+        ),
+        (
+            "delete a -iy",
+            "error: --interactive and --yes cannot be specified together",
         ),
         (
             "kill-all -o wide",

@@ -185,6 +185,32 @@ fn two_ways_to_log_in() {
 }
 
 #[test]
+fn a_token_and_a_password_from_two_places() {
+    let config = Kubeconfig::from_yaml(
+        "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://c'}}]\nusers: [{name: u, user: {token: t}}]",
+    )
+    .unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    for (username, password, token) in [
+        (text("x"), None, None),
+        (None, text("y"), None),
+        (text("x"), text("y"), text("z")),
+    ] {
+        let flags = Connection {
+            username,
+            password,
+            token,
+            ..Connection::default()
+        };
+        let refused = Selected::of(&config, &flags).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "error: more than one authentication method found for u; found [token basicAuth], only one is allowed"
+        );
+    }
+}
+
+#[test]
 fn without_a_current_context() {
     let empty = Kubeconfig::default();
     let refused = Selected::of(&empty, &Connection::default())
