@@ -326,12 +326,12 @@ async fn a_quota_is_told_of_and_not_stormed() {
         send(&client, "POST", &path, &attempt).await.err()
     })
     .await;
-    let tries = async || {
+    let posted = async || {
         let requests = requests(&client).await;
-        let tries = requests.get("POST sessions/ operator.metalbear.co");
-        tries.copied().unwrap_or_default()
+        let count = requests.get("POST sessions/ operator.metalbear.co");
+        count.copied().unwrap_or_default()
     };
-    let (before, start) = (tries().await, Instant::now());
+    let (before, start) = (posted().await, Instant::now());
     let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
         .await
         .unwrap();
@@ -339,7 +339,7 @@ async fn a_quota_is_told_of_and_not_stormed() {
     assert!(note.contains("quota"), "{note}");
     // Half a second after the first, a second after that one, and so on: 7.5 s.
     let tried = patiently("it is tried five times", || async {
-        let tried = tries().await - before;
+        let tried = posted().await - before;
         (tried >= 5).then_some(tried)
     })
     .await;

@@ -137,8 +137,7 @@ async fn many_runs_at_once_through_crashes() {
     };
     let agents: BTreeSet<String> = sessions.iter().map(of).collect();
     assert_eq!(agents.len(), MANY, "each for another agent");
-    let with_target =
-        |session: &&Value| session["spec"]["target"] == "deployment/web";
+    let with_target = |session: &&Value| session["spec"]["target"] == "deployment/web";
     assert_eq!(sessions.iter().filter(with_target).count(), MANY / 2);
     println!("all recorded after {:?}", begin.elapsed());
     patiently("all are tied", || async {
