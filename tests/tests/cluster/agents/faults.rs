@@ -1,7 +1,7 @@
 //! What goes wrong: nobody looks, the webhook is down, names are taken, definitions and quotas stand in
 //! the way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mirrord_sessions_core::lifecycle::{AgentId, NAMES, session_name};
 use mirrord_sessions_tests::{
@@ -10,6 +10,7 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
+use super::scale::{patiently, requests};
 use super::stage::{admin, bound, event, gone, guarded, name_of, notes, session, sessions};
 use crate::support::{eventually, namespace, within};
 
@@ -302,10 +303,11 @@ async fn forbid_lists(cluster: &Cluster) -> Vec<String> {
 
 #[tokio::test]
 async fn a_quota_is_told_of_and_not_stormed() {
-    let cluster = crate::support::shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let home = namespace(cluster, "quota").await;
+    // Its own: all Sessions that anybody tries to create are counted.
+    let cluster = Cluster::start().await.unwrap();
+    guarded(&cluster).await;
+    let client = admin(&cluster).await;
+    let home = namespace(&cluster, "quota").await;
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" },
         "spec": { "hard": { "count/sessions.operator.metalbear.co": "0" } },
@@ -324,11 +326,28 @@ async fn a_quota_is_told_of_and_not_stormed() {
         send(&client, "POST", &path, &attempt).await.err()
     })
     .await;
+    let posted = async || {
+        let requests = requests(&client).await;
+        let count = requests.get("POST sessions/ operator.metalbear.co");
+        count.copied().unwrap_or_default()
+    };
+    let (before, start) = (posted().await, Instant::now());
     let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
         .await
         .unwrap();
     let note = event(&home, "SessionRefused").await;
     assert!(note.contains("quota"), "{note}");
+    // Half a second after the first, a second after that one, and so on: 7.5 s.
+    let tried = patiently("it is tried five times", || async {
+        let tried = posted().await - before;
+        (tried >= 5).then_some(tried)
+    })
+    .await;
+    let took = start.elapsed();
+    assert!(
+        tried == 5 && took >= Duration::from_millis(7500),
+        "{tried} tries in {took:?}"
+    );
     // The run goes on, and is recorded when there is room.
     send(
         &client,

@@ -9,12 +9,12 @@ use futures::{StreamExt, stream};
 use http::Request;
 use kube::Client;
 use mirrord_sessions_tests::{
-    agents::{jobs, send, targetless},
+    agents::{jobs, send, targeted, targetless},
     cluster::{Cluster, Webhook},
 };
 use serde_json::{Value, json};
 
-use super::stage::{admin, guarded, name_of, sessions};
+use super::stage::{admin, deployment, guarded, name_of, node, sessions};
 use crate::support::{Namespace, eventually, namespace};
 
 /// The agents of one burst.
@@ -22,7 +22,7 @@ const MANY: usize = 500;
 /// For what takes longer than other tests wait, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-async fn patiently<T, F>(what: &str, ask: impl Fn() -> F) -> T
+pub(super) async fn patiently<T, F>(what: &str, ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -67,16 +67,27 @@ async fn many_runs_at_once_through_crashes() {
     let client = admin(&cluster).await;
     let home = namespace(&cluster, "many").await;
     let all = jobs(&home.name, "");
+    // Every other one has a target.
+    let node = node(&client, "many-1").await;
+    let target = deployment(&client, &home.name, "web", &node).await;
+    let begin = Instant::now();
     let started = stream::iter(0..MANY)
-        .map(|_| {
-            let (job, client, all) = (targetless(), &client, &all);
+        .map(|n| {
+            let job = if n % 2 == 0 {
+                targeted(&target.container, &node)
+            } else {
+                targetless()
+            };
+            let (client, all) = (&client, &all);
             async move {
                 let start = Instant::now();
                 loop {
                     match send(client, "POST", all, &job).await {
-                        Ok(_) => return,
+                        Ok(_) => return start.elapsed(),
                         // An answer may have been lost with the API server.
-                        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => return,
+                        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+                            return start.elapsed();
+                        }
                         Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -84,7 +95,17 @@ async fn many_runs_at_once_through_crashes() {
             }
         })
         .buffer_unordered(16)
-        .for_each(|()| async {});
+        .collect::<Vec<Duration>>();
+    let started = async {
+        let mut each = started.await;
+        each.sort();
+        println!(
+            "{MANY} agents started in {:?}, half of them in {:?} each, the slowest in {:?}",
+            begin.elapsed(),
+            each[MANY / 2],
+            each[MANY - 1]
+        );
+    };
     let faults = async {
         let recorded = |count: usize| {
             let (client, name) = (&client, &home.name);
@@ -116,6 +137,9 @@ async fn many_runs_at_once_through_crashes() {
     };
     let agents: BTreeSet<String> = sessions.iter().map(of).collect();
     assert_eq!(agents.len(), MANY, "each for another agent");
+    let with_target = |session: &&Value| session["spec"]["target"] == "deployment/web";
+    assert_eq!(sessions.iter().filter(with_target).count(), MANY / 2);
+    println!("all recorded after {:?}", begin.elapsed());
     patiently("all are tied", || async {
         let jobs = send(&client, "GET", &all, &Value::Null).await.ok()?;
         let jobs = jobs["items"].as_array()?;
@@ -137,7 +161,7 @@ async fn many_runs_at_once_through_crashes() {
 }
 
 /// Requests that the API server answered, by verb, resource and subresource.
-async fn requests(client: &Client) -> BTreeMap<String, u64> {
+pub(super) async fn requests(client: &Client) -> BTreeMap<String, u64> {
     let request = Request::get("/metrics").body(Vec::new()).unwrap();
     let text = client.request_text(request).await.unwrap();
     let mut requests = BTreeMap::new();

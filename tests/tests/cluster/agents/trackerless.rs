@@ -53,6 +53,6 @@ async fn without_trackers_runs_are_told_of_all_the_same() {
     let delete = ["delete", "session", name_of(&stopped), "-n", &shop.name];
     cluster.admin(&delete, "").await.unwrap();
     gone(&client, &jobs(&shop.name, name_of(&first))).await;
-    let note = event(&shop, "SessionStopped").await;
-    assert!(note.contains("it was stopped by admin"), "{note}");
+    let told = event(&shop, "SessionStopped").await;
+    assert!(told.contains("it was stopped by admin"), "{told}");
 }
