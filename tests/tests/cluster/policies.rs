@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::TryStreamExt;
@@ -16,6 +16,7 @@ use mirrord_sessions_crds::{
 };
 use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::support::{eventually, shared};
 
@@ -47,19 +48,36 @@ struct Requester {
     name: &'static str,
     trackers: Api<SessionTracker>,
     client: Client,
-    watched: Arc<Mutex<Option<String>>>,
+    watched: Arc<Mutex<Watched>>,
+    watch: JoinHandle<()>,
 }
+
+/// What somebody knows by a watch.
+struct Watched {
+    /// The letters of sessions, or `!`; none while it isn't complete.
+    seen: Option<String>,
+    /// Since when.
+    since: Instant,
+}
+
+/// The longest that a client of `kube` has a watch go on, less some seconds. Before that only a refusal ends one: anew
+/// it would tell everything, and hide that something wasn't told.
+const WATCH: Duration = Duration::from_secs(280);
 
 impl Requester {
     async fn new(cluster: &Cluster, name: &'static str, groups: &[&str]) -> Self {
         let client = cluster.plane.client(name, groups).await.unwrap();
-        let watched = Arc::default();
-        tokio::spawn(watch(Api::all(client.clone()), Arc::clone(&watched)));
+        let watched = Arc::new(Mutex::new(Watched {
+            seen: None,
+            since: Instant::now(),
+        }));
+        let watch = tokio::spawn(watch(Api::all(client.clone()), Arc::clone(&watched)));
         Self {
             name,
             trackers: Api::all(client.clone()),
             client,
             watched,
+            watch,
         }
     }
 
@@ -92,26 +110,42 @@ impl Requester {
     }
 
     fn watches(&self) -> Option<String> {
-        self.watched.lock().unwrap().clone()
+        self.watched.lock().unwrap().seen.clone()
+    }
+
+    /// Nothing was told that contradicts what had been.
+    async fn goes_on(&mut self) {
+        if self.watch.is_finished() {
+            (&mut self.watch).await.unwrap();
+        }
     }
 }
 
 /// Holds what one watch after the other tells; none while it isn't complete.
-async fn watch(trackers: Api<SessionTracker>, seen: Arc<Mutex<Option<String>>>) {
+async fn watch(trackers: Api<SessionTracker>, watched: Arc<Mutex<Watched>>) {
     let params = WatchParams::default().initial_events();
     loop {
         let mut names = BTreeSet::new();
         let mut complete = false;
-        let tell = |what: Option<String>| *seen.lock().unwrap() = what;
+        let started = Instant::now();
+        let tell = |seen: Option<String>| {
+            let mut watched = watched.lock().unwrap();
+            if watched.seen != seen {
+                let since = Instant::now();
+                *watched = Watched { seen, since };
+            }
+        };
         let mut events = match trackers.watch(&params, "").await {
             Ok(events) => Box::pin(events),
             Err(error) => {
-                tell(is_forbidden(&error).then(|| "!".into()));
+                assert!(is_forbidden(&error), "{error}");
+                tell(Some("!".into()));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        while let Ok(Some(event)) = events.try_next().await {
+        let mut refused = false;
+        while let Some(event) = events.try_next().await.unwrap() {
             match event {
                 WatchEvent::Added(tracker)
                 | WatchEvent::Modified(tracker)
@@ -133,11 +167,14 @@ async fn watch(trackers: Api<SessionTracker>, seen: Arc<Mutex<Option<String>>>) 
                 WatchEvent::Error(status) => {
                     assert_eq!(status.code, 403, "{status:?}");
                     assert!(names.is_empty(), "{names:?} were never taken back");
+                    refused = true;
                     break;
                 }
             }
             tell(complete.then(|| names.iter().map(String::as_str).collect()));
         }
+        let lasted = started.elapsed();
+        assert!(refused || lasted > WATCH, "just ended after {lasted:?}");
         tell(None);
     }
 }
@@ -217,13 +254,17 @@ async fn requester_policy_session_and_verb() {
     for (name, groups) in REQUESTERS {
         requesters.push(Requester::new(&cluster, name, groups).await);
     }
+    let mut took = Vec::new();
     for case in CASES {
+        let before: Vec<_> = requesters.iter().map(Requester::watches).collect();
+        let mut written = Instant::now();
         let existing = policies.list(&ListParams::default()).await.unwrap();
         for (index, yaml) in case.policies.iter().enumerate() {
             let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
             let policy = SessionPolicy::new(&format!("p{index}"), spec);
             let name = policy.metadata.name.as_deref().unwrap();
             let params = PatchParams::apply("test").force();
+            written = Instant::now();
             policies
                 .patch(name, &params, &Patch::Apply(&policy))
                 .await
@@ -231,6 +272,7 @@ async fn requester_policy_session_and_verb() {
         }
         for policy in existing.items.iter().skip(case.policies.len()) {
             let name = policy.metadata.name.as_deref().unwrap();
+            written = Instant::now();
             policies
                 .delete(name, &DeleteParams::default())
                 .await
@@ -250,6 +292,13 @@ async fn requester_policy_session_and_verb() {
                 || async { (requester.watches()? == list).then_some(()) },
             )
             .await;
+            // A watch that was open all the time, and to which the last of these policies made a difference.
+            let since = requester.watched.lock().unwrap().since;
+            let open = before[at].as_ref().is_some_and(|before| before != "!") && list != "!";
+            if let Some(after) = since.checked_duration_since(written).filter(|_| open) {
+                println!("{}: {name} was told after {after:?}", case.name);
+                took.push(after);
+            }
             // The watch has come to rest at what a list says, and stays there.
             assert_eq!(requester.lists().await, list, "{}: {name}", case.name);
             assert_eq!(requester.reads().await, read, "{}: {name}", case.name);
@@ -263,7 +312,18 @@ async fn requester_policy_session_and_verb() {
             };
             verbs::check(case.name, &cluster, requester, &may).await;
         }
+        for requester in &mut requesters {
+            requester.goes_on().await;
+        }
     }
+    took.sort_unstable();
+    let longest = took.last().copied().unwrap();
+    println!(
+        "open watches were told {} times, after {:?} in the middle and {longest:?} at most",
+        took.len(),
+        took[took.len() / 2]
+    );
+    assert!(longest < Duration::from_secs(10), "{took:?}");
 }
 
 #[tokio::test]

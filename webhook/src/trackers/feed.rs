@@ -14,6 +14,7 @@ use mirrord_sessions_core::{
     text::printable,
     trackers::{Key, Tracker},
 };
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{records::Records, store::Store};
@@ -115,7 +116,7 @@ impl Feed {
     async fn list(&self) -> Result<u64, FeedError> {
         let mut params = ListParams::default().limit(PAGE);
         let mut trackers = Vec::new();
-        let began = self.store.listing();
+        let began = Instant::now();
         loop {
             let page = self.sessions.list(&params).await.map_err(expired)?;
             trackers.extend(page.items.into_iter().filter_map(tracker));

@@ -109,7 +109,7 @@ async fn a_watch_that_goes_on_after_a_change_of_policy() {
     tokio::time::timeout(patience, store.unsettled())
         .await
         .unwrap();
-    let began = store.listing();
+    let began = Instant::now();
     store.listed(began, 20);
     store.update(|index| index.advance(20));
     assert_eq!(resumed(&fixture, 12).await, r#""ERROR" 410"#);

@@ -324,15 +324,10 @@ impl Store {
         }
     }
 
-    /// A list of the Sessions is asked for now.
-    pub(super) fn listing(&self) -> std::time::Instant {
-        Instant::now().into_std()
-    }
-
-    /// One that was asked for then is there, and the index at its version.
-    pub(super) fn listed(&self, began: std::time::Instant, version: u64) {
+    /// A list of the Sessions that was asked for then is there, and the index at its version.
+    pub(super) fn listed(&self, began: Instant, version: u64) {
         let now = Instant::now().into_std();
-        self.decided().listed(began, version, now);
+        self.decided().listed(began.into_std(), version, now);
     }
 
     /// Waits until somebody decides, for a while.
