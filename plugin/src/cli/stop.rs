@@ -168,7 +168,7 @@ pub(super) use super::number::duration;
 /// What kubectl says of values that it only still takes.
 pub(super) fn deprecated(matches: &ArgMatches) -> Vec<String> {
     let typed = |id: &str| {
-        let typed = matches.try_get_raw(id).ok().flatten()?.last()?;
+        let typed = matches.try_get_raw(id).ok().flatten()?.next_back()?;
         typed.to_str().map(ToOwned::to_owned)
     };
     let mut warnings = Vec::new();

@@ -122,7 +122,7 @@ pub(super) async fn run(
         let page = kept(page, &filter);
         shown += page.len();
         if streams {
-            console.print(&printer.list(&page, now)?)?;
+            console.print(&printer.list(page, now)?)?;
             if console.is_closed() {
                 return Ok(());
             }
@@ -138,7 +138,7 @@ pub(super) async fn run(
         if let Some(sort) = &plan.sort {
             sort.sort(&mut all)?;
         }
-        console.print(&printer.list(&all, now)?)?;
+        console.print(&printer.list(all, now)?)?;
     }
     Ok(())
 }
@@ -177,10 +177,11 @@ async fn named(
     if let Some(sort) = &plan.sort {
         sort.sort(&mut found)?;
     }
-    match found.as_slice() {
-        [] => {}
-        [item] if args.ids.len() == 1 => console.print(&printer.single(item, now)?)?,
-        several => console.print(&printer.list(several, now)?)?,
+    let is_single = found.len() == 1 && args.ids.len() == 1;
+    match found.pop_if(|_| is_single) {
+        Some(item) => console.print(&printer.single(item, now)?)?,
+        None if found.is_empty() => {}
+        None => console.print(&printer.list(found, now)?)?,
     }
     for error in &missing {
         console.say(&error.to_string());

@@ -21,13 +21,16 @@ pub enum Format {
 
 /// The items as the `v1` List that `kubectl get` prints and `kubectl apply` takes.
 #[must_use]
-pub fn list(items: &[Value]) -> Value {
-    json!({
+pub fn list(items: Vec<Value>) -> Value {
+    let mut list = json!({
         "apiVersion": "v1",
-        "items": items,
+        "items": null,
         "kind": "List",
         "metadata": { "resourceVersion": "" },
-    })
+    });
+    // Moved: the macro would copy them, and there may be many.
+    list["items"] = Value::Array(items);
+    list
 }
 
 /// Takes the bookkeeping of server-side apply out of an object, as kubectl does.
@@ -120,7 +123,7 @@ mod tests {
         let mut item = json!({ "metadata": { "name": "a", "managedFields": [{}] }, "spec": {} });
         without_bookkeeping(&mut item);
         assert_eq!(
-            render(&list(&[item]), Format::Json).unwrap(),
+            render(&list(vec![item]), Format::Json).unwrap(),
             r#"{
     "apiVersion": "v1",
     "items": [
@@ -139,7 +142,7 @@ mod tests {
 "#
         );
         assert!(
-            render(&list(&[]), Format::Json)
+            render(&list(Vec::new()), Format::Json)
                 .unwrap()
                 .contains("\"items\": [],")
         );

@@ -23,6 +23,7 @@ mod run_ending;
 #[cfg(target_os = "linux")]
 mod run_terminal;
 mod stop;
+mod stop_asking;
 mod top;
 mod trackers;
 mod usage;

@@ -1,8 +1,7 @@
-use mirrord_sessions_plugin::{console::Console, run_on};
 use serde_json::json;
 
 use crate::{
-    fake::{Answer, Fake, Server, session, status},
+    fake::{Answer, Fake, session, status},
     plugin::Ran,
 };
 
@@ -321,78 +320,6 @@ fn beginnings_mean_what_they_did_before_the_first_is_gone() {
         server.run("delete 48f 48FA000000000000").went_well(),
         done("48FA000000000000", "default")
     );
-}
-
-/// Whether the line ended well where a person says no, and what they were told.
-fn refusing(server: &Server, line: &str) -> (bool, String) {
-    let (mut out, mut messages) = (Vec::new(), Vec::new());
-    let answer = "n\n".as_bytes();
-    let mut console = Console::new(&mut out, &mut messages, Some(Box::new(answer)));
-    let line = format!(
-        "plugin {line} --kubeconfig {}",
-        server.kubeconfig().display()
-    );
-    let ended_well = run_on(&mut console, line.split(' ').map(Into::into));
-    drop(console);
-    (ended_well, String::from_utf8(messages).unwrap())
-}
-
-#[test]
-fn a_person_is_asked_about_sessions_and_not_about_what_they_typed() {
-    let server = Fake::new()
-        .session("default", "48fa000000000000")
-        .session("default", "c000000000000000")
-        .start();
-    let (ended_well, messages) = refusing(&server, "delete 48f C000000000000000 unknown");
-    assert!(ended_well, "{messages}");
-    assert!(
-        messages.starts_with("You are about to delete the following 3 sessions:\n48FA000000000000 (Avi/avi@x@host, deployment/counter)\nC000000000000000 (Avi/avi@x@host, deployment/counter)\nunknown\n"),
-        "{messages}"
-    );
-    assert_eq!(server.left().len(), 2);
-}
-
-#[test]
-fn no_question_does_anything_to_a_terminal() {
-    let mut evil = session("default", "48fa000000000000");
-    evil["spec"]["user"] = json!("\u{1b}[2Jeve\nyou");
-    evil["spec"]["target"] = json!("deployment/\u{9b}x\u{202e}");
-    let server = Fake::new().object(evil).start();
-    for line in ["delete 48f -i", "kill 48FA000000000000 -i --yes=false"] {
-        let (ended_well, messages) = refusing(&server, line);
-        assert!(ended_well, "{line}: {messages:?}");
-        assert!(
-            messages.contains("\n48FA000000000000 (\\x1b[2Jeve\\nyou, deployment/"),
-            "{line}: {messages:?}"
-        );
-        let unsafe_ones = ['\u{1b}', '\u{9b}', '\u{202e}'];
-        assert!(!messages.contains(unsafe_ones), "{line}: {messages:?}");
-    }
-    assert_eq!(server.left().len(), 1);
-}
-
-#[test]
-fn a_question_is_about_what_is_there_and_follows_what_is_not() {
-    let server = three().start();
-    let (ended_well, messages) = refusing(&server, "delete -A nope -i");
-    assert!(
-        !ended_well && messages.contains("\"nope\" not found"),
-        "{messages}"
-    );
-    assert!(!messages.contains("You are about"), "{messages}");
-    let (ended_well, messages) = refusing(&server, "delete -A nope a -i");
-    let (missing, question) = messages.split_once('\n').unwrap();
-    assert!(
-        !ended_well && missing.contains("\"nope\" not found"),
-        "{messages}"
-    );
-    assert!(
-        question.starts_with("You are about to delete the following 1 session:\na ("),
-        "{messages}"
-    );
-    let (ended_well, messages) = refusing(&server, "delete -A nope -i --ignore-not-found");
-    assert!(ended_well && messages.is_empty(), "{messages}");
-    assert_eq!(server.left().len(), 3);
 }
 
 #[test]

@@ -74,10 +74,10 @@ impl Printer {
         self.columns.wide && !self.columns.others_unknown
     }
 
-    /// A list, or a part of it.
+    /// A list, or a part of it. What is shown whole is moved, not copied.
     pub(in crate::commands) fn list(
         &mut self,
-        items: &[Value],
+        items: Vec<Value>,
         now: Timestamp,
     ) -> Result<String, Error> {
         let sessions: Vec<Session> = match self.shape {
@@ -97,13 +97,13 @@ impl Printer {
             }
             Shape::Name => Ok(names(&sessions)),
             Shape::Table => Ok(bordered(&sessions, now, self.header, self.width)),
-            Shape::Columns(_) => self.custom(items, None),
+            Shape::Columns(_) => self.custom(&items, None),
             Shape::Whole(_)
             | Shape::Template(_)
             | Shape::TemplateAsJson(_)
             | Shape::GoTemplate(_) => {
-                let items: Vec<Value> = items.iter().map(|item| self.object(item)).collect();
-                self.whole(&output::list(&items))
+                let items = items.into_iter().map(|item| self.object(item)).collect();
+                self.whole(&output::list(items))
             }
         }
     }
@@ -111,13 +111,13 @@ impl Printer {
     /// One session that was asked for by its name: as it is, without a list around it.
     pub(in crate::commands) fn single(
         &mut self,
-        item: &Value,
+        item: Value,
         now: Timestamp,
     ) -> Result<String, Error> {
         if self.shape.is_whole() {
             return self.whole(&self.object(item));
         }
-        self.list(std::slice::from_ref(item), now)
+        self.list(vec![item], now)
     }
 
     /// One session, as kubectl shows it where it watches: objects follow each other, without a list
@@ -141,7 +141,7 @@ impl Printer {
             | Shape::Template(_)
             | Shape::TemplateAsJson(_)
             | Shape::GoTemplate(_) => {
-                let object = self.object(item);
+                let object = self.object(item.clone());
                 self.whole(&match event {
                     Some(event) => json!({ "type": event, "object": object }),
                     None => object,
@@ -151,8 +151,7 @@ impl Printer {
     }
 
     /// The object as it is shown whole.
-    fn object(&self, item: &Value) -> Value {
-        let mut item = item.clone();
+    fn object(&self, mut item: Value) -> Value {
         if !self.managed_fields {
             output::without_bookkeeping(&mut item);
         }
@@ -282,7 +281,7 @@ mod tests {
         let shape = Shape::of(args.output.as_deref(), None).unwrap();
         let now = Timestamp::from_second(63).unwrap();
         let mut printer = Printer::new(shape, &args, scope, None);
-        printer.list(&items(), now).unwrap()
+        printer.list(items(), now).unwrap()
     }
 
     #[test]

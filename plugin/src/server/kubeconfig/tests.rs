@@ -197,9 +197,9 @@ fn a_token_and_a_password_from_two_places() {
         (text("x"), text("y"), text("z")),
     ] {
         let flags = Connection {
+            token,
             username,
             password,
-            token,
             ..Connection::default()
         };
         let refused = Selected::of(&config, &flags).err().unwrap();
