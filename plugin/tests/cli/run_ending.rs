@@ -62,11 +62,12 @@ fn runs(pid: &str) -> bool {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_a_stopped_command_has_started_ends_with_it() {
-    // One that ends when told to, one whose parent has ended before, one that will not end, and a daemon.
+    // One that ends when told to, one whose parent has ended before, one that will not end, and a daemon. The
+    // stubborn one may say that its own child was killed.
     let script = "trap 'exit 3' TERM
         sleep 1000 & echo $! > child
         (sleep 1000 & echo $! > orphan)
-        sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $! > stubborn
+        sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' 2>/dev/null & echo $! > stubborn
         setsid sleep 1000 >/dev/null 2>&1 & echo $! > daemon
         echo $KUBECTL_MIRRORD_SESSION > name
         echo ready; wait";
