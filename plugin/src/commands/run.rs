@@ -8,7 +8,7 @@ mod prepare;
 use std::time::Duration;
 
 use mirrord_sessions_crds::{Client, SessionSpec};
-use rustix::process::Signal;
+use nix::sys::signal::Signal;
 use tokio::{
     process::Child,
     time::{Instant, sleep, sleep_until},
@@ -155,7 +155,7 @@ async fn end_all(
     kin: &mut Kin,
     grace_period: Duration,
 ) -> std::io::Result<u8> {
-    for signal in [Signal::TERM, Signal::CONT] {
+    for signal in [Signal::SIGTERM, Signal::SIGCONT] {
         // One that is stopped would not notice before it goes on.
         child::send(&child, signal);
         kin.send(signal);
@@ -176,8 +176,8 @@ async fn end_all(
             () = sleep(GLANCE), if code.is_some() => {}
             () = over => {
                 kin.look();
-                child::send(&child, Signal::KILL);
-                kin.send(Signal::KILL);
+                child::send(&child, Signal::SIGKILL);
+                kin.send(Signal::SIGKILL);
                 return match code {
                     Some(code) => Ok(code),
                     None => child.wait().await.map(child::exit_code),

@@ -7,7 +7,10 @@
 use std::{ffi::OsString, fs::File, io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use std::{future::poll_fn, task::Poll};
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, getpgrp, tcgetpgrp},
+};
 use tokio::{
     process::{Child, Command},
     signal::unix::{self, SignalKind},
@@ -61,15 +64,22 @@ pub(crate) fn exit_code(status: ExitStatus) -> u8 {
 
 /// The same for a signal that ended this process before there was a command.
 pub(crate) fn exit_code_of(signal: Signal) -> u8 {
-    u8::try_from(SIGNALLED + signal.as_raw()).unwrap_or(1)
+    u8::try_from(SIGNALLED + signal as i32).unwrap_or(1)
 }
 
 /// Sends a signal; a command that has ended in the meantime needs none.
 pub(crate) fn send(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(pid) = pid.and_then(Pid::from_raw) {
-        // It hasn't been waited for, so the number is still its own.
-        let _ = kill_process(pid, signal);
+    // It hasn't been waited for, so the number is still its own.
+    if let Some(pid) = child.id() {
+        send_to(pid, signal);
+    }
+}
+
+/// Sends a signal to a process; it may have ended, or be another user's by now.
+pub(super) fn send_to(pid: u32, signal: Signal) {
+    // Of other numbers kill(2) makes groups, and all that there are.
+    if let Ok(pid @ 1..) = i32::try_from(pid) {
+        let _ = kill(Pid::from_raw(pid), signal);
     }
 }
 
@@ -89,7 +99,7 @@ enum Terminal {
 /// Whether a signal that arrived here has to be passed on.
 fn passes_on(signal: Signal, terminal: Terminal) -> bool {
     // Not SIGHUP: of a hang-up the system tells only the leader of the session, which this may be.
-    let by_terminal = [Signal::INT, Signal::QUIT, Signal::WINCH].contains(&signal);
+    let by_terminal = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH].contains(&signal);
     !by_terminal
         || match terminal {
             Terminal::None | Terminal::Background => true,
@@ -108,18 +118,18 @@ impl Signals {
     /// command go on ignoring.
     pub(crate) fn new() -> io::Result<Self> {
         const ALL: [(Signal, fn() -> SignalKind); 7] = [
-            (Signal::TERM, SignalKind::terminate),
-            (Signal::INT, SignalKind::interrupt),
-            (Signal::QUIT, SignalKind::quit),
-            (Signal::HUP, SignalKind::hangup),
-            (Signal::WINCH, SignalKind::window_change),
-            (Signal::USR1, SignalKind::user_defined1),
-            (Signal::USR2, SignalKind::user_defined2),
+            (Signal::SIGTERM, SignalKind::terminate),
+            (Signal::SIGINT, SignalKind::interrupt),
+            (Signal::SIGQUIT, SignalKind::quit),
+            (Signal::SIGHUP, SignalKind::hangup),
+            (Signal::SIGWINCH, SignalKind::window_change),
+            (Signal::SIGUSR1, SignalKind::user_defined1),
+            (Signal::SIGUSR2, SignalKind::user_defined2),
         ];
         let ignored = ignored();
         let mut streams = Vec::new();
         for (signal, kind) in ALL {
-            let bit = u32::try_from(signal.as_raw() - 1).unwrap_or(u32::MAX);
+            let bit = u32::try_from(signal as i32 - 1).unwrap_or(u32::MAX);
             if ignored.checked_shr(bit).unwrap_or(0) & 1 == 0 {
                 streams.push((signal, unix::signal(kind())?));
             }
@@ -146,7 +156,7 @@ impl Signals {
     pub(crate) async fn end(&mut self) -> Signal {
         loop {
             let signal = self.any().await;
-            if signal != Signal::WINCH {
+            if signal != Signal::SIGWINCH {
                 return signal;
             }
         }
@@ -166,7 +176,7 @@ impl Signals {
         let Some(terminal) = &self.terminal else {
             return Terminal::None;
         };
-        match rustix::termios::tcgetpgrp(terminal) {
+        match tcgetpgrp(terminal) {
             Ok(group) if group == getpgrp() => Terminal::Foreground,
             Ok(_) => Terminal::Background,
             Err(_) => Terminal::Gone,
@@ -202,12 +212,12 @@ mod tests {
     fn what_the_terminal_sends_is_not_sent_twice() {
         use Terminal::{Background, Foreground, Gone, None};
         for (signal, terminals) in [
-            (Signal::TERM, &[None, Foreground, Background, Gone][..]),
-            (Signal::USR1, &[None, Foreground, Background, Gone]),
-            (Signal::INT, &[None, Background]),
-            (Signal::QUIT, &[None, Background]),
-            (Signal::HUP, &[None, Foreground, Background, Gone]),
-            (Signal::WINCH, &[None, Background]),
+            (Signal::SIGTERM, &[None, Foreground, Background, Gone][..]),
+            (Signal::SIGUSR1, &[None, Foreground, Background, Gone]),
+            (Signal::SIGINT, &[None, Background]),
+            (Signal::SIGQUIT, &[None, Background]),
+            (Signal::SIGHUP, &[None, Foreground, Background, Gone]),
+            (Signal::SIGWINCH, &[None, Background]),
         ] {
             for terminal in [None, Foreground, Background, Gone] {
                 assert_eq!(

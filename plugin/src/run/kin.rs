@@ -8,9 +8,14 @@
 
 use std::{collections::HashSet, ffi::OsString};
 
-use rustix::process::{Pid, Signal, getpid, getsid, kill_process};
+use nix::{
+    sys::signal::Signal,
+    unistd::{Pid, getsid},
+};
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 use tokio::process::Child;
+
+use super::child::send_to;
 
 /// The variable in which a command finds the name of its session.
 pub(crate) const MARK: &str = "KUBECTL_MIRRORD_SESSION";
@@ -32,7 +37,7 @@ struct Root {
     command: Option<u32>,
     /// Who looks.
     own: u32,
-    /// The session of who looks.
+    /// The session of who looks; 0 where its leader is in no namespace that is seen from here.
     session: u32,
 }
 
@@ -73,11 +78,11 @@ pub(crate) struct Kin {
 impl Kin {
     /// Looks for the kin of a command that runs, or has run, as the session of this name.
     pub(crate) fn of(child: &Child, session: &str) -> Self {
-        let number = |pid: Pid| u32::try_from(pid.as_raw_nonzero().get()).unwrap_or_default();
+        let number = |pid: Pid| u32::try_from(pid.as_raw()).unwrap_or_default();
         let mut kin = Self {
             root: Root {
                 command: child.id(),
-                own: number(getpid()),
+                own: std::process::id(),
                 session: getsid(None).map(number).unwrap_or_default(),
             },
             mark: format!("{MARK}={session}").into(),
@@ -98,11 +103,8 @@ impl Kin {
 
     /// Sends a signal to each, as it was seen last.
     pub(crate) fn send(&self, signal: Signal) {
-        let pids = self.found.iter();
-        let pids = pids.filter_map(|(pid, _)| Pid::from_raw(i32::try_from(*pid).ok()?));
-        for pid in pids {
-            // It may have ended, or be another user's by now.
-            let _ = kill_process(pid, signal);
+        for (pid, _) in &self.found {
+            send_to(*pid, signal);
         }
     }
 }
@@ -211,9 +213,10 @@ mod tests {
             .iter()
             .find(|process| process.id.0 == std::process::id());
         let own = own.unwrap();
-        assert!(
-            own.id.1 > 0 && own.parent > 0 && own.session > 0 && !own.marked,
-            "{own:?}"
-        );
+        assert!(own.id.1 > 0 && !own.marked, "{own:?}");
+        // In a container both may be numbers that it doesn't show.
+        let parent = std::os::unix::process::parent_id();
+        let session = u32::try_from(getsid(None).unwrap().as_raw()).unwrap();
+        assert_eq!((own.parent, own.session), (parent, session));
     }
 }

@@ -4,30 +4,32 @@ use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
     io::{Read, Write},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::fd::OwnedFd,
     process::{Child, Command},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use nix::{
+    fcntl::OFlag,
+    pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
+};
 
 use crate::fake::{Fake, Server};
 
 /// A new terminal: the side of who sits at it, and the other.
 fn terminal() -> (OwnedFd, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let path = OsStr::from_bytes(name.as_bytes());
+    let path = ptsname_r(&master).unwrap();
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)
         .open(path)
         .unwrap();
-    (master, terminal)
+    (master.into(), terminal)
 }
 
 /// Runs a shell's script as a session, at the head of a session of this terminal, as a login does.

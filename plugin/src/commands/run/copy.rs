@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustix::process::geteuid;
+use nix::unistd::geteuid;
 use tempfile::TempPath;
 
 const PREFIX: &str = "mirrord-sessions-";
