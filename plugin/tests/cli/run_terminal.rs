@@ -43,10 +43,16 @@ fn login(server: &Server, script: &str, terminal: File) -> Child {
 
 /// Runs a command at the head of a session of this terminal.
 fn at_terminal(server: &Server, words: &[&OsStr], terminal: File) -> Child {
-    // Tests that run in the background of a script ignore SIGINT, and so would all that they start.
+    // Tests that run in the background of a script ignore SIGINT, or SIGHUP by nohup, and so would all that
+    // they start.
     let mut command = Command::new("env");
     command
-        .args(["--default-signal=INT,TSTP", "setsid", "--ctty", "--wait"])
+        .args([
+            "--default-signal=HUP,INT,TSTP",
+            "setsid",
+            "--ctty",
+            "--wait",
+        ])
         .args(words)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -88,7 +94,8 @@ fn watched(master: OwnedFd) -> impl FnMut(&str) -> String {
 fn ctrl_z_stops_it_and_the_shell_goes_on_with_it_as_with_any_job() {
     let server = Fake::new().start();
     let (master, terminal) = terminal();
-    let shell = ["bash", "--norc", "--noprofile", "-i"].map(OsStr::new);
+    // What is typed while an editor of lines takes the terminal over may be lost.
+    let shell = ["bash", "--norc", "--noprofile", "--noediting", "-i"].map(OsStr::new);
     let mut child = at_terminal(&server, &shell, terminal);
     let mut typing = File::from(master.try_clone().unwrap());
     let mut wait_for = watched(master);
