@@ -6,6 +6,7 @@ mod admission;
 mod args;
 mod auditor;
 mod certs;
+mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod lead;

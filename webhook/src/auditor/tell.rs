@@ -7,21 +7,17 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::events::EventType,
 };
 use mirrord_sessions_core::{
     auditor::{self, History, Mode, Plan, REPORT, ROLE, Report, Why},
     text::printable,
 };
-use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::json;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{Done, RoundError};
-use crate::{args::Args, metrics::Metrics};
-
-/// The API server refuses an Event with a longer note.
-const MAX_NOTE: usize = 1024;
+use crate::{args::Args, events::Publisher, metrics::Metrics};
 
 /// How much of what the API server says of a failure is told.
 const MAX_ERROR: usize = 2048;
@@ -33,7 +29,7 @@ const PRESERVED: &str = "AuditorRolePreserved";
 pub(super) struct Teller<'a> {
     client: Client,
     namespace: &'a str,
-    pod: &'a str,
+    events: Publisher<'a>,
     identity: String,
     metrics: &'a Metrics,
 }
@@ -46,9 +42,9 @@ impl<'a> Teller<'a> {
         metrics: &'a Metrics,
     ) -> Self {
         Self {
+            events: Publisher::new(client.clone(), &args.pod_name),
             client,
             namespace: &args.namespace,
-            pod: &args.pod_name,
             identity: identity.to_owned(),
             metrics,
         }
@@ -132,22 +128,9 @@ impl<'a> Teller<'a> {
             name: Some(ROLE.into()),
             ..ObjectReference::default()
         });
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(cut(note.trim_end(), MAX_NOTE)),
-            action: "Reconcile".into(),
-            secondary: None,
-        };
-        let reporter = Reporter {
-            controller: WEBHOOK_NAME.into(),
-            instance: Some(self.pod.to_owned()),
-        };
-        // A new recorder each time: one that remembers would need the right to patch Events.
-        let recorder = Recorder::new(self.client.clone(), reporter);
-        if let Err(error) = recorder.publish(&event, &about).await {
-            debug!(%error, reason, "an Event could not be published");
-        }
+        self.events
+            .publish(&about, kind, reason, note.trim_end())
+            .await;
     }
 
     /// Into the ConfigMap that comes with the manifests, empty.
@@ -168,26 +151,5 @@ impl<'a> Teller<'a> {
         if let Err(error) = written {
             warn!(%error, config_map = REPORT, "the report could not be written");
         }
-    }
-}
-
-/// At most so many bytes of the text.
-fn cut(text: &str, bytes: usize) -> String {
-    if text.len() <= bytes {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(bytes - '…'.len_utf8());
-    format!("{}…", &text[..end])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cut_to_bytes() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcdef", 5), "ab…");
-        assert_eq!(cut("éééé", 6), "é…");
     }
 }

@@ -3,33 +3,24 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
+use kube::{Client, runtime::events::EventType};
 use mirrord_sessions_core::{
     lifecycle::{AgentId, AgentKind, Recorded, Told},
     text::printable,
 };
-use mirrord_sessions_crds::WEBHOOK_NAME;
-use tokio::time::timeout;
 use tracing::{debug, warn};
+
+use crate::events::Publisher;
 
 /// How much of a failure is told, and remembered.
 const SHOWN: usize = 512;
-/// How long an Event may take: nothing else that is done waits longer for it.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The API server refuses an Event with a longer note.
-const MAX_NOTE: usize = 1024;
 
 /// Who tells.
 pub(super) struct Teller<'a> {
-    client: Client,
-    pod: &'a str,
+    events: Publisher<'a>,
     /// What was told last of an agent that could not be dealt with.
     told: Mutex<HashMap<AgentId, String>>,
 }
@@ -65,8 +56,7 @@ fn agent(id: &AgentId) -> ObjectReference {
 impl<'a> Teller<'a> {
     pub(super) fn new(client: Client, pod: &'a str) -> Self {
         Self {
-            client,
-            pod,
+            events: Publisher::new(client, pod),
             told: Mutex::default(),
         }
     }
@@ -110,67 +100,14 @@ impl<'a> Teller<'a> {
         with(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A namespace that is going takes no Events, which is nobody's fault.
     pub(super) async fn publish(&self, about: &ObjectReference, told: &Told) {
-        let event = Event {
-            type_: if told.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: told.reason.to_owned(),
-            note: Some(cut(&told.note)),
-            action: "Reconcile".into(),
-            secondary: None,
+        let kind = if told.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
         };
-        let reporter = Reporter {
-            controller: WEBHOOK_NAME.into(),
-            instance: Some(self.pod.to_owned()),
-        };
-        // A new recorder each time: one that remembers would need the right to patch Events.
-        let recorder = Recorder::new(self.client.clone(), reporter);
-        match timeout(PATIENCE, recorder.publish(&event, about)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                debug!(%error, reason = told.reason, "an Event could not be published");
-            }
-            Err(_) => debug!(
-                reason = told.reason,
-                "an Event was not published in {PATIENCE:?}"
-            ),
-        }
-    }
-}
-
-fn cut(note: &str) -> String {
-    if note.len() <= MAX_NOTE {
-        return note.to_owned();
-    }
-    let end = note.floor_char_boundary(MAX_NOTE - '…'.len_utf8());
-    format!("{}…", &note[..end])
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use http::{Request, Response};
-    use kube::client::Body;
-    use tokio::time::Instant;
-    use tower::service_fn;
-
-    use super::*;
-
-    /// In a cluster kube's client waits for ever.
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_an_event_for_long() {
-        let silent = service_fn(|_: Request<Body>| {
-            std::future::pending::<Result<Response<Body>, Infallible>>()
-        });
-        let teller = Teller::new(Client::new(silent, "default"), "webhook-0");
-        let start = Instant::now();
-        let told = Told::refused("exceeded quota");
-        teller.publish(&session("shop", "a", "1"), &told).await;
-        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+        self.events
+            .publish(about, kind, told.reason, &told.note)
+            .await;
     }
 }
