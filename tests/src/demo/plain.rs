@@ -30,6 +30,13 @@ pub(super) async fn mirrord(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     ephemeral(stage, &target).await
 }
 
+/// The name of the Session that fits this condition of JSONPath, once there is one.
+async fn session_where(stage: &Stage<'_>, condition: &str) -> anyhow::Result<String> {
+    let names = format!("jsonpath={{.items[?({condition})].metadata.name}}");
+    let get = ["kubectl", "get", "sessions", "-o", &names];
+    stage.until(&get, |name| !name.is_empty()).await
+}
+
 async fn one_run(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<String> {
     let agent = file(stage, "agent", &agents::targeted(&target.container, NODE))?;
     stage
@@ -41,14 +48,7 @@ async fn one_run(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<Strin
             )
         })
         .await?;
-    let name = [
-        "kubectl",
-        "get",
-        "sessions",
-        "-o",
-        "jsonpath={.items[?(@.status.state=='running')].metadata.name}",
-    ];
-    let name = stage.until(&name, |name| !name.is_empty()).await?;
+    let name = session_where(stage, "@.status.state=='running'").await?;
     stage
         .show(Step {
             shows: &[&name, "deployment/ip-visit-counter", "developer-1"],
@@ -213,14 +213,7 @@ async fn ephemeral(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()>
             )
         })
         .await?;
-    let name = [
-        "kubectl",
-        "get",
-        "sessions",
-        "-o",
-        "jsonpath={.items[?(@.status.agent.kind=='Pod')].metadata.name}",
-    ];
-    let name = stage.until(&name, |name| !name.is_empty()).await?;
+    let name = session_where(stage, "@.status.agent.kind=='Pod'").await?;
     stage
         .show(Step {
             shows: &[
