@@ -4,7 +4,7 @@ use http::Method;
 use mirrord_sessions_crds::{GROUP, SessionId};
 use serde_json::{Value, json};
 
-use super::{Deletion, Listing, Scope, Server, Source, everywhere, pages::name_kind};
+use super::{Deletion, Effect, Listing, Scope, Server, Source, everywhere, pages::name_kind};
 use crate::error::{Asked, Error, Failure, Refusal, Verb};
 
 /// What older operators put before the IDs of sessions that span clusters.
@@ -99,6 +99,12 @@ impl Server {
     }
 
     async fn end(&self, asked: Asked, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
+        // Nothing public says that it heeds one, and to be wrong about it ends somebody's session.
+        if how.effect == Effect::DryRun {
+            return Err(Error::setup(
+                "mirrord's operator is not known to leave at a dry run what it is asked to stop: use --dry-run=client",
+            ));
+        }
         // It has no uids to compare.
         let options = Deletion { uid: None, ..*how }.options();
         let answer: Value = self

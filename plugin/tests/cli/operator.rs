@@ -276,6 +276,32 @@ fn a_session_is_known_by_its_id_whatever_its_object_is_called() {
 }
 
 #[test]
+fn no_dry_run_is_left_to_the_operator() {
+    let server = operator(true).start();
+    for line in [
+        "kill 487F4F2B6D2376AD --dry-run=server",
+        "delete --all --dry-run=server",
+        "kill-all --dry-run=server",
+        "kill-all -A --previews --dry-run=server",
+    ] {
+        let ran = server.run(line);
+        assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{line}: {ran:?}");
+        assert!(
+            ran.messages.contains("use --dry-run=client"),
+            "{line}: {ran:?}"
+        );
+    }
+    server
+        .run("kill 487F4F2B6D2376AD --dry-run=client")
+        .went_well();
+    let lines = server.lines();
+    assert!(
+        !lines.iter().any(|line| line.starts_with("DELETE")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn what_the_operator_has_not_is_no_missing_installation() {
     let gone = json!({
         "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "no session",
