@@ -154,9 +154,7 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
     let mut text = String::new();
     for Candidate { value, description } in candidates {
         let is_taken = question.taken.contains(&value.to_ascii_lowercase());
-        // A value is what the shell types for the person.
-        let is_harmless = visible(&value) == value && !value.contains(char::is_whitespace);
-        if !value.starts_with(&question.prefix) || is_taken || !is_harmless {
+        if !value.starts_with(&question.prefix) || is_taken || !is_harmless(&value) {
             continue;
         }
         text.push_str(&value);
@@ -172,6 +170,15 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
         ":4\n"
     });
     text
+}
+
+/// Whether it is one word of a shell's line that does nothing. A value is what the shell types for the person, as
+/// it stands, and kubectl's script for bash evaluates the line at the next tab.
+fn is_harmless(value: &str) -> bool {
+    !value.starts_with(['#', '~'])
+        && value
+            .chars()
+            .all(|c| c.is_alphanumeric() || "-_.:/@=+,%#~".contains(c))
 }
 
 /// Names from other people's machines go through the scripts of shells.
@@ -229,6 +236,48 @@ mod tests {
             .map(|session| described(&Session::of_object(session), &question))
             .collect();
         render(&question, candidates)
+    }
+
+    #[test]
+    fn values_do_nothing_to_a_shell() {
+        for (value, expected) in [
+            ("487F4F2B6D2376AD", true),
+            ("deployment/counter/container/c", true),
+            ("system:serviceaccount:shop:ci", true),
+            ("https://issuer.example/#avi@x.co", true),
+            (".metadata.creationTimestamp", true),
+            ("arn:aws:eks:eu-west-1:1:cluster/shop", true),
+            ("Jürgen", true),
+            ("$(reboot)/avi", false),
+            ("`reboot`", false),
+            ("a;reboot", false),
+            ("a&reboot", false),
+            ("a|reboot", false),
+            ("a>b", false),
+            ("a'b", false),
+            ("a\"b", false),
+            ("CORP\\avi", false),
+            ("*", false),
+            ("{a,b}", false),
+            ("!1", false),
+            ("~root", false),
+            ("#", false),
+            ("a b", false),
+            ("\u{1b}[2J", false),
+            ("\u{202e}a", false),
+        ] {
+            assert_eq!(is_harmless(value), expected, "{value:?}");
+            let question = Question {
+                prefix: String::new(),
+                everywhere: false,
+                taken: Vec::new(),
+                wants: Wants::Owners,
+                connection: Connection::default(),
+            };
+            let text = render(&question, vec![Candidate::new(value, "")]);
+            let shown = format!("{value}\n:4\n");
+            assert_eq!(text == shown, expected, "{text}");
+        }
     }
 
     #[test]
