@@ -7,7 +7,7 @@
 mod install;
 mod words;
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, sync::mpsc, thread, time::Duration};
 
 pub(crate) use install::{install, uninstall};
 
@@ -62,18 +62,30 @@ pub(crate) fn asked(arguments: &[OsString]) -> Option<Vec<String>> {
 
 /// Prints what the last word could become. That nothing is found is no failure: nobody wants an error
 /// in the middle of a line.
-pub(crate) async fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
+pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
     let question = Question::of(words);
     let candidates = match &question.wants {
         Wants::Nothing | Wants::Files => Vec::new(),
         Wants::Fixed(candidates) => candidates.clone(),
-        dynamic => tokio::time::timeout(TIME_LIMIT, ask(dynamic, &question))
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default(),
+        _ => found_in_time(question.clone()),
     };
     console.print(&render(&question, candidates))
+}
+
+/// What is found before anybody loses patience. It is looked for in a thread that isn't waited for: the program
+/// that a kubeconfig names for credentials is run there, and a file may be one that is never written, and neither
+/// lets go of its thread.
+fn found_in_time(question: Question) -> Vec<Candidate> {
+    let (sender, receiver) = mpsc::channel();
+    let look = move || {
+        let found = crate::execute(ask(&question.wants, &question));
+        // Nobody may be there any more.
+        let _ = sender.send(found.unwrap_or_default());
+    };
+    match thread::Builder::new().spawn(look) {
+        Ok(_) => receiver.recv_timeout(TIME_LIMIT).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The script for a shell.
