@@ -388,3 +388,18 @@ fn an_operator_that_does_not_tell_is_not_without_sessions() {
         }
     }
 }
+
+#[test]
+fn no_smaller_collection_is_asked_of_it() {
+    let fake = Fake::new()
+        .forbid("GET /namespaces/default/sessions", "list", Some("default"))
+        .forbid("GET /mirrordoperators/operator", "get", None);
+    let server = operator_of(fake, true).start();
+    let message = server.run("kill-all --yes").failed();
+    assert!(message.contains("cannot list sessions"), "{message}");
+    let lines = server.lines();
+    assert!(
+        !lines.iter().any(|line| line.starts_with("DELETE")),
+        "{lines:?}"
+    );
+}
