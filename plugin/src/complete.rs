@@ -7,7 +7,7 @@
 mod install;
 mod words;
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, sync::mpsc, thread, time::Duration};
 
 pub(crate) use install::{install, uninstall};
 
@@ -62,18 +62,30 @@ pub(crate) fn asked(arguments: &[OsString]) -> Option<Vec<String>> {
 
 /// Prints what the last word could become. That nothing is found is no failure: nobody wants an error
 /// in the middle of a line.
-pub(crate) async fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
+pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
     let question = Question::of(words);
     let candidates = match &question.wants {
         Wants::Nothing | Wants::Files => Vec::new(),
         Wants::Fixed(candidates) => candidates.clone(),
-        dynamic => tokio::time::timeout(TIME_LIMIT, ask(dynamic, &question))
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default(),
+        _ => found_in_time(question.clone()),
     };
     console.print(&render(&question, candidates))
+}
+
+/// What is found before anybody loses patience. It is looked for in a thread that isn't waited for: the program
+/// that a kubeconfig names for credentials is run there, and a file may be one that is never written, and neither
+/// lets go of its thread.
+fn found_in_time(question: Question) -> Vec<Candidate> {
+    let (sender, receiver) = mpsc::channel();
+    let look = move || {
+        let found = crate::execute(ask(&question.wants, &question));
+        // Nobody may be there any more.
+        let _ = sender.send(found.unwrap_or_default());
+    };
+    match thread::Builder::new().spawn(look) {
+        Ok(_) => receiver.recv_timeout(TIME_LIMIT).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The script for a shell.
@@ -154,9 +166,7 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
     let mut text = String::new();
     for Candidate { value, description } in candidates {
         let is_taken = question.taken.contains(&value.to_ascii_lowercase());
-        // A value is what the shell types for the person.
-        let is_harmless = visible(&value) == value && !value.contains(char::is_whitespace);
-        if !value.starts_with(&question.prefix) || is_taken || !is_harmless {
+        if !value.starts_with(&question.prefix) || is_taken || !is_harmless(&value) {
             continue;
         }
         text.push_str(&value);
@@ -172,6 +182,15 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
         ":4\n"
     });
     text
+}
+
+/// Whether it is one word of a shell's line that does nothing. A value is what the shell types for the person, as
+/// it stands, and kubectl's script for bash evaluates the line at the next tab.
+fn is_harmless(value: &str) -> bool {
+    !value.starts_with(['#', '~'])
+        && value
+            .chars()
+            .all(|c| c.is_alphanumeric() || "-_.:/@=+,%#~".contains(c))
 }
 
 /// Names from other people's machines go through the scripts of shells.
@@ -229,6 +248,48 @@ mod tests {
             .map(|session| described(&Session::of_object(session), &question))
             .collect();
         render(&question, candidates)
+    }
+
+    #[test]
+    fn values_do_nothing_to_a_shell() {
+        for (value, expected) in [
+            ("487F4F2B6D2376AD", true),
+            ("deployment/counter/container/c", true),
+            ("system:serviceaccount:shop:ci", true),
+            ("https://issuer.example/#avi@x.co", true),
+            (".metadata.creationTimestamp", true),
+            ("arn:aws:eks:eu-west-1:1:cluster/shop", true),
+            ("Jürgen", true),
+            ("$(reboot)/avi", false),
+            ("`reboot`", false),
+            ("a;reboot", false),
+            ("a&reboot", false),
+            ("a|reboot", false),
+            ("a>b", false),
+            ("a'b", false),
+            ("a\"b", false),
+            ("CORP\\avi", false),
+            ("*", false),
+            ("{a,b}", false),
+            ("!1", false),
+            ("~root", false),
+            ("#", false),
+            ("a b", false),
+            ("\u{1b}[2J", false),
+            ("\u{202e}a", false),
+        ] {
+            assert_eq!(is_harmless(value), expected, "{value:?}");
+            let question = Question {
+                prefix: String::new(),
+                everywhere: false,
+                taken: Vec::new(),
+                wants: Wants::Owners,
+                connection: Connection::default(),
+            };
+            let text = render(&question, vec![Candidate::new(value, "")]);
+            let shown = format!("{value}\n:4\n");
+            assert_eq!(text == shown, expected, "{text}");
+        }
     }
 
     #[test]

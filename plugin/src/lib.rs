@@ -40,7 +40,7 @@ pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsS
 fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if let Some(words) = complete::asked(&arguments) {
-        return u8::from(execute(complete::run(&words, console)).is_err());
+        return u8::from(complete::run(&words, console).is_err());
     }
     let result = match Cli::of(arguments.iter().cloned()) {
         Ok(cli) => execute(commands::run(cli, console)),
@@ -57,7 +57,7 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
     }
 }
 
-fn execute(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+fn execute<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // The TLS library must not have to guess, whatever other crates in the same build enable. A second
     // provider can't be there yet.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -33,7 +33,10 @@ pub use source::{Found, Source};
 pub use watch::{Change, Event, Watch};
 
 use self::wire::encoded;
-use crate::error::{Asked, Error, Failure, Verb};
+use crate::{
+    error::{Asked, Error, Failure, Verb},
+    session::Session,
+};
 
 /// Where sessions are looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -191,8 +194,11 @@ impl Server {
         };
         let mut items = self.listing(&listing).await?.all().await?;
         if let Some(id) = id {
-            // Who serves sessions in another way may not know the selector.
-            items.retain(|item| name_of(item).eq_ignore_ascii_case(id.name()));
+            // Who serves sessions in another way may not know the selector, nor name objects by IDs.
+            items.retain(|item| {
+                let session = Session::of_object(item);
+                session.name.eq_ignore_ascii_case(id.name())
+            });
         }
         Ok(items)
     }
@@ -371,11 +377,4 @@ fn everywhere(verb: Verb) -> Asked {
         namespace: None,
         id: None,
     }
-}
-
-fn name_of(item: &Value) -> &str {
-    let name = item
-        .pointer("/metadata/name")
-        .or_else(|| item.pointer("/spec/session/id"));
-    name.and_then(Value::as_str).unwrap_or_default()
 }

@@ -40,7 +40,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let scope = scope(server, args.everywhere);
     let source = source(server, console).await?;
-    let listed = list(server, &scope, args).await?;
+    let listed = list(server, source, &scope, args).await?;
     if listed.as_ref().is_some_and(Vec::is_empty) {
         console.say(&nothing_found(&scope));
         return Ok(());
@@ -73,12 +73,19 @@ pub(super) async fn run(
 
 /// What is there. mirrord's users may delete sessions without being allowed to list them, which must
 /// not be in the way as long as the namespace is known.
-async fn list(server: &Server, scope: &Scope, args: &KillAllArgs) -> Result<Listed, Error> {
+async fn list(
+    server: &Server,
+    source: Source,
+    scope: &Scope,
+    args: &KillAllArgs,
+) -> Result<Listed, Error> {
     let (listing, filter) = choose(server, scope.clone(), &args.select, false).await?;
     match chosen(server, &listing, &filter).await {
         Ok(sessions) => Ok(Some(sessions)),
         Err(error)
             if *scope != Scope::All
+                // mirrord's operator knows no collection but that of the cluster.
+                && source != Source::Operator
                 // What can't be seen can't be chosen from.
                 && !args.select.is_any()
                 // A dry run on the client's side is nothing but the list.

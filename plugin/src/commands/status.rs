@@ -10,10 +10,14 @@ use crate::{
     cli::status::HealthArgs,
     console::Console,
     error::Error,
+    filter::Filter,
     render::{columns::kubectl_get, escape::visible, output},
-    server::{Scope, Server},
+    server::{Scope, Server, Source},
     session::Session,
-    status::{Check, Facts, Reading, State, assess::assess},
+    status::{
+        Check, Facts, Reading, State,
+        assess::{assess, operators},
+    },
 };
 
 pub(super) async fn run(
@@ -27,11 +31,17 @@ pub(super) async fn run(
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
-    let facts = gather(server, version).await;
-    let checks = assess(&facts, now);
+    let found = server.source().await;
+    let (checks, sessions) = if found.is_ok_and(|found| found.source == Source::Operator) {
+        // Nothing of this project is there, nor should it be.
+        (operators(&Reading::of(version)), sessions(server).await)
+    } else {
+        let facts = gather(server, version).await;
+        (assess(&facts, now), facts.sessions)
+    };
     let text = match args.output {
-        None => plain(&checks, &facts.sessions),
-        Some(format) => output::render(&whole(&checks, &facts.sessions), auditor::whole(format))
+        None => plain(&checks, &sessions),
+        Some(format) => output::render(&whole(&checks, &sessions), auditor::whole(format))
             .map_err(Error::Output)?,
     };
     console.print(&text)?;
@@ -43,16 +53,6 @@ pub(super) async fn run(
 }
 
 async fn gather(server: &Server, version: Result<Value, Error>) -> Facts {
-    let sessions = async {
-        match server.sessions(&Scope::All, None).await {
-            // Who sees one namespace sees that.
-            Err(Error::Refused(_)) => {
-                let here = Scope::Namespace(server.namespace().to_owned());
-                server.sessions(&here, None).await
-            }
-            other => other,
-        }
-    };
     let (
         has_sessions,
         configuration,
@@ -72,7 +72,7 @@ async fn gather(server: &Server, version: Result<Value, Error>) -> Facts {
         server.try_trackers(),
         server.try_session(),
         auditor::reports(server),
-        sessions,
+        sessions(server),
     );
     Facts {
         version: Reading::of(version),
@@ -84,10 +84,28 @@ async fn gather(server: &Server, version: Result<Value, Error>) -> Facts {
         trackers: Reading::of(trackers),
         created: Reading::of(created),
         auditor: Reading::of(auditor),
-        sessions: Reading::of(
-            sessions.map(|all| all.iter().map(Session::of_object).collect::<Vec<_>>()),
-        ),
+        sessions,
     }
+}
+
+/// The sessions that the requester may list.
+async fn sessions(server: &Server) -> Reading<Vec<Session>> {
+    let all = match server.sessions(&Scope::All, None).await {
+        // Who sees one namespace sees that.
+        Err(Error::Refused(_)) => {
+            let here = Scope::Namespace(server.namespace().to_owned());
+            server.sessions(&here, None).await
+        }
+        other => other,
+    };
+    Reading::of(all.map(|all| shown(&all)))
+}
+
+/// Those that lists show: not those that are over, nor preview environments.
+fn shown(all: &[Value]) -> Vec<Session> {
+    let filter = Filter::default();
+    let all = all.iter().map(Session::of_object);
+    all.filter(|session| filter.shows(session)).collect()
 }
 
 fn is_well(checks: &[Check]) -> bool {
@@ -236,6 +254,17 @@ mod tests {
             text.ends_with("\nSessions: your roles don't show them\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn sessions_that_lists_show() {
+        let all = [
+            json!({ "metadata": { "name": "a" }, "status": { "state": "running" } }),
+            json!({ "metadata": { "name": "b" }, "status": { "state": "terminated" } }),
+            json!({ "spec": { "session": { "id": "FF", "user": "preview-env" } } }),
+        ];
+        let names: Vec<String> = shown(&all).into_iter().map(|one| one.name).collect();
+        assert_eq!(names, ["a"]);
     }
 
     #[test]

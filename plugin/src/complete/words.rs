@@ -94,6 +94,7 @@ impl Question {
             connection: Connection {
                 // Nobody reads it, and it takes time.
                 verbosity: 0,
+                unattended: true,
                 ..flags.unwrap_or_default()
             },
             everywhere: line.everywhere,

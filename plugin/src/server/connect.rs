@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, header};
 use kube::{
     Config,
     client::{AuthError, ClientBuilder},
-    config::{AuthInfo, Kubeconfig},
+    config::{AuthInfo, ExecInteractiveMode, Kubeconfig},
 };
 
 use super::{
@@ -92,6 +92,9 @@ pub struct Connection {
     /// What to show of requests: 6 each with its status and time, 7 headers, 8 to 10 bodies; secrets are masked
     #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL", value_parser = level, default_value = "0", hide_short_help = true, allow_negative_numbers = true)]
     pub verbosity: i32,
+    /// Whether nobody is there to be asked for a password: what is typed is for somebody else.
+    #[arg(skip)]
+    pub unattended: bool,
 }
 
 /// How long to wait for an answer; `None` is forever.
@@ -115,7 +118,7 @@ impl Server {
             log.say(6, &format!("Config loaded from file:  {}", path.display()));
         })?;
         let pod = || in_cluster::kubeconfig(Path::new(in_cluster::ACCOUNT), variable);
-        let selected = match (found, flags.context.as_deref()) {
+        let mut selected = match (found, flags.context.as_deref()) {
             (Some(kubeconfig), _) => Selected::of(&kubeconfig, flags)?,
             (None, Some(name)) if !name.is_empty() => {
                 return Err(Error::setup(format!(
@@ -138,6 +141,9 @@ impl Server {
                 }
             },
         };
+        if let (true, Some(exec)) = (flags.unattended, &mut selected.user.exec) {
+            exec.interactive_mode = Some(ExecInteractiveMode::Never);
+        }
         let (namespace, credentials) = (selected.namespace.clone(), selected.credentials.clone());
         let mut config = configured(selected).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);

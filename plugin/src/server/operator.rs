@@ -4,7 +4,7 @@ use http::Method;
 use mirrord_sessions_crds::{GROUP, SessionId};
 use serde_json::{Value, json};
 
-use super::{Deletion, Listing, Scope, Server, Source, everywhere};
+use super::{Deletion, Effect, Listing, Scope, Server, Source, everywhere, pages::name_kind};
 use crate::error::{Asked, Error, Failure, Refusal, Verb};
 
 /// What older operators put before the IDs of sessions that span clusters.
@@ -28,10 +28,17 @@ impl Server {
                     .refusal()
                     .is_some_and(|refusal| [403, 404, 405].contains(&refusal.failure.code)) =>
             {
-                self.operators_status().await.map_err(|_| error)?
+                let is_forbidden = error
+                    .refusal()
+                    .is_some_and(|refusal| refusal.failure.code == 403);
+                // The list is what there should be a right to.
+                self.operators_status()
+                    .await
+                    .map_err(|instead| if is_forbidden { error } else { instead })?
             }
             Err(error) => return Err(error),
         };
+        name_kind(&mut items, &Source::Operator.kind());
         items.retain(|item| is_in(item, &listing.scope));
         if let Some(selector) = &listing.fields {
             let terms = terms(selector)?;
@@ -48,8 +55,13 @@ impl Server {
             .await?;
         let sessions = operator
             .pointer("/status/sessions")
-            .and_then(Value::as_array);
-        Ok(sessions.into_iter().flatten().map(wrapped).collect())
+            .and_then(Value::as_array)
+            .ok_or_else(|| {
+                Error::setup(
+                    "mirrord's operator doesn't tell which sessions there are: its status has none, is it running?",
+                )
+            })?;
+        Ok(sessions.iter().map(wrapped).collect())
     }
 
     /// Ends one session.
@@ -72,7 +84,7 @@ impl Server {
         };
         let asked = Asked {
             verb: Verb::Delete,
-            namespace: Some(namespace.to_owned()),
+            namespace: Some(namespace.to_owned()).filter(|name| !name.is_empty()),
             id: Some(id.clone()),
         };
         let path = Source::Operator.path(&Scope::All, Some(&number.to_string()));
@@ -87,20 +99,44 @@ impl Server {
     }
 
     async fn end(&self, asked: Asked, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
+        // Nothing public says that it heeds one, and to be wrong about it ends somebody's session.
+        if how.effect == Effect::DryRun {
+            return Err(Error::setup(
+                "mirrord's operator is not known to leave at a dry run what it is asked to stop: use --dry-run=client",
+            ));
+        }
         // It has no uids to compare.
         let options = Deletion { uid: None, ..*how }.options();
         let answer: Value = self
             .request(&asked, Method::DELETE, path, Some(&options))
-            .await?;
+            .await
+            .map_err(|error| self.not_there(&asked, error))?;
         // The answer may be of success, and what it says of failure.
         if answer["kind"] == "Status" && answer["status"] == "Failure" {
             let code = answer["code"]
                 .as_u64()
                 .and_then(|code| code.try_into().ok());
             let failure = Failure::read(code.unwrap_or(500), answer.to_string().as_bytes());
-            return Err(self.refused(asked, failure));
+            let refused = self.refused(asked.clone(), failure);
+            return Err(self.not_there(&asked, refused));
         }
         Ok(())
+    }
+
+    /// An operator that was found is no missing installation: it has no such session, or doesn't know
+    /// how to stop one.
+    fn not_there(&self, asked: &Asked, error: Error) -> Error {
+        let Some(refusal) = error.refusal().filter(|no| no.is_not_installed()) else {
+            return error;
+        };
+        // What mirrord itself takes for a missing route.
+        let has_route = refusal.failure.is_status && !refusal.failure.reason.contains("parse");
+        match &asked.id {
+            Some(id) if has_route => self.refused(asked.clone(), Failure::not_found(id)),
+            _ => Error::setup(
+                "mirrord's operator can't stop sessions in this version of it: an administrator may upgrade it",
+            ),
+        }
     }
 }
 

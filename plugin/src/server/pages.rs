@@ -138,11 +138,8 @@ impl<'a> Pages<'a> {
         if !self.seen.is_empty() || !self.done {
             items.retain(|item| self.seen.insert(place(item)));
         }
-        if let Some((version, kind)) = &self.kind {
-            for item in items.iter_mut().filter_map(Value::as_object_mut) {
-                item.entry("apiVersion").or_insert_with(|| json!(version));
-                item.entry("kind").or_insert_with(|| json!(kind));
-            }
+        if let Some(kind) = &self.kind {
+            name_kind(&mut items, kind);
         }
         items
     }
@@ -178,6 +175,14 @@ impl Server {
         Pages::new(self, asked.clone(), path, &query, None)
             .all()
             .await
+    }
+}
+
+/// Says of each item what it is, where it doesn't itself.
+pub(super) fn name_kind(items: &mut [Value], (version, kind): &(String, &'static str)) {
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.entry("apiVersion").or_insert_with(|| json!(version));
+        item.entry("kind").or_insert_with(|| json!(kind));
     }
 }
 

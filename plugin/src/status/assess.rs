@@ -31,6 +31,12 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     ]
 }
 
+/// What there is to know where mirrord's own operator keeps sessions.
+pub(crate) fn operators(version: &Reading<Value>) -> Vec<Check> {
+    let message = "mirrord's own operator keeps them: mirrord-sessions is not for this cluster";
+    vec![server(version), check("sessions", Off, message)]
+}
+
 fn check(name: &'static str, state: State, message: impl Into<String>) -> Check {
     Check {
         name,

@@ -2,16 +2,18 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
 
 use crate::{
     fake::{Answer, Fake, Server, session},
-    plugin::Ran,
+    plugin::{Plugin, Ran},
 };
 
 fn complete(server: &Server, line: &str) -> Vec<String> {
@@ -90,6 +92,47 @@ fn failures_are_silent() {
         assert_eq!(lines.last().unwrap(), ":4", "{line}");
         assert!(!line.ends_with("ete ") || lines.len() == 1, "{line}");
     }
+}
+
+#[test]
+fn a_program_that_asks_for_a_password_is_neither_waited_for_nor_answered() {
+    let plugin = Plugin::with(
+        r#"
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: dev}}]
+clusters: [{name: here, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: dev, user: {exec: {
+  apiVersion: client.authentication.k8s.io/v1, interactiveMode: IfAvailable,
+  command: /bin/sh, args: ["-c", "read typed; echo \"$typed.\" > \"$HOME/got\"; exec sleep 60"],
+}}}]
+"#,
+    );
+    let began = Instant::now();
+    let mut child = plugin
+        .command("__complete delete")
+        .arg("")
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // For the shell.
+    let mut ahead = child.stdin.take().unwrap();
+    let _ = ahead.write_all(b"typed ahead\n");
+    // Until nobody holds the streams any more.
+    let ran = Ran::of(&child.wait_with_output().unwrap());
+    assert!(began.elapsed() < Duration::from_secs(30), "{ran:?}");
+    assert_eq!(ran.went_well(), ":4\n");
+    let got = plugin.kubeconfig().with_file_name("got");
+    let got = loop {
+        let got = fs::read_to_string(&got).unwrap_or_default();
+        if !got.is_empty() || began.elapsed() > Duration::from_secs(30) {
+            break got;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(got, ".\n");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod join;
 mod kill_all;
 mod list;
 mod operator;
+mod operator_answers;
 mod policy;
 #[cfg(unix)]
 mod run;

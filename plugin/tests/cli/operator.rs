@@ -9,7 +9,7 @@ use crate::{
 
 const GROUP: &str = "/apis/operator.metalbear.co/v1";
 
-fn sessions() -> Vec<Value> {
+pub(crate) fn sessions() -> Vec<Value> {
     vec![
         json!({
             "id": "487F4F2B6D2376AD", "duration_secs": 63, "user": "Avi/avi@x.co@avis-macbook",
@@ -28,7 +28,12 @@ fn sessions() -> Vec<Value> {
 }
 
 /// An operator that serves lists, or only what it tells of itself.
-fn operator(lists: bool) -> Fake {
+pub(crate) fn operator(lists: bool) -> Fake {
+    operator_of(Fake::new(), lists)
+}
+
+/// The same, that answers some requests otherwise.
+pub(crate) fn operator_of(fake: Fake, lists: bool) -> Fake {
     let answer = |body: Value| {
         Some(Answer {
             code: 200,
@@ -36,7 +41,7 @@ fn operator(lists: bool) -> Fake {
             body: body.to_string(),
         })
     };
-    Fake::new().without_trackers().rule(move |seen: &Seen| {
+    fake.without_trackers().rule(move |seen: &Seen| {
         let path = seen.path.strip_prefix(GROUP)?;
         let item = |session: Value| json!({ "metadata": { "name": session["id"] }, "spec": { "session": session } });
         match (seen.method.as_str(), path) {

@@ -223,6 +223,25 @@ fn a_manifest_is_made_only_of_all_archives() {
 }
 
 #[test]
+fn the_same_program_makes_the_same_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    fs::write(&program, "no program").unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let bsdtar = std::env::split_paths(&path)
+        .map(|folder| folder.join("bsdtar"))
+        .find(|bsdtar| bsdtar.exists());
+    if bsdtar.is_none() {
+        eprintln!("bsdtar is not here: what macOS makes was not tried");
+    }
+    for tar in [None].into_iter().chain(bsdtar.as_deref().map(Some)) {
+        let one = release::archived(&program, "022", tar);
+        let other = release::archived(&program, "077", tar);
+        assert!(one == other, "{tar:?}");
+    }
+}
+
+#[test]
 fn the_workflow_builds_every_platform() {
     let text = fs::read_to_string(workspace().join(".github/workflows/release.yml")).unwrap();
     let workflow: serde_json::Value = serde_saphyr::from_str(&text).unwrap();

@@ -33,6 +33,30 @@ pub(crate) fn run(
     }
 }
 
+/// Archives a program with this umask, and this `tar` instead of the machine's own.
+pub(crate) fn archived(program: &Path, umask: &str, tar: Option<&Path>) -> Vec<u8> {
+    let dist = tempfile::tempdir().unwrap();
+    let [_, _, target] = &targets()[0];
+    let mut path = std::env::var_os("PATH").unwrap();
+    if let Some(tar) = tar {
+        std::os::unix::fs::symlink(tar, dist.path().join("tar")).unwrap();
+        let own = std::env::split_paths(&path);
+        path = std::env::join_paths([dist.path().to_owned()].into_iter().chain(own)).unwrap();
+    }
+    let output = Command::new("sh")
+        .args(["-c", "umask $0; exec \"$@\"", umask])
+        .arg(workspace().join("krew/release"))
+        .args(["archive", target])
+        .arg(program)
+        .env("DIST", dist.path())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let archive = String::from_utf8(output.stdout).unwrap();
+    fs::read(archive.trim()).unwrap()
+}
+
 /// OS, architecture and target of each platform.
 pub(crate) fn targets() -> Vec<[String; 3]> {
     let targets = run(&["targets"], None, None).unwrap();
