@@ -117,6 +117,9 @@ fn plain(live: Option<&Report>, leader: Option<&Report>) -> String {
     let version = match report.version {
         Some(version) if version == latest => format!("{version}, the latest"),
         Some(version) => format!("{version}; the latest is {latest}"),
+        None if report.modified == Some(false) && report.exists == Some(true) => {
+            format!("later than {latest}, the latest that is known here")
+        }
         None if report.modified.is_none() => format!("<unknown>; the latest is {latest}"),
         None => format!("none; the latest is {latest}"),
     };
