@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::auditor;
+use super::{auditor, nothing_found};
 use crate::{
     cli::status::HealthArgs,
     console::Console,
-    error::Error,
+    error::{Error, Refusal},
+    filter::Filter,
     render::{columns::kubectl_get, escape::visible, output},
-    server::{Scope, Server},
+    server::{Scope, Server, Source},
     session::Session,
-    status::{Check, Facts, Reading, State, assess::assess},
+    status::{
+        Check, Facts, Reading, State,
+        assess::{assess, assess_operators},
+    },
 };
 
 pub(super) async fn run(
@@ -27,11 +31,27 @@ pub(super) async fn run(
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
-    let facts = gather(server, version).await;
-    let checks = assess(&facts, now);
+    let has_sessions = server.has_sessions().await;
+    // The version is told to everybody.
+    if is_refused(&has_sessions, Refusal::is_unauthenticated) {
+        return has_sessions.map(drop);
+    }
+    let is_operators = server
+        .source()
+        .await
+        .is_ok_and(|found| found.source == Source::Operator);
+    let (checks, counted) = if is_operators {
+        (
+            assess_operators(&Reading::of(version)),
+            counted(server).await,
+        )
+    } else {
+        let (facts, counted) = tokio::join!(gather(server, version, has_sessions), counted(server));
+        (assess(&facts, now), counted)
+    };
     let text = match args.output {
-        None => plain(&checks, &facts.sessions),
-        Some(format) => output::render(&whole(&checks, &facts.sessions), auditor::whole(format))
+        None => plain(&checks, &counted),
+        Some(format) => output::render(&whole(&checks, &counted.sessions), auditor::whole(format))
             .map_err(Error::Output)?,
     };
     console.print(&text)?;
@@ -42,51 +62,74 @@ pub(super) async fn run(
     }
 }
 
-async fn gather(server: &Server, version: Result<Value, Error>) -> Facts {
-    let sessions = async {
-        match server.sessions(&Scope::All, None).await {
-            // Who sees one namespace sees that.
-            Err(Error::Refused(_)) => {
-                let here = Scope::Namespace(server.namespace().to_owned());
-                server.sessions(&here, None).await
-            }
-            other => other,
-        }
-    };
+fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&Refusal) -> bool) -> bool {
+    let refusal = result.as_ref().err().and_then(Error::refusal);
+    refusal.is_some_and(how)
+}
+
+/// The sessions, and where they were looked for.
+struct Counted {
+    scope: Scope,
+    sessions: Reading<Vec<Session>>,
+}
+
+/// The sessions that lists show: who sees one namespace alone sees those of that.
+async fn counted(server: &Server) -> Counted {
+    let mut scope = Scope::All;
+    let mut all = server.sessions(&scope, None).await;
+    if is_refused(&all, Refusal::is_rbac) {
+        scope = Scope::Namespace(server.namespace().to_owned());
+        all = server.sessions(&scope, None).await;
+    }
+    let filter = Filter::default();
+    let shown = all.map(|all| {
+        let sessions = all.iter().map(Session::of_object);
+        sessions.filter(|session| filter.shows(session)).collect()
+    });
+    Counted {
+        scope,
+        sessions: Reading::of(shown),
+    }
+}
+
+async fn gather(
+    server: &Server,
+    version: Result<Value, Error>,
+    has_sessions: Result<bool, Error>,
+) -> Facts {
     let (
-        has_sessions,
         configuration,
+        stopping,
         guard,
+        guard_policy,
         deployment,
         api_service,
         trackers,
         created,
         auditor,
-        sessions,
     ) = tokio::join!(
-        server.has_sessions(),
         server.webhook_configuration(),
+        server.stopping(),
         server.guard(),
+        server.guard_policy(),
         server.deployment(),
         server.api_service(),
         server.try_trackers(),
         server.try_session(),
         auditor::reports(server),
-        sessions,
     );
     Facts {
         version: Reading::of(version),
         has_sessions: Reading::of(has_sessions),
         configuration: Reading::of(configuration),
+        stopping: Reading::of(stopping),
         guard: Reading::of(guard),
+        guard_policy: Reading::of(guard_policy),
         deployment: Reading::of(deployment),
         api_service: Reading::of(api_service),
         trackers: Reading::of(trackers),
         created: Reading::of(created),
         auditor: Reading::of(auditor),
-        sessions: Reading::of(
-            sessions.map(|all| all.iter().map(Session::of_object).collect::<Vec<_>>()),
-        ),
     }
 }
 
@@ -125,7 +168,7 @@ fn whole(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
     })
 }
 
-fn plain(checks: &[Check], sessions: &Reading<Vec<Session>>) -> String {
+fn plain(checks: &[Check], counted: &Counted) -> String {
     let mut rows = vec![[
         "plugin".to_owned(),
         State::Ok.word().to_owned(),
@@ -152,13 +195,15 @@ fn plain(checks: &[Check], sessions: &Reading<Vec<Session>>) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&of_sessions(sessions));
+    text.push_str(&of_sessions(counted));
     text
 }
 
-fn of_sessions(sessions: &Reading<Vec<Session>>) -> String {
-    let sessions = match sessions {
-        Reading::Known(sessions) if sessions.is_empty() => return "No sessions found\n".to_owned(),
+fn of_sessions(counted: &Counted) -> String {
+    let sessions = match &counted.sessions {
+        Reading::Known(sessions) if sessions.is_empty() => {
+            return format!("{}\n", visible(&nothing_found(&counted.scope)));
+        }
         Reading::Known(sessions) => sessions,
         Reading::Hidden => return "Sessions: your roles don't show them\n".to_owned(),
         Reading::Failed(why) => return format!("Sessions: {}\n", visible(why)),
@@ -176,7 +221,11 @@ fn of_sessions(sessions: &Reading<Vec<Session>>) -> String {
                 ]
             }),
     );
-    kubectl_get(&rows)
+    let mut text = kubectl_get(&rows);
+    if counted.scope != Scope::All {
+        text.push_str("Your roles don't show the sessions of other namespaces\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -210,11 +259,15 @@ mod tests {
 
     #[test]
     fn one_screen() {
-        let sessions = Reading::Known(vec![
+        let everywhere = |sessions| Counted {
+            scope: Scope::All,
+            sessions,
+        };
+        let sessions = everywhere(Reading::Known(vec![
             session("shop", "avi"),
             session("a", "bo"),
             session("shop", "avi"),
-        ]);
+        ]));
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
             plain(&checks(), &sessions),
@@ -230,7 +283,7 @@ mod tests {
                  shop        avi    2\n"
             )
         );
-        let text = plain(&checks()[..1], &Reading::Hidden);
+        let text = plain(&checks()[..1], &everywhere(Reading::Hidden));
         assert!(!text.contains("To do"), "{text}");
         assert!(
             text.ends_with("\nSessions: your roles don't show them\n"),

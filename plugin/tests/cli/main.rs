@@ -22,6 +22,7 @@ mod run;
 mod run_ending;
 #[cfg(target_os = "linux")]
 mod run_terminal;
+mod status;
 mod stop;
 mod stop_asking;
 mod top;
