@@ -252,7 +252,7 @@ fn status_leaves_the_operator_alone() {
     let server = operator(true).start();
     let text = server.run("status").went_well();
     assert!(
-        text.contains("sessions   off       mirrord's operator keeps those"),
+        text.contains("sessions   off   mirrord's operator keeps those"),
         "{text}"
     );
     assert!(!text.contains("To do"), "{text}");
