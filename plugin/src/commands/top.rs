@@ -1,6 +1,10 @@
 //! `top`: the terminal and the cluster, around the view.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
@@ -34,22 +38,28 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let server = Arc::new(server);
     // The first list fails as every command's does, before the terminal is taken.
     let mut listing = Listing::of(scope);
-    if server.source().await?.source == Source::Trackers {
+    let found = server.source().await?;
+    if found.source == Source::Trackers {
         // They remember what is over for some minutes.
         listing = listing.and("status.state!=terminated");
     }
     let mut pages = server.listing(&listing).await?;
     let first = sessions_of(pages.all().await?);
     let version = pages.version().to_owned();
-    let top = update(top, Event::Listed(first));
+    let mut top = update(top, Event::Listed(first));
+    if let Some(warning) = &found.warning {
+        top = update(top, Event::Told(warning.clone()));
+    }
     let (sender, events) = mpsc::channel(QUEUE);
     let following = Arc::clone(&server);
     let changes = sender.clone();
     let feed = tokio::spawn(async move { follow(&following, &listing, version, &changes).await });
+    // Before there is anything to put back.
+    let end = told_to_end();
     // Also restores the terminal should this program panic.
     let mut terminal = ratatui::try_init().map_err(Error::Output)?;
     keys(sender.clone());
-    let result = show(&mut terminal, top, events, &sender, &server).await;
+    let result = show(&mut terminal, top, events, end, &sender, &server).await;
     feed.abort();
     ratatui::restore();
     result
@@ -59,29 +69,39 @@ async fn show(
     terminal: &mut ratatui::DefaultTerminal,
     mut top: Top,
     mut events: mpsc::Receiver<Event>,
+    end: impl Future<Output = ()>,
     sender: &Sender<Event>,
     server: &Arc<Server>,
 ) -> Result<(), Error> {
     let mut clock = tokio::time::interval(SECOND);
-    let mut end = std::pin::pin!(told_to_end());
+    let mut end = std::pin::pin!(end);
+    // Since when a question has been there to be read.
+    let mut asked: Option<Instant> = None;
     loop {
         let size = terminal.size().map_err(Error::Output)?;
         top.rows = view::rows(size.height);
         terminal
             .draw(|frame| view::render(&top, frame))
             .map_err(Error::Output)?;
+        asked = asked
+            .or_else(|| Some(Instant::now()))
+            .filter(|_| top.asks());
         let event = tokio::select! {
             event = events.recv() => event,
             _ = clock.tick() => Some(Event::Time(Timestamp::now())),
             () = &mut end => return Ok(()),
         };
         let Some(event) = event else { return Ok(()) };
-        top = update(top, event);
-        // What came at once is drawn at once.
-        while let Ok(event) = events.try_recv() {
+        let shown_for = |asked: Option<Instant>| asked.map(|asked| asked.elapsed());
+        if !top.is_too_early(&event, shown_for(asked).unwrap_or_default()) {
             top = update(top, event);
-            if top.wish.is_some() {
-                break;
+        }
+        // What came at once is drawn at once.
+        while top.wish.is_none()
+            && let Ok(event) = events.try_recv()
+        {
+            if !top.is_too_early(&event, shown_for(asked).unwrap_or_default()) {
+                top = update(top, event);
             }
         }
         match top.wish.take() {
@@ -201,6 +221,8 @@ fn keys(sender: Sender<Event>) {
                 return;
             }
         }
+        // Without keys nobody could end it.
+        let _ = sender.blocking_send(Event::Press(Press::Interrupt));
     });
 }
 
@@ -224,27 +246,33 @@ fn press(key: KeyEvent) -> Option<Press> {
     })
 }
 
-/// Waits for a signal to end: the terminal has to be put back first.
-async fn told_to_end() {
+/// Waits for a signal to end, from now on: the terminal has to be put back first.
+fn told_to_end() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
+    let signals = {
         use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [
+        [
             SignalKind::terminate(),
             SignalKind::hangup(),
             SignalKind::interrupt(),
-        ];
-        let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = kinds.map(signal) else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = hangup.recv() => {}
-            _ = interrupt.recv() => {}
+        ]
+        .map(signal)
+    };
+    async move {
+        #[cfg(unix)]
+        {
+            let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = signals else {
+                return std::future::pending().await;
+            };
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = hangup.recv() => {}
+                _ = interrupt.recv() => {}
+            }
         }
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -120,16 +120,34 @@ fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
     screen.wait_for("487F4F2B6D2376AD");
     screen.press("x");
     screen.wait_for("Stop");
-    screen.press("y");
     let start = Instant::now();
     while !server.left().is_empty() {
         assert!(start.elapsed() < PATIENCE, "not stopped: {:?}", screen.seen);
+        // Until there was time to read the question.
+        screen.press("y");
         thread::sleep(Duration::from_millis(20));
     }
     screen.press("q");
     let (ok, seen) = screen.end();
     assert!(ok && put_back(&seen), "{seen:?}");
     assert_eq!(server.left(), [""; 0]);
+}
+
+#[test]
+fn what_is_typed_at_one_go_stops_nothing() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let Some(mut screen) = Screen::open(&server) else {
+        return;
+    };
+    screen.wait_for("487F4F2B6D2376AD");
+    // A name that somebody pastes, and the filter wasn't open.
+    screen.press("proxy");
+    screen.wait_for("Stop");
+    // Ctrl-C.
+    screen.press("\u{3}");
+    let (ok, seen) = screen.end();
+    assert!(ok && put_back(&seen), "{seen:?}");
+    assert_eq!(server.left(), ["487f4f2b6d2376ad"]);
 }
 
 #[test]
