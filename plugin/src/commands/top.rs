@@ -61,7 +61,13 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     keys(sender.clone());
     let result = show(&mut terminal, top, events, end, &sender, &server).await;
     feed.abort();
-    ratatui::restore();
+    if ratatui::try_restore()
+        .and_then(|()| terminal.show_cursor())
+        .is_err()
+    {
+        // The terminal was closed: there is nothing to put back, and nowhere to say so, as its end would.
+        std::mem::forget(terminal);
+    }
     result
 }
 

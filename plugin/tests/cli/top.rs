@@ -184,3 +184,34 @@ fn a_refusal_is_told_on_a_terminal_as_it_was() {
     assert!(!ok && !seen.contains(ENTER), "{seen:?}");
     assert!(seen.contains("Forbidden"), "{seen:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_is_closed_ends_it_quietly() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let (sitting, terminal) = crate::run_terminal::terminal();
+    let plugin = server.command("top");
+    let program = plugin.get_program().to_str().unwrap();
+    let stream = || Stdio::from(terminal.try_clone().unwrap());
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("stty rows 24 cols 100; exec {program} top")])
+        .env("KUBECONFIG", server.kubeconfig())
+        .env("TERM", "xterm")
+        .stdin(stream())
+        .stdout(stream())
+        .stderr(stream())
+        .spawn()
+        .unwrap();
+    drop(terminal);
+    let mut sitting = fs::File::from(sitting);
+    let mut seen = Vec::new();
+    let mut bytes = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("487F4F2B6D2376AD") {
+        let read = sitting.read(&mut bytes).unwrap();
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    drop(sitting);
+    // It was no signal, as of an abort, that ended it.
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(1));
+}
