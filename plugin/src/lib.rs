@@ -27,7 +27,7 @@ use clap::error::ErrorKind;
 use crate::{cli::Cli, console::Console, error::Error};
 
 /// Does what the command line says, on the process' own streams. The exit code is 1 if anything
-/// failed, usage errors included, as kubectl's is; or that of the command that was to be run.
+/// failed, usage errors included, as kubectl's is; 2 where 1 is an answer; or that of the command that was to be run.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(&mut Console::of_process(), arguments).into()
 }

@@ -6,6 +6,7 @@
 mod fake;
 mod plugin;
 
+mod auditor;
 mod completion;
 mod connection;
 mod describe;
