@@ -9,6 +9,7 @@ use super::{
     assess::{APPLY, check},
 };
 
+const NAME: &str = "webhook";
 /// What the guard policy says of a Session that the webhook was not asked about.
 const UNASKED: &str = "has no spec.owner";
 
@@ -28,8 +29,32 @@ fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
     ))
 }
 
+/// What is wrong with the configurations by which the API server asks it, if something is.
+fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
+    let problem = |what: &str| check(NAME, Problem, format!("{what}{about}"));
+    let lacks_bundle = |configuration: &Value| bundle(configuration).is_none();
+    Some(match (&facts.configuration, &facts.stopping) {
+        (Reading::Known(None), _) => {
+            problem("the API server doesn't know it").remedied(APPLY)
+        }
+        (Reading::Known(Some(asks)), _) if lacks_bundle(asks) => {
+            problem("its configuration has no CA bundle, which the process puts in").remedied(look)
+        }
+        (_, Reading::Known(None)) => problem(
+            "it isn't asked who may stop a Session, so SessionPolicies keep nobody from it",
+        )
+        .remedied(APPLY),
+        (_, Reading::Known(Some(asks))) if lacks_bundle(asks) => problem(
+            "nobody can stop a Session: the configuration that asks it has no CA bundle, which the process puts in",
+        )
+        .remedied(look),
+        _ => return None,
+    })
+}
+
+/// Whether it is asked, and stamps.
 pub(super) fn webhook(facts: &Facts) -> Check {
-    let name = "webhook";
+    let name = NAME;
     let replicas = replicas(&facts.deployment);
     let about = replicas
         .as_ref()
@@ -39,43 +64,8 @@ pub(super) fn webhook(facts: &Facts) -> Check {
     let look = format!(
         "look at it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
     );
-    match &facts.configuration {
-        Reading::Known(None) => {
-            return check(
-                name,
-                Problem,
-                format!("the API server doesn't know it{about}"),
-            )
-            .remedied(APPLY);
-        }
-        Reading::Known(Some(configuration)) if bundle(configuration).is_none() => {
-            return check(
-                name,
-                Problem,
-                format!("its configuration has no CA bundle, which the process puts in{about}"),
-            )
-            .remedied(look);
-        }
-        _ => {}
-    }
-    match &facts.stopping {
-        Reading::Known(None) => {
-            return check(
-                name,
-                Problem,
-                format!("it isn't asked who may stop a Session, so SessionPolicies keep nobody from it{about}"),
-            )
-            .remedied(APPLY);
-        }
-        Reading::Known(Some(configuration)) if bundle(configuration).is_none() => {
-            return check(
-                name,
-                Problem,
-                format!("nobody can stop a Session: the configuration that asks it has no CA bundle, which the process puts in{about}"),
-            )
-            .remedied(look);
-        }
-        _ => {}
+    if let Some(check) = configured(facts, &about, &look) {
+        return check;
     }
     match &facts.created {
         Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => check(
