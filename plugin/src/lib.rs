@@ -44,7 +44,10 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
     }
     let result = match Cli::of(arguments.iter().cloned()) {
         Ok(cli) => execute(commands::run(cli, console)),
-        Err(error) => misunderstood(&error, &arguments, console),
+        Err(error) => match misunderstood(&error, &arguments, console) {
+            Err(_) if is_diff(&arguments) => Err(Error::Exit(2)),
+            told => told,
+        },
     };
     match result {
         Ok(()) => 0,
@@ -69,6 +72,11 @@ fn execute(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error
     // A name look-up that hangs must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Whether the command is one of which an exit code of 1 is an answer.
+fn is_diff(arguments: &[OsString]) -> bool {
+    arguments.windows(2).any(|pair| pair == ["auditor", "diff"])
 }
 
 fn misunderstood(

@@ -35,6 +35,13 @@ fn a_difference_and_a_failure_have_exit_codes_of_their_own() {
         let code = server.run("auditor status").code;
         assert_eq!(code, Some(i32::from(expected == 2)), "{name}");
     }
-    let ran = Plugin::with("a: [").run("auditor diff");
-    assert_eq!(ran.code, Some(2), "{ran:?}");
+    for (arguments, expected) in [
+        ("auditor diff", 2),
+        ("auditor diff --nope", 2),
+        ("auditor diff --help", 0),
+        ("auditor status --nope", 1),
+    ] {
+        let ran = Plugin::with("a: [").run(arguments);
+        assert_eq!(ran.code, Some(expected), "{arguments}: {ran:?}");
+    }
 }
