@@ -196,6 +196,10 @@ pub enum Command {
   kubectl mirrord-sessions status -o json | jq -r '.checks[] | select(.state == \"problem\") | .do'")]
     Status(status::HealthArgs),
     /// Show sessions as they come and go, on a full screen: sort, filter, look closer, stop
+    ///
+    /// Keys: up and down (k, j), PageUp and PageDown, Home and End (g, G) go through the list; Enter shows all of a
+    /// session, Esc goes back; / filters by ID, namespace, target or user, and Esc shows all again; s sorts by the next
+    /// column, r reverses; x or Del stops a session, once y says so; q or Ctrl-C ends.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions top
   kubectl mirrord-sessions top -A")]

@@ -27,7 +27,7 @@ use clap::error::ErrorKind;
 use crate::{cli::Cli, console::Console, error::Error};
 
 /// Does what the command line says, on the process' own streams. The exit code is 1 if anything
-/// failed, usage errors included, as kubectl's is; or that of the command that was to be run.
+/// failed, usage errors included, as kubectl's is; 2 where 1 is an answer; or that of the command that was to be run.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(&mut Console::of_process(), arguments).into()
 }
@@ -44,7 +44,10 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
     }
     let result = match Cli::of(arguments.iter().cloned()) {
         Ok(cli) => execute(commands::run(cli, console)),
-        Err(error) => misunderstood(&error, &arguments, console),
+        Err(error) => match misunderstood(&error, &arguments, console) {
+            Err(_) if is_diff(&arguments) => Err(Error::Exit(2)),
+            told => told,
+        },
     };
     match result {
         Ok(()) => 0,
@@ -69,6 +72,11 @@ fn execute<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
     // A name look-up that hangs must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Whether the command is one of which an exit code of 1 is an answer.
+fn is_diff(arguments: &[OsString]) -> bool {
+    arguments.windows(2).any(|pair| pair == ["auditor", "diff"])
 }
 
 fn misunderstood(

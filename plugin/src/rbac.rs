@@ -37,7 +37,13 @@ pub struct Right {
 /// Verbs on resources, any of which lets somebody do it.
 fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
     match what {
-        What::List => &[("list", SESSIONS), ("list", TRACKERS)],
+        // A watch begins with all there is.
+        What::List => &[
+            ("list", SESSIONS),
+            ("list", TRACKERS),
+            ("watch", SESSIONS),
+            ("watch", TRACKERS),
+        ],
         What::Read => &[("get", SESSIONS), ("get", TRACKERS)],
         What::Kill => &[("delete", SESSIONS), ("deletecollection", SESSIONS)],
         What::Join => &[("create", JOIN)],
@@ -105,9 +111,17 @@ struct Bound<'a> {
 impl Bound<'_> {
     fn rights(&self, what: What, rules: &[PolicyRule], rights: &mut Vec<Right>) {
         for (verb, resource) in ways(what) {
-            let Some(only) = only(rules, verb, *resource) else {
+            let Some(only) = self::only(rules, verb, *resource) else {
                 continue;
             };
+            // Who may list them as well needs no second line.
+            let listed = (*verb == "watch").then(|| self::only(rules, "list", *resource));
+            if listed
+                .flatten()
+                .is_some_and(|listed| listed.is_empty() || listed == only)
+            {
+                continue;
+            }
             let (group, plural) = resource;
             rights.extend(self.subjects.iter().map(|subject| Right {
                 kind: subject.kind.clone(),

@@ -51,7 +51,7 @@ fn rules_and_what_they_let_do() {
     let cases: [(&str, Value, &[What]); 16] = [
         ("list sessions", rule(OWN, "sessions", "list"), &[List]),
         ("get sessions", rule(OWN, "sessions", "get"), &[Read]),
-        ("watch sessions", rule(OWN, "sessions", "watch"), &[]),
+        ("watch sessions", rule(OWN, "sessions", "watch"), &[List]),
         (
             "list trackers",
             rule(VISIBILITY, "sessiontrackers", "list"),
@@ -242,4 +242,37 @@ fn bindings_of_all_kinds_and_what_they_reach() {
             "User ann shop RoleBinding/b Role/local",
         ]
     );
+}
+
+#[test]
+fn a_watch_is_told_where_it_shows_more_than_a_list() {
+    let named = |verb: &str, names: Value| {
+        let mut rule = rule(VISIBILITY, "sessiontrackers", verb);
+        rule["resourceNames"] = names;
+        rule
+    };
+    let both = rule(VISIBILITY, "sessiontrackers", "*");
+    let watch = rule(VISIBILITY, "sessiontrackers", "watch");
+    for (name, rules, expected) in [
+        ("alone", json!([watch]), &["watch"][..]),
+        ("beside a list", json!([both]), &["list"]),
+        (
+            "of more than is listed",
+            json!([watch, named("list", json!(["a"]))]),
+            &["list", "watch"],
+        ),
+        (
+            "of the same",
+            json!([named("watch", json!(["a"])), named("list", json!(["a"]))]),
+            &["list"],
+        ),
+    ] {
+        let mut all = bound(&both);
+        all.cluster_roles = vec![read(role("r", &rules))];
+        let verbs: Vec<String> = who_can(What::List, &all)
+            .iter()
+            .map(|right| right.may.split(' ').next().unwrap().to_owned())
+            .collect();
+        assert_eq!(verbs, expected, "{name}");
+    }
 }

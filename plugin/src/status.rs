@@ -2,15 +2,13 @@
 
 pub(crate) mod assess;
 pub(crate) mod certificate;
+mod webhook;
 
 use mirrord_sessions_core::auditor::Report;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    error::{Error, Refusal},
-    session::Session,
-};
+use crate::error::{Error, Refusal};
 
 /// Something that was asked for.
 #[derive(Debug)]
@@ -45,18 +43,20 @@ pub(crate) struct Facts {
     pub(crate) configuration: Reading<Option<Value>>,
     /// The binding of the guard policy.
     pub(crate) guard: Reading<Option<Value>>,
+    /// The guard policy.
+    pub(crate) guard_policy: Reading<Option<Value>>,
+    /// The configuration by which the webhook is asked who may stop a Session.
+    pub(crate) stopping: Reading<Option<Value>>,
     /// The Deployment.
     pub(crate) deployment: Reading<Option<Value>>,
     /// The APIService of trackers.
     pub(crate) api_service: Reading<Option<Value>>,
-    /// A list of trackers.
-    pub(crate) trackers: Reading<()>,
+    /// Whether trackers were listed, or aren't served.
+    pub(crate) trackers: Reading<bool>,
     /// A Session that was created for a try.
     pub(crate) created: Reading<Value>,
     /// The auditor role, as it is and as the leader reported it.
     pub(crate) auditor: Reading<(Option<Report>, Option<Report>)>,
-    /// The sessions.
-    pub(crate) sessions: Reading<Vec<Session>>,
 }
 
 /// How one thing is.

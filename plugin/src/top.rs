@@ -3,12 +3,16 @@
 
 pub(crate) mod view;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::session::Session;
+
+/// How long a question stands before a key answers it: what is typed or pasted at one go was typed before
+/// anybody could read it.
+const READING: Duration = Duration::from_millis(300);
 
 /// Namespace and name.
 pub(crate) type Key = (String, String);
@@ -28,6 +32,8 @@ pub(crate) enum Event {
     Trouble(String),
     /// What became of stopping a session.
     Stopped(Key, Result<(), String>),
+    /// Something that is to be known.
+    Told(String),
     /// Time has passed.
     Time(Timestamp),
 }
@@ -157,9 +163,47 @@ impl Top {
         self.shown().iter().position(|(key, _)| *key == selected)
     }
 
+    /// Whether what is selected is among the sessions that fit the filter.
+    fn has_selection(&self) -> bool {
+        let session = self
+            .selected
+            .as_ref()
+            .and_then(|key| self.sessions.get(key));
+        session.is_some_and(|session| fits(session, &self.filter.to_lowercase()))
+    }
+
+    /// Whether the event may take away what is selected.
+    fn may_deselect(&self, event: &Event) -> bool {
+        match event {
+            Event::Listed(_) => true,
+            Event::Changed(object) | Event::Gone(object) => Some(read(object).0) == self.selected,
+            _ => false,
+        }
+    }
+
+    /// The session that somebody is asked about, or looks at.
+    fn in_question(&self) -> Option<&Session> {
+        match &self.mode {
+            Mode::Details(key) | Mode::Confirm(key) => self.sessions.get(key),
+            Mode::List | Mode::Filter => None,
+        }
+    }
+
+    /// Whether a key that was pressed answers a question that nobody can have read yet.
+    pub(crate) fn is_too_early(&self, event: &Event, shown_for: Duration) -> bool {
+        matches!(self.mode, Mode::Confirm(_))
+            && matches!(event, Event::Press(press) if *press != Press::Interrupt)
+            && shown_for < READING
+    }
+
+    /// Whether it asks something.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(self.mode, Mode::Confirm(_))
+    }
+
     /// Keeps something selected, near where the selection was.
     fn select_near(&mut self, before: Option<usize>) {
-        if self.position().is_some() {
+        if self.has_selection() {
             return;
         }
         let shown = self.shown();
@@ -180,6 +224,9 @@ impl Top {
 }
 
 fn fits(session: &Session, wanted: &str) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
     let id = session.id().to_string();
     [
         Some(&id),
@@ -199,7 +246,13 @@ fn read(object: &Value) -> (Key, Session) {
 
 /// What an event makes of the view.
 pub(crate) fn update(mut top: Top, event: Event) -> Top {
-    let before = top.position();
+    // A look at all there is, which thousands of changes at once can't all have.
+    let before = if top.may_deselect(&event) {
+        top.position()
+    } else {
+        None
+    };
+    let uid = top.in_question().and_then(|session| session.uid.clone());
     match event {
         Event::Press(press) => return pressed(top, press),
         Event::Listed(objects) => {
@@ -225,12 +278,13 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
                 Err(why) => why,
             });
         }
+        Event::Told(what) => top.told = Some(what),
         Event::Time(now) => top.now = now,
     }
     top.select_near(before);
-    // What somebody looks at may be gone meanwhile.
-    if let Mode::Details(key) | Mode::Confirm(key) = &top.mode
-        && !top.sessions.contains_key(key)
+    // What somebody looks at may be gone meanwhile, and another may have its name.
+    if matches!(top.mode, Mode::Details(_) | Mode::Confirm(_))
+        && top.in_question().is_none_or(|session| session.uid != uid)
     {
         top.told = Some("the session is over".to_owned());
         top.mode = Mode::List;

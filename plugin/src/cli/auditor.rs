@@ -10,7 +10,7 @@ pub enum AuditorCommand {
   kubectl mirrord-sessions auditor status
   kubectl mirrord-sessions auditor status -o json")]
     Status(StatusArgs),
-    /// Show how it differs from its latest version; exit code 1 if it does, as of kubectl diff
+    /// Show how it differs from its latest version; exit code 1 if it does, as of kubectl diff, and 2 if that can't be told
     ///
     /// With -o, prints the role that a GitOps repository should take over instead: the rules it has,
     /// and those that are missing.

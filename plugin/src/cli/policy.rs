@@ -12,7 +12,8 @@ use super::Everywhere;
 pub enum PolicyCommand {
     /// Show which sessions policies show to somebody, and by which rule
     ///
-    /// Here --as, --as-group, --as-uid and --as-user-extra say about whom: they impersonate nobody. The
+    /// Here --as, --as-group, --as-uid and --as-user-extra say about whom: they impersonate nobody. Groups that the
+    /// API server adds are added, as those of a service account where no --as-group is given. The
     /// sessions are those of --sessions, or else those of the cluster as you see them yourself. Only the
     /// policies of the files count, and none that the cluster has; RBAC must allow the verb besides.
     #[command(after_help = "Examples:

@@ -39,6 +39,18 @@ async fn status(server: &Server, args: StatusArgs, console: &mut Console<'_>) ->
     console.print(&text)
 }
 
+/// What a failure of `auditor diff` is: 1 means that the role differs, so whatever else happened has another exit
+/// code, as of kubectl diff.
+pub(super) fn diff_failed(error: Error, console: &mut Console<'_>) -> Error {
+    match error {
+        Error::Told | Error::Exit(_) => error,
+        error => {
+            console.say(&error.to_string());
+            Error::Exit(2)
+        }
+    }
+}
+
 /// The role as it is, as far as it may be read, and as the leader reported it.
 pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<Report>), Error> {
     let live = read(server).await;
@@ -117,6 +129,9 @@ fn plain(live: Option<&Report>, leader: Option<&Report>) -> String {
     let version = match report.version {
         Some(version) if version == latest => format!("{version}, the latest"),
         Some(version) => format!("{version}; the latest is {latest}"),
+        None if report.modified == Some(false) && report.exists == Some(true) => {
+            format!("later than {latest}, the latest that is known here")
+        }
         None if report.modified.is_none() => format!("<unknown>; the latest is {latest}"),
         None => format!("none; the latest is {latest}"),
     };

@@ -85,3 +85,15 @@ fn what_is_not_known_is_said_to_be_unknown() {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
 }
+
+#[test]
+fn a_role_of_a_later_release_is_said_to_be_one() {
+    let newer = Report {
+        modified: Some(false),
+        version: None,
+        ..report(Some(&role(1)))
+    };
+    let text = plain(Some(&newer), None);
+    let version = "Version:      later than 2, the latest that is known here";
+    assert!(text.lines().any(|line| line == version), "{text}");
+}

@@ -96,8 +96,9 @@ fn render(session: &Session, answer: &Value) -> String {
         lines.push(format!("  curl -H {} http://ADDRESS", shell(&header)));
     } else {
         lines.push(format!(
-            "It has no key, and so there is no header that leads requests to it: its filters alone say which ones it takes. \"kubectl mirrord-sessions describe {}\" shows them.",
-            session.id()
+            "It has no key, and so there is no header that leads requests to it: its filters alone say which ones it takes. \"kubectl mirrord-sessions describe {} -n {}\" shows them.",
+            session.id(),
+            session.namespace
         ));
     }
     let participants = answer

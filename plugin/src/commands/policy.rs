@@ -81,12 +81,7 @@ impl Requester {
                 .or_default()
                 .push(value.to_owned());
         }
-        let mut groups = std::mem::take(&mut connection.impersonate_groups);
-        // As everybody who is authenticated.
-        let everybody = "system:authenticated".to_owned();
-        if name != "system:anonymous" && !groups.contains(&everybody) {
-            groups.push(everybody);
-        }
+        let groups = groups_of(&name, std::mem::take(&mut connection.impersonate_groups));
         Ok(Self {
             name,
             groups,
@@ -101,6 +96,27 @@ impl Requester {
             traits: &self.traits,
         }
     }
+}
+
+/// The groups of a requester, with those that the API server adds to whoever is impersonated so.
+fn groups_of(name: &str, mut groups: Vec<String>) -> Vec<String> {
+    let account = name.strip_prefix("system:serviceaccount:");
+    if let Some((namespace, _)) = account.and_then(|account| account.split_once(':'))
+        && groups.is_empty()
+    {
+        groups.push("system:serviceaccounts".to_owned());
+        groups.push(format!("system:serviceaccounts:{namespace}"));
+    }
+    let (known, unknown) = ("system:authenticated", "system:unauthenticated");
+    let is_in = |group| groups.iter().any(|found| found == group);
+    if name == "system:anonymous" {
+        if !is_in(unknown) {
+            groups.push(unknown.to_owned());
+        }
+    } else if !is_in(known) && !is_in(unknown) {
+        groups.push(known.to_owned());
+    }
+    groups
 }
 
 /// A session, and whether it is visible.
@@ -326,4 +342,42 @@ fn whole(seen: &[Seen], requester: &Requester, args: &TestArgs) -> Value {
         "sessions": sessions.collect::<Vec<_>>(),
         "verb": verb.as_str(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_nobody_has_to_name() {
+        for (name, given, expected) in [
+            ("eve", &[][..], &["system:authenticated"][..]),
+            ("eve", &["devs"], &["devs", "system:authenticated"]),
+            ("eve", &["system:authenticated"], &["system:authenticated"]),
+            (
+                "system:serviceaccount:ci:bot",
+                &[],
+                &[
+                    "system:serviceaccounts",
+                    "system:serviceaccounts:ci",
+                    "system:authenticated",
+                ],
+            ),
+            (
+                "system:serviceaccount:ci:bot",
+                &["a"],
+                &["a", "system:authenticated"],
+            ),
+            ("system:serviceaccount:ci", &[], &["system:authenticated"]),
+            ("system:anonymous", &[], &["system:unauthenticated"]),
+            (
+                "system:anonymous",
+                &["system:unauthenticated"],
+                &["system:unauthenticated"],
+            ),
+        ] {
+            let given = given.iter().map(|group| (*group).to_owned()).collect();
+            assert_eq!(groups_of(name, given), expected, "{name}");
+        }
+    }
 }

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::auditor;
+use super::{auditor, nothing_found};
 use crate::{
     cli::status::HealthArgs,
     console::Console,
-    error::Error,
+    error::{Error, Refusal},
     filter::Filter,
     render::{columns::kubectl_get, escape::visible, output},
     server::{Scope, Server, Source},
     session::Session,
     status::{
         Check, Facts, Reading, State,
-        assess::{assess, operators},
+        assess::{assess, assess_operators},
     },
 };
 
@@ -31,17 +31,27 @@ pub(super) async fn run(
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
-    let found = server.source().await;
-    let (checks, sessions) = if found.is_ok_and(|found| found.source == Source::Operator) {
-        // Nothing of this project is there, nor should it be.
-        (operators(&Reading::of(version)), sessions(server).await)
+    let has_sessions = server.has_sessions().await;
+    // The version is told to everybody.
+    if is_refused(&has_sessions, Refusal::is_unauthenticated) {
+        return has_sessions.map(drop);
+    }
+    let is_operators = server
+        .source()
+        .await
+        .is_ok_and(|found| found.source == Source::Operator);
+    let (checks, counted) = if is_operators {
+        (
+            assess_operators(&Reading::of(version)),
+            counted(server).await,
+        )
     } else {
-        let facts = gather(server, version).await;
-        (assess(&facts, now), facts.sessions)
+        let (facts, counted) = tokio::join!(gather(server, version, has_sessions), counted(server));
+        (assess(&facts, now), counted)
     };
     let text = match args.output {
-        None => plain(&checks, &sessions),
-        Some(format) => output::render(&whole(&checks, &sessions), auditor::whole(format))
+        None => plain(&checks, &counted),
+        Some(format) => output::render(&whole(&checks, &counted.sessions), auditor::whole(format))
             .map_err(Error::Output)?,
     };
     console.print(&text)?;
@@ -52,60 +62,75 @@ pub(super) async fn run(
     }
 }
 
-async fn gather(server: &Server, version: Result<Value, Error>) -> Facts {
+fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&Refusal) -> bool) -> bool {
+    let refusal = result.as_ref().err().and_then(Error::refusal);
+    refusal.is_some_and(how)
+}
+
+/// The sessions, and where they were looked for.
+struct Counted {
+    scope: Scope,
+    sessions: Reading<Vec<Session>>,
+}
+
+/// The sessions that lists show: who sees one namespace alone sees those of that.
+async fn counted(server: &Server) -> Counted {
+    let mut scope = Scope::All;
+    let mut all = server.sessions(&scope, None).await;
+    if is_refused(&all, Refusal::is_rbac) {
+        scope = Scope::Namespace(server.namespace().to_owned());
+        all = server.sessions(&scope, None).await;
+    }
+    let filter = Filter::default();
+    let shown = all.map(|all| {
+        let sessions = all.iter().map(Session::of_object);
+        sessions.filter(|session| filter.shows(session)).collect()
+    });
+    Counted {
+        scope,
+        sessions: Reading::of(shown),
+    }
+}
+
+async fn gather(
+    server: &Server,
+    version: Result<Value, Error>,
+    has_sessions: Result<bool, Error>,
+) -> Facts {
     let (
-        has_sessions,
         configuration,
+        stopping,
         guard,
+        guard_policy,
         deployment,
         api_service,
         trackers,
         created,
         auditor,
-        sessions,
     ) = tokio::join!(
-        server.has_sessions(),
         server.webhook_configuration(),
+        server.stopping(),
         server.guard(),
+        server.guard_policy(),
         server.deployment(),
         server.api_service(),
         server.try_trackers(),
         server.try_session(),
         auditor::reports(server),
-        sessions(server),
     );
     Facts {
         version: Reading::of(version),
         has_sessions: Reading::of(has_sessions),
         configuration: Reading::of(configuration),
+        stopping: Reading::of(stopping),
         guard: Reading::of(guard),
+        guard_policy: Reading::of(guard_policy),
         deployment: Reading::of(deployment),
         api_service: Reading::of(api_service),
         trackers: Reading::of(trackers),
         created: Reading::of(created),
         auditor: Reading::of(auditor),
-        sessions,
     }
-}
-
-/// The sessions that the requester may list.
-async fn sessions(server: &Server) -> Reading<Vec<Session>> {
-    let all = match server.sessions(&Scope::All, None).await {
-        // Who sees one namespace sees that.
-        Err(Error::Refused(_)) => {
-            let here = Scope::Namespace(server.namespace().to_owned());
-            server.sessions(&here, None).await
-        }
-        other => other,
-    };
-    Reading::of(all.map(|all| shown(&all)))
-}
-
-/// Those that lists show: not those that are over, nor preview environments.
-fn shown(all: &[Value]) -> Vec<Session> {
-    let filter = Filter::default();
-    let all = all.iter().map(Session::of_object);
-    all.filter(|session| filter.shows(session)).collect()
 }
 
 fn is_well(checks: &[Check]) -> bool {
@@ -143,7 +168,7 @@ fn whole(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
     })
 }
 
-fn plain(checks: &[Check], sessions: &Reading<Vec<Session>>) -> String {
+fn plain(checks: &[Check], counted: &Counted) -> String {
     let mut rows = vec![[
         "plugin".to_owned(),
         State::Ok.word().to_owned(),
@@ -170,13 +195,15 @@ fn plain(checks: &[Check], sessions: &Reading<Vec<Session>>) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&of_sessions(sessions));
+    text.push_str(&of_sessions(counted));
     text
 }
 
-fn of_sessions(sessions: &Reading<Vec<Session>>) -> String {
-    let sessions = match sessions {
-        Reading::Known(sessions) if sessions.is_empty() => return "No sessions found\n".to_owned(),
+fn of_sessions(counted: &Counted) -> String {
+    let sessions = match &counted.sessions {
+        Reading::Known(sessions) if sessions.is_empty() => {
+            return format!("{}\n", visible(&nothing_found(&counted.scope)));
+        }
         Reading::Known(sessions) => sessions,
         Reading::Hidden => return "Sessions: your roles don't show them\n".to_owned(),
         Reading::Failed(why) => return format!("Sessions: {}\n", visible(why)),
@@ -194,7 +221,11 @@ fn of_sessions(sessions: &Reading<Vec<Session>>) -> String {
                 ]
             }),
     );
-    kubectl_get(&rows)
+    let mut text = kubectl_get(&rows);
+    if counted.scope != Scope::All {
+        text.push_str("Your roles don't show the sessions of other namespaces\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -228,11 +259,15 @@ mod tests {
 
     #[test]
     fn one_screen() {
-        let sessions = Reading::Known(vec![
+        let everywhere = |sessions| Counted {
+            scope: Scope::All,
+            sessions,
+        };
+        let sessions = everywhere(Reading::Known(vec![
             session("shop", "avi"),
             session("a", "bo"),
             session("shop", "avi"),
-        ]);
+        ]));
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
             plain(&checks(), &sessions),
@@ -248,23 +283,12 @@ mod tests {
                  shop        avi    2\n"
             )
         );
-        let text = plain(&checks()[..1], &Reading::Hidden);
+        let text = plain(&checks()[..1], &everywhere(Reading::Hidden));
         assert!(!text.contains("To do"), "{text}");
         assert!(
             text.ends_with("\nSessions: your roles don't show them\n"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn sessions_that_lists_show() {
-        let all = [
-            json!({ "metadata": { "name": "a" }, "status": { "state": "running" } }),
-            json!({ "metadata": { "name": "b" }, "status": { "state": "terminated" } }),
-            json!({ "spec": { "session": { "id": "FF", "user": "preview-env" } } }),
-        ];
-        let names: Vec<String> = shown(&all).into_iter().map(|one| one.name).collect();
-        assert_eq!(names, ["a"]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! `top`: the terminal and the cluster, around the view.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
@@ -22,6 +26,9 @@ const QUEUE: usize = 1024;
 const SECOND: Duration = Duration::from_secs(1);
 /// How long to wait before the cluster is asked again.
 const RETRY: Duration = Duration::from_secs(3);
+/// How long nothing may come of a watch before the cluster is asked anew: a server says each minute or so how
+/// far it is, and a connection that was lost while the machine slept says nothing any more.
+const QUIET: Duration = Duration::from_mins(3);
 
 pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
@@ -34,24 +41,36 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let server = Arc::new(server);
     // The first list fails as every command's does, before the terminal is taken.
     let mut listing = Listing::of(scope);
-    if server.source().await?.source == Source::Trackers {
+    let found = server.source().await?;
+    if found.source == Source::Trackers {
         // They remember what is over for some minutes.
         listing = listing.and("status.state!=terminated");
     }
     let mut pages = server.listing(&listing).await?;
     let first = sessions_of(pages.all().await?);
     let version = pages.version().to_owned();
-    let top = update(top, Event::Listed(first));
+    let mut top = update(top, Event::Listed(first));
+    if let Some(warning) = &found.warning {
+        top = update(top, Event::Told(warning.clone()));
+    }
     let (sender, events) = mpsc::channel(QUEUE);
     let following = Arc::clone(&server);
     let changes = sender.clone();
     let feed = tokio::spawn(async move { follow(&following, &listing, version, &changes).await });
+    // Before there is anything to put back.
+    let end = told_to_end();
     // Also restores the terminal should this program panic.
     let mut terminal = ratatui::try_init().map_err(Error::Output)?;
     keys(sender.clone());
-    let result = show(&mut terminal, top, events, &sender, &server).await;
+    let result = show(&mut terminal, top, events, end, &sender, &server).await;
     feed.abort();
-    ratatui::restore();
+    if ratatui::try_restore()
+        .and_then(|()| terminal.show_cursor())
+        .is_err()
+    {
+        // The terminal was closed: there is nothing to put back, and nowhere to say so, as its end would.
+        std::mem::forget(terminal);
+    }
     result
 }
 
@@ -59,29 +78,39 @@ async fn show(
     terminal: &mut ratatui::DefaultTerminal,
     mut top: Top,
     mut events: mpsc::Receiver<Event>,
+    end: impl Future<Output = ()>,
     sender: &Sender<Event>,
     server: &Arc<Server>,
 ) -> Result<(), Error> {
     let mut clock = tokio::time::interval(SECOND);
-    let mut end = std::pin::pin!(told_to_end());
+    let mut end = std::pin::pin!(end);
+    // Since when a question has been there to be read.
+    let mut asked: Option<Instant> = None;
     loop {
         let size = terminal.size().map_err(Error::Output)?;
         top.rows = view::rows(size.height);
         terminal
             .draw(|frame| view::render(&top, frame))
             .map_err(Error::Output)?;
+        asked = asked
+            .or_else(|| Some(Instant::now()))
+            .filter(|_| top.asks());
         let event = tokio::select! {
             event = events.recv() => event,
             _ = clock.tick() => Some(Event::Time(Timestamp::now())),
             () = &mut end => return Ok(()),
         };
         let Some(event) = event else { return Ok(()) };
-        top = update(top, event);
-        // What came at once is drawn at once.
-        while let Ok(event) = events.try_recv() {
+        let shown_for = |asked: Option<Instant>| asked.map(|asked| asked.elapsed());
+        if !top.is_too_early(&event, shown_for(asked).unwrap_or_default()) {
             top = update(top, event);
-            if top.wish.is_some() {
-                break;
+        }
+        // What came at once is drawn at once.
+        while top.wish.is_none()
+            && let Ok(event) = events.try_recv()
+        {
+            if !top.is_too_early(&event, shown_for(asked).unwrap_or_default()) {
+                top = update(top, event);
             }
         }
         match top.wish.take() {
@@ -170,7 +199,7 @@ async fn watch(
     changes: &Sender<Event>,
 ) -> Result<(), Error> {
     let mut watch = server.watch(listing, version).await?;
-    while let Some(event) = watch.next().await? {
+    while let Some(event) = unless_quiet(QUIET, watch.next()).await? {
         let event = match event {
             Watched::Object(Change::Deleted, object) => Event::Gone(object),
             Watched::Object(_, object) => Event::Changed(object),
@@ -181,6 +210,14 @@ async fn watch(
         }
     }
     Ok(())
+}
+
+/// What comes next; nothing if it takes longer than that.
+async fn unless_quiet<T>(
+    quiet: Duration,
+    next: impl Future<Output = Result<Option<T>, Error>>,
+) -> Result<Option<T>, Error> {
+    tokio::time::timeout(quiet, next).await.unwrap_or(Ok(None))
 }
 
 /// Reads keys in a thread of its own, which ends with the process: nothing can interrupt that read.
@@ -201,6 +238,8 @@ fn keys(sender: Sender<Event>) {
                 return;
             }
         }
+        // Without keys nobody could end it.
+        let _ = sender.blocking_send(Event::Press(Press::Interrupt));
     });
 }
 
@@ -224,27 +263,51 @@ fn press(key: KeyEvent) -> Option<Press> {
     })
 }
 
-/// Waits for a signal to end: the terminal has to be put back first.
-async fn told_to_end() {
+/// Waits for a signal to end, from now on: the terminal has to be put back first.
+fn told_to_end() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
+    let signals = {
         use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [
+        [
             SignalKind::terminate(),
             SignalKind::hangup(),
             SignalKind::interrupt(),
-        ];
-        let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = kinds.map(signal) else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = hangup.recv() => {}
-            _ = interrupt.recv() => {}
+        ]
+        .map(signal)
+    };
+    async move {
+        #[cfg(unix)]
+        {
+            let [Ok(mut term), Ok(mut hangup), Ok(mut interrupt)] = signals else {
+                return std::future::pending().await;
+            };
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = hangup.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_says_nothing_any_more_ends() {
+        let soon = Duration::from_millis(10);
+        let lost = unless_quiet::<u8>(soon, pending()).await;
+        assert!(matches!(lost, Ok(None)), "{lost:?}");
+        let told = unless_quiet(soon, ready(Ok(Some(1)))).await;
+        assert!(matches!(told, Ok(Some(1))), "{told:?}");
+        let failed = unless_quiet::<u8>(soon, ready(Err(Error::Told))).await;
+        assert!(failed.is_err());
     }
 }

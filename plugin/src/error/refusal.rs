@@ -60,6 +60,8 @@ pub struct Failure {
     pub message: String,
     /// Name of the object that the answer is about.
     pub name: String,
+    /// What it is, as `namespaces`.
+    pub kind: String,
     /// Whether the answer was a Status of Kubernetes, and not some page of text.
     pub is_status: bool,
 }
@@ -77,6 +79,7 @@ struct Status {
 #[serde(default)]
 struct Details {
     name: Option<String>,
+    kind: Option<String>,
 }
 
 impl Failure {
@@ -96,16 +99,17 @@ impl Failure {
     #[must_use]
     pub fn read(code: u16, body: &[u8]) -> Self {
         match serde_json::from_slice::<Status>(body) {
-            Ok(status) if status.kind == "Status" => Self {
-                code,
-                reason: status.reason.unwrap_or_default(),
-                message: status.message.unwrap_or_default(),
-                name: status
-                    .details
-                    .and_then(|details| details.name)
-                    .unwrap_or_default(),
-                is_status: true,
-            },
+            Ok(status) if status.kind == "Status" => {
+                let details = status.details.unwrap_or_default();
+                Self {
+                    code,
+                    reason: status.reason.unwrap_or_default(),
+                    message: status.message.unwrap_or_default(),
+                    name: details.name.unwrap_or_default(),
+                    kind: details.kind.unwrap_or_default(),
+                    is_status: true,
+                }
+            }
             _ => Self {
                 code,
                 message: String::from_utf8_lossy(body).chars().take(200).collect(),
@@ -167,6 +171,13 @@ impl Refusal {
         Denial::read(&self.failure).is_some()
     }
 
+    /// Whether the server doesn't know who asks.
+    #[must_use]
+    pub fn is_unauthenticated(&self) -> bool {
+        let is_anonymous = |denial: Denial<'_>| denial.user == "system:anonymous";
+        self.failure.code == 401 || Denial::read(&self.failure).is_some_and(is_anonymous)
+    }
+
     /// Whether the next request would be refused for the same reason, whatever it asks for.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
@@ -185,12 +196,8 @@ impl fmt::Display for Refusal {
             is_status,
             ..
         } = &self.failure;
-        let denial = Denial::read(&self.failure);
         // Nobody should be told to give rights to whoever isn't logged in.
-        let is_anonymous = denial
-            .as_ref()
-            .is_some_and(|denial| denial.user == "system:anonymous");
-        if *code == 401 || is_anonymous {
+        if self.is_unauthenticated() {
             return write!(
                 f,
                 "error: You must be logged in to the server (Unauthorized): the credentials of {} are missing, wrong or expired: log in again, or choose others with --context or --user",
@@ -209,7 +216,7 @@ impl fmt::Display for Refusal {
         if self.is_not_found() {
             return self.not_found(f);
         }
-        if let Some(denial) = denial {
+        if let Some(denial) = Denial::read(&self.failure) {
             return denial.explain(f, &self.asked);
         }
         if reason.is_empty() {
@@ -262,6 +269,14 @@ impl Refusal {
 
     fn not_found(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Asked { namespace, id, .. } = &self.asked;
+        // What was to be created has no place to be in.
+        if self.failure.kind == "namespaces" {
+            return write!(
+                f,
+                "Error from server (NotFound): namespaces {:?} not found: name one that is there with -n",
+                self.failure.name
+            );
+        }
         let shown = id
             .clone()
             .unwrap_or_else(|| SessionId::of_name(&self.failure.name));

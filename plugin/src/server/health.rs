@@ -5,9 +5,11 @@ use mirrord_sessions_crds::{GROUP, SYSTEM_NAMESPACE, TRACKER_API_SERVICE, WEBHOO
 use serde_json::{Value, json};
 
 use super::{Scope, Server, Source, everywhere};
-use crate::error::{Asked, Error, Verb};
+use crate::error::{Asked, Error, Refusal, Verb};
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+/// Name of the policy that guards owners, and of its binding.
+const GUARD: &str = "sessions.mirrord-sessions";
 
 impl Server {
     /// The configuration by which the API server asks the webhook.
@@ -16,10 +18,21 @@ impl Server {
         self.cluster_object(&path).await
     }
 
+    /// The configuration by which the API server asks the webhook who may stop a Session.
+    pub async fn stopping(&self) -> Result<Option<Value>, Error> {
+        let path = format!("{ADMISSION}/validatingwebhookconfigurations/{WEBHOOK_NAME}");
+        self.cluster_object(&path).await
+    }
+
     /// What puts the policy in force that guards owners.
     pub async fn guard(&self) -> Result<Option<Value>, Error> {
-        let name = format!("sessions.{SYSTEM_NAMESPACE}");
-        let path = format!("{ADMISSION}/validatingadmissionpolicybindings/{name}");
+        let path = format!("{ADMISSION}/validatingadmissionpolicybindings/{GUARD}");
+        self.cluster_object(&path).await
+    }
+
+    /// The policy that guards owners.
+    pub async fn guard_policy(&self) -> Result<Option<Value>, Error> {
+        let path = format!("{ADMISSION}/validatingadmissionpolicies/{GUARD}");
         self.cluster_object(&path).await
     }
 
@@ -36,14 +49,18 @@ impl Server {
         self.cluster_object(&path).await
     }
 
-    /// Asks for a page of trackers of the namespace.
-    pub async fn try_trackers(&self) -> Result<(), Error> {
+    /// Asks for a page of trackers of the namespace; answers whether they are served.
+    pub async fn try_trackers(&self) -> Result<bool, Error> {
         let scope = Scope::Namespace(self.namespace().to_owned());
         let path = format!("{}?limit=1", Source::Trackers.path(&scope, None));
         let answer: Result<Value, Error> = self
             .request(&self.here(Verb::List), Method::GET, &path, None)
             .await;
-        answer.map(drop)
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Has the API server try to create a Session, which asks the webhook and stores nothing; answers

@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::{
     Check, Facts, Reading,
     State::{self, Off, Ok as Good, Problem, Unknown, Warning},
-    certificate,
+    certificate, webhook,
 };
 
 /// The webhook renews its CA a year before it ends: who is so late won't any more.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 const HIDDEN: &str = "your roles don't show it";
-const APPLY: &str =
+const UNSERVED: &str = "this cluster serves no session trackers";
+pub(super) const APPLY: &str =
     "apply the manifests of this release again (README.md, \"Install it on a cluster\")";
 
 /// All that was looked at, in the order in which a person wants to know it.
@@ -22,8 +23,8 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     vec![
         server(&facts.version),
         sessions(&facts.has_sessions),
-        guard(&facts.guard),
-        webhook(facts),
+        guard(facts),
+        webhook::webhook(facts),
         certificates(facts, now),
         agents(&facts.configuration),
         trackers(facts),
@@ -31,13 +32,20 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     ]
 }
 
-/// What there is to know where mirrord's own operator keeps sessions.
-pub(crate) fn operators(version: &Reading<Value>) -> Vec<Check> {
-    let message = "mirrord's own operator keeps them: mirrord-sessions is not for this cluster";
-    vec![server(version), check("sessions", Off, message)]
+/// The same on a cluster of mirrord's own operator, which looks after its sessions itself: what is missing
+/// there needn't be, and must not be installed beside it.
+pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
+    vec![
+        server(version),
+        check(
+            "sessions",
+            Off,
+            "mirrord's operator keeps those of this cluster, and mirrord-sessions is not installed",
+        ),
+    ]
 }
 
-fn check(name: &'static str, state: State, message: impl Into<String>) -> Check {
+pub(super) fn check(name: &'static str, state: State, message: impl Into<String>) -> Check {
     Check {
         name,
         state,
@@ -47,7 +55,7 @@ fn check(name: &'static str, state: State, message: impl Into<String>) -> Check 
 }
 
 impl Check {
-    fn remedied(mut self, remedy: impl Into<String>) -> Self {
+    pub(super) fn remedied(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
@@ -80,9 +88,16 @@ fn sessions(served: &Reading<bool>) -> Check {
     }
 }
 
-fn guard(binding: &Reading<Option<Value>>) -> Check {
+fn guard(facts: &Facts) -> Check {
     let name = "guard";
-    match binding {
+    match &facts.guard {
+        // Bound or not, the API server then refuses nothing.
+        _ if matches!(facts.guard_policy, Reading::Known(None)) => check(
+            name,
+            Problem,
+            "there is no policy that refuses Sessions with a forged owner",
+        )
+        .remedied(APPLY),
         Reading::Known(Some(binding)) => {
             let denies = binding
                 .pointer("/spec/validationActions")
@@ -109,99 +124,6 @@ fn guard(binding: &Reading<Option<Value>>) -> Check {
     }
 }
 
-/// The replicas, as the Deployment tells them; nothing where that may not be read.
-fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
-    let Reading::Known(Some(deployment)) = deployment else {
-        return None;
-    };
-    let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64);
-    let image = deployment
-        .pointer("/spec/template/spec/containers/0/image")
-        .and_then(Value::as_str);
-    Some((
-        number("/status/readyReplicas").unwrap_or_default(),
-        number("/spec/replicas").unwrap_or(1),
-        image.unwrap_or("<unknown>").to_owned(),
-    ))
-}
-
-fn webhook(facts: &Facts) -> Check {
-    let name = "webhook";
-    let replicas = replicas(&facts.deployment);
-    let about = replicas
-        .as_ref()
-        .map_or(String::new(), |(ready, of, image)| {
-            format!(" ({ready} of {of} replicas ready, {image})")
-        });
-    let look = format!(
-        "look at it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
-    );
-    match &facts.configuration {
-        Reading::Known(None) => {
-            return check(
-                name,
-                Problem,
-                format!("the API server doesn't know it{about}"),
-            )
-            .remedied(APPLY);
-        }
-        Reading::Known(Some(configuration)) if bundle_of_webhook(configuration).is_none() => {
-            return check(
-                name,
-                Problem,
-                format!("its configuration has no CA bundle, which the process puts in{about}"),
-            )
-            .remedied(look);
-        }
-        _ => {}
-    }
-    match &facts.created {
-        Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => check(
-            name,
-            Good,
-            format!("it stamps who creates a Session{about}"),
-        ),
-        Reading::Known(_) => check(
-            name,
-            Problem,
-            format!("it wasn't asked about a Session{about}"),
-        )
-        .remedied(APPLY),
-        Reading::Failed(why) if why.contains("failed calling webhook") => check(
-            name,
-            Problem,
-            format!("the API server can't reach it: {why}{about}"),
-        )
-        .remedied(look),
-        // A policy or a quota said no; the webhook was reached, or isn't known not to be.
-        Reading::Failed(why) => check(
-            name,
-            Warning,
-            format!("a Session can't be created here: {why}{about}"),
-        )
-        .remedied("ask whoever looks after the cluster's policies"),
-        Reading::Hidden => match replicas {
-            Some((0, of, _)) if of > 0 => {
-                check(name, Problem, format!("no replica is ready{about}")).remedied(look)
-            }
-            Some((ready, of, _)) if ready < of => {
-                check(name, Warning, format!("not every replica is ready{about}")).remedied(look)
-            }
-            Some(_) => check(name, Good, format!("its replicas are ready{about}")),
-            None => check(
-                name,
-                Unknown,
-                "you may neither create a Session here nor see the Deployment",
-            ),
-        },
-    }
-}
-
-fn bundle_of_webhook(configuration: &Value) -> Option<&str> {
-    let bundle = configuration.pointer("/webhooks/0/clientConfig/caBundle")?;
-    bundle.as_str().filter(|bundle| !bundle.is_empty())
-}
-
 fn bundle_of_api_service(service: &Value) -> Option<&str> {
     let bundle = service.pointer("/spec/caBundle")?;
     bundle.as_str().filter(|bundle| !bundle.is_empty())
@@ -211,7 +133,7 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     let name = "certificates";
     let mut bundles = Vec::new();
     if let Reading::Known(Some(configuration)) = &facts.configuration {
-        bundles.extend(bundle_of_webhook(configuration).map(|bundle| ("webhook", bundle)));
+        bundles.extend(webhook::bundle(configuration).map(|bundle| ("webhook", bundle)));
     }
     if let Reading::Known(Some(service)) = &facts.api_service {
         bundles.extend(bundle_of_api_service(service).map(|bundle| ("trackers", bundle)));
@@ -304,7 +226,7 @@ fn trackers(facts: &Facts) -> Check {
     let name = "trackers";
     let available = match &facts.api_service {
         Reading::Known(None) => {
-            return check(name, Off, "this cluster serves no session trackers");
+            return check(name, Off, UNSERVED);
         }
         Reading::Known(Some(service)) => condition(service, "Available"),
         Reading::Hidden | Reading::Failed(_) => None,
@@ -315,7 +237,14 @@ fn trackers(facts: &Facts) -> Check {
         ));
     }
     match (&facts.trackers, available) {
-        (Reading::Known(()), _) => check(name, Good, "session trackers are served"),
+        (Reading::Known(true), _) => check(name, Good, "session trackers are served"),
+        (Reading::Known(false), None) => check(name, Off, UNSERVED),
+        (Reading::Known(false), Some(_)) => check(
+            name,
+            Problem,
+            "the API server knows how to reach them, and they aren't served",
+        )
+        .remedied("look at the webhook"),
         (Reading::Hidden, Some((true, _))) => check(
             name,
             Good,
@@ -361,6 +290,11 @@ fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
         }
         Some(version) => check(name, Warning, format!("version {version}; the latest is {latest}"))
             .remedied("take it over: kubectl mirrord-sessions auditor diff"),
+        None if report.modified == Some(false) => check(
+            name,
+            Good,
+            format!("a later release wrote it; this plugin knows no later version than {latest}"),
+        ),
         None if report.difference.as_ref().is_none_or(Vec::is_empty) => check(name, Good, report.message.clone()),
         None => check(
             name,

@@ -50,12 +50,13 @@ fn healthy() -> Facts {
         has_sessions: Reading::Known(true),
         configuration: configuration(&all, &bundle(2040, 1)),
         guard: Reading::Known(Some(json!({ "spec": { "validationActions": ["Deny"] } }))),
+        stopping: configuration(&["sessionpolicies", "sessions"], &bundle(2040, 1)),
+        guard_policy: Reading::Known(Some(json!({ "spec": {} }))),
         deployment: deployment(2),
         api_service: api_service(true, &bundle(2040, 1)),
-        trackers: Reading::Known(()),
+        trackers: Reading::Known(true),
         created: Reading::Known(json!({ "spec": { "owner": { "username": "avi" } } })),
         auditor: Reading::Known((Some(report()), None)),
-        sessions: Reading::Known(Vec::new()),
     }
 }
 
@@ -87,13 +88,14 @@ fn what_may_not_be_read_is_no_failure() {
         version: Reading::Hidden,
         has_sessions: Reading::Hidden,
         configuration: Reading::Hidden,
+        stopping: Reading::Hidden,
         guard: Reading::Hidden,
+        guard_policy: Reading::Hidden,
         deployment: Reading::Hidden,
         api_service: Reading::Hidden,
         trackers: Reading::Hidden,
         created: Reading::Hidden,
         auditor: Reading::Hidden,
-        sessions: Reading::Hidden,
     };
     for check in assess(&facts, Timestamp::UNIX_EPOCH) {
         assert_eq!(check.state, Unknown, "{check:?}");
@@ -105,7 +107,7 @@ fn what_may_not_be_read_is_no_failure() {
 #[allow(clippy::too_many_lines)]
 fn each_problem_says_what_to_do() {
     type Break = fn(&mut Facts);
-    let cases: [(&str, State, &str, Break); 17] = [
+    let cases: [(&str, State, &str, Break); 27] = [
         ("sessions", Problem, "has no Sessions", |facts| {
             facts.has_sessions = Reading::Known(false);
         }),
@@ -115,6 +117,55 @@ fn each_problem_says_what_to_do() {
         ("guard", Problem, "doesn't deny", |facts| {
             facts.guard =
                 Reading::Known(Some(json!({ "spec": { "validationActions": ["Audit"] } })));
+        }),
+        ("guard", Problem, "there is no policy", |facts| {
+            facts.guard_policy = Reading::Known(None);
+        }),
+        (
+            "webhook",
+            Problem,
+            "isn't asked who may stop a Session",
+            |facts| {
+                facts.stopping = Reading::Known(None);
+            },
+        ),
+        ("webhook", Problem, "nobody can stop a Session", |facts| {
+            facts.stopping = configuration(&["sessions"], "");
+        }),
+        ("webhook", Problem, "has no CA bundle", |facts| {
+            facts.configuration = Reading::Known(Some(json!({ "webhooks": [
+                { "clientConfig": { "caBundle": "x" } }, { "clientConfig": {} },
+            ] })));
+        }),
+        // Who may not see the configuration learns it from the guard policy.
+        ("webhook", Problem, "it wasn't asked", |facts| {
+            facts.configuration = Reading::Hidden;
+            facts.created = Reading::Failed("Error from server (Forbidden): x is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked".to_owned());
+        }),
+        (
+            "webhook",
+            Warning,
+            "namespaces \"nope\" not found",
+            |facts| {
+                facts.created = Reading::Failed(
+                    "Error from server (NotFound): namespaces \"nope\" not found".to_owned(),
+                );
+            },
+        ),
+        ("webhook", Problem, "no replica is ready", |facts| {
+            facts.created = Reading::Hidden;
+            facts.deployment = Reading::Known(Some(json!({ "spec": { "replicas": 0 } })));
+        }),
+        ("webhook", Problem, "no Deployment", |facts| {
+            facts.created = Reading::Hidden;
+            facts.deployment = Reading::Known(None);
+        }),
+        ("trackers", Problem, "aren't served", |facts| {
+            facts.trackers = Reading::Known(false);
+        }),
+        ("trackers", Problem, "503", |facts| {
+            facts.api_service = Reading::Hidden;
+            facts.trackers = Reading::Failed("503".to_owned());
         }),
         (
             "webhook",
@@ -240,6 +291,14 @@ fn what_is_not_installed_is_off() {
     };
     let check = found(&facts, "trackers");
     assert_eq!((check.state, check.remedy), (Off, None));
+    // Who may not see the APIService learns it from what the API server doesn't know.
+    let facts = Facts {
+        api_service: Reading::Hidden,
+        trackers: Reading::Known(false),
+        ..healthy()
+    };
+    let check = found(&facts, "trackers");
+    assert_eq!((check.state, check.remedy), (Off, None));
 }
 
 #[test]
@@ -272,10 +331,20 @@ fn the_auditor_role_in_all_its_states() {
         (
             with(|r| {
                 r.version = None;
+                r.modified = Some(true);
                 r.difference = Some(vec!["-x".to_owned()]);
             }),
             Good,
             "somebody's own; it differs",
+        ),
+        (
+            with(|r| {
+                r.version = None;
+                r.modified = Some(false);
+                r.difference = Some(vec!["-x".to_owned()]);
+            }),
+            Good,
+            "a later release wrote it",
         ),
     ];
     for (report, state, words) in cases {

@@ -220,3 +220,95 @@ fn a_screen_of_any_size() {
         assert!(view::rows(height) <= usize::from(height));
     }
 }
+
+#[test]
+fn a_question_is_answered_by_who_can_have_read_it() {
+    let press = |press| Event::Press(press);
+    let soon = Duration::from_millis(50);
+    let late = Duration::from_secs(1);
+    let asked = after(three(), "x");
+    for (name, top, event, shown_for, expected) in [
+        (
+            "typed at one go",
+            &asked,
+            press(Press::Letter('y')),
+            soon,
+            true,
+        ),
+        ("typed on", &asked, press(Press::Letter('z')), soon, true),
+        ("read", &asked, press(Press::Letter('y')), late, false),
+        ("Ctrl-C", &asked, press(Press::Interrupt), soon, false),
+        ("no key", &asked, Event::Time(at(1)), soon, false),
+        (
+            "no question",
+            &three(),
+            press(Press::Letter('y')),
+            soon,
+            false,
+        ),
+    ] {
+        assert_eq!(top.is_too_early(&event, shown_for), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_question_is_about_the_session_that_was_shown() {
+    let mut another = session("b", "two", "eve", "pod/y", 40);
+    another["metadata"]["uid"] = json!("uid-another");
+    for keys in ["jx", "j\n"] {
+        let asked = after(three(), keys);
+        for event in [
+            Event::Listed(vec![another.clone()]),
+            Event::Changed(another.clone()),
+        ] {
+            let top = update(asked.clone(), event);
+            assert_eq!(top.mode, Mode::List, "{keys:?}");
+            assert_eq!(after(top, "y").wish, None, "{keys:?}");
+        }
+        let same = session("b", "two", "avi", "pod/other", 30);
+        assert_eq!(update(asked.clone(), Event::Changed(same)).mode, asked.mode);
+    }
+}
+
+#[test]
+fn what_leaves_the_filter_leaves_the_selection() {
+    let top = after(three(), "/pod\nj");
+    let top = update(top, Event::Changed(session("b", "two", "avi", "job/y", 30)));
+    assert_eq!(
+        (names(&top), selected(&top)),
+        (vec!["one", "x-three"], "x-three")
+    );
+    let text = screen(&top);
+    assert!(text.contains("Esc: all"), "{text}");
+}
+
+#[test]
+fn rows_far_down_are_drawn() {
+    let many = (0..1000).map(|n| session("a", &format!("s{n:04}"), "u", "pod/x", 1));
+    let top = update(Top::new(None, at(100)), Event::Listed(many.collect()));
+    let text = screen(&after(top.clone(), "G"));
+    assert!(text.contains("s0999") && text.contains("s0991"), "{text}");
+    assert!(!text.contains("s0990"), "{text}");
+    let text = screen(&top);
+    assert!(text.contains("s0000") && text.contains("s0008"), "{text}");
+    assert!(!text.contains("s0009"), "{text}");
+}
+
+/// So many changes at once have no time to look at all there is each.
+#[test]
+fn thousands_go_at_once() {
+    let all: Vec<Value> = (0..4000)
+        .map(|n| session("a", &format!("s{n:04}"), "u", "pod/x", 1))
+        .collect();
+    let mut top = after(
+        update(Top::new(None, at(100)), Event::Listed(all.clone())),
+        "/pod\nG",
+    );
+    let start = std::time::Instant::now();
+    for object in all.into_iter().take(3999) {
+        top = update(top, Event::Gone(object));
+    }
+    assert_eq!((names(&top), selected(&top)), (vec!["s3999"], "s3999"));
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}

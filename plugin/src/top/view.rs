@@ -28,10 +28,12 @@ pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Paragraph::new(heading(top)).style(BOLD), title);
+    let shown = top.shown();
+    let heading = Paragraph::new(heading(top, shown.len()));
+    frame.render_widget(heading.style(BOLD), title);
     match &top.mode {
         Mode::Details(key) => details(top, key, frame, body),
-        Mode::List | Mode::Filter | Mode::Confirm(_) => list(top, frame, body),
+        Mode::List | Mode::Filter | Mode::Confirm(_) => list(top, &shown, frame, body),
     }
     if let Mode::Confirm(key) = &top.mode {
         question(top, key, frame, body);
@@ -39,8 +41,7 @@ pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(footer(top)), foot);
 }
 
-fn heading(top: &Top) -> String {
-    let shown = top.shown().len();
+fn heading(top: &Top, shown: usize) -> String {
     let all = top.sessions.len();
     let count = if shown == all {
         format!("{all}")
@@ -76,6 +77,9 @@ fn footer(top: &Top) -> Line<'static> {
         }
         Mode::Details(_) => "Esc: back   x: stop it",
         Mode::Confirm(_) => "y: stop it   any other key: leave it",
+        Mode::List if !top.filter.is_empty() => {
+            "q: quit   ↑↓: move   Enter: details   Esc: all   s: sort   r: reverse   x: stop"
+        }
         Mode::List => {
             "q: quit   ↑↓: move   Enter: details   /: filter   s: sort   r: reverse   x: stop"
         }
@@ -92,8 +96,7 @@ fn footer(top: &Top) -> Line<'static> {
     Line::from(visible(&told.join("; ")).into_owned()).style(INVERSE)
 }
 
-fn list(top: &Top, frame: &mut Frame<'_>, area: Rect) {
-    let shown = top.shown();
+fn list(top: &Top, shown: &[(&Key, &Session)], frame: &mut Frame<'_>, area: Rect) {
     if shown.is_empty() {
         let text = if !top.is_read {
             "Reading …"
@@ -118,11 +121,18 @@ fn list(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         header.insert(1, "NAMESPACE");
         widths.insert(1, Constraint::Length(14));
     }
-    let rows = shown.iter().map(|(_, session)| row(top, session));
+    let selected = shown
+        .iter()
+        .position(|(key, _)| Some(*key) == top.selected.as_ref());
+    // No more rows than there is room for are made, below the header.
+    let room = usize::from(area.height).saturating_sub(1).max(1);
+    let first = selected.map_or(0, |selected| (selected + 1).saturating_sub(room));
+    let rows = shown.iter().skip(first).take(room);
+    let rows = rows.map(|(_, session)| row(top, session));
     let table = Table::new(rows, widths)
         .header(Row::new(header).style(BOLD))
         .row_highlight_style(INVERSE);
-    let selected = top.position();
+    let selected = selected.map(|selected| selected - first);
     let mut state = TableState::default().with_selected(selected);
     frame.render_stateful_widget(table, area, &mut state);
 }

@@ -532,7 +532,9 @@ fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
     session["metadata"]["namespace"] = json!(namespace);
     session["metadata"]["uid"] = json!(format!("uid-{name}"));
     session["spec"]["owner"] = json!({ "username": "avi@x" });
-    state.sessions.lock().unwrap().push(session.clone());
+    if !seen.query.contains_key("dryRun") {
+        state.sessions.lock().unwrap().push(session.clone());
+    }
     ok(&session)
 }
 

@@ -48,6 +48,11 @@ fn without_a_key_that_is_said() {
         "{text}"
     );
     assert!(!text.contains("curl"), "{text}");
+    // Wherever it is.
+    let server = Fake::new().session("shop", "plain").start();
+    let text = server.run("join plain -n shop").went_well();
+    let hint = "\"kubectl mirrord-sessions describe plain -n shop\" shows them";
+    assert!(text.contains(hint), "{text}");
 }
 
 #[test]

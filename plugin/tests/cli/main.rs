@@ -6,6 +6,7 @@
 mod fake;
 mod plugin;
 
+mod auditor;
 mod completion;
 mod connection;
 mod describe;
@@ -23,6 +24,7 @@ mod run;
 mod run_ending;
 #[cfg(target_os = "linux")]
 mod run_terminal;
+mod status;
 mod stop;
 mod stop_asking;
 mod top;

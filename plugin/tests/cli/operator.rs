@@ -251,3 +251,17 @@ fn those_of_a_namespace_go_one_by_one() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn status_leaves_the_operator_alone() {
+    let server = operator(true).start();
+    let text = server.run("status").went_well();
+    assert!(
+        text.contains("sessions   off   mirrord's operator keeps those"),
+        "{text}"
+    );
+    assert!(!text.contains("To do"), "{text}");
+    assert!(text.contains("avi@x.co   1"), "{text}");
+    assert!(!text.contains("preview-env"), "{text}");
+    assert!(server.seen().iter().all(|seen| seen.method == "GET"));
+}

@@ -145,24 +145,6 @@ fn an_operator_that_does_not_tell_is_not_without_sessions() {
 }
 
 #[test]
-fn status_advises_nobody_to_install_beside_it() {
-    let version = json!({ "gitVersion": "v1.36.3" }).to_string();
-    let server = operator_of(Fake::new().answer("GET /version", 200, version), true).start();
-    let text = server.run("status").went_well();
-    for expected in [
-        "sessions   off   mirrord's own operator keeps them",
-        "default     avi@x.co   1\n",
-    ] {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
-    assert!(
-        !text.contains("To do") && !text.contains("preview-env"),
-        "{text}"
-    );
-    assert_eq!(server.lines(), ["GET /version", "GET /sessions"]);
-}
-
-#[test]
 fn no_smaller_collection_is_asked_of_it() {
     let fake = Fake::new()
         .forbid("GET /namespaces/default/sessions", "list", Some("default"))

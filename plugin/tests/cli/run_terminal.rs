@@ -19,7 +19,7 @@ use nix::{
 use crate::fake::{Fake, Server};
 
 /// A new terminal: the side of who sits at it, and the other.
-fn terminal() -> (OwnedFd, File) {
+pub(crate) fn terminal() -> (OwnedFd, File) {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();

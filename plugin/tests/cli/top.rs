@@ -120,16 +120,34 @@ fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
     screen.wait_for("487F4F2B6D2376AD");
     screen.press("x");
     screen.wait_for("Stop");
-    screen.press("y");
     let start = Instant::now();
     while !server.left().is_empty() {
         assert!(start.elapsed() < PATIENCE, "not stopped: {:?}", screen.seen);
+        // Until there was time to read the question.
+        screen.press("y");
         thread::sleep(Duration::from_millis(20));
     }
     screen.press("q");
     let (ok, seen) = screen.end();
     assert!(ok && put_back(&seen), "{seen:?}");
     assert_eq!(server.left(), [""; 0]);
+}
+
+#[test]
+fn what_is_typed_at_one_go_stops_nothing() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let Some(mut screen) = Screen::open(&server) else {
+        return;
+    };
+    screen.wait_for("487F4F2B6D2376AD");
+    // A name that somebody pastes, and the filter wasn't open.
+    screen.press("proxy");
+    screen.wait_for("Stop");
+    // Ctrl-C.
+    screen.press("\u{3}");
+    let (ok, seen) = screen.end();
+    assert!(ok && put_back(&seen), "{seen:?}");
+    assert_eq!(server.left(), ["487f4f2b6d2376ad"]);
 }
 
 #[test]
@@ -165,4 +183,35 @@ fn a_refusal_is_told_on_a_terminal_as_it_was() {
     let (ok, seen) = screen.end();
     assert!(!ok && !seen.contains(ENTER), "{seen:?}");
     assert!(seen.contains("Forbidden"), "{seen:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_is_closed_ends_it_quietly() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let (sitting, terminal) = crate::run_terminal::terminal();
+    let plugin = server.command("top");
+    let program = plugin.get_program().to_str().unwrap();
+    let stream = || Stdio::from(terminal.try_clone().unwrap());
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("stty rows 24 cols 100; exec {program} top")])
+        .env("KUBECONFIG", server.kubeconfig())
+        .env("TERM", "xterm")
+        .stdin(stream())
+        .stdout(stream())
+        .stderr(stream())
+        .spawn()
+        .unwrap();
+    drop(terminal);
+    let mut sitting = fs::File::from(sitting);
+    let mut seen = Vec::new();
+    let mut bytes = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("487F4F2B6D2376AD") {
+        let read = sitting.read(&mut bytes).unwrap();
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    drop(sitting);
+    // It was no signal, as of an abort, that ended it.
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(1));
 }

@@ -153,6 +153,20 @@ fn refusals_by_admission_are_told_as_they_are() {
 }
 
 #[test]
+fn a_namespace_that_is_not_there_is_no_session() {
+    let missing = status(
+        404,
+        "NotFound",
+        "namespaces \"nope\" not found",
+        &json!({ "name": "nope", "kind": "namespaces" }),
+    );
+    assert_eq!(
+        refusal(Verb::Create, None, Some("nope"), missing).to_string(),
+        "Error from server (NotFound): namespaces \"nope\" not found: name one that is there with -n"
+    );
+}
+
+#[test]
 fn not_found_and_not_installed_are_two_things() {
     let message = "sessions.operator.metalbear.co \"487f4f2b6d2376ad\" not found";
     let missing = status(

@@ -1,0 +1,141 @@
+//! Whether the webhook is asked, and answers.
+
+use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
+use serde_json::Value;
+
+use super::{
+    Check, Facts, Reading,
+    State::{Ok as Good, Problem, Unknown, Warning},
+    assess::{APPLY, check},
+};
+
+const NAME: &str = "webhook";
+/// What the guard policy says of a Session that the webhook was not asked about.
+const UNASKED: &str = "has no spec.owner";
+
+/// The replicas, as the Deployment tells them; nothing where that may not be read.
+fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
+    let Reading::Known(Some(deployment)) = deployment else {
+        return None;
+    };
+    let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64);
+    let image = deployment
+        .pointer("/spec/template/spec/containers/0/image")
+        .and_then(Value::as_str);
+    Some((
+        number("/status/readyReplicas").unwrap_or_default(),
+        number("/spec/replicas").unwrap_or(1),
+        image.unwrap_or("<unknown>").to_owned(),
+    ))
+}
+
+/// What is wrong with the configurations by which the API server asks it, if something is.
+fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
+    let problem = |what: &str| check(NAME, Problem, format!("{what}{about}"));
+    let lacks_bundle = |configuration: &Value| bundle(configuration).is_none();
+    Some(match (&facts.configuration, &facts.stopping) {
+        (Reading::Known(None), _) => {
+            problem("the API server doesn't know it").remedied(APPLY)
+        }
+        (Reading::Known(Some(asks)), _) if lacks_bundle(asks) => {
+            problem("its configuration has no CA bundle, which the process puts in").remedied(look)
+        }
+        (_, Reading::Known(None)) => problem(
+            "it isn't asked who may stop a Session, so SessionPolicies keep nobody from it",
+        )
+        .remedied(APPLY),
+        (_, Reading::Known(Some(asks))) if lacks_bundle(asks) => problem(
+            "nobody can stop a Session: the configuration that asks it has no CA bundle, which the process puts in",
+        )
+        .remedied(look),
+        _ => return None,
+    })
+}
+
+/// Whether it is asked, and stamps.
+pub(super) fn webhook(facts: &Facts) -> Check {
+    let name = NAME;
+    let replicas = replicas(&facts.deployment);
+    let about = replicas
+        .as_ref()
+        .map_or(String::new(), |(ready, of, image)| {
+            format!(" ({ready} of {of} replicas ready, {image})")
+        });
+    let look = format!(
+        "look at it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
+    );
+    if let Some(check) = configured(facts, &about, &look) {
+        return check;
+    }
+    match &facts.created {
+        Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => check(
+            name,
+            Good,
+            format!("it stamps who creates a Session{about}"),
+        ),
+        Reading::Known(_) => check(
+            name,
+            Problem,
+            format!("it wasn't asked about a Session{about}"),
+        )
+        .remedied(APPLY),
+        Reading::Failed(why) if why.contains("failed calling webhook") => check(
+            name,
+            Problem,
+            format!("the API server can't reach it: {why}{about}"),
+        )
+        .remedied(look),
+        Reading::Failed(why) if why.contains(UNASKED) => check(
+            name,
+            Problem,
+            format!("it wasn't asked about a Session{about}"),
+        )
+        .remedied(APPLY),
+        Reading::Failed(why) if why.contains("namespaces \"") => check(
+            name,
+            Warning,
+            format!("a Session can't be created here: {why}{about}"),
+        )
+        .remedied("name a namespace that is there with -n"),
+        // A policy or a quota said no; the webhook was reached, or isn't known not to be.
+        Reading::Failed(why) => check(
+            name,
+            Warning,
+            format!("a Session can't be created here: {why}{about}"),
+        )
+        .remedied("ask whoever looks after the cluster's policies"),
+        Reading::Hidden if matches!(facts.deployment, Reading::Known(None)) => {
+            check(name, Problem, "there is no Deployment of it").remedied(APPLY)
+        }
+        Reading::Hidden => match replicas {
+            Some((0, _, _)) => {
+                check(name, Problem, format!("no replica is ready{about}")).remedied(look)
+            }
+            Some((ready, of, _)) if ready < of => {
+                check(name, Warning, format!("not every replica is ready{about}")).remedied(look)
+            }
+            Some(_) => check(name, Good, format!("its replicas are ready{about}")),
+            None => check(
+                name,
+                Unknown,
+                "you may neither create a Session here nor see the Deployment",
+            ),
+        },
+    }
+}
+
+/// The CA bundle of a configuration, if each of its webhooks has one.
+pub(super) fn bundle(configuration: &Value) -> Option<&str> {
+    let webhooks = configuration["webhooks"].as_array()?;
+    let bundle = |webhook: &'_ Value| {
+        let bundle = webhook.pointer("/clientConfig/caBundle");
+        bundle.is_some_and(|bundle| bundle.as_str().is_some_and(|bundle| !bundle.is_empty()))
+    };
+    if !webhooks.iter().all(bundle) {
+        return None;
+    }
+    webhooks
+        .first()?
+        .pointer("/clientConfig/caBundle")?
+        .as_str()
+}
