@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -218,17 +219,18 @@ fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
     let end = folder.path().join("end");
     let server = Fake::new().without_trackers().start();
     let script = format!("echo ready; {}", waiting(&end, "exit 0"));
-    let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reported", || reports(&server).pop());
-    until("it looked for the session itself", || {
-        let mut lines = server.lines().into_iter();
-        lines.find(|line| line == "GET /namespaces/default/sessions")
-    });
+    let mut child = ready(run(&server, "", &["sh", "-c", &script]));
+    let mut messages = BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    messages.read_line(&mut told).unwrap();
+    assert!(told.contains("takes no reports"), "{told}");
+    assert!(!reports(&server).is_empty());
+    let looked = "GET /namespaces/default/sessions".to_owned();
+    assert!(server.lines().contains(&looked), "for the session itself");
     fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.messages.contains("takes no reports"), "{ran:?}");
-    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+    messages.read_to_string(&mut told).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// What RBAC answers who may not look at Sessions.
