@@ -26,9 +26,6 @@ const QUEUE: usize = 1024;
 const SECOND: Duration = Duration::from_secs(1);
 /// How long to wait before the cluster is asked again.
 const RETRY: Duration = Duration::from_secs(3);
-/// How long nothing may come of a watch before the cluster is asked anew: a server says each minute or so how
-/// far it is, and a connection that was lost while the machine slept says nothing any more.
-const QUIET: Duration = Duration::from_mins(3);
 
 pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
@@ -199,7 +196,7 @@ async fn watch(
     changes: &Sender<Event>,
 ) -> Result<(), Error> {
     let mut watch = server.watch(listing, version).await?;
-    while let Some(event) = unless_quiet(QUIET, watch.next()).await? {
+    while let Some(event) = watch.next().await? {
         let event = match event {
             Watched::Object(Change::Deleted, object) => Event::Gone(object),
             Watched::Object(_, object) => Event::Changed(object),
@@ -210,14 +207,6 @@ async fn watch(
         }
     }
     Ok(())
-}
-
-/// What comes next; nothing if it takes longer than that.
-async fn unless_quiet<T>(
-    quiet: Duration,
-    next: impl Future<Output = Result<Option<T>, Error>>,
-) -> Result<Option<T>, Error> {
-    tokio::time::timeout(quiet, next).await.unwrap_or(Ok(None))
 }
 
 /// Reads keys in a thread of its own, which ends with the process: nothing can interrupt that read.
@@ -291,23 +280,5 @@ fn told_to_end() -> impl Future<Output = ()> {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_watch_that_says_nothing_any_more_ends() {
-        let soon = Duration::from_millis(10);
-        let lost = unless_quiet::<u8>(soon, pending()).await;
-        assert!(matches!(lost, Ok(None)), "{lost:?}");
-        let told = unless_quiet(soon, ready(Ok(Some(1)))).await;
-        assert!(matches!(told, Ok(Some(1))), "{told:?}");
-        let failed = unless_quiet::<u8>(soon, ready(Err(Error::Told))).await;
-        assert!(failed.is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! Changes, as they happen.
 
+use std::time::Duration;
+
 use http::{Request, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -11,6 +13,10 @@ use crate::error::{Error, Failure, Verb};
 
 /// The longest event that is read: more than the largest object that etcd stores.
 const LONGEST: usize = 1 << 26;
+
+/// How long nothing may come of a watch: a server says each minute or so how far it is, and a connection that
+/// was lost while the machine slept says nothing any more.
+const QUIET: Duration = Duration::from_mins(3);
 
 /// How an object changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,7 +106,7 @@ impl Server {
 }
 
 impl Watch<'_> {
-    /// The next event; nothing when the server has ended the watch.
+    /// The next event; nothing when the server has ended the watch, or says nothing any more.
     ///
     /// # Errors
     /// If the connection broke, or with a refusal of code 410 when the watch has fallen behind.
@@ -113,7 +119,7 @@ impl Watch<'_> {
                 }
                 return self.event(&line).map(Some);
             }
-            if !self.more().await? {
+            if !unless_quiet(QUIET, self.more()).await? {
                 return Ok(None);
             }
         }
@@ -168,5 +174,31 @@ impl Watch<'_> {
             host: self.server.host.clone(),
             what,
         }
+    }
+}
+
+/// Whether there was more; no, where nothing comes for too long.
+async fn unless_quiet(
+    quiet: Duration,
+    more: impl Future<Output = Result<bool, Error>>,
+) -> Result<bool, Error> {
+    tokio::time::timeout(quiet, more).await.unwrap_or(Ok(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_says_nothing_any_more_ends() {
+        let soon = Duration::from_millis(10);
+        let lost = unless_quiet(soon, pending()).await;
+        assert!(matches!(lost, Ok(false)), "{lost:?}");
+        let told = unless_quiet(soon, ready(Ok(true))).await;
+        assert!(matches!(told, Ok(true)), "{told:?}");
+        let failed = unless_quiet(soon, ready(Err(Error::Told))).await;
+        assert!(failed.is_err());
     }
 }
