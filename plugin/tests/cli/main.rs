@@ -7,6 +7,8 @@ mod fake;
 mod plugin;
 
 mod completion;
+#[cfg(unix)]
+mod completion_shells;
 mod connection;
 mod describe;
 mod errors;
@@ -25,5 +27,7 @@ mod run_terminal;
 mod stop;
 mod stop_asking;
 mod top;
+#[cfg(target_os = "linux")]
+mod top_terminal;
 mod trackers;
 mod usage;
