@@ -281,6 +281,7 @@ mod tests {
             ("list --as-group=a --as-group b", &["a", "b"]),
             ("--as-group a list --as-group=b", &["a", "b"]),
             ("--as-group a delete x -- y", &["a"]),
+            #[cfg(unix)]
             ("--as-group a run x --as-group b", &["a"]),
         ];
         for (line, expected) in cases {

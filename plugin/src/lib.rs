@@ -9,6 +9,7 @@ mod complete;
 pub mod console;
 pub mod error;
 pub mod filter;
+mod home;
 pub mod jsonpath;
 pub mod rbac;
 pub mod render;

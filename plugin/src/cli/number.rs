@@ -35,6 +35,7 @@ pub(crate) fn whole(text: &str) -> Result<i64, String> {
 }
 
 /// A duration with its unit, or seconds.
+#[cfg(any(unix, test))]
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),

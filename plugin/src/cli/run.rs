@@ -16,7 +16,7 @@ pub struct RunArgs {
     pub key: Option<String>,
     /// How long CMD and what it has started have to end after SIGTERM when the session is stopped, as 5s or
     /// 2m, before SIGKILL
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::stop::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::number::duration)]
     pub grace_period: Duration,
     /// Command to run, with its arguments
     #[arg(

@@ -163,8 +163,6 @@ pub enum DryRun {
     Server,
 }
 
-pub(super) use super::number::duration;
-
 /// What kubectl says of values that it only still takes.
 pub(super) fn deprecated(matches: &ArgMatches) -> Vec<String> {
     let typed = |id: &str| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::SHIM;
-use crate::error::Error;
+use crate::{error::Error, home};
 
 const PLUGIN: &str = "kubectl-mirrord_sessions";
 
@@ -35,7 +35,7 @@ impl Surroundings {
             krew_root: std::env::var_os("KREW_ROOT")
                 .filter(|root| !root.is_empty())
                 .map(PathBuf::from),
-            home: std::env::home_dir(),
+            home: home::of_process(),
             path: std::env::var_os("PATH"),
         }
     }

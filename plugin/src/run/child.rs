@@ -184,17 +184,55 @@ impl Signals {
     }
 }
 
-/// The signals that this process was started to ignore, a bit each.
+/// The signals that this process was started to ignore, a bit each. Asking the system itself takes unsafe code.
+#[cfg(target_os = "linux")]
 fn ignored() -> u64 {
-    // Asking the system itself takes unsafe code. Where there is no /proc, none are known.
     let status = std::fs::read_to_string("/proc/self/status");
     status.map_or(0, |status| ignored_in(&status))
 }
 
+#[cfg(any(target_os = "linux", test))]
 fn ignored_in(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
+}
+
+/// The same where there is no /proc: a child ignores what its parent does.
+#[cfg(not(target_os = "linux"))]
+fn ignored() -> u64 {
+    ignored_by(std::process::Command::new("/bin/sh").args(["-c", PROBE]))
+}
+
+/// A shell sends itself signals and tells which arrive. It can't trap what it was started to ignore.
+#[cfg(any(not(target_os = "linux"), test))]
+const PROBE: &str =
+    r#"for s in HUP INT QUIT TERM USR1 USR2; do trap "echo $s" "$s"; kill -s "$s" $$; done"#;
+
+#[cfg(any(not(target_os = "linux"), test))]
+fn ignored_by(shell: &mut std::process::Command) -> u64 {
+    use std::process::Stdio;
+    let told = shell.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    // One that was ended by a signal has not told all.
+    let Some(told) = told.ok().filter(|told| told.status.success()) else {
+        return 0;
+    };
+    let told = String::from_utf8_lossy(&told.stdout);
+    [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ]
+    .into_iter()
+    .filter(|signal| {
+        !told
+            .lines()
+            .any(|name| signal.as_str() == format!("SIG{name}"))
+    })
+    .fold(0, |mask, signal| mask | 1 << (signal as i32 - 1))
 }
 
 #[cfg(test)]
@@ -235,6 +273,33 @@ mod tests {
         for odd in ["", "SigIgn:", "SigIgn:\tx"] {
             assert_eq!(ignored_in(odd), 0, "{odd:?}");
         }
+    }
+
+    #[test]
+    fn a_child_tells_what_is_ignored() {
+        let ignored = |names: &str| {
+            let script = format!("trap '' {names}; exec /bin/sh -c \"$0\"");
+            ignored_by(std::process::Command::new("/bin/sh").args(["-c", &script, PROBE]))
+        };
+        let bit = |signal: Signal| 1u64 << (signal as i32 - 1);
+        let of_this = ignored("WINCH");
+        assert_eq!(ignored("HUP"), of_this | bit(Signal::SIGHUP));
+        let all = ignored("HUP INT QUIT TERM USR1 USR2");
+        let some = [
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTERM,
+        ];
+        let some = some.map(bit).into_iter().sum::<u64>();
+        assert_eq!(all, some | bit(Signal::SIGUSR1) | bit(Signal::SIGUSR2));
+        // This process too may have been started to ignore some.
+        let seen = super::ignored() & all;
+        assert_eq!(seen, of_this);
+        let mut gone = std::process::Command::new("/nowhere/at-all");
+        assert_eq!(ignored_by(&mut gone), 0);
+        let mut killed = std::process::Command::new("/bin/sh");
+        assert_eq!(ignored_by(killed.args(["-c", "kill -9 $$"])), 0);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! A command runs in the process group of this process, so that its terminal, Ctrl-Z and pipes work as
 //! without it. So do the others of a pipeline, and the script that it is a line of: the group can't be
 //! signalled. What belongs to the command is looked for instead: its descendants, and what carries its mark
-//! in its environment, since those whose parent has ended have no other. Not what has begun a session of its
-//! own, as daemons do: that is meant to outlive whoever starts it.
+//! in its environment, since those whose parent has ended have no other (macOS hides the environments of its
+//! own programs). Not what has begun a session of its own, as daemons do: that is meant to outlive whoever
+//! starts it.
 
 use std::{collections::HashSet, ffi::OsString};
 

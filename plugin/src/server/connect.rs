@@ -20,7 +20,10 @@ use super::{
     proxy,
     wire::encoded,
 };
-use crate::error::{Error, Transport};
+use crate::{
+    error::{Error, Transport},
+    home,
+};
 
 /// A server that doesn't even accept a connection for this long won't.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,7 +115,7 @@ impl Server {
         let files = Files::of(
             flags.kubeconfig.as_deref(),
             std::env::var_os("KUBECONFIG").as_deref(),
-            std::env::home_dir(),
+            home::of_process(),
         );
         let found = files.read(|path| {
             log.say(6, &format!("Config loaded from file:  {}", path.display()));

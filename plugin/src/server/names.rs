@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Connection, Listing, Scope, Server, Source, everywhere, kubeconfig::Files};
 use crate::{
     error::{Asked, Error, Verb},
+    home,
     session::Session,
 };
 
@@ -32,7 +33,7 @@ impl Names {
         let files = Files::of(
             flags.kubeconfig.as_deref(),
             std::env::var_os("KUBECONFIG").as_deref(),
-            std::env::home_dir(),
+            home::of_process(),
         );
         let Some(config) = files.read(|_| ())? else {
             return Ok(Self::default());

@@ -1,19 +1,10 @@
 //! Completion as shells and kubectl ask for it.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
-
 use serde_json::json;
 
 use crate::{
     fake::{Answer, Fake, Server, session},
-    plugin::{Plugin, Ran},
+    plugin::Ran,
 };
 
 fn complete(server: &Server, line: &str) -> Vec<String> {
@@ -23,7 +14,7 @@ fn complete(server: &Server, line: &str) -> Vec<String> {
     text.lines().map(ToOwned::to_owned).collect()
 }
 
-fn two() -> Fake {
+pub(crate) fn two() -> Fake {
     let mut other = session("shop", "c527fe7d9c30979e");
     other["spec"]["user"] = json!("Bo/bo@x@host\nsecond line");
     Fake::new()
@@ -95,47 +86,6 @@ fn failures_are_silent() {
 }
 
 #[test]
-fn a_program_that_asks_for_a_password_is_neither_waited_for_nor_answered() {
-    let plugin = Plugin::with(
-        r#"
-current-context: here
-contexts: [{name: here, context: {cluster: here, user: dev}}]
-clusters: [{name: here, cluster: {server: "http://127.0.0.1:1"}}]
-users: [{name: dev, user: {exec: {
-  apiVersion: client.authentication.k8s.io/v1, interactiveMode: IfAvailable,
-  command: /bin/sh, args: ["-c", "read typed; echo \"$typed.\" > \"$HOME/got\"; exec sleep 60"],
-}}}]
-"#,
-    );
-    let began = Instant::now();
-    let mut child = plugin
-        .command("__complete delete")
-        .arg("")
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // For the shell.
-    let mut ahead = child.stdin.take().unwrap();
-    let _ = ahead.write_all(b"typed ahead\n");
-    // Until nobody holds the streams any more.
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert!(began.elapsed() < Duration::from_secs(30), "{ran:?}");
-    assert_eq!(ran.went_well(), ":4\n");
-    let got = plugin.kubeconfig().with_file_name("got");
-    let got = loop {
-        let got = fs::read_to_string(&got).unwrap_or_default();
-        if !got.is_empty() || began.elapsed() > Duration::from_secs(30) {
-            break got;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    assert_eq!(got, ".\n");
-}
-
-#[test]
 fn names_of_the_cluster_and_of_the_kubeconfig() {
     let server = Fake::new()
         .rule(|seen| {
@@ -153,131 +103,4 @@ fn names_of_the_cluster_and_of_the_kubeconfig() {
     assert_eq!(complete(&server, "describe --user "), ["dev", ":4"]);
     assert_eq!(complete(&server, "list --kubeconfig "), [":0"]);
     assert_eq!(server.seen().len(), 1, "a kubeconfig needs no server");
-}
-
-#[test]
-fn the_other_name_of_the_program() {
-    let server = two().start();
-    let mut command = server.command("completion --install");
-    let home = server.kubeconfig().parent().unwrap().to_owned();
-    let bin = home.join("krew/bin");
-    fs::create_dir_all(&bin).unwrap();
-    let plugin = Path::new(command.get_program()).to_owned();
-    symlink(&plugin, bin.join("kubectl-mirrord_sessions")).unwrap();
-    command.env("KREW_ROOT", home.join("krew"));
-    let told = Ran::of(&command.output().unwrap()).went_well();
-    let shim = bin.join("kubectl_complete-mirrord_sessions");
-    assert!(
-        told.starts_with(&format!("created {}: ", shim.display())),
-        "{told}"
-    );
-    let mut asked = Command::new(&shim);
-    asked
-        .args(["delete", ""])
-        .env_clear()
-        .env("KUBECONFIG", server.kubeconfig());
-    let text = Ran::of(&asked.output().unwrap()).went_well();
-    assert!(
-        text.starts_with("487F4F2B6D2376AD\t") && text.ends_with("\n:4\n"),
-        "{text}"
-    );
-}
-
-/// Runs a script in a shell that finds the plugin on its path; nothing if there is no such shell.
-fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> Option<String> {
-    let plugin = server.command("x");
-    let bin = server.kubeconfig().with_file_name("bin");
-    let _ = fs::create_dir(&bin);
-    let _ = symlink(plugin.get_program(), bin.join("kubectl-mirrord_sessions"));
-    let path = std::env::join_paths(
-        [bin]
-            .into_iter()
-            .chain(std::env::split_paths(&std::env::var_os("PATH")?)),
-    )
-    .unwrap();
-    let output = Command::new(shell)
-        .args(arguments)
-        .args(["-c", script])
-        .env("PATH", path)
-        .env("KUBECONFIG", server.kubeconfig())
-        .env("HOME", server.kubeconfig().parent().unwrap())
-        .env("TERM", "dumb")
-        .stdin(Stdio::null())
-        .output();
-    let Ok(output) = output else {
-        eprintln!("{shell} is not here: its script was not tried");
-        return None;
-    };
-    Some(Ran::of(&output).went_well())
-}
-
-#[test]
-fn bash_completes() {
-    let server = two().start();
-    // As readline calls it: "=" and ":" are words, and the last word is the one that is completed.
-    let reply = |words: &str, kind: u8| {
-        let script = format!(
-            r#"source <(kubectl-mirrord_sessions completion bash)
-            COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE={kind}
-            __kubectl_mirrord_sessions; printf '%s\n' "${{COMPREPLY[@]}}""#
-        );
-        in_shell(&server, "bash", &["--norc", "--noprofile"], &script)
-    };
-    let Some(first) = reply("kubectl-mirrord_sessions delete ''", 9) else {
-        return;
-    };
-    assert_eq!(first, "487F4F2B6D2376AD\n");
-    let cases = [
-        ("kubectl-mirrord_sessions kil", 9, "kill\nkill-all\n"),
-        ("kubectl-mirrord_sessions version --output = j", 9, "json\n"),
-        ("kubectl-mirrord_sessions version -o ''", 9, "json\nyaml\n"),
-        (
-            "kubectl-mirrord_sessions version -o ''",
-            63,
-            "json  (JSON)\nyaml  (YAML)\n",
-        ),
-        (
-            "kubectl-mirrord_sessions -n shop describe c5",
-            9,
-            "c527fe7d9c30979e\n",
-        ),
-        ("kubectl-mirrord_sessions nope x ''", 9, "\n"),
-    ];
-    for (words, kind, expected) in cases {
-        assert_eq!(reply(words, kind).unwrap(), expected, "{words}");
-    }
-}
-
-#[test]
-fn fish_completes() {
-    let server = two().start();
-    let script = "kubectl-mirrord_sessions completion fish | source; complete -C 'kubectl-mirrord_sessions delete '; complete -C 'kubectl-mirrord_sessions version --output=j'";
-    let Some(text) = in_shell(&server, "fish", &["--no-config"], script) else {
-        return;
-    };
-    assert_eq!(
-        text,
-        "487F4F2B6D2376AD\tAvi/avi@x@host, deployment/counter\n--output=json\tJSON\n"
-    );
-}
-
-#[test]
-fn zsh_takes_the_script() {
-    let server = two().start();
-    // What the completion system is handed, in place of what it would draw.
-    let script = r#"compdef() { : }
-        functions[compdef]='true'
-        source <(kubectl-mirrord_sessions completion zsh)
-        _describe() { print -rl -- "${(@P)4}" }
-        compset() { : }
-        words=(kubectl-mirrord_sessions delete ''); CURRENT=3; _kubectl_mirrord_sessions
-        words=(kubectl-mirrord_sessions -n shop describe c5); CURRENT=5; _kubectl_mirrord_sessions
-        words=(kubectl-mirrord_sessions version --output=j); CURRENT=3; _kubectl_mirrord_sessions"#;
-    let Some(text) = in_shell(&server, "zsh", &["-f"], script) else {
-        return;
-    };
-    assert_eq!(
-        text,
-        "487F4F2B6D2376AD:Avi/avi@x@host, deployment/counter\nc527fe7d9c30979e:Bo/bo@x@host_nsecond line, deployment/counter\njson:JSON\n"
-    );
 }

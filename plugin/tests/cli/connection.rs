@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
     process::Command,
     sync::{Arc, Mutex},
     thread,
@@ -121,7 +120,9 @@ fn v_shows_requests_and_no_secrets() {
 }
 
 /// A kubeconfig whose user is a program that prints a credential.
+#[cfg(unix)]
 fn with_exec(address: &str, script: &str) -> Plugin {
+    use std::os::unix::fs::PermissionsExt;
     let plugin = Plugin::with(&format!(
         "current-context: a\ncontexts: [{{name: a, context: {{cluster: c, user: u}}}}]\nclusters: [{{name: c, cluster: {{server: '{address}'}}}}]\nusers: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: ./login, args: [now], env: [{{name: WHO, value: eve}}], interactiveMode: Never}}}}}}]\n"
     ));
@@ -131,6 +132,7 @@ fn with_exec(address: &str, script: &str) -> Plugin {
     plugin
 }
 
+#[cfg(unix)]
 #[test]
 fn credential_plugins_beside_the_kubeconfig_are_run() {
     let server = Fake::new().session("default", "a").start();

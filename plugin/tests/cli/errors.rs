@@ -1,6 +1,7 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    path::Path,
     thread,
     time::Instant,
 };
@@ -271,10 +272,9 @@ fn no_kubeconfig_at_all() {
         message.starts_with("error: there is no kubeconfig (looked in "),
         "{message}"
     );
-    assert!(
-        message.contains("/.kube/config): set KUBECONFIG or give --kubeconfig"),
-        "{message}"
-    );
+    let path = Path::new(".kube").join("config");
+    let rest = format!("{}): set KUBECONFIG or give --kubeconfig", path.display());
+    assert!(message.contains(&rest), "{message}");
     let message = plugin.run("list --kubeconfig /none").failed();
     assert_eq!(message, "error: there is no kubeconfig /none");
     let message = plugin.run("list --context x").failed();

@@ -102,6 +102,7 @@ impl Fake {
     }
 
     /// Answers some requests as if they had failed; they were done all the same, or not.
+    #[cfg(unix)]
     pub(crate) fn losing(
         mut self,
         which: impl Fn(&Seen) -> bool + Send + Sync + 'static,

@@ -8,6 +8,8 @@ mod plugin;
 
 mod auditor;
 mod completion;
+#[cfg(unix)]
+mod completion_shells;
 mod connection;
 mod describe;
 mod errors;
@@ -28,5 +30,7 @@ mod status;
 mod stop;
 mod stop_asking;
 mod top;
+#[cfg(target_os = "linux")]
+mod top_terminal;
 mod trackers;
 mod usage;

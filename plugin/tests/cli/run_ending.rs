@@ -54,6 +54,7 @@ fn a_session_that_somebody_stops_ends_the_command() {
 }
 
 /// Whether a process runs.
+#[cfg(target_os = "linux")]
 fn runs(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat"));
     // A container may have nobody who waits for those that are left over.

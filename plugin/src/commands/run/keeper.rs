@@ -18,6 +18,7 @@ use tokio::{
 use super::create::{Wanted, create, delete, end, new_id};
 use crate::{
     console::Console,
+    home,
     run::{
         ending::Ending,
         keep::{Failure, Keep, News, Next, Sight},
@@ -266,7 +267,7 @@ impl Reports {
         let name = Path::new(program).file_name().unwrap_or(program);
         let name = printable(&name.to_string_lossy(), MAX_PROGRAM);
         Self {
-            monitor: Monitor::of(std::env::home_dir()),
+            monitor: Monitor::of(home::of_process()),
             pid,
             session: session.to_owned(),
             bare: SessionReportSpec {

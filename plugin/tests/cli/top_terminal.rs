@@ -1,0 +1,205 @@
+//! `top` in a terminal, which util-linux's `script` makes. Where there is none, what the view is made of is
+//! tested alone.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::fake::{Fake, Server};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const ENTER: &str = "\u{1b}[?1049h";
+const LEAVE: &str = "\u{1b}[?1049l";
+
+struct Screen {
+    child: Child,
+    keys: ChildStdin,
+    chunks: mpsc::Receiver<String>,
+    seen: String,
+}
+
+impl Screen {
+    fn open(server: &Server) -> Option<Self> {
+        let plugin = server.command("top");
+        // A terminal that nobody looks at has no size of its own.
+        let program = plugin.get_program().to_str()?;
+        let line = format!("stty rows 24 cols 100; exec {program} top");
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .env("KUBECONFIG", server.kubeconfig())
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .inspect_err(|_| eprintln!("there is no script: top was not tried in a terminal"))
+            .ok()?;
+        let keys = child.stdin.take()?;
+        let mut out = child.stdout.take()?;
+        let (sender, chunks) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = out.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                if sender.send(text).is_err() {
+                    return;
+                }
+            }
+        });
+        Some(Self {
+            child,
+            keys,
+            chunks,
+            seen: String::new(),
+        })
+    }
+
+    /// Reads on until the text is there.
+    fn wait_for(&mut self, text: &str) {
+        let start = Instant::now();
+        while !self.seen.contains(text) {
+            // It draws the time each second, so that something always comes.
+            let more = self.chunks.recv_timeout(PATIENCE).unwrap_or_default();
+            self.seen.push_str(&more);
+            assert!(start.elapsed() < PATIENCE, "no {text:?} in {:?}", self.seen);
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits for its end; whether it went well.
+    fn end(mut self) -> (bool, String) {
+        let start = Instant::now();
+        while let Ok(more) = self.chunks.recv_timeout(PATIENCE) {
+            self.seen.push_str(&more);
+            assert!(start.elapsed() < PATIENCE, "it goes on: {:?}", self.seen);
+        }
+        let ok = self.child.wait().unwrap().success();
+        (ok, std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Where a test failed; what runs in the terminal ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn put_back(seen: &str) -> bool {
+    let last = |code: &str| seen.rfind(code);
+    last(LEAVE) > last(ENTER) && seen.contains("\u{1b}[?25h")
+}
+
+#[test]
+fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let Some(mut screen) = Screen::open(&server) else {
+        return;
+    };
+    screen.wait_for("487F4F2B6D2376AD");
+    screen.press("x");
+    screen.wait_for("Stop");
+    let start = Instant::now();
+    while !server.left().is_empty() {
+        assert!(start.elapsed() < PATIENCE, "not stopped: {:?}", screen.seen);
+        // Until there was time to read the question.
+        screen.press("y");
+        thread::sleep(Duration::from_millis(20));
+    }
+    screen.press("q");
+    let (ok, seen) = screen.end();
+    assert!(ok && put_back(&seen), "{seen:?}");
+    assert_eq!(server.left(), [""; 0]);
+}
+
+#[test]
+fn what_is_typed_at_one_go_stops_nothing() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let Some(mut screen) = Screen::open(&server) else {
+        return;
+    };
+    screen.wait_for("487F4F2B6D2376AD");
+    // A name that somebody pastes, and the filter wasn't open.
+    screen.press("proxy");
+    screen.wait_for("Stop");
+    // Ctrl-C.
+    screen.press("\u{3}");
+    let (ok, seen) = screen.end();
+    assert!(ok && put_back(&seen), "{seen:?}");
+    assert_eq!(server.left(), ["487f4f2b6d2376ad"]);
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let Some(mut screen) = Screen::open(&server) else {
+        return;
+    };
+    screen.wait_for("487F4F2B6D2376AD");
+    let script = screen.child.id();
+    let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children")).unwrap();
+    let killed = Command::new("kill")
+        .args(children.split_whitespace())
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let (_, seen) = screen.end();
+    assert!(put_back(&seen), "{seen:?}");
+}
+
+#[test]
+fn a_refusal_is_told_on_a_terminal_as_it_was() {
+    let server = Fake::new()
+        .forbid(
+            "GET /namespaces/default/sessiontrackers",
+            "list",
+            Some("default"),
+        )
+        .start();
+    let Some(screen) = Screen::open(&server) else {
+        return;
+    };
+    let (ok, seen) = screen.end();
+    assert!(!ok && !seen.contains(ENTER), "{seen:?}");
+    assert!(seen.contains("Forbidden"), "{seen:?}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it_quietly() {
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
+    let (sitting, terminal) = crate::run_terminal::terminal();
+    let plugin = server.command("top");
+    let program = plugin.get_program().to_str().unwrap();
+    let stream = || Stdio::from(terminal.try_clone().unwrap());
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("stty rows 24 cols 100; exec {program} top")])
+        .env("KUBECONFIG", server.kubeconfig())
+        .env("TERM", "xterm")
+        .stdin(stream())
+        .stdout(stream())
+        .stderr(stream())
+        .spawn()
+        .unwrap();
+    drop(terminal);
+    let mut sitting = fs::File::from(sitting);
+    let mut seen = Vec::new();
+    let mut bytes = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("487F4F2B6D2376AD") {
+        let read = sitting.read(&mut bytes).unwrap();
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    drop(sitting);
+    // It was no signal, as of an abort, that ended it.
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(1));
+}
