@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 pub use connect::Connection;
+pub use health::Trackers;
 pub use names::Names;
 pub use operator::bare;
 pub use pages::Pages;

@@ -8,7 +8,10 @@ use mirrord_sessions_core::auditor::Report;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{Error, Refusal};
+use crate::{
+    error::{Error, Refusal},
+    server::Trackers,
+};
 
 /// Something that was asked for.
 #[derive(Debug)]
@@ -51,8 +54,8 @@ pub(crate) struct Facts {
     pub(crate) deployment: Reading<Option<Value>>,
     /// The APIService of trackers.
     pub(crate) api_service: Reading<Option<Value>>,
-    /// Whether trackers were listed, or aren't served.
-    pub(crate) trackers: Reading<bool>,
+    /// What became of a request for trackers.
+    pub(crate) trackers: Reading<Trackers>,
     /// A Session that was created for a try.
     pub(crate) created: Reading<Value>,
     /// The auditor role, as it is and as the leader reported it.

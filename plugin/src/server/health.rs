@@ -5,11 +5,22 @@ use mirrord_sessions_crds::{GROUP, SYSTEM_NAMESPACE, TRACKER_API_SERVICE, WEBHOO
 use serde_json::{Value, json};
 
 use super::{Scope, Server, Source, everywhere};
-use crate::error::{Asked, Error, Refusal, Verb};
+use crate::error::{Asked, Error, Verb};
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 /// Name of the policy that guards owners, and of its binding.
 const GUARD: &str = "sessions.mirrord-sessions";
+
+/// What became of a request for trackers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Trackers {
+    /// They were listed.
+    Served,
+    /// The cluster doesn't know them.
+    Missing,
+    /// The API server doesn't reach who serves them, and why.
+    Unreachable(String),
+}
 
 impl Server {
     /// The configuration by which the API server asks the webhook.
@@ -49,17 +60,23 @@ impl Server {
         self.cluster_object(&path).await
     }
 
-    /// Asks for a page of trackers of the namespace; answers whether they are served.
-    pub async fn try_trackers(&self) -> Result<bool, Error> {
+    /// Asks for a page of trackers of the namespace.
+    pub async fn try_trackers(&self) -> Result<Trackers, Error> {
         let scope = Scope::Namespace(self.namespace().to_owned());
         let path = format!("{}?limit=1", Source::Trackers.path(&scope, None));
         let answer: Result<Value, Error> = self
             .request(&self.here(Verb::List), Method::GET, &path, None)
             .await;
         match answer {
-            Ok(_) => Ok(true),
-            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
-            Err(error) => Err(error),
+            Ok(_) => Ok(Trackers::Served),
+            Err(error) => match error.refusal() {
+                Some(refusal) if refusal.is_not_installed() => Ok(Trackers::Missing),
+                // As text where the aggregator has nobody to ask.
+                Some(refusal) if refusal.failure.code == 503 => Ok(Trackers::Unreachable(
+                    refusal.failure.message.trim().to_owned(),
+                )),
+                _ => Err(error),
+            },
         }
     }
 

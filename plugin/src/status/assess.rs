@@ -10,6 +10,7 @@ use super::{
     State::{self, Off, Ok as Good, Problem, Unknown, Warning},
     certificate, webhook,
 };
+use crate::server::Trackers;
 
 /// The webhook renews its CA a year before it ends: who is so late won't any more.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -237,9 +238,15 @@ fn trackers(facts: &Facts) -> Check {
         ));
     }
     match (&facts.trackers, available) {
-        (Reading::Known(true), _) => check(name, Good, "session trackers are served"),
-        (Reading::Known(false), None) => check(name, Off, UNSERVED),
-        (Reading::Known(false), Some(_)) => check(
+        (Reading::Known(Trackers::Served), _) => check(name, Good, "session trackers are served"),
+        (Reading::Known(Trackers::Unreachable(why)), _) => check(
+            name,
+            Problem,
+            format!("the API server can't reach them: {why}"),
+        )
+        .remedied("ask whoever looks after the cluster to look at the webhook"),
+        (Reading::Known(Trackers::Missing), None) => check(name, Off, UNSERVED),
+        (Reading::Known(Trackers::Missing), Some(_)) => check(
             name,
             Problem,
             "the API server knows how to reach them, and they aren't served",

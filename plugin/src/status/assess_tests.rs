@@ -54,7 +54,7 @@ fn healthy() -> Facts {
         guard_policy: Reading::Known(Some(json!({ "spec": {} }))),
         deployment: deployment(2),
         api_service: api_service(true, &bundle(2040, 1)),
-        trackers: Reading::Known(true),
+        trackers: Reading::Known(Trackers::Served),
         created: Reading::Known(json!({ "spec": { "owner": { "username": "avi" } } })),
         auditor: Reading::Known((Some(report()), None)),
     }
@@ -161,7 +161,7 @@ fn each_problem_says_what_to_do() {
             facts.deployment = Reading::Known(None);
         }),
         ("trackers", Problem, "aren't served", |facts| {
-            facts.trackers = Reading::Known(false);
+            facts.trackers = Reading::Known(Trackers::Missing);
         }),
         ("trackers", Problem, "503", |facts| {
             facts.api_service = Reading::Hidden;
@@ -294,7 +294,7 @@ fn what_is_not_installed_is_off() {
     // Who may not see the APIService learns it from what the API server doesn't know.
     let facts = Facts {
         api_service: Reading::Hidden,
-        trackers: Reading::Known(false),
+        trackers: Reading::Known(Trackers::Missing),
         ..healthy()
     };
     let check = found(&facts, "trackers");

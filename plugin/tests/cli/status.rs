@@ -52,6 +52,23 @@ fn trackers_that_are_not_served_are_no_problem_to_developers_either() {
 }
 
 #[test]
+fn trackers_that_nobody_serves_are_told_as_such() {
+    // The aggregator's own words, which are no Status.
+    let down = "GET /namespaces/default/sessiontrackers";
+    let server = developers(Fake::new())
+        .answer(down, 503, "service unavailable\n".to_owned())
+        .start();
+    let ran = server.run("status -o json");
+    let (state, message) = checked(&ran, "trackers");
+    assert_eq!(state, "problem", "{ran:?}");
+    assert_eq!(
+        message,
+        "the API server can't reach them: service unavailable"
+    );
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[test]
 fn a_webhook_that_is_not_asked_is_a_problem_to_developers_too() {
     let refused = "sessions.operator.metalbear.co \"status-x\" is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' with binding 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked";
     let server = developers(Fake::new())
