@@ -2,6 +2,7 @@
 
 pub(crate) mod assess;
 pub(crate) mod certificate;
+mod guard;
 mod webhook;
 
 use mirrord_sessions_core::auditor::Report;
@@ -44,10 +45,10 @@ pub(crate) struct Facts {
     pub(crate) has_sessions: Reading<bool>,
     /// The configuration of the webhook.
     pub(crate) configuration: Reading<Option<Value>>,
-    /// The binding of the guard policy.
-    pub(crate) guard: Reading<Option<Value>>,
-    /// The guard policy.
-    pub(crate) guard_policy: Reading<Option<Value>>,
+    /// The list of admission policies.
+    pub(crate) policies: Reading<Option<Value>>,
+    /// The list of their bindings.
+    pub(crate) policy_bindings: Reading<Option<Value>>,
     /// The configuration by which the webhook is asked who may stop a Session.
     pub(crate) stopping: Reading<Option<Value>>,
     /// The Deployment.

@@ -8,8 +8,6 @@ use super::{Scope, Server, Source, everywhere};
 use crate::error::{Asked, Error, Verb};
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
-/// Name of the policy that guards owners, and of its binding.
-const GUARD: &str = "sessions.mirrord-sessions";
 
 /// What became of a request for trackers.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,15 +33,15 @@ impl Server {
         self.cluster_object(&path).await
     }
 
-    /// What puts the policy in force that guards owners.
-    pub async fn guard(&self) -> Result<Option<Value>, Error> {
-        let path = format!("{ADMISSION}/validatingadmissionpolicybindings/{GUARD}");
+    /// The list of the cluster's admission policies, guards among them.
+    pub async fn policies(&self) -> Result<Option<Value>, Error> {
+        let path = format!("{ADMISSION}/validatingadmissionpolicies");
         self.cluster_object(&path).await
     }
 
-    /// The policy that guards owners.
-    pub async fn guard_policy(&self) -> Result<Option<Value>, Error> {
-        let path = format!("{ADMISSION}/validatingadmissionpolicies/{GUARD}");
+    /// The list of what puts them in force.
+    pub async fn policy_bindings(&self) -> Result<Option<Value>, Error> {
+        let path = format!("{ADMISSION}/validatingadmissionpolicybindings");
         self.cluster_object(&path).await
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Check, Facts, Reading,
     State::{self, Off, Ok as Good, Problem, Unknown, Warning},
-    certificate, webhook,
+    certificate, guard, webhook,
 };
 use crate::server::Trackers;
 
@@ -24,7 +24,7 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     vec![
         server(&facts.version),
         sessions(&facts.has_sessions),
-        guard(facts),
+        guard::guard(facts),
         webhook::webhook(facts),
         certificates(facts, now),
         agents(&facts.configuration),
@@ -63,7 +63,7 @@ impl Check {
 }
 
 /// What is the same for everything that couldn't be read.
-fn unread<T>(name: &'static str, reading: &Reading<T>) -> Check {
+pub(super) fn unread<T>(name: &'static str, reading: &Reading<T>) -> Check {
     match reading {
         Reading::Failed(why) => check(name, Problem, why.clone()).remedied("try again later"),
         Reading::Known(_) | Reading::Hidden => check(name, Unknown, HIDDEN),
@@ -86,42 +86,6 @@ fn sessions(served: &Reading<bool>) -> Check {
         Reading::Known(false) => check("sessions", Problem, "the cluster has no Sessions")
             .remedied("install mirrord-sessions as its README says, or choose another --context"),
         other => unread("sessions", other),
-    }
-}
-
-fn guard(facts: &Facts) -> Check {
-    let name = "guard";
-    match &facts.guard {
-        // Bound or not, the API server then refuses nothing.
-        _ if matches!(facts.guard_policy, Reading::Known(None)) => check(
-            name,
-            Problem,
-            "there is no policy that refuses Sessions with a forged owner",
-        )
-        .remedied(APPLY),
-        Reading::Known(Some(binding)) => {
-            let denies = binding
-                .pointer("/spec/validationActions")
-                .and_then(Value::as_array)
-                .is_some_and(|actions| actions.iter().any(|action| action == "Deny"));
-            if denies {
-                check(name, Good, "a policy refuses Sessions with a forged owner")
-            } else {
-                check(
-                    name,
-                    Problem,
-                    "the policy that refuses forged owners is bound, but doesn't deny",
-                )
-                .remedied(APPLY)
-            }
-        }
-        Reading::Known(None) => check(
-            name,
-            Problem,
-            "nothing refuses Sessions with a forged owner",
-        )
-        .remedied(APPLY),
-        other => unread(name, other),
     }
 }
 

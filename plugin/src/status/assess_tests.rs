@@ -2,7 +2,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::json;
 
-use super::*;
+use super::{super::guard::tests::lists, *};
 
 fn bundle(year: i32, month: u8) -> String {
     let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
@@ -45,13 +45,14 @@ fn report() -> Report {
 
 fn healthy() -> Facts {
     let all = ["sessions", "jobs", "pods/ephemeralcontainers"];
+    let (policies, policy_bindings) = lists("");
     Facts {
         version: Reading::Known(json!({ "gitVersion": "v1.36.3" })),
         has_sessions: Reading::Known(true),
         configuration: configuration(&all, &bundle(2040, 1)),
-        guard: Reading::Known(Some(json!({ "spec": { "validationActions": ["Deny"] } }))),
         stopping: configuration(&["sessionpolicies", "sessions"], &bundle(2040, 1)),
-        guard_policy: Reading::Known(Some(json!({ "spec": {} }))),
+        policies,
+        policy_bindings,
         deployment: deployment(2),
         api_service: api_service(true, &bundle(2040, 1)),
         trackers: Reading::Known(Trackers::Served),
@@ -83,14 +84,22 @@ fn all_is_well() {
 }
 
 #[test]
+fn without_trackers_nothing_guards_where_they_are_served_from() {
+    let mut facts = healthy();
+    facts.api_service = Reading::Known(None);
+    (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
+    assert_eq!(found(&facts, "guard").state, Good);
+}
+
+#[test]
 fn what_may_not_be_read_is_no_failure() {
     let facts = Facts {
         version: Reading::Hidden,
         has_sessions: Reading::Hidden,
         configuration: Reading::Hidden,
         stopping: Reading::Hidden,
-        guard: Reading::Hidden,
-        guard_policy: Reading::Hidden,
+        policies: Reading::Hidden,
+        policy_bindings: Reading::Hidden,
         deployment: Reading::Hidden,
         api_service: Reading::Hidden,
         trackers: Reading::Hidden,
@@ -107,20 +116,37 @@ fn what_may_not_be_read_is_no_failure() {
 #[allow(clippy::too_many_lines)]
 fn each_problem_says_what_to_do() {
     type Break = fn(&mut Facts);
-    let cases: [(&str, State, &str, Break); 27] = [
+    let cases: [(&str, State, &str, Break); 28] = [
         ("sessions", Problem, "has no Sessions", |facts| {
             facts.has_sessions = Reading::Known(false);
         }),
-        ("guard", Problem, "nothing refuses", |facts| {
-            facts.guard = Reading::Known(None);
+        ("guard", Problem, "nothing refuses Sessions with", |facts| {
+            facts.policy_bindings = Reading::Known(None);
         }),
-        ("guard", Problem, "doesn't deny", |facts| {
-            facts.guard =
-                Reading::Known(Some(json!({ "spec": { "validationActions": ["Audit"] } })));
-        }),
-        ("guard", Problem, "there is no policy", |facts| {
-            facts.guard_policy = Reading::Known(None);
-        }),
+        (
+            "guard",
+            Problem,
+            "agents.mirrord-sessions isn't bound",
+            |facts| {
+                facts.policy_bindings = lists("agents.mirrord-sessions").1;
+            },
+        ),
+        (
+            "guard",
+            Problem,
+            "sessions.mirrord-sessions isn't there",
+            |facts| {
+                facts.policies = lists("sessions.mirrord-sessions").0;
+            },
+        ),
+        (
+            "guard",
+            Problem,
+            "api-services.mirrord-sessions isn't there",
+            |facts| {
+                (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
+            },
+        ),
         (
             "webhook",
             Problem,

@@ -1,0 +1,170 @@
+//! What the API server itself refuses, whatever the webhook does.
+
+use serde_json::Value;
+
+use super::{
+    Check, Facts, Reading,
+    State::{Ok as Good, Problem},
+    assess::{APPLY, check, unread},
+};
+
+/// Policies of the manifests (`manifests/base/guard-*.yaml`), and what each refuses.
+const GUARDS: [(&str, &str); 7] = [
+    ("sessions.mirrord-sessions", "Sessions with a forged owner"),
+    ("agents.mirrord-sessions", "agents with a forged stamp"),
+    (
+        "ephemeral-agents.mirrord-sessions",
+        "ephemeral agents with a forged stamp",
+    ),
+    (
+        "controller-jobs.mirrord-sessions",
+        "what the webhook's account has no business with in Jobs",
+    ),
+    (
+        "auditor-role.mirrord-sessions",
+        "an auditor role that grants more than to see",
+    ),
+    (
+        "webhook-configurations.mirrord-sessions",
+        "that its account changes what the webhook is asked",
+    ),
+    (
+        TRACKERS_GUARD,
+        "that its account changes from where trackers are served",
+    ),
+];
+/// Comes and goes with trackers.
+const TRACKERS_GUARD: &str = "api-services.mirrord-sessions";
+
+pub(super) fn guard(facts: &Facts) -> Check {
+    let name = "guard";
+    let (policies, bindings) = match (&facts.policies, &facts.policy_bindings) {
+        (Reading::Known(policies), Reading::Known(bindings)) => (policies, bindings),
+        (Reading::Known(_), other) | (other, _) => return unread(name, other),
+    };
+    let has_trackers = !matches!(facts.api_service, Reading::Known(None));
+    let faults: Vec<_> = GUARDS
+        .iter()
+        .filter(|(policy, _)| has_trackers || *policy != TRACKERS_GUARD)
+        .filter_map(|(policy, what)| {
+            let fault = fault(policy, policies.as_ref(), bindings.as_ref())?;
+            Some((what, format!("{policy} {fault}")))
+        })
+        .collect();
+    let Some((what, _)) = faults.first() else {
+        return check(name, Good, "policies refuse forged owners and stamps");
+    };
+    let faults: Vec<&str> = faults.iter().map(|(_, fault)| &**fault).collect();
+    let message = format!("nothing refuses {what}: policy {}", faults.join(", "));
+    check(name, Problem, message).remedied(APPLY)
+}
+
+/// Why a policy refuses nothing.
+fn fault(policy: &str, policies: Option<&Value>, bindings: Option<&Value>) -> Option<&'static str> {
+    let is_there = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
+    let mut bound = items(bindings)
+        .filter(|item| text(item, "/spec/policyName") == Some(policy))
+        .peekable();
+    if !is_there {
+        Some("isn't there")
+    } else if bound.peek().is_none() {
+        Some("isn't bound")
+    } else if bound.any(denies) {
+        None
+    } else {
+        Some("is bound, but doesn't deny")
+    }
+}
+
+fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+    let items = list.and_then(|list| list["items"].as_array());
+    items.into_iter().flatten()
+}
+
+fn text<'a>(item: &'a Value, pointer: &str) -> Option<&'a str> {
+    item.pointer(pointer)?.as_str()
+}
+
+fn denies(binding: &Value) -> bool {
+    let actions = binding.pointer("/spec/validationActions");
+    let actions = actions.and_then(Value::as_array);
+    actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Lists of policies and bindings as the manifests make them, but for one.
+    pub(crate) fn lists(but: &str) -> (Reading<Option<Value>>, Reading<Option<Value>>) {
+        let names = GUARDS.iter().map(|(name, _)| *name);
+        let names: Vec<&str> = names.filter(|name| *name != but).collect();
+        let list = |items: Vec<Value>| Reading::Known(Some(json!({ "items": items })));
+        let policies = names
+            .iter()
+            .map(|name| json!({ "metadata": { "name": name } }));
+        let bindings = names
+            .iter()
+            .map(|name| json!({ "spec": { "policyName": name, "validationActions": ["Deny"] } }));
+        (list(policies.collect()), list(bindings.collect()))
+    }
+
+    #[test]
+    fn the_manifests_have_these_guards_and_no_other() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if !name.starts_with("guard-") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for document in text.split("\n---\n") {
+                let object: Value = serde_saphyr::from_str(document).unwrap();
+                if object["kind"] == "ValidatingAdmissionPolicy" {
+                    found.push(object["metadata"]["name"].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        found.sort();
+        let mut guards = GUARDS.map(|(name, _)| name);
+        guards.sort_unstable();
+        assert_eq!(found, guards);
+    }
+
+    #[test]
+    fn why_a_policy_refuses_nothing() {
+        let policy = json!({ "items": [{ "metadata": { "name": "a" } }] });
+        let bound = |actions: Value| json!({ "items": [{ "spec": { "policyName": "a", "validationActions": actions } }] });
+        for (policies, bindings, expected) in [
+            (Some(&policy), Some(bound(json!(["Deny"]))), None),
+            (Some(&policy), Some(bound(json!(["Audit", "Deny"]))), None),
+            (
+                Some(&policy),
+                Some(bound(json!(["Warn"]))),
+                Some("is bound, but doesn't deny"),
+            ),
+            (
+                Some(&policy),
+                Some(bound(json!(null))),
+                Some("is bound, but doesn't deny"),
+            ),
+            (
+                Some(&policy),
+                Some(json!({ "items": [] })),
+                Some("isn't bound"),
+            ),
+            (Some(&policy), None, Some("isn't bound")),
+            (None, Some(bound(json!(["Deny"]))), Some("isn't there")),
+        ] {
+            assert_eq!(
+                fault("a", policies, bindings.as_ref()),
+                expected,
+                "{bindings:?}"
+            );
+        }
+    }
+}
