@@ -25,7 +25,11 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::error::ErrorKind;
 
-use crate::{cli::Cli, console::Console, error::Error};
+use crate::{
+    cli::{Cli, Command, auditor::AuditorCommand},
+    console::Console,
+    error::Error,
+};
 
 /// Does what the command line says, on the process' own streams. The exit code is 1 if anything
 /// failed, usage errors included, as kubectl's is; 2 where 1 is an answer; or that of the command that was to be run.
@@ -43,20 +47,25 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
     if let Some(words) = complete::asked(&arguments) {
         return u8::from(complete::run(&words, console).is_err());
     }
-    let result = match Cli::of(arguments.iter().cloned()) {
-        Ok(cli) => execute(commands::run(cli, console)),
-        Err(error) => match misunderstood(&error, &arguments, console) {
-            Err(_) if is_diff(&arguments) => Err(Error::Exit(2)),
-            told => told,
-        },
+    let (is_diff, result) = match Cli::of(arguments.iter().cloned()) {
+        Ok(cli) => (
+            matches!(cli.command, Command::Auditor(AuditorCommand::Diff(_))),
+            execute(commands::run(cli, console)),
+        ),
+        Err(error) => (
+            arguments.windows(2).any(|pair| pair == ["auditor", "diff"]),
+            misunderstood(&error, &arguments, console),
+        ),
     };
+    // As of kubectl diff, where 1 says that there is a difference.
+    let failure = if is_diff { 2 } else { 1 };
     match result {
         Ok(()) => 0,
         Err(Error::Exit(code)) => code,
-        Err(Error::Told) => 1,
+        Err(Error::Told) => failure,
         Err(error) => {
             console.say(&error.to_string());
-            1
+            failure
         }
     }
 }
@@ -73,11 +82,6 @@ fn execute<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
     // A name look-up that hangs must not keep the process.
     runtime.shutdown_background();
     result
-}
-
-/// Whether the command is one of which an exit code of 1 is an answer.
-fn is_diff(arguments: &[OsString]) -> bool {
-    arguments.windows(2).any(|pair| pair == ["auditor", "diff"])
 }
 
 fn misunderstood(

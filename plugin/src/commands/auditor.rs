@@ -39,18 +39,6 @@ async fn status(server: &Server, args: StatusArgs, console: &mut Console<'_>) ->
     console.print(&text)
 }
 
-/// What a failure of `auditor diff` is: 1 means that the role differs, so whatever else happened has another exit
-/// code, as of kubectl diff.
-pub(super) fn diff_failed(error: Error, console: &mut Console<'_>) -> Error {
-    match error {
-        Error::Told | Error::Exit(_) => error,
-        error => {
-            console.say(&error.to_string());
-            Error::Exit(2)
-        }
-    }
-}
-
 /// The role as it is, as far as it may be read, and as the leader reported it.
 pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<Report>), Error> {
     let live = read(server).await;
@@ -84,7 +72,7 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
     }
     // All of it, where the report has a bound.
     console.print(&as_diff(history.latest(), &difference.lines()))?;
-    Err(Error::Told)
+    Err(Error::Exit(1))
 }
 
 fn too_large() -> Error {

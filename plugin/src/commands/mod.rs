@@ -22,7 +22,7 @@ mod watch;
 use jiff::Zoned;
 
 use crate::{
-    cli::{Cli, Command, Everywhere, auditor::AuditorCommand, stop::Stop},
+    cli::{Cli, Command, Everywhere, stop::Stop},
     console::Console,
     error::Error,
     server::{Scope, Server},
@@ -30,14 +30,6 @@ use crate::{
 
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
-    let is_diff = matches!(cli.command, Command::Auditor(AuditorCommand::Diff(_)));
-    match run_command(cli, console).await {
-        Err(error) if is_diff => Err(auditor::diff_failed(error, console)),
-        result => result,
-    }
-}
-
-async fn run_command(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
     let now = Zoned::now();
     let command = match cli.command {
         // Says its own version even where no server can be found.
