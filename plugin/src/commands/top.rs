@@ -97,18 +97,20 @@ async fn show(
             _ = clock.tick() => Some(Event::Time(Timestamp::now())),
             () = &mut end => return Ok(()),
         };
-        let Some(event) = event else { return Ok(()) };
-        let shown_for = |asked: Option<Instant>| asked.map(|asked| asked.elapsed());
-        if !top.is_too_early(&event, shown_for(asked).unwrap_or_default()) {
-            top = update(top, event);
-        }
+        let Some(mut event) = event else {
+            return Ok(());
+        };
         // What came at once is drawn at once.
-        while top.wish.is_none()
-            && let Ok(event) = events.try_recv()
-        {
-            if !top.is_too_early(&event, shown_for(asked).unwrap_or_default()) {
+        loop {
+            let shown_for = asked.map(|asked| asked.elapsed()).unwrap_or_default();
+            if !top.is_too_early(&event, shown_for) {
                 top = update(top, event);
             }
+            if top.wish.is_some() {
+                break;
+            }
+            let Ok(next) = events.try_recv() else { break };
+            event = next;
         }
         match top.wish.take() {
             None => {}
