@@ -31,15 +31,12 @@ pub(super) async fn run(
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
-    let has_sessions = server.has_sessions().await;
+    let (has_sessions, source) = tokio::join!(server.has_sessions(), server.source());
     // The version is told to everybody.
     if is_refused(&has_sessions, Refusal::is_unauthenticated) {
         return has_sessions.map(drop);
     }
-    let is_operators = server
-        .source()
-        .await
-        .is_ok_and(|found| found.source == Source::Operator);
+    let is_operators = source.is_ok_and(|found| found.source == Source::Operator);
     let (checks, counted) = if is_operators {
         (
             assess_operators(&Reading::of(version)),
