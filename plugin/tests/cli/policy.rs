@@ -177,15 +177,15 @@ fn errors_are_those_of_admission() {
     }
     let policy = files.write("policy.yaml", OWN_ONLY);
     let policy = policy.display();
+    // As the system says it.
+    let missing = std::fs::read("/none").unwrap_err();
+    let missing = format!("error: error reading /none: {missing}");
     for (arguments, expected) in [
         (
             format!("-f {policy} --sessions {policy} --as eve"),
             "expected a Session, a SessionTracker or a List of them",
         ),
-        (
-            format!("-f {policy} --sessions /none --as eve"),
-            "error: error reading /none: ",
-        ),
+        (format!("-f {policy} --sessions /none --as eve"), &missing),
         (
             format!("-f {policy} --sessions {}", sessions.display()),
             "name whom to ask about: --as USER",
