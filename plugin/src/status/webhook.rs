@@ -54,7 +54,6 @@ fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
 
 /// Whether it is asked, and stamps.
 pub(super) fn webhook(facts: &Facts) -> Check {
-    let name = NAME;
     let replicas = replicas(&facts.deployment);
     let about = replicas
         .as_ref()
@@ -67,56 +66,50 @@ pub(super) fn webhook(facts: &Facts) -> Check {
     if let Some(check) = configured(facts, &about, &look) {
         return check;
     }
+    let unasked = || {
+        let message = format!("it wasn't asked about a Session{about}");
+        check(NAME, Problem, message).remedied(APPLY)
+    };
     match &facts.created {
         Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => check(
-            name,
+            NAME,
             Good,
             format!("it stamps who creates a Session{about}"),
         ),
-        Reading::Known(_) => check(
-            name,
-            Problem,
-            format!("it wasn't asked about a Session{about}"),
-        )
-        .remedied(APPLY),
+        Reading::Known(_) => unasked(),
         Reading::Failed(why) if why.contains("failed calling webhook") => check(
-            name,
+            NAME,
             Problem,
             format!("the API server can't reach it: {why}{about}"),
         )
         .remedied(look),
-        Reading::Failed(why) if why.contains(UNASKED) => check(
-            name,
-            Problem,
-            format!("it wasn't asked about a Session{about}"),
-        )
-        .remedied(APPLY),
+        Reading::Failed(why) if why.contains(UNASKED) => unasked(),
         Reading::Failed(why) if why.contains("namespaces \"") => check(
-            name,
+            NAME,
             Warning,
             format!("a Session can't be created here: {why}{about}"),
         )
         .remedied("name a namespace that is there with -n"),
         // A policy or a quota said no; the webhook was reached, or isn't known not to be.
         Reading::Failed(why) => check(
-            name,
+            NAME,
             Warning,
             format!("a Session can't be created here: {why}{about}"),
         )
         .remedied("ask whoever looks after the cluster's policies"),
         Reading::Hidden if matches!(facts.deployment, Reading::Known(None)) => {
-            check(name, Problem, "there is no Deployment of it").remedied(APPLY)
+            check(NAME, Problem, "there is no Deployment of it").remedied(APPLY)
         }
         Reading::Hidden => match replicas {
             Some((0, _, _)) => {
-                check(name, Problem, format!("no replica is ready{about}")).remedied(look)
+                check(NAME, Problem, format!("no replica is ready{about}")).remedied(look)
             }
             Some((ready, of, _)) if ready < of => {
-                check(name, Warning, format!("not every replica is ready{about}")).remedied(look)
+                check(NAME, Warning, format!("not every replica is ready{about}")).remedied(look)
             }
-            Some(_) => check(name, Good, format!("its replicas are ready{about}")),
+            Some(_) => check(NAME, Good, format!("its replicas are ready{about}")),
             None => check(
-                name,
+                NAME,
                 Unknown,
                 "you may neither create a Session here nor see the Deployment",
             ),
