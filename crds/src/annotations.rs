@@ -1,6 +1,6 @@
 //! The annotations by which a user says more of a run: on its agent by their mirrord configuration
-//! (`agent.annotations`), on a Session when they create it. All of them are the user's word: whose the
-//! run is, the cluster stamps itself.
+//! (`agent.annotations`), on a Session when they create it. All of them are the user's word: whose
+//! the run is, the cluster stamps itself.
 
 /// Name of the user on their machine.
 pub const USERNAME: &str = "operator.metalbear.co/username";
@@ -18,8 +18,8 @@ pub const TARGET: &str = "operator.metalbear.co/target";
 /// agent belongs to it if both are of one owner and target and no other agent is of that Session.
 pub const SESSION_NAME: &str = "operator.metalbear.co/session-name";
 
-/// On a Session: whoever created it said that they will report about it. So it expires when they don't,
-/// though nobody ever did: the answer to its creation may have been lost on the way. The value is of no
-/// matter. Users may create and delete Sessions, and not change them: so nobody puts it on another's, and on
-/// one's own it ends nothing that its owner couldn't.
+/// On a Session: whoever created it said that they will report about it. So it expires when they
+/// don't, though nobody ever did: the answer to its creation may have been lost on the way. The
+/// value is of no matter. Users may create and delete Sessions, and not change them: so nobody puts
+/// it on another's, and on one's own it ends nothing that its owner couldn't.
 pub const REPORTS: &str = "operator.metalbear.co/reports";

@@ -42,6 +42,6 @@ pub const WEBHOOK_NAME: &str = "mirrord-sessions-webhook";
 pub const CONTROLLER_USERNAME: &str =
     "system:serviceaccount:mirrord-sessions:mirrord-sessions-webhook";
 
-/// The owner of a Session that the controller recorded for an agent without knowing whose it is. The API
-/// server keeps the prefix `system:` for itself, so nobody has this name.
+/// The owner of a Session that the controller recorded for an agent without knowing whose it is.
+/// The API server keeps the prefix `system:` for itself, so nobody has this name.
 pub const UNVERIFIED_USERNAME: &str = "system:mirrord-sessions:unverified";

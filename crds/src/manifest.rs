@@ -13,10 +13,7 @@ use crate::{Session, SessionPolicy};
 /// Each definition with the file in `crds/` that holds it.
 #[must_use]
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![
-        ("sessions.yaml", session()),
-        ("sessionpolicies.yaml", session_policy()),
-    ]
+    vec![("sessions.yaml", session()), ("sessionpolicies.yaml", session_policy())]
 }
 
 /// The definition in the YAML that is committed.
@@ -25,9 +22,7 @@ pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
 /// None is known: the types serialise always.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let body = serde_saphyr::to_string(crd)?;
-    Ok(format!(
-        "# Generated from crds/src by `cargo crdgen`: change it there.\n{body}"
-    ))
+    Ok(format!("# Generated from crds/src by `cargo crdgen`: change it there.\n{body}"))
 }
 
 fn session() -> CustomResourceDefinition {
@@ -63,8 +58,8 @@ fn session_policy() -> CustomResourceDefinition {
     crd
 }
 
-/// A field that is misspelt is kept, for admission to refuse: were it dropped, a rule whose `where` is
-/// misspelt would match every session.
+/// A field that is misspelt is kept, for admission to refuse: were it dropped, a rule whose `where`
+/// is misspelt would match every session.
 fn keep_unknown_fields(schema: &mut JSONSchemaProps) {
     if schema.type_.as_deref() == Some("object") {
         schema.x_kubernetes_preserve_unknown_fields = Some(true);

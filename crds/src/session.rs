@@ -109,8 +109,8 @@ pub const MAX_PROCESSES: usize = 64;
 #[serde(rename_all = "camelCase")]
 pub struct SessionSpec {
     /// What the run targets, in mirrord's own syntax: kind/name[/container/NAME], as
-    /// deployment/ip-visit-counter, or targetless; unresolved where the cluster could not tell it of a run
-    /// that it recorded itself, in which case the status says why.
+    /// deployment/ip-visit-counter, or targetless; unresolved where the cluster could not tell it
+    /// of a run that it recorded itself, in which case the status says why.
     #[schemars(
         length(min = 1, max = 400),
         regex(
@@ -125,10 +125,7 @@ pub struct SessionSpec {
 
     /// mirrord's session key, if the run has one. Who knows the key can join the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$")
-    )]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$"))]
     pub key: Option<String>,
 
     /// Who created the Session, as the API server authenticated them. Written by the cluster on
@@ -136,8 +133,8 @@ pub struct SessionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 
-    /// Who runs it, in one line: whoami/kubernetes-user@hostname, or the user alone where the client
-    /// says neither. Written by the cluster from client and owner.
+    /// Who runs it, in one line: whoami/kubernetes-user@hostname, or the user alone where the
+    /// client says neither. Written by the cluster from client and owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -146,8 +143,8 @@ pub struct SessionSpec {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// Name of the user on the client's machine, as whoami tells it. It may not hold a slash, nor what
-    /// looks like one, so that spec.user can be read in one way only; and nothing invisible.
+    /// Name of the user on the client's machine, as whoami tells it. It may not hold a slash, nor
+    /// what looks like one, so that spec.user can be read in one way only; and nothing invisible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 253),
@@ -155,7 +152,8 @@ pub struct Client {
     )]
     pub username: Option<String>,
 
-    /// Name of the client's machine. It may hold neither a slash nor an at sign, and nothing invisible.
+    /// Name of the client's machine. It may hold neither a slash nor an at sign, and nothing
+    /// invisible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = r"^[^/@\p{C}\p{Zl}\p{Zp}]*$"))]
     pub hostname: Option<String>,
@@ -167,13 +165,13 @@ pub struct Client {
 }
 
 /// The creator of a Session, as the API server authenticated them.
-// No upper bound on any of these: they are not the user's to choose, and a user with many groups or a
-// long name must not be locked out.
+// No upper bound on any of these: they are not the user's to choose, and a user with many groups or
+// a long name must not be locked out.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    /// Kubernetes user name; system:mirrord-sessions:unverified where the cluster recorded a run whose
-    /// owner it could not verify.
+    /// Kubernetes user name; system:mirrord-sessions:unverified where the cluster recorded a run
+    /// whose owner it could not verify.
     #[schemars(length(min = 1))]
     pub username: String,
 
@@ -283,9 +281,7 @@ pub struct Port {
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Port: {}, Type: {}", self.port, self.type_.as_str())?;
-        self.filter
-            .as_ref()
-            .map_or(Ok(()), |filter| write!(f, ", Filter: {filter}"))
+        self.filter.as_ref().map_or(Ok(()), |filter| write!(f, ", Filter: {filter}"))
     }
 }
 
@@ -369,11 +365,7 @@ mod tests {
             type_: PortType::Steal,
             filter: Some("header=baggage: .*mirrord-session=Avi.+".into()),
         };
-        let mirrored = Port {
-            port: 8080,
-            type_: PortType::Mirror,
-            filter: None,
-        };
+        let mirrored = Port { port: 8080, type_: PortType::Mirror, filter: None };
         assert_eq!(
             stolen.to_string(),
             "Port: 80, Type: steal, Filter: header=baggage: .*mirrord-session=Avi.+"

@@ -3,8 +3,8 @@
 use std::{fmt, str::FromStr};
 
 /// A session's id: 16 hex digits, lower case in `metadata.name` and upper case where a person reads
-/// it, as mirrord prints them. Any other name that a Kubernetes object may have is allowed and shown
-/// as it is.
+/// it, as mirrord prints them. Any other name that a Kubernetes object may have is allowed and
+/// shown as it is.
 ///
 /// ```
 /// # use mirrord_sessions_crds::SessionId;
@@ -68,9 +68,7 @@ impl FromStr for SessionId {
             !label.starts_with('-')
                 && !label.ends_with('-')
                 && !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         if text.len() <= MAX_NAME && text.split('.').all(label) {
             Ok(Self(text.to_owned()))
@@ -82,11 +80,7 @@ impl FromStr for SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_hex_id(&self.0) {
-            f.pad(&self.0.to_ascii_uppercase())
-        } else {
-            f.pad(&self.0)
-        }
+        if is_hex_id(&self.0) { f.pad(&self.0.to_ascii_uppercase()) } else { f.pad(&self.0) }
     }
 }
 
@@ -102,22 +96,10 @@ mod tests {
     fn what_people_type() {
         let cases = [
             // (typed, the name, what is shown)
-            (
-                "487F4F2B6D2376AD",
-                Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD")),
-            ),
-            (
-                "487f4f2b6d2376ad",
-                Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD")),
-            ),
-            (
-                "487F4f2b6d2376aD",
-                Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD")),
-            ),
-            (
-                "487f4f2b6d2376a",
-                Some(("487f4f2b6d2376a", "487f4f2b6d2376a")),
-            ),
+            ("487F4F2B6D2376AD", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
+            ("487f4f2b6d2376ad", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
+            ("487F4f2b6d2376aD", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
+            ("487f4f2b6d2376a", Some(("487f4f2b6d2376a", "487f4f2b6d2376a"))),
             ("my-session.v2", Some(("my-session.v2", "my-session.v2"))),
             ("487F4F2B6D2376A", None),
             ("", None),

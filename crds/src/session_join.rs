@@ -50,9 +50,6 @@ impl JoinHeader {
     /// The header of a session with this key, which applications that propagate baggage pass on.
     #[must_use]
     pub fn of_key(key: &str) -> Self {
-        Self {
-            name: "baggage".into(),
-            value: format!("mirrord-session={key}"),
-        }
+        Self { name: "baggage".into(), value: format!("mirrord-session={key}") }
     }
 }

@@ -4,8 +4,8 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Narrows, per session, what Kubernetes RBAC has already allowed. Rules read as those of Teleport's
-/// roles (RFD 82).
+/// Narrows, per session, what Kubernetes RBAC has already allowed. Rules read as those of
+/// Teleport's roles (RFD 82).
 #[derive(
     CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
 )]
@@ -26,8 +26,8 @@ pub struct SessionPolicySpec {
     #[schemars(length(max = 256))]
     pub subjects: Vec<Subject>,
 
-    /// Sessions that a subject may see, delete or join. As soon as a subject has allow rules for a verb,
-    /// in this policy or another, what none of them matches is hidden or refused.
+    /// Sessions that a subject may see, delete or join. As soon as a subject has allow rules for a
+    /// verb, in this policy or another, what none of them matches is hidden or refused.
     #[serde(default, skip_serializing_if = "Rules::is_empty")]
     pub allow: Rules,
 
@@ -52,8 +52,8 @@ pub struct Subject {
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 
-    /// As in a ClusterRoleBinding: rbac.authorization.k8s.io for users and groups, empty for service
-    /// accounts. May be left out.
+    /// As in a ClusterRoleBinding: rbac.authorization.k8s.io for users and groups, empty for
+    /// service accounts. May be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub api_group: Option<String>,

@@ -35,8 +35,8 @@ pub struct SessionReportSpec {
     #[schemars(length(max = MAX_PROCESSES))]
     pub processes: Vec<String>,
 
-    /// The run is over, and nobody stopped it: the last report. Its Session is deleted, on behalf of its
-    /// owner, and shown as ended. Whatever else the report says doesn't count.
+    /// The run is over, and nobody stopped it: the last report. Its Session is deleted, on behalf
+    /// of its owner, and shown as ended. Whatever else the report says doesn't count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
 }

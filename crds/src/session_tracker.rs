@@ -17,8 +17,8 @@ use crate::{AgentReference, Owner, PortType, SessionState};
 pub const STOPPED: &str = "stopped";
 /// `status.reason` of a session that was deleted, nobody knows why.
 pub const DELETED: &str = "deleted";
-/// `status.reason` of a session of which one was told that this user stopped it, and another one that, or that
-/// it ended by itself. Whoever reaches the webhook may tell it something.
+/// `status.reason` of a session of which one was told that this user stopped it, and another one
+/// that, or that it ended by itself. Whoever reaches the webhook may tell it something.
 pub const DISPUTED: &str = "disputed";
 /// `status.reason` of a session that was not heard of for too long. Nobody stopped it.
 pub const EXPIRED: &str = "expired";
@@ -108,8 +108,8 @@ pub enum TrackerKind {
 }
 
 impl TrackerKind {
-    /// The kind of a session with this agent: one that is a Pod runs in it as an ephemeral container;
-    /// without an agent, a process recorded the session itself.
+    /// The kind of a session with this agent: one that is a Pod runs in it as an ephemeral
+    /// container; without an agent, a process recorded the session itself.
     #[must_use]
     pub fn of(agent: Option<&AgentReference>) -> Self {
         match agent.map(|agent| agent.kind.as_str()) {
@@ -171,8 +171,8 @@ pub struct SessionTrackerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
-    /// Why a terminated session ended: stopped, deleted, expired, disputed (it was told in different ways), or
-    /// which part of it ended.
+    /// Why a terminated session ended: stopped, deleted, expired, disputed (it was told in
+    /// different ways), or which part of it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 

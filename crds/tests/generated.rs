@@ -19,17 +19,12 @@ fn committed_yaml_is_generated_from_the_types() {
 
 #[test]
 fn every_yaml_in_the_folder_is_generated() {
-    let expected: BTreeSet<String> = manifest::all()
-        .iter()
-        .map(|(file, _)| (*file).into())
-        .collect();
+    let expected: BTreeSet<String> =
+        manifest::all().iter().map(|(file, _)| (*file).into()).collect();
     let found: BTreeSet<String> = fs::read_dir(env!("CARGO_MANIFEST_DIR"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| Path::new(name).extension().is_some_and(|e| e == "yaml"))
         .collect();
-    assert_eq!(
-        found, expected,
-        "`kubectl apply -f crds/` would install a stray file"
-    );
+    assert_eq!(found, expected, "`kubectl apply -f crds/` would install a stray file");
 }

@@ -10,10 +10,7 @@ use mirrord_sessions_core::{
 use mirrord_sessions_crds::SessionPolicySpec;
 
 fuzz_target!(|body: &[u8]| {
-    for failure in [join::read(body).err(), report::read(body).err()]
-        .into_iter()
-        .flatten()
-    {
+    for failure in [join::read(body).err(), report::read(body).err()].into_iter().flatten() {
         assert!((400..500).contains(&failure.code));
     }
     let Ok(text) = std::str::from_utf8(body) else {
@@ -33,10 +30,7 @@ fuzz_target!(|body: &[u8]| {
     for verb in Verb::ALL {
         let decided = set.decide(&Requester::default(), verb);
         let viewer = set.viewer(&Requester::default(), JoinRights::Everywhere);
-        assert_eq!(
-            viewer.refuses(verb).is_some(),
-            matches!(decided, Visibility::Nothing(_))
-        );
+        assert_eq!(viewer.refuses(verb).is_some(), matches!(decided, Visibility::Nothing(_)));
     }
     for error in errors {
         assert!(!error.to_string().contains('\u{1b}'));

@@ -53,23 +53,14 @@ fuzz_target!(|input: &str| {
         Ok(options) => options,
         Err(failure) => {
             assert!((400..500).contains(&failure.code));
-            assert!(
-                !failure.status()["message"]
-                    .as_str()
-                    .unwrap()
-                    .contains('\u{1b}')
-            );
+            assert!(!failure.status()["message"].as_str().unwrap().contains('\u{1b}'));
             return;
         }
     };
     let filter = Filter::new(None, &parsed);
     let viewer = PolicySet::default().viewer(&Requester::default(), JoinRights::Nowhere);
     let shape = Shape::Object;
-    let look = Look {
-        shape,
-        include: Include::Metadata,
-        now: 0,
-    };
+    let look = Look { shape, include: Include::Metadata, now: 0 };
     if parsed.watch {
         let Ok(mut watch) = Watch::start(&INDEX, filter, &parsed, viewer, &[]) else {
             return;

@@ -17,13 +17,7 @@ fuzz_target!(|input: &[u8]| {
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     let response = &answer["response"];
     assert_eq!(answer["kind"], "AdmissionReview");
-    assert!(
-        response["uid"].is_string() && response["allowed"].is_boolean(),
-        "{answer}"
-    );
+    assert!(response["uid"].is_string() && response["allowed"].is_boolean(), "{answer}");
     // Nothing is changed of what is refused.
-    assert!(
-        response["allowed"] == true || response.get("patch").is_none(),
-        "{answer}"
-    );
+    assert!(response["allowed"] == true || response.get("patch").is_none(), "{answer}");
 });

@@ -23,10 +23,7 @@ fuzz_target!(|source: &str| {
         }
     };
     let shown = clause.to_string();
-    assert!(
-        !shown.contains('\n') && !shown.contains('\u{1b}'),
-        "{shown}"
-    );
+    assert!(!shown.contains('\n') && !shown.contains('\u{1b}'), "{shown}");
     // What is shown may be longer than what may be written, and says the same.
     let again = WhereClause::parse(&shown).ok();
     if let Some(again) = &again {
@@ -41,16 +38,8 @@ fuzz_target!(|source: &str| {
     ]);
     let roles = ["devs".to_owned(), "sre".to_owned()];
     let users = [
-        User {
-            name: "alice",
-            roles: &roles,
-            traits: &traits,
-        },
-        User {
-            name: "",
-            roles: &[],
-            traits: &BTreeMap::new(),
-        },
+        User { name: "alice", roles: &roles, traits: &traits },
+        User { name: "", roles: &[], traits: &BTreeMap::new() },
     ];
     let joined = ["bob".to_owned(), "alice".to_owned()];
     let trackers = [

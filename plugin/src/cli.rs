@@ -77,8 +77,8 @@ impl Cli {
             cli.warnings = stop::deprecated(matches);
         }
         let arguments = cli.own(&arguments);
-        // Of a global flag clap keeps what stands behind the command and drops what stands before it,
-        // where kubectl takes the groups of both.
+        // Of a global flag clap keeps what stands behind the command and drops what stands before
+        // it, where kubectl takes the groups of both.
         if !cli.connection.impersonate_groups.is_empty() {
             cli.connection.impersonate_groups = all_of("--as-group", arguments);
         }
@@ -95,9 +95,7 @@ impl Cli {
             Command::Run(args) => args.command.len(),
             _ => 0,
         };
-        arguments
-            .get(..arguments.len().saturating_sub(wrapped))
-            .unwrap_or(arguments)
+        arguments.get(..arguments.len().saturating_sub(wrapped)).unwrap_or(arguments)
     }
 }
 
@@ -164,12 +162,13 @@ pub enum Command {
     Join(join::JoinArgs),
     /// Run a command as a session, that others see and can stop
     ///
-    /// Around "mirrord exec", the session has its target, key, ports and filters, and its agent is of that session.
-    /// The command has the terminal, standard input and output as without this, and gets the signals that this gets. When somebody stops the session, it is ended: by
+    /// Around "mirrord exec", the session has its target, key, ports and filters, and its agent is
+    /// of that session. The command has the terminal, standard input and output as without this,
+    /// and gets the signals that this gets. When somebody stops the session, it is ended: by
     /// SIGTERM, then SIGKILL. A cluster that can't be reached ends nothing.
     ///
-    /// The exit code is the command's, or 128+N if signal N ended it; 125 if there could be no session, 126 or 127 if
-    /// the command can't be run or isn't there.
+    /// The exit code is the command's, or 128+N if signal N ended it; 125 if there could be no
+    /// session, 126 or 127 if the command can't be run or isn't there.
     #[cfg(unix)]
     #[command(after_help = "Examples:
   # mirrord, as ever
@@ -189,22 +188,24 @@ pub enum Command {
     Version(version::VersionArgs),
     /// Show on one screen how mirrord-sessions is doing, and what to do where it isn't well
     ///
-    /// Looks at what your roles show, tells what they don't, and has the API server try to create a Session, which
-    /// stores nothing. Exit code 1 if there is a problem; a warning is none.
+    /// Looks at what your roles show, tells what they don't, and has the API server try to create a
+    /// Session, which stores nothing. Exit code 1 if there is a problem; a warning is none.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions status
   kubectl mirrord-sessions status -o json | jq -r '.checks[] | select(.state == \"problem\") | .do'")]
     Status(status::HealthArgs),
     /// Show sessions as they come and go, on a full screen: sort, filter, look closer, stop
     ///
-    /// Keys: up and down (k, j), PageUp and PageDown, Home and End (g, G) go through the list; Enter shows all of a
-    /// session, Esc goes back; / filters by ID, namespace, target or user, and Esc shows all again; s sorts by the next
-    /// column, r reverses; x or Del stops a session, once y says so; q or Ctrl-C ends.
+    /// Keys: up and down (k, j), PageUp and PageDown, Home and End (g, G) go through the list;
+    /// Enter shows all of a session, Esc goes back; / filters by ID, namespace, target or user, and
+    /// Esc shows all again; s sorts by the next column, r reverses; x or Del stops a session, once
+    /// y says so; q or Ctrl-C ends.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions top
   kubectl mirrord-sessions top -A")]
     Top(top::TopArgs),
-    /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own completion
+    /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own
+    /// completion
     #[command(after_help = "Examples:
   # For kubectl's own completion: once, after the plugin was installed
   kubectl mirrord-sessions completion --install
@@ -247,8 +248,7 @@ fn session_id(text: &str) -> Result<SessionId, String> {
     } else {
         bare.to_owned()
     };
-    bare.parse()
-        .map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
+    bare.parse().map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
 }
 
 /// Whether the resource is that of sessions, or of their trackers.
@@ -258,14 +258,7 @@ fn is_sessions(resource: &str) -> bool {
         short.strip_suffix('.')
     };
     let own = short(TRACKER_GROUP).or_else(|| short(GROUP));
-    let names = [
-        "session",
-        "sessions",
-        "msn",
-        "sessiontracker",
-        "sessiontrackers",
-        "mst",
-    ];
+    let names = ["session", "sessions", "msn", "sessiontracker", "sessiontrackers", "mst"];
     names.contains(&own.unwrap_or(resource))
 }
 
@@ -285,10 +278,7 @@ mod tests {
             ("--as-group a run x --as-group b", &["a"]),
         ];
         for (line, expected) in cases {
-            let arguments = ["plugin"]
-                .into_iter()
-                .chain(line.split(' '))
-                .map(OsString::from);
+            let arguments = ["plugin"].into_iter().chain(line.split(' ')).map(OsString::from);
             let cli = Cli::of(arguments).unwrap();
             assert_eq!(cli.connection.impersonate_groups, expected, "{line}");
         }
@@ -301,10 +291,7 @@ mod tests {
             ("run -- a -b", &["a", "-b"][..]),
             ("run a --target b", &["a", "--target", "b"]),
             ("run a -- b", &["a", "--", "b"]),
-            (
-                "run --target pod/a -- a -- b --help",
-                &["a", "--", "b", "--help"],
-            ),
+            ("run --target pod/a -- a -- b --help", &["a", "--", "b", "--help"]),
         ] {
             let arguments = ["plugin"].into_iter().chain(line.split(' '));
             let cli = Cli::of(arguments.map(OsString::from)).unwrap();
@@ -313,13 +300,7 @@ mod tests {
             };
             assert_eq!(args.command, expected, "{line}");
         }
-        for wrong in [
-            "run",
-            "run --",
-            "run --nope a",
-            "run --target A/b a",
-            "run --key= a",
-        ] {
+        for wrong in ["run", "run --", "run --nope a", "run --target A/b a", "run --key= a"] {
             let arguments = ["plugin"].into_iter().chain(wrong.split(' '));
             assert!(Cli::of(arguments.map(OsString::from)).is_err(), "{wrong}");
         }
@@ -336,10 +317,7 @@ mod tests {
             ("auditor status --user a", Some("a"), None),
         ];
         for (line, kubeconfig, sessions) in cases {
-            let arguments = ["plugin"]
-                .into_iter()
-                .chain(line.split(' '))
-                .map(OsString::from);
+            let arguments = ["plugin"].into_iter().chain(line.split(' ')).map(OsString::from);
             let cli = Cli::of(arguments).unwrap();
             assert_eq!(cli.connection.user.as_deref(), kubeconfig, "{line}");
             let filter = match &cli.command {
@@ -354,16 +332,10 @@ mod tests {
     fn ids_with_the_resource_before_them() {
         let cases = [
             ("487F4F2B6D2376AD", Some("487f4f2b6d2376ad")),
-            (
-                "session.operator.metalbear.co/487f4f2b6d2376ad",
-                Some("487f4f2b6d2376ad"),
-            ),
+            ("session.operator.metalbear.co/487f4f2b6d2376ad", Some("487f4f2b6d2376ad")),
             ("sessions/a", Some("a")),
             ("msn/a", Some("a")),
-            (
-                "sessiontracker.visibility.operator.metalbear.co/a",
-                Some("a"),
-            ),
+            ("sessiontracker.visibility.operator.metalbear.co/a", Some("a")),
             ("487F", Some("487f")),
             ("mc-copy-487F", Some("mc-copy-487f")),
             ("pods/a", None),

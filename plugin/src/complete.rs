@@ -1,8 +1,8 @@
 //! Completion of a command line that is being typed.
 //!
-//! The protocol is cobra's, as kubectl speaks it with an executable `kubectl_complete-NAME`: the words
-//! behind the plugin's name come in, the last of them may be empty or half a word; out come lines of
-//! `value<TAB>description` and, last, `:4`, or `:0` where files are to be completed.
+//! The protocol is cobra's, as kubectl speaks it with an executable `kubectl_complete-NAME`: the
+//! words behind the plugin's name come in, the last of them may be empty or half a word; out come
+//! lines of `value<TAB>description` and, last, `:4`, or `:0` where files are to be completed.
 
 mod install;
 mod words;
@@ -37,10 +37,7 @@ struct Candidate {
 
 impl Candidate {
     fn new(value: impl Into<String>, description: impl Into<String>) -> Self {
-        Self {
-            value: value.into(),
-            description: description.into(),
-        }
+        Self { value: value.into(), description: description.into() }
     }
 }
 
@@ -51,17 +48,14 @@ pub(crate) fn asked(arguments: &[OsString]) -> Option<Vec<String>> {
     let words = if name == SHIM {
         words
     } else {
-        words
-            .split_first()
-            .filter(|(first, _)| *first == COMMAND)
-            .map(|(_, words)| words)?
+        words.split_first().filter(|(first, _)| *first == COMMAND).map(|(_, words)| words)?
     };
     let text = |word: &OsString| word.to_string_lossy().into_owned();
     Some(words.iter().map(text).collect())
 }
 
-/// Prints what the last word could become. That nothing is found is no failure: nobody wants an error
-/// in the middle of a line.
+/// Prints what the last word could become. That nothing is found is no failure: nobody wants an
+/// error in the middle of a line.
 pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
     let question = Question::of(words);
     let candidates = match &question.wants {
@@ -72,9 +66,9 @@ pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Err
     console.print(&render(&question, candidates))
 }
 
-/// What is found before anybody loses patience. It is looked for in a thread that isn't waited for: the program
-/// that a kubeconfig names for credentials is run there, and a file may be one that is never written, and neither
-/// lets go of its thread.
+/// What is found before anybody loses patience. It is looked for in a thread that isn't waited for:
+/// the program that a kubeconfig names for credentials is run there, and a file may be one that is
+/// never written, and neither lets go of its thread.
 fn found_in_time(question: Question) -> Vec<Candidate> {
     let (sender, receiver) = mpsc::channel();
     let look = move || {
@@ -109,10 +103,7 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
         Wants::Users => all(Names::of(flags)?.users),
         Wants::Namespaces => {
             let names = connect(flags).await?.some_namespaces().await?;
-            all(names
-                .into_iter()
-                .map(|name| (name, String::new()))
-                .collect())
+            all(names.into_iter().map(|name| (name, String::new())).collect())
         }
         Wants::Sessions | Wants::Targets | Wants::Owners => {
             let server = connect(flags).await?;
@@ -126,10 +117,7 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
             match wants {
                 Wants::Targets => distinct(&sessions, |session| session.target.as_ref()),
                 Wants::Owners => distinct(&sessions, |session| session.owner.as_ref()),
-                _ => sessions
-                    .iter()
-                    .map(|one| described(one, question))
-                    .collect(),
+                _ => sessions.iter().map(|one| described(one, question)).collect(),
             }
         }
         Wants::Nothing | Wants::Files | Wants::Fixed(_) => Vec::new(),
@@ -144,11 +132,7 @@ fn described(session: &Session, question: &Question) -> Candidate {
     let none = || "<none>".to_owned();
     let user = session.user.clone().unwrap_or_else(none);
     let target = session.target.clone().unwrap_or_else(none);
-    let place = if question.everywhere {
-        format!("{}/", session.namespace)
-    } else {
-        String::new()
-    };
+    let place = if question.everywhere { format!("{}/", session.namespace) } else { String::new() };
     let id = session.id().to_string();
     // Either case is an ID, and shells compare with what was typed.
     let is_lower = question.prefix.chars().any(|c| c.is_ascii_lowercase());
@@ -176,21 +160,15 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
         }
         text.push('\n');
     }
-    text.push_str(if question.wants == Wants::Files {
-        ":0\n"
-    } else {
-        ":4\n"
-    });
+    text.push_str(if question.wants == Wants::Files { ":0\n" } else { ":4\n" });
     text
 }
 
-/// Whether it is one word of a shell's line that does nothing. A value is what the shell types for the person, as
-/// it stands, and kubectl's script for bash evaluates the line at the next tab.
+/// Whether it is one word of a shell's line that does nothing. A value is what the shell types for
+/// the person, as it stands, and kubectl's script for bash evaluates the line at the next tab.
 fn is_harmless(value: &str) -> bool {
     !value.starts_with(['#', '~'])
-        && value
-            .chars()
-            .all(|c| c.is_alphanumeric() || "-_.:/@=+,%#~".contains(c))
+        && value.chars().all(|c| c.is_alphanumeric() || "-_.:/@=+,%#~".contains(c))
 }
 
 /// Names from other people's machines go through the scripts of shells.
@@ -221,10 +199,7 @@ mod tests {
             of(&["/x/kubectl_complete-mirrord_sessions", "__complete", ""]),
             some(&["__complete", ""])
         );
-        assert_eq!(
-            of(&["kubectl_complete-mirrord_sessions.exe", ""]),
-            some(&[""])
-        );
+        assert_eq!(of(&["kubectl_complete-mirrord_sessions.exe", ""]), some(&[""]));
     }
 
     fn shown(prefix: &str, everywhere: bool, taken: &[&str]) -> String {
@@ -303,9 +278,6 @@ mod tests {
             "487F4F2B6D2376AD\tA_x1b[2J_id__(id)/avi@host, shop/deployment/a\n:4\n"
         );
         assert!(shown("487f", false, &[]).starts_with("487f4f2b6d2376ad\t"));
-        assert_eq!(
-            shown("4", false, &["487f4f2b6d2376ad"]),
-            "4named\t<none>, <none>\n:4\n"
-        );
+        assert_eq!(shown("4", false, &["487f4f2b6d2376ad"]), "4named\t<none>, <none>\n:4\n");
     }
 }

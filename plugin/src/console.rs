@@ -74,11 +74,7 @@ impl<'a> Console<'a> {
         if self.closed {
             return Ok(());
         }
-        match self
-            .out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush())
-        {
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.closed = true;
@@ -98,9 +94,7 @@ impl<'a> Console<'a> {
     pub fn say_lines(&mut self, message: &str) {
         for line in message.lines() {
             let text = line.trim_start_matches('\t');
-            let _ = self
-                .messages
-                .write_all(&line.as_bytes()[..line.len() - text.len()]);
+            let _ = self.messages.write_all(&line.as_bytes()[..line.len() - text.len()]);
             self.say(text);
         }
     }

@@ -123,8 +123,7 @@ impl Error {
     /// Whether the thing isn't the one that was meant: another has its name by now.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.refusal()
-            .is_some_and(|refusal| refusal.failure.code == 409)
+        self.refusal().is_some_and(|refusal| refusal.failure.code == 409)
     }
 
     /// Whether the next request would fail for the same reason, whatever it asks for.

@@ -8,8 +8,8 @@ use std::{
 
 use crate::session::Session;
 
-/// A target as a person types it: `deployment/shop`, `deploy/shop`, with `/container/NAME` or without,
-/// or the name alone.
+/// A target as a person types it: `deployment/shop`, `deploy/shop`, with `/container/NAME` or
+/// without, or the name alone.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Target {
     /// The kind in full; any if there is none.
@@ -111,9 +111,8 @@ impl Target {
 
 fn full_kind(kind: &str) -> String {
     let kind = kind.to_ascii_lowercase();
-    let known = KINDS
-        .iter()
-        .find(|(name, others)| *name == kind || others.contains(&kind.as_str()));
+    let known =
+        KINDS.iter().find(|(name, others)| *name == kind || others.contains(&kind.as_str()));
     known.map_or(kind, |(name, _)| (*name).to_owned())
 }
 
@@ -139,22 +138,12 @@ impl Filter {
     #[must_use]
     pub fn shows(&self, session: &Session) -> bool {
         let is = |wanted: &Option<String>, found: &Option<String>| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| found.as_ref() == Some(wanted))
+            wanted.as_ref().is_none_or(|wanted| found.as_ref() == Some(wanted))
         };
-        let on_target = |target: &Target| {
-            session
-                .target
-                .as_deref()
-                .is_some_and(|found| target.is(found))
-        };
-        let has_port = |port: u16| {
-            session
-                .ports
-                .iter()
-                .any(|found| found.number == Some(port.into()))
-        };
+        let on_target =
+            |target: &Target| session.target.as_deref().is_some_and(|found| target.is(found));
+        let has_port =
+            |port: u16| session.ports.iter().any(|found| found.number == Some(port.into()));
         (is(&self.user, &session.owner) || is(&self.user, &session.client_user))
             && is(&self.owner, &session.owner)
             && self.target.as_ref().is_none_or(on_target)
@@ -245,79 +234,27 @@ mod tests {
     fn filters() {
         let session = Session {
             client_user: Some("Avi".into()),
-            ports: vec![Port {
-                number: Some(80),
-                line: String::new(),
-            }],
+            ports: vec![Port { number: Some(80), line: String::new() }],
             ..session("avi@x", "deployment/a")
         };
-        let over = Session {
-            state: Some("terminated".into()),
-            ..session.clone()
-        };
+        let over = Session { state: Some("terminated".into()), ..session.clone() };
         let all = Filter::default();
-        let user = |user: &str| Filter {
-            user: Some(user.into()),
-            ..Filter::default()
-        };
+        let user = |user: &str| Filter { user: Some(user.into()), ..Filter::default() };
         let cases = [
             ("nothing", &session, all.clone(), true),
             ("over", &over, all, false),
-            (
-                "over, asked for",
-                &over,
-                Filter {
-                    over: true,
-                    ..Filter::default()
-                },
-                true,
-            ),
+            ("over, asked for", &over, Filter { over: true, ..Filter::default() }, true),
             ("user", &session, user("avi@x"), true),
             ("whoami", &session, user("Avi"), true),
             ("a part", &session, user("avi"), false),
-            (
-                "owner",
-                &session,
-                Filter {
-                    owner: Some("Avi".into()),
-                    ..Filter::default()
-                },
-                false,
-            ),
-            (
-                "port",
-                &session,
-                Filter {
-                    port: Some(80),
-                    ..Filter::default()
-                },
-                true,
-            ),
-            (
-                "other port",
-                &session,
-                Filter {
-                    port: Some(81),
-                    ..Filter::default()
-                },
-                false,
-            ),
-            (
-                "target",
-                &session,
-                Filter {
-                    target: "a".parse().ok(),
-                    ..Filter::default()
-                },
-                true,
-            ),
+            ("owner", &session, Filter { owner: Some("Avi".into()), ..Filter::default() }, false),
+            ("port", &session, Filter { port: Some(80), ..Filter::default() }, true),
+            ("other port", &session, Filter { port: Some(81), ..Filter::default() }, false),
+            ("target", &session, Filter { target: "a".parse().ok(), ..Filter::default() }, true),
             (
                 "other target",
                 &session,
-                Filter {
-                    target: "b".parse().ok(),
-                    ..Filter::default()
-                },
+                Filter { target: "b".parse().ok(), ..Filter::default() },
                 false,
             ),
         ];

@@ -21,8 +21,8 @@ pub(crate) fn of_process() -> Option<PathBuf> {
     candidates.choose(Path::exists)
 }
 
-/// What the environment of Windows calls the person's folder, from `HOME`, `HOMEDRIVE` with `HOMEPATH`, and
-/// `USERPROFILE`.
+/// What the environment of Windows calls the person's folder, from `HOME`, `HOMEDRIVE` with
+/// `HOMEPATH`, and `USERPROFILE`.
 #[cfg(any(windows, test))]
 struct Candidates {
     home: Option<PathBuf>,
@@ -34,11 +34,7 @@ struct Candidates {
 impl Candidates {
     /// The one that has a kubeconfig; without any the first that is there; without any the first.
     fn choose(self, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-        let Self {
-            home,
-            drive,
-            profile,
-        } = self;
+        let Self { home, drive, profile } = self;
         // The orders differ in client-go, on which kubectl and krew stand.
         let with_config = [&home, &drive, &profile]
             .into_iter()
@@ -78,32 +74,15 @@ mod tests {
                 "home drive profile/.kube/config",
                 Some("profile"),
             ),
-            (
-                "none has one",
-                "home drive profile",
-                "drive profile",
-                Some("profile"),
-            ),
-            (
-                "only the drive is there",
-                "home drive profile",
-                "drive",
-                Some("drive"),
-            ),
+            ("none has one", "home drive profile", "drive profile", Some("profile")),
+            ("only the drive is there", "home drive profile", "drive", Some("drive")),
             ("none is there", "drive profile", "", Some("profile")),
         ] {
             let of = |name: &str| set.split(' ').any(|set| set == name).then(|| name.into());
-            let candidates = Candidates {
-                home: of("home"),
-                drive: of("drive"),
-                profile: of("profile"),
-            };
+            let candidates =
+                Candidates { home: of("home"), drive: of("drive"), profile: of("profile") };
             let exists = |path: &Path| there.split(' ').any(|there| path == Path::new(there));
-            assert_eq!(
-                candidates.choose(exists),
-                expected.map(PathBuf::from),
-                "{name}"
-            );
+            assert_eq!(candidates.choose(exists), expected.map(PathBuf::from), "{name}");
         }
     }
 }

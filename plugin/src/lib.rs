@@ -32,7 +32,8 @@ use crate::{
 };
 
 /// Does what the command line says, on the process' own streams. The exit code is 1 if anything
-/// failed, usage errors included, as kubectl's is; 2 where 1 is an answer; or that of the command that was to be run.
+/// failed, usage errors included, as kubectl's is; 2 where 1 is an answer; or that of the command
+/// that was to be run.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(&mut Console::of_process(), arguments).into()
 }
@@ -71,8 +72,8 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
 }
 
 fn execute<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    // The TLS library must not have to guess, whatever other crates in the same build enable. A second
-    // provider can't be there yet.
+    // The TLS library must not have to guess, whatever other crates in the same build enable. A
+    // second provider can't be there yet.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -38,12 +38,9 @@ pub struct Right {
 fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
     match what {
         // A watch begins with all there is.
-        What::List => &[
-            ("list", SESSIONS),
-            ("list", TRACKERS),
-            ("watch", SESSIONS),
-            ("watch", TRACKERS),
-        ],
+        What::List => {
+            &[("list", SESSIONS), ("list", TRACKERS), ("watch", SESSIONS), ("watch", TRACKERS)]
+        }
         What::Read => &[("get", SESSIONS), ("get", TRACKERS)],
         What::Kill => &[("delete", SESSIONS), ("deletecollection", SESSIONS)],
         What::Join => &[("create", JOIN)],
@@ -61,10 +58,7 @@ pub fn who_can(what: What, all: &Everything) -> Vec<Right> {
     for role in &all.roles {
         let name = role.metadata.name.as_deref().unwrap_or_default();
         let namespace = role.metadata.namespace.as_deref().unwrap_or_default();
-        rules.insert(
-            (Some(namespace), name),
-            role.rules.as_deref().unwrap_or_default(),
-        );
+        rules.insert((Some(namespace), name), role.rules.as_deref().unwrap_or_default());
     }
     let mut rights = Vec::new();
     for binding in &all.cluster_role_bindings {
@@ -116,10 +110,7 @@ impl Bound<'_> {
             };
             // Who may list them as well needs no second line.
             let listed = (*verb == "watch").then(|| self::only(rules, "list", *resource));
-            if listed
-                .flatten()
-                .is_some_and(|listed| listed.is_empty() || listed == only)
-            {
+            if listed.flatten().is_some_and(|listed| listed.is_empty() || listed == only) {
                 continue;
             }
             let (group, plural) = resource;
@@ -140,11 +131,7 @@ fn subject_name(subject: &Subject, namespace: Option<&str>) -> String {
     if subject.kind != "ServiceAccount" {
         return subject.name.clone();
     }
-    let of = subject
-        .namespace
-        .as_deref()
-        .or(namespace)
-        .unwrap_or_default();
+    let of = subject.namespace.as_deref().or(namespace).unwrap_or_default();
     format!("{of}/{}", subject.name)
 }
 
@@ -156,9 +143,8 @@ fn only(rules: &[PolicyRule], verb: &str, (group, resource): (&str, &str)) -> Op
         let groups = rule.api_groups.as_deref().unwrap_or_default();
         let resources = rule.resources.as_deref().unwrap_or_default();
         // As Kubernetes' ResourceMatches.
-        let any_subresource = resource
-            .split_once('/')
-            .map(|(_, subresource)| format!("*/{subresource}"));
+        let any_subresource =
+            resource.split_once('/').map(|(_, subresource)| format!("*/{subresource}"));
         let matches = has(&rule.verbs, verb)
             && has(groups, group)
             && (has(resources, resource)

@@ -52,51 +52,19 @@ fn rules_and_what_they_let_do() {
         ("list sessions", rule(OWN, "sessions", "list"), &[List]),
         ("get sessions", rule(OWN, "sessions", "get"), &[Read]),
         ("watch sessions", rule(OWN, "sessions", "watch"), &[List]),
-        (
-            "list trackers",
-            rule(VISIBILITY, "sessiontrackers", "list"),
-            &[List],
-        ),
-        (
-            "get trackers",
-            rule(VISIBILITY, "sessiontrackers", "get"),
-            &[Read],
-        ),
+        ("list trackers", rule(VISIBILITY, "sessiontrackers", "list"), &[List]),
+        ("get trackers", rule(VISIBILITY, "sessiontrackers", "get"), &[Read]),
         ("delete", rule(OWN, "sessions", "delete"), &[Kill]),
-        (
-            "delete collections",
-            rule(OWN, "sessions", "deletecollection"),
-            &[Kill],
-        ),
-        (
-            "delete trackers",
-            rule(VISIBILITY, "sessiontrackers", "delete"),
-            &[],
-        ),
-        (
-            "join",
-            rule(VISIBILITY, "sessiontrackers/join", "create"),
-            &[Join],
-        ),
-        (
-            "any subresource",
-            rule(VISIBILITY, "*/join", "create"),
-            &[Join],
-        ),
-        (
-            "create trackers",
-            rule(VISIBILITY, "sessiontrackers", "create"),
-            &[],
-        ),
+        ("delete collections", rule(OWN, "sessions", "deletecollection"), &[Kill]),
+        ("delete trackers", rule(VISIBILITY, "sessiontrackers", "delete"), &[]),
+        ("join", rule(VISIBILITY, "sessiontrackers/join", "create"), &[Join]),
+        ("any subresource", rule(VISIBILITY, "*/join", "create"), &[Join]),
+        ("create trackers", rule(VISIBILITY, "sessiontrackers", "create"), &[]),
         ("another group", rule("batch", "sessions", "*"), &[]),
         ("all verbs", rule(OWN, "sessions", "*"), &[List, Read, Kill]),
         ("all resources", rule(OWN, "*", "list"), &[List]),
         ("everything", rule("*", "*", "*"), &[List, Read, Kill, Join]),
-        (
-            "a path",
-            json!({ "nonResourceURLs": ["*"], "verbs": ["*"] }),
-            &[],
-        ),
+        ("a path", json!({ "nonResourceURLs": ["*"], "verbs": ["*"] }), &[]),
     ];
     for (name, rule, expected) in cases {
         for what in [List, Read, Kill, Join] {
@@ -116,29 +84,14 @@ fn only_some_names() {
     let only = |rules: Value| {
         let mut all = bound(&rule(OWN, "sessions", "get"));
         all.cluster_roles = vec![read(role("r", &rules))];
-        who_can(What::Kill, &all)
-            .into_iter()
-            .map(|right| right.only)
-            .collect::<Vec<_>>()
+        who_can(What::Kill, &all).into_iter().map(|right| right.only).collect::<Vec<_>>()
     };
+    assert_eq!(only(json!([named("delete", json!(["b", "a"]))])), [["a", "b"]]);
     assert_eq!(
-        only(json!([named("delete", json!(["b", "a"]))])),
+        only(json!([named("delete", json!(["a"])), named("delete", json!(["b", "a"]))])),
         [["a", "b"]]
     );
-    assert_eq!(
-        only(json!([
-            named("delete", json!(["a"])),
-            named("delete", json!(["b", "a"]))
-        ])),
-        [["a", "b"]]
-    );
-    assert_eq!(
-        only(json!([
-            named("delete", json!(["a"])),
-            named("delete", json!([]))
-        ])),
-        [[""; 0]]
-    );
+    assert_eq!(only(json!([named("delete", json!(["a"])), named("delete", json!([]))])), [[""; 0]]);
     assert!(only(json!([named("deletecollection", json!(["a"]))])).is_empty());
 }
 
@@ -161,75 +114,24 @@ fn bindings_of_all_kinds_and_what_they_reach() {
         ],
         roles: vec![read(in_shop)],
         cluster_role_bindings: vec![
-            read(binding(
-                "everywhere",
-                None,
-                "ClusterRole",
-                "killer",
-                &json!([bot]),
-            )),
-            read(binding(
-                "of-aggregated",
-                None,
-                "ClusterRole",
-                "aggregated",
-                &json!([team]),
-            )),
-            read(binding(
-                "of-nothing",
-                None,
-                "ClusterRole",
-                "empty",
-                &json!([user("x")]),
-            )),
-            read(binding(
-                "dangling",
-                None,
-                "ClusterRole",
-                "gone",
-                &json!([user("x")]),
-            )),
-            read(binding(
-                "of-nobody",
-                None,
-                "ClusterRole",
-                "killer",
-                &nothing,
-            )),
+            read(binding("everywhere", None, "ClusterRole", "killer", &json!([bot]))),
+            read(binding("of-aggregated", None, "ClusterRole", "aggregated", &json!([team]))),
+            read(binding("of-nothing", None, "ClusterRole", "empty", &json!([user("x")]))),
+            read(binding("dangling", None, "ClusterRole", "gone", &json!([user("x")]))),
+            read(binding("of-nobody", None, "ClusterRole", "killer", &nothing)),
         ],
         role_bindings: vec![
-            read(binding(
-                "a",
-                Some("shop"),
-                "ClusterRole",
-                "killer",
-                &json!([user("ann"), here]),
-            )),
-            read(binding(
-                "b",
-                Some("shop"),
-                "Role",
-                "local",
-                &json!([user("ann")]),
-            )),
+            read(binding("a", Some("shop"), "ClusterRole", "killer", &json!([user("ann"), here]))),
+            read(binding("b", Some("shop"), "Role", "local", &json!([user("ann")]))),
             // A Role of that name is in another namespace.
-            read(binding(
-                "c",
-                Some("other"),
-                "Role",
-                "local",
-                &json!([user("x")]),
-            )),
+            read(binding("c", Some("other"), "Role", "local", &json!([user("x")]))),
         ],
     };
     let rights: Vec<String> = who_can(What::Kill, &all)
         .iter()
         .map(|right| {
             let namespace = right.namespace.as_deref().unwrap_or("*");
-            format!(
-                "{} {} {namespace} {} {}",
-                right.kind, right.name, right.binding, right.role
-            )
+            format!("{} {} {namespace} {} {}", right.kind, right.name, right.binding, right.role)
         })
         .collect();
     assert_eq!(
@@ -256,11 +158,7 @@ fn a_watch_is_told_where_it_shows_more_than_a_list() {
     for (name, rules, expected) in [
         ("alone", json!([watch]), &["watch"][..]),
         ("beside a list", json!([both]), &["list"]),
-        (
-            "of more than is listed",
-            json!([watch, named("list", json!(["a"]))]),
-            &["list", "watch"],
-        ),
+        ("of more than is listed", json!([watch, named("list", json!(["a"]))]), &["list", "watch"]),
         (
             "of the same",
             json!([named("watch", json!(["a"])), named("list", json!(["a"]))]),

@@ -68,7 +68,8 @@ pub struct Listing {
     pub labels: Option<String>,
     /// Conditions on fields, for the server to check.
     pub fields: Option<String>,
-    /// At most so many at a time, all at once if it is 0; few at first and then more if nobody says.
+    /// At most so many at a time, all at once if it is 0; few at first and then more if nobody
+    /// says.
     pub chunk: Option<usize>,
 }
 
@@ -76,21 +77,13 @@ impl Listing {
     /// All of a scope.
     #[must_use]
     pub fn of(scope: Scope) -> Self {
-        Self {
-            scope,
-            labels: None,
-            fields: None,
-            chunk: None,
-        }
+        Self { scope, labels: None, fields: None, chunk: None }
     }
 
     /// The session of this name, wherever in the scope.
     #[must_use]
     pub fn named(scope: Scope, name: &str) -> Self {
-        Self {
-            fields: Some(format!("metadata.name={name}")),
-            ..Self::of(scope)
-        }
+        Self { fields: Some(format!("metadata.name={name}")), ..Self::of(scope) }
     }
 
     /// One condition more on fields.
@@ -104,14 +97,8 @@ impl Listing {
     }
 
     fn query(&self) -> Vec<(&'static str, &str)> {
-        let labels = self
-            .labels
-            .as_deref()
-            .map(|labels| ("labelSelector", labels));
-        let fields = self
-            .fields
-            .as_deref()
-            .map(|fields| ("fieldSelector", fields));
+        let labels = self.labels.as_deref().map(|labels| ("labelSelector", labels));
+        let fields = self.fields.as_deref().map(|fields| ("fieldSelector", fields));
         labels.into_iter().chain(fields).collect()
     }
 }
@@ -195,7 +182,8 @@ impl Server {
         };
         let mut items = self.listing(&listing).await?.all().await?;
         if let Some(id) = id {
-            // Who serves sessions in another way may not know the selector, nor name objects by IDs.
+            // Who serves sessions in another way may not know the selector, nor name objects by
+            // IDs.
             items.retain(|item| {
                 let session = Session::of_object(item);
                 session.name.eq_ignore_ascii_case(id.name())
@@ -216,10 +204,7 @@ impl Server {
     /// There is no such session.
     #[must_use]
     pub fn not_found(&self, scope: &Scope, id: &SessionId) -> Error {
-        let asked = Asked {
-            id: Some(id.clone()),
-            ..Self::asked_of(Verb::Get, scope)
-        };
+        let asked = Asked { id: Some(id.clone()), ..Self::asked_of(Verb::Get, scope) };
         self.refused(asked, Failure::not_found(id))
     }
 
@@ -250,16 +235,13 @@ impl Server {
         let asked = asked(Verb::Delete, namespace, Some(id));
         let scope = Scope::Namespace(namespace.to_owned());
         let path = Source::Sessions.path(&scope, Some(id.name()));
-        let answer: Value = self
-            .request(&asked, Method::DELETE, &path, Some(&how.options()))
-            .await?;
+        let answer: Value =
+            self.request(&asked, Method::DELETE, &path, Some(&how.options())).await?;
         if how.effect == Effect::Real {
             gone(&answer, namespace, id)?;
         }
         // The object, or a Status with what is known of it.
-        let uid = answer
-            .pointer("/metadata/uid")
-            .or_else(|| answer.pointer("/details/uid"));
+        let uid = answer.pointer("/metadata/uid").or_else(|| answer.pointer("/details/uid"));
         Ok(uid.and_then(Value::as_str).map(ToOwned::to_owned))
     }
 
@@ -271,9 +253,8 @@ impl Server {
     ) -> Result<Option<Vec<Value>>, Error> {
         let asked = asked(Verb::DeleteCollection, namespace, None);
         let path = Source::Sessions.path(&Scope::Namespace(namespace.to_owned()), None);
-        let answer: Value = self
-            .request(&asked, Method::DELETE, &path, Some(&how.options()))
-            .await?;
+        let answer: Value =
+            self.request(&asked, Method::DELETE, &path, Some(&how.options())).await?;
         Ok(match answer {
             Value::Object(mut list) => match list.remove("items") {
                 Some(Value::Array(items)) => Some(items),
@@ -304,8 +285,7 @@ impl Server {
 
     /// Kubernetes' version, as `/version` tells it.
     pub async fn version(&self) -> Result<Value, Error> {
-        self.request(&everywhere(Verb::Get), Method::GET, "/version", None)
-            .await
+        self.request(&everywhere(Verb::Get), Method::GET, "/version", None).await
     }
 
     /// Who the server takes the requester for.
@@ -313,9 +293,8 @@ impl Server {
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
         let review =
             json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
-        let review: Value = self
-            .request(&everywhere(Verb::Create), Method::POST, path, Some(&review))
-            .await?;
+        let review: Value =
+            self.request(&everywhere(Verb::Create), Method::POST, path, Some(&review)).await?;
         let name = review.pointer("/status/userInfo/username");
         let name = name.and_then(Value::as_str).map(ToOwned::to_owned);
         name.ok_or_else(|| Error::Unexpected {
@@ -330,30 +309,20 @@ impl Server {
         let scope = Scope::Namespace(namespace.to_owned());
         let path = format!("{}/join", Source::Trackers.path(&scope, Some(id.name())));
         let request = json!({ "apiVersion": version, "kind": "SessionJoin" });
-        self.request(
-            &asked(Verb::Create, namespace, Some(id)),
-            Method::POST,
-            &path,
-            Some(&request),
-        )
-        .await
+        self.request(&asked(Verb::Create, namespace, Some(id)), Method::POST, &path, Some(&request))
+            .await
     }
 }
 
-/// Whether a session that was deleted is gone, by the object that the server answers: it answers the
-/// object of one that finalizers hold up.
+/// Whether a session that was deleted is gone, by the object that the server answers: it answers
+/// the object of one that finalizers hold up.
 ///
 /// # Errors
 /// It is held up.
 pub fn gone(answer: &Value, namespace: &str, id: &SessionId) -> Result<(), Error> {
-    let finalizers = answer
-        .pointer("/metadata/finalizers")
-        .and_then(Value::as_array);
-    let finalizers: Vec<&str> = finalizers
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let finalizers = answer.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let finalizers: Vec<&str> =
+        finalizers.into_iter().flatten().filter_map(Value::as_str).collect();
     if finalizers.is_empty() {
         return Ok(());
     }
@@ -365,17 +334,9 @@ pub fn gone(answer: &Value, namespace: &str, id: &SessionId) -> Result<(), Error
 }
 
 fn asked(verb: Verb, namespace: &str, id: Option<&SessionId>) -> Asked {
-    Asked {
-        verb,
-        namespace: Some(namespace.to_owned()),
-        id: id.cloned(),
-    }
+    Asked { verb, namespace: Some(namespace.to_owned()), id: id.cloned() }
 }
 
 fn everywhere(verb: Verb) -> Asked {
-    Asked {
-        verb,
-        namespace: None,
-        id: None,
-    }
+    Asked { verb, namespace: None, id: None }
 }

@@ -1,8 +1,8 @@
 //! A session as it is shown, read from an object of the cluster.
 //!
 //! Read field by field rather than through the typed Session: an object that somebody else's
-//! software wrote, or that another version of the CRD let in, is shown as far as it can be understood
-//! instead of failing the whole list.
+//! software wrote, or that another version of the CRD let in, is shown as far as it can be
+//! understood instead of failing the whole list.
 
 mod operator;
 
@@ -108,10 +108,7 @@ impl Session {
     /// The labels as `a=b,c=d`, if there are any.
     #[must_use]
     pub fn label_line(&self) -> Option<String> {
-        let pairs = self
-            .labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let pairs = self.labels.iter().map(|(name, value)| format!("{name}={value}"));
         let line = pairs.collect::<Vec<_>>().join(",");
         Some(line).filter(|line| !line.is_empty())
     }
@@ -119,10 +116,7 @@ impl Session {
     /// Reads what can be read: of a Session, of a tracker, or of what mirrord's operator serves.
     #[must_use]
     pub fn of_object(object: &Value) -> Self {
-        if object
-            .pointer("/spec/session")
-            .is_some_and(Value::is_object)
-        {
+        if object.pointer("/spec/session").is_some_and(Value::is_object) {
             return operator::read(object);
         }
         let text = |pointer: &str| text(object.pointer(pointer));
@@ -134,10 +128,8 @@ impl Session {
             participants.retain(|name| name != owner);
             participants.insert(0, owner.clone());
         }
-        let agent = object
-            .pointer("/status/agent")
-            .filter(|agent| agent.is_object())
-            .map(|_| Agent {
+        let agent =
+            object.pointer("/status/agent").filter(|agent| agent.is_object()).map(|_| Agent {
                 kind: text("/status/agent/kind"),
                 namespace: text("/status/agent/namespace"),
                 name: text("/status/agent/name"),
@@ -185,8 +177,8 @@ impl Session {
     /// The ports in one line, if there are any.
     #[must_use]
     pub fn port_line(&self) -> Option<String> {
-        // The same line as `Port::summary` makes: the controller's own is only there to spare kubectl
-        // the work.
+        // The same line as `Port::summary` makes: the controller's own is only there to spare
+        // kubectl the work.
         if self.ports.is_empty() {
             self.port_summary.clone()
         } else {
@@ -275,37 +267,28 @@ fn labels(value: Option<&Value>) -> Vec<(String, String)> {
 fn ports(value: Option<&Value>) -> Vec<Port> {
     match value {
         Some(Value::Array(items)) => items.iter().map(port).collect(),
-        other => texts(other)
-            .into_iter()
-            .map(|line| Port { number: None, line })
-            .collect(),
+        other => texts(other).into_iter().map(|line| Port { number: None, line }).collect(),
     }
 }
 
-/// A port in any of the shapes that have been served: `{port, type, filter}`, a tracker's, which may only
-/// tell that there is a filter, mirrord's `{port, kind, filter}`, and `[port, kind, filter]`.
+/// A port in any of the shapes that have been served: `{port, type, filter}`, a tracker's, which
+/// may only tell that there is a filter, mirrord's `{port, kind, filter}`, and `[port, kind,
+/// filter]`.
 fn port(value: &Value) -> Port {
     let field = |name: &str, at: usize| match value {
         Value::Array(items) => items.get(at),
         other => other.get(name),
     };
-    let number = field("port", 0)
-        .and_then(Value::as_u64)
-        .filter(|number| *number <= u16::MAX.into());
+    let number =
+        field("port", 0).and_then(Value::as_u64).filter(|number| *number <= u16::MAX.into());
     let kind = text(field("type", 1)).or_else(|| text(field("kind", 1)));
     let (Some(number), Some(kind)) = (number, kind) else {
-        return Port {
-            number,
-            line: value.to_string(),
-        };
+        return Port { number, line: value.to_string() };
     };
     let hidden = || (value["filtered"] == true).then(|| "<hidden>".to_owned());
     let filter = text(field("filter", 2)).or_else(hidden);
     let filter = filter.map_or_else(String::new, |filter| format!(", Filter: {filter}"));
-    Port {
-        number: Some(number),
-        line: format!("Port: {number}, Type: {kind}{filter}"),
-    }
+    Port { number: Some(number), line: format!("Port: {number}, Type: {kind}{filter}") }
 }
 
 #[cfg(test)]
@@ -339,10 +322,7 @@ mod tests {
             session.port_line().as_deref(),
             Some("Port: 80, Type: steal, Filter: header=a; Port: 81, Type: mirror")
         );
-        assert_eq!(
-            session.agent.unwrap().name.as_deref(),
-            Some("mirrord-agent-a")
-        );
+        assert_eq!(session.agent.unwrap().name.as_deref(), Some("mirrord-agent-a"));
     }
 
     #[test]
@@ -352,14 +332,8 @@ mod tests {
             (json!([1]), ""),
             (json!({ "metadata": { "name": "x" } }), ""),
             (json!({ "spec": "text", "status": 3 }), ""),
-            (
-                json!({ "spec": { "target": { "deployment": "a" } } }),
-                r#"{"deployment":"a"}"#,
-            ),
-            (
-                json!({ "spec": { "target": 5, "owner": [], "client": null } }),
-                "5",
-            ),
+            (json!({ "spec": { "target": { "deployment": "a" } } }), r#"{"deployment":"a"}"#),
+            (json!({ "spec": { "target": 5, "owner": [], "client": null } }), "5"),
             (
                 json!({ "metadata": { "creationTimestamp": "yesterday" }, "spec": { "target": "a" } }),
                 "a",
@@ -376,15 +350,9 @@ mod tests {
     fn ports_in_other_shapes() {
         let cases = [
             (json!({}), None),
-            (
-                json!({ "portSummary": "Port: 1, Type: steal" }),
-                Some("Port: 1, Type: steal"),
-            ),
+            (json!({ "portSummary": "Port: 1, Type: steal" }), Some("Port: 1, Type: steal")),
             (json!({ "ports": [] }), None),
-            (
-                json!({ "ports": [[80, "steal", null]] }),
-                Some("Port: 80, Type: steal"),
-            ),
+            (json!({ "ports": [[80, "steal", null]] }), Some("Port: 80, Type: steal")),
             (json!({ "ports": "all" }), Some("all")),
             (
                 json!({ "ports": [{ "port": 80, "type": "steal", "filtered": true }, { "port": 81, "type": "mirror", "filtered": false }] }),

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::session::Session;
 
-/// How long a question stands before a key answers it: what is typed or pasted at one go was typed before
-/// anybody could read it.
+/// How long a question stands before a key answers it: what is typed or pasted at one go was typed
+/// before anybody could read it.
 const READING: Duration = Duration::from_millis(300);
 
 /// Namespace and name.
@@ -127,9 +127,8 @@ impl Top {
     /// Before anything is known.
     pub(crate) fn new(namespace: Option<&str>, now: Timestamp) -> Self {
         Self {
-            place: namespace.map_or("all namespaces".to_owned(), |name| {
-                format!("namespace {name}")
-            }),
+            place: namespace
+                .map_or("all namespaces".to_owned(), |name| format!("namespace {name}")),
             everywhere: namespace.is_none(),
             now,
             rows: 10,
@@ -140,11 +139,8 @@ impl Top {
     /// The sessions that fit the filter, in order.
     pub(crate) fn shown(&self) -> Vec<(&Key, &Session)> {
         let wanted = self.filter.to_lowercase();
-        let mut shown: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| fits(session, &wanted))
-            .collect();
+        let mut shown: Vec<_> =
+            self.sessions.iter().filter(|(_, session)| fits(session, &wanted)).collect();
         // Stable, so that what is the same keeps the API server's order.
         match self.sort {
             Sort::Id => {}
@@ -165,10 +161,7 @@ impl Top {
 
     /// Whether what is selected is among the sessions that fit the filter.
     fn has_selection(&self) -> bool {
-        let session = self
-            .selected
-            .as_ref()
-            .and_then(|key| self.sessions.get(key));
+        let session = self.selected.as_ref().and_then(|key| self.sessions.get(key));
         session.is_some_and(|session| fits(session, &self.filter.to_lowercase()))
     }
 
@@ -207,9 +200,7 @@ impl Top {
             return;
         }
         let shown = self.shown();
-        let at = before
-            .unwrap_or_default()
-            .min(shown.len().saturating_sub(1));
+        let at = before.unwrap_or_default().min(shown.len().saturating_sub(1));
         self.selected = shown.get(at).map(|(key, _)| (*key).clone());
     }
 
@@ -228,15 +219,10 @@ fn fits(session: &Session, wanted: &str) -> bool {
         return true;
     }
     let id = session.id().to_string();
-    [
-        Some(&id),
-        Some(&session.namespace),
-        session.target.as_ref(),
-        session.user.as_ref(),
-    ]
-    .into_iter()
-    .flatten()
-    .any(|text| text.to_lowercase().contains(wanted))
+    [Some(&id), Some(&session.namespace), session.target.as_ref(), session.user.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|text| text.to_lowercase().contains(wanted))
 }
 
 fn read(object: &Value) -> (Key, Session) {
@@ -247,11 +233,7 @@ fn read(object: &Value) -> (Key, Session) {
 /// What an event makes of the view.
 pub(crate) fn update(mut top: Top, event: Event) -> Top {
     // A look at all there is, which thousands of changes at once can't all have.
-    let before = if top.may_deselect(&event) {
-        top.position()
-    } else {
-        None
-    };
+    let before = if top.may_deselect(&event) { top.position() } else { None };
     let uid = top.in_question().and_then(|session| session.uid.clone());
     match event {
         Event::Press(press) => return pressed(top, press),
@@ -313,10 +295,7 @@ fn pressed(mut top: Top, press: Press) -> Top {
             top.mode = Mode::List;
         }
         (Mode::Confirm(key), Press::Letter('y' | 'Y')) => {
-            let uid = top
-                .sessions
-                .get(&key)
-                .and_then(|session| session.uid.clone());
+            let uid = top.sessions.get(&key).and_then(|session| session.uid.clone());
             top.told = Some(format!("stopping {} …", key.1));
             top.wish = Some(Wish::Stop(key, uid));
             top.mode = Mode::List;

@@ -16,10 +16,7 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let mut root = cli::command();
     root.build();
     let meant = meant(&root, arguments);
-    let name = meant
-        .last()
-        .and_then(|command| command.get_bin_name())
-        .unwrap_or(PROGRAM);
+    let name = meant.last().and_then(|command| command.get_bin_name()).unwrap_or(PROGRAM);
     let last = meant.last().copied().unwrap_or(&root);
     let mut text = format!("error: {}", what(error, last, name, arguments));
     let similar = similar(error);
@@ -111,9 +108,7 @@ fn unknown(argument: &str) -> String {
         let name = argument.split('=').next().unwrap_or(argument);
         return format!("unknown flag: {name}");
     }
-    let letter = argument
-        .strip_prefix('-')
-        .and_then(|rest| rest.chars().next());
+    let letter = argument.strip_prefix('-').and_then(|rest| rest.chars().next());
     match letter {
         Some(letter) => format!("unknown shorthand flag: '{letter}' in {argument}"),
         None => format!("unexpected arguments: [{argument}]"),
@@ -158,8 +153,7 @@ fn flag(argument: &str, command: &Command) -> Option<String> {
 fn short(flag: &str, command: &Command) -> Option<char> {
     let long = flag.strip_prefix("--")?;
     let mut all = command.get_arguments();
-    all.find(|known| known.get_long() == Some(long))?
-        .get_short()
+    all.find(|known| known.get_long() == Some(long))?.get_short()
 }
 
 /// clap's own first line.
@@ -180,7 +174,8 @@ fn similar(error: &clap::Error) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The command that was meant, as far as it can be understood, and before it those that it belongs to.
+/// The command that was meant, as far as it can be understood, and before it those that it belongs
+/// to.
 fn meant<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
     let mut found = vec![root];
     let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
@@ -206,10 +201,9 @@ fn takes_next(command: &Command, flag: &str) -> bool {
         .filter(|rest| rest.chars().count() == 1)
         .and_then(|rest| rest.chars().next());
     command.get_arguments().any(|argument| {
-        let is_meant = argument
-            .get_long()
-            .is_some_and(|long| flag.strip_prefix("--") == Some(long))
-            || letter.is_some() && argument.get_short() == letter;
+        let is_meant =
+            argument.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long))
+                || letter.is_some() && argument.get_short() == letter;
         is_meant && argument.get_action().takes_values() && !argument.is_require_equals_set()
     })
 }
@@ -260,10 +254,7 @@ mod tests {
                 "list --kuberc=x",
                 "--kuberc is not taken: kubectl's preferences don't apply to plugins: give flags, or set an alias in the shell",
             ),
-            (
-                "list --request-timeout",
-                "flag needs an argument: --request-timeout",
-            ),
+            ("list --request-timeout", "flag needs an argument: --request-timeout"),
             (
                 "list -v x",
                 "invalid argument \"x\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
@@ -312,24 +303,14 @@ mod tests {
         let policy = "kubectl mirrord-sessions policy";
         for (word, of, is_unix, expected) in [
             ("run", PROGRAM, false, windows),
-            (
-                "run",
-                PROGRAM,
-                true,
-                "unknown command \"run\" for \"kubectl mirrord-sessions\"",
-            ),
+            ("run", PROGRAM, true, "unknown command \"run\" for \"kubectl mirrord-sessions\""),
             (
                 "run",
                 policy,
                 false,
                 "unknown command \"run\" for \"kubectl mirrord-sessions policy\"",
             ),
-            (
-                "runs",
-                PROGRAM,
-                false,
-                "unknown command \"runs\" for \"kubectl mirrord-sessions\"",
-            ),
+            ("runs", PROGRAM, false, "unknown command \"runs\" for \"kubectl mirrord-sessions\""),
         ] {
             assert_eq!(no_such_command(word, of, is_unix), expected);
         }
@@ -337,32 +318,18 @@ mod tests {
 
     #[test]
     fn help_shows_no_values_of_flags_that_need_none() {
-        for line in [
-            "list --help",
-            "list -A -n shop --help",
-            "help list",
-            "list -h",
-        ] {
+        for line in ["list --help", "list -A -n shop --help", "help list", "list -h"] {
             let words = ["plugin"].into_iter().chain(line.split(' '));
             let words: Vec<OsString> = words.map(Into::into).collect();
             let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
-            assert!(
-                shown.contains("Usage: kubectl mirrord-sessions list [OPTIONS]"),
-                "{shown}"
-            );
-            assert!(
-                shown.contains("--watch") && !shown.contains("--watch[="),
-                "{shown}"
-            );
+            assert!(shown.contains("Usage: kubectl mirrord-sessions list [OPTIONS]"), "{shown}");
+            assert!(shown.contains("--watch") && !shown.contains("--watch[="), "{shown}");
             let is_long = shown.contains("--client-certificate <PATH>");
             assert_eq!(is_long, line != "list -h", "{line}");
         }
         let words: Vec<OsString> = ["plugin", "auditor"].map(Into::into).to_vec();
         let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
-        assert!(
-            shown.contains("Usage: kubectl mirrord-sessions auditor"),
-            "{shown}"
-        );
+        assert!(shown.contains("Usage: kubectl mirrord-sessions auditor"), "{shown}");
     }
 
     #[test]
@@ -379,9 +346,6 @@ mod tests {
         let cli = Cli::of(words.split(' ').map(Into::into)).unwrap();
         assert_eq!(cli.connection.namespace.as_deref(), Some("b"));
         assert!(!cli.connection.insecure_skip_tls_verify);
-        assert_eq!(
-            cli.connection.request_timeout.0,
-            Some(std::time::Duration::from_secs(2))
-        );
+        assert_eq!(cli.connection.request_timeout.0, Some(std::time::Duration::from_secs(2)));
     }
 }

@@ -1,14 +1,11 @@
-//! Trackers through the aggregator beside the API server's own list of as many Sessions, and a thousand
-//! open watches while a hundred sessions a second change. Ratios of one run matter, not figures.
+//! Trackers through the aggregator beside the API server's own list of as many Sessions, and a
+//! thousand open watches while a hundred sessions a second change. Ratios of one run matter, not
+//! figures.
 //!
 //! `cargo bench --package mirrord-sessions-tests`; `SESSIONS` says how many, 10,000 without it.
 #![allow(clippy::unwrap_used, missing_docs)]
 // Counts and milliseconds, to be read.
-#![allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use std::{
     collections::HashMap,
@@ -39,14 +36,8 @@ async fn main() {
     let sessions = std::env::var("SESSIONS").ok();
     let sessions = sessions.map_or(10_000, |count| count.parse().unwrap());
     let programs = Programs::build_optimized().unwrap();
-    let cluster = Cluster::install(ControlPlane::start().unwrap(), programs)
-        .await
-        .unwrap();
-    let client = cluster
-        .plane
-        .client("bench", &["system:masters"])
-        .await
-        .unwrap();
+    let cluster = Cluster::install(ControlPlane::start().unwrap(), programs).await.unwrap();
+    let client = cluster.plane.client("bench", &["system:masters"]).await.unwrap();
     let start = Instant::now();
     fill(&client, sessions).await;
     let rate = sessions as f64 / start.elapsed().as_secs_f64();
@@ -70,17 +61,12 @@ async fn fill(client: &Client, sessions: usize) {
         .for_each_concurrent(16, |at| {
             let api = &api;
             async move {
-                api.create(&PostParams::default(), &session(at))
-                    .await
-                    .unwrap();
+                api.create(&PostParams::default(), &session(at)).await.unwrap();
             }
         })
         .await;
     let trackers = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
-    while get(client, trackers, "application/json")
-        .await
-        .matches("\"sessionId\"")
-        .count()
+    while get(client, trackers, "application/json").await.matches("\"sessionId\"").count()
         < sessions
     {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -89,10 +75,7 @@ async fn fill(client: &Client, sessions: usize) {
 
 async fn get(client: &Client, path: &str, accept: &str) -> String {
     let request = http::Request::get(path).header("accept", accept);
-    client
-        .request_text(request.body(Vec::new()).unwrap())
-        .await
-        .unwrap()
+    client.request_text(request.body(Vec::new()).unwrap()).await.unwrap()
 }
 
 async fn lists(client: &Client, sessions: usize) {
@@ -105,17 +88,12 @@ async fn lists(client: &Client, sessions: usize) {
         let mut sizes: HashMap<&str, usize> = HashMap::new();
         // In turns, so that whatever else goes on is borne by all.
         for _ in 0..ROUNDS {
-            for (name, path) in [
-                ("sessions", own),
-                ("trackers", trackers),
-                ("one in a hundred", &selected),
-            ] {
+            for (name, path) in
+                [("sessions", own), ("trackers", trackers), ("one in a hundred", &selected)]
+            {
                 let start = Instant::now();
                 let answer = get(client, path, accept).await;
-                times
-                    .entry(name)
-                    .or_default()
-                    .push(start.elapsed().as_secs_f64());
+                times.entry(name).or_default().push(start.elapsed().as_secs_f64());
                 sizes.insert(name, answer.len());
             }
         }
@@ -152,9 +130,8 @@ async fn watches(cluster: &Cluster, client: &Client) {
             let (changed, delays) = (Arc::clone(&changed), Arc::clone(&delays));
             let opened = opened.clone();
             tasks.push(tokio::spawn(async move {
-                let params = WatchParams::default()
-                    .fields("metadata.namespace=default")
-                    .labels("bench");
+                let params =
+                    WatchParams::default().fields("metadata.namespace=default").labels("bench");
                 let mut events = api.watch(&params, "").await.unwrap().boxed();
                 opened.send(()).unwrap();
                 let mut seen = 0;
@@ -189,24 +166,14 @@ async fn watches(cluster: &Cluster, client: &Client) {
         let name = format!("{:016x}", at % 500);
         let patch = json!({ "metadata": { "labels": { "bench": format!("v{at}") } } });
         // From before it is sent: what a watch tells can overtake the answer.
-        changed
-            .lock()
-            .unwrap()
-            .insert(format!("v{at}"), Instant::now());
-        api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
+        changed.lock().unwrap().insert(format!("v{at}"), Instant::now());
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
     let rate = CHANGES as f64 / start.elapsed().as_secs_f64();
     for task in tasks {
         task.await.unwrap();
     }
-    let mut delays: Vec<f64> = delays
-        .lock()
-        .unwrap()
-        .iter()
-        .map(Duration::as_secs_f64)
-        .collect();
+    let mut delays: Vec<f64> = delays.lock().unwrap().iter().map(Duration::as_secs_f64).collect();
     delays.sort_by(f64::total_cmp);
     let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize] * 1e3;
     println!(

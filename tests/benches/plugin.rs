@@ -1,10 +1,10 @@
-//! The plugin beside kubectl, process by process: how long each takes and how much memory, where there is
-//! nothing to list, and where there are a thousand and many thousand sessions; through trackers and from the Sessions
-//! themselves. Ratios of one run matter, not figures.
+//! The plugin beside kubectl, process by process: how long each takes and how much memory, where
+//! there is nothing to list, and where there are a thousand and many thousand sessions; through
+//! trackers and from the Sessions themselves. Ratios of one run matter, not figures.
 //!
-//! `cargo bench --package mirrord-sessions-tests --bench plugin`; `SESSIONS` says how many the many are,
-//! 15,000 without it, and `ROUNDS` how often each is run, 9 times without it. `WEBHOOK` and `PLUGIN`
-//! name programs to take instead of those that are built here. Linux alone.
+//! `cargo bench --package mirrord-sessions-tests --bench plugin`; `SESSIONS` says how many the many
+//! are, 15,000 without it, and `ROUNDS` how often each is run, 9 times without it. `WEBHOOK` and
+//! `PLUGIN` name programs to take instead of those that are built here. Linux alone.
 #![allow(clippy::unwrap_used, missing_docs)]
 // Counts and milliseconds, to be read.
 #![allow(clippy::cast_precision_loss)]
@@ -39,27 +39,16 @@ async fn main() {
     };
     let (many, rounds) = (number("SESSIONS", 15_000), number("ROUNDS", 9));
     let programs = match (std::env::var_os("WEBHOOK"), std::env::var_os("PLUGIN")) {
-        (Some(webhook), Some(plugin)) => Programs {
-            webhook: webhook.into(),
-            plugin: plugin.into(),
-        },
+        (Some(webhook), Some(plugin)) => {
+            Programs { webhook: webhook.into(), plugin: plugin.into() }
+        }
         _ => Programs::build_distributed().unwrap(),
     };
     let plugin = programs.plugin.clone();
     let size = std::fs::metadata(&plugin).unwrap().len();
-    println!(
-        "the plugin's binary: {:.1} MB{}",
-        size as f64 / 1e6,
-        missed(size > LARGEST_BINARY)
-    );
-    let cluster = Cluster::install(ControlPlane::start().unwrap(), programs)
-        .await
-        .unwrap();
-    let client = cluster
-        .plane
-        .client("bench", &["system:masters"])
-        .await
-        .unwrap();
+    println!("the plugin's binary: {:.1} MB{}", size as f64 / 1e6, missed(size > LARGEST_BINARY));
+    let cluster = Cluster::install(ControlPlane::start().unwrap(), programs).await.unwrap();
+    let client = cluster.plane.client("bench", &["system:masters"]).await.unwrap();
     let sizes = [("none", 0), ("some", 1000), ("many", many)];
     let api: Api<Session> = Api::namespaced(client.clone(), "default");
     let model = api.create(&PostParams::default(), &session(0)).await;
@@ -72,11 +61,7 @@ async fn main() {
         fill(&client, &model, namespace, sessions).await;
     }
     until_tracked(&client, "many", many).await;
-    let bench = Bench {
-        cluster: &cluster,
-        plugin,
-        rounds,
-    };
+    let bench = Bench { cluster: &cluster, plugin, rounds };
     for (namespace, sessions) in sizes {
         bench.compare("sessiontrackers", namespace, sessions);
     }
@@ -119,7 +104,8 @@ impl Bench<'_> {
         };
         let programs: [&dyn Fn() -> Command; 2] = [&plugin, &kubectl];
         let mut measured = [Measured::default(), Measured::default()];
-        // In turns, so that whatever else goes on is borne by both; the first round warms caches up.
+        // In turns, so that whatever else goes on is borne by both; the first round warms caches
+        // up.
         for round in 0..=self.rounds {
             for (program, measured) in programs.iter().zip(&mut measured) {
                 let (first_row, whole, lines) = timed(program());
@@ -153,10 +139,7 @@ impl Bench<'_> {
             plugin.peak as f64 / kubectl.peak as f64,
         );
         if sessions > 0 {
-            let (ours, theirs) = (
-                median(&mut plugin.first_row),
-                median(&mut kubectl.first_row),
-            );
+            let (ours, theirs) = (median(&mut plugin.first_row), median(&mut kubectl.first_row));
             println!(
                 "    first row after {:.0} ms{}, kubectl's after {:.0} ms",
                 ours * 1e3,
@@ -175,11 +158,7 @@ fn missed(is_missed: bool) -> &'static str {
 /// When the first output was there, when the process had ended, and how many lines it put out.
 fn timed(mut command: Command) -> (Duration, Duration, usize) {
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let (mut first, mut lines) = (None, 0);
     let mut buffer = vec![0; 1 << 16];
@@ -196,14 +175,10 @@ fn timed(mut command: Command) -> (Duration, Duration, usize) {
     (first.unwrap_or(whole), whole, lines)
 }
 
-/// The most memory that the process had: asked for again and again, in a run of its own, since asking takes
-/// time too. It never falls, so little is missed at the end.
+/// The most memory that the process had: asked for again and again, in a run of its own, since
+/// asking takes time too. It never falls, so little is missed at the end.
 fn peak(mut command: Command) -> u64 {
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
@@ -241,10 +216,7 @@ async fn fill(client: &Client, model: &SessionSpec, namespace: &str, sessions: u
         .for_each_concurrent(16, |at| {
             let api = &api;
             let mut session = session(at);
-            session.spec = SessionSpec {
-                target: session.spec.target,
-                ..model.clone()
-            };
+            session.spec = SessionSpec { target: session.spec.target, ..model.clone() };
             async move {
                 api.create(&PostParams::default(), &session).await.unwrap();
             }

@@ -1,6 +1,7 @@
 //! What the Pods of a cluster cost the leader in memory, beside what they weigh in the API.
 //!
-//! `cargo bench --package mirrord-sessions-tests --bench pods`; `PODS` says how many, 10,000 without it.
+//! `cargo bench --package mirrord-sessions-tests --bench pods`; `PODS` says how many, 10,000
+//! without it.
 #![allow(clippy::unwrap_used, missing_docs)]
 // Megabytes, to be read.
 #![allow(clippy::cast_precision_loss)]
@@ -25,9 +26,7 @@ async fn main() {
     let pods = std::env::var("PODS").ok();
     let pods: usize = pods.map_or(10_000, |count| count.parse().unwrap());
     let programs = Programs::build_optimized().unwrap();
-    let cluster = Cluster::install(ControlPlane::start().unwrap(), programs)
-        .await
-        .unwrap();
+    let cluster = Cluster::install(ControlPlane::start().unwrap(), programs).await.unwrap();
     let client = cluster.plane.admin().client().await.unwrap();
     leads(&cluster.webhook).await;
     let empty = memory(&cluster.webhook);
@@ -40,30 +39,18 @@ async fn main() {
         pods as f64 / start.elapsed().as_secs_f64()
     );
     // Nothing but the watch tells of this agent: once it has, the leader has seen all before it.
-    add_ephemeral(&client, "pods-0", &last, ephemeral("main"))
-        .await
-        .unwrap();
+    add_ephemeral(&client, "pods-0", &last, ephemeral("main")).await.unwrap();
     let path = "/apis/operator.metalbear.co/v1/namespaces/pods-0/sessions";
     until("the leader has seen them", async || {
         let sessions = send(&client, "GET", path, &Value::Null).await.ok()?;
         (!sessions["items"].as_array()?.is_empty()).then_some(())
     })
     .await;
-    told(
-        "the leader that saw them come",
-        &cluster.webhook,
-        &empty,
-        pods,
-    );
+    told("the leader that saw them come", &cluster.webhook, &empty, pods);
 
     // One that lists them all at once, and one that only waits to lead.
-    let waiting = Webhook::start(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
-    println!(
-        "a replica that doesn't lead: {} in memory",
-        mb(memory(&waiting).now)
-    );
+    let waiting = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
+    println!("a replica that doesn't lead: {} in memory", mb(memory(&waiting).now));
     cluster.webhook.kill().unwrap();
     leads(&waiting).await;
     told("a leader that found them", &waiting, &empty, pods);
@@ -130,11 +117,7 @@ async fn fill(client: &Client, pods: usize) -> String {
 }
 
 fn node_name(at: usize) -> String {
-    format!(
-        "ip-10-0-{}-{}.eu-west-1.compute.internal",
-        at / 256,
-        at % 256
-    )
+    format!("ip-10-0-{}-{}.eu-west-1.compute.internal", at / 256, at % 256)
 }
 
 fn pod_name(at: usize) -> String {
@@ -177,10 +160,7 @@ fn pod(at: usize, owner: &Value) -> Value {
 
 async fn leads(webhook: &Webhook) {
     until("it leads and has listed everything", async || {
-        webhook
-            .log_text()
-            .contains("looking after agents")
-            .then_some(())
+        webhook.log_text().contains("looking after agents").then_some(())
     })
     .await;
 }
@@ -191,10 +171,7 @@ async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(
-            start.elapsed() < Duration::from_mins(3),
-            "waited in vain: {what}"
-        );
+        assert!(start.elapsed() < Duration::from_mins(3), "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -212,10 +189,7 @@ fn memory(webhook: &Webhook) -> Memory {
         let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kilobytes << 10
     };
-    Memory {
-        now: field("VmRSS:"),
-        most: field("VmHWM:"),
-    }
+    Memory { now: field("VmRSS:"), most: field("VmHWM:") }
 }
 
 fn mb(bytes: usize) -> String {

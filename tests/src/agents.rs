@@ -1,4 +1,5 @@
-//! mirrord's agents as its CLI sends them, from `tests/data/agents`, and targets as a node reports them.
+//! mirrord's agents as its CLI sends them, from `tests/data/agents`, and targets as a node reports
+//! them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,13 +41,7 @@ pub fn targetless() -> Value {
     without(&mut job, &["status"]);
     without(
         &mut job["metadata"],
-        &[
-            "creationTimestamp",
-            "generation",
-            "namespace",
-            "resourceVersion",
-            "uid",
-        ],
+        &["creationTimestamp", "generation", "namespace", "resourceVersion", "uid"],
     );
     let spec = &mut job["spec"];
     without(
@@ -73,17 +68,9 @@ pub fn targetless() -> Value {
     let pod = &mut spec["template"]["spec"];
     without(
         pod,
-        &[
-            "dnsPolicy",
-            "schedulerName",
-            "securityContext",
-            "terminationGracePeriodSeconds",
-        ],
+        &["dnsPolicy", "schedulerName", "securityContext", "terminationGracePeriodSeconds"],
     );
-    without(
-        &mut pod["containers"][0],
-        &["terminationMessagePath", "terminationMessagePolicy"],
-    );
+    without(&mut pod["containers"][0], &["terminationMessagePath", "terminationMessagePolicy"]);
     job["metadata"]["name"] = name().into();
     job
 }
@@ -118,16 +105,9 @@ pub async fn send(
     path: &str,
     body: &Value,
 ) -> Result<Value, kube::Error> {
-    let content_type = if method == "PATCH" {
-        "application/merge-patch+json"
-    } else {
-        "application/json"
-    };
-    let body = if body.is_null() {
-        Vec::new()
-    } else {
-        body.to_string().into_bytes()
-    };
+    let content_type =
+        if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -186,7 +166,8 @@ pub async fn add_ephemeral(
 mod tests {
     use super::*;
 
-    /// What the CLI sends with a target, but for what concerns that: these fields come from the client.
+    /// What the CLI sends with a target, but for what concerns that: these fields come from the
+    /// client.
     #[test]
     fn what_is_sent_without_a_target() {
         let (mut with, without) = (targeted("a", "b"), targetless());

@@ -34,20 +34,14 @@ fn cargo_demo_takes_its_arguments_as_readme_says() {
     };
     let help = cargo(&["demo", "--", "--help"]);
     let text = String::from_utf8(help.stdout).unwrap();
-    assert!(
-        help.status.success() && text.contains("cargo demo [-- --keep]"),
-        "{text}"
-    );
+    assert!(help.status.success() && text.contains("cargo demo [-- --keep]"), "{text}");
     let wrong = cargo(&["demo", "--", "--stay"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(
-        String::from_utf8(wrong.stderr)
-            .unwrap()
-            .contains("unknown argument \"--stay\"")
-    );
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("unknown argument \"--stay\""));
 }
 
-/// Walks through all steps, leaves everything running for a stranger's kubectl, and stops on Ctrl-C.
+/// Walks through all steps, leaves everything running for a stranger's kubectl, and stops on
+/// Ctrl-C.
 #[test]
 fn it_keeps_everything_until_interrupted() {
     let mut demo = Running(
@@ -70,16 +64,9 @@ fn it_keeps_everything_until_interrupted() {
         }
         panic!("the demo ended before it said {start:?}:\n{told}");
     };
-    let kubeconfig = line_with("export KUBECONFIG=")
-        .trim_matches('\'')
-        .to_owned();
+    let kubeconfig = line_with("export KUBECONFIG=").trim_matches('\'').to_owned();
     let path = line_with("export PATH=");
-    let bin = path
-        .trim_start_matches('\'')
-        .split('\'')
-        .next()
-        .unwrap()
-        .to_owned();
+    let bin = path.trim_start_matches('\'').split('\'').next().unwrap().to_owned();
     let log = line_with("The webhook's log: ");
     assert!(Path::new(&log).is_file());
 
@@ -90,10 +77,7 @@ fn it_keeps_everything_until_interrupted() {
             .env("PATH", &bin)
             .output()
             .unwrap();
-        (
-            output.status.success(),
-            String::from_utf8(output.stdout).unwrap(),
-        )
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
     for (context, may) in [
         ("admin", "yes"),
@@ -108,25 +92,17 @@ fn it_keeps_everything_until_interrupted() {
     let (listed, text) = kubectl(&["mirrord-sessions", "list", "--context", "developer-1"]);
     assert!(listed && text.contains("487F4F2B6D2376AD"), "{text}");
 
-    let interrupted = Command::new("kill")
-        .args(["-INT", &demo.0.id().to_string()])
-        .status()
-        .unwrap();
+    let interrupted =
+        Command::new("kill").args(["-INT", &demo.0.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     let start = Instant::now();
     let status = loop {
         if let Some(status) = demo.0.try_wait().unwrap() {
             break status;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "it goes on after Ctrl-C"
-        );
+        assert!(start.elapsed() < Duration::from_secs(20), "it goes on after Ctrl-C");
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(status.success(), "{status}");
-    assert!(
-        !Path::new(&kubeconfig).exists(),
-        "its folder is still there"
-    );
+    assert!(!Path::new(&kubeconfig).exists(), "its folder is still there");
 }

@@ -56,7 +56,8 @@ pub struct Args {
     #[arg(long)]
     pub trackers: bool,
 
-    /// The cluster's name: tracker.cluster and tracker.kube_cluster in the rules of SessionPolicies.
+    /// The cluster's name: tracker.cluster and tracker.kube_cluster in the rules of
+    /// SessionPolicies.
     #[arg(long, value_name = "NAME", default_value = "")]
     pub cluster_name: String,
 
@@ -64,8 +65,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     pub keep_terminated: Duration,
 
-    /// How often to ask the owners of sessions to report about them. A session that was not heard of for
-    /// three of these is closed as expired.
+    /// How often to ask the owners of sessions to report about them. A session that was not heard
+    /// of for three of these is closed as expired.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = pace)]
     pub report_period: Pace,
 
@@ -95,11 +96,7 @@ fn pace(text: &str) -> Result<Pace, String> {
 impl Args {
     /// For how long sessions that have ended are shown: by trackers, where these are served.
     pub(crate) fn keeps(&self) -> Duration {
-        if self.trackers {
-            self.keep_terminated
-        } else {
-            Duration::ZERO
-        }
+        if self.trackers { self.keep_terminated } else { Duration::ZERO }
     }
 }
 

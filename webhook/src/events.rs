@@ -28,7 +28,8 @@ impl<'a> Publisher<'a> {
         Self { client, pod }
     }
 
-    /// One that can't be published is logged: a namespace that is going takes none, which is nobody's fault.
+    /// One that can't be published is logged: a namespace that is going takes none, which is
+    /// nobody's fault.
     pub(crate) async fn publish(
         &self,
         about: &ObjectReference,
@@ -43,10 +44,8 @@ impl<'a> Publisher<'a> {
             action: "Reconcile".into(),
             secondary: None,
         };
-        let reporter = Reporter {
-            controller: WEBHOOK_NAME.into(),
-            instance: Some(self.pod.to_owned()),
-        };
+        let reporter =
+            Reporter { controller: WEBHOOK_NAME.into(), instance: Some(self.pod.to_owned()) };
         // A new recorder each time: one that remembers would need the right to patch Events.
         let recorder = Recorder::new(self.client.clone(), reporter);
         match timeout(PATIENCE, recorder.publish(&event, about)).await {
@@ -93,14 +92,7 @@ mod tests {
         let publisher = Publisher::new(Client::new(silent, "default"), "webhook-0");
         let start = Instant::now();
         let about = ObjectReference::default();
-        publisher
-            .publish(
-                &about,
-                EventType::Warning,
-                "SessionRefused",
-                "exceeded quota",
-            )
-            .await;
+        publisher.publish(&about, EventType::Warning, "SessionRefused", "exceeded quota").await;
         assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
     }
 }

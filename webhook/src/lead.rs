@@ -1,5 +1,5 @@
-//! What the leader of the replicas does. One Lease for all of it: each part is idle most of the time, and
-//! none is better done by another replica than the rest.
+//! What the leader of the replicas does. One Lease for all of it: each part is idle most of the
+//! time, and none is better done by another replica than the rest.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
@@ -18,8 +18,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Takes part in the election; while this replica leads, sees to the auditor role and to agents. Nothing
-/// that fails here keeps the process from serving admission.
+/// Takes part in the election; while this replica leads, sees to the auditor role and to agents.
+/// Nothing that fails here keeps the process from serving admission.
 pub(crate) async fn lead(
     args: &Args,
     metrics: &Metrics,
@@ -42,17 +42,9 @@ pub(crate) async fn lead(
     let work = || async {
         futures::future::join(
             auditor::while_leading(&client, args, &leader, metrics),
-            lifecycle::while_leading(
-                &client,
-                &args.pod_name,
-                args.report_period,
-                metrics,
-                endings,
-            ),
+            lifecycle::while_leading(&client, &args.pod_name, args.report_period, metrics, endings),
         )
         .await;
     };
-    Election::new(leases, WEBHOOK_NAME, candidate, metrics)
-        .run(work, stop)
-        .await;
+    Election::new(leases, WEBHOOK_NAME, candidate, metrics).run(work, stop).await;
 }

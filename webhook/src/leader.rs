@@ -22,8 +22,8 @@ use crate::metrics::Metrics;
 /// How long giving the Lease up may take at the end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Before the Lease is read again that somebody else wrote in between: one who writes it all the time
-/// must not make this replica ask all the time.
+/// Before the Lease is read again that somebody else wrote in between: one who writes it all the
+/// time must not make this replica ask all the time.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 
 /// One replica's part in an election.
@@ -54,13 +54,7 @@ impl<'a> Election<'a> {
         candidate: Candidate,
         metrics: &'a Metrics,
     ) -> Self {
-        Self {
-            leases,
-            name,
-            candidate,
-            start: Instant::now(),
-            metrics,
-        }
+        Self { leases, name, candidate, start: Instant::now(), metrics }
     }
 
     /// Begins `work` each time this replica is elected, and drops it when it leads no more. Goes on
@@ -76,11 +70,7 @@ impl<'a> Election<'a> {
                 () = &mut stop => return self.release().await,
                 () = self.win() => {}
             }
-            info!(
-                lease = self.name,
-                identity = self.candidate.identity(),
-                "leading"
-            );
+            info!(lease = self.name, identity = self.candidate.identity(), "leading");
             self.metrics.leads(true);
             let worked = async {
                 work().await;
@@ -146,9 +136,7 @@ impl<'a> Election<'a> {
     /// Looks at the Lease once; `None` if this replica leads, or after how long to look again.
     async fn attempt(&mut self) -> Result<Option<Duration>, TryError> {
         let limit = self.candidate.timing().renew_deadline / 2;
-        timeout(limit, self.look())
-            .await
-            .map_err(|_| TryError::Timeout(limit))?
+        timeout(limit, self.look()).await.map_err(|_| TryError::Timeout(limit))?
     }
 
     async fn look(&mut self) -> Result<Option<Duration>, TryError> {
@@ -171,19 +159,15 @@ impl<'a> Election<'a> {
     }
 
     async fn read(&self) -> Result<Lease, TryError> {
-        let lease = self
-            .leases
-            .get_opt(self.name)
-            .await
-            .map_err(TryError::Read)?;
+        let lease = self.leases.get_opt(self.name).await.map_err(TryError::Read)?;
         match lease {
             Some(lease) => Ok(lease),
             None => self.create().await.map_err(TryError::Write),
         }
     }
 
-    /// An empty Lease, for anybody to take. It isn't in the manifests, since GitOps tools leave Leases
-    /// out; server-side apply lets RBAC hold its creation to this one name.
+    /// An empty Lease, for anybody to take. It isn't in the manifests, since GitOps tools leave
+    /// Leases out; server-side apply lets RBAC hold its creation to this one name.
     async fn create(&self) -> Result<Lease, kube::Error> {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
@@ -191,18 +175,13 @@ impl<'a> Election<'a> {
             "metadata": { "name": self.name },
         });
         let params = PatchParams::apply(WEBHOOK_NAME);
-        self.leases
-            .patch(self.name, &params, &Patch::Apply(lease))
-            .await
+        self.leases.patch(self.name, &params, &Patch::Apply(lease)).await
     }
 
     /// With the version that was read: of two replicas, one wins.
     async fn write(&self, mut lease: Lease, spec: LeaseSpec) -> Result<(), kube::Error> {
         lease.spec = Some(spec);
-        self.leases
-            .replace(self.name, &PostParams::default(), &lease)
-            .await
-            .map(|_| ())
+        self.leases.replace(self.name, &PostParams::default(), &lease).await.map(|_| ())
     }
 
     /// Leaves the Lease to the next, if it is this one's.

@@ -116,12 +116,7 @@ async fn keep_views(
         health.give_trackers_up();
         std::future::pending::<()>().await;
     };
-    let policies = policies::follow(
-        client.clone(),
-        &args.cluster_name,
-        Arc::clone(&store),
-        health,
-    );
+    let policies = policies::follow(client.clone(), &args.cluster_name, Arc::clone(&store), health);
     let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
     // Who starts a run is told of others on its target also where no trackers are served.
     let feed = Feed::new(client.clone(), store, Arc::clone(&records)).run(health);
@@ -130,13 +125,7 @@ async fn keep_views(
         tokio::join!(policies, feed);
         return;
     }
-    tokio::join!(
-        policies,
-        feed,
-        records.run(ended),
-        front_proxy.follow(client, health),
-        grace,
-    );
+    tokio::join!(policies, feed, records.run(ended), front_proxy.follow(client, health), grace,);
 }
 
 /// Ends only with an error: a server without a certificate is of no use.
@@ -146,10 +135,7 @@ async fn keep_certificates(
     health: &Health,
 ) -> anyhow::Result<()> {
     if let (Some(certificate), Some(key)) = (&args.tls_cert_file, &args.tls_private_key_file) {
-        let files = CertificateFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        };
+        let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
         return files
             .keep_loaded(slot, health, FILES_INTERVAL)
             .await
@@ -158,9 +144,7 @@ async fn keep_certificates(
     let client = kube::Client::try_default().await.map_err(|error| {
         anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
     })?;
-    SelfMade::new(client, &args.namespace, &args.service, args.trackers)
-        .keep(slot, health)
-        .await;
+    SelfMade::new(client, &args.namespace, &args.service, args.trackers).keep(slot, health).await;
     Ok(())
 }
 
@@ -185,9 +169,7 @@ fn stop_signal(
 fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .map_err(|error| anyhow!("--log {:?} is not a filter: {error}", args.log))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -69,21 +69,13 @@ impl Default for Metrics {
             "Time from the first byte of a review to its answer",
             metrics.admission_seconds.clone(),
         );
-        registry.register(
-            "leader",
-            "Whether this replica leads",
-            metrics.leader.clone(),
-        );
+        registry.register("leader", "Whether this replica leads", metrics.leader.clone());
         registry.register(
             "sessions",
             "Runs that were recorded, closed, stopped, or could not be recorded",
             metrics.sessions.clone(),
         );
-        registry.register(
-            "pods",
-            "Pods whose containers the leader knows",
-            metrics.pods.clone(),
-        );
+        registry.register("pods", "Pods whose containers the leader knows", metrics.pods.clone());
         registry.register(
             "auditor_reconciles",
             "Looks at the auditor role by what became of them",
@@ -131,15 +123,12 @@ impl Metrics {
         self.pods.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// The auditor role was looked at; `outcome` is one of five words, and the difference may be unknown.
+    /// The auditor role was looked at; `outcome` is one of five words, and the difference may be
+    /// unknown.
     pub(crate) fn auditor(&self, outcome: &'static str, difference: Option<&Difference>) {
-        self.auditor_rounds
-            .get_or_create(&Outcome { outcome })
-            .inc();
+        self.auditor_rounds.get_or_create(&Outcome { outcome }).inc();
         for state in AUDITOR_STATES {
-            let gauge = self
-                .auditor_state
-                .get_or_create(&Outcome { outcome: state });
+            let gauge = self.auditor_state.get_or_create(&Outcome { outcome: state });
             gauge.set((state == outcome).into());
         }
         match difference {
@@ -195,10 +184,7 @@ mod tests {
         metrics.auditor("failed", None);
         let text = metrics.text().unwrap();
         assert!(!text.contains("difference_lines{"), "{text}");
-        assert!(
-            text.contains("reconciles_total{outcome=\"failed\"} 2"),
-            "{text}"
-        );
+        assert!(text.contains("reconciles_total{outcome=\"failed\"} 2"), "{text}");
         metrics.leads(false);
         let text = metrics.text().unwrap();
         assert!(!text.contains("auditor_role{"), "{text}");

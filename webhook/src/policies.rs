@@ -17,13 +17,11 @@ use tracing::{info, warn};
 
 use crate::{server::health::Health, stored::StoredPolicy, trackers::Store};
 
-/// Keeps the policies that decide like the cluster's, for ever. Until they have been read once nothing
-/// decides; where they can't be watched any more, those that were read go on.
+/// Keeps the policies that decide like the cluster's, for ever. Until they have been read once
+/// nothing decides; where they can't be watched any more, those that were read go on.
 pub(crate) async fn follow(client: Client, cluster: &str, store: Arc<Store>, health: &Health) {
     let policies: Api<StoredPolicy> = Api::all(client);
-    let mut events = watcher(policies, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = watcher(policies, watcher::Config::default()).default_backoff().boxed();
     let mut known = Known::default();
     while let Some(event) = events.next().await {
         match event {
@@ -51,7 +49,8 @@ struct Known {
 }
 
 impl Known {
-    /// Takes an event in; all policies, if that is all there is to know for now and they have changed.
+    /// Takes an event in; all policies, if that is all there is to know for now and they have
+    /// changed.
     fn take(&mut self, event: watcher::Event<StoredPolicy>) -> Option<Vec<Policy>> {
         match event {
             watcher::Event::Init => {
@@ -73,8 +72,7 @@ impl Known {
                 self.current.insert(name, policy);
             }
             watcher::Event::Delete(object) => {
-                self.current
-                    .remove(&object.metadata.name.unwrap_or_default());
+                self.current.remove(&object.metadata.name.unwrap_or_default());
             }
         }
         Some(self.current.values().cloned().collect())

@@ -1,7 +1,7 @@
 //! Objects as the API server stores them, read so that no single one can stop a watch.
 //!
-//! Nothing is typed but what the API server itself writes: who may write an object chooses the times in
-//! `managedFields` too, and Go takes some that can't be held here.
+//! Nothing is typed but what the API server itself writes: who may write an object chooses the
+//! times in `managedFields` too, and Go takes some that can't be held here.
 
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
@@ -66,8 +66,8 @@ pub(crate) struct StoredJob {
 }
 
 impl StoredJob {
-    /// The Job, or why it isn't one. Of its template's metadata only labels and annotations: the rest is
-    /// the client's to fill with anything, and means nothing.
+    /// The Job, or why it isn't one. Of its template's metadata only labels and annotations: the
+    /// rest is the client's to fill with anything, and means nothing.
     pub(crate) fn read(mut self) -> Result<Job, String> {
         let template = self.spec.pointer_mut("/template/metadata");
         if let Some(template) = template.and_then(Value::as_object_mut) {
@@ -90,10 +90,7 @@ pub(crate) struct StoredPod {
 impl StoredPod {
     /// What is kept of it.
     pub(crate) fn view(self) -> Option<PodView> {
-        let parts = PodParts {
-            spec: self.spec,
-            status: self.status,
-        };
+        let parts = PodParts { spec: self.spec, status: self.status };
         PodView::of(&self.metadata, &parts)
     }
 }

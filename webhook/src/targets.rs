@@ -1,5 +1,5 @@
-//! What agents target, asked of the API server: by the controller, of an agent that it records, and by
-//! admission, of one that is about to start.
+//! What agents target, asked of the API server: by the controller, of an agent that it records, and
+//! by admission, of one that is about to start.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,8 +17,8 @@ use tracing::debug;
 
 use crate::stored::StoredPod;
 
-/// How long admission waits for it at most: a developer does meanwhile, and the API server gives up on an
-/// agent's review after 2 s.
+/// How long admission waits for it at most: a developer does meanwhile, and the API server gives up
+/// on an agent's review after 2 s.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Agents whose targets are looked for at once. More aren't waited for.
 const AT_ONCE: usize = 16;
@@ -37,7 +37,8 @@ pub(crate) async fn pods_of(
     Ok(pods.items.into_iter().filter_map(StoredPod::view).collect())
 }
 
-/// The workload of a Pod. What it belongs to and isn't ours to read, or is gone, is called by itself.
+/// The workload of a Pod. What it belongs to and isn't ours to read, or is gone, is called by
+/// itself.
 pub(crate) async fn workload_of(client: &Client, pod: &PodView) -> Result<String, kube::Error> {
     Ok(match workload(pod) {
         Workload::Known(path) => path,
@@ -46,27 +47,18 @@ pub(crate) async fn workload_of(client: &Client, pod: &PodView) -> Result<String
 }
 
 async fn metadata(client: &Client, between: &Above) -> Result<Option<ObjectMeta>, kube::Error> {
-    let Above {
-        namespace, name, ..
-    } = between;
+    let Above { namespace, name, .. } = between;
     let client = client.clone();
     let found = if between.kind == "Job" {
         let jobs: Api<Job> = Api::namespaced(client, namespace);
-        jobs.get_metadata_opt(name)
-            .await
-            .map(|found| found.map(|object| object.metadata))
+        jobs.get_metadata_opt(name).await.map(|found| found.map(|object| object.metadata))
     } else {
         let sets: Api<ReplicaSet> = Api::namespaced(client, namespace);
-        sets.get_metadata_opt(name)
-            .await
-            .map(|found| found.map(|object| object.metadata))
+        sets.get_metadata_opt(name).await.map(|found| found.map(|object| object.metadata))
     };
     match found {
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            debug!(
-                kind = between.kind,
-                name, "the workload above can't be read"
-            );
+            debug!(kind = between.kind, name, "the workload above can't be read");
             Ok(None)
         }
         found => found,
@@ -83,10 +75,7 @@ pub(crate) struct Targets {
 impl Targets {
     /// Without a client nothing is found.
     pub(crate) fn new(client: Option<Client>) -> Self {
-        Self {
-            pods: client.map(Api::all),
-            turns: Semaphore::new(AT_ONCE),
-        }
+        Self { pods: client.map(Api::all), turns: Semaphore::new(AT_ONCE) }
     }
 
     /// The target, if it is found in time.
@@ -116,7 +105,8 @@ async fn find(client: &Client, sought: &Sought) -> Result<Option<Target>, kube::
         }
         Sought::Container { id, node, address } => (id, node, address),
     };
-    // Its address spares reading the others of the node, where it is the one that Pods are selected by.
+    // Its address spares reading the others of the node, where it is the one that Pods are selected
+    // by.
     let tries = [*address, None];
     for address in tries.into_iter().skip(usize::from(address.is_none())) {
         // As the API server has it in memory: what runs has been there for a while.

@@ -11,10 +11,8 @@ const NODE: &str = "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-1";
 
 /// What the fixture's agent is for.
 fn sought() -> Sought {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/data/agents/default.job-request-body.json"
-    );
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/agents/default.job-request-body.json");
     let job: Job = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     Sought::of_job(&job).unwrap()
 }
@@ -37,16 +35,13 @@ fn pods(items: &[Value]) -> (u16, Value) {
     (200, list)
 }
 
-/// The target, by an API server that has these Pods at the address, those on all of the node, and the Pods'
-/// ReplicaSet; and how often it was asked.
+/// The target, by an API server that has these Pods at the address, those on all of the node, and
+/// the Pods' ReplicaSet; and how often it was asked.
 async fn found(by_address: &[Value], on_node: &[Value], code: u16) -> (Option<Target>, usize) {
     let (by_address, on_node) = (by_address.to_vec(), on_node.to_vec());
     let (client, seen) = api_server(move |what, _| {
         if code != 200 {
-            return (
-                code,
-                json!({ "kind": "Status", "code": code, "message": "no" }),
-            );
+            return (code, json!({ "kind": "Status", "code": code, "message": "no" }));
         }
         let set = json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",

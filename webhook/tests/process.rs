@@ -35,14 +35,8 @@ fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mirrord-sessions-webhook"));
     command
         .args(["--listen=127.0.0.1:0", "--log=info"])
-        .arg(format!(
-            "--tls-cert-file={}",
-            folder.join("tls.crt").display()
-        ))
-        .arg(format!(
-            "--tls-private-key-file={}",
-            folder.join("tls.key").display()
-        ))
+        .arg(format!("--tls-cert-file={}", folder.join("tls.crt").display()))
+        .arg(format!("--tls-private-key-file={}", folder.join("tls.key").display()))
         .env_remove("RUST_LOG")
         .env("KUBECONFIG", folder.join("none"))
         .stderr(Stdio::piped());
@@ -57,30 +51,18 @@ fn start(args: &[&str]) -> Process {
     std::fs::write(folder.path().join("tls.crt"), &certificate).unwrap();
     std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
 
     let mut child = command(folder.path()).args(args).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let address = loop {
         let mut line = String::new();
-        assert_ne!(
-            log.read_line(&mut line).unwrap(),
-            0,
-            "ended before it served"
-        );
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended before it served");
         if let Some((_, rest)) = line.split_once("address=") {
             break rest.split_whitespace().next().unwrap().parse().unwrap();
         }
     };
-    Process {
-        child,
-        address,
-        log,
-        roots: Arc::new(roots),
-        _folder: folder,
-    }
+    Process { child, address, log, roots: Arc::new(roots), _folder: folder }
 }
 
 impl Drop for Process {
@@ -121,28 +103,19 @@ impl Process {
 
     async fn http2(&self) -> conn::http2::SendRequest<Full<Bytes>> {
         let stream = TokioIo::new(self.connect(b"h2").await);
-        let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), stream)
-            .await
-            .unwrap();
+        let (sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
         tokio::spawn(connection);
         sender
     }
 
     async fn is_alive(&self) {
-        let answer = self
-            .http1()
-            .await
-            .send_request(get("/livez"))
-            .await
-            .unwrap();
+        let answer = self.http1().await.send_request(get("/livez")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
     }
 
     fn terminate(&self) {
-        let kill = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(kill.success());
     }
 
@@ -158,10 +131,7 @@ impl Process {
 }
 
 fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(path)
-        .header("host", "localhost")
-        .body(Full::default())
-        .unwrap()
+    Request::get(path).header("host", "localhost").body(Full::default()).unwrap()
 }
 
 fn review() -> Request<Full<Bytes>> {
@@ -183,16 +153,8 @@ fn review() -> Request<Full<Bytes>> {
 #[tokio::test]
 async fn both_protocols_are_served() {
     let process = start(&[]);
-    let answer = process
-        .http1()
-        .await
-        .send_request(get("/readyz"))
-        .await
-        .unwrap();
-    assert_eq!(
-        (answer.status(), answer.version()),
-        (StatusCode::OK, Version::HTTP_11)
-    );
+    let answer = process.http1().await.send_request(get("/readyz")).await.unwrap();
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_11));
 
     // Many at once on one connection, as an API server sends them.
     let sender = process.http2().await;
@@ -202,10 +164,7 @@ async fn both_protocols_are_served() {
     });
     for answer in answers.collect::<Vec<_>>() {
         let answer = answer.await.unwrap();
-        assert_eq!(
-            (answer.status(), answer.version()),
-            (StatusCode::OK, Version::HTTP_2)
-        );
+        assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["response"]["patchType"], "JSONPatch");
@@ -216,11 +175,7 @@ async fn both_protocols_are_served() {
 async fn bad_bytes_leave_it_alive() {
     let process = start(&[]);
     // Not TLS at all, TLS that stops, a peer that leaves at once.
-    for bytes in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"\x16\x03\x01\x02\x00\x01",
-        b"",
-    ] {
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01", b""] {
         let mut stream = std::net::TcpStream::connect(process.address).unwrap();
         stream.write_all(bytes).unwrap();
     }
@@ -230,10 +185,7 @@ async fn bad_bytes_leave_it_alive() {
     );
     for (protocol, bytes) in [
         (&b"http/1.1"[..], &b"\x00\xff\x00\xff\r\n\r\n"[..]),
-        (
-            b"h2",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-        ),
+        (b"h2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
         (b"http/1.1", cut.as_bytes()),
     ] {
         let mut stream = process.connect(protocol).await;
@@ -258,7 +210,8 @@ async fn a_body_over_the_limit_is_refused_by_its_length() {
 #[tokio::test]
 async fn hostile_reviews_do_not_exhaust_memory() {
     let process = start(&[]);
-    // The forms that cost most for their size: many small values, where they are kept and where not.
+    // The forms that cost most for their size: many small values, where they are kept and where
+    // not.
     let many = |size: usize| format!("[{}\"\"]", "\"\",".repeat(size / 3));
     let review = |field: &str, value: &str, groups: &str| {
         format!(
@@ -277,16 +230,10 @@ async fn hostile_reviews_do_not_exhaust_memory() {
     let mut answers = Vec::new();
     for round in 0..6 {
         for body in &bodies {
-            let mut sender = if round % 2 == 0 {
-                sender.clone()
-            } else {
-                process.http2().await
-            };
+            let mut sender = if round % 2 == 0 { sender.clone() } else { process.http2().await };
             let body = Full::new(Bytes::from(body.clone()));
             let request = self::review().map(|_| body);
-            answers.push(tokio::spawn(
-                async move { sender.send_request(request).await },
-            ));
+            answers.push(tokio::spawn(async move { sender.send_request(request).await }));
         }
     }
     let mut answered = 0;
@@ -296,10 +243,7 @@ async fn hostile_reviews_do_not_exhaust_memory() {
     assert_eq!(answered, 30);
     process.is_alive().await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 200 << 10, "{} MiB at the peak", peak >> 10);
 }
@@ -334,9 +278,7 @@ async fn sigterm_lets_requests_under_way_finish() {
 
     slow.write_all(&body[10..]).await.unwrap();
     let mut answer = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer)
-        .await
-        .ok();
+    tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer).await.ok();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     let (status, log) = process.ended().await;
@@ -381,33 +323,18 @@ fn what_keeps_it_from_serving_is_one_line() {
             &["--auditor-preset-version=99"],
             "there is no version 99 of the auditor preset, only 1 to 2",
         ),
-        (
-            &["--dry-run", "--auditor-role=off"],
-            "there is nothing to try",
-        ),
+        (&["--dry-run", "--auditor-role=off"], "there is nothing to try"),
         (&["--dry-run"], "no way to the API server"),
-        (
-            &["--auditor-role=off"],
-            "tls.crt: No such file or directory",
-        ),
-        (
-            &["--listen=192.0.2.1:1"],
-            "192.0.2.1:1 can't be listened on",
-        ),
+        (&["--auditor-role=off"], "tls.crt: No such file or directory"),
+        (&["--listen=192.0.2.1:1"], "192.0.2.1:1 can't be listened on"),
         (&["--log=a=b=c"], "is not a filter"),
         (&["--shutdown-delay=soon"], "invalid value 'soon'"),
     ];
     for (args, expected) in cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrord-sessions-webhook"));
         command
-            .arg(format!(
-                "--tls-cert-file={}",
-                folder.path().join("tls.crt").display()
-            ))
-            .arg(format!(
-                "--tls-private-key-file={}",
-                folder.path().join("tls.key").display()
-            ))
+            .arg(format!("--tls-cert-file={}", folder.path().join("tls.crt").display()))
+            .arg(format!("--tls-private-key-file={}", folder.path().join("tls.key").display()))
             .args(if args.iter().any(|arg| arg.starts_with("--listen")) {
                 &[][..]
             } else {

@@ -10,10 +10,11 @@ pub enum AuditorCommand {
   kubectl mirrord-sessions auditor status
   kubectl mirrord-sessions auditor status -o json")]
     Status(StatusArgs),
-    /// Show how it differs from its latest version; exit code 1 if it does, as of kubectl diff, and 2 if that can't be told
+    /// Show how it differs from its latest version; exit code 1 if it does, as of kubectl diff, and
+    /// 2 if that can't be told
     ///
-    /// With -o, prints the role that a GitOps repository should take over instead: the rules it has,
-    /// and those that are missing.
+    /// With -o, prints the role that a GitOps repository should take over instead: the rules it
+    /// has, and those that are missing.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions auditor diff
   kubectl mirrord-sessions auditor diff -o yaml > auditor-role.yaml")]

@@ -8,8 +8,8 @@ pub struct CompletionArgs {
     /// Shell to print a script for, which completes the words behind kubectl-mirrord_sessions
     #[arg(value_enum, value_name = "SHELL", required_unless_present_any = ["install", "uninstall"])]
     pub shell: Option<Shell>,
-    /// Make kubectl's own completion complete the words behind "kubectl mirrord-sessions": puts a link
-    /// beside the plugin, where kubectl looks for it
+    /// Make kubectl's own completion complete the words behind "kubectl mirrord-sessions": puts a
+    /// link beside the plugin, where kubectl looks for it
     #[arg(long, conflicts_with_all = ["shell", "uninstall"])]
     pub install: bool,
     /// Take that link away again

@@ -8,16 +8,16 @@ const USER: &str = "user";
 
 /// The command line as it is understood.
 ///
-/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind most of
-/// them; behind those that filter by user it filters. Every flag that is on or off takes `=true` and
-/// `=false`, as kubectl's do.
+/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind
+/// most of them; behind those that filter by user it filters. Every flag that is on or off takes
+/// `=true` and `=false`, as kubectl's do.
 #[must_use]
 pub fn command() -> Command {
     loosened(definition())
 }
 
-/// The command line as help, man pages and completion show it: of a flag that is off unless it is given
-/// nobody needs to read that `=true` may follow.
+/// The command line as help, man pages and completion show it: of a flag that is off unless it is
+/// given nobody needs to read that `=true` may follow.
 #[must_use]
 pub fn shown() -> Command {
     booleans(definition(), |action| matches!(action, ArgAction::SetFalse))
@@ -26,9 +26,7 @@ pub fn shown() -> Command {
 /// The command with flags that take `=true` and `=false`.
 #[must_use]
 pub fn loosened(command: Command) -> Command {
-    booleans(command, |action| {
-        matches!(action, ArgAction::SetTrue | ArgAction::SetFalse)
-    })
+    booleans(command, |action| matches!(action, ArgAction::SetTrue | ArgAction::SetFalse))
 }
 
 /// Flags of free text, whose value may be any word that follows, as it may be with kubectl.
@@ -45,15 +43,11 @@ const FREE: [&str; 8] = [
 
 fn free(flag: Arg) -> Arg {
     let is_free = flag.get_long().is_some_and(|long| FREE.contains(&long));
-    if is_free {
-        flag.allow_hyphen_values(true)
-    } else {
-        flag
-    }
+    if is_free { flag.allow_hyphen_values(true) } else { flag }
 }
 
-/// Has flags take a value. One that its definition sets to false is on unless it is turned off: clap has
-/// no other way to say so in one word.
+/// Has flags take a value. One that its definition sets to false is on unless it is turned off:
+/// clap has no other way to say so in one word.
 fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
     let loosened = |flag: Arg| {
         if !which(flag.get_action()) {
@@ -69,9 +63,7 @@ fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
             .hide_default_value(is_off)
             .default_missing_value("true")
     };
-    command
-        .mut_args(loosened)
-        .mut_subcommands(|sub| booleans(sub, which))
+    command.mut_args(loosened).mut_subcommands(|sub| booleans(sub, which))
 }
 
 /// A boolean in all the ways that kubectl takes it.
@@ -79,14 +71,12 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!(
-            "strconv.ParseBool: parsing \"{text}\": invalid syntax"
-        )),
+        _ => Err(format!("strconv.ParseBool: parsing \"{text}\": invalid syntax")),
     }
 }
 
-/// Flags of kubectl's that are taken and change nothing: nothing is cached here, no answer is compressed,
-/// and no log waits to be written.
+/// Flags of kubectl's that are taken and change nothing: nothing is cached here, no answer is
+/// compressed, and no log waits to be written.
 const WITHOUT_EFFECT: [&str; 3] = ["cache-dir", "disable-compression", "log-flush-frequency"];
 
 fn definition() -> Command {
@@ -99,10 +89,7 @@ fn definition() -> Command {
         }
     };
     let command = with_free(Cli::command().args(WITHOUT_EFFECT.map(flag)));
-    let user = command
-        .get_arguments()
-        .find(|argument| argument.get_id() == USER)
-        .cloned();
+    let user = command.get_arguments().find(|argument| argument.get_id() == USER).cloned();
     match user {
         Some(user) => with_user(command, &user),
         None => command,
@@ -115,9 +102,7 @@ fn with_free(command: Command) -> Command {
 
 fn with_user(command: Command, user: &Arg) -> Command {
     command.mut_subcommands(|sub| {
-        let filters = sub
-            .get_arguments()
-            .any(|argument| argument.get_long() == Some(USER));
+        let filters = sub.get_arguments().any(|argument| argument.get_long() == Some(USER));
         let sub = with_user(sub, user);
         if filters { sub } else { sub.arg(user) }
     })
@@ -125,9 +110,7 @@ fn with_user(command: Command, user: &Arg) -> Command {
 
 /// The user of the kubeconfig that was chosen last on the line.
 pub(super) fn kubeconfig_user(matches: &ArgMatches) -> Option<&String> {
-    let behind = matches
-        .subcommand()
-        .and_then(|(_, matches)| kubeconfig_user(matches));
+    let behind = matches.subcommand().and_then(|(_, matches)| kubeconfig_user(matches));
     behind.or_else(|| matches.try_get_one(USER).ok().flatten())
 }
 
@@ -215,10 +198,7 @@ mod tests {
         fn each(command: &Command, found: &mut usize) {
             for flag in command.get_arguments() {
                 let action = flag.get_action();
-                assert!(
-                    !matches!(action, ArgAction::SetTrue | ArgAction::SetFalse),
-                    "{flag}"
-                );
+                assert!(!matches!(action, ArgAction::SetTrue | ArgAction::SetFalse), "{flag}");
                 *found += usize::from(flag.to_string().ends_with("[=<BOOL>]"));
             }
             command.get_subcommands().for_each(|sub| each(sub, found));

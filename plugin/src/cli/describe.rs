@@ -9,8 +9,8 @@ use crate::filter::Target;
 /// What `describe` takes.
 #[derive(Args, Debug)]
 pub struct DescribeArgs {
-    /// Sessions to describe, by ID, its beginning, or name, or by target as deployment/shop; all of the
-    /// namespace if none is named
+    /// Sessions to describe, by ID, its beginning, or name, or by target as deployment/shop; all of
+    /// the namespace if none is named
     #[arg(value_name = "ID|TARGET", value_parser = described)]
     pub what: Vec<Described>,
     /// Where to look.

@@ -22,9 +22,10 @@ pub struct ListArgs {
     /// Sessions that are over too: the cluster remembers them for some minutes
     #[arg(long)]
     pub all_states: bool,
-    /// How to show them, instead of in plain columns: wide, json, yaml, name, table (bordered, as mirrord's
-    /// own), jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=FILE, go-template=TEMPLATE,
-    /// go-template-file=FILE, custom-columns=HEADER:PATH,…, custom-columns-file=FILE
+    /// How to show them, instead of in plain columns: wide, json, yaml, name, table (bordered, as
+    /// mirrord's own), jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=FILE,
+    /// go-template=TEMPLATE, go-template-file=FILE, custom-columns=HEADER:PATH,…,
+    /// custom-columns-file=FILE
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
     /// Template, or file with one, for an -o that goes without; for a go-template if there is no -o
@@ -36,7 +37,8 @@ pub struct ListArgs {
     /// Print changes as they happen, without a list first
     #[arg(long)]
     pub watch_only: bool,
-    /// With --watch or --watch-only, say of each change which kind it is: ADDED, MODIFIED or DELETED
+    /// With --watch or --watch-only, say of each change which kind it is: ADDED, MODIFIED or
+    /// DELETED
     #[arg(long)]
     pub output_watch_events: bool,
     /// Sort by this field, as .metadata.creationTimestamp: a JSONPath to a number or a text
@@ -45,7 +47,8 @@ pub struct ListArgs {
     /// Don't print the headers of columns
     #[arg(long)]
     pub no_headers: bool,
-    /// Show these labels in columns of their own; several are separated by commas, or given one by one
+    /// Show these labels in columns of their own; several are separated by commas, or given one by
+    /// one
     #[arg(short = 'L', long, value_name = "LABELS", value_delimiter = ',')]
     pub label_columns: Vec<String>,
     /// Show labels as the last column

@@ -8,7 +8,8 @@ pub(super) fn chunk(text: &str) -> Result<usize, String> {
     Ok(usize::try_from(number).unwrap_or_default())
 }
 
-/// A whole number, in any of the ways in which Go writes one: 16, 0x10, 0o20, 020, 0b10000, `1_000`.
+/// A whole number, in any of the ways in which Go writes one: 16, 0x10, 0o20, 020, 0b10000,
+/// `1_000`.
 pub(crate) fn whole(text: &str) -> Result<i64, String> {
     let wrong = |what: &str| format!("strconv.ParseInt: parsing \"{text}\": {what}");
     let (sign, digits) = match text.strip_prefix('-') {
@@ -77,9 +78,7 @@ pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
             "m" => 60_000_000_000,
             "h" => 3_600_000_000_000,
             unit => {
-                return Err(format!(
-                    "time: unknown unit \"{unit}\" in duration \"{text}\""
-                ));
+                return Err(format!("time: unknown unit \"{unit}\" in duration \"{text}\""));
             }
         };
         let number = |digits: &str| match digits {
@@ -89,10 +88,7 @@ pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
         // Finer than a nanosecond of an hour is nothing.
         let part = &part[..part.len().min(13)];
         let scale = (0..part.len()).fold(1_i128, |scale, _| scale * 10);
-        let (whole, part) = (
-            number(whole).ok_or_else(wrong)?,
-            number(part).ok_or_else(wrong)?,
-        );
+        let (whole, part) = (number(whole).ok_or_else(wrong)?, number(part).ok_or_else(wrong)?);
         total += whole * unit + part * unit / scale;
         if total > i128::from(i64::MAX) {
             return Err(wrong());
@@ -100,11 +96,7 @@ pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     let nanos = u64::try_from(total).unwrap_or(u64::MAX);
-    Ok(if is_negative && nanos > 0 {
-        Duration::from_nanos(1)
-    } else {
-        Duration::from_nanos(nanos)
-    })
+    Ok(if is_negative && nanos > 0 { Duration::from_nanos(1) } else { Duration::from_nanos(nanos) })
 }
 
 #[cfg(test)]
@@ -194,10 +186,7 @@ mod tests {
             ("1day", "time: unknown unit \"day\" in duration \"1day\""),
             ("1 s", "time: unknown unit \" s\" in duration \"1 s\""),
             ("9999999h", "time: invalid duration \"9999999h\""),
-            (
-                "99999999999999999999s",
-                "time: invalid duration \"99999999999999999999s\"",
-            ),
+            ("99999999999999999999s", "time: invalid duration \"99999999999999999999s\""),
         ] {
             assert_eq!(with_unit(text), Err(expected.to_owned()), "{text}");
         }

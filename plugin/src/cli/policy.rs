@@ -12,10 +12,11 @@ use super::Everywhere;
 pub enum PolicyCommand {
     /// Show which sessions policies show to somebody, and by which rule
     ///
-    /// Here --as, --as-group, --as-uid and --as-user-extra say about whom: they impersonate nobody. Groups that the
-    /// API server adds are added, as those of a service account where no --as-group is given. The
-    /// sessions are those of --sessions, or else those of the cluster as you see them yourself. Only the
-    /// policies of the files count, and none that the cluster has; RBAC must allow the verb besides.
+    /// Here --as, --as-group, --as-uid and --as-user-extra say about whom: they impersonate nobody.
+    /// Groups that the API server adds are added, as those of a service account where no --as-group
+    /// is given. The sessions are those of --sessions, or else those of the cluster as you see them
+    /// yourself. Only the policies of the files count, and none that the cluster has; RBAC must
+    /// allow the verb besides.
     #[command(after_help = "Examples:
   # Which of the sessions in this namespace would a policy show to Eve?
   kubectl mirrord-sessions policy test -f policy.yaml --as eve@example.com --as-group devs
@@ -35,8 +36,8 @@ pub struct TestArgs {
     /// Files with SessionPolicies, as YAML or JSON; - is standard input
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     pub filename: Vec<PathBuf>,
-    /// File with sessions or session trackers, as YAML or JSON, instead of those of the cluster; - is
-    /// standard input
+    /// File with sessions or session trackers, as YAML or JSON, instead of those of the cluster; -
+    /// is standard input
     #[arg(long, value_name = "FILE")]
     pub sessions: Option<PathBuf>,
     /// What the requester would do

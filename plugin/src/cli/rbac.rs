@@ -7,10 +7,11 @@ use super::{Everywhere, auditor::WholeFormat};
 /// What can be asked of RBAC.
 #[derive(Debug, Subcommand)]
 pub enum RbacCommand {
-    /// Show which users, groups and service accounts may do something, each with the binding that grants it
+    /// Show which users, groups and service accounts may do something, each with the binding that
+    /// grants it
     ///
-    /// Reads roles and bindings as RBAC has them; other authorizers, and who belongs to a group, are not
-    /// asked. SessionPolicies may narrow what is granted: "policy test" tries them.
+    /// Reads roles and bindings as RBAC has them; other authorizers, and who belongs to a group,
+    /// are not asked. SessionPolicies may narrow what is granted: "policy test" tries them.
     #[command(after_help = "Examples:
   # Who may stop sessions in namespace shop
   kubectl mirrord-sessions rbac who-can kill -n shop

@@ -20,27 +20,13 @@ struct Refused {
 }
 
 const fn refused(of: &'static [&'static str], long: &'static str, why: &'static str) -> Refused {
-    Refused {
-        of,
-        long,
-        short: None,
-        why,
-    }
+    Refused { of, long, short: None, why }
 }
 
 const ALL: &[Refused] = &[
-    Refused {
-        short: Some('f'),
-        ..refused(OBJECTS, "filename", FILES)
-    },
-    Refused {
-        short: Some('k'),
-        ..refused(OBJECTS, "kustomize", FILES)
-    },
-    Refused {
-        short: Some('R'),
-        ..refused(OBJECTS, "recursive", FILES)
-    },
+    Refused { short: Some('f'), ..refused(OBJECTS, "filename", FILES) },
+    Refused { short: Some('k'), ..refused(OBJECTS, "kustomize", FILES) },
+    Refused { short: Some('R'), ..refused(OBJECTS, "recursive", FILES) },
     refused(LIST, "raw", "use \"kubectl get --raw\""),
     refused(STOPPING, "raw", "use \"kubectl delete --raw\""),
     refused(
@@ -100,16 +86,8 @@ mod tests {
             ("delete", "-fx", Some("--filename is not taken: ")),
             ("kill-all", "-R", Some("--recursive is not taken: ")),
             ("top", "--kuberc", Some("--kuberc is not taken: ")),
-            (
-                "list",
-                "--raw=/x",
-                Some("--raw is not taken: use \"kubectl get --raw\""),
-            ),
-            (
-                "kill",
-                "--raw",
-                Some("--raw is not taken: use \"kubectl delete --raw\""),
-            ),
+            ("list", "--raw=/x", Some("--raw is not taken: use \"kubectl get --raw\"")),
+            ("kill", "--raw", Some("--raw is not taken: use \"kubectl delete --raw\"")),
             // kubectl's has none either.
             ("describe", "--raw", None),
             ("delete", "--subresource", None),

@@ -7,15 +7,16 @@ use clap::{Args, ValueHint};
 /// What `run` takes.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// What CMD works on, as deployment/NAME, pod/NAME/container/NAME or targetless; by default what the
-    /// command line or the configuration of a "mirrord exec" says
+    /// What CMD works on, as deployment/NAME, pod/NAME/container/NAME or targetless; by default
+    /// what the command line or the configuration of a "mirrord exec" says
     #[arg(short, long, value_name = "TARGET", value_parser = target)]
     pub target: Option<String>,
-    /// mirrord's session key, by which others can join; by default that of a "mirrord exec", if it says one
+    /// mirrord's session key, by which others can join; by default that of a "mirrord exec", if it
+    /// says one
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub key: Option<String>,
-    /// How long CMD and what it has started have to end after SIGTERM when the session is stopped, as 5s or
-    /// 2m, before SIGKILL
+    /// How long CMD and what it has started have to end after SIGTERM when the session is stopped,
+    /// as 5s or 2m, before SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::number::duration)]
     pub grace_period: Duration,
     /// Command to run, with its arguments

@@ -13,8 +13,8 @@ pub struct Select {
     /// Only sessions whose fields fit, as "spec.target=deployment/shop,status.state!=pending"
     #[arg(long = "field-selector", value_name = "SELECTOR")]
     pub fields: Option<String>,
-    /// Only sessions of this user, by Kubernetes user name or by the name on their machine. (The user of
-    /// the kubeconfig is chosen by a --user before the command.)
+    /// Only sessions of this user, by Kubernetes user name or by the name on their machine. (The
+    /// user of the kubeconfig is chosen by a --user before the command.)
     // Another id than that of the connection's flag, which goes by the same name elsewhere.
     #[arg(id = "sessions_of", long = "user", value_name = "NAME")]
     pub user: Option<String>,
@@ -56,10 +56,7 @@ impl Select {
     #[must_use]
     pub fn hides_others(&self) -> bool {
         let names_container = self.target.as_ref().is_some_and(Target::has_container);
-        let whole = Self {
-            target: None,
-            ..self.clone()
-        };
+        let whole = Self { target: None, ..self.clone() };
         names_container || whole.is_any()
     }
 
@@ -75,8 +72,8 @@ impl Select {
     }
 }
 
-/// A selector without the blanks around it; nothing if all of its terms are empty: the API server takes
-/// that for everything.
+/// A selector without the blanks around it; nothing if all of its terms are empty: the API server
+/// takes that for everything.
 fn conditions(selector: Option<&str>) -> Option<&str> {
     let selector = selector?.trim();
     let is_empty = selector.split(',').all(|term| term.trim().is_empty());
@@ -91,28 +88,16 @@ mod tests {
     fn selectors_without_conditions_select_nothing() {
         for empty in ["", " ", "\t\n", ",", " , "] {
             for select in [
-                Select {
-                    labels: Some(empty.to_owned()),
-                    ..Select::default()
-                },
-                Select {
-                    fields: Some(empty.to_owned()),
-                    ..Select::default()
-                },
+                Select { labels: Some(empty.to_owned()), ..Select::default() },
+                Select { fields: Some(empty.to_owned()), ..Select::default() },
             ] {
                 assert!(!select.is_any() && select.has_empty(), "{select:?}");
             }
         }
-        let select = Select {
-            labels: Some(" a=b ".to_owned()),
-            ..Select::default()
-        };
+        let select = Select { labels: Some(" a=b ".to_owned()), ..Select::default() };
         assert_eq!(select.labels(), Some("a=b"));
         assert!(select.is_any() && !select.has_empty());
-        let of = |target: &str| Select {
-            target: target.parse().ok(),
-            ..Select::default()
-        };
+        let of = |target: &str| Select { target: target.parse().ok(), ..Select::default() };
         assert!(select.hides_others() && of("pod/a/container/c").hides_others());
         assert!(!of("pod/a").hides_others() && !Select::default().hides_others());
         assert!(!Select::default().is_any() && !Select::default().has_empty());

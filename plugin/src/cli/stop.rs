@@ -12,8 +12,8 @@ use super::{Everywhere, select::Select, session_id};
 pub struct Typed {
     /// What it says.
     pub id: SessionId,
-    /// Whether it may be the beginning of another one: with the resource before it, as programs print
-    /// it, it is whole.
+    /// Whether it may be the beginning of another one: with the resource before it, as programs
+    /// print it, it is whole.
     pub may_begin: bool,
 }
 
@@ -21,10 +21,7 @@ impl FromStr for Typed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self {
-            id: session_id(text)?,
-            may_begin: !text.contains('/'),
-        })
+        Ok(Self { id: session_id(text)?, may_begin: !text.contains('/') })
     }
 }
 
@@ -115,7 +112,8 @@ pub struct Stop {
     /// Don't ask first, where several are to be stopped
     #[arg(short, long)]
     pub yes: bool,
-    /// Ask first, also for one and where nobody sits at a terminal: "y" and "yes" on standard input are a yes
+    /// Ask first, also for one and where nobody sits at a terminal: "y" and "yes" on standard input
+    /// are a yes
     #[arg(short, long)]
     pub interactive: bool,
     /// Wait until they are shown as over, or not at all
@@ -133,7 +131,8 @@ pub struct Stop {
     /// Let --grace-period be 0, which it then is without being given
     #[arg(long)]
     pub force: bool,
-    /// Taken for kubectl's sake: a Session has nothing that depends on it, and its agent ends with it
+    /// Taken for kubectl's sake: a Session has nothing that depends on it, and its agent ends with
+    /// it
     #[arg(
         long,
         value_name = "HOW",

@@ -1,10 +1,7 @@
 use super::*;
 
 fn role(version: u32) -> ClusterRole {
-    ClusterRole {
-        rules: Some(History::shipped().rules(version)),
-        ..ClusterRole::default()
-    }
+    ClusterRole { rules: Some(History::shipped().rules(version)), ..ClusterRole::default() }
 }
 
 fn report(role: Option<&ClusterRole>) -> Report {
@@ -31,9 +28,7 @@ fn status_as_text() {
          Error:        for\\x1bbidden\n"
     );
     let mut modified = role(1);
-    modified.rules.as_mut().unwrap()[0]
-        .verbs
-        .push("delete".into());
+    modified.rules.as_mut().unwrap()[0].verbs.push("delete".into());
     assert_eq!(
         plain(Some(&report(Some(&modified))), None),
         "ClusterRole:  mirrord-operator-auditor\n\
@@ -88,11 +83,7 @@ fn what_is_not_known_is_said_to_be_unknown() {
 
 #[test]
 fn a_role_of_a_later_release_is_said_to_be_one() {
-    let newer = Report {
-        modified: Some(false),
-        version: None,
-        ..report(Some(&role(1)))
-    };
+    let newer = Report { modified: Some(false), version: None, ..report(Some(&role(1))) };
     let text = plain(Some(&newer), None);
     let version = "Version:      later than 2, the latest that is known here";
     assert!(text.lines().any(|line| line == version), "{text}");

@@ -26,8 +26,8 @@ pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result
     Ok(found.source)
 }
 
-/// What to ask the server for, and what to leave out of its answer. `over` asks for sessions that are
-/// over, too.
+/// What to ask the server for, and what to leave out of its answer. `over` asks for sessions that
+/// are over, too.
 pub(super) async fn choose(
     server: &Server,
     scope: Scope,
@@ -74,8 +74,8 @@ pub(super) async fn chosen(
     Ok(sessions)
 }
 
-/// The sessions that were meant by an ID, of which there is at least one: those that have it, or else
-/// the one whose ID begins like that.
+/// The sessions that were meant by an ID, of which there is at least one: those that have it, or
+/// else the one whose ID begins like that.
 pub(super) async fn meant(
     server: &Server,
     scope: &Scope,
@@ -86,16 +86,15 @@ pub(super) async fn meant(
         Scope::Namespace(namespace) => server.session(namespace, id).await.map(|item| vec![item]),
     };
     match exact {
-        Err(error) if error.is_not_found() => beginning_with(server, scope, id, true)
-            .await?
-            .map(|item| vec![item])
-            .ok_or(error),
+        Err(error) if error.is_not_found() => {
+            beginning_with(server, scope, id, true).await?.map(|item| vec![item]).ok_or(error)
+        }
         other => other,
     }
 }
 
-/// The only session whose ID begins like that; nothing if there is none, or if the requester may not
-/// look.
+/// The only session whose ID begins like that; nothing if there is none, or if the requester may
+/// not look.
 pub(super) async fn beginning_with(
     server: &Server,
     scope: &Scope,
@@ -113,8 +112,8 @@ pub(super) async fn beginning_with(
     only_beginning_with(&found, id, over).map(Option::<&Value>::cloned)
 }
 
-/// Whether it can be the beginning of an ID: only of those that mirrord makes, as people name others for
-/// each other ("web-1" and "web-10").
+/// Whether it can be the beginning of an ID: only of those that mirrord makes, as people name
+/// others for each other ("web-1" and "web-10").
 pub(super) fn begins(id: &SessionId) -> bool {
     let digits = bare(id.name());
     !digits.is_empty()
@@ -122,8 +121,8 @@ pub(super) fn begins(id: &SessionId) -> bool {
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The only one of the sessions whose ID begins like that, if there is one. Preview environments don't
-/// count, as lists hide them.
+/// The only one of the sessions whose ID begins like that, if there is one. Preview environments
+/// don't count, as lists hide them.
 ///
 /// # Errors
 /// There are several.
@@ -146,10 +145,7 @@ pub(super) fn only_beginning_with<'a>(
     match found[..] {
         [] => Ok(None),
         [item] => Ok(Some(item)),
-        _ => Err(Error::AmbiguousPrefix {
-            id: id.clone(),
-            candidates: candidates(&found),
-        }),
+        _ => Err(Error::AmbiguousPrefix { id: id.clone(), candidates: candidates(&found) }),
     }
 }
 
@@ -202,17 +198,11 @@ mod tests {
 
     #[test]
     fn only_ids_of_mirrord_have_beginnings() {
-        let all: Vec<Value> = [
-            "48fa000000000000",
-            "4900000000000000",
-            "48f",
-            "ab-1",
-            "abc0",
-            "mc-9d00000000000000",
-        ]
-        .iter()
-        .map(|name| json!({ "metadata": { "name": name } }))
-        .collect();
+        let all: Vec<Value> =
+            ["48fa000000000000", "4900000000000000", "48f", "ab-1", "abc0", "mc-9d00000000000000"]
+                .iter()
+                .map(|name| json!({ "metadata": { "name": name } }))
+                .collect();
         for (typed, expected) in [
             ("48", Some("48fa000000000000")),
             ("48f", Some("48fa000000000000")),
@@ -227,14 +217,7 @@ mod tests {
             assert_eq!(found, expected, "{typed}");
         }
         assert!(only_beginning_with(&all, &SessionId::of_name("4"), false).is_err());
-        for whole in [
-            "web-1",
-            "ab-",
-            "",
-            "mc-",
-            "48fa000000000000",
-            "48fa0000000000001",
-        ] {
+        for whole in ["web-1", "ab-", "", "mc-", "48fa000000000000", "48fa0000000000001"] {
             assert!(!begins(&SessionId::of_name(whole)), "{whole}");
         }
     }

@@ -36,11 +36,7 @@ pub(super) struct Doomed {
 
 impl Doomed {
     pub(super) fn of(session: &Session) -> Self {
-        Self {
-            namespace: session.namespace.clone(),
-            id: session.id(),
-            uid: session.uid.clone(),
-        }
+        Self { namespace: session.namespace.clone(), id: session.id(), uid: session.uid.clone() }
     }
 }
 
@@ -48,14 +44,10 @@ impl Doomed {
 pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error> {
     let selects = args.select.is_any();
     if !ids.is_empty() && (selects || args.all) {
-        return Err(Error::setup(
-            "name cannot be provided when a selector is specified",
-        ));
+        return Err(Error::setup("name cannot be provided when a selector is specified"));
     }
     if args.all && (args.select.labels().is_some() || args.select.fields().is_some()) {
-        return Err(Error::setup(
-            "setting 'all' parameter but found a non empty selector.",
-        ));
+        return Err(Error::setup("setting 'all' parameter but found a non empty selector."));
     }
     if ids.is_empty() && !selects && !args.all {
         return Err(Error::setup(
@@ -67,14 +59,10 @@ pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error>
 
 pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
     if stop.interactive && stop.yes {
-        return Err(Error::setup(
-            "--interactive and --yes cannot be specified together",
-        ));
+        return Err(Error::setup("--interactive and --yes cannot be specified together"));
     }
     if stop.now && stop.grace_period != -1 {
-        return Err(Error::setup(
-            "--now and --grace-period cannot be specified together",
-        ));
+        return Err(Error::setup("--now and --grace-period cannot be specified together"));
     }
     if stop.force && (stop.grace_period > 0 || stop.now) {
         return Err(Error::setup(
@@ -141,10 +129,7 @@ pub(super) fn confirmed(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> bool {
-    let columns = Columns {
-        namespace: *scope == Scope::All,
-        ..Columns::default()
-    };
+    let columns = Columns { namespace: *scope == Scope::All, ..Columns::default() };
     let table = || plain(sessions, &columns, now);
     asked(sessions.len(), table, stop, console)
 }
@@ -154,10 +139,7 @@ fn asked(count: usize, what: impl Fn() -> String, stop: &Stop, console: &mut Con
         return true;
     }
     let sessions = if count == 1 { "session" } else { "sessions" };
-    let text = format!(
-        "You are about to delete the following {count} {sessions}:\n{}",
-        what()
-    );
+    let text = format!("You are about to delete the following {count} {sessions}:\n{}", what());
     let yes = console.confirm(&text, "Do you want to continue?");
     if !yes {
         console.say("deletion is cancelled");
@@ -179,8 +161,8 @@ async fn named(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let asks = asks(ids.len(), &args.stop, console);
-    // All of them before the first one goes: each that is gone would make the others' beginnings mean
-    // something else.
+    // All of them before the first one goes: each that is gone would make the others' beginnings
+    // mean something else.
     let (meant, missing) = resolve(server, ids, scope, asks).await?;
     let list = || {
         let lines: Vec<String> = meant.iter().map(Meant::line).collect();
@@ -231,15 +213,9 @@ pub(super) async fn one(server: &Server, doomed: &Doomed, stop: &Stop) -> Result
         server.session(namespace, id).await?;
         return Ok(doomed.clone());
     };
-    let how = Deletion {
-        uid: uid.as_deref(),
-        ..how
-    };
+    let how = Deletion { uid: uid.as_deref(), ..how };
     let deleted = server.delete(namespace, id, &how).await?;
-    Ok(Doomed {
-        uid: deleted.or_else(|| uid.clone()),
-        ..doomed.clone()
-    })
+    Ok(Doomed { uid: deleted.or_else(|| uid.clone()), ..doomed.clone() })
 }
 
 /// What to ask of the server; nothing where only the plugin looks.
@@ -249,14 +225,11 @@ pub(super) fn deletion(stop: &Stop) -> Option<Deletion<'static>> {
         DryRun::Server => Effect::DryRun,
         DryRun::Client => return None,
     };
-    Some(Deletion {
-        effect,
-        grace_period: grace_period(stop),
-        uid: None,
-    })
+    Some(Deletion { effect, grace_period: grace_period(stop), uid: None })
 }
 
-/// Seconds to let a session end in, as kubectl understands its flags; nothing leaves it to the server.
+/// Seconds to let a session end in, as kubectl understands its flags; nothing leaves it to the
+/// server.
 fn grace_period(stop: &Stop) -> Option<i64> {
     match stop.grace_period {
         _ if stop.now => Some(1),
@@ -318,20 +291,12 @@ pub(super) fn done(id: &SessionId, namespace: &str, stop: &Stop) -> String {
         DryRun::Client => " (dry run)",
         DryRun::Server => " (server dry run)",
     };
-    let deleted = if grace_period(stop) == Some(0) {
-        "force deleted"
-    } else {
-        "deleted"
-    };
+    let deleted = if grace_period(stop) == Some(0) { "force deleted" } else { "deleted" };
     let place = match namespace {
         "" => String::new(),
         name => format!(" from {} namespace", visible(name)),
     };
-    format!(
-        "{} \"{}\" {deleted}{place}{how}\n",
-        kind_name(),
-        visible(&id.to_string())
-    )
+    format!("{} \"{}\" {deleted}{place}{how}\n", kind_name(), visible(&id.to_string()))
 }
 
 /// Names what is left over when it makes no sense to go on.
@@ -346,10 +311,7 @@ pub(super) fn say_not_deleted(ids: &[&SessionId], console: &mut Console<'_>) {
 pub(super) fn by_namespace(gone: &[Doomed]) -> BTreeMap<&str, Vec<&Doomed>> {
     let mut namespaces: BTreeMap<&str, Vec<&Doomed>> = BTreeMap::new();
     for doomed in gone {
-        namespaces
-            .entry(&doomed.namespace)
-            .or_default()
-            .push(doomed);
+        namespaces.entry(&doomed.namespace).or_default().push(doomed);
     }
     namespaces
 }
@@ -397,10 +359,7 @@ mod tests {
         }
         for (line, expected) in [
             ("--now --grace-period=4", "--now and --grace-period cannot"),
-            (
-                "--force --grace-period=4",
-                "--force and --grace-period greater than 0 cannot be",
-            ),
+            ("--force --grace-period=4", "--force and --grace-period greater than 0 cannot be"),
             ("--force --now", "--force and --grace-period greater than 0"),
             ("--cascade=foreground", "nothing depends on a Session"),
             ("--cascade=0", "nothing depends on a Session"),

@@ -33,12 +33,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let scope = scope(server, args.everywhere);
     source(server, console).await?;
-    let mut look = Look {
-        server,
-        scope: &scope,
-        chunk: args.chunk_size,
-        listed: BTreeMap::new(),
-    };
+    let mut look = Look { server, scope: &scope, chunk: args.chunk_size, listed: BTreeMap::new() };
     let mut failed = false;
     let mut objects = Vec::new();
     if let Some(labels) = &args.labels {
@@ -71,11 +66,7 @@ pub(super) async fn run(
         let session = Session::of_object(object);
         let around = Around {
             others: look.others(&session).await,
-            events: if args.show_events {
-                events(server, &session).await
-            } else {
-                Events::Unasked
-            },
+            events: if args.show_events { events(server, &session).await } else { Events::Unasked },
         };
         // kubectl leaves two empty lines between objects.
         let gap = if n == 0 { "" } else { "\n\n" };
@@ -87,9 +78,7 @@ pub(super) async fn run(
 /// What is wrong with the command line that its parser doesn't see.
 pub(super) fn check(args: &DescribeArgs) -> Result<(), Error> {
     if args.labels.is_some() && !args.what.is_empty() {
-        return Err(Error::setup(
-            "name cannot be provided when a selector is specified",
-        ));
+        return Err(Error::setup("name cannot be provided when a selector is specified"));
     }
     Ok(())
 }
@@ -140,10 +129,7 @@ impl Look<'_> {
             Described::Session(id) => return meant(self.server, self.scope, id).await,
             Described::On(target) => target,
         };
-        let filter = Filter {
-            target: Some(target.clone()),
-            ..Filter::default()
-        };
+        let filter = Filter { target: Some(target.clone()), ..Filter::default() };
         let all = self.all(self.scope).await?.iter();
         let on_it = all.filter(|item| filter.shows(&Session::of_object(item)));
         Ok(on_it.cloned().collect())
@@ -158,11 +144,7 @@ impl Look<'_> {
         };
         let all = self.all(&scope).await.ok()?;
         let all: Vec<Session> = all.iter().map(Session::of_object).collect();
-        let others = Crowd::of(&all)
-            .others(session)
-            .into_iter()
-            .map(ToOwned::to_owned)
-            .collect();
+        let others = Crowd::of(&all).others(session).into_iter().map(ToOwned::to_owned).collect();
         Some(others)
     }
 }
@@ -188,8 +170,7 @@ impl Sheet {
     fn lines(&mut self, name: &str, values: &[String]) {
         self.line(name, values.first().map(String::as_str));
         for value in values.iter().skip(1) {
-            self.0
-                .push(vec![String::new(), visible(value).into_owned()]);
+            self.0.push(vec![String::new(), visible(value).into_owned()]);
         }
     }
 
@@ -264,17 +245,14 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
     columns::align(&sheet.0, 0, 2) + &table
 }
 
-/// Who it is. What the API server authenticated is in the object since its creation; without that, there
-/// is nobody's word but the client's.
+/// Who it is. What the API server authenticated is in the object since its creation; without that,
+/// there is nobody's word but the client's.
 fn owner(sheet: &mut Sheet, session: &Session) {
     if session.owner.is_none() {
         return sheet.line("Owner", Some("<none: nobody has verified who this is>"));
     }
     if session.owner.as_deref() == Some(UNVERIFIED_USERNAME) {
-        return sheet.line(
-            "Owner",
-            Some("<unverified: nobody knows who started its agent>"),
-        );
+        return sheet.line("Owner", Some("<unverified: nobody knows who started its agent>"));
     }
     let by = if session.kind.as_deref() == Some(TrackerKind::Operator.as_str()) {
         "mirrord's operator"
@@ -298,10 +276,7 @@ impl Sheet {
             Events::Found(_) => self.line("Events", None),
             Events::Unasked => {}
             Events::Forbidden => {
-                self.line(
-                    "Events",
-                    Some("<you may not list events in this namespace>"),
-                );
+                self.line("Events", Some("<you may not list events in this namespace>"));
             }
             Events::Failed(why) => {
                 self.line("Events", Some(&format!("<not available: {why}>")));
@@ -315,10 +290,7 @@ fn moment(time: Option<Timestamp>, now: &Zoned) -> Option<String> {
     let time = time?;
     let local = time.to_zoned(now.time_zone().clone());
     let ago = age(Some(time), now.timestamp());
-    Some(format!(
-        "{} ({ago} ago)",
-        local.strftime("%a, %d %b %Y %H:%M:%S %z")
-    ))
+    Some(format!("{} ({ago} ago)", local.strftime("%a, %d %b %Y %H:%M:%S %z")))
 }
 
 #[cfg(test)]

@@ -70,10 +70,7 @@ async fn find(server: &Server, scope: &Scope, args: &JoinArgs) -> Result<Session
         (last, others) => {
             let all = others.iter().chain(&last);
             let namespaces: Vec<&str> = all.map(|session| session.namespace.as_str()).collect();
-            Err(Error::Ambiguous {
-                id: args.id.clone(),
-                namespaces: namespaces.join(", "),
-            })
+            Err(Error::Ambiguous { id: args.id.clone(), namespaces: namespaces.join(", ") })
         }
     }
 }
@@ -101,14 +98,9 @@ fn render(session: &Session, answer: &Value) -> String {
             session.namespace
         ));
     }
-    let participants = answer
-        .pointer("/status/participants")
-        .and_then(Value::as_array);
-    let participants: Vec<&str> = participants
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let participants = answer.pointer("/status/participants").and_then(Value::as_array);
+    let participants: Vec<&str> =
+        participants.into_iter().flatten().filter_map(Value::as_str).collect();
     if !participants.is_empty() {
         lines.push(format!("Participants: {}", participants.join(", ")));
     }
@@ -152,18 +144,9 @@ mod tests {
     #[test]
     fn without_a_key() {
         let text = render(&session(), &json!({ "status": { "participants": [] } }));
-        assert!(
-            text.contains("It has no key, and so there is no header"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("curl") && !text.contains("Participants"),
-            "{text}"
-        );
-        let unseen = Session {
-            name: "a".into(),
-            ..Session::default()
-        };
+        assert!(text.contains("It has no key, and so there is no header"), "{text}");
+        assert!(!text.contains("curl") && !text.contains("Participants"), "{text}");
+        let unseen = Session { name: "a".into(), ..Session::default() };
         assert!(render(&unseen, &json!(null)).starts_with("Joined session a.\n"));
     }
 }

@@ -62,7 +62,8 @@ pub(super) async fn run(
         {
             all_operators(server, &sessions, &how, &args.stop, console).await
         }
-        // Each by its uid: what has started since wasn't asked about, and what is hidden isn't meant.
+        // Each by its uid: what has started since wasn't asked about, and what is hidden isn't
+        // meant.
         (Some(sessions), _) => each(server, &sessions, &args.stop, console).await,
         (None, _) => {
             let namespace = scope.namespace().unwrap_or_default();
@@ -71,8 +72,8 @@ pub(super) async fn run(
     }
 }
 
-/// What is there. mirrord's users may delete sessions without being allowed to list them, which must
-/// not be in the way as long as the namespace is known.
+/// What is there. mirrord's users may delete sessions without being allowed to list them, which
+/// must not be in the way as long as the namespace is known.
 async fn list(
     server: &Server,
     source: Source,
@@ -124,9 +125,7 @@ async fn all_operators(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     server.end_all_operators(how).await?;
-    let lines = sessions
-        .iter()
-        .map(|session| done(&session.id(), &session.namespace, stop));
+    let lines = sessions.iter().map(|session| done(&session.id(), &session.namespace, stop));
     console.print(&lines.collect::<String>())
 }
 
@@ -147,8 +146,8 @@ async fn unseen(
             kind_name(),
             visible(namespace)
         )),
-        // The server deletes one after the other and stops at the first that it refuses; without the right
-        // to delete collections it hasn't begun.
+        // The server deletes one after the other and stops at the first that it refuses; without
+        // the right to delete collections it hasn't begun.
         Err(error) if !error.is_fatal() && !error.refusal().is_some_and(Refusal::is_rbac) => {
             console.say(&error.to_string());
             console.say(&format!(
@@ -169,10 +168,8 @@ async fn tell(
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let mut deleted: Vec<(Session, &Value)> = deleted
-        .iter()
-        .map(|object| (Session::of_object(object), object))
-        .collect();
+    let mut deleted: Vec<(Session, &Value)> =
+        deleted.iter().map(|object| (Session::of_object(object), object)).collect();
     deleted.sort_by(|(one, _), (other, _)| one.order(other));
     let mut failed = false;
     let mut over = Vec::new();
@@ -185,10 +182,7 @@ async fn tell(
             }
             _ => {
                 console.print(&done(&id, namespace, stop))?;
-                over.push(Doomed {
-                    namespace: namespace.to_owned(),
-                    ..Doomed::of(&session)
-                });
+                over.push(Doomed { namespace: namespace.to_owned(), ..Doomed::of(&session) });
             }
         }
     }

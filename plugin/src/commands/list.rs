@@ -40,15 +40,9 @@ impl Plan {
                 "fields may always be missing in a go-template: use -o jsonpath, or leave out --allow-missing-template-keys",
             ));
         }
-        let shape = if args.allow_missing_template_keys {
-            shape
-        } else {
-            shape.strict()
-        };
+        let shape = if args.allow_missing_template_keys { shape } else { shape.strict() };
         if !args.ids.is_empty() && args.select.is_any() {
-            return Err(Error::setup(
-                "name cannot be provided when a selector is specified",
-            ));
+            return Err(Error::setup("name cannot be provided when a selector is specified"));
         }
         if args.watches() && args.ids.len() > 1 {
             return Err(Error::setup(
@@ -104,10 +98,7 @@ pub(super) async fn run(
         return named(server, args, &plan, &scope, now, console).await;
     }
     let (listing, filter) = choose(server, scope, &args.select, args.all_states).await?;
-    let listing = Listing {
-        chunk: args.chunk_size,
-        ..listing
-    };
+    let listing = Listing { chunk: args.chunk_size, ..listing };
     let mut printer = Printer::new(plan.shape.clone(), args, &listing.scope, console.width());
     if args.watches() {
         let first = watch::First::of(args.watch_only, plan.sort.as_ref());
@@ -166,11 +157,7 @@ async fn named(
     if let (Some(item), true) = (found.first(), args.watches()) {
         let session = Session::of_object(item);
         let listing = Listing::named(Scope::Namespace(session.namespace), &session.name);
-        let filter = Filter {
-            over: true,
-            previews: true,
-            ..Filter::default()
-        };
+        let filter = Filter { over: true, previews: true, ..Filter::default() };
         let first = watch::First::of(args.watch_only, None);
         return watch::run(server, &listing, &filter, first, printer, console).await;
     }
@@ -186,11 +173,7 @@ async fn named(
     for error in &missing {
         console.say(&error.to_string());
     }
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Told)
-    }
+    if missing.is_empty() { Ok(()) } else { Err(Error::Told) }
 }
 
 /// What the filter leaves of a page.

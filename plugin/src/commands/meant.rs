@@ -28,21 +28,14 @@ impl Meant {
     /// The ID as it is typed, which needs no right to look.
     fn typed(id: &SessionId, namespace: &str) -> Self {
         Self {
-            doomed: Doomed {
-                namespace: namespace.to_owned(),
-                id: id.clone(),
-                uid: None,
-            },
+            doomed: Doomed { namespace: namespace.to_owned(), id: id.clone(), uid: None },
             shown: None,
         }
     }
 
     fn found(session: &Session) -> Self {
         let what = [&session.user, &session.target].map(|part| part.as_deref().unwrap_or("?"));
-        Self {
-            doomed: Doomed::of(session),
-            shown: Some(what.join(", ")),
-        }
+        Self { doomed: Doomed::of(session), shown: Some(what.join(", ")) }
     }
 
     /// A line that a terminal may see: others chose what is in it.
@@ -120,14 +113,9 @@ fn in_list(all: &[Value], typed: &Typed) -> Result<Option<Session>, Error> {
         [] => Ok(None),
         [session] => Ok(Some(session.clone())),
         several => {
-            let namespaces: Vec<&str> = several
-                .iter()
-                .map(|session| session.namespace.as_str())
-                .collect();
-            Err(Error::Ambiguous {
-                id: id.clone(),
-                namespaces: namespaces.join(", "),
-            })
+            let namespaces: Vec<&str> =
+                several.iter().map(|session| session.namespace.as_str()).collect();
+            Err(Error::Ambiguous { id: id.clone(), namespaces: namespaces.join(", ") })
         }
     }
 }

@@ -60,7 +60,8 @@ pub(super) async fn run(
     console.print(&render(&seen, &requester, &args, everywhere)?)
 }
 
-/// Who is asked about: the connection's flags of impersonation, which this command doesn't connect with.
+/// Who is asked about: the connection's flags of impersonation, which this command doesn't connect
+/// with.
 struct Requester {
     name: String,
     groups: Vec<String>,
@@ -76,25 +77,14 @@ impl Requester {
         let mut traits = Traits::new();
         for pair in std::mem::take(&mut connection.impersonate_extra) {
             let (key, value) = pair.split_once('=').unwrap_or((&pair, ""));
-            traits
-                .entry(key.to_owned())
-                .or_default()
-                .push(value.to_owned());
+            traits.entry(key.to_owned()).or_default().push(value.to_owned());
         }
         let groups = groups_of(&name, std::mem::take(&mut connection.impersonate_groups));
-        Ok(Self {
-            name,
-            groups,
-            traits,
-        })
+        Ok(Self { name, groups, traits })
     }
 
     fn user(&self) -> User<'_> {
-        User {
-            name: &self.name,
-            roles: &self.groups,
-            traits: &self.traits,
-        }
+        User { name: &self.name, roles: &self.groups, traits: &self.traits }
     }
 }
 
@@ -128,10 +118,8 @@ struct Seen {
 
 impl Seen {
     fn of(session: Session, visibility: &Visibility, cluster: &str) -> Self {
-        let joined = session
-            .participants
-            .iter()
-            .filter(|name| Some(*name) != session.owner.as_ref());
+        let joined =
+            session.participants.iter().filter(|name| Some(*name) != session.owner.as_ref());
         let joined: Vec<String> = joined.cloned().collect();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let (kind, state, hostname, login, target, owner) = (
@@ -156,11 +144,7 @@ impl Seen {
             host_roles: &session.owner_groups,
             joined: &joined,
         });
-        Self {
-            visible: verdict.visible,
-            why: verdict.cause.to_string(),
-            session,
-        }
+        Self { visible: verdict.visible, why: verdict.cause.to_string(), session }
     }
 }
 
@@ -207,9 +191,7 @@ fn policies(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<Policy>, Error> 
             let name = object.pointer("/metadata/name").and_then(Value::as_str);
             let name = name.unwrap_or_default();
             let invalid = |what: &dyn std::fmt::Display| {
-                Error::setup(format!(
-                    "{place}: SessionPolicy \"{name}\" is invalid: {what}"
-                ))
+                Error::setup(format!("{place}: SessionPolicy \"{name}\" is invalid: {what}"))
             };
             let Some(spec) = object.get("spec") else {
                 return Err(invalid(&"spec: Required value"));
@@ -218,9 +200,7 @@ fn policies(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<Policy>, Error> 
                 .map_err(|error| invalid(&format!("spec: {error}")))?;
             let (policy, errors) = Policy::read(name, &spec);
             if !errors.is_empty() {
-                return Err(invalid(&mirrord_sessions_core::policy::InvalidPolicy(
-                    errors,
-                )));
+                return Err(invalid(&mirrord_sessions_core::policy::InvalidPolicy(errors)));
             }
             policies.push(policy);
         }
@@ -260,9 +240,7 @@ fn objects(path: &Path, stdin: &mut Stdin) -> Result<Vec<Value>, Error> {
     })?;
     let mut objects = Vec::new();
     for document in documents {
-        let is_list = document["kind"]
-            .as_str()
-            .is_some_and(|kind| kind.ends_with("List"));
+        let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
         match document {
             Value::Null => {}
             Value::Object(mut list) if is_list => match list.remove("items") {
@@ -309,19 +287,12 @@ fn plain(seen: &[Seen], everywhere: bool) -> String {
     rows.extend(seen.iter().map(|seen| {
         let session = &seen.session;
         let cell = |value: Option<&str>| visible(value.unwrap_or("<none>")).into_owned();
-        let mut row = vec![
-            cell(Some(&session.id().to_string())),
-            cell(session.target.as_deref()),
-        ];
+        let mut row = vec![cell(Some(&session.id().to_string())), cell(session.target.as_deref())];
         if everywhere {
             row.push(cell(Some(&session.namespace)));
         }
         let word = if seen.visible { "yes" } else { "no" };
-        row.extend([
-            cell(session.user.as_deref()),
-            word.to_owned(),
-            cell(Some(&seen.why)),
-        ]);
+        row.extend([cell(session.user.as_deref()), word.to_owned(), cell(Some(&seen.why))]);
         row
     }));
     columns::kubectl_get(&rows)
@@ -357,24 +328,12 @@ mod tests {
             (
                 "system:serviceaccount:ci:bot",
                 &[],
-                &[
-                    "system:serviceaccounts",
-                    "system:serviceaccounts:ci",
-                    "system:authenticated",
-                ],
+                &["system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"],
             ),
-            (
-                "system:serviceaccount:ci:bot",
-                &["a"],
-                &["a", "system:authenticated"],
-            ),
+            ("system:serviceaccount:ci:bot", &["a"], &["a", "system:authenticated"]),
             ("system:serviceaccount:ci", &[], &["system:authenticated"]),
             ("system:anonymous", &[], &["system:unauthenticated"]),
-            (
-                "system:anonymous",
-                &["system:unauthenticated"],
-                &["system:unauthenticated"],
-            ),
+            ("system:anonymous", &["system:unauthenticated"], &["system:unauthenticated"]),
         ] {
             let given = given.iter().map(|group| (*group).to_owned()).collect();
             assert_eq!(groups_of(name, given), expected, "{name}");

@@ -29,10 +29,7 @@ pub(super) async fn run(
             Scope::Namespace(name) => format!("in namespace {name}"),
         };
         if rights.is_empty() {
-            console.say(&format!(
-                "Nobody may {} sessions {place}.",
-                args.what.word()
-            ));
+            console.say(&format!("Nobody may {} sessions {place}.", args.what.word()));
         }
         console.print(&plain(&rights))?;
         // Not in RBAC at all, and so in no binding.
@@ -44,15 +41,7 @@ pub(super) async fn run(
 }
 
 fn plain(rights: &[Right]) -> String {
-    let header = [
-        "KIND",
-        "SUBJECT",
-        "MAY",
-        "ONLY",
-        "NAMESPACE",
-        "BINDING",
-        "ROLE",
-    ];
+    let header = ["KIND", "SUBJECT", "MAY", "ONLY", "NAMESPACE", "BINDING", "ROLE"];
     let mut rows = vec![header.map(ToOwned::to_owned).to_vec()];
     rows.extend(rights.iter().map(|right| {
         let only = match right.only.as_slice() {

@@ -70,9 +70,7 @@ async fn attempt(
     for warning in &prepared.settings.warnings {
         console.say(warning);
     }
-    connection
-        .namespace
-        .clone_from(&prepared.settings.namespace);
+    connection.namespace.clone_from(&prepared.settings.namespace);
     connection.context.clone_from(&prepared.settings.context);
     let server = Server::connect(&connection).await?;
     let source = server.source().await?.source;
@@ -143,9 +141,7 @@ async fn watch_over(
     };
     keeper.stopped(&ending);
     let mut kin = Kin::of(&child, keeper.name());
-    end_all(child, signals, &mut kin, args.grace_period)
-        .await
-        .map_err(lost)
+    end_all(child, signals, &mut kin, args.grace_period).await.map_err(lost)
 }
 
 /// Ends a command and what it has started, the latter also where the command has ended already.
@@ -195,9 +191,7 @@ async fn end_all(
 
 fn spec(prepared: &Prepared<'_>) -> SessionSpec {
     // Who mirrord says that it is: the person's full name where the system has one.
-    let username = whoami::realname()
-        .ok()
-        .filter(|name| !name.trim().is_empty());
+    let username = whoami::realname().ok().filter(|name| !name.trim().is_empty());
     let username = username.or_else(|| whoami::username().ok());
     let hostname = whoami::hostname().ok();
     SessionSpec {
@@ -205,10 +199,7 @@ fn spec(prepared: &Prepared<'_>) -> SessionSpec {
         client: Some(Client {
             // What could be taken for a slash would make spec.user ambiguous.
             username: username.and_then(|name| {
-                word(
-                    &name,
-                    &['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'],
-                )
+                word(&name, &['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'])
             }),
             hostname: hostname.and_then(|name| word(&name, &['/', '@'])),
             version: None,

@@ -38,10 +38,7 @@ pub(super) async fn run(
     }
     let is_operators = source.is_ok_and(|found| found.source == Source::Operator);
     let (checks, counted) = if is_operators {
-        (
-            assess_operators(&Reading::of(version)),
-            counted(server).await,
-        )
+        (assess_operators(&Reading::of(version)), counted(server).await)
     } else {
         let (facts, counted) = tokio::join!(gather(server, version, has_sessions), counted(server));
         (assess(&facts, now), counted)
@@ -52,11 +49,7 @@ pub(super) async fn run(
             .map_err(Error::Output)?,
     };
     console.print(&text)?;
-    if is_well(&checks) {
-        Ok(())
-    } else {
-        Err(Error::Told)
-    }
+    if is_well(&checks) { Ok(()) } else { Err(Error::Told) }
 }
 
 fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&Refusal) -> bool) -> bool {
@@ -83,10 +76,7 @@ async fn counted(server: &Server) -> Counted {
         let sessions = all.iter().map(Session::of_object);
         sessions.filter(|session| filter.shows(session)).collect()
     });
-    Counted {
-        scope,
-        sessions: Reading::of(shown),
-    }
+    Counted { scope, sessions: Reading::of(shown) }
 }
 
 async fn gather(
@@ -140,9 +130,7 @@ fn counts(sessions: &[Session]) -> BTreeMap<(&str, &str), usize> {
     for session in sessions {
         let user = session.owner.as_ref().or(session.user.as_ref());
         let user = user.map_or("<unknown>", String::as_str);
-        *counts
-            .entry((session.namespace.as_str(), user))
-            .or_default() += 1;
+        *counts.entry((session.namespace.as_str(), user)).or_default() += 1;
     }
     counts
 }
@@ -172,18 +160,11 @@ fn plain(checks: &[Check], counted: &Counted) -> String {
         concat!("v", env!("CARGO_PKG_VERSION")).to_owned(),
     ]];
     rows.extend(checks.iter().map(|check| {
-        [
-            check.name.to_owned(),
-            check.state.word().to_owned(),
-            visible(&check.message).into_owned(),
-        ]
+        [check.name.to_owned(), check.state.word().to_owned(), visible(&check.message).into_owned()]
     }));
     let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     let mut text = kubectl_get(&rows);
-    let remedies: Vec<&Check> = checks
-        .iter()
-        .filter(|check| check.remedy.is_some())
-        .collect();
+    let remedies: Vec<&Check> = checks.iter().filter(|check| check.remedy.is_some()).collect();
     if !remedies.is_empty() {
         text.push_str("\nTo do:\n");
         for check in remedies {
@@ -207,17 +188,9 @@ fn of_sessions(counted: &Counted) -> String {
     };
     let header = ["NAMESPACE", "USER", "SESSIONS"].map(ToOwned::to_owned);
     let mut rows = vec![Vec::from(header)];
-    rows.extend(
-        counts(sessions)
-            .into_iter()
-            .map(|((namespace, user), count)| {
-                vec![
-                    visible(namespace).into_owned(),
-                    visible(user).into_owned(),
-                    count.to_string(),
-                ]
-            }),
-    );
+    rows.extend(counts(sessions).into_iter().map(|((namespace, user), count)| {
+        vec![visible(namespace).into_owned(), visible(user).into_owned(), count.to_string()]
+    }));
     let mut text = kubectl_get(&rows);
     if counted.scope != Scope::All {
         text.push_str("Your roles don't show the sessions of other namespaces\n");
@@ -256,10 +229,7 @@ mod tests {
 
     #[test]
     fn one_screen() {
-        let everywhere = |sessions| Counted {
-            scope: Scope::All,
-            sessions,
-        };
+        let everywhere = |sessions| Counted { scope: Scope::All, sessions };
         let sessions = everywhere(Reading::Known(vec![
             session("shop", "avi"),
             session("a", "bo"),
@@ -282,10 +252,7 @@ mod tests {
         );
         let text = plain(&checks()[..1], &everywhere(Reading::Hidden));
         assert!(!text.contains("To do"), "{text}");
-        assert!(
-            text.ends_with("\nSessions: your roles don't show them\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("\nSessions: your roles don't show them\n"), "{text}");
     }
 
     #[test]

@@ -61,11 +61,9 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     keys(sender.clone());
     let result = show(&mut terminal, top, events, end, &sender, &server).await;
     feed.abort();
-    if ratatui::try_restore()
-        .and_then(|()| terminal.show_cursor())
-        .is_err()
-    {
-        // The terminal was closed: there is nothing to put back, and nowhere to say so, as its end would.
+    if ratatui::try_restore().and_then(|()| terminal.show_cursor()).is_err() {
+        // The terminal was closed: there is nothing to put back, and nowhere to say so, as its end
+        // would.
         std::mem::forget(terminal);
     }
     result
@@ -86,12 +84,8 @@ async fn show(
     loop {
         let size = terminal.size().map_err(Error::Output)?;
         top.rows = view::rows(size.height);
-        terminal
-            .draw(|frame| view::render(&top, frame))
-            .map_err(Error::Output)?;
-        asked = asked
-            .or_else(|| Some(Instant::now()))
-            .filter(|_| top.asks());
+        terminal.draw(|frame| view::render(&top, frame)).map_err(Error::Output)?;
+        asked = asked.or_else(|| Some(Instant::now())).filter(|_| top.asks());
         let event = tokio::select! {
             event = events.recv() => event,
             _ = clock.tick() => Some(Event::Time(Timestamp::now())),
@@ -163,9 +157,8 @@ async fn follow(server: &Server, listing: &Listing, version: String, changes: &S
             }
         };
         if let Err(error) = result {
-            let has_fallen_behind = error
-                .refusal()
-                .is_some_and(|refusal| refusal.failure.code == 410);
+            let has_fallen_behind =
+                error.refusal().is_some_and(|refusal| refusal.failure.code == 410);
             if has_fallen_behind {
                 // The list that follows is of everything: not as often as the server can refuse.
                 tokio::time::sleep(SECOND).await;
@@ -259,12 +252,7 @@ fn told_to_end() -> impl Future<Output = ()> {
     #[cfg(unix)]
     let signals = {
         use tokio::signal::unix::{SignalKind, signal};
-        [
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-            SignalKind::interrupt(),
-        ]
-        .map(signal)
+        [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal)
     };
     async move {
         #[cfg(unix)]

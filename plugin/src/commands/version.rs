@@ -40,10 +40,7 @@ pub(super) async fn run(
 
 async fn ask(connection: &Connection) -> Result<Cluster, Error> {
     let server = Server::connect(connection).await?;
-    Ok(Cluster {
-        version: server.version().await?,
-        has_sessions: server.has_sessions().await?,
-    })
+    Ok(Cluster { version: server.version().await?, has_sessions: server.has_sessions().await? })
 }
 
 fn render(cluster: Option<&Cluster>, format: Option<VersionFormat>) -> Result<String, Error> {
@@ -60,18 +57,10 @@ fn plain(cluster: Option<&Cluster>) -> String {
     let Some(cluster) = cluster else {
         return client;
     };
-    let version = cluster.version["gitVersion"]
-        .as_str()
-        .unwrap_or("<unknown>");
-    let sessions = if cluster.has_sessions {
-        format!("{GROUP}/v1")
-    } else {
-        "<not installed>".to_owned()
-    };
-    format!(
-        "{client}Server Version: {}\nSessions: {sessions}\n",
-        visible(version)
-    )
+    let version = cluster.version["gitVersion"].as_str().unwrap_or("<unknown>");
+    let sessions =
+        if cluster.has_sessions { format!("{GROUP}/v1") } else { "<not installed>".to_owned() };
+    format!("{client}Server Version: {}\nSessions: {sessions}\n", visible(version))
 }
 
 fn whole(cluster: Option<&Cluster>) -> Value {
@@ -95,10 +84,7 @@ mod tests {
     use super::*;
 
     fn cluster(has_sessions: bool) -> Cluster {
-        Cluster {
-            version: json!({ "gitVersion": "v1.36.3" }),
-            has_sessions,
-        }
+        Cluster { version: json!({ "gitVersion": "v1.36.3" }), has_sessions }
     }
 
     #[test]

@@ -19,7 +19,8 @@ const LONG: Duration = Duration::from_mins(1);
 /// How long to pause before a server that ended a watch is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Waits until none of these sessions is shown as alive. Who may not look doesn't wait, as with kubectl.
+/// Waits until none of these sessions is shown as alive. Who may not look doesn't wait, as with
+/// kubectl.
 pub(super) async fn until_over(
     server: &Server,
     gone: &[Doomed],
@@ -30,9 +31,7 @@ pub(super) async fn until_over(
     if !is_real || gone.is_empty() || !lingers(server.source().await?.source) {
         return Ok(());
     }
-    let long = Some(stop.timeout)
-        .filter(|timeout| !timeout.is_zero())
-        .unwrap_or(LONG);
+    let long = Some(stop.timeout).filter(|timeout| !timeout.is_zero()).unwrap_or(LONG);
     // Longer than a clock can tell is forever.
     let end = Instant::now().checked_add(long);
     let mut failed = false;
@@ -45,9 +44,7 @@ pub(super) async fn until_over(
         };
         match over {
             Ok(Err(error))
-                if error
-                    .refusal()
-                    .is_some_and(|refusal| refusal.failure.code == 403) => {}
+                if error.refusal().is_some_and(|refusal| refusal.failure.code == 403) => {}
             Ok(over) => over?,
             Err(_) => {
                 failed = true;
@@ -90,9 +87,7 @@ impl Left {
                 Ok(()) if !self.0.is_empty() => sleep(PAUSE).await,
                 // It fell behind: a list of everything follows.
                 Err(error)
-                    if error
-                        .refusal()
-                        .is_some_and(|refusal| refusal.failure.code == 410) =>
+                    if error.refusal().is_some_and(|refusal| refusal.failure.code == 410) =>
                 {
                     sleep(PAUSE).await;
                 }
@@ -123,9 +118,7 @@ impl Left {
     fn only(&mut self, there: &[Value]) {
         let there: Vec<Session> = there.iter().map(Session::of_object).collect();
         self.0.retain(|name, uid| {
-            there
-                .iter()
-                .any(|session| session.name == *name && is(session, uid.as_deref()))
+            there.iter().any(|session| session.name == *name && is(session, uid.as_deref()))
         });
     }
 
@@ -175,17 +168,8 @@ mod tests {
     fn a_list_tells_what_is_left() {
         let cases = [
             (vec![], vec![]),
-            (
-                vec![tracker("a", "1", "running"), tracker("b", "2", "running")],
-                vec!["a", "b"],
-            ),
-            (
-                vec![
-                    tracker("a", "1", "terminated"),
-                    tracker("b", "2", "running"),
-                ],
-                vec!["b"],
-            ),
+            (vec![tracker("a", "1", "running"), tracker("b", "2", "running")], vec!["a", "b"]),
+            (vec![tracker("a", "1", "terminated"), tracker("b", "2", "running")], vec!["b"]),
             // Another session of that name.
             (vec![tracker("a", "9", "running")], vec![]),
             (vec![tracker("c", "1", "running")], vec![]),
@@ -202,17 +186,9 @@ mod tests {
         let cases = [
             (Change::Deleted, tracker("a", "1", "running"), vec!["b"]),
             (Change::Modified, tracker("a", "1", "terminated"), vec!["b"]),
-            (
-                Change::Modified,
-                tracker("a", "1", "running"),
-                vec!["a", "b"],
-            ),
+            (Change::Modified, tracker("a", "1", "running"), vec!["a", "b"]),
             (Change::Added, tracker("a", "2", "pending"), vec!["b"]),
-            (
-                Change::Deleted,
-                tracker("c", "1", "running"),
-                vec!["a", "b"],
-            ),
+            (Change::Deleted, tracker("c", "1", "running"), vec!["a", "b"]),
         ];
         for (change, item, expected) in cases {
             let mut left = left();

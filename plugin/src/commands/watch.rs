@@ -16,8 +16,8 @@ use crate::{
     session::Session,
 };
 
-/// How long to pause before a server is asked again that ended a watch at once or has forgotten what it
-/// is asked to go on from.
+/// How long to pause before a server is asked again that ended a watch at once or has forgotten
+/// what it is asked to go on from.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is done with the sessions that are there when the watch begins.
@@ -31,15 +31,12 @@ pub(super) enum First<'a> {
 
 impl<'a> First<'a> {
     pub(super) fn of(only_changes: bool, sort: Option<&'a SortBy>) -> Self {
-        if only_changes {
-            Self::Hidden
-        } else {
-            Self::Shown(sort)
-        }
+        if only_changes { Self::Hidden } else { Self::Shown(sort) }
     }
 }
 
-/// Prints what there is, unless only changes are asked for, then each change, until somebody ends it.
+/// Prints what there is, unless only changes are asked for, then each change, until somebody ends
+/// it.
 pub(super) async fn run(
     server: &Server,
     listing: &Listing,
@@ -48,20 +45,14 @@ pub(super) async fn run(
     printer: Printer,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let mut view = View {
-        printer,
-        filter,
-        known: BTreeMap::new(),
-    };
+    let mut view = View { printer, filter, known: BTreeMap::new() };
     let mut version = view.list(server, listing, first, console).await?;
     loop {
         let mut watch = match server.watch(listing, &version).await {
             Ok(watch) => watch,
             Err(error) if is_behind(&error) => {
                 sleep(PAUSE).await;
-                version = view
-                    .list(server, listing, First::Shown(None), console)
-                    .await?;
+                version = view.list(server, listing, First::Shown(None), console).await?;
                 continue;
             }
             Err(error) => return Err(error),
@@ -92,9 +83,7 @@ pub(super) async fn run(
             Ok(()) => {}
             Err(error) if is_behind(&error) => {
                 sleep(PAUSE).await;
-                version = view
-                    .list(server, listing, First::Shown(None), console)
-                    .await?;
+                version = view.list(server, listing, First::Shown(None), console).await?;
             }
             Err(error) => return Err(error),
         }
@@ -103,9 +92,7 @@ pub(super) async fn run(
 
 /// Whether the server has forgotten what happened since.
 fn is_behind(error: &Error) -> bool {
-    error
-        .refusal()
-        .is_some_and(|refusal| refusal.failure.code == 410)
+    error.refusal().is_some_and(|refusal| refusal.failure.code == 410)
 }
 
 /// What is shown so far.
@@ -117,8 +104,8 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Reads all there is and prints what isn't known, or is known otherwise; and what is gone. Answers
-    /// the version of the list.
+    /// Reads all there is and prints what isn't known, or is known otherwise; and what is gone.
+    /// Answers the version of the list.
     async fn list(
         &mut self,
         server: &Server,
@@ -140,11 +127,7 @@ impl View<'_> {
             let known = gone.remove(&place);
             let prints = matches!(first, First::Shown(_));
             if prints && known.as_ref().is_none_or(|known| differs(known, &item)) {
-                let change = if known.is_some() {
-                    Change::Modified
-                } else {
-                    Change::Added
-                };
+                let change = if known.is_some() { Change::Modified } else { Change::Added };
                 text.push_str(&self.printer.changed(change, &item, &crowd, now)?);
             }
             self.known.insert(place, item);
@@ -188,9 +171,7 @@ impl View<'_> {
         // What leaves the list is printed once more, as kubectl prints what was deleted.
         if shows || was_shown {
             let crowd = self.crowd(self.known.values());
-            let text = self
-                .printer
-                .changed(change, item, &crowd, Timestamp::now())?;
+            let text = self.printer.changed(change, item, &crowd, Timestamp::now())?;
             console.print(&text)?;
         }
         Ok(())

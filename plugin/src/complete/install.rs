@@ -68,20 +68,16 @@ impl Surroundings {
             Found::Foreign => Err(foreign(&shim)),
             Found::Ours => match std::fs::remove_file(&shim) {
                 Ok(()) => Ok(format!("removed {}\n", shim.display())),
-                Err(error) => Err(Error::setup(format!(
-                    "cannot remove {}: {error}",
-                    shim.display()
-                ))),
+                Err(error) => {
+                    Err(Error::setup(format!("cannot remove {}: {error}", shim.display())))
+                }
             },
         }
     }
 
     /// The folder that the plugin is in: krew's, or the first of PATH.
     fn folder(&self) -> Result<PathBuf, Error> {
-        let krew = self
-            .krew_root
-            .clone()
-            .or_else(|| Some(self.home.as_ref()?.join(".krew")));
+        let krew = self.krew_root.clone().or_else(|| Some(self.home.as_ref()?.join(".krew")));
         let krew = krew.map(|root| root.join("bin"));
         let listed = self.path.iter().flat_map(std::env::split_paths);
         krew.into_iter()
@@ -96,10 +92,7 @@ impl Surroundings {
     }
 
     fn is_on_path(&self, folder: &Path) -> bool {
-        self.path
-            .iter()
-            .flat_map(std::env::split_paths)
-            .any(|listed| listed == folder)
+        self.path.iter().flat_map(std::env::split_paths).any(|listed| listed == folder)
     }
 }
 
@@ -115,10 +108,7 @@ enum Found {
 }
 
 fn foreign(shim: &Path) -> Error {
-    Error::setup(format!(
-        "{} is not of this plugin's making: move it away first",
-        shim.display()
-    ))
+    Error::setup(format!("{} is not of this plugin's making: move it away first", shim.display()))
 }
 
 fn failed(shim: &Path, error: &io::Error) -> Error {
@@ -246,10 +236,7 @@ mod tests {
         let link = || symlink("/somewhere/else", &shim).unwrap();
         for make in [&file as &dyn Fn(), &link] {
             make();
-            for done in [
-                home.surroundings(None).install(),
-                home.surroundings(None).uninstall(),
-            ] {
+            for done in [home.surroundings(None).install(), home.surroundings(None).uninstall()] {
                 let error = done.unwrap_err().to_string();
                 assert!(error.contains("is not of this plugin's making"), "{error}");
             }
@@ -265,10 +252,7 @@ mod tests {
         assert!(error.contains("is in no folder of PATH"), "{error}");
 
         let home = Home::new(&[".krew/bin"]);
-        let elsewhere = Surroundings {
-            path: None,
-            ..home.surroundings(None)
-        };
+        let elsewhere = Surroundings { path: None, ..home.surroundings(None) };
         let told = elsewhere.install().unwrap();
         assert!(told.contains("to PATH, so that kubectl finds it"), "{told}");
         elsewhere.uninstall().unwrap();

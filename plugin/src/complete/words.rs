@@ -172,9 +172,7 @@ impl<'a> Line<'a> {
         if self.ended || !last.starts_with('-') {
             return (self.arguments(), last);
         }
-        let found = last
-            .strip_prefix("--")
-            .and_then(|rest| rest.split_once('='));
+        let found = last.strip_prefix("--").and_then(|rest| rest.split_once('='));
         match found {
             Some((name, value)) => {
                 let flag = find(self.command, |flag| flag.get_long() == Some(name));
@@ -186,10 +184,7 @@ impl<'a> Line<'a> {
 
     fn arguments(&self) -> Wants {
         if self.positional.is_empty() && self.command.has_subcommands() && !self.ended {
-            let candidates = self
-                .command
-                .get_subcommands()
-                .filter(|one| !one.is_hide_set());
+            let candidates = self.command.get_subcommands().filter(|one| !one.is_hide_set());
             let candidate = |command: &Command| {
                 let about = command.get_about().map(ToString::to_string);
                 Candidate::new(command.get_name(), about.unwrap_or_default())
@@ -260,10 +255,7 @@ fn values(argument: &Arg) -> Wants {
     if argument.get_action().takes_values() && argument.is_require_equals_set()
         || matches!(argument.get_action(), ArgAction::SetTrue)
     {
-        return Wants::Fixed(vec![
-            Candidate::new("true", ""),
-            Candidate::new("false", ""),
-        ]);
+        return Wants::Fixed(vec![Candidate::new("true", ""), Candidate::new("false", "")]);
     }
     match argument.get_id().as_str() {
         "id" | "ids" | "what" => Wants::Sessions,
@@ -402,9 +394,6 @@ mod tests {
         assert_eq!(question.taken, ["487f4f2b6d2376ad", "b"]);
         // A line that can't be understood yet is asked of the default.
         assert_eq!(asked("-n NOT/ONE list --as").connection.namespace, None);
-        assert_eq!(
-            asked("-nshop delete ").connection.namespace.as_deref(),
-            Some("shop")
-        );
+        assert_eq!(asked("-nshop delete ").connection.namespace.as_deref(), Some("shop"));
     }
 }

@@ -151,13 +151,7 @@ impl Refusal {
     #[must_use]
     pub fn is_not_installed(&self) -> bool {
         // Go's router answers in text where no API is; a proxy or a web server in HTML.
-        let Failure {
-            code,
-            name,
-            message,
-            is_status,
-            ..
-        } = &self.failure;
+        let Failure { code, name, message, is_status, .. } = &self.failure;
         // A webhook that refuses what is there may say 404 of it.
         *code == 404
             && name.is_empty()
@@ -165,7 +159,8 @@ impl Refusal {
             && (*is_status || message.trim() == "404 page not found")
     }
 
-    /// Whether the requester's roles don't allow it. A webhook or a policy that says no is not meant.
+    /// Whether the requester's roles don't allow it. A webhook or a policy that says no is not
+    /// meant.
     #[must_use]
     pub fn is_rbac(&self) -> bool {
         Denial::read(&self.failure).is_some()
@@ -189,13 +184,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure {
-            code,
-            reason,
-            message,
-            is_status,
-            ..
-        } = &self.failure;
+        let Failure { code, reason, message, is_status, .. } = &self.failure;
         // Nobody should be told to give rights to whoever isn't logged in.
         if self.is_unauthenticated() {
             return write!(
@@ -247,20 +236,13 @@ impl Refusal {
     fn not_kubernetes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, code) = (&self.host, self.failure.code);
         write!(f, "error: {host} answered with HTTP status {code}")?;
-        if self
-            .failure
-            .message
-            .contains("HTTP request to an HTTPS server")
-        {
+        if self.failure.message.contains("HTTP request to an HTTPS server") {
             return write!(
                 f,
                 ", because it speaks TLS: the server in the kubeconfig should begin with https://"
             );
         }
-        write!(
-            f,
-            ", and not as a Kubernetes API server does: check the server in the kubeconfig"
-        )?;
+        write!(f, ", and not as a Kubernetes API server does: check the server in the kubeconfig")?;
         if (500..600).contains(&code) {
             write!(f, ", or try again later")?;
         }
@@ -277,13 +259,8 @@ impl Refusal {
                 self.failure.name
             );
         }
-        let shown = id
-            .clone()
-            .unwrap_or_else(|| SessionId::of_name(&self.failure.name));
-        write!(
-            f,
-            "Error from server (NotFound): {SESSIONS} \"{shown}\" not found"
-        )?;
+        let shown = id.clone().unwrap_or_else(|| SessionId::of_name(&self.failure.name));
+        write!(f, "Error from server (NotFound): {SESSIONS} \"{shown}\" not found")?;
         match namespace {
             Some(namespace) => write!(
                 f,
@@ -333,25 +310,11 @@ impl<'a> Denial<'a> {
             (None, rest.strip_prefix(" at the cluster scope")?)
         };
         let user = user.replace("\\\"", "\"").replace("\\\\", "\\");
-        Some(Self {
-            user,
-            verb,
-            resource,
-            group,
-            namespace,
-            more,
-        })
+        Some(Self { user, verb, resource, group, namespace, more })
     }
 
     fn explain(&self, f: &mut fmt::Formatter<'_>, asked: &Asked) -> fmt::Result {
-        let Self {
-            user,
-            verb,
-            resource,
-            group,
-            namespace,
-            more,
-        } = self;
+        let Self { user, verb, resource, group, namespace, more } = self;
         let dot = if group.is_empty() { "" } else { "." };
         write!(
             f,
@@ -368,7 +331,8 @@ impl<'a> Denial<'a> {
             None if is_ours => write!(f, " in all namespaces{more}")?,
             None => write!(f, " at the cluster scope{more}")?,
         }
-        // "impersonate", and since Kubernetes 1.36 "impersonate-on:user-info:list" and the like too.
+        // "impersonate", and since Kubernetes 1.36 "impersonate-on:user-info:list" and the like
+        // too.
         if verb.starts_with("impersonate") {
             return write!(
                 f,
@@ -380,11 +344,7 @@ impl<'a> Denial<'a> {
         }
         write!(f, ": ask an administrator for it: kubectl create ")?;
         let name = format!("{USER_ROLE}:{}", user.replace(['/', '%'], "-"));
-        let binding = if namespace.is_some() {
-            "rolebinding"
-        } else {
-            "clusterrolebinding"
-        };
+        let binding = if namespace.is_some() { "rolebinding" } else { "clusterrolebinding" };
         write!(f, "{binding} {} --clusterrole={USER_ROLE} ", shell(&name))?;
         match user.strip_prefix("system:serviceaccount:") {
             Some(account) => write!(f, "--serviceaccount={}", shell(account))?,

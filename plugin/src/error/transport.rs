@@ -33,10 +33,7 @@ impl Transport {
     /// Finds out why the request failed.
     #[must_use]
     pub fn of(host: &str, error: &(dyn StdError + 'static)) -> Self {
-        Self {
-            host: host.to_owned(),
-            cause: Cause::of(error),
-        }
+        Self { host: host.to_owned(), cause: Cause::of(error) }
     }
 }
 
@@ -95,9 +92,7 @@ impl Cause {
                     | io::ErrorKind::HostUnreachable
                     | io::ErrorKind::NetworkUnreachable => return Self::NoAnswer,
                     // io::Error::source() skips the error that it holds.
-                    _ => error
-                        .get_ref()
-                        .map(|inner| inner as &(dyn StdError + 'static)),
+                    _ => error.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
                 },
                 None => error.source(),
             };
@@ -157,18 +152,12 @@ mod tests {
                 tls(Tls::AlertReceived(Alert::CertificateExpired)),
                 Cause::ClientCertificate("CertificateExpired".into()),
             ),
-            (
-                tls(Tls::InvalidMessage(InvalidMessage::InvalidContentType)),
-                Cause::NotTls,
-            ),
+            (tls(Tls::InvalidMessage(InvalidMessage::InvalidContentType)), Cause::NotTls),
             (
                 tls(Tls::AlertReceived(Alert::ProtocolVersion)),
                 Cause::Other(Tls::AlertReceived(Alert::ProtocolVersion).to_string()),
             ),
-            (
-                io::Error::other("no such host"),
-                Cause::Other("no such host".into()),
-            ),
+            (io::Error::other("no such host"), Cause::Other("no such host".into())),
             (
                 io::Error::other(Wrapped(Box::new(io::Error::from(
                     io::ErrorKind::ConnectionRefused,
@@ -184,10 +173,7 @@ mod tests {
 
     #[test]
     fn kubectls_words_for_a_dead_server() {
-        let transport = Transport {
-            host: "127.0.0.1:1".into(),
-            cause: Cause::Refused,
-        };
+        let transport = Transport { host: "127.0.0.1:1".into(), cause: Cause::Refused };
         assert_eq!(
             transport.to_string(),
             "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?"

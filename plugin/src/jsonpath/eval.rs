@@ -181,11 +181,7 @@ fn sliced(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
     };
     let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
     let from_end = |at: i64| {
-        if at < 0 {
-            at.saturating_add(length)
-        } else {
-            at
-        }
+        if at < 0 { at.saturating_add(length) } else { at }
     };
     let start = slice.start.unwrap_or(0);
     let end = match slice.end {
@@ -199,9 +195,7 @@ fn sliced(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
         return Ok(Vec::new());
     }
     if !(0..length).contains(&start) {
-        return Err(format!(
-            "array index out of bounds: index {start}, length {length}"
-        ));
+        return Err(format!("array index out of bounds: index {start}, length {length}"));
     }
     if !(0..=length).contains(&end) {
         return Err(format!(
@@ -210,16 +204,13 @@ fn sliced(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
         ));
     }
     if start > end {
-        return Err(format!(
-            "starting index {start} is greater than ending index {end}"
-        ));
+        return Err(format!("starting index {start} is greater than ending index {end}"));
     }
     let step = match slice.step {
         None => 1,
-        Some(step) => usize::try_from(step)
-            .ok()
-            .filter(|step| *step > 0)
-            .ok_or("step must be > 0")?,
+        Some(step) => {
+            usize::try_from(step).ok().filter(|step| *step > 0).ok_or("step must be > 0")?
+        }
     };
     let at = |index: i64| usize::try_from(index).unwrap_or_default();
     let slice = items.get(at(start)..at(end)).unwrap_or_default();
@@ -293,11 +284,7 @@ fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, String> {
                 _ => Err("incompatible types for comparison".to_owned()),
             }
         }
-        (left, right)
-            if [left, right]
-                .iter()
-                .any(|value| value.is_null() || is_whole(value)) =>
-        {
+        (left, right) if [left, right].iter().any(|value| value.is_null() || is_whole(value)) => {
             Err("invalid type for comparison".to_owned())
         }
         _ => Err("incompatible types for comparison".to_owned()),

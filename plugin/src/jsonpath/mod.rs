@@ -1,13 +1,13 @@
 //! kubectl's JSONPath templates.
 //!
-//! The dialect that <https://kubernetes.io/docs/reference/kubectl/jsonpath/> documents, as kubectl's own
-//! implementation has it where the documentation is silent: text with expressions in braces, `range` and
-//! `end`, fields, `['keys']`, indices, slices, unions, wildcards, recursive descent and filters. No crate
-//! speaks it: what is called JSONPath elsewhere (RFC 9535) has neither templates nor ranges, and other
-//! rules for most of the rest.
+//! The dialect that <https://kubernetes.io/docs/reference/kubectl/jsonpath/> documents, as
+//! kubectl's own implementation has it where the documentation is silent: text with expressions in
+//! braces, `range` and `end`, fields, `['keys']`, indices, slices, unions, wildcards, recursive
+//! descent and filters. No crate speaks it: what is called JSONPath elsewhere (RFC 9535) has
+//! neither templates nor ranges, and other rules for most of the rest.
 //!
-//! A field that isn't there is nothing, unless a template is [strict](Template::strict), as with kubectl's
-//! `--allow-missing-template-keys=false`.
+//! A field that isn't there is nothing, unless a template is [strict](Template::strict), as with
+//! kubectl's `--allow-missing-template-keys=false`.
 
 mod eval;
 mod parse;
@@ -99,15 +99,10 @@ impl Template {
     /// In kubectl's words.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
         match parse::template(source) {
-            Ok(pieces) => Ok(Self {
-                source: source.to_owned(),
-                pieces,
-                keys: eval::Keys::default(),
-            }),
-            Err(what) => Err(ParseError {
-                template: source.to_owned(),
-                what,
-            }),
+            Ok(pieces) => {
+                Ok(Self { source: source.to_owned(), pieces, keys: eval::Keys::default() })
+            }
+            Err(what) => Err(ParseError { template: source.to_owned(), what }),
         }
     }
 
@@ -118,10 +113,7 @@ impl Template {
     /// In kubectl's words.
     pub fn relaxed(path: &str) -> Result<Self, String> {
         const UNEXPECTED: &str = "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'";
-        let bare = path
-            .strip_prefix('{')
-            .and_then(|path| path.strip_suffix('}'))
-            .unwrap_or(path);
+        let bare = path.strip_prefix('{').and_then(|path| path.strip_suffix('}')).unwrap_or(path);
         let bare = bare.strip_prefix('.').unwrap_or(bare);
         if bare.is_empty() || bare.contains(['{', '}']) {
             return Err(UNEXPECTED.to_owned());
@@ -132,10 +124,7 @@ impl Template {
     /// The same, where a field that isn't there is an error.
     #[must_use]
     pub fn strict(self) -> Self {
-        Self {
-            keys: eval::Keys::Needed,
-            ..self
-        }
+        Self { keys: eval::Keys::Needed, ..self }
     }
 
     /// The template as it was written.
@@ -153,40 +142,29 @@ impl Template {
         eval::pieces(&self.pieces, object, self.keys, &mut |results| {
             found.push(results);
         })
-        .map_err(|what| EvalError {
-            template: self.source.clone(),
-            what,
-        })?;
+        .map_err(|what| EvalError { template: self.source.clone(), what })?;
         Ok(found)
     }
 
-    /// The text that it makes of an object. What a terminal acts on is spelled out, but for that in the
-    /// template itself.
+    /// The text that it makes of an object. What a terminal acts on is spelled out, but for that in
+    /// the template itself.
     ///
     /// # Errors
     /// In kubectl's words, if it can't be applied.
     pub fn text(&self, object: &Value) -> Result<String, EvalError> {
         let mut text = String::new();
-        eval::all(
-            &self.pieces,
-            object,
-            self.keys,
-            &mut |result| match result {
-                eval::Out::Own(own) => text.push_str(own),
-                eval::Out::Found(results) => {
-                    for (n, result) in results.iter().enumerate() {
-                        if n > 0 {
-                            text.push(' ');
-                        }
-                        text.push_str(&shown(result));
+        eval::all(&self.pieces, object, self.keys, &mut |result| match result {
+            eval::Out::Own(own) => text.push_str(own),
+            eval::Out::Found(results) => {
+                for (n, result) in results.iter().enumerate() {
+                    if n > 0 {
+                        text.push(' ');
                     }
+                    text.push_str(&shown(result));
                 }
-            },
-        )
-        .map_err(|what| EvalError {
-            template: self.source.clone(),
-            what,
-        })?;
+            }
+        })
+        .map_err(|what| EvalError { template: self.source.clone(), what })?;
         Ok(text)
     }
 }
@@ -229,9 +207,8 @@ pub fn go_text(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(map) => {
-            let pairs = map
-                .iter()
-                .map(|(name, value)| format!("{}:{}", visible(name), go_text(value)));
+            let pairs =
+                map.iter().map(|(name, value)| format!("{}:{}", visible(name), go_text(value)));
             format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
         }
         other => other.to_string(),

@@ -130,10 +130,7 @@ fn step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<
             });
         }
         Some(c) => {
-            return Err(format!(
-                "unrecognized character in action: U+{:04X} '{c}'",
-                u32::from(c)
-            ));
+            return Err(format!("unrecognized character in action: U+{:04X} '{c}'", u32::from(c)));
         }
     }
     Ok(())
@@ -149,10 +146,7 @@ fn field(cursor: &mut Cursor<'_>) -> Step {
 
 fn number(cursor: &mut Cursor<'_>) -> Parsed<Step> {
     let rest = cursor.rest();
-    let digits = rest
-        .char_indices()
-        .skip(1)
-        .find(|(_, c)| *c != '.' && !c.is_ascii_digit());
+    let digits = rest.char_indices().skip(1).find(|(_, c)| *c != '.' && !c.is_ascii_digit());
     let text = cursor.take(digits.map_or(rest.len(), |(at, _)| at));
     let bare = text.strip_prefix('+').unwrap_or(text);
     let number = match bare.parse::<i64>() {
@@ -248,8 +242,7 @@ fn slice(text: &str) -> Parsed<Slice> {
         parts.push(match part {
             "" => None,
             part => Some(
-                part.parse::<i64>()
-                    .map_err(|_| format!("array index {part} is not a number"))?,
+                part.parse::<i64>().map_err(|_| format!("array index {part} is not a number"))?,
             ),
         });
     }
@@ -276,10 +269,7 @@ fn filter(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Filter> {
         Some((left, sign, right))
     });
     match compared {
-        None => Ok(Filter {
-            left: path(text, depth + 1)?,
-            compared: None,
-        }),
+        None => Ok(Filter { left: path(text, depth + 1)?, compared: None }),
         Some((left, sign, right)) => Ok(Filter {
             left: path(left, depth + 1)?,
             compared: Some((sign.to_owned(), path(right, depth + 1)?)),

@@ -14,8 +14,8 @@ fn object() -> Value {
     })
 }
 
-/// As kubectl v1.36 answers for the same object, but that it has no order in the fields of an object. The
-/// cluster tests compare some with it.
+/// As kubectl v1.36 answers for the same object, but that it has no order in the fields of an
+/// object. The cluster tests compare some with it.
 #[test]
 fn templates_as_kubectl_has_them() {
     let cases = [
@@ -42,10 +42,7 @@ fn templates_as_kubectl_has_them() {
         ("{.things[0].labels['k\\.io/a']}", "1"),
         ("{.things[0].labels.k\\.io/a}", "1"),
         ("{['kind']}", "List"),
-        (
-            "{.things[0].labels}",
-            "{\"b\":\"\\u003c\\u0026\\u003e\",\"k.io/a\":\"1\"}",
-        ),
+        ("{.things[0].labels}", "{\"b\":\"\\u003c\\u0026\\u003e\",\"k.io/a\":\"1\"}"),
         ("{.things[0].tags}", "[\"x\",\"y\"]"),
         ("{.things[1].empty}", "null"),
         ("{.things[*].on}", "true false"),
@@ -64,14 +61,8 @@ fn templates_as_kubectl_has_them() {
         ("{.things[?(@.key)].name}", "b"),
         // An index that isn't there counts as one that is.
         ("{.things[?(@.tags[0])].name}", "a b c"),
-        (
-            "{range .things[*]}{.name}={.n}{\"\\n\"}{end}",
-            "a=1\nb=2\nc=3\n",
-        ),
-        (
-            "{range .things[*]}{range .tags[*]}{@}{','}{end}{';'}{end}.",
-            "x,y,;;z,;.",
-        ),
+        ("{range .things[*]}{.name}={.n}{\"\\n\"}{end}", "a=1\nb=2\nc=3\n"),
+        ("{range .things[*]}{range .tags[*]}{@}{','}{end}{';'}{end}.", "x,y,;;z,;."),
         ("{range .nothing[*]}{.name}{end}done", "done"),
         ("{\"\\t\"}{'it\\'s'}", "\tit's"),
         ("{range .things[*]}{.name}{end} {.kind}", "abc List"),
@@ -111,28 +102,13 @@ fn what_is_wrong_in_kubectls_words() {
     let cases = [
         ("{end}", "not in range, nothing to end"),
         ("{nonsense}", "unrecognized identifier nonsense"),
-        (
-            "{.things[7]}",
-            "array index out of bounds: index 7, length 3",
-        ),
-        (
-            "{.things[2:1]}",
-            "starting index 2 is greater than ending index 1",
-        ),
+        ("{.things[7]}", "array index out of bounds: index 7, length 3"),
+        ("{.things[2:1]}", "starting index 2 is greater than ending index 1"),
         ("{.kind[0]}", "string is not array or slice"),
-        (
-            "{.kind[?(@.a)]}",
-            "List is not array or slice and cannot be filtered",
-        ),
-        (
-            "{.things[?(@.n=='1')]}",
-            "incompatible types for comparison",
-        ),
+        ("{.kind[?(@.a)]}", "List is not array or slice and cannot be filtered"),
+        ("{.things[?(@.n=='1')]}", "incompatible types for comparison"),
         ("{.things[?(@.tags==1)]}", "invalid type for comparison"),
-        (
-            "{.things[?(@.n=~1)]}",
-            "unrecognized character in action: U+007E '~'",
-        ),
+        ("{.things[?(@.n=~1)]}", "unrecognized character in action: U+007E '~'"),
         ("{.things[?(@.n=1)]}", "unrecognized filter operator ="),
         ("{.things[0:2:0]}", "step must be > 0"),
     ];
@@ -160,9 +136,9 @@ fn nothing_hangs_or_overflows() {
     assert!(Template::parse(&deep).is_err());
     let nested = format!("{{.a{}", "[?(@.a[?(@.b)])]".repeat(40));
     let _ = Template::parse(&nested);
-    for source in [
-        "{[,]}", "{[']}", "{['']}", "{..}", "{.}", "{[]}", "{''}", "{-}", "{\\}", "{.\\}",
-    ] {
+    for source in
+        ["{[,]}", "{[']}", "{['']}", "{..}", "{.}", "{[]}", "{''}", "{-}", "{\\}", "{.\\}"]
+    {
         if let Ok(template) = Template::parse(source) {
             let _ = template.text(&object());
         }
@@ -173,26 +149,18 @@ fn nothing_hangs_or_overflows() {
 
 #[test]
 fn a_range_may_go_without_its_end() {
-    let text = Template::parse("{range .things[*]}[{.name}]")
-        .unwrap()
-        .text(&object());
+    let text = Template::parse("{range .things[*]}[{.name}]").unwrap().text(&object());
     assert_eq!(text.as_deref(), Ok("[a][b][c]"));
 }
 
 #[test]
 fn relaxed_paths() {
     for path in ["kind", ".kind", "{kind}", "{.kind}"] {
-        assert_eq!(
-            Template::relaxed(path).unwrap().text(&object()).unwrap(),
-            "List"
-        );
+        assert_eq!(Template::relaxed(path).unwrap().text(&object()).unwrap(), "List");
     }
     for path in ["", "{}", "{.a}{.b}", "}"] {
         let error = Template::relaxed(path).unwrap_err();
-        assert!(
-            error.starts_with("unexpected path string"),
-            "{path}: {error}"
-        );
+        assert!(error.starts_with("unexpected path string"), "{path}: {error}");
     }
 }
 

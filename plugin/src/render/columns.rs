@@ -12,8 +12,8 @@ const PADDING: usize = 3;
 /// The least that is left of a column that is cut.
 const LEAST: usize = 8;
 
-/// Lines of cells as `kubectl get` aligns them: no spaces at the end of a line, unless its last cells
-/// are empty.
+/// Lines of cells as `kubectl get` aligns them: no spaces at the end of a line, unless its last
+/// cells are empty.
 #[must_use]
 pub fn kubectl_get<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
     align(rows, MIN_WIDTH, PADDING)
@@ -26,8 +26,8 @@ pub fn align<S: AsRef<str>>(rows: &[Vec<S>], min_width: usize, padding: usize) -
     Aligner::new(min_width, padding).lines(rows)
 }
 
-/// Aligns lines that come piece by piece: a column that has been wide once stays so, as kubectl's do
-/// while it watches.
+/// Aligns lines that come piece by piece: a column that has been wide once stays so, as kubectl's
+/// do while it watches.
 #[derive(Clone, Debug)]
 pub struct Aligner {
     min_width: usize,
@@ -45,12 +45,7 @@ struct Fit {
 
 impl Aligner {
     fn new(min_width: usize, padding: usize) -> Self {
-        Self {
-            min_width,
-            padding,
-            widths: Vec::new(),
-            fit: None,
-        }
+        Self { min_width, padding, widths: Vec::new(), fit: None }
     }
 
     /// As `kubectl get` aligns.
@@ -59,8 +54,8 @@ impl Aligner {
         Self::new(MIN_WIDTH, PADDING)
     }
 
-    /// Keeps lines within this width, if there is one, by cutting the cells of these columns, the first
-    /// ones first.
+    /// Keeps lines within this width, if there is one, by cutting the cells of these columns, the
+    /// first ones first.
     #[must_use]
     pub fn within(mut self, width: Option<usize>, flexible: Vec<usize>) -> Self {
         self.fit = width.map(|width| Fit { width, flexible });
@@ -163,10 +158,7 @@ mod tests {
 
     #[test]
     fn short_columns_keep_the_least_width() {
-        assert_eq!(
-            kubectl_get(&[vec!["A", "B"], vec!["1", "2"]]),
-            "A     B\n1     2\n"
-        );
+        assert_eq!(kubectl_get(&[vec!["A", "B"], vec!["1", "2"]]), "A     B\n1     2\n");
     }
 
     #[test]
@@ -184,12 +176,7 @@ mod tests {
     fn lines_fit_into_a_terminal() {
         let rows = [
             vec!["ID", "TARGET", "PORTS", "AGE"],
-            vec![
-                "1",
-                "deployment/visit-counter",
-                "Port: 80, Type: steal",
-                "63s",
-            ],
+            vec!["1", "deployment/visit-counter", "Port: 80, Type: steal", "63s"],
         ];
         let fitted = |width| {
             let aligner = Aligner::kubectl_get().within(Some(width), vec![2, 1]);
@@ -202,15 +189,9 @@ mod tests {
              1     deployment/visit-counter   Port: 80, Type:…   63s\n"
         );
         let narrow = fitted(40);
-        assert_eq!(
-            narrow.lines().nth(1),
-            Some("1     deployment/visit…   Port: 8…   63s")
-        );
+        assert_eq!(narrow.lines().nth(1), Some("1     deployment/visit…   Port: 8…   63s"));
         // There is a least width, below which the terminal breaks the lines.
-        assert_eq!(
-            fitted(1).lines().nth(1),
-            Some("1     deploym…   Port: 8…   63s")
-        );
+        assert_eq!(fitted(1).lines().nth(1), Some("1     deploym…   Port: 8…   63s"));
     }
 
     #[test]

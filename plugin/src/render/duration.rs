@@ -22,46 +22,14 @@ struct Step {
 
 /// The steps of Kubernetes' `duration.HumanDuration`: two or three significant digits.
 const STEPS: [Step; 8] = [
-    Step {
-        below: 2 * MINUTE,
-        unit: (1, "s"),
-        rest: None,
-    },
-    Step {
-        below: 10 * MINUTE,
-        unit: (MINUTE, "m"),
-        rest: Some((1, "s")),
-    },
-    Step {
-        below: 3 * HOUR,
-        unit: (MINUTE, "m"),
-        rest: None,
-    },
-    Step {
-        below: 8 * HOUR,
-        unit: (HOUR, "h"),
-        rest: Some((MINUTE, "m")),
-    },
-    Step {
-        below: 2 * DAY,
-        unit: (HOUR, "h"),
-        rest: None,
-    },
-    Step {
-        below: 8 * DAY,
-        unit: (DAY, "d"),
-        rest: Some((HOUR, "h")),
-    },
-    Step {
-        below: 2 * YEAR,
-        unit: (DAY, "d"),
-        rest: None,
-    },
-    Step {
-        below: 8 * YEAR,
-        unit: (YEAR, "y"),
-        rest: Some((DAY, "d")),
-    },
+    Step { below: 2 * MINUTE, unit: (1, "s"), rest: None },
+    Step { below: 10 * MINUTE, unit: (MINUTE, "m"), rest: Some((1, "s")) },
+    Step { below: 3 * HOUR, unit: (MINUTE, "m"), rest: None },
+    Step { below: 8 * HOUR, unit: (HOUR, "h"), rest: Some((MINUTE, "m")) },
+    Step { below: 2 * DAY, unit: (HOUR, "h"), rest: None },
+    Step { below: 8 * DAY, unit: (DAY, "d"), rest: Some((HOUR, "h")) },
+    Step { below: 2 * YEAR, unit: (DAY, "d"), rest: None },
+    Step { below: 8 * YEAR, unit: (YEAR, "y"), rest: Some((DAY, "d")) },
 ];
 
 /// The age of what began at `start`, as kubectl's AGE column has it.
@@ -153,12 +121,7 @@ mod tests {
 
     #[test]
     fn ages_as_mirrord_tells_them() {
-        let cases = [
-            (-5, "0s"),
-            (0, "0s"),
-            (63, "1m 3s"),
-            (2 * DAY + 5, "2days 5s"),
-        ];
+        let cases = [(-5, "0s"), (0, "0s"), (63, "1m 3s"), (2 * DAY + 5, "2days 5s")];
         let start = Timestamp::UNIX_EPOCH;
         for (seconds, expected) in cases {
             let now = Timestamp::from_second(seconds).unwrap();

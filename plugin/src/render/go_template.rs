@@ -15,8 +15,8 @@ const NAME: &str = "output";
 const STACK: usize = 64 << 20;
 
 /// A template that has been read.
-// It is parsed again where it is rendered, which is once a list: what the crate keeps can neither be
-// compared nor copied.
+// It is parsed again where it is rendered, which is once a list: what the crate keeps can neither
+// be compared nor copied.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GoTemplate(String);
 
@@ -30,8 +30,8 @@ impl GoTemplate {
         Ok(Self(source.to_owned()))
     }
 
-    /// The text that it makes of an object. What a terminal acts on is spelled out, but for that in the
-    /// template itself.
+    /// The text that it makes of an object. What a terminal acts on is spelled out, but for that in
+    /// the template itself.
     ///
     /// # Errors
     /// In kubectl's words, if it can't be applied.
@@ -47,8 +47,8 @@ impl GoTemplate {
     }
 }
 
-/// Runs it where what nests as deep as it may has room: the stack of a process is small in places, and one
-/// that is exhausted ends the process.
+/// Runs it where what nests as deep as it may has room: the stack of a process is small in places,
+/// and one that is exhausted ends the process.
 fn on_own_stack<T: Send>(run: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
@@ -64,9 +64,7 @@ fn on_own_stack<T: Send>(run: impl FnOnce() -> Result<T, Error> + Send) -> Resul
 fn parsed(source: &str) -> Result<Template, Error> {
     let wrong = |why: String| Error::setup(format!("error parsing template {source}, {why}"));
     if let Some(line) = depth::too_deep(source) {
-        return Err(wrong(format!(
-            "template: {NAME}:{line}: max expression depth exceeded"
-        )));
+        return Err(wrong(format!("template: {NAME}:{line}: max expression depth exceeded")));
     }
     // The template is the user's own, and lists are as long as they are.
     let limits = Limits::default()
@@ -78,9 +76,7 @@ fn parsed(source: &str) -> Result<Template, Error> {
     NAME.clone_into(&mut template.name);
     template.add_func("exists", exists);
     template.add_func("base64decode", base64decode);
-    template
-        .parse(source)
-        .map_err(|error| wrong(error.to_string()))?;
+    template.parse(source).map_err(|error| wrong(error.to_string()))?;
     Ok(template)
 }
 
@@ -104,7 +100,8 @@ fn value(value: &Value) -> GoValue {
     }
 }
 
-/// kubectl's `exists`: whether `index` could be called with these arguments and would find something.
+/// kubectl's `exists`: whether `index` could be called with these arguments and would find
+/// something.
 fn exists(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     let Some((item, indices)) = arguments.split_first() else {
         return Err(FuncError::AtLeastXArgs("exists".to_owned(), 1));
@@ -132,9 +129,7 @@ fn base64decode(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     let bytes = STANDARD
         .decode(text)
         .map_err(|error| FuncError::Generic(format!("base64 decode failed: {error}")))?;
-    Ok(visible(&String::from_utf8_lossy(&bytes))
-        .into_owned()
-        .into())
+    Ok(visible(&String::from_utf8_lossy(&bytes)).into_owned().into())
 }
 
 #[cfg(test)]
@@ -159,18 +154,9 @@ mod tests {
     #[test]
     fn what_kubectl_renders() {
         for (source, expected) in [
-            (
-                r#"{{range .items}}{{.metadata.name}}{{"\n"}}{{end}}"#,
-                "a\nb\n",
-            ),
-            (
-                "{{len .items}} {{(index .items 0).spec.ports}}",
-                "2 [80 81]",
-            ),
-            (
-                "{{range .items}}{{.spec.user}},{{end}}",
-                "x\\x1b[2J,<no value>,",
-            ),
+            (r#"{{range .items}}{{.metadata.name}}{{"\n"}}{{end}}"#, "a\nb\n"),
+            ("{{len .items}} {{(index .items 0).spec.ports}}", "2 [80 81]"),
+            ("{{range .items}}{{.spec.user}},{{end}}", "x\\x1b[2J,<no value>,"),
             (
                 r#"{{range .items}}{{if exists . "metadata" "labels" "b"}}{{.metadata.labels.b | base64decode}}{{else}}-{{end}}{{end}}"#,
                 "bytes-",
@@ -185,10 +171,7 @@ mod tests {
             ),
             ("{{(index .items 1).spec}}", "map[load:0.5 none:<nil>]"),
             ("\u{1b}[1m{{.kind}}", "\u{1b}[1mList"),
-            (
-                r#"{{exists . "items" 5}}{{exists . "items" 1}}"#,
-                "falsetrue",
-            ),
+            (r#"{{exists . "items" 5}}{{exists . "items" 1}}"#, "falsetrue"),
         ] {
             let template = GoTemplate::parse(source).unwrap();
             assert_eq!(template.text(&list()).unwrap(), expected, "{source}");
@@ -219,18 +202,12 @@ mod tests {
     fn what_nests_as_deep_as_it_may() {
         let parentheses = format!("{}1{}", "(".repeat(100), ")".repeat(100));
         let chain = "{{else if .nope}}".repeat(90);
-        let blocks = format!(
-            "{}{{{{{parentheses}}}}}{}",
-            "{{if 1}}".repeat(60),
-            "{{end}}".repeat(60)
-        );
+        let blocks =
+            format!("{}{{{{{parentheses}}}}}{}", "{{if 1}}".repeat(60), "{{end}}".repeat(60));
         for (source, expected) in [
             (format!("{{{{{parentheses}}}}}"), "1"),
             (blocks, "1"),
-            (
-                format!("{{{{if .nope}}}}{chain}{{{{else}}}}{{{{{parentheses}}}}}{{{{end}}}}"),
-                "1",
-            ),
+            (format!("{{{{if .nope}}}}{chain}{{{{else}}}}{{{{{parentheses}}}}}{{{{end}}}}"), "1"),
         ] {
             let template = GoTemplate::parse(&source).unwrap();
             assert_eq!(template.text(&list()).unwrap(), expected, "{source}");
@@ -255,11 +232,7 @@ mod tests {
             );
             assert_eq!(error, expected);
         }
-        for source in [
-            "{{index .items 7}}",
-            r#"{{base64decode "*"}}"#,
-            "{{.items.x}}",
-        ] {
+        for source in ["{{index .items 7}}", r#"{{base64decode "*"}}"#, "{{.items.x}}"] {
             let template = GoTemplate::parse(source).unwrap();
             let error = template.text(&list()).unwrap_err().to_string();
             assert!(

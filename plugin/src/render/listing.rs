@@ -44,14 +44,7 @@ impl Columns {
         }
         header.extend(["USER", "PORTS", "SESSION DURATION"]);
         if self.wide {
-            header.extend([
-                "STATE",
-                "KIND",
-                "VERSION",
-                "AGENT",
-                "NODE",
-                "OTHERS ON TARGET",
-            ]);
+            header.extend(["STATE", "KIND", "VERSION", "AGENT", "NODE", "OTHERS ON TARGET"]);
         }
         let mut header: Vec<String> = header.into_iter().map(ToOwned::to_owned).collect();
         let last = |label: &String| {
@@ -77,11 +70,7 @@ impl Columns {
     pub fn row(&self, session: &Session, crowd: &Crowd, now: Timestamp) -> Vec<String> {
         let cell = |value: Option<&str>| visible(value.unwrap_or(NONE)).into_owned();
         let id = session.id().to_string();
-        let id = if self.kind {
-            format!("{}/{id}", kind_name())
-        } else {
-            id
-        };
+        let id = if self.kind { format!("{}/{id}", kind_name()) } else { id };
         let mut row = vec![cell(Some(&id)), cell(session.target.as_deref())];
         let namespace = Some(session.namespace.as_str()).filter(|name| !name.is_empty());
         if self.namespace {
@@ -131,11 +120,7 @@ fn named(others: &[&str]) -> Option<String> {
 pub fn plain(sessions: &[Session], columns: &Columns, now: Timestamp) -> String {
     let crowd = Crowd::of(sessions);
     let mut rows = vec![columns.header()];
-    rows.extend(
-        sessions
-            .iter()
-            .map(|session| columns.row(session, &crowd, now)),
-    );
+    rows.extend(sessions.iter().map(|session| columns.row(session, &crowd, now)));
     kubectl_get(&rows)
 }
 
@@ -154,23 +139,12 @@ pub fn bordered(
     headers: bool,
     width: Option<usize>,
 ) -> String {
-    let header = [
-        "Session ID",
-        "Target",
-        "Namespace",
-        "User",
-        "Ports",
-        "Session Duration",
-    ];
+    let header = ["Session ID", "Target", "Namespace", "User", "Ports", "Session Duration"];
     let rows = sessions.iter().map(|session| {
         let cell = |value: Option<&str>| visible(value.unwrap_or_default()).into_owned();
         let ports: Vec<String> = match &session.port_summary {
             Some(summary) if session.ports.is_empty() => vec![cell(Some(summary))],
-            _ => session
-                .ports
-                .iter()
-                .map(|port| cell(Some(&port.line)))
-                .collect(),
+            _ => session.ports.iter().map(|port| cell(Some(&port.line))).collect(),
         };
         let namespace = match session.namespace.as_str() {
             "" => "N/A",
@@ -225,18 +199,11 @@ mod tests {
             },
         });
         let session = Session::of_object(&tracker);
-        let other = Session {
-            owner: Some("eve".into()),
-            state: None,
-            ..session.clone()
-        };
+        let other = Session { owner: Some("eve".into()), state: None, ..session.clone() };
         let row = columns.row(&session, &Crowd::of([&session, &other]), Timestamp::MAX);
         let shown: Vec<(String, String)> = columns.header().into_iter().zip(row).collect();
         let expected = [
-            (
-                "SESSION ID",
-                "session.operator.metalbear.co/487F4F2B6D2376AD",
-            ),
+            ("SESSION ID", "session.operator.metalbear.co/487F4F2B6D2376AD"),
             ("TARGET", "deployment/a"),
             ("NAMESPACE", "shop"),
             ("USER", "Avi/avi@x@host"),

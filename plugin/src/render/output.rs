@@ -141,11 +141,7 @@ mod tests {
 }
 "#
         );
-        assert!(
-            render(&list(Vec::new()), Format::Json)
-                .unwrap()
-                .contains("\"items\": [],")
-        );
+        assert!(render(&list(Vec::new()), Format::Json).unwrap().contains("\"items\": [],"));
     }
 
     #[test]

@@ -131,9 +131,7 @@ fn no_template() -> Error {
 }
 
 fn read(what: &str, path: Option<&str>) -> Result<String, Error> {
-    let path = path
-        .filter(|path| !path.is_empty())
-        .ok_or_else(no_template)?;
+    let path = path.filter(|path| !path.is_empty()).ok_or_else(no_template)?;
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST).read_to_string(&mut text))
@@ -151,9 +149,7 @@ fn column(header: &str, path: &str) -> Result<CustomColumn, Error> {
 /// `NAME:.metadata.name,TARGET:.spec.target`.
 fn columns(spec: &str) -> Result<Vec<CustomColumn>, Error> {
     if spec.is_empty() {
-        return Err(Error::setup(
-            "custom-columns format specified but no custom columns given",
-        ));
+        return Err(Error::setup("custom-columns format specified but no custom columns given"));
     }
     let column = |part: &str| match part.split_once(':') {
         Some((header, path)) => column(header, path),
@@ -196,11 +192,7 @@ impl CustomColumn {
         let found = self.path.find(object);
         let found = found.map_err(|error| Error::setup(error.to_string()))?;
         let cells: Vec<String> = found.iter().flatten().map(|value| go_text(value)).collect();
-        Ok(if cells.is_empty() {
-            super::listing::NONE.to_owned()
-        } else {
-            cells.join(",")
-        })
+        Ok(if cells.is_empty() { super::listing::NONE.to_owned() } else { cells.join(",") })
     }
 }
 
@@ -217,64 +209,28 @@ mod tests {
                 "nope",
                 "unable to match a printer suitable for the output format \"nope\", allowed formats are: custom-columns,",
             ),
-            (
-                "json=x",
-                "unable to match a printer suitable for the output format \"json=x\"",
-            ),
+            ("json=x", "unable to match a printer suitable for the output format \"json=x\""),
             ("kyaml", "unable to match a printer"),
             ("go-template={{.a", "error parsing template {{.a, "),
-            (
-                "go-template",
-                "template format specified but no template given",
-            ),
+            ("go-template", "template format specified but no template given"),
             ("templatefile=/none/x", "error reading --template /none/x, "),
-            (
-                "jsonpath",
-                "template format specified but no template given",
-            ),
-            (
-                "jsonpath=",
-                "template format specified but no template given",
-            ),
-            (
-                "jsonpath-file=",
-                "template format specified but no template given",
-            ),
-            (
-                "jsonpath={.a",
-                "error parsing jsonpath {.a, unclosed action",
-            ),
-            (
-                "jsonpath-file=/none/x",
-                "error reading --template /none/x, ",
-            ),
-            (
-                "custom-columns",
-                "custom-columns format specified but no custom columns given",
-            ),
-            (
-                "custom-columns=",
-                "custom-columns format specified but no custom columns given",
-            ),
+            ("jsonpath", "template format specified but no template given"),
+            ("jsonpath=", "template format specified but no template given"),
+            ("jsonpath-file=", "template format specified but no template given"),
+            ("jsonpath={.a", "error parsing jsonpath {.a, unclosed action"),
+            ("jsonpath-file=/none/x", "error reading --template /none/x, "),
+            ("custom-columns", "custom-columns format specified but no custom columns given"),
+            ("custom-columns=", "custom-columns format specified but no custom columns given"),
             (
                 "custom-columns=A",
                 "unexpected custom-columns spec: A, expected <header>:<json-path-expr>",
             ),
-            (
-                "custom-columns=A:",
-                "unexpected path string, expected a 'name1.name2'",
-            ),
-            (
-                "custom-columns-file=/none/x",
-                "error reading custom-columns-file /none/x, ",
-            ),
+            ("custom-columns=A:", "unexpected path string, expected a 'name1.name2'"),
+            ("custom-columns-file=/none/x", "error reading custom-columns-file /none/x, "),
         ];
         for (output, expected) in cases {
             let error = Shape::of(Some(output), None).unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("error: {expected}")),
-                "{output}: {error}"
-            );
+            assert!(error.starts_with(&format!("error: {expected}")), "{output}: {error}");
         }
     }
 
@@ -296,20 +252,15 @@ mod tests {
     fn columns_of_ones_own() {
         let object = json!({ "a": { "b": "x\u{1b}" }, "l": [1, 2], "m": { "k": null } });
         let columns = columns("A:.a.b,L:l[*],ALL:{.l},M:.m,NONE:.x").unwrap();
-        let cells: Vec<String> = columns
-            .iter()
-            .map(|column| column.cell(&object).unwrap())
-            .collect();
+        let cells: Vec<String> =
+            columns.iter().map(|column| column.cell(&object).unwrap()).collect();
         assert_eq!(cells, ["x\\x1b", "1,2", "[1 2]", "map[k:<nil>]", "<none>"]);
         let of_file = columns_of_file("A   L\n.a.b {.l[*]}\n").unwrap();
         assert_eq!(of_file[0].cell(&object).unwrap(), "x\\x1b");
         for (text, expected) in [
             ("", "missing header line"),
             ("A", "missing spec line"),
-            (
-                "A B\n.a",
-                "number of headers (2) and field specifications (1) don't match",
-            ),
+            ("A B\n.a", "number of headers (2) and field specifications (1) don't match"),
         ] {
             let error = columns_of_file(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

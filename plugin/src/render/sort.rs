@@ -96,13 +96,7 @@ mod tests {
         for path in ["v", ".v", "{.v}"] {
             assert_eq!(
                 sorted(path, &[json!("b"), json!("a"), json!("10"), json!("9")]),
-                Ok(vec![
-                    json!(null),
-                    json!("9"),
-                    json!("10"),
-                    json!("a"),
-                    json!("b")
-                ])
+                Ok(vec![json!(null), json!("9"), json!("10"), json!("a"), json!("b")])
             );
         }
         assert_eq!(
@@ -114,15 +108,9 @@ mod tests {
     #[test]
     fn what_cannot_be_sorted_by() {
         for (by, expected) in [
-            (
-                "nothing",
-                "couldn't find any field with path \"{.nothing}\" in the list of objects",
-            ),
+            ("nothing", "couldn't find any field with path \"{.nothing}\" in the list of objects"),
             ("{.v", "error: unexpected path string"),
-            (
-                "v[",
-                "error: error parsing jsonpath {.v[}, unterminated array",
-            ),
+            ("v[", "error: error parsing jsonpath {.v[}, unterminated array"),
         ] {
             let error = sorted(by, &[json!(1)]).unwrap_err();
             assert!(error.contains(expected), "{by}: {error}");

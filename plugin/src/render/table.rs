@@ -5,8 +5,8 @@ use tabled::{
     settings::{Style, Width, peaker::Priority},
 };
 
-/// A table with a line around every cell. Cells may have several lines, and get more of them where the
-/// table would be wider than `width`.
+/// A table with a line around every cell. Cells may have several lines, and get more of them where
+/// the table would be wider than `width`.
 #[must_use]
 pub fn bordered<const N: usize>(
     header: Option<[&str; N]>,
@@ -48,10 +48,7 @@ mod tests {
 
     #[test]
     fn no_wider_than_the_terminal() {
-        let row = [
-            "1".to_owned(),
-            "a long cell, longer than the other".to_owned(),
-        ];
+        let row = ["1".to_owned(), "a long cell, longer than the other".to_owned()];
         let text = bordered(Some(["Session ID", "Ports"]), [row], Some(30));
         assert!(text.lines().all(|line| line.len() <= 30), "{text}");
     }

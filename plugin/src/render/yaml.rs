@@ -181,9 +181,7 @@ fn looks_typed(value: &str) -> bool {
         || ["0x", "0o", "0b"].iter().any(|base| bare.starts_with(base))
         || (!is_dotted
             && bare.starts_with(|c: char| c.is_ascii_digit())
-            && bare
-                .chars()
-                .all(|c| c.is_ascii_digit() || "e_.:+-tz ".contains(c)))
+            && bare.chars().all(|c| c.is_ascii_digit() || "e_.:+-tz ".contains(c)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The command, and the signals that are meant for it.
 //!
-//! It runs in the same process group, on the same terminal: what the terminal sends (Ctrl-C, Ctrl-\,
-//! Ctrl-Z, a new size) reaches it by itself. What is sent to this process alone is
-//! passed on. Stopping and continuing (SIGTSTP, SIGCONT) are left to the system, as they are by default.
+//! It runs in the same process group, on the same terminal: what the terminal sends (Ctrl-C,
+//! Ctrl-\, Ctrl-Z, a new size) reaches it by itself. What is sent to this process alone is passed
+//! on. Stopping and continuing (SIGTSTP, SIGCONT) are left to the system, as they are by default.
 
 use std::{ffi::OsString, fs::File, io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use std::{future::poll_fn, task::Poll};
@@ -34,10 +34,7 @@ pub(crate) fn start(
         .split_first()
         .ok_or_else(|| (NOT_FOUND, "error: there is no command to run".to_owned()))?;
     let variables = variables.iter().map(|(name, value)| (name, value));
-    let started = Command::new(program)
-        .args(arguments)
-        .envs(variables)
-        .spawn();
+    let started = Command::new(program).args(arguments).envs(variables).spawn();
     started.map_err(|error| {
         let program = program.to_string_lossy();
         if error.kind() == io::ErrorKind::NotFound {
@@ -114,8 +111,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on they don't end this process. What it was started to ignore, as by nohup, it and the
-    /// command go on ignoring.
+    /// From now on they don't end this process. What it was started to ignore, as by nohup, it and
+    /// the command go on ignoring.
     pub(crate) fn new() -> io::Result<Self> {
         const ALL: [(Signal, fn() -> SignalKind); 7] = [
             (Signal::SIGTERM, SignalKind::terminate),
@@ -134,10 +131,7 @@ impl Signals {
                 streams.push((signal, unix::signal(kind())?));
             }
         }
-        Ok(Self {
-            streams,
-            terminal: File::open("/dev/tty").ok(),
-        })
+        Ok(Self { streams, terminal: File::open("/dev/tty").ok() })
     }
 
     async fn any(&mut self) -> Signal {
@@ -184,7 +178,8 @@ impl Signals {
     }
 }
 
-/// The signals that this process was started to ignore, a bit each. Asking the system itself takes unsafe code.
+/// The signals that this process was started to ignore, a bit each. Asking the system itself takes
+/// unsafe code.
 #[cfg(target_os = "linux")]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status");
@@ -194,8 +189,7 @@ fn ignored() -> u64 {
 #[cfg(any(target_os = "linux", test))]
 fn ignored_in(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// The same where there is no /proc: a child ignores what its parent does.
@@ -204,7 +198,8 @@ fn ignored() -> u64 {
     ignored_by(std::process::Command::new("/bin/sh").args(["-c", PROBE]))
 }
 
-/// A shell sends itself signals and tells which arrive. It can't trap what it was started to ignore.
+/// A shell sends itself signals and tells which arrive. It can't trap what it was started to
+/// ignore.
 #[cfg(any(not(target_os = "linux"), test))]
 const PROBE: &str =
     r#"for s in HUP INT QUIT TERM USR1 USR2; do trap "echo $s" "$s"; kill -s "$s" $$; done"#;
@@ -227,11 +222,7 @@ fn ignored_by(shell: &mut std::process::Command) -> u64 {
         Signal::SIGUSR2,
     ]
     .into_iter()
-    .filter(|signal| {
-        !told
-            .lines()
-            .any(|name| signal.as_str() == format!("SIG{name}"))
-    })
+    .filter(|signal| !told.lines().any(|name| signal.as_str() == format!("SIG{name}")))
     .fold(0, |mask, signal| mask | 1 << (signal as i32 - 1))
 }
 
@@ -285,12 +276,7 @@ mod tests {
         let of_this = ignored("WINCH");
         assert_eq!(ignored("HUP"), of_this | bit(Signal::SIGHUP));
         let all = ignored("HUP INT QUIT TERM USR1 USR2");
-        let some = [
-            Signal::SIGHUP,
-            Signal::SIGINT,
-            Signal::SIGQUIT,
-            Signal::SIGTERM,
-        ];
+        let some = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
         let some = some.map(bit).into_iter().sum::<u64>();
         assert_eq!(all, some | bit(Signal::SIGUSR1) | bit(Signal::SIGUSR2));
         // This process too may have been started to ignore some.

@@ -1,7 +1,7 @@
 //! mirrord's configuration file with annotations for its agent.
 //!
-//! mirrord renders the file as a template (Tera) before it parses it. So what is in it is left byte by
-//! byte as it is, and what is added is written so that no template is seen in it.
+//! mirrord renders the file as a template (Tera) before it parses it. So what is in it is left byte
+//! by byte as it is, and what is added is written so that no template is seen in it.
 
 use std::{collections::BTreeMap, fmt, fmt::Write, path::Path};
 
@@ -176,21 +176,16 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 fn annotated_toml(text: &str, annotations: &Annotations) -> Result<String, String> {
-    let mut document: DocumentMut = text
-        .parse()
-        .map_err(|_| "it is no TOML before it is rendered".to_owned())?;
+    let mut document: DocumentMut =
+        text.parse().map_err(|_| "it is no TOML before it is rendered".to_owned())?;
     let mut table: &mut dyn toml_edit::TableLike = document.as_table_mut();
     for name in ["agent", "annotations"] {
         let item = table.entry(name).or_insert_with(toml_edit::table);
-        table = item
-            .as_table_like_mut()
-            .ok_or_else(|| format!("its \"{name}\" is no table"))?;
+        table = item.as_table_like_mut().ok_or_else(|| format!("its \"{name}\" is no table"))?;
     }
     for (name, word) in annotations {
-        let value: toml_edit::Value = word
-            .quoted()
-            .parse()
-            .map_err(|_| format!("{name} can't be written in TOML"))?;
+        let value: toml_edit::Value =
+            word.quoted().parse().map_err(|_| format!("{name} can't be written in TOML"))?;
         table.insert(name, toml_edit::value(value));
     }
     Ok(document.to_string())
@@ -204,7 +199,8 @@ fn annotated_yaml(text: &str, annotations: &Annotations) -> Result<String, Strin
         for (name, word) in annotations {
             let _ = writeln!(derived, "    \"{name}\": {}", word.quoted());
         }
-        // A file of one line in braces, say, or of several documents, can't be written on at its end.
+        // A file of one line in braces, say, or of several documents, can't be written on at its
+        // end.
         if Format::Yaml.parse(&derived).is_ok_and(|after| {
             without_agent(&after) == without_agent(&before)
                 && after.pointer("/agent/annotations").is_some()

@@ -3,11 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn annotations() -> Annotations {
-    [
-        ("a/key", Word::Key),
-        ("a/user", Word::Text("Avi {{ \"H\" }} \\ {% x".into())),
-    ]
-    .into()
+    [("a/key", Word::Key), ("a/user", Word::Text("Avi {{ \"H\" }} \\ {% x".into()))].into()
 }
 
 /// What mirrord would see: the annotations, and that the rest is as it was.
@@ -15,21 +11,13 @@ fn seen(format: Format, text: &str) -> Value {
     let derived = annotated(text, format, &annotations()).unwrap();
     for mark in ["{{", "{%", "{#"] {
         let own = usize::from(mark == "{{");
-        assert_eq!(
-            derived.matches(mark).count(),
-            text.matches(mark).count() + own,
-            "{derived}"
-        );
+        assert_eq!(derived.matches(mark).count(), text.matches(mark).count() + own, "{derived}");
     }
     let value = format.parse(&derived).unwrap();
     let own = &value["agent"]["annotations"];
     assert_eq!(own["a/key"], "{{ key }}", "{derived}");
     assert_eq!(own["a/user"], "Avi {{ \"H\" }} \\ {% x", "{derived}");
-    assert_eq!(
-        without_agent(&value),
-        without_agent(&format.parse(text).unwrap()),
-        "{derived}"
-    );
+    assert_eq!(without_agent(&value), without_agent(&format.parse(text).unwrap()), "{derived}");
     value
 }
 
@@ -43,17 +31,11 @@ fn what_is_there_stays() {
             r#"{"target": "{{ get_env(name='T') }}", "feature": {"x": "a\\.b\u007b\u007b"}}"#,
         ),
         (Format::Toml, ""),
-        (
-            Format::Toml,
-            "target = 'pod/a' # mine\n[feature]\nfs = 'read'\n",
-        ),
+        (Format::Toml, "target = 'pod/a' # mine\n[feature]\nfs = 'read'\n"),
         (Format::Toml, "key = '{{ get_env(name=\"K\") }}'\n"),
         (Format::Yaml, ""),
         (Format::Yaml, "# nothing\n"),
-        (
-            Format::Yaml,
-            "target: pod/a\nkey: '{{ get_env(name=\"K\") }}'",
-        ),
+        (Format::Yaml, "target: pod/a\nkey: '{{ get_env(name=\"K\") }}'"),
         (Format::Yaml, "target: pod/a\nagent:\n"),
         (Format::Yaml, "{target: pod/a}"),
     ] {
@@ -64,14 +46,8 @@ fn what_is_there_stays() {
             Format::Json,
             r#"{"agent": {"ttl": 5, "annotations": {"b": "{{ key }}", "a/user": "x"}}}"#,
         ),
-        (
-            Format::Toml,
-            "[agent]\nttl = 5\nannotations = { b = '{{ key }}', 'a/user' = 'x' }\n",
-        ),
-        (
-            Format::Toml,
-            "agent.ttl = 5\n[agent.annotations]\nb = '{{ key }}'\n",
-        ),
+        (Format::Toml, "[agent]\nttl = 5\nannotations = { b = '{{ key }}', 'a/user' = 'x' }\n"),
+        (Format::Toml, "agent.ttl = 5\n[agent.annotations]\nb = '{{ key }}'\n"),
     ] {
         let value = seen(format, text);
         assert_eq!(value["agent"]["ttl"], 5, "{text}");
@@ -96,11 +72,7 @@ fn what_cannot_be_extended() {
         (Format::Toml, "agent = 1", "no table"),
         (Format::Toml, "{{ x }}", "no TOML"),
         (Format::Yaml, "- a", "no map"),
-        (
-            Format::Yaml,
-            "agent: {ttl: 5}\nkey: '{{ get_env(name=\"K\") }}'",
-            "templates",
-        ),
+        (Format::Yaml, "agent: {ttl: 5}\nkey: '{{ get_env(name=\"K\") }}'", "templates"),
     ] {
         let error = annotated(text, format, &annotations()).unwrap_err();
         assert!(error.contains(why), "{text}: {error}");
@@ -127,14 +99,8 @@ fn what_a_configuration_names() {
     for (target, expected) in [
         (json!("pod/a"), Some("pod/a")),
         (json!({"path": "deploy/a"}), Some("deploy/a")),
-        (
-            json!({"path": {"deployment": "a", "container": null}}),
-            Some("deployment/a"),
-        ),
-        (
-            json!({"stateful_set": "a", "container": "c"}),
-            Some("statefulset/a/container/c"),
-        ),
+        (json!({"path": {"deployment": "a", "container": null}}), Some("deployment/a")),
+        (json!({"stateful_set": "a", "container": "c"}), Some("statefulset/a/container/c")),
         (json!({"namespace": "shop"}), None),
         (json!(null), None),
         (json!([1]), None),

@@ -1,9 +1,9 @@
 //! What to do next for a session to be known to the cluster as long as its command runs.
 //!
-//! A machine without clock or network: it is told what happened and when (since the start), and says
-//! what to do. A session that somebody stopped ends the command. One that only expired, while the
-//! cluster could not be reached, or that went with the definition of all Sessions, is registered again;
-//! and no failure to reach the cluster ends anything.
+//! A machine without clock or network: it is told what happened and when (since the start), and
+//! says what to do. A session that somebody stopped ends the command. One that only expired, while
+//! the cluster could not be reached, or that went with the definition of all Sessions, is
+//! registered again; and no failure to reach the cluster ends anything.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ const EXPIRY: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many failures in a row the person is told of.
 const WORTH_A_WORD: u32 = 3;
-/// How often is looked, once at once and once later, before an end that nobody explains ends the command.
+/// How often is looked, once at once and once later, before an end that nobody explains ends the
+/// command.
 const LOOKS: u8 = 2;
 /// Who stopped a session may be told a moment after that it ended: how long to wait for it.
 const HEARSAY: Duration = Duration::from_secs(2);
@@ -98,7 +99,8 @@ enum State {
     Live,
     /// It may not be.
     Doubtful,
-    /// It is over since then, and who did that may still be told. It has been looked at so often since.
+    /// It is over since then, and who did that may still be told. It has been looked at so often
+    /// since.
     Over(Ending, Duration, u8),
     /// There is none.
     Unregistered,
@@ -128,8 +130,8 @@ pub(crate) struct Keep {
     /// How many requests failed one after the other.
     failures: u32,
     reports: Reports,
-    /// In doubt, or at an end that nobody explains: a report has said that there is no such session. What
-    /// policies hide from its owner can be reported about.
+    /// In doubt, or at an end that nobody explains: a report has said that there is no such
+    /// session. What policies hide from its owner can be reported about.
     denied: bool,
     /// The person was told that there is no session.
     unrecorded: bool,
@@ -145,11 +147,7 @@ impl Keep {
             period: PERIOD,
             heard: now,
             failures: 0,
-            reports: Reports {
-                promised: promises,
-                refused: false,
-                needed: promises,
-            },
+            reports: Reports { promised: promises, refused: false, needed: promises },
             denied: false,
             unrecorded: false,
         }
@@ -165,8 +163,8 @@ impl Keep {
             State::Doubtful if self.is_worth_a_report() => Next::Report,
             State::Doubtful => Next::Look,
             State::Over(ending, since, looks) if self.is_stop(ending, *since) => {
-                // A replica that lags must not end a command, nor the end of all Sessions, nor a policy
-                // that hides a session from its owner.
+                // A replica that lags must not end a command, nor the end of all Sessions, nor a
+                // policy that hides a session from its owner.
                 if *looks < LOOKS && !ending.is_settled() {
                     Next::Look
                 } else if ending.is_bare() && self.is_worth_a_report() {
@@ -302,8 +300,8 @@ impl Keep {
                 self.due = now;
             }
             State::Live | State::Doubtful => {
-                // A definition that is gone may soon be back: an end that nobody explains is looked into
-                // at once.
+                // A definition that is gone may soon be back: an end that nobody explains is looked
+                // into at once.
                 self.due = if ending.is_settled() || self.is_stop(&ending, now) {
                     now
                 } else {
@@ -345,13 +343,15 @@ impl Keep {
         !self.reports.refused && !self.denied
     }
 
-    /// Whether a session is to be created with the promise of reports: not if the cluster takes none.
+    /// Whether a session is to be created with the promise of reports: not if the cluster takes
+    /// none.
     pub(crate) fn promises(&self) -> bool {
         self.reports.promised && !self.reports.refused
     }
 
-    /// Whether an end means that somebody stopped the session. One that nobody explains is taken for
-    /// an expiry if the cluster had not heard of the session for so long, and it is one that expires.
+    /// Whether an end means that somebody stopped the session. One that nobody explains is taken
+    /// for an expiry if the cluster had not heard of the session for so long, and it is one that
+    /// expires.
     fn is_stop(&self, ending: &Ending, since: Duration) -> bool {
         let silent =
             self.reports.needed && since.saturating_sub(self.heard) >= self.period * EXPIRY;

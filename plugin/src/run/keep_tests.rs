@@ -6,10 +6,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn ending(reason: &str, by: &str) -> Ending {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Ending {
-        reason: some(reason),
-        by: some(by),
-    }
+    Ending { reason: some(reason), by: some(by) }
 }
 
 #[test]
@@ -41,35 +38,15 @@ fn what_an_end_means() {
         ("somebody did something", ending("odd", "bob"), 1, stop),
         ("deleted", ending("deleted", ""), 1, stop),
         ("told differently", ending("disputed", ""), 1, stop),
-        (
-            "told differently, after silence",
-            ending("disputed", ""),
-            61,
-            again,
-        ),
+        ("told differently, after silence", ending("disputed", ""), 61, again),
         ("gone", ending("", ""), 1, stop),
         ("expired", ending("expired", ""), 61, again),
         ("expired in time", ending("expired", ""), 1, again),
-        (
-            "expired, as the controller says",
-            ending("expired", CONTROLLER_USERNAME),
-            61,
-            again,
-        ),
+        ("expired, as the controller says", ending("expired", CONTROLLER_USERNAME), 61, again),
         ("gone after long silence", ending("", ""), 61, again),
-        (
-            "deleted after long silence",
-            ending("deleted", ""),
-            61,
-            again,
-        ),
+        ("deleted after long silence", ending("deleted", ""), 61, again),
         ("its agent ended", ending("agent ended", ""), 1, again),
-        (
-            "closed by the controller",
-            ending("agent ended", CONTROLLER_USERNAME),
-            1,
-            again,
-        ),
+        ("closed by the controller", ending("agent ended", CONTROLLER_USERNAME), 1, again),
     ];
     // Where no reports are taken, nothing expires.
     let unreported = [
@@ -105,13 +82,10 @@ fn what_an_end_means() {
             next = keep.next(at);
         }
         assert_eq!(next, expected(&ending), "{name}");
-        // Twice, and some time apart, before somebody's work is ended for a reason that nobody gives.
+        // Twice, and some time apart, before somebody's work is ended for a reason that nobody
+        // gives.
         let is_sure = ending.person().is_some() || next == Next::Register;
-        assert_eq!(
-            (looks, at > now),
-            if is_sure { (0, at > now) } else { (2, true) },
-            "{name}"
-        );
+        assert_eq!((looks, at > now), if is_sure { (0, at > now) } else { (2, true) }, "{name}");
     }
 }
 
@@ -288,11 +262,7 @@ fn a_definition_that_is_removed_stops_nobody() {
     let went = |keep: &mut Keep, at| keep.seen(Sight::Over(ending("deleted", "")), at);
     // (name, what happens, whether the command goes on)
     let cases: [(&str, Happens<'_>, bool); 6] = [
-        (
-            "a watch ends and finds none",
-            &|keep| keep.seen(Sight::Undefined, SECOND),
-            true,
-        ),
+        ("a watch ends and finds none", &|keep| keep.seen(Sight::Undefined, SECOND), true),
         (
             "it is seen to go, and looked for at once",
             &|keep| {
@@ -310,11 +280,7 @@ fn a_definition_that_is_removed_stops_nobody() {
             },
             true,
         ),
-        (
-            "a report finds none",
-            &|keep| keep.reported(Err(Failure::Undefined), SECOND),
-            true,
-        ),
+        ("a report finds none", &|keep| keep.reported(Err(Failure::Undefined), SECOND), true),
         (
             "a report finds that it is gone",
             &|keep| {
@@ -337,11 +303,7 @@ fn a_definition_that_is_removed_stops_nobody() {
         keep.reported(Ok(None), Duration::ZERO);
         let news = happens(&mut keep);
         if !goes_on {
-            assert_eq!(
-                (news, keep.next(SECOND)),
-                (None, Next::End(stop.clone())),
-                "{name}"
-            );
+            assert_eq!((news, keep.next(SECOND)), (None, Next::End(stop.clone())), "{name}");
             continue;
         }
         assert_eq!(news, Some(News::Undefined), "{name}");
@@ -354,11 +316,7 @@ fn a_definition_that_is_removed_stops_nobody() {
             }
             assert_eq!(keep.next(now), Next::Register, "{name}");
             assert_eq!(keep.seen(Sight::Undefined, now), None, "{name}");
-            assert_eq!(
-                keep.registered(Err(Failure::Undefined), now),
-                None,
-                "{name}"
-            );
+            assert_eq!(keep.registered(Err(Failure::Undefined), now), None, "{name}");
         }
         let Next::Wait(until) = keep.next(now) else {
             panic!("{name}: {keep:?}");
@@ -366,11 +324,7 @@ fn a_definition_that_is_removed_stops_nobody() {
         assert_eq!(keep.registered(Ok(()), until), None, "{name}");
         assert_eq!(keep.next(until), Next::Report, "{name}");
         // The next time is another.
-        assert_eq!(
-            keep.seen(Sight::Undefined, until),
-            Some(News::Undefined),
-            "{name}"
-        );
+        assert_eq!(keep.seen(Sight::Undefined, until), Some(News::Undefined), "{name}");
     }
 }
 
@@ -418,11 +372,7 @@ fn what_silence_means() {
         }
         let now = SECOND * 100;
         keep.seen(Sight::Over(Ending::default()), now);
-        let expected = if expires {
-            Next::Wait(now + HEARSAY)
-        } else {
-            Next::Look
-        };
+        let expected = if expires { Next::Wait(now + HEARSAY) } else { Next::Look };
         assert_eq!(keep.next(now), expected, "{name}");
     }
 }

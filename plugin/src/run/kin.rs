@@ -1,11 +1,11 @@
 //! What a command has started, which ends with it when its session is stopped.
 //!
-//! A command runs in the process group of this process, so that its terminal, Ctrl-Z and pipes work as
-//! without it. So do the others of a pipeline, and the script that it is a line of: the group can't be
-//! signalled. What belongs to the command is looked for instead: its descendants, and what carries its mark
-//! in its environment, since those whose parent has ended have no other (macOS hides the environments of its
-//! own programs). Not what has begun a session of its own, as daemons do: that is meant to outlive whoever
-//! starts it.
+//! A command runs in the process group of this process, so that its terminal, Ctrl-Z and pipes work
+//! as without it. So do the others of a pipeline, and the script that it is a line of: the group
+//! can't be signalled. What belongs to the command is looked for instead: its descendants, and what
+//! carries its mark in its environment, since those whose parent has ended have no other (macOS
+//! hides the environments of its own programs). Not what has begun a session of its own, as daemons
+//! do: that is meant to outlive whoever starts it.
 
 use std::{collections::HashSet, ffi::OsString};
 
@@ -112,9 +112,7 @@ impl Kin {
 
 /// All processes that run, as far as the system shows them.
 fn running(mark: &OsString) -> Vec<Process> {
-    let what = ProcessRefreshKind::nothing()
-        .without_tasks()
-        .with_environ(UpdateKind::Always);
+    let what = ProcessRefreshKind::nothing().without_tasks().with_environ(UpdateKind::Always);
     let Ok(mut system) = System::new() else {
         return Vec::new();
     };
@@ -122,10 +120,7 @@ fn running(mark: &OsString) -> Vec<Process> {
     let processes = system.processes().values();
     let processes = processes.filter_map(|process| {
         // One that nobody has waited for is over.
-        let is_over = matches!(
-            process.status(),
-            ProcessStatus::Zombie | ProcessStatus::Dead
-        );
+        let is_over = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
         (!is_over).then(|| Process {
             id: (process.pid().as_u32(), process.start_time()),
             parent: process.parent().map_or(0, sysinfo::Pid::as_u32),
@@ -140,19 +135,10 @@ fn running(mark: &OsString) -> Vec<Process> {
 mod tests {
     use super::*;
 
-    const ROOT: Root = Root {
-        command: Some(10),
-        own: 9,
-        session: 5,
-    };
+    const ROOT: Root = Root { command: Some(10), own: 9, session: 5 };
 
     fn process(pid: u32, parent: u32, session: u32, marked: bool) -> Process {
-        Process {
-            id: (pid, 100),
-            parent,
-            session,
-            marked,
-        }
+        Process { id: (pid, 100), parent, session, marked }
     }
 
     #[test]
@@ -165,11 +151,7 @@ mod tests {
                 vec![process(11, 10, 5, false), process(12, 11, 5, false)],
                 &[11, 12],
             ),
-            (
-                "one whose parent has ended",
-                vec![process(12, 1, 5, true)],
-                &[12],
-            ),
+            ("one whose parent has ended", vec![process(12, 1, 5, true)], &[12]),
             (
                 "what that has started",
                 vec![process(12, 1, 5, true), process(13, 12, 5, false)],
@@ -177,16 +159,8 @@ mod tests {
             ),
             ("one that is known", vec![process(20, 1, 5, false)], &[20]),
             ("a daemon", vec![process(13, 1, 13, true)], &[]),
-            (
-                "a child in a session of its own",
-                vec![process(13, 10, 13, true)],
-                &[],
-            ),
-            (
-                "of a command with a session of its own",
-                vec![process(13, 10, 10, true)],
-                &[13],
-            ),
+            ("a child in a session of its own", vec![process(13, 10, 13, true)], &[]),
+            ("of a command with a session of its own", vec![process(13, 10, 10, true)], &[13]),
             ("a stranger", vec![process(30, 8, 5, false)], &[]),
             ("a helper of who looks", vec![process(31, 9, 5, false)], &[]),
         ] {
@@ -198,10 +172,8 @@ mod tests {
             ];
             all.extend(more);
             let known = HashSet::from([(20, 100), (30, 99)]);
-            let mut found: Vec<u32> = kin(&all, ROOT, &known)
-                .into_iter()
-                .map(|(pid, _)| pid)
-                .collect();
+            let mut found: Vec<u32> =
+                kin(&all, ROOT, &known).into_iter().map(|(pid, _)| pid).collect();
             found.sort_unstable();
             assert_eq!(found, expected, "{name}");
         }
@@ -210,9 +182,7 @@ mod tests {
     #[test]
     fn processes_are_seen() {
         let all = running(&OsString::from("NO=such mark"));
-        let own = all
-            .iter()
-            .find(|process| process.id.0 == std::process::id());
+        let own = all.iter().find(|process| process.id.0 == std::process::id());
         let own = own.unwrap();
         assert!(own.id.1 > 0 && !own.marked, "{own:?}");
         // In a container both may be numbers that it doesn't show.

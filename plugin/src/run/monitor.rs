@@ -1,9 +1,9 @@
-//! mirrord's local session monitor: a Unix socket for each of its sessions, on which it tells of ports,
-//! filters and processes.
+//! mirrord's local session monitor: a Unix socket for each of its sessions, on which it tells of
+//! ports, filters and processes.
 //!
-//! The sockets are of this user alone, and what they tell is only shown. But a socket may be left over
-//! from a run that was killed, or be somebody else's program: so nothing is waited for long, or read
-//! without a bound, or believed to be of the right form.
+//! The sockets are of this user alone, and what they tell is only shown. But a socket may be left
+//! over from a run that was killed, or be somebody else's program: so nothing is waited for long,
+//! or read without a bound, or believed to be of the right form.
 
 use std::{
     path::{Path, PathBuf},
@@ -44,10 +44,7 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// Looks in the folder of mirrord's in this home.
     pub(crate) fn of(home: Option<PathBuf>) -> Self {
-        Self {
-            folder: home.map(|home| home.join(".mirrord").join("sessions")),
-            found: None,
-        }
+        Self { folder: home.map(|home| home.join(".mirrord").join("sessions")), found: None }
     }
 
     /// What the monitor of this process, or of this session, tells; nothing if there is none.
@@ -85,9 +82,7 @@ fn sockets(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<(SystemTime, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let is_socket = path
-                .extension()
-                .is_some_and(|extension| extension == "sock");
+            let is_socket = path.extension().is_some_and(|extension| extension == "sock");
             let modified = || path.symlink_metadata().ok()?.modified().ok();
             is_socket.then(|| Some((modified()?, path.clone())))?
         })
@@ -162,11 +157,7 @@ fn read(info: &Value) -> SessionReportSpec {
             continue;
         }
         if ports.len() < MAX_PORTS {
-            ports.push(Port {
-                port,
-                type_,
-                filter: http.and_then(|http| filter_of(http, port)),
-            });
+            ports.push(Port { port, type_, filter: http.and_then(|http| filter_of(http, port)) });
         }
     }
     ports.sort_by_key(|port| port.port);
@@ -176,14 +167,11 @@ fn read(info: &Value) -> SessionReportSpec {
         (!name.is_empty()).then_some(name)
     };
     let processes = items(info.get("processes")).filter_map(name);
-    SessionReportSpec {
-        ports,
-        processes: processes.take(MAX_PROCESSES).collect(),
-        ended: false,
-    }
+    SessionReportSpec { ports, processes: processes.take(MAX_PROCESSES).collect(), ended: false }
 }
 
-/// The filter of a port, if the filters are meant for it: without ports of their own they are for all.
+/// The filter of a port, if the filters are meant for it: without ports of their own they are for
+/// all.
 fn filter_of(http: &Value, port: u16) -> Option<String> {
     let is_it = |value: &Value| value.as_u64() == Some(port.into());
     match http.get("ports") {
@@ -222,10 +210,7 @@ fn filter(filter: &Value, depth: usize) -> Option<String> {
 
 /// What a report takes.
 fn harmless(text: &str, limit: usize) -> String {
-    text.chars()
-        .take(limit)
-        .map(|c| if is_unsafe(c) { '?' } else { c })
-        .collect()
+    text.chars().take(limit).map(|c| if is_unsafe(c) { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -32,12 +32,7 @@ fn whose_it_is() {
         ("another", real(), 1, false),
         ("its session", bound.clone(), 1, true),
         ("hostile", json!({"processes": {"pid": 1}}), 1, false),
-        (
-            "hostile",
-            json!({"processes": [1, null, {"pid": "1"}]}),
-            1,
-            false,
-        ),
+        ("hostile", json!({"processes": [1, null, {"pid": "1"}]}), 1, false),
         ("nothing", Value::Null, 1, false),
     ] {
         assert_eq!(is_of(&info, pid, "abc"), expected, "{name}");
@@ -61,11 +56,7 @@ fn ports_filters_and_processes() {
             Some("header=baggage: .*x"),
             None,
         ),
-        (
-            json!({"path_filter": "^/a"}),
-            Some("path=^/a"),
-            Some("path=^/a"),
-        ),
+        (json!({"path_filter": "^/a"}), Some("path=^/a"), Some("path=^/a")),
         (
             json!({"any_of": [{"header": "a"}, {"all_of": [{"path": "b"}]}], "ports": 80}),
             Some("any of(header=a, all of(path=b))"),
@@ -89,10 +80,7 @@ fn ports_filters_and_processes() {
             .collect();
         assert_eq!(
             ports,
-            [
-                (80, PortType::Steal, first),
-                (8080, PortType::Mirror, second)
-            ],
+            [(80, PortType::Steal, first), (8080, PortType::Mirror, second)],
             "{http}"
         );
         assert_eq!(report.processes, ["fakelayer"]);
@@ -101,12 +89,9 @@ fn ports_filters_and_processes() {
 
 #[test]
 fn no_more_than_a_report_takes() {
-    let ports: Vec<Value> = (1..3000)
-        .map(|port| json!({"port": port, "mode": "steal"}))
-        .collect();
-    let processes: Vec<Value> = (0..100)
-        .map(|_| json!({"process_name": "x".repeat(500)}))
-        .collect();
+    let ports: Vec<Value> = (1..3000).map(|port| json!({"port": port, "mode": "steal"})).collect();
+    let processes: Vec<Value> =
+        (0..100).map(|_| json!({"process_name": "x".repeat(500)})).collect();
     let mut deep = json!({"path": "x"});
     for _ in 0..100 {
         deep = json!({"all_of": [deep]});

@@ -18,7 +18,8 @@ pub(crate) struct Flags {
     pub(crate) key: Option<String>,
 }
 
-/// What a session is created with; the namespace and the context are the kubeconfig's if there are none.
+/// What a session is created with; the namespace and the context are the kubeconfig's if there are
+/// none.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) target: String,
@@ -60,19 +61,10 @@ pub(crate) fn settings(
         ));
         None
     };
-    let found = said(
-        &flags.target,
-        |exec| &exec.target,
-        "MIRRORD_IMPERSONATED_TARGET",
-        &config.target,
-    );
+    let found =
+        said(&flags.target, |exec| &exec.target, "MIRRORD_IMPERSONATED_TARGET", &config.target);
     let found = found.map(|text| target(&text).unwrap_or(text));
-    let target = known(
-        "target",
-        found,
-        is_target,
-        "it as targetless; --target says otherwise",
-    );
+    let target = known("target", found, is_target, "it as targetless; --target says otherwise");
     let found = said(
         &flags.namespace,
         |exec| &exec.namespace,
@@ -82,12 +74,8 @@ pub(crate) fn settings(
     let namespace = known("namespace", found, is_label, "it in the current one");
     let found = said(&flags.key, |exec| &exec.key, "MIRRORD_KEY", &config.key);
     let key = known("key", found, is_plain_key, "none");
-    let context = said(
-        &flags.context,
-        |exec| &exec.context,
-        "MIRRORD_KUBE_CONTEXT",
-        &config.context,
-    );
+    let context =
+        said(&flags.context, |exec| &exec.context, "MIRRORD_KUBE_CONTEXT", &config.context);
     Settings {
         target: target.unwrap_or_else(|| "targetless".to_owned()),
         namespace,
@@ -151,11 +139,7 @@ fn is_plain_key(text: &str) -> bool {
 /// ambiguous.
 pub(crate) fn word(text: &str, forbidden: &[char]) -> Option<String> {
     let allowed = |c: char| {
-        if is_unsafe(c) || forbidden.contains(&c) {
-            '-'
-        } else {
-            c
-        }
+        if is_unsafe(c) || forbidden.contains(&c) { '-' } else { c }
     };
     let word: String = text.trim().chars().take(MAX_WORD).map(allowed).collect();
     (!word.is_empty()).then_some(word)
@@ -172,12 +156,7 @@ mod tests {
 
     fn named(target: &str, namespace: &str, key: &str) -> Named {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Named {
-            target: some(target),
-            namespace: some(namespace),
-            context: None,
-            key: some(key),
-        }
+        Named { target: some(target), namespace: some(namespace), context: None, key: some(key) }
     }
 
     #[test]
@@ -204,13 +183,8 @@ mod tests {
         let bare = exec("mirrord exec x");
         let of = |settings: Settings| {
             assert_eq!(settings.warnings, [""; 0]);
-            [
-                Some(settings.target),
-                settings.namespace,
-                settings.key,
-                settings.context,
-            ]
-            .map(Option::unwrap_or_default)
+            [Some(settings.target), settings.namespace, settings.key, settings.context]
+                .map(Option::unwrap_or_default)
         };
         let none = Flags::default();
         assert_eq!(
@@ -281,11 +255,9 @@ mod tests {
 
     #[test]
     fn words_of_the_client() {
-        for (text, expected) in [
-            (" Avi Hassan ", Some("Avi Hassan")),
-            ("a/b\u{1b}@", Some("a-b-@")),
-            ("", None),
-        ] {
+        for (text, expected) in
+            [(" Avi Hassan ", Some("Avi Hassan")), ("a/b\u{1b}@", Some("a-b-@")), ("", None)]
+        {
             assert_eq!(word(text, &['/']).as_deref(), expected, "{text}");
         }
         assert_eq!(word(&"é".repeat(300), &[]).unwrap().chars().count(), 253);

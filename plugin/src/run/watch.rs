@@ -27,7 +27,8 @@ const SILENCE: Duration = Duration::from_mins(2);
 pub(crate) struct Own {
     pub(crate) namespace: String,
     pub(crate) id: SessionId,
-    /// None if the answer to its creation was lost, and nothing shows it: its name is known to nobody else.
+    /// None if the answer to its creation was lost, and nothing shows it: its name is known to
+    /// nobody else.
     pub(crate) uid: Option<String>,
 }
 
@@ -131,10 +132,7 @@ pub(crate) async fn told(server: &Server, error: Option<&Error>) -> Failure {
 }
 
 fn ending(session: &Session) -> Ending {
-    Ending {
-        reason: session.reason.clone(),
-        by: session.stopped_by.clone(),
-    }
+    Ending { reason: session.reason.clone(), by: session.stopped_by.clone() }
 }
 
 /// Tells each time that the session is seen to be over, or out of sight, or that there are none.
@@ -183,11 +181,7 @@ async fn watch(
             tell(Sight::Over(ending(&session)));
         } else if change == Change::Deleted {
             // A tracker may be out of sight for another reason.
-            tell(if are_trackers {
-                Sight::Away
-            } else {
-                Sight::Over(Ending::default())
-            });
+            tell(if are_trackers { Sight::Away } else { Sight::Over(Ending::default()) });
         }
     }
     Ok(())
@@ -202,11 +196,7 @@ mod tests {
         Error::Refused(Box::new(Refusal {
             host: "h".into(),
             credentials: "c".into(),
-            asked: Asked {
-                verb: Verb::Create,
-                namespace: None,
-                id: None,
-            },
+            asked: Asked { verb: Verb::Create, namespace: None, id: None },
             failure: Answer::read(code, body.as_bytes()),
         }))
     }
@@ -227,25 +217,12 @@ mod tests {
             (500, status, Failure::Unreachable),
             (503, "service unavailable", Failure::Unreachable),
         ] {
-            assert_eq!(
-                failure(Some(&refused(code, body))),
-                expected,
-                "{code} {body}"
-            );
+            assert_eq!(failure(Some(&refused(code, body))), expected, "{code} {body}");
         }
-        for (code, may) in [
-            (403, false),
-            (409, false),
-            (422, false),
-            (429, false),
-            (500, true),
-            (504, true),
-        ] {
-            assert_eq!(
-                may_have_happened(Some(&refused(code, status))),
-                may,
-                "{code}"
-            );
+        for (code, may) in
+            [(403, false), (409, false), (422, false), (429, false), (500, true), (504, true)]
+        {
+            assert_eq!(may_have_happened(Some(&refused(code, status))), may, "{code}");
         }
         assert!(may_have_happened(None));
         assert!(!may_have_happened(Some(&Error::setup("x"))));

@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// mirrord's flags that take a value, by letter and name; those that may go without aren't among them.
+/// mirrord's flags that take a value, by letter and name; those that may go without aren't among
+/// them.
 const VALUED: [(Option<char>, &str); 16] = [
     (Some('t'), "target"),
     (Some('n'), "target-namespace"),
@@ -41,8 +42,8 @@ pub(crate) struct Exec {
     config: Option<ConfigFlag>,
 }
 
-/// The flag that names the configuration: its words from here on, that many, the letters of other flags
-/// before its own, and the path.
+/// The flag that names the configuration: its words from here on, that many, the letters of other
+/// flags before its own, and the path.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct ConfigFlag {
     at: usize,
@@ -59,11 +60,7 @@ impl Exec {
         if !is_mirrord || arguments.first()? != "exec" {
             return None;
         }
-        let mut reader = Reader {
-            words: command,
-            at: 2,
-            exec: Self::default(),
-        };
+        let mut reader = Reader { words: command, at: 2, exec: Self::default() };
         while reader.step() {}
         Some(reader.exec)
     }
@@ -73,8 +70,8 @@ impl Exec {
         self.config.as_ref().map(|flag| flag.path.as_path())
     }
 
-    /// The command line with this configuration file in place of what it named, or where it named none
-    /// as it is: then mirrord takes the file from its environment.
+    /// The command line with this configuration file in place of what it named, or where it named
+    /// none as it is: then mirrord takes the file from its environment.
     pub(crate) fn with_config(&self, command: &[OsString], path: &Path) -> Vec<OsString> {
         let mut command = command.to_vec();
         if let Some(flag) = &self.config {
@@ -188,19 +185,10 @@ mod tests {
                 "mirrord exec -et pod/a --steal --agent-ttl 5 --config-file=c x -n no",
                 Some((Some("pod/a"), None, Some("c"))),
             ),
-            (
-                "mirrord exec -f --steal -c x",
-                Some((None, None, Some(DEFAULT_CONFIG))),
-            ),
-            (
-                "mirrord exec -f -- x",
-                Some((None, None, Some(DEFAULT_CONFIG))),
-            ),
+            ("mirrord exec -f --steal -c x", Some((None, None, Some(DEFAULT_CONFIG)))),
+            ("mirrord exec -f -- x", Some((None, None, Some(DEFAULT_CONFIG)))),
             ("mirrord exec -f - -- x", Some((None, None, Some("-")))),
-            (
-                "mirrord exec -c -t pod/a x",
-                Some((Some("pod/a"), None, None)),
-            ),
+            ("mirrord exec -c -t pod/a x", Some((Some("pod/a"), None, None))),
             ("mirrord exec -- -t pod/a", Some((None, None, None))),
             ("mirrord exec -t", Some((None, None, None))),
             ("mirrord exec", Some((None, None, None))),
@@ -221,10 +209,7 @@ mod tests {
         }
         assert_eq!(Exec::of(&[]), None);
         let exec = Exec::of(&words("mirrord exec --key avi --context dev x")).unwrap();
-        assert_eq!(
-            (exec.key.as_deref(), exec.context.as_deref()),
-            (Some("avi"), Some("dev"))
-        );
+        assert_eq!((exec.key.as_deref(), exec.context.as_deref()), (Some("avi"), Some("dev")));
     }
 
     #[test]
@@ -234,18 +219,9 @@ mod tests {
                 "mirrord exec -f a.json -t pod/a -- x -f b",
                 "mirrord exec --config-file /new -t pod/a -- x -f b",
             ),
-            (
-                "mirrord exec --config-file=a.json x",
-                "mirrord exec --config-file /new x",
-            ),
-            (
-                "mirrord exec -f -- x",
-                "mirrord exec --config-file /new -- x",
-            ),
-            (
-                "mirrord exec -ef a.json x",
-                "mirrord exec -e --config-file /new x",
-            ),
+            ("mirrord exec --config-file=a.json x", "mirrord exec --config-file /new x"),
+            ("mirrord exec -f -- x", "mirrord exec --config-file /new -- x"),
+            ("mirrord exec -ef a.json x", "mirrord exec -e --config-file /new x"),
             ("mirrord exec -t pod/a x", "mirrord exec -t pod/a x"),
         ];
         for (line, expected) in cases {

@@ -92,7 +92,8 @@ pub struct Connection {
     /// How long to wait for an answer, as 5s or 2m; 0 is forever
     #[arg(long, global = true, value_name = "DURATION", value_parser = timeout, default_value = "0", hide_short_help = true)]
     pub request_timeout: Timeout,
-    /// What to show of requests: 6 each with its status and time, 7 headers, 8 to 10 bodies; secrets are masked
+    /// What to show of requests: 6 each with its status and time, 7 headers, 8 to 10 bodies;
+    /// secrets are masked
     #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL", value_parser = level, default_value = "0", hide_short_help = true, allow_negative_numbers = true)]
     pub verbosity: i32,
     /// Whether nobody is there to be asked for a password: what is typed is for somebody else.
@@ -107,10 +108,7 @@ pub struct Timeout(pub Option<Duration>);
 impl Server {
     /// Prepares the connection; nothing is sent yet.
     pub async fn connect(flags: &Connection) -> Result<Self, Error> {
-        let mut log = Log {
-            level: flags.verbosity,
-            ..Log::default()
-        };
+        let mut log = Log { level: flags.verbosity, ..Log::default() };
         let variable = |name: &str| std::env::var(name).ok();
         let files = Files::of(
             flags.kubeconfig.as_deref(),
@@ -152,13 +150,9 @@ impl Server {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would try again for minutes where a person wants to know; see `RETRIES`.
         config.default_retry = false;
-        config
-            .headers
-            .push((header::USER_AGENT, HeaderValue::from_static(AGENT)));
+        config.headers.push((header::USER_AGENT, HeaderValue::from_static(AGENT)));
         let impersonates = config.auth_info.impersonate.is_some();
-        config
-            .headers
-            .extend(extra_headers(&flags.impersonate_extra, impersonates)?);
+        config.headers.extend(extra_headers(&flags.impersonate_extra, impersonates)?);
         let namespace = flags
             .namespace
             .clone()
@@ -173,9 +167,8 @@ impl Server {
             config.cluster_url.path()
         );
         log.headers = headers(&config.auth_info);
-        let client = ClientBuilder::try_from(config)
-            .map_err(|error| failed(&host, &error))?
-            .build();
+        let client =
+            ClientBuilder::try_from(config).map_err(|error| failed(&host, &error))?.build();
         Ok(Self {
             client,
             host,
@@ -208,16 +201,8 @@ fn headers(user: &AuthInfo) -> Vec<(String, String)> {
     }
     let groups = user.impersonate_groups.iter().flatten();
     headers.extend(groups.map(|group| ("Impersonate-Group", &**group)));
-    headers.extend(
-        user.impersonate_uid
-            .iter()
-            .map(|uid| ("Impersonate-Uid", &**uid)),
-    );
-    headers.extend(
-        user.impersonate
-            .iter()
-            .map(|name| ("Impersonate-User", &**name)),
-    );
+    headers.extend(user.impersonate_uid.iter().map(|uid| ("Impersonate-Uid", &**uid)));
+    headers.extend(user.impersonate.iter().map(|name| ("Impersonate-User", &**name)));
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     headers.into_iter().map(owned).collect()
 }
@@ -262,10 +247,7 @@ fn credentials_failed(error: &AuthError) -> String {
         ),
         AuthError::AuthExecRun { cmd, out } => {
             let said = String::from_utf8_lossy(&out.stderr);
-            let last = said
-                .lines()
-                .rfind(|line| !line.trim().is_empty())
-                .unwrap_or_default();
+            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
             format!("the credential plugin {cmd} failed ({}) {last}", out.status)
         }
         other => format!("the credentials of the kubeconfig cannot be used: {other}"),
@@ -333,9 +315,7 @@ fn timeout(text: &str) -> Result<Timeout, String> {
             "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding time unit (e.g. 1s | 2m | 3h)".to_owned()
         })?,
     };
-    Ok(Timeout(
-        Some(duration).filter(|duration| !duration.is_zero()),
-    ))
+    Ok(Timeout(Some(duration).filter(|duration| !duration.is_zero())))
 }
 
 fn level(text: &str) -> Result<i32, String> {

@@ -62,24 +62,23 @@ impl Server {
     pub async fn try_trackers(&self) -> Result<Trackers, Error> {
         let scope = Scope::Namespace(self.namespace().to_owned());
         let path = format!("{}?limit=1", Source::Trackers.path(&scope, None));
-        let answer: Result<Value, Error> = self
-            .request(&self.here(Verb::List), Method::GET, &path, None)
-            .await;
+        let answer: Result<Value, Error> =
+            self.request(&self.here(Verb::List), Method::GET, &path, None).await;
         match answer {
             Ok(_) => Ok(Trackers::Served),
             Err(error) => match error.refusal() {
                 Some(refusal) if refusal.is_not_installed() => Ok(Trackers::Missing),
                 // As text where the aggregator has nobody to ask.
-                Some(refusal) if refusal.failure.code == 503 => Ok(Trackers::Unreachable(
-                    refusal.failure.message.trim().to_owned(),
-                )),
+                Some(refusal) if refusal.failure.code == 503 => {
+                    Ok(Trackers::Unreachable(refusal.failure.message.trim().to_owned()))
+                }
                 _ => Err(error),
             },
         }
     }
 
-    /// Has the API server try to create a Session, which asks the webhook and stores nothing; answers
-    /// the Session as it would have been stored.
+    /// Has the API server try to create a Session, which asks the webhook and stores nothing;
+    /// answers the Session as it would have been stored.
     pub async fn try_session(&self) -> Result<Value, Error> {
         let scope = Scope::Namespace(self.namespace().to_owned());
         let path = format!("{}?dryRun=All", Source::Sessions.path(&scope, None));
@@ -89,27 +88,15 @@ impl Server {
             "metadata": { "generateName": "status-" },
             "spec": { "target": "targetless" },
         });
-        self.request(
-            &self.here(Verb::Create),
-            Method::POST,
-            &path,
-            Some(&session),
-        )
-        .await
+        self.request(&self.here(Verb::Create), Method::POST, &path, Some(&session)).await
     }
 
     fn here(&self, verb: Verb) -> Asked {
-        Asked {
-            namespace: Some(self.namespace().to_owned()),
-            ..everywhere(verb)
-        }
+        Asked { namespace: Some(self.namespace().to_owned()), ..everywhere(verb) }
     }
 
     async fn cluster_object(&self, path: &str) -> Result<Option<Value>, Error> {
-        match self
-            .request(&everywhere(Verb::Get), Method::GET, path, None)
-            .await
-        {
+        match self.request(&everywhere(Verb::Get), Method::GET, path, None).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),

@@ -9,8 +9,8 @@ use kube::config::{
 /// Where a pod finds its service account.
 pub(super) const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// A kubeconfig that says what a pod's surroundings say, so that the same flags override it; nothing
-/// outside a pod.
+/// A kubeconfig that says what a pod's surroundings say, so that the same flags override it;
+/// nothing outside a pod.
 pub(super) fn kubeconfig(
     account: &Path,
     variable: impl Fn(&str) -> Option<String>,
@@ -20,15 +20,8 @@ pub(super) fn kubeconfig(
         let path = account.join(name);
         path.is_file().then(|| path.to_string_lossy().into_owned())
     };
-    let (host, port) = (
-        set("KUBERNETES_SERVICE_HOST")?,
-        set("KUBERNETES_SERVICE_PORT")?,
-    );
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host
-    };
+    let (host, port) = (set("KUBERNETES_SERVICE_HOST")?, set("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
     // Read again by the client when it changes: the tokens of service accounts expire.
     let token = file("token")?;
     let namespace = set("POD_NAMESPACE").or_else(|| {
@@ -48,10 +41,7 @@ pub(super) fn kubeconfig(
         }],
         auth_infos: vec![NamedAuthInfo {
             name: name(),
-            auth_info: Some(AuthInfo {
-                token_file: Some(token),
-                ..AuthInfo::default()
-            }),
+            auth_info: Some(AuthInfo { token_file: Some(token), ..AuthInfo::default() }),
             ..NamedAuthInfo::default()
         }],
         contexts: vec![NamedContext {
@@ -84,30 +74,15 @@ mod tests {
             "KUBERNETES_SERVICE_PORT" => Some("443".to_owned()),
             _ => None,
         };
-        assert!(
-            kubeconfig(account.path(), pod).is_none(),
-            "a pod without a service account"
-        );
+        assert!(kubeconfig(account.path(), pod).is_none(), "a pod without a service account");
         write("token", "t");
         write("ca.crt", "c");
         write("namespace", "shop\n");
-        assert!(
-            kubeconfig(account.path(), |_| None).is_none(),
-            "no pod at all"
-        );
+        assert!(kubeconfig(account.path(), |_| None).is_none(), "no pod at all");
         let config = kubeconfig(account.path(), pod).unwrap();
         let selected = Selected::of(&config, &Connection::default()).unwrap();
-        assert_eq!(
-            selected.cluster.server.as_deref(),
-            Some("https://[fd00::1]:443")
-        );
-        assert!(
-            selected
-                .cluster
-                .certificate_authority
-                .unwrap()
-                .ends_with("ca.crt")
-        );
+        assert_eq!(selected.cluster.server.as_deref(), Some("https://[fd00::1]:443"));
+        assert!(selected.cluster.certificate_authority.unwrap().ends_with("ca.crt"));
         assert!(selected.user.token_file.unwrap().ends_with("token"));
         assert_eq!(selected.namespace.as_deref(), Some("shop"));
 

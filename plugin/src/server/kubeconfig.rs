@@ -36,11 +36,7 @@ impl Files {
             .filter(|path| !path.as_os_str().is_empty())
             .collect();
         if listed.is_empty() {
-            Self::Found(
-                home.map(|home| home.join(".kube").join("config"))
-                    .into_iter()
-                    .collect(),
-            )
+            Self::Found(home.map(|home| home.join(".kube").join("config")).into_iter().collect())
         } else {
             Self::Found(listed)
         }
@@ -59,9 +55,9 @@ impl Files {
                     let Some(next) = read(path)? else { continue };
                     loaded(path);
                     merged = Some(match merged {
-                        Some(first) => first
-                            .merge(next)
-                            .map_err(|error| unreadable(path, &error))?,
+                        Some(first) => {
+                            first.merge(next).map_err(|error| unreadable(path, &error))?
+                        }
                         None => next,
                     });
                 }
@@ -74,10 +70,7 @@ impl Files {
     pub(super) fn looked_in(&self) -> String {
         let paths: Vec<String> = match self {
             Self::Named(path) => vec![path.display().to_string()],
-            Self::Found(paths) => paths
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect(),
+            Self::Found(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
         };
         paths.join(", ")
     }
@@ -114,16 +107,8 @@ fn unreadable(path: &Path, error: &KubeconfigError) -> Error {
         other => other.to_string(),
     };
     // A YAML parser draws the place over several lines; the first one says it.
-    let why = why
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(':')
-        .to_owned();
-    Error::setup(format!(
-        "error loading config file \"{}\": {why}",
-        path.display()
-    ))
+    let why = why.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
+    Error::setup(format!("error loading config file \"{}\": {why}", path.display()))
 }
 
 /// One cluster and one user.
@@ -141,37 +126,27 @@ impl Selected {
         let flags = &given(flags);
         let context = context(config, flags)?;
         let cluster_name = flags.cluster.as_ref().unwrap_or(&context.cluster);
-        let mut cluster = match find(&config.clusters, cluster_name, |named| {
-            (&named.name, &named.cluster)
-        }) {
-            Some(cluster) => cluster,
-            None if flags.server.is_some() && flags.cluster.is_none() => Cluster::default(),
-            None => {
-                return Err(missing(
-                    "cluster",
-                    cluster_name,
-                    config.clusters.iter().map(|named| &named.name),
-                ));
-            }
-        };
-        let user_name = flags
-            .user
-            .as_ref()
-            .or(context.user.as_ref())
-            .filter(|name| !name.is_empty());
+        let mut cluster =
+            match find(&config.clusters, cluster_name, |named| (&named.name, &named.cluster)) {
+                Some(cluster) => cluster,
+                None if flags.server.is_some() && flags.cluster.is_none() => Cluster::default(),
+                None => {
+                    return Err(missing(
+                        "cluster",
+                        cluster_name,
+                        config.clusters.iter().map(|named| &named.name),
+                    ));
+                }
+            };
+        let user_name =
+            flags.user.as_ref().or(context.user.as_ref()).filter(|name| !name.is_empty());
         let mut user = AuthInfo::default();
         let mut credentials = "the kubeconfig".to_owned();
         if let Some(name) = user_name {
-            user = find(&config.auth_infos, name, |named| {
-                (&named.name, &named.auth_info)
-            })
-            .ok_or_else(|| {
-                missing(
-                    "auth info",
-                    name,
-                    config.auth_infos.iter().map(|named| &named.name),
-                )
-            })?;
+            user = find(&config.auth_infos, name, |named| (&named.name, &named.auth_info))
+                .ok_or_else(|| {
+                    missing("auth info", name, config.auth_infos.iter().map(|named| &named.name))
+                })?;
             credentials = format!("user \"{name}\" of the kubeconfig");
         }
         override_cluster(&mut cluster, flags)?;
@@ -188,25 +163,13 @@ impl Selected {
         override_user(&mut user, flags)?;
         let shown = user_name.map_or("the command line", String::as_str);
         credentials::check(&user, shown)?;
-        Ok(Self {
-            cluster,
-            user,
-            namespace: context.namespace,
-            credentials,
-        })
+        Ok(Self { cluster, user, namespace: context.namespace, credentials })
     }
 
     /// The same, and its credentials are called so unless flags gave others.
     pub(super) fn called(self, name: &str, flags: &Connection) -> Self {
         let is_own = flags.token.is_none() && flags.client_certificate.is_none();
-        Self {
-            credentials: if is_own {
-                name.to_owned()
-            } else {
-                self.credentials
-            },
-            ..self
-        }
+        Self { credentials: if is_own { name.to_owned() } else { self.credentials }, ..self }
     }
 
     /// A kubeconfig that holds nothing but this.
@@ -250,10 +213,8 @@ fn context(config: &Kubeconfig, flags: &Connection) -> Result<Context, Error> {
             "the kubeconfig has no current context: choose one with --context or \"kubectl config use-context\" ({choice})"
         )));
     };
-    find(&config.contexts, name, |named| {
-        (&named.name, &named.context)
-    })
-    .ok_or_else(|| missing("context", name, names()))
+    find(&config.contexts, name, |named| (&named.name, &named.context))
+        .ok_or_else(|| missing("context", name, names()))
 }
 
 /// kube merges several of a name already; the first one counts.
@@ -262,17 +223,11 @@ fn find<'a, N, T: Clone + 'a>(
     name: &String,
     parts: impl Fn(&'a N) -> (&'a String, &'a Option<T>),
 ) -> Option<T> {
-    all.iter()
-        .map(parts)
-        .find(|(found, _)| *found == name)
-        .and_then(|(_, value)| value.clone())
+    all.iter().map(parts).find(|(found, _)| *found == name).and_then(|(_, value)| value.clone())
 }
 
 fn missing<'a>(what: &str, name: &str, all: impl Iterator<Item = &'a String>) -> Error {
-    Error::setup(format!(
-        "{what} \"{name}\" does not exist in the kubeconfig ({})",
-        choice(all)
-    ))
+    Error::setup(format!("{what} \"{name}\" does not exist in the kubeconfig ({})", choice(all)))
 }
 
 fn choice<'a>(all: impl Iterator<Item = &'a String>) -> String {
@@ -373,7 +328,8 @@ fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
             ..std::mem::take(user)
         };
         if flags.token.is_none() {
-            // A token itself stays, so that two ways to log in are refused, as kubectl refuses them.
+            // A token itself stays, so that two ways to log in are refused, as kubectl refuses
+            // them.
             user.token_file = None;
         }
     }

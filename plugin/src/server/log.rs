@@ -1,8 +1,8 @@
-//! What `-v` shows of requests, as kubectl's levels do: 6 a line for each answer, 7 what is asked with
-//! which headers, 8 and more the bodies, from 8 to 10 less and less cut short.
+//! What `-v` shows of requests, as kubectl's levels do: 6 a line for each answer, 7 what is asked
+//! with which headers, 8 and more the bodies, from 8 to 10 less and less cut short.
 //!
-//! People send such logs to others. So credentials, and what lets somebody join a session (its key and
-//! its filters), are masked at every level.
+//! People send such logs to others. So credentials, and what lets somebody join a session (its key
+//! and its filters), are masked at every level.
 
 use std::{io::Write, time::Duration};
 
@@ -159,8 +159,8 @@ fn headers<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     format!("<{}>", shown.join(", "))
 }
 
-/// The path without the values of conditions on keys, as `fieldSelector=spec.key%3Davi`. What follows in
-/// the same parameter is left out with them: a value may have escaped commas.
+/// The path without the values of conditions on keys, as `fieldSelector=spec.key%3Davi`. What
+/// follows in the same parameter is left out with them: a value may have escaped commas.
 fn masked(path: &str) -> String {
     let Some((path, query)) = path.split_once('?') else {
         return path.to_owned();
@@ -204,32 +204,20 @@ mod tests {
     #[test]
     fn lines_are_klogs() {
         let now: Zoned = "2026-11-23T01:04:37.556138+00:00[UTC]".parse().unwrap();
-        assert_eq!(
-            line(&now, 2896, "a\nb"),
-            "I1123 01:04:37.556138    2896 wire.rs:1] a\\nb\n"
-        );
+        assert_eq!(line(&now, 2896, "a\nb"), "I1123 01:04:37.556138    2896 wire.rs:1] a\\nb\n");
     }
 
     #[test]
     fn bodies_are_masked_and_cut() {
         let at = |level, body: &str| {
-            let log = Log {
-                level,
-                ..Log::default()
-            };
+            let log = Log { level, ..Log::default() };
             log.body("B", body.as_bytes())
         };
         let session = r#"{"metadata":{"name":"a"},"spec":{"key":"avi","target":"t"},"status":{"ports":[{"port":80,"filter":"secret"}],"portSummary":"secret"}}"#;
         let shown = at(8, session);
-        assert!(
-            !shown.contains("avi") && !shown.contains("secret"),
-            "{shown}"
-        );
+        assert!(!shown.contains("avi") && !shown.contains("secret"), "{shown}");
         assert!(shown.contains(r#"\"target\":\"t\""#), "{shown}");
-        let shown = at(
-            10,
-            r#"{"items":[{"kind":"Secret","data":{"a":"cGFzcw=="}}]}"#,
-        );
+        let shown = at(10, r#"{"items":[{"kind":"Secret","data":{"a":"cGFzcw=="}}]}"#);
         assert!(!shown.contains("cGFzcw"), "{shown}");
         let join = r#"{"kind":"SessionJoin","status":{"participants":["dev"],"key":"avi","header":{"name":"baggage","value":"mirrord-session=avi"}}}"#;
         for level in 8..=10 {
@@ -256,30 +244,20 @@ mod tests {
                 "/a?fieldSelector=spec.target%3Dt%2Cspec.session.key%21%3Davi",
                 "/a?fieldSelector=spec.target%3Dt%2Cspec.session.key%21%3D<masked>",
             ),
-            (
-                "/a?fieldSelector=spec.key=avi",
-                "/a?fieldSelector=spec.key=<masked>",
-            ),
+            ("/a?fieldSelector=spec.key=avi", "/a?fieldSelector=spec.key=<masked>"),
         ];
         for (path, expected) in cases {
             assert_eq!(masked(path), expected);
         }
-        let log = Log {
-            url: "https://host/".to_owned(),
-            ..Log::default()
-        };
+        let log = Log { url: "https://host/".to_owned(), ..Log::default() };
         assert_eq!(log.url("/a?key=avi"), "https://host/a?key=<masked>");
     }
 
     #[test]
     fn credentials_in_headers_are_masked() {
         let shown = headers(
-            [
-                ("Authorization", "Bearer abc"),
-                ("set-cookie", "abc"),
-                ("Impersonate-User", "eve"),
-            ]
-            .into_iter(),
+            [("Authorization", "Bearer abc"), ("set-cookie", "abc"), ("Impersonate-User", "eve")]
+                .into_iter(),
         );
         assert_eq!(
             shown,

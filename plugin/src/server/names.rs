@@ -72,9 +72,7 @@ impl Server {
 
     /// Names of some namespaces.
     pub async fn some_namespaces(&self) -> Result<Vec<String>, Error> {
-        let found = self
-            .some(&everywhere(Verb::List), "/api/v1/namespaces")
-            .await?;
+        let found = self.some(&everywhere(Verb::List), "/api/v1/namespaces").await?;
         let name = |item: &Value| Some(item.pointer("/metadata/name")?.as_str()?.to_owned());
         Ok(found.iter().filter_map(name).collect())
     }

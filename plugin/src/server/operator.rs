@@ -1,4 +1,5 @@
-//! Sessions of mirrord's own operator, which keeps them itself and serves them in a shape of its own.
+//! Sessions of mirrord's own operator, which keeps them itself and serves them in a shape of its
+//! own.
 
 use http::Method;
 use mirrord_sessions_crds::{GROUP, SessionId};
@@ -28,9 +29,8 @@ impl Server {
                     .refusal()
                     .is_some_and(|refusal| [403, 404, 405].contains(&refusal.failure.code)) =>
             {
-                let is_forbidden = error
-                    .refusal()
-                    .is_some_and(|refusal| refusal.failure.code == 403);
+                let is_forbidden =
+                    error.refusal().is_some_and(|refusal| refusal.failure.code == 403);
                 // The list is what there should be a right to.
                 self.operators_status()
                     .await
@@ -50,9 +50,8 @@ impl Server {
     /// The sessions that the operator tells of itself.
     async fn operators_status(&self) -> Result<Vec<Value>, Error> {
         let path = format!("/apis/{GROUP}/v1/mirrordoperators/operator");
-        let operator: Value = self
-            .request(&everywhere(Verb::Get), Method::GET, &path, None)
-            .await?;
+        let operator: Value =
+            self.request(&everywhere(Verb::Get), Method::GET, &path, None).await?;
         let sessions = operator
             .pointer("/status/sessions")
             .and_then(Value::as_array)
@@ -71,8 +70,8 @@ impl Server {
         id: &SessionId,
         how: &Deletion<'_>,
     ) -> Result<(), Error> {
-        // It has but one space of IDs: what is meant for one namespace must not reach into another. Who may
-        // not look is trusted to know.
+        // It has but one space of IDs: what is meant for one namespace must not reach into another.
+        // Who may not look is trusted to know.
         if !namespace.is_empty() {
             match self.session(namespace, id).await {
                 Err(error) if !error.refusal().is_some_and(Refusal::is_rbac) => return Err(error),
@@ -94,8 +93,7 @@ impl Server {
     /// Ends all the sessions of the cluster: the operator knows no smaller collection.
     pub async fn end_all_operators(&self, how: &Deletion<'_>) -> Result<(), Error> {
         let path = Source::Operator.path(&Scope::All, None);
-        self.end(everywhere(Verb::DeleteCollection), &path, how)
-            .await
+        self.end(everywhere(Verb::DeleteCollection), &path, how).await
     }
 
     async fn end(&self, asked: Asked, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
@@ -113,9 +111,7 @@ impl Server {
             .map_err(|error| self.not_there(&asked, error))?;
         // The answer may be of success, and what it says of failure.
         if answer["kind"] == "Status" && answer["status"] == "Failure" {
-            let code = answer["code"]
-                .as_u64()
-                .and_then(|code| code.try_into().ok());
+            let code = answer["code"].as_u64().and_then(|code| code.try_into().ok());
             let failure = Failure::read(code.unwrap_or(500), answer.to_string().as_bytes());
             let refused = self.refused(asked.clone(), failure);
             return Err(self.not_there(&asked, refused));
@@ -123,8 +119,8 @@ impl Server {
         Ok(())
     }
 
-    /// An operator that was found is no missing installation: it has no such session, or doesn't know
-    /// how to stop one.
+    /// An operator that was found is no missing installation: it has no such session, or doesn't
+    /// know how to stop one.
     fn not_there(&self, asked: &Asked, error: Error) -> Error {
         let Some(refusal) = error.refusal().filter(|no| no.is_not_installed()) else {
             return error;
@@ -190,15 +186,9 @@ fn terms(selector: &str) -> Result<Vec<Term<'_>>, Error> {
     let parts = selector.split(',').filter(|part| !part.is_empty());
     let terms = parts.map(|part| {
         let (path, value, equal) = operator(part).ok_or_else(|| {
-            Error::setup(format!(
-                "invalid selector: '{selector}'; can't understand '{part}'"
-            ))
+            Error::setup(format!("invalid selector: '{selector}'; can't understand '{part}'"))
         })?;
-        Ok(Term {
-            pointer: format!("/{}", path.replace('.', "/")),
-            value,
-            equal,
-        })
+        Ok(Term { pointer: format!("/{}", path.replace('.', "/")), value, equal })
     });
     terms.collect()
 }
@@ -239,10 +229,7 @@ mod tests {
         let cases = [
             ("spec.session.key=avi", Some(true)),
             ("spec.session.key==bob", Some(false)),
-            (
-                "spec.session.key!=bob,spec.session.target=deployment/a",
-                Some(true),
-            ),
+            ("spec.session.key!=bob,spec.session.target=deployment/a", Some(true)),
             ("spec.session.nothing=", Some(true)),
             ("", Some(true)),
             ("nonsense", None),

@@ -17,13 +17,8 @@ impl Server {
         let path = Source::Sessions.path(&Scope::Namespace(namespace.to_owned()), None);
         let body = serde_json::to_value(session)
             .map_err(|error| Error::setup(format!("the session cannot be written: {error}")))?;
-        self.request_warned(
-            &asked(Verb::Create, namespace, None),
-            Method::POST,
-            &path,
-            Some(&body),
-        )
-        .await
+        self.request_warned(&asked(Verb::Create, namespace, None), Method::POST, &path, Some(&body))
+            .await
     }
 
     /// Reports about a session.
@@ -37,13 +32,8 @@ impl Server {
         let scope = Scope::Namespace(namespace.to_owned());
         let path = format!("{}/report", Source::Trackers.path(&scope, Some(id.name())));
         let body = json!({ "apiVersion": version, "kind": "SessionReport", "spec": report });
-        self.request(
-            &asked(Verb::Create, namespace, Some(id)),
-            Method::POST,
-            &path,
-            Some(&body),
-        )
-        .await
+        self.request(&asked(Verb::Create, namespace, Some(id)), Method::POST, &path, Some(&body))
+            .await
     }
 
     /// One session itself, whatever trackers show of it.

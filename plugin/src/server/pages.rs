@@ -36,8 +36,8 @@ pub struct Pages<'a> {
     path: String,
     /// At most so many items a page; all of them if it is 0.
     size: usize,
-    /// Whether each page may be twice as long as the one before: the first should be there soon, and then
-    /// every request costs more than the items it is for.
+    /// Whether each page may be twice as long as the one before: the first should be there soon,
+    /// and then every request costs more than the items it is for.
     grows: bool,
     next: Option<String>,
     done: bool,
@@ -105,10 +105,7 @@ impl<'a> Pages<'a> {
             if let Some(next) = &self.next {
                 add("continue", next);
             }
-            let page = self
-                .server
-                .request::<Page>(&self.asked, Method::GET, &path, None)
-                .await;
+            let page = self.server.request::<Page>(&self.asked, Method::GET, &path, None).await;
             match page {
                 Ok(page) => {
                     if self.grows && self.size > 0 {
@@ -168,13 +165,9 @@ impl Server {
         path: &str,
         selector: Option<&str>,
     ) -> Result<Vec<Value>, Error> {
-        let query: Vec<_> = selector
-            .map(|selector| ("fieldSelector", selector))
-            .into_iter()
-            .collect();
-        Pages::new(self, asked.clone(), path, &query, None)
-            .all()
-            .await
+        let query: Vec<_> =
+            selector.map(|selector| ("fieldSelector", selector)).into_iter().collect();
+        Pages::new(self, asked.clone(), path, &query, None).all().await
     }
 }
 
@@ -188,11 +181,7 @@ pub(super) fn name_kind(items: &mut [Value], (version, kind): &(String, &'static
 
 /// What tells an item from the others of its list.
 fn place(item: &Value) -> String {
-    let text = |pointer| {
-        item.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |pointer| item.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"))
 }
 

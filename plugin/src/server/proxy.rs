@@ -16,21 +16,14 @@ pub(super) fn choose(
     cluster: &mut Cluster,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Uri>, Error> {
-    let server: Option<Uri> = cluster
-        .server
-        .as_deref()
-        .and_then(|server| server.parse().ok());
+    let server: Option<Uri> = cluster.server.as_deref().and_then(|server| server.parse().ok());
     let configured = cluster.proxy_url.take().filter(|proxy| !proxy.is_empty());
     let chosen = configured.or_else(|| of_environment(server.as_ref()?, variable));
     chosen.map(|proxy| parse(&proxy)).transpose()
 }
 
 fn parse(proxy: &str) -> Result<Uri, Error> {
-    let address = if proxy.contains("://") {
-        proxy.to_owned()
-    } else {
-        format!("http://{proxy}")
-    };
+    let address = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
     address
         .parse()
         .map_err(|_| Error::setup("the proxy's address cannot be understood: expected http://HOST:PORT in proxy-url or HTTPS_PROXY"))
@@ -48,8 +41,7 @@ fn of_environment(server: &Uri, variable: impl Fn(&str) -> Option<String>) -> Op
     let address: Option<IpAddr> = host.parse().ok();
     let is_local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
     let exempt = either("NO_PROXY").is_some_and(|list| {
-        list.split(',')
-            .any(|rule| is_exempt(rule.trim(), &host, port, address))
+        list.split(',').any(|rule| is_exempt(rule.trim(), &host, port, address))
     });
     (!is_local && !exempt).then_some(proxy)
 }
@@ -86,12 +78,7 @@ fn is_exempt(rule: &str, host: &str, port: u16, address: Option<IpAddr>) -> bool
     let name = name.strip_prefix('*').unwrap_or(name);
     match name.strip_prefix('.') {
         Some(_) => host.ends_with(name),
-        None => {
-            host == name
-                || host
-                    .strip_suffix(name)
-                    .is_some_and(|rest| rest.ends_with('.'))
-        }
+        None => host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')),
     }
 }
 
@@ -120,44 +107,24 @@ mod tests {
             ..Cluster::default()
         };
         let variable = |name: &str| {
-            env.iter()
-                .find(|(set, _)| *set == name)
-                .map(|(_, value)| (*value).to_owned())
+            env.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
         };
-        choose(&mut cluster, variable)
-            .unwrap()
-            .map(|uri| uri.to_string())
+        choose(&mut cluster, variable).unwrap().map(|uri| uri.to_string())
     }
 
     #[test]
     fn the_variable_of_the_scheme() {
         let cases: [(&str, &[Set], Option<&str>); 7] = [
             ("https://k8s:6443", &[], None),
-            (
-                "https://k8s:6443",
-                &[("HTTPS_PROXY", "http://p:1")],
-                Some("http://p:1/"),
-            ),
-            (
-                "https://k8s:6443",
-                &[("https_proxy", "p:3128")],
-                Some("http://p:3128/"),
-            ),
+            ("https://k8s:6443", &[("HTTPS_PROXY", "http://p:1")], Some("http://p:1/")),
+            ("https://k8s:6443", &[("https_proxy", "p:3128")], Some("http://p:3128/")),
             ("https://k8s:6443", &[("HTTP_PROXY", "http://p:1")], None),
-            (
-                "http://k8s:8080",
-                &[("http_proxy", "http://p:1")],
-                Some("http://p:1/"),
-            ),
+            ("http://k8s:8080", &[("http_proxy", "http://p:1")], Some("http://p:1/")),
             ("http://k8s:8080", &[("HTTPS_PROXY", "http://p:1")], None),
             ("https://k8s:6443", &[("HTTPS_PROXY", "")], None),
         ];
         for (server, env, expected) in cases {
-            assert_eq!(
-                chosen(server, None, env).as_deref(),
-                expected,
-                "{server} {env:?}"
-            );
+            assert_eq!(chosen(server, None, env).as_deref(), expected, "{server} {env:?}");
         }
         let env = [("HTTPS_PROXY", "http://p:1")];
         let configured = chosen("https://127.0.0.1:6443", Some("socks5://s:1"), &env);
@@ -188,11 +155,7 @@ mod tests {
         ];
         for (server, no_proxy, through) in cases {
             let env = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", no_proxy)];
-            assert_eq!(
-                chosen(server, None, &env).is_some(),
-                through,
-                "{server} {no_proxy:?}"
-            );
+            assert_eq!(chosen(server, None, &env).is_some(), through, "{server} {no_proxy:?}");
         }
     }
 }

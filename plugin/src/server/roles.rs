@@ -26,8 +26,7 @@ pub struct Everything {
 impl Server {
     /// A ClusterRole, if there is one of that name.
     pub async fn cluster_role(&self, name: &str) -> Result<Option<Value>, Error> {
-        self.maybe(None, &format!("{RBAC}/clusterroles/{}", encoded(name)))
-            .await
+        self.maybe(None, &format!("{RBAC}/clusterroles/{}", encoded(name))).await
     }
 
     /// A ConfigMap, if there is one of that name.
@@ -45,15 +44,9 @@ impl Server {
         };
         Ok(Everything {
             cluster_roles: self.all(None, &format!("{RBAC}/clusterroles")).await?,
-            roles: self
-                .all(Some(scope), &format!("{namespaced}/roles"))
-                .await?,
-            cluster_role_bindings: self
-                .all(None, &format!("{RBAC}/clusterrolebindings"))
-                .await?,
-            role_bindings: self
-                .all(Some(scope), &format!("{namespaced}/rolebindings"))
-                .await?,
+            roles: self.all(Some(scope), &format!("{namespaced}/roles")).await?,
+            cluster_role_bindings: self.all(None, &format!("{RBAC}/clusterrolebindings")).await?,
+            role_bindings: self.all(Some(scope), &format!("{namespaced}/rolebindings")).await?,
         })
     }
 
@@ -69,17 +62,11 @@ impl Server {
         let items = self.pages(&asked, path, None).await?;
         let read = items.into_iter().map(serde_json::from_value);
         read.collect::<Result<_, _>>()
-            .map_err(|error| Error::Unexpected {
-                host: self.host.clone(),
-                what: error.to_string(),
-            })
+            .map_err(|error| Error::Unexpected { host: self.host.clone(), what: error.to_string() })
     }
 
     async fn maybe(&self, namespace: Option<&str>, path: &str) -> Result<Option<Value>, Error> {
-        let asked = Asked {
-            namespace: namespace.map(ToOwned::to_owned),
-            ..everywhere(Verb::Get)
-        };
+        let asked = Asked { namespace: namespace.map(ToOwned::to_owned), ..everywhere(Verb::Get) };
         match self.request(&asked, Method::GET, path, None).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),

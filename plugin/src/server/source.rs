@@ -36,10 +36,7 @@ impl Source {
     #[must_use]
     pub fn kind(self) -> (String, &'static str) {
         match self {
-            Self::Trackers => (
-                format!("{TRACKER_GROUP}/{TRACKER_VERSION}"),
-                "SessionTracker",
-            ),
+            Self::Trackers => (format!("{TRACKER_GROUP}/{TRACKER_VERSION}"), "SessionTracker"),
             Self::Sessions | Self::Operator => (format!("{GROUP}/v1"), "Session"),
         }
     }
@@ -80,8 +77,7 @@ impl Server {
     pub async fn source(&self) -> Result<&Found, Error> {
         let discover = || async {
             let found = self.discover().await?;
-            self.log
-                .say(1, &format!("Reading {}", found.source.resource()));
+            self.log.say(1, &format!("Reading {}", found.source.resource()));
             Ok(found)
         };
         self.found.get_or_try_init(discover).await
@@ -98,35 +94,24 @@ impl Server {
                 Some(refusal) if refusal.is_not_installed() => {
                     Some("not served by this cluster".to_owned())
                 }
-                Some(refusal) if refusal.failure.code == 503 => Some(format!(
-                    "not available now ({})",
-                    refusal.failure.message.trim()
-                )),
+                Some(refusal) if refusal.failure.code == 503 => {
+                    Some(format!("not available now ({})", refusal.failure.message.trim()))
+                }
                 _ => return Err(error),
             },
         };
         let Some(missing) = missing else {
-            return Ok(Found {
-                source: Source::Trackers,
-                warning: None,
-            });
+            return Ok(Found { source: Source::Trackers, warning: None });
         };
         let is_operators = match self.resources(&format!("{GROUP}/v1")).await {
             Ok(resources) => resources.contains(OPERATORS),
-            Err(error)
-                if error
-                    .refusal()
-                    .is_some_and(|refusal| refusal.failure.code == 403) =>
-            {
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.failure.code == 403) => {
                 false
             }
             Err(error) => return Err(error),
         };
         if is_operators {
-            return Ok(Found {
-                source: Source::Operator,
-                warning: None,
-            });
+            return Ok(Found { source: Source::Operator, warning: None });
         }
         Ok(Found {
             source: Source::Sessions,
@@ -150,9 +135,8 @@ impl Server {
 
     async fn resource_list(&self, group_version: &str) -> Result<Vec<Value>, Error> {
         let path = format!("/apis/{group_version}");
-        let mut found: Value = self
-            .request(&everywhere(Verb::Get), Method::GET, &path, None)
-            .await?;
+        let mut found: Value =
+            self.request(&everywhere(Verb::Get), Method::GET, &path, None).await?;
         match found.get_mut("resources").map(Value::take) {
             Some(Value::Array(resources)) => Ok(resources),
             _ => Err(Error::Unexpected {
@@ -162,8 +146,8 @@ impl Server {
         }
     }
 
-    /// Whether the server takes new Sessions now. A definition that is about to go is still served, and
-    /// nothing can be created of it any more.
+    /// Whether the server takes new Sessions now. A definition that is about to go is still served,
+    /// and nothing can be created of it any more.
     #[cfg(unix)]
     pub async fn takes_sessions(&self) -> Result<bool, Error> {
         match self.resource_list(&format!("{GROUP}/v1")).await {
@@ -186,15 +170,12 @@ impl Server {
 
     /// What is asked of this scope.
     pub(super) fn asked_of(verb: Verb, scope: &Scope) -> Asked {
-        Asked {
-            namespace: scope.namespace().map(ToOwned::to_owned),
-            ..everywhere(verb)
-        }
+        Asked { namespace: scope.namespace().map(ToOwned::to_owned), ..everywhere(verb) }
     }
 }
 
-/// Whether Sessions are among these resources, to be created. Where no verbs are named, nothing is known of
-/// them.
+/// Whether Sessions are among these resources, to be created. Where no verbs are named, nothing is
+/// known of them.
 #[cfg(unix)]
 fn takes(resources: &[Value]) -> bool {
     resources.iter().any(|resource| {
@@ -222,26 +203,10 @@ mod tests {
         use serde_json::json;
         for (name, resources, expected) in [
             ("none", json!([]), false),
-            (
-                "another",
-                json!([{ "name": "sessionpolicies", "verbs": ["create"] }]),
-                false,
-            ),
-            (
-                "a part",
-                json!([{ "name": "sessions/status", "verbs": ["create"] }]),
-                false,
-            ),
-            (
-                "there",
-                json!([{ "name": "sessions", "verbs": ["get", "create"] }]),
-                true,
-            ),
-            (
-                "going",
-                json!([{ "name": "sessions", "verbs": ["delete", "get", "list"] }]),
-                false,
-            ),
+            ("another", json!([{ "name": "sessionpolicies", "verbs": ["create"] }]), false),
+            ("a part", json!([{ "name": "sessions/status", "verbs": ["create"] }]), false),
+            ("there", json!([{ "name": "sessions", "verbs": ["get", "create"] }]), true),
+            ("going", json!([{ "name": "sessions", "verbs": ["delete", "get", "list"] }]), false),
             ("without verbs", json!([{ "name": "sessions" }]), true),
             ("odd", json!(["sessions", 7, null]), false),
         ] {
@@ -258,12 +223,7 @@ mod tests {
                 Some("../../secrets/x?y"),
                 "/apis/operator.metalbear.co/v1/namespaces/a%2Fb/sessions/..%2F..%2Fsecrets%2Fx%3Fy",
             ),
-            (
-                Source::Operator,
-                Scope::All,
-                None,
-                "/apis/operator.metalbear.co/v1/sessions",
-            ),
+            (Source::Operator, Scope::All, None, "/apis/operator.metalbear.co/v1/sessions"),
             (
                 Source::Trackers,
                 Scope::Namespace("shop".into()),

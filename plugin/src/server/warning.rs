@@ -46,10 +46,7 @@ mod tests {
     #[test]
     fn warnings_of_headers() {
         for (value, expected) in [
-            (
-                r#"299 - "somebody else is there""#,
-                &["somebody else is there"][..],
-            ),
+            (r#"299 - "somebody else is there""#, &["somebody else is there"][..]),
             (r#"299 - "a \"b\" \\ c""#, &[r#"a "b" \ c"#]),
             (r#"299 - "a, b", 299 - "c""#, &["a, b", "c"]),
             (r#"299 - "a" "Mon, 23 Nov 2026""#, &["a"]),

@@ -14,8 +14,8 @@ use crate::error::{Error, Failure, Verb};
 /// The longest event that is read: more than the largest object that etcd stores.
 const LONGEST: usize = 1 << 26;
 
-/// How long nothing may come of a watch: a server says each minute or so how far it is, and a connection that
-/// was lost while the machine slept says nothing any more.
+/// How long nothing may come of a watch: a server says each minute or so how far it is, and a
+/// connection that was lost while the machine slept says nothing any more.
 const QUIET: Duration = Duration::from_mins(3);
 
 /// How an object changed.
@@ -84,18 +84,10 @@ impl Server {
             .header(header::ACCEPT, "application/json")
             .body(Body::empty())
             .map_err(|error| Error::setup(format!("cannot watch: {error}")))?;
-        let response = self
-            .client
-            .send(request)
-            .await
-            .map_err(|error| connect::failed(&self.host, &error))?;
+        let response =
+            self.client.send(request).await.map_err(|error| connect::failed(&self.host, &error))?;
         let (head, body) = response.into_parts();
-        let mut watch = Watch {
-            server: self,
-            listing,
-            body,
-            buffer: Vec::new(),
-        };
+        let mut watch = Watch { server: self, listing, body, buffer: Vec::new() };
         if head.status.is_success() {
             return Ok(watch);
         }
@@ -154,9 +146,7 @@ impl Watch<'_> {
                 return Ok(Event::Bookmark(version.to_owned()));
             }
             _ => {
-                let code = object["code"]
-                    .as_u64()
-                    .and_then(|code| code.try_into().ok());
+                let code = object["code"].as_u64().and_then(|code| code.try_into().ok());
                 let body = object.to_string();
                 return Err(self.refused(Failure::read(code.unwrap_or(500), body.as_bytes())));
             }
@@ -170,10 +160,7 @@ impl Watch<'_> {
     }
 
     fn unexpected(&self, what: String) -> Error {
-        Error::Unexpected {
-            host: self.server.host.clone(),
-            what,
-        }
+        Error::Unexpected { host: self.server.host.clone(), what }
     }
 }
 

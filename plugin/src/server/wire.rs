@@ -46,11 +46,9 @@ impl Server {
         loop {
             let (status, headers, bytes) = self.answer(method.clone(), path, body).await?;
             if status.is_success() {
-                let answer =
-                    serde_json::from_slice(bytes.as_ref()).map_err(|error| Error::Unexpected {
-                        host: self.host.clone(),
-                        what: error.to_string(),
-                    })?;
+                let answer = serde_json::from_slice(bytes.as_ref()).map_err(|error| {
+                    Error::Unexpected { host: self.host.clone(), what: error.to_string() }
+                })?;
                 return Ok((answer, warning::texts(&headers)));
             }
             let busy = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
@@ -63,10 +61,7 @@ impl Server {
                 retries -= 1;
                 continue;
             }
-            return Err(self.refused(
-                asked.clone(),
-                Failure::read(status.as_u16(), bytes.as_ref()),
-            ));
+            return Err(self.refused(asked.clone(), Failure::read(status.as_u16(), bytes.as_ref())));
         }
     }
 
@@ -101,8 +96,7 @@ impl Server {
         let exchange = async {
             let response = self.client.send(request).await?;
             let (head, body) = response.into_parts();
-            self.log
-                .response(&verb, path, head.status, &head.headers, sent.elapsed());
+            self.log.response(&verb, path, head.status, &head.headers, sent.elapsed());
             let bytes = Limited::new(body, LARGEST)
                 .collect()
                 .await
@@ -112,14 +106,9 @@ impl Server {
             Ok((head.status, head.headers, bytes))
         };
         let answer = match self.timeout {
-            Some(after) => {
-                tokio::time::timeout(after, exchange)
-                    .await
-                    .map_err(|_| Error::Timeout {
-                        host: self.host.clone(),
-                        after,
-                    })?
-            }
+            Some(after) => tokio::time::timeout(after, exchange)
+                .await
+                .map_err(|_| Error::Timeout { host: self.host.clone(), after })?,
             None => exchange.await,
         };
         answer.map_err(|error: kube::Error| connect::failed(&self.host, &error))

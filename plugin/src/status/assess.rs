@@ -33,8 +33,8 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     ]
 }
 
-/// The same on a cluster of mirrord's own operator, which looks after its sessions itself: what is missing
-/// there needn't be, and must not be installed beside it.
+/// The same on a cluster of mirrord's own operator, which looks after its sessions itself: what is
+/// missing there needn't be, and must not be installed beside it.
 pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
     vec![
         server(version),
@@ -47,12 +47,7 @@ pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
 }
 
 pub(super) fn check(name: &'static str, state: State, message: impl Into<String>) -> Check {
-    Check {
-        name,
-        state,
-        message: message.into(),
-        remedy: None,
-    }
+    Check { name, state, message: message.into(), remedy: None }
 }
 
 impl Check {
@@ -150,39 +145,25 @@ fn agents(configuration: &Reading<Option<Value>>) -> Check {
         return unread(name, configuration);
     };
     let asked_about = |resource: &str| {
-        let webhooks = configuration
-            .as_ref()
-            .and_then(|all| all["webhooks"].as_array());
+        let webhooks = configuration.as_ref().and_then(|all| all["webhooks"].as_array());
         let rules = webhooks
             .into_iter()
             .flatten()
             .filter_map(|webhook| webhook["rules"].as_array())
             .flatten();
-        let mut resources = rules
-            .filter_map(|rule| rule["resources"].as_array())
-            .flatten();
+        let mut resources = rules.filter_map(|rule| rule["resources"].as_array()).flatten();
         resources.any(|found| found == resource)
     };
     match (asked_about("jobs"), asked_about("pods/ephemeralcontainers")) {
-        (true, true) => check(
-            name,
-            Good,
-            "Jobs and ephemeral containers of mirrord are stamped",
-        ),
-        (false, false) => check(
-            name,
-            Warning,
-            "runs of plain mirrord leave no Session: agents aren't stamped",
-        )
-        .remedied(APPLY),
+        (true, true) => check(name, Good, "Jobs and ephemeral containers of mirrord are stamped"),
+        (false, false) => {
+            check(name, Warning, "runs of plain mirrord leave no Session: agents aren't stamped")
+                .remedied(APPLY)
+        }
         (jobs, _) => {
             let missing = if jobs { "ephemeral containers" } else { "Jobs" };
-            check(
-                name,
-                Warning,
-                format!("agents that are {missing} aren't stamped"),
-            )
-            .remedied(APPLY)
+            check(name, Warning, format!("agents that are {missing} aren't stamped"))
+                .remedied(APPLY)
         }
     }
 }
@@ -203,24 +184,18 @@ fn trackers(facts: &Facts) -> Check {
     }
     match (&facts.trackers, available) {
         (Reading::Known(Trackers::Served), _) => check(name, Good, "session trackers are served"),
-        (Reading::Known(Trackers::Unreachable(why)), _) => check(
-            name,
-            Problem,
-            format!("the API server can't reach them: {why}"),
-        )
-        .remedied("ask whoever looks after the cluster to look at the webhook"),
+        (Reading::Known(Trackers::Unreachable(why)), _) => {
+            check(name, Problem, format!("the API server can't reach them: {why}"))
+                .remedied("ask whoever looks after the cluster to look at the webhook")
+        }
         (Reading::Known(Trackers::Missing), None) => check(name, Off, UNSERVED),
-        (Reading::Known(Trackers::Missing), Some(_)) => check(
-            name,
-            Problem,
-            "the API server knows how to reach them, and they aren't served",
-        )
-        .remedied("look at the webhook"),
-        (Reading::Hidden, Some((true, _))) => check(
-            name,
-            Good,
-            "session trackers are served; your roles don't show any here",
-        ),
+        (Reading::Known(Trackers::Missing), Some(_)) => {
+            check(name, Problem, "the API server knows how to reach them, and they aren't served")
+                .remedied("look at the webhook")
+        }
+        (Reading::Hidden, Some((true, _))) => {
+            check(name, Good, "session trackers are served; your roles don't show any here")
+        }
         (Reading::Hidden, _) => check(name, Unknown, HIDDEN),
         (Reading::Failed(why), _) => check(name, Problem, why.clone()).remedied("try again later"),
     }
@@ -240,12 +215,8 @@ fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
         other => return unread(name, other),
     };
     if let Some(error) = leader.as_ref().and_then(|report| report.error.as_ref()) {
-        return check(
-            name,
-            Warning,
-            format!("the webhook failed to look after it: {error}"),
-        )
-        .remedied("kubectl mirrord-sessions auditor status says more");
+        return check(name, Warning, format!("the webhook failed to look after it: {error}"))
+            .remedied("kubectl mirrord-sessions auditor status says more");
     }
     let Some(report) = live.as_ref().or(leader.as_ref()) else {
         return check(name, Unknown, HIDDEN);

@@ -35,12 +35,7 @@ fn deployment(ready: u64) -> Reading<Option<Value>> {
 }
 
 fn report() -> Report {
-    Report {
-        exists: Some(true),
-        version: Some(3),
-        latest_version: 3,
-        ..Report::default()
-    }
+    Report { exists: Some(true), version: Some(3), latest_version: 3, ..Report::default() }
 }
 
 fn healthy() -> Facts {
@@ -123,38 +118,18 @@ fn each_problem_says_what_to_do() {
         ("guard", Problem, "nothing refuses Sessions with", |facts| {
             facts.policy_bindings = Reading::Known(None);
         }),
-        (
-            "guard",
-            Problem,
-            "agents.mirrord-sessions isn't bound",
-            |facts| {
-                facts.policy_bindings = lists("agents.mirrord-sessions").1;
-            },
-        ),
-        (
-            "guard",
-            Problem,
-            "sessions.mirrord-sessions isn't there",
-            |facts| {
-                facts.policies = lists("sessions.mirrord-sessions").0;
-            },
-        ),
-        (
-            "guard",
-            Problem,
-            "api-services.mirrord-sessions isn't there",
-            |facts| {
-                (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
-            },
-        ),
-        (
-            "webhook",
-            Problem,
-            "isn't asked who may stop a Session",
-            |facts| {
-                facts.stopping = Reading::Known(None);
-            },
-        ),
+        ("guard", Problem, "agents.mirrord-sessions isn't bound", |facts| {
+            facts.policy_bindings = lists("agents.mirrord-sessions").1;
+        }),
+        ("guard", Problem, "sessions.mirrord-sessions isn't there", |facts| {
+            facts.policies = lists("sessions.mirrord-sessions").0;
+        }),
+        ("guard", Problem, "api-services.mirrord-sessions isn't there", |facts| {
+            (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
+        }),
+        ("webhook", Problem, "isn't asked who may stop a Session", |facts| {
+            facts.stopping = Reading::Known(None);
+        }),
         ("webhook", Problem, "nobody can stop a Session", |facts| {
             facts.stopping = configuration(&["sessions"], "");
         }),
@@ -168,16 +143,11 @@ fn each_problem_says_what_to_do() {
             facts.configuration = Reading::Hidden;
             facts.created = Reading::Failed("Error from server (Forbidden): x is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked".to_owned());
         }),
-        (
-            "webhook",
-            Warning,
-            "namespaces \"nope\" not found",
-            |facts| {
-                facts.created = Reading::Failed(
-                    "Error from server (NotFound): namespaces \"nope\" not found".to_owned(),
-                );
-            },
-        ),
+        ("webhook", Warning, "namespaces \"nope\" not found", |facts| {
+            facts.created = Reading::Failed(
+                "Error from server (NotFound): namespaces \"nope\" not found".to_owned(),
+            );
+        }),
         ("webhook", Problem, "no replica is ready", |facts| {
             facts.created = Reading::Hidden;
             facts.deployment = Reading::Known(Some(json!({ "spec": { "replicas": 0 } })));
@@ -193,111 +163,55 @@ fn each_problem_says_what_to_do() {
             facts.api_service = Reading::Hidden;
             facts.trackers = Reading::Failed("503".to_owned());
         }),
-        (
-            "webhook",
-            Problem,
-            "the API server doesn't know it",
-            |facts| {
-                facts.configuration = Reading::Known(None);
-            },
-        ),
+        ("webhook", Problem, "the API server doesn't know it", |facts| {
+            facts.configuration = Reading::Known(None);
+        }),
         ("webhook", Problem, "has no CA bundle", |facts| {
             facts.configuration = configuration(&["sessions"], "");
         }),
-        (
-            "webhook",
-            Problem,
-            "the API server can't reach it",
-            |facts| {
-                facts.created = Reading::Failed("failed calling webhook \"x\": refused".to_owned());
-                facts.deployment = deployment(0);
-            },
-        ),
+        ("webhook", Problem, "the API server can't reach it", |facts| {
+            facts.created = Reading::Failed("failed calling webhook \"x\": refused".to_owned());
+            facts.deployment = deployment(0);
+        }),
         ("webhook", Problem, "it wasn't asked", |facts| {
             facts.created = Reading::Known(json!({ "spec": {} }));
         }),
-        (
-            "webhook",
-            Warning,
-            "a Session can't be created here: exceeded quota",
-            |facts| {
-                facts.created = Reading::Failed("exceeded quota".to_owned());
-            },
-        ),
+        ("webhook", Warning, "a Session can't be created here: exceeded quota", |facts| {
+            facts.created = Reading::Failed("exceeded quota".to_owned());
+        }),
         ("webhook", Problem, "no replica is ready (0 of 2", |facts| {
             facts.created = Reading::Hidden;
             facts.deployment = deployment(0);
         }),
-        (
-            "webhook",
-            Warning,
-            "not every replica is ready (1 of 2",
-            |facts| {
-                facts.created = Reading::Hidden;
-                facts.deployment = deployment(1);
-            },
-        ),
-        (
-            "certificates",
-            Problem,
-            "expired: CA of webhook until 2029-12-01",
-            |facts| {
-                facts.configuration = configuration(&["sessions"], &bundle(2029, 12));
-            },
-        ),
-        (
-            "certificates",
-            Warning,
-            "expiring: CA of trackers until 2030-01-15",
-            |facts| {
-                let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
-                params.not_after = date_time_ymd(2030, 1, 15);
-                let pem = params
-                    .self_signed(&KeyPair::generate().unwrap())
-                    .unwrap()
-                    .pem();
-                facts.api_service = api_service(true, &STANDARD.encode(pem));
-            },
-        ),
-        (
-            "certificates",
-            Problem,
-            "can't be read: it is not base64",
-            |facts| {
-                facts.configuration = configuration(&["sessions"], "%%%");
-            },
-        ),
+        ("webhook", Warning, "not every replica is ready (1 of 2", |facts| {
+            facts.created = Reading::Hidden;
+            facts.deployment = deployment(1);
+        }),
+        ("certificates", Problem, "expired: CA of webhook until 2029-12-01", |facts| {
+            facts.configuration = configuration(&["sessions"], &bundle(2029, 12));
+        }),
+        ("certificates", Warning, "expiring: CA of trackers until 2030-01-15", |facts| {
+            let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(2030, 1, 15);
+            let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+            facts.api_service = api_service(true, &STANDARD.encode(pem));
+        }),
+        ("certificates", Problem, "can't be read: it is not base64", |facts| {
+            facts.configuration = configuration(&["sessions"], "%%%");
+        }),
         ("agents", Warning, "agents aren't stamped", |facts| {
             facts.configuration = configuration(&["sessions"], "");
         }),
-        (
-            "agents",
-            Warning,
-            "agents that are ephemeral containers",
-            |facts| {
-                facts.configuration = configuration(&["sessions", "jobs"], "");
-            },
-        ),
-        (
-            "trackers",
-            Problem,
-            "can't reach them: no endpoints",
-            |facts| {
-                facts.api_service = api_service(false, "");
-            },
-        ),
-        (
-            "auditor role",
-            Warning,
-            "there is no ClusterRole",
-            |facts| {
-                let none = Report {
-                    exists: Some(false),
-                    ..Report::default()
-                };
-                facts.auditor = Reading::Known((Some(none), None));
-            },
-        ),
+        ("agents", Warning, "agents that are ephemeral containers", |facts| {
+            facts.configuration = configuration(&["sessions", "jobs"], "");
+        }),
+        ("trackers", Problem, "can't reach them: no endpoints", |facts| {
+            facts.api_service = api_service(false, "");
+        }),
+        ("auditor role", Warning, "there is no ClusterRole", |facts| {
+            let none = Report { exists: Some(false), ..Report::default() };
+            facts.auditor = Reading::Known((Some(none), None));
+        }),
     ];
     for (name, state, words, damage) in cases {
         let mut facts = healthy();
@@ -311,10 +225,7 @@ fn each_problem_says_what_to_do() {
 
 #[test]
 fn what_is_not_installed_is_off() {
-    let facts = Facts {
-        api_service: Reading::Known(None),
-        ..healthy()
-    };
+    let facts = Facts { api_service: Reading::Known(None), ..healthy() };
     let check = found(&facts, "trackers");
     assert_eq!((check.state, check.remedy), (Off, None));
     // Who may not see the APIService learns it from what the API server doesn't know.
@@ -336,11 +247,7 @@ fn the_auditor_role_in_all_its_states() {
     };
     let cases = [
         (with(|_| ()), Good, "version 3, the latest"),
-        (
-            with(|r| r.exists = Some(false)),
-            Warning,
-            "there is no ClusterRole",
-        ),
+        (with(|r| r.exists = Some(false)), Warning, "there is no ClusterRole"),
         (
             with(|r| {
                 r.exists = None;
@@ -349,11 +256,7 @@ fn the_auditor_role_in_all_its_states() {
             Unknown,
             "unknown: not read",
         ),
-        (
-            with(|r| r.version = Some(2)),
-            Warning,
-            "version 2; the latest is 3",
-        ),
+        (with(|r| r.version = Some(2)), Warning, "version 2; the latest is 3"),
         (
             with(|r| {
                 r.version = None;
@@ -374,22 +277,12 @@ fn the_auditor_role_in_all_its_states() {
         ),
     ];
     for (report, state, words) in cases {
-        let facts = Facts {
-            auditor: Reading::Known((Some(report), None)),
-            ..healthy()
-        };
+        let facts = Facts { auditor: Reading::Known((Some(report), None)), ..healthy() };
         let check = found(&facts, "auditor role");
         assert_eq!(check.state, state, "{check:?}");
         assert!(check.message.starts_with(words), "{check:?}");
     }
     let failing = with(|r| r.error = Some("forbidden".to_owned()));
-    let facts = Facts {
-        auditor: Reading::Known((None, Some(failing))),
-        ..healthy()
-    };
-    assert!(
-        found(&facts, "auditor role")
-            .message
-            .ends_with(": forbidden")
-    );
+    let facts = Facts { auditor: Reading::Known((None, Some(failing))), ..healthy() };
+    assert!(found(&facts, "auditor role").message.ends_with(": forbidden"));
 }

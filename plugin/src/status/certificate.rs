@@ -4,15 +4,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use x509_parser::pem::Pem;
 
-/// When the last of the bundle's certificates expires: a bundle also holds those that are on their way
-/// out. The bundle is PEM in base64, as Kubernetes' objects hold it.
+/// When the last of the bundle's certificates expires: a bundle also holds those that are on their
+/// way out. The bundle is PEM in base64, as Kubernetes' objects hold it.
 ///
 /// # Errors
 /// It holds no certificate that can be read.
 pub(crate) fn expiry(bundle: &str) -> Result<Timestamp, String> {
-    let pem = STANDARD
-        .decode(bundle)
-        .map_err(|error| format!("it is not base64: {error}"))?;
+    let pem = STANDARD.decode(bundle).map_err(|error| format!("it is not base64: {error}"))?;
     let mut latest = None;
     for block in Pem::iter_from_buffer(&pem) {
         let block = block.map_err(|error| format!("it is not PEM: {error}"))?;

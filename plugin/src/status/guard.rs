@@ -12,26 +12,14 @@ use super::{
 const GUARDS: [(&str, &str); 7] = [
     ("sessions.mirrord-sessions", "Sessions with a forged owner"),
     ("agents.mirrord-sessions", "agents with a forged stamp"),
-    (
-        "ephemeral-agents.mirrord-sessions",
-        "ephemeral agents with a forged stamp",
-    ),
-    (
-        "controller-jobs.mirrord-sessions",
-        "what the webhook's account has no business with in Jobs",
-    ),
-    (
-        "auditor-role.mirrord-sessions",
-        "an auditor role that grants more than to see",
-    ),
+    ("ephemeral-agents.mirrord-sessions", "ephemeral agents with a forged stamp"),
+    ("controller-jobs.mirrord-sessions", "what the webhook's account has no business with in Jobs"),
+    ("auditor-role.mirrord-sessions", "an auditor role that grants more than to see"),
     (
         "webhook-configurations.mirrord-sessions",
         "that its account changes what the webhook is asked",
     ),
-    (
-        TRACKERS_GUARD,
-        "that its account changes from where trackers are served",
-    ),
+    (TRACKERS_GUARD, "that its account changes from where trackers are served"),
 ];
 /// Comes and goes with trackers.
 const TRACKERS_GUARD: &str = "api-services.mirrord-sessions";
@@ -62,9 +50,8 @@ pub(super) fn guard(facts: &Facts) -> Check {
 /// Why a policy refuses nothing.
 fn fault(policy: &str, policies: Option<&Value>, bindings: Option<&Value>) -> Option<&'static str> {
     let is_there = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
-    let mut bound = items(bindings)
-        .filter(|item| text(item, "/spec/policyName") == Some(policy))
-        .peekable();
+    let mut bound =
+        items(bindings).filter(|item| text(item, "/spec/policyName") == Some(policy)).peekable();
     if !is_there {
         Some("isn't there")
     } else if bound.peek().is_none() {
@@ -102,9 +89,7 @@ pub(super) mod tests {
         let names = GUARDS.iter().map(|(name, _)| *name);
         let names: Vec<&str> = names.filter(|name| *name != but).collect();
         let list = |items: Vec<Value>| Reading::Known(Some(json!({ "items": items })));
-        let policies = names
-            .iter()
-            .map(|name| json!({ "metadata": { "name": name } }));
+        let policies = names.iter().map(|name| json!({ "metadata": { "name": name } }));
         let bindings = names
             .iter()
             .map(|name| json!({ "spec": { "policyName": name, "validationActions": ["Deny"] } }));
@@ -142,29 +127,13 @@ pub(super) mod tests {
         for (policies, bindings, expected) in [
             (Some(&policy), Some(bound(json!(["Deny"]))), None),
             (Some(&policy), Some(bound(json!(["Audit", "Deny"]))), None),
-            (
-                Some(&policy),
-                Some(bound(json!(["Warn"]))),
-                Some("is bound, but doesn't deny"),
-            ),
-            (
-                Some(&policy),
-                Some(bound(json!(null))),
-                Some("is bound, but doesn't deny"),
-            ),
-            (
-                Some(&policy),
-                Some(json!({ "items": [] })),
-                Some("isn't bound"),
-            ),
+            (Some(&policy), Some(bound(json!(["Warn"]))), Some("is bound, but doesn't deny")),
+            (Some(&policy), Some(bound(json!(null))), Some("is bound, but doesn't deny")),
+            (Some(&policy), Some(json!({ "items": [] })), Some("isn't bound")),
             (Some(&policy), None, Some("isn't bound")),
             (None, Some(bound(json!(["Deny"]))), Some("isn't there")),
         ] {
-            assert_eq!(
-                fault("a", policies, bindings.as_ref()),
-                expected,
-                "{bindings:?}"
-            );
+            assert_eq!(fault("a", policies, bindings.as_ref()), expected, "{bindings:?}");
         }
     }
 }

@@ -19,9 +19,8 @@ fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
         return None;
     };
     let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64);
-    let image = deployment
-        .pointer("/spec/template/spec/containers/0/image")
-        .and_then(Value::as_str);
+    let image =
+        deployment.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
     Some((
         number("/status/readyReplicas").unwrap_or_default(),
         number("/spec/replicas").unwrap_or(1),
@@ -55,11 +54,9 @@ fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
 /// Whether it is asked, and stamps.
 pub(super) fn webhook(facts: &Facts) -> Check {
     let replicas = replicas(&facts.deployment);
-    let about = replicas
-        .as_ref()
-        .map_or(String::new(), |(ready, of, image)| {
-            format!(" ({ready} of {of} replicas ready, {image})")
-        });
+    let about = replicas.as_ref().map_or(String::new(), |(ready, of, image)| {
+        format!(" ({ready} of {of} replicas ready, {image})")
+    });
     let look = format!(
         "look at it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
     );
@@ -71,32 +68,24 @@ pub(super) fn webhook(facts: &Facts) -> Check {
         check(NAME, Problem, message).remedied(APPLY)
     };
     match &facts.created {
-        Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => check(
-            NAME,
-            Good,
-            format!("it stamps who creates a Session{about}"),
-        ),
+        Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => {
+            check(NAME, Good, format!("it stamps who creates a Session{about}"))
+        }
         Reading::Known(_) => unasked(),
-        Reading::Failed(why) if why.contains("failed calling webhook") => check(
-            NAME,
-            Problem,
-            format!("the API server can't reach it: {why}{about}"),
-        )
-        .remedied(look),
+        Reading::Failed(why) if why.contains("failed calling webhook") => {
+            check(NAME, Problem, format!("the API server can't reach it: {why}{about}"))
+                .remedied(look)
+        }
         Reading::Failed(why) if why.contains(UNASKED) => unasked(),
-        Reading::Failed(why) if why.contains("namespaces \"") => check(
-            NAME,
-            Warning,
-            format!("a Session can't be created here: {why}{about}"),
-        )
-        .remedied("name a namespace that is there with -n"),
+        Reading::Failed(why) if why.contains("namespaces \"") => {
+            check(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
+                .remedied("name a namespace that is there with -n")
+        }
         // A policy or a quota said no; the webhook was reached, or isn't known not to be.
-        Reading::Failed(why) => check(
-            NAME,
-            Warning,
-            format!("a Session can't be created here: {why}{about}"),
-        )
-        .remedied("ask whoever looks after the cluster's policies"),
+        Reading::Failed(why) => {
+            check(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
+                .remedied("ask whoever looks after the cluster's policies")
+        }
         Reading::Hidden if matches!(facts.deployment, Reading::Known(None)) => {
             check(NAME, Problem, "there is no Deployment of it").remedied(APPLY)
         }
@@ -108,11 +97,9 @@ pub(super) fn webhook(facts: &Facts) -> Check {
                 check(NAME, Warning, format!("not every replica is ready{about}")).remedied(look)
             }
             Some(_) => check(NAME, Good, format!("its replicas are ready{about}")),
-            None => check(
-                NAME,
-                Unknown,
-                "you may neither create a Session here nor see the Deployment",
-            ),
+            None => {
+                check(NAME, Unknown, "you may neither create a Session here nor see the Deployment")
+            }
         },
     }
 }
@@ -127,8 +114,5 @@ pub(super) fn bundle(configuration: &Value) -> Option<&str> {
     if !webhooks.iter().all(bundle) {
         return None;
     }
-    webhooks
-        .first()?
-        .pointer("/clientConfig/caBundle")?
-        .as_str()
+    webhooks.first()?.pointer("/clientConfig/caBundle")?.as_str()
 }

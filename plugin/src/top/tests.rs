@@ -46,10 +46,7 @@ fn after(mut top: Top, keys: &str) -> Top {
 }
 
 fn names(top: &Top) -> Vec<&str> {
-    top.shown()
-        .iter()
-        .map(|((_, name), _)| name.as_str())
-        .collect()
+    top.shown().iter().map(|((_, name), _)| name.as_str()).collect()
 }
 
 fn selected(top: &Top) -> &str {
@@ -137,10 +134,7 @@ fn a_session_is_stopped_only_by_yes() {
     assert_eq!(stopped.wish, Some(wish));
     let told = update(stopped.clone(), Event::Stopped(key.clone(), Ok(())));
     assert!(screen(&told).contains("stopped two in b"));
-    let told = update(
-        stopped,
-        Event::Stopped(key, Err("Forbidden \u{1b}[2J".to_owned())),
-    );
+    let told = update(stopped, Event::Stopped(key, Err("Forbidden \u{1b}[2J".to_owned())));
     assert!(screen(&told).contains("Forbidden \\x1b[2J"));
     // Gone before the answer.
     let gone = update(asked, Event::Gone(session("b", "two", "", "", 0)));
@@ -177,16 +171,10 @@ fn the_list() {
     let here = update(Top::new(Some("shop"), at(0)), Event::Listed(Vec::new()));
     let text = screen(&here);
     assert!(text.contains("0 sessions in namespace shop"), "{text}");
-    assert!(
-        text.contains("No sessions found") && !text.contains("NAMESPACE"),
-        "{text}"
-    );
+    assert!(text.contains("No sessions found") && !text.contains("NAMESPACE"), "{text}");
     assert!(screen(&Top::new(None, at(0))).contains("Reading …"));
     let filtered = screen(&after(three(), "/nothing"));
-    assert!(
-        filtered.contains("No session fits the filter"),
-        "{filtered}"
-    );
+    assert!(filtered.contains("No session fits the filter"), "{filtered}");
     assert!(filtered.contains("0 of 3 sessions"), "{filtered}");
 }
 
@@ -228,24 +216,12 @@ fn a_question_is_answered_by_who_can_have_read_it() {
     let late = Duration::from_secs(1);
     let asked = after(three(), "x");
     for (name, top, event, shown_for, expected) in [
-        (
-            "typed at one go",
-            &asked,
-            press(Press::Letter('y')),
-            soon,
-            true,
-        ),
+        ("typed at one go", &asked, press(Press::Letter('y')), soon, true),
         ("typed on", &asked, press(Press::Letter('z')), soon, true),
         ("read", &asked, press(Press::Letter('y')), late, false),
         ("Ctrl-C", &asked, press(Press::Interrupt), soon, false),
         ("no key", &asked, Event::Time(at(1)), soon, false),
-        (
-            "no question",
-            &three(),
-            press(Press::Letter('y')),
-            soon,
-            false,
-        ),
+        ("no question", &three(), press(Press::Letter('y')), soon, false),
     ] {
         assert_eq!(top.is_too_early(&event, shown_for), expected, "{name}");
     }
@@ -257,10 +233,7 @@ fn a_question_is_about_the_session_that_was_shown() {
     another["metadata"]["uid"] = json!("uid-another");
     for keys in ["jx", "j\n"] {
         let asked = after(three(), keys);
-        for event in [
-            Event::Listed(vec![another.clone()]),
-            Event::Changed(another.clone()),
-        ] {
+        for event in [Event::Listed(vec![another.clone()]), Event::Changed(another.clone())] {
             let top = update(asked.clone(), event);
             assert_eq!(top.mode, Mode::List, "{keys:?}");
             assert_eq!(after(top, "y").wish, None, "{keys:?}");
@@ -274,10 +247,7 @@ fn a_question_is_about_the_session_that_was_shown() {
 fn what_leaves_the_filter_leaves_the_selection() {
     let top = after(three(), "/pod\nj");
     let top = update(top, Event::Changed(session("b", "two", "avi", "job/y", 30)));
-    assert_eq!(
-        (names(&top), selected(&top)),
-        (vec!["one", "x-three"], "x-three")
-    );
+    assert_eq!((names(&top), selected(&top)), (vec!["one", "x-three"], "x-three"));
     let text = screen(&top);
     assert!(text.contains("Esc: all"), "{text}");
 }
@@ -297,13 +267,9 @@ fn rows_far_down_are_drawn() {
 /// So many changes at once have no time to look at all there is each.
 #[test]
 fn thousands_go_at_once() {
-    let all: Vec<Value> = (0..4000)
-        .map(|n| session("a", &format!("s{n:04}"), "u", "pod/x", 1))
-        .collect();
-    let mut top = after(
-        update(Top::new(None, at(100)), Event::Listed(all.clone())),
-        "/pod\nG",
-    );
+    let all: Vec<Value> =
+        (0..4000).map(|n| session("a", &format!("s{n:04}"), "u", "pod/x", 1)).collect();
+    let mut top = after(update(Top::new(None, at(100)), Event::Listed(all.clone())), "/pod\nG");
     let start = std::time::Instant::now();
     for object in all.into_iter().take(3999) {
         top = update(top, Event::Gone(object));

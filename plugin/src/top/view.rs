@@ -22,12 +22,9 @@ pub(crate) fn rows(height: u16) -> usize {
 
 /// Draws the view. Nothing that a terminal acts on gets through: names are other people's.
 pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
-    let [title, body, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Min(1),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
+    let [title, body, foot] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
+            .areas(frame.area());
     let shown = top.shown();
     let heading = Paragraph::new(heading(top, shown.len()));
     frame.render_widget(heading.style(BOLD), title);
@@ -43,11 +40,7 @@ pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
 
 fn heading(top: &Top, shown: usize) -> String {
     let all = top.sessions.len();
-    let count = if shown == all {
-        format!("{all}")
-    } else {
-        format!("{shown} of {all}")
-    };
+    let count = if shown == all { format!("{all}") } else { format!("{shown} of {all}") };
     let order = match (top.sort, top.reversed) {
         (_, false) => String::new(),
         (_, true) => ", reversed".to_owned(),
@@ -70,10 +63,7 @@ fn heading(top: &Top, shown: usize) -> String {
 fn footer(top: &Top) -> Line<'static> {
     let keys = match &top.mode {
         Mode::Filter => {
-            return Line::from(format!(
-                "/{}_   Enter: keep   Esc: clear",
-                visible(&top.filter)
-            ));
+            return Line::from(format!("/{}_   Enter: keep   Esc: clear", visible(&top.filter)));
         }
         Mode::Details(_) => "Esc: back   x: stop it",
         Mode::Confirm(_) => "y: stop it   any other key: leave it",
@@ -85,11 +75,8 @@ fn footer(top: &Top) -> Line<'static> {
         }
     };
     // What happened is worth more than the keys.
-    let told: Vec<&str> = [&top.told, &top.trouble]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
+    let told: Vec<&str> =
+        [&top.told, &top.trouble].into_iter().flatten().map(String::as_str).collect();
     if told.is_empty() {
         return Line::from(keys);
     }
@@ -121,17 +108,14 @@ fn list(top: &Top, shown: &[(&Key, &Session)], frame: &mut Frame<'_>, area: Rect
         header.insert(1, "NAMESPACE");
         widths.insert(1, Constraint::Length(14));
     }
-    let selected = shown
-        .iter()
-        .position(|(key, _)| Some(*key) == top.selected.as_ref());
+    let selected = shown.iter().position(|(key, _)| Some(*key) == top.selected.as_ref());
     // No more rows than there is room for are made, below the header.
     let room = usize::from(area.height).saturating_sub(1).max(1);
     let first = selected.map_or(0, |selected| (selected + 1).saturating_sub(room));
     let rows = shown.iter().skip(first).take(room);
     let rows = rows.map(|(_, session)| row(top, session));
-    let table = Table::new(rows, widths)
-        .header(Row::new(header).style(BOLD))
-        .row_highlight_style(INVERSE);
+    let table =
+        Table::new(rows, widths).header(Row::new(header).style(BOLD)).row_highlight_style(INVERSE);
     let selected = selected.map(|selected| selected - first);
     let mut state = TableState::default().with_selected(selected);
     frame.render_stateful_widget(table, area, &mut state);
@@ -176,27 +160,16 @@ fn details(top: &Top, key: &Key, frame: &mut Frame<'_>, area: Rect) {
         ("Node", agent.and_then(|agent| agent.node.clone())),
     ];
     let several = |all: Vec<String>| {
-        if all.is_empty() {
-            vec!["<none>".to_owned()]
-        } else {
-            all
-        }
+        if all.is_empty() { vec!["<none>".to_owned()] } else { all }
     };
     let ports = session.ports.iter().map(|port| port.line.clone()).collect();
-    for (label, values) in [
-        ("Ports", ports),
-        ("Participants", session.participants.clone()),
-    ] {
+    for (label, values) in [("Ports", ports), ("Participants", session.participants.clone())] {
         for (n, value) in several(values).into_iter().enumerate() {
             lines.push((if n == 0 { label } else { "" }, Some(value)));
         }
     }
     let line = |(label, value): (&str, Option<String>)| {
-        let label = if label.is_empty() {
-            String::new()
-        } else {
-            format!("{label}:")
-        };
+        let label = if label.is_empty() { String::new() } else { format!("{label}:") };
         let value = value.unwrap_or_else(|| "<none>".to_owned());
         Line::from(format!("{label:<14}{}", visible(&value)))
     };
@@ -225,8 +198,6 @@ fn question(top: &Top, key: &Key, frame: &mut Frame<'_>, area: Rect) {
         height,
     };
     frame.render_widget(Clear, place);
-    let question = Paragraph::new(text)
-        .wrap(Wrap { trim: false })
-        .block(Block::bordered());
+    let question = Paragraph::new(text).wrap(Wrap { trim: false }).block(Block::bordered());
     frame.render_widget(question, place);
 }

@@ -17,9 +17,7 @@ fn complete(server: &Server, line: &str) -> Vec<String> {
 pub(crate) fn two() -> Fake {
     let mut other = session("shop", "c527fe7d9c30979e");
     other["spec"]["user"] = json!("Bo/bo@x@host\nsecond line");
-    Fake::new()
-        .session("default", "487f4f2b6d2376ad")
-        .object(other)
+    Fake::new().session("default", "487f4f2b6d2376ad").object(other)
 }
 
 #[test]
@@ -31,10 +29,7 @@ fn sessions_of_the_namespace_that_the_line_names() {
     );
     assert_eq!(
         complete(&server, "-n shop describe c5"),
-        [
-            "c527fe7d9c30979e\tBo/bo@x@host_nsecond line, deployment/counter",
-            ":4"
-        ]
+        ["c527fe7d9c30979e\tBo/bo@x@host_nsecond line, deployment/counter", ":4"]
     );
     assert_eq!(complete(&server, "delete -A ").len(), 3);
     assert_eq!(complete(&server, "delete 487F4F2B6D2376AD "), [":4"]);
@@ -63,15 +58,8 @@ fn trackers_where_sessions_may_not_be_read() {
 
 #[test]
 fn failures_are_silent() {
-    let refusing = Fake::new()
-        .rule(|_| {
-            Some(Answer {
-                code: 403,
-                headers: "",
-                body: "no".into(),
-            })
-        })
-        .start();
+    let refusing =
+        Fake::new().rule(|_| Some(Answer { code: 403, headers: "", body: "no".into() })).start();
     for line in [
         "delete ",
         "list -n ",

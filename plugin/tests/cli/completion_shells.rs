@@ -27,20 +27,11 @@ fn the_other_name_of_the_program() {
     command.env("KREW_ROOT", home.join("krew"));
     let told = Ran::of(&command.output().unwrap()).went_well();
     let shim = bin.join("kubectl_complete-mirrord_sessions");
-    assert!(
-        told.starts_with(&format!("created {}: ", shim.display())),
-        "{told}"
-    );
+    assert!(told.starts_with(&format!("created {}: ", shim.display())), "{told}");
     let mut asked = Command::new(&shim);
-    asked
-        .args(["delete", ""])
-        .env_clear()
-        .env("KUBECONFIG", server.kubeconfig());
+    asked.args(["delete", ""]).env_clear().env("KUBECONFIG", server.kubeconfig());
     let text = Ran::of(&asked.output().unwrap()).went_well();
-    assert!(
-        text.starts_with("487F4F2B6D2376AD\t") && text.ends_with("\n:4\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("487F4F2B6D2376AD\t") && text.ends_with("\n:4\n"), "{text}");
 }
 
 /// Runs a script in a shell that finds the plugin on its path; nothing if there is no such shell.
@@ -50,9 +41,7 @@ fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> O
     let _ = fs::create_dir(&bin);
     let _ = symlink(plugin.get_program(), bin.join("kubectl-mirrord_sessions"));
     let path = std::env::join_paths(
-        [bin]
-            .into_iter()
-            .chain(std::env::split_paths(&std::env::var_os("PATH")?)),
+        [bin].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH")?)),
     )
     .unwrap();
     let output = Command::new(shell)
@@ -91,16 +80,8 @@ fn bash_completes() {
         ("kubectl-mirrord_sessions kil", 9, "kill\nkill-all\n"),
         ("kubectl-mirrord_sessions version --output = j", 9, "json\n"),
         ("kubectl-mirrord_sessions version -o ''", 9, "json\nyaml\n"),
-        (
-            "kubectl-mirrord_sessions version -o ''",
-            63,
-            "json  (JSON)\nyaml  (YAML)\n",
-        ),
-        (
-            "kubectl-mirrord_sessions -n shop describe c5",
-            9,
-            "c527fe7d9c30979e\n",
-        ),
+        ("kubectl-mirrord_sessions version -o ''", 63, "json  (JSON)\nyaml  (YAML)\n"),
+        ("kubectl-mirrord_sessions -n shop describe c5", 9, "c527fe7d9c30979e\n"),
         ("kubectl-mirrord_sessions nope x ''", 9, "\n"),
     ];
     for (words, kind, expected) in cases {
@@ -115,10 +96,7 @@ fn fish_completes() {
     let Some(text) = in_shell(&server, "fish", &["--no-config"], script) else {
         return;
     };
-    assert_eq!(
-        text,
-        "487F4F2B6D2376AD\tAvi/avi@x@host, deployment/counter\n--output=json\tJSON\n"
-    );
+    assert_eq!(text, "487F4F2B6D2376AD\tAvi/avi@x@host, deployment/counter\n--output=json\tJSON\n");
 }
 
 #[test]

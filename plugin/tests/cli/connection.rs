@@ -59,11 +59,8 @@ fn several_files_of_kubeconfig() {
     command.env("KUBECONFIG", paths);
     let ran = run(command);
     assert_eq!(ran.out, "session.operator.metalbear.co/a\n", "{ran:?}");
-    let loaded: Vec<&str> = ran
-        .messages
-        .lines()
-        .filter(|line| line.contains("Config loaded from file:  "))
-        .collect();
+    let loaded: Vec<&str> =
+        ran.messages.lines().filter(|line| line.contains("Config loaded from file:  ")).collect();
     assert_eq!(loaded.len(), 2, "{ran:?}");
     assert!(loaded[0].ends_with(first.to_str().unwrap()), "{ran:?}");
 }
@@ -78,9 +75,7 @@ fn v_shows_requests_and_no_secrets() {
         }))
         .start();
     let at = |level: &str| {
-        let ran = server.run(&format!(
-            "list -o name {level} --token secret-token --as eve"
-        ));
+        let ran = server.run(&format!("list -o name {level} --token secret-token --as eve"));
         assert_eq!(ran.out, "session.operator.metalbear.co/a\n", "{ran:?}");
         for secret in ["secret-token", "joiners-only", "filter-only"] {
             assert!(!ran.messages.contains(secret), "{secret}: {ran:?}");
@@ -108,10 +103,7 @@ fn v_shows_requests_and_no_secrets() {
     assert!(!seven.contains("pod/shown"), "{seven}");
     let eight = at("-v=8");
     assert!(eight.contains("\"Response Body\" body="), "{eight}");
-    assert!(
-        eight.contains("pod/shown") && eight.contains("<masked>"),
-        "{eight}"
-    );
+    assert!(eight.contains("pod/shown") && eight.contains("<masked>"), "{eight}");
     for line in eight.lines() {
         assert!(line.starts_with('I') && line.contains("] "), "{line}");
     }
@@ -166,9 +158,7 @@ fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
             let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
             let line = text.lines().next().unwrap_or_default().to_owned();
             remembered.lock().unwrap().push(line);
-            stream
-                .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").unwrap();
         }
     });
     (address, asked)
@@ -197,10 +187,7 @@ fn proxies_of_the_kubeconfig_and_of_the_environment() {
     assert_eq!(asked_with(Some("http://PROXY"), &[]), connect);
     assert_eq!(asked_with(None, &[https]), connect);
     assert_eq!(asked_with(None, &[("https_proxy", "PROXY")]), connect);
-    assert_eq!(
-        asked_with(None, &[https, ("NO_PROXY", ".invalid")]),
-        [""; 0]
-    );
+    assert_eq!(asked_with(None, &[https, ("NO_PROXY", ".invalid")]), [""; 0]);
     // What the kubeconfig says isn't overruled by the environment.
     let both = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "*")];
     assert_eq!(asked_with(Some("http://PROXY"), &both), connect);
@@ -210,16 +197,12 @@ fn proxies_of_the_kubeconfig_and_of_the_environment() {
 #[test]
 fn certificates_that_cannot_be_read() {
     let server = Fake::new().start();
-    let message = server
-        .run("list --client-certificate /none --client-key /none")
-        .failed();
+    let message = server.run("list --client-certificate /none --client-key /none").failed();
     assert!(
         message.starts_with("error: unable to read client-cert /none for dev due to "),
         "{message}"
     );
-    let message = server
-        .run("list -s https://127.0.0.1:1 --certificate-authority /none")
-        .failed();
+    let message = server.run("list -s https://127.0.0.1:1 --certificate-authority /none").failed();
     assert!(message.contains("/none"), "{message}");
     assert!(server.seen().is_empty());
 }

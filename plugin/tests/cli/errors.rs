@@ -13,50 +13,23 @@ use crate::{
     plugin::Plugin,
 };
 
-const COMMANDS: [&str; 6] = [
-    "list",
-    "list -A -o json",
-    "describe a",
-    "delete a",
-    "kill-all -y",
-    "version",
-];
+const COMMANDS: [&str; 6] =
+    ["list", "list -A -o json", "describe a", "delete a", "kill-all -y", "version"];
 
 /// Runs every command, each of which has to fail with one line that holds the text.
 fn all_fail(plugin: &Plugin, expected: &str) {
     for command in COMMANDS {
         let ran = plugin.run(command);
         assert_eq!(ran.code, Some(1), "{command}");
-        let out = if command == "version" {
-            "Client Version: "
-        } else {
-            ""
-        };
-        assert!(
-            ran.out.starts_with(out) && ran.out.lines().count() <= 1,
-            "{command}: {}",
-            ran.out
-        );
-        assert!(
-            ran.messages.contains(expected),
-            "{command}: {}",
-            ran.messages
-        );
-        assert_eq!(
-            ran.messages.lines().count(),
-            1,
-            "{command}: {}",
-            ran.messages
-        );
+        let out = if command == "version" { "Client Version: " } else { "" };
+        assert!(ran.out.starts_with(out) && ran.out.lines().count() <= 1, "{command}: {}", ran.out);
+        assert!(ran.messages.contains(expected), "{command}: {}", ran.messages);
+        assert_eq!(ran.messages.lines().count(), 1, "{command}: {}", ran.messages);
     }
 }
 
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 #[test]
@@ -75,9 +48,8 @@ fn a_dead_server() {
 fn a_server_that_never_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let message = Plugin::at(&format!("http://{address}"))
-        .run("list --request-timeout 300ms")
-        .failed();
+    let message =
+        Plugin::at(&format!("http://{address}")).run("list --request-timeout 300ms").failed();
     assert!(message.contains("did not answer within 300ms"), "{message}");
 }
 
@@ -89,18 +61,11 @@ fn a_connection_that_breaks() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"items\":")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"items\":").unwrap();
         }
     });
-    let message = Plugin::at(&format!("http://{address}"))
-        .run("list")
-        .failed();
-    assert!(
-        message.starts_with("Unable to connect to the server: "),
-        "{message}"
-    );
+    let message = Plugin::at(&format!("http://{address}")).run("list").failed();
+    assert!(message.starts_with("Unable to connect to the server: "), "{message}");
 }
 
 #[test]
@@ -111,9 +76,7 @@ fn a_server_without_tls() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
-            stream
-                .write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").unwrap();
         }
     });
     let plugin = Plugin::at(&format!("https://{address}"));
@@ -125,13 +88,7 @@ fn a_server_without_tls() {
 fn expired_credentials() {
     let unauthorized = status(401, "Unauthorized", "Unauthorized", &json!({}));
     let server = Fake::new()
-        .rule(move |_| {
-            Some(Answer {
-                code: 401,
-                headers: "",
-                body: unauthorized.clone(),
-            })
-        })
+        .rule(move |_| Some(Answer { code: 401, headers: "", body: unauthorized.clone() }))
         .start();
     for command in COMMANDS {
         let messages = server.run(command).messages;
@@ -148,19 +105,12 @@ fn sessions_that_are_not_installed() {
     let server = Fake::new()
         .rule(|seen| {
             let body = "404 page not found\n".to_owned();
-            (seen.path != "/version").then_some(Answer {
-                code: 404,
-                headers: "",
-                body,
-            })
+            (seen.path != "/version").then_some(Answer { code: 404, headers: "", body })
         })
         .start();
     for command in &COMMANDS[..5] {
         let message = server.run(command).failed();
-        assert!(
-            message.contains("mirrord-sessions is not installed on this cluster"),
-            "{message}"
-        );
+        assert!(message.contains("mirrord-sessions is not installed on this cluster"), "{message}");
     }
     let text = server.run("version").went_well();
     assert!(text.ends_with("Sessions: <not installed>\n"), "{text}");
@@ -177,19 +127,10 @@ fn servers_that_are_no_kubernetes() {
         (302, ""),
     ] {
         let server = Fake::new()
-            .rule(move |_| {
-                Some(Answer {
-                    code,
-                    headers: "",
-                    body: body.into(),
-                })
-            })
+            .rule(move |_| Some(Answer { code, headers: "", body: body.into() }))
             .start();
         let message = server.run("list").failed();
-        assert!(
-            message.contains("Kubernetes API server"),
-            "{code} {body}: {message}"
-        );
+        assert!(message.contains("Kubernetes API server"), "{code} {body}: {message}");
     }
 }
 
@@ -197,11 +138,7 @@ fn servers_that_are_no_kubernetes() {
 fn rbac_says_what_is_missing() {
     let server = Fake::new()
         .session("shop", "487f4f2b6d2376ad")
-        .forbid(
-            "DELETE /namespaces/shop/sessions/487f4f2b6d2376ad",
-            "delete",
-            Some("shop"),
-        )
+        .forbid("DELETE /namespaces/shop/sessions/487f4f2b6d2376ad", "delete", Some("shop"))
         .start();
     assert_eq!(
         server.run("delete -n shop 487F4F2B6D2376AD").failed(),
@@ -217,11 +154,7 @@ fn a_busy_server_is_asked_again_when_it_wants_to() {
         .rule(move |_| {
             let n = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let body = status(429, "TooManyRequests", "busy", &json!({}));
-            (n < 2).then_some(Answer {
-                code: 429,
-                headers: "retry-after: 0\r\n",
-                body,
-            })
+            (n < 2).then_some(Answer { code: 429, headers: "retry-after: 0\r\n", body })
         })
         .start();
     assert_eq!(server.run("list -o name").went_well().lines().count(), 1);
@@ -268,20 +201,14 @@ fn no_kubeconfig_at_all() {
     let output = command.output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        message.starts_with("error: there is no kubeconfig (looked in "),
-        "{message}"
-    );
+    assert!(message.starts_with("error: there is no kubeconfig (looked in "), "{message}");
     let path = Path::new(".kube").join("config");
     let rest = format!("{}): set KUBECONFIG or give --kubeconfig", path.display());
     assert!(message.contains(&rest), "{message}");
     let message = plugin.run("list --kubeconfig /none").failed();
     assert_eq!(message, "error: there is no kubeconfig /none");
     let message = plugin.run("list --context x").failed();
-    assert!(
-        message.starts_with("error: context \"x\" does not exist"),
-        "{message}"
-    );
+    assert!(message.starts_with("error: context \"x\" does not exist"), "{message}");
 }
 
 #[test]
@@ -291,14 +218,9 @@ fn flags_alone_name_a_server_and_proxies_spare_loopback() {
     let address = config.split('"').nth(1).unwrap().to_owned();
     let none = Plugin::with("");
     let mut command = none.command(&format!("list -o name -s {address} --token t"));
-    command
-        .env("HTTP_PROXY", "http://127.0.0.1:1")
-        .env("HTTPS_PROXY", "http://127.0.0.1:1");
+    command.env("HTTP_PROXY", "http://127.0.0.1:1").env("HTTPS_PROXY", "http://127.0.0.1:1");
     let output = command.output().unwrap();
-    assert_eq!(
-        String::from_utf8(output.stdout).unwrap(),
-        "session.operator.metalbear.co/a\n"
-    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "session.operator.metalbear.co/a\n");
 }
 
 #[test]
@@ -309,8 +231,5 @@ fn versions() {
     assert_eq!(value["sessions"]["installed"], true);
     // Asks nobody.
     let own = Plugin::with("a: [").run("version --client").went_well();
-    assert_eq!(
-        own,
-        format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(own, format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -116,11 +116,7 @@ impl Fake {
     pub(crate) fn answer(self, line: &'static str, code: u16, body: impl Into<String>) -> Self {
         let body = body.into();
         self.rule(move |seen| {
-            (seen.line() == line).then(|| Answer {
-                code,
-                headers: "",
-                body: body.clone(),
-            })
+            (seen.line() == line).then(|| Answer { code, headers: "", body: body.clone() })
         })
     }
 
@@ -152,10 +148,7 @@ impl Fake {
                 thread::spawn(move || serve(&state, &stream.unwrap()));
             }
         });
-        Server {
-            state,
-            plugin: Plugin::at(&format!("http://{address}")),
-        }
+        Server { state, plugin: Plugin::at(&format!("http://{address}")) }
     }
 }
 
@@ -202,10 +195,7 @@ impl Server {
     /// The names of the sessions that are left.
     pub(crate) fn left(&self) -> Vec<String> {
         let sessions = self.state.sessions.lock().unwrap();
-        sessions
-            .iter()
-            .map(|session| text(session, "/metadata/name").to_owned())
-            .collect()
+        sessions.iter().map(|session| text(session, "/metadata/name").to_owned()).collect()
     }
 }
 
@@ -240,10 +230,7 @@ pub(crate) fn status(code: u16, reason: &str, message: &str, details: &Value) ->
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn serve(state: &State, stream: &TcpStream) {
@@ -257,11 +244,7 @@ fn serve(state: &State, stream: &TcpStream) {
                     respond(state, &seen);
                 }
                 let body = status(504, "Timeout", "the request timed out", &json!({}));
-                Answer {
-                    code: 504,
-                    headers: "",
-                    body,
-                }
+                Answer { code: 504, headers: "", body }
             }
             None => respond(state, &seen),
         };
@@ -272,10 +255,7 @@ fn serve(state: &State, stream: &TcpStream) {
             answer.body.len()
         );
         let mut writer = stream;
-        if writer
-            .write_all(&[head.as_bytes(), answer.body.as_bytes()].concat())
-            .is_err()
-        {
+        if writer.write_all(&[head.as_bytes(), answer.body.as_bytes()].concat()).is_err() {
             return;
         }
     }
@@ -285,10 +265,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace().map(ToOwned::to_owned);
-    let mut seen = Seen {
-        method: words.next()?,
-        ..Seen::default()
-    };
+    let mut seen = Seen { method: words.next()?, ..Seen::default() };
     let target = words.next()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     path.clone_into(&mut seen.path);
@@ -306,8 +283,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.parse().ok()?;
         }
-        seen.headers
-            .push((name.to_ascii_lowercase(), value.to_owned()));
+        seen.headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
@@ -327,11 +303,7 @@ fn decoded(text: &str) -> String {
 }
 
 fn ok(body: &Value) -> Answer {
-    Answer {
-        code: 200,
-        headers: "",
-        body: body.to_string(),
-    }
+    Answer { code: 200, headers: "", body: body.to_string() }
 }
 
 fn refusal(state: &State, seen: &Seen) -> Option<Answer> {
@@ -342,11 +314,7 @@ fn respond(state: &State, seen: &Seen) -> Answer {
     if let Some(answer) = refusal(state, seen) {
         return answer;
     }
-    let not_found = || Answer {
-        code: 404,
-        headers: "",
-        body: "404 page not found\n".into(),
-    };
+    let not_found = || Answer { code: 404, headers: "", body: "404 page not found\n".into() };
     if seen.path == "/version" {
         return ok(&json!({ "gitVersion": "v1.36.3" }));
     }
@@ -375,12 +343,9 @@ fn respond(state: &State, seen: &Seen) -> Answer {
     let (namespace, name) = match parts[..] {
         ["sessions" | "sessiontrackers"] => (None, None),
         ["namespaces", namespace, "sessions" | "sessiontrackers"] => (Some(namespace), None),
-        [
-            "namespaces",
-            namespace,
-            "sessions" | "sessiontrackers",
-            name,
-        ] => (Some(namespace), Some(name)),
+        ["namespaces", namespace, "sessions" | "sessiontrackers", name] => {
+            (Some(namespace), Some(name))
+        }
         ["namespaces", namespace, "sessiontrackers", name, "join"] => {
             return join(state, namespace, name);
         }
@@ -399,10 +364,7 @@ fn respond(state: &State, seen: &Seen) -> Answer {
         ("DELETE", _, Some(name)) => one(state, seen, namespace, name, true),
         ("POST", Some(namespace), None) => create(state, seen, namespace),
         ("DELETE", Some(namespace), None) => delete_all(state, seen, namespace),
-        _ => Answer {
-            code: 405,
-            ..not_found()
-        },
+        _ => Answer { code: 405, ..not_found() },
     }
 }
 
@@ -456,11 +418,7 @@ fn report(state: &State, seen: &Seen, namespace: &str, name: &str) -> Answer {
     if found.code != 200 {
         return found;
     }
-    let status = if ends {
-        json!({})
-    } else {
-        json!({ "periodSeconds": 1 })
-    };
+    let status = if ends { json!({}) } else { json!({ "periodSeconds": 1 }) };
     ok(&json!({ "spec": sent["spec"], "status": status }))
 }
 
@@ -476,22 +434,12 @@ fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
             labels.is_none_or(|selector| fits(&session["metadata"]["labels"], selector))
         })
         .collect();
-    let start: usize = seen
-        .query
-        .get("continue")
-        .map_or(0, |token| token.parse().unwrap());
-    let limit = seen
-        .query
-        .get("limit")
-        .map_or(usize::MAX, |limit| limit.parse().unwrap());
+    let start: usize = seen.query.get("continue").map_or(0, |token| token.parse().unwrap());
+    let limit = seen.query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
     let page = all.iter().skip(start).take(limit);
     let page: Vec<Value> = page.map(|session| shown(session, seen)).collect();
     let end = start + page.len();
-    let next = if end < all.len() {
-        end.to_string()
-    } else {
-        String::new()
-    };
+    let next = if end < all.len() { end.to_string() } else { String::new() };
     ok(&json!({ "kind": "SessionList", "metadata": { "continue": next }, "items": page }))
 }
 
@@ -507,11 +455,7 @@ fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: 
             let message = format!("sessions.operator.metalbear.co \"{name}\" not found");
             let details = json!({ "name": name, "kind": "sessions" });
             let body = status(404, "NotFound", &message, &details);
-            Answer {
-                code: 404,
-                headers: "",
-                body,
-            }
+            Answer { code: 404, headers: "", body }
         }
     }
 }
@@ -543,15 +487,9 @@ fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
 fn delete_all(state: &State, seen: &Seen, namespace: &str) -> Answer {
     let mut sessions = state.sessions.lock().unwrap();
     let mut deleted = Vec::new();
-    while let Some(at) = sessions
-        .iter()
-        .position(|session| is_in(session, Some(namespace)))
-    {
+    while let Some(at) = sessions.iter().position(|session| is_in(session, Some(namespace))) {
         let path = format!("{}/{}", seen.path, text(&sessions[at], "/metadata/name"));
-        let single = Seen {
-            path,
-            ..seen.clone()
-        };
+        let single = Seen { path, ..seen.clone() };
         if let Some(refusal) = refusal(state, &single) {
             return refusal;
         }

@@ -22,19 +22,13 @@ fn templates_and_columns() {
     let server = two().start();
     for (arguments, expected) in [
         ("-o jsonpath={.items[*].metadata.name}", "a b"),
-        (
-            "-o=jsonpath={range.items[*]}{.metadata.name}{\"\\n\"}{end}",
-            "a\nb\n",
-        ),
+        ("-o=jsonpath={range.items[*]}{.metadata.name}{\"\\n\"}{end}", "a\nb\n"),
         ("-o jsonpath-as-json={.kind}", "[\n    \"List\"\n]\n"),
         (
             "-o custom-columns=NAME:.metadata.name,T:spec.target,X:.x",
             "NAME   T                    X\na      deployment/counter   <none>\nb      deployment/counter   <none>\n",
         ),
-        (
-            "-o custom-columns=NAME:.metadata.name --no-headers",
-            "a\nb\n",
-        ),
+        ("-o custom-columns=NAME:.metadata.name --no-headers", "a\nb\n"),
         (
             "-o custom-columns=NAME:.metadata.name --sort-by .metadata.creationTimestamp",
             "NAME\nb\na\n",
@@ -44,11 +38,7 @@ fn templates_and_columns() {
             "session.operator.metalbear.co/a\nsession.operator.metalbear.co/b\n",
         ),
     ] {
-        assert_eq!(
-            server.run(&format!("list {arguments}")).went_well(),
-            expected,
-            "{arguments}"
-        );
+        assert_eq!(server.run(&format!("list {arguments}")).went_well(), expected, "{arguments}");
     }
     let lines = |arguments: &str| -> Vec<String> {
         let text = server.run(&format!("list {arguments}")).went_well();
@@ -59,20 +49,14 @@ fn templates_and_columns() {
     assert!(labels[1].ends_with("   run=x,team=y"), "{labels:?}");
     assert!(labels[2].ends_with("   <none>"), "{labels:?}");
     let kinds = lines("--show-kind --no-headers");
-    assert!(
-        kinds[0].starts_with("session.operator.metalbear.co/a "),
-        "{kinds:?}"
-    );
+    assert!(kinds[0].starts_with("session.operator.metalbear.co/a "), "{kinds:?}");
     assert_eq!(kinds.len(), 2);
     assert_eq!(lines("-o table --no-headers").len(), 5);
     // From files.
     let folder = tempfile::tempdir().unwrap();
     let template = folder.path().join("template");
     std::fs::write(&template, "{.items[1].metadata.name}").unwrap();
-    assert_eq!(
-        lines(&format!("-o jsonpath-file={}", template.display())),
-        ["b"]
-    );
+    assert_eq!(lines(&format!("-o jsonpath-file={}", template.display())), ["b"]);
     std::fs::write(&template, "NAME STATE\n.metadata.name .status.state\n").unwrap();
     assert_eq!(
         lines(&format!("-o custom-columns-file={}", template.display())),
@@ -88,14 +72,8 @@ fn nothing_is_asked_with_a_format_that_is_none() {
             "-o nope",
             "error: unable to match a printer suitable for the output format \"nope\", allowed formats are: ",
         ),
-        (
-            "-o jsonpath={.x",
-            "error: error parsing jsonpath {.x, unclosed action",
-        ),
-        (
-            "-o jsonpath",
-            "error: template format specified but no template given",
-        ),
+        ("-o jsonpath={.x", "error: error parsing jsonpath {.x, unclosed action"),
+        ("-o jsonpath", "error: template format specified but no template given"),
         (
             "-o custom-columns=a",
             "error: unexpected custom-columns spec: a, expected <header>:<json-path-expr>",
@@ -113,10 +91,7 @@ fn nothing_is_asked_with_a_format_that_is_none() {
         "{message}"
     );
     let message = server.run("list --sort-by .nothing").failed();
-    assert!(
-        message.contains("couldn't find any field with path"),
-        "{message}"
-    );
+    assert!(message.contains("couldn't find any field with path"), "{message}");
 }
 
 /// A watch that tells of these changes; the list before it is of version 7.
@@ -137,11 +112,7 @@ fn watched(events: &[Value]) -> Fake {
             // Nothing more happens.
             _ => String::new(),
         };
-        Some(Answer {
-            code: 200,
-            headers: "",
-            body,
-        })
+        Some(Answer { code: 200, headers: "", body })
     })
 }
 
@@ -179,13 +150,8 @@ fn changes_as_they_happen() {
         event("DELETED", "c", "running", "13"),
     ];
     let server = watched(&events).start();
-    let lines = read(
-        start(
-            &server,
-            "list -w -o custom-columns=N:.metadata.name,S:.status.state",
-        ),
-        7,
-    );
+    let lines =
+        read(start(&server, "list -w -o custom-columns=N:.metadata.name,S:.status.state"), 7);
     assert_eq!(
         lines,
         [
@@ -205,13 +171,7 @@ fn changes_as_they_happen() {
     let server = watched(&events).start();
     let lines = read(start(&server, "list -w"), 7);
     assert!(lines[0].starts_with("SESSION ID"), "{lines:?}");
-    assert_eq!(
-        lines
-            .iter()
-            .filter(|line| line.starts_with("SESSION"))
-            .count(),
-        1
-    );
+    assert_eq!(lines.iter().filter(|line| line.starts_with("SESSION")).count(), 1);
     assert!(lines[4].starts_with("c "), "{lines:?}");
     // Each with what happened; what leaves the list is gone from it.
     let server = watched(&events).start();
@@ -230,17 +190,11 @@ fn changes_as_they_happen() {
     );
     let server = watched(&events).start();
     let line = "list --watch-only --output-watch-events -o jsonpath={.type}={.object.metadata.name}{\"\\n\"}";
-    assert_eq!(
-        read(start(&server, line), 4),
-        ["MODIFIED=a", "ADDED=c", "DELETED=b", "DELETED=c"]
-    );
+    assert_eq!(read(start(&server, line), 4), ["MODIFIED=a", "ADDED=c", "DELETED=b", "DELETED=c"]);
     // Objects follow each other, as documents.
     let server = watched(&events).start();
     let lines = read(start(&server, "list --watch-only -o yaml"), 40);
-    assert_eq!(
-        lines[0], "apiVersion: operator.metalbear.co/v1",
-        "{lines:?}"
-    );
+    assert_eq!(lines[0], "apiVersion: operator.metalbear.co/v1", "{lines:?}");
     assert!(lines.contains(&"---".to_owned()), "{lines:?}");
 }
 
@@ -277,17 +231,11 @@ fn a_watch_that_fell_behind_starts_anew_and_misses_nothing() {
                 ];
                 list("9", there)
             };
-            Some(Answer {
-                code: 200,
-                headers: "",
-                body,
-            })
+            Some(Answer { code: 200, headers: "", body })
         })
         .start();
-    let child = start(
-        &server,
-        "list -w -o custom-columns=N:.metadata.name,S:.status.state --no-headers",
-    );
+    let child =
+        start(&server, "list -w -o custom-columns=N:.metadata.name,S:.status.state --no-headers");
     assert_eq!(
         read(child, 6),
         [
@@ -318,11 +266,7 @@ fn a_watch_that_is_refused_says_so() {
             })
         })
         .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("list -w -o name");
+    let Ran { code, out, messages } = server.run("list -w -o name");
     assert_eq!((code, out.lines().count()), (Some(1), 2));
     assert!(
         messages.contains(
@@ -334,9 +278,7 @@ fn a_watch_that_is_refused_says_so() {
 
 #[test]
 fn the_first_page_is_shown_before_the_second_is_there() {
-    let many = (0..600).fold(Fake::new(), |fake, n| {
-        fake.session("default", &format!("s{n:04}"))
-    });
+    let many = (0..600).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let server = many

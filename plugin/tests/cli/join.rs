@@ -22,10 +22,7 @@ fn with_a_key_there_is_a_header() {
          Participants: avi@x, dev\n"
     );
     let asked = server.asked().pop().unwrap();
-    assert_eq!(
-        asked.line(),
-        "POST /namespaces/default/sessiontrackers/487f4f2b6d2376ad/join"
-    );
+    assert_eq!(asked.line(), "POST /namespaces/default/sessiontrackers/487f4f2b6d2376ad/join");
     assert_eq!(
         serde_json::from_str::<Value>(&asked.body).unwrap(),
         json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionJoin" })
@@ -43,10 +40,7 @@ fn with_a_key_there_is_a_header() {
 fn without_a_key_that_is_said() {
     let server = with_key().start();
     let text = server.run("join plain").went_well();
-    assert!(
-        text.contains("It has no key, and so there is no header"),
-        "{text}"
-    );
+    assert!(text.contains("It has no key, and so there is no header"), "{text}");
     assert!(!text.contains("curl"), "{text}");
     // Wherever it is.
     let server = Fake::new().session("shop", "plain").start();
@@ -59,10 +53,7 @@ fn without_a_key_that_is_said() {
 fn refusals() {
     let server = with_key().start();
     let message = server.run("join nope").failed();
-    assert!(
-        message.contains("\"nope\" not found in namespace \"default\""),
-        "{message}"
-    );
+    assert!(message.contains("\"nope\" not found in namespace \"default\""), "{message}");
 
     let forbidden = "sessiontrackers.visibility.operator.metalbear.co \"plain\" is forbidden: User \"dev\" cannot create resource \"sessiontrackers/join\" in API group \"visibility.operator.metalbear.co\" in the namespace \"default\"";
     let server = with_key()
@@ -87,11 +78,7 @@ fn refusals() {
 
     // Who may join and not look joins what they know of.
     let server = with_key()
-        .forbid(
-            "GET /namespaces/default/sessiontrackers/plain",
-            "get",
-            Some("default"),
-        )
+        .forbid("GET /namespaces/default/sessiontrackers/plain", "get", Some("default"))
         .start();
     let text = server.run("join plain").went_well();
     assert!(text.starts_with("Joined session plain.\n"), "{text}");

@@ -33,13 +33,8 @@ fn kill_all_deletes_what_it_listed() {
 fn kill_all_spares_what_started_since() {
     // The list is older than the session.
     let list = json!({ "items": [session("default", "a"), session("default", "b")] });
-    let server = three()
-        .answer(
-            "GET /namespaces/default/sessiontrackers",
-            200,
-            list.to_string(),
-        )
-        .start();
+    let server =
+        three().answer("GET /namespaces/default/sessiontrackers", 200, list.to_string()).start();
     server.run("kill-all --wait=false").went_well();
     assert_eq!(server.left(), ["c"]);
 }
@@ -50,16 +45,9 @@ fn kill_all_goes_on_where_one_is_refused() {
         .session("shop", "x")
         .answer("DELETE /namespaces/default/sessions/b", 403, denied())
         .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("kill-all -A");
+    let Ran { code, out, messages } = server.run("kill-all -A");
     assert_eq!(code, Some(1));
-    assert_eq!(
-        out,
-        done("a", "default") + &done("c", "default") + &done("x", "shop")
-    );
+    assert_eq!(out, done("a", "default") + &done("c", "default") + &done("x", "shop"));
     assert_eq!(messages, DENIED.replace("\"B\"", "\"b\""));
     assert_eq!(server.left(), ["b"]);
 }
@@ -84,39 +72,20 @@ fn kill_all_asks_whoever_sits_at_a_terminal() {
         assert_eq!(3 - server.left().len(), deleted, "{arguments} {answer:?}");
         let warning = "You are about to delete the following 3 sessions:\nSESSION ID   TARGET";
         assert_eq!(messages.starts_with(warning), asked, "{messages}");
-        assert_eq!(
-            messages.contains("Do you want to continue? (y/N): "),
-            asked,
-            "{messages}"
-        );
-        assert_eq!(
-            messages.contains("deletion is cancelled"),
-            asked && deleted == 0,
-            "{messages}"
-        );
+        assert_eq!(messages.contains("Do you want to continue? (y/N): "), asked, "{messages}");
+        assert_eq!(messages.contains("deletion is cancelled"), asked && deleted == 0, "{messages}");
     }
 }
 
 #[test]
 fn kill_all_needs_no_list_of_its_namespace() {
-    let forbidden = || {
-        three().forbid(
-            "GET /namespaces/default/sessiontrackers",
-            "list",
-            Some("default"),
-        )
-    };
+    let forbidden =
+        || three().forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"));
     let server = forbidden().start();
     assert_eq!(server.run("kill-all").went_well().lines().count(), 3);
 
-    let server = forbidden()
-        .answer("DELETE /namespaces/default/sessions/b", 403, denied())
-        .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("kill-all");
+    let server = forbidden().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start();
+    let Ran { code, out, messages } = server.run("kill-all");
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(
         messages
@@ -125,11 +94,7 @@ fn kill_all_needs_no_list_of_its_namespace() {
     );
 
     let server = forbidden()
-        .forbid(
-            "DELETE /namespaces/default/sessions",
-            "deletecollection",
-            Some("default"),
-        )
+        .forbid("DELETE /namespaces/default/sessions", "deletecollection", Some("default"))
         .start();
     let message = server.run("kill-all").failed();
     assert!(
@@ -158,22 +123,11 @@ fn kill_all_reports_what_the_server_says() {
     let untold = "all session.operator.metalbear.co";
     for (answer, expected) in [
         (deleted, done("a", "default") + &done("new", "default")),
-        (
-            success,
-            format!("{untold}s deleted from default namespace\n"),
-        ),
+        (success, format!("{untold}s deleted from default namespace\n")),
     ] {
         let server = three()
-            .forbid(
-                "GET /namespaces/default/sessiontrackers",
-                "list",
-                Some("default"),
-            )
-            .answer(
-                "DELETE /namespaces/default/sessions",
-                200,
-                answer.to_string(),
-            )
+            .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
+            .answer("DELETE /namespaces/default/sessions", 200, answer.to_string())
             .start();
         assert_eq!(server.run("kill-all --wait=false").went_well(), expected);
     }
@@ -186,11 +140,7 @@ fn kill_all_that_cannot_go_on_names_what_is_left() {
         .session("shop", "x")
         .answer("DELETE /namespaces/default/sessions/b", 503, down)
         .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("kill-all -A");
+    let Ran { code, out, messages } = server.run("kill-all -A");
     assert_eq!((code, out), (Some(1), done("a", "default")));
     assert!(
         messages.starts_with("Not deleted: b, c, x\nError from server (ServiceUnavailable): "),
@@ -200,21 +150,9 @@ fn kill_all_that_cannot_go_on_names_what_is_left() {
 
 #[test]
 fn a_dry_run_that_may_not_look_says_so() {
-    let server = three()
-        .forbid(
-            "GET /namespaces/default/sessiontrackers",
-            "list",
-            Some("default"),
-        )
-        .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("kill-all --dry-run=client");
+    let server =
+        three().forbid("GET /namespaces/default/sessiontrackers", "list", Some("default")).start();
+    let Ran { code, out, messages } = server.run("kill-all --dry-run=client");
     assert_eq!((code, out.as_str()), (Some(1), ""), "{messages}");
-    assert!(
-        messages.contains("cannot list sessiontrackers"),
-        "{messages}"
-    );
+    assert!(messages.contains("cannot list sessiontrackers"), "{messages}");
 }

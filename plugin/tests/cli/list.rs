@@ -10,10 +10,7 @@ use crate::{
 
 #[test]
 fn columns_on_standard_output() {
-    let server = Fake::new()
-        .session("default", "487f4f2b6d2376ad")
-        .session("shop", "a")
-        .start();
+    let server = Fake::new().session("default", "487f4f2b6d2376ad").session("shop", "a").start();
     let text = server.run("list").went_well();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
@@ -27,17 +24,9 @@ fn columns_on_standard_output() {
         "{text}"
     );
     assert_eq!(lines.len(), 2, "{text}");
-    assert_eq!(
-        server.run("ls -n shop -o name").went_well(),
-        "session.operator.metalbear.co/a\n"
-    );
+    assert_eq!(server.run("ls -n shop -o name").went_well(), "session.operator.metalbear.co/a\n");
     assert_eq!(server.run("list -A").went_well().lines().count(), 3);
-    assert!(
-        server
-            .run("list -A -o table")
-            .went_well()
-            .starts_with("+---")
-    );
+    assert!(server.run("list -A -o table").went_well().starts_with("+---"));
 }
 
 #[test]
@@ -45,55 +34,32 @@ fn nothing_found_is_said_and_is_no_failure() {
     let server = Fake::new().start();
     for (arguments, message) in [
         ("list", "No sessions found in default namespace.\n"),
-        (
-            "list -n shop -o wide",
-            "No sessions found in shop namespace.\n",
-        ),
+        ("list -n shop -o wide", "No sessions found in shop namespace.\n"),
         ("list -A -o table", "No sessions found\n"),
         ("list -o name", "No sessions found in default namespace.\n"),
         ("describe", "No sessions found in default namespace.\n"),
         ("kill-all", "No sessions found in default namespace.\n"),
     ] {
-        let Ran {
-            code,
-            out,
-            messages,
-        } = server.run(arguments);
-        assert_eq!(
-            (code, out.as_str(), messages.as_str()),
-            (Some(0), "", message),
-            "{arguments}"
-        );
+        let Ran { code, out, messages } = server.run(arguments);
+        assert_eq!((code, out.as_str(), messages.as_str()), (Some(0), "", message), "{arguments}");
     }
     let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
     let empty = json!({ "apiVersion": "v1", "kind": "List", "items": [], "metadata": { "resourceVersion": "" } });
     assert_eq!(json, empty);
-    assert!(
-        server
-            .run("list -o yaml")
-            .went_well()
-            .contains("items: []\n")
-    );
+    assert!(server.run("list -o yaml").went_well().contains("items: []\n"));
     assert!(server.lines().iter().all(|line| line.starts_with("GET ")));
 }
 
 #[test]
 fn pages_are_put_together() {
-    let many = (0..1203).fold(Fake::new(), |fake, n| {
-        fake.session("default", &format!("s{n:04}"))
-    });
+    let many = (0..1203).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let server = many.start();
     let names = server.run("list -o name").went_well();
     assert_eq!(names.lines().count(), 1203);
     assert!(names.ends_with("/s1202\n"));
     let pages = |server: &crate::fake::Server| -> Vec<(String, String)> {
         let of = |seen: &crate::fake::Seen, name: &str| seen.query.get(name).cloned();
-        let page = |seen| {
-            (
-                of(seen, "limit").unwrap(),
-                of(seen, "continue").unwrap_or_default(),
-            )
-        };
+        let page = |seen| (of(seen, "limit").unwrap(), of(seen, "continue").unwrap_or_default());
         server.asked().iter().map(page).collect()
     };
     let page = |limit: &str, after: &str| (limit.to_owned(), after.to_owned());
@@ -109,22 +75,12 @@ fn pages_are_put_together() {
 
 #[test]
 fn pages_that_expired_are_read_in_one() {
-    let many = (0..600).fold(Fake::new(), |fake, n| {
-        fake.session("default", &format!("s{n:04}"))
-    });
+    let many = (0..600).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let server = many
         .rule(|seen| {
-            let body = status(
-                410,
-                "Expired",
-                "The provided continue parameter is too old",
-                &json!({}),
-            );
-            seen.query.contains_key("continue").then_some(Answer {
-                code: 410,
-                headers: "",
-                body,
-            })
+            let body =
+                status(410, "Expired", "The provided continue parameter is too old", &json!({}));
+            seen.query.contains_key("continue").then_some(Answer { code: 410, headers: "", body })
         })
         .start();
     assert_eq!(server.run("list -o name").went_well().lines().count(), 600);
@@ -152,31 +108,20 @@ fn strange_objects_and_control_characters() {
     }
     assert_eq!(server.run("list").went_well().lines().count(), 4);
     let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
-    assert_eq!(
-        json["items"][0]["spec"]["user"],
-        "a\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\nb"
-    );
+    assert_eq!(json["items"][0]["spec"]["user"], "a\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\nb");
     assert_eq!(json["items"][1]["kind"], "SessionTracker");
     assert!(!server.run("describe").went_well().contains('\u{1b}'));
 }
 
 #[test]
 fn a_closed_pipe_ends_quietly() {
-    let many = (0..2000).fold(Fake::new(), |fake, n| {
-        fake.session("default", &format!("s{n:04}"))
-    });
+    let many = (0..2000).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let server = many.start();
-    let mut child = server
-        .command("list")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        server.command("list").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     // As `head -1`: more is written than a pipe holds, and nobody reads it.
-    BufReader::with_capacity(64, child.stdout.take().unwrap())
-        .read_line(&mut first)
-        .unwrap();
+    BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("SESSION ID"));
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.messages.as_str()), (Some(0), ""));
@@ -185,9 +130,7 @@ fn a_closed_pipe_ends_quietly() {
 #[test]
 fn identity_goes_with_every_request() {
     let server = Fake::new().start();
-    server
-        .run("--as eve --as-group a list --as-group b -o json")
-        .went_well();
+    server.run("--as eve --as-group a list --as-group b -o json").went_well();
     for seen in server.seen() {
         assert_eq!(seen.header("authorization"), ["Bearer secret"]);
         assert_eq!(seen.header("impersonate-user"), ["eve"]);
@@ -216,9 +159,7 @@ fn who_else_is_on_a_target_is_unknown_where_others_are_left_out() {
         ("--port 80", "<unknown>"),
         ("--field-selector=", "eve"),
     ] {
-        let text = server
-            .run(&format!("list -o wide --no-headers {filters}"))
-            .went_well();
+        let text = server.run(&format!("list -o wide --no-headers {filters}")).went_well();
         let others = text.lines().next().unwrap().split_whitespace().last();
         assert_eq!(others, Some(expected), "{filters}: {text}");
     }
@@ -238,24 +179,14 @@ fn sessions_by_name() {
     // One is shown as it is, several are a list.
     let one: Value = serde_json::from_str(&server.run("list b -o json").went_well()).unwrap();
     assert_eq!(one["metadata"]["name"], "b", "{one}");
-    assert_eq!(
-        server
-            .run("list -A c -o jsonpath={.metadata.namespace}")
-            .went_well(),
-        "shop"
-    );
+    assert_eq!(server.run("list -A c -o jsonpath={.metadata.namespace}").went_well(), "shop");
     let two: Value = serde_json::from_str(&server.run("list b 487F -o json").went_well()).unwrap();
     assert_eq!(two["items"].as_array().map(Vec::len), Some(2), "{two}");
     for (arguments, code, lines, message) in [
         ("list nope b", 1, 2, "Error from server (NotFound): "),
         ("list nope --ignore-not-found", 0, 0, ""),
         ("list nope -o json", 1, 0, "Error from server (NotFound): "),
-        (
-            "list b --mine",
-            1,
-            0,
-            "error: name cannot be provided when a selector is specified\n",
-        ),
+        ("list b --mine", 1, 0, "error: name cannot be provided when a selector is specified\n"),
         (
             "list b 487F -w",
             1,
@@ -287,9 +218,7 @@ fn labels_managed_fields_and_keys_that_are_missing() {
     object["metadata"]["labels"] = json!({ "example.com/team": "shop" });
     object["metadata"]["managedFields"] = json!([{ "manager": "x" }]);
     let server = Fake::new().object(object).start();
-    let text = server
-        .run("list -L example.com/team,none --show-labels")
-        .went_well();
+    let text = server.run("list -L example.com/team,none --show-labels").went_well();
     let header: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header[header.len() - 3..], ["TEAM", "NONE", "LABELS"]);
     let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
@@ -340,11 +269,7 @@ fn what_is_watched_is_sorted_once() {
             "cba",
             "warning: --watch requested, --sort-by will be ignored for watch events received\n",
         ),
-        (
-            "--watch-only",
-            "",
-            "warning: --watch-only requested, --sort-by will be ignored\n",
-        ),
+        ("--watch-only", "", "warning: --watch-only requested, --sort-by will be ignored\n"),
     ] {
         let line = format!("list -o jsonpath={{.metadata.name}} --sort-by=.spec.order {flags}");
         let ran = server.run(&line);
@@ -359,9 +284,7 @@ fn labels_are_shown_in_columns_alone() {
     let server = Fake::new().session("default", "a").start();
     for format in ["json", "name", "table", "jsonpath={.a}", "nope"] {
         assert_eq!(
-            server
-                .run(&format!("list --show-labels -o {format}"))
-                .failed(),
+            server.run(&format!("list --show-labels -o {format}")).failed(),
             format!("error: --show-labels option cannot be used with {format} printer")
         );
     }
@@ -374,14 +297,8 @@ fn labels_are_shown_in_columns_alone() {
 fn flags_of_kubectl_that_are_not_taken_say_why() {
     let server = Fake::new().start();
     for (arguments, message) in [
-        (
-            "delete -f session.yaml",
-            "error: --filename is not taken: sessions are named here",
-        ),
-        (
-            "list --raw /x",
-            "error: --raw is not taken: use \"kubectl get --raw\"",
-        ),
+        ("delete -f session.yaml", "error: --filename is not taken: sessions are named here"),
+        ("list --raw /x", "error: --raw is not taken: use \"kubectl get --raw\""),
         (
             "list --watch=maybe",
             "error: invalid argument \"maybe\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax\n",

@@ -34,13 +34,7 @@ pub(crate) fn operator(lists: bool) -> Fake {
 
 /// The same, that answers some requests otherwise.
 pub(crate) fn operator_of(fake: Fake, lists: bool) -> Fake {
-    let answer = |body: Value| {
-        Some(Answer {
-            code: 200,
-            headers: "",
-            body: body.to_string(),
-        })
-    };
+    let answer = |body: Value| Some(Answer { code: 200, headers: "", body: body.to_string() });
     fake.without_trackers().rule(move |seen: &Seen| {
         let path = seen.path.strip_prefix(GROUP)?;
         let item = |session: Value| json!({ "metadata": { "name": session["id"] }, "spec": { "session": session } });
@@ -99,12 +93,7 @@ fn sessions_are_listed_in_either_way() {
             assert!(text.contains(expected), "{lists} {expected}: {text}");
         }
         assert!(!text.contains("preview-env"), "{text}");
-        assert!(
-            server
-                .run("list -A --previews")
-                .went_well()
-                .contains("preview-env")
-        );
+        assert!(server.run("list -A --previews").went_well().contains("preview-env"));
         let here = server.run("list --no-headers").went_well();
         assert_eq!(here.lines().count(), 1, "{here}");
         for (filter, expected) in [
@@ -119,10 +108,7 @@ fn sessions_are_listed_in_either_way() {
             assert_eq!((code, out.lines().count()), (Some(0), expected), "{filter}");
         }
         let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
-        assert_eq!(
-            json["items"][0]["spec"]["session"]["id"],
-            "487F4F2B6D2376AD"
-        );
+        assert_eq!(json["items"][0]["spec"]["session"]["id"], "487F4F2B6D2376AD");
         let text = server.run("describe 487f4f2b6d2376ad -v1").out;
         for expected in [
             "Session ID:        487F4F2B6D2376AD\n",
@@ -154,32 +140,19 @@ fn they_are_killed_by_number() {
         server.run("kill 487F4F2B6D2376AD").went_well(),
         "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
     );
-    assert!(
-        server
-            .lines()
-            .contains(&"DELETE /sessions/5223981140706293421".to_owned())
-    );
+    assert!(server.lines().contains(&"DELETE /sessions/5223981140706293421".to_owned()));
     // An answer of success that says failure.
     let message = server.run("kill -n shop mc-9D1C").failed();
     assert!(message.contains("it is busy"), "{message}");
     // The number alone would reach into another namespace.
     let asked = server.lines().len();
-    for elsewhere in [
-        "kill -n shop 487F4F2B6D2376AD",
-        "kill mc-9d1c0e5b7a3f2468",
-        "kill nonsense",
-    ] {
+    for elsewhere in ["kill -n shop 487F4F2B6D2376AD", "kill mc-9d1c0e5b7a3f2468", "kill nonsense"]
+    {
         let message = server.run(elsewhere).failed();
-        assert!(
-            message.contains("not found in namespace"),
-            "{elsewhere}: {message}"
-        );
+        assert!(message.contains("not found in namespace"), "{elsewhere}: {message}");
     }
     let lines = server.lines().split_off(asked);
-    assert!(
-        !lines.iter().any(|line| line.starts_with("DELETE")),
-        "{lines:?}"
-    );
+    assert!(!lines.iter().any(|line| line.starts_with("DELETE")), "{lines:?}");
 }
 
 #[test]
@@ -192,18 +165,12 @@ fn what_is_hidden_is_not_killed() {
     );
     // One is refused, and one has no ID.
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(
-        ran.messages.contains("it is busy") && ran.messages.contains("has no ID"),
-        "{ran:?}"
-    );
+    assert!(ran.messages.contains("it is busy") && ran.messages.contains("has no ID"), "{ran:?}");
     let mut deletes = server.lines();
     deletes.retain(|line| line.starts_with("DELETE"));
     assert_eq!(
         deletes,
-        [
-            "DELETE /sessions/5223981140706293421",
-            "DELETE /sessions/11320939349358355560"
-        ]
+        ["DELETE /sessions/5223981140706293421", "DELETE /sessions/11320939349358355560"]
     );
     // Asked for, they go with all the others.
     let server = operator(true).start();
@@ -213,10 +180,7 @@ fn what_is_hidden_is_not_killed() {
     // Nor are they offered.
     let offered = server.command("__complete").args(["delete", ""]).output();
     let offered = String::from_utf8(offered.unwrap().stdout).unwrap();
-    assert!(
-        offered.contains("487F4F2B6D2376AD") && !offered.contains("preview-env"),
-        "{offered}"
-    );
+    assert!(offered.contains("487F4F2B6D2376AD") && !offered.contains("preview-env"), "{offered}");
 }
 
 #[test]
@@ -239,27 +203,18 @@ fn those_of_a_namespace_go_one_by_one() {
     server.run("kill-all -A --dry-run=client").went_well();
     assert_eq!(server.lines(), ["GET /sessions"]);
     // One that has no ID is in nobody's way.
-    let ran = operator(true)
-        .start()
-        .run("delete -A --port 80 --user old@x");
+    let ran = operator(true).start().run("delete -A --port 80 --user old@x");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let ran = operator(true).start().run("delete -A --user old@x");
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(
-        ran.messages
-            .contains("has no ID that it could be stopped by"),
-        "{ran:?}"
-    );
+    assert!(ran.messages.contains("has no ID that it could be stopped by"), "{ran:?}");
 }
 
 #[test]
 fn status_leaves_the_operator_alone() {
     let server = operator(true).start();
     let text = server.run("status").went_well();
-    assert!(
-        text.contains("sessions   off   mirrord's operator keeps those"),
-        "{text}"
-    );
+    assert!(text.contains("sessions   off   mirrord's operator keeps those"), "{text}");
     assert!(!text.contains("To do"), "{text}");
     assert!(text.contains("avi@x.co   1"), "{text}");
     assert!(!text.contains("preview-env"), "{text}");

@@ -20,10 +20,7 @@ fn a_session_is_known_by_its_id_whatever_its_object_is_called() {
     assert!(text.contains("deployment/counter\n"), "{text}");
     server.run("kill 487F4F2B6D2376AD").went_well();
     let lines = server.lines();
-    assert_eq!(
-        lines.last().unwrap(),
-        "DELETE /sessions/5223981140706293421"
-    );
+    assert_eq!(lines.last().unwrap(), "DELETE /sessions/5223981140706293421");
     // What kubectl needs to be told, if the operator doesn't.
     let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
     assert_eq!(json["items"][0]["apiVersion"], "operator.metalbear.co/v1");
@@ -41,19 +38,11 @@ fn no_dry_run_is_left_to_the_operator() {
     ] {
         let ran = server.run(line);
         assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{line}: {ran:?}");
-        assert!(
-            ran.messages.contains("use --dry-run=client"),
-            "{line}: {ran:?}"
-        );
+        assert!(ran.messages.contains("use --dry-run=client"), "{line}: {ran:?}");
     }
-    server
-        .run("kill 487F4F2B6D2376AD --dry-run=client")
-        .went_well();
+    server.run("kill 487F4F2B6D2376AD --dry-run=client").went_well();
     let lines = server.lines();
-    assert!(
-        !lines.iter().any(|line| line.starts_with("DELETE")),
-        "{lines:?}"
-    );
+    assert!(!lines.iter().any(|line| line.starts_with("DELETE")), "{lines:?}");
 }
 
 #[test]
@@ -70,23 +59,18 @@ fn what_the_operator_has_not_is_no_missing_installation() {
             message.contains("\"487F4F2B6D2376AD\" not found in namespace \"default\""),
             "{message}"
         );
-        server
-            .run("kill 487F4F2B6D2376AD --ignore-not-found")
-            .went_well();
+        server.run("kill 487F4F2B6D2376AD --ignore-not-found").went_well();
         let ran = server.run("kill-all");
         assert!(ran.messages.contains("had ended already"), "{ran:?}");
         assert_eq!(ran.code, Some(0), "{ran:?}");
     }
     // How older operators say that they have no such route.
-    let old = status(
+    let old = status(404, "Failed to parse error data", "404 page not found", &json!({}));
+    let fake = Fake::new().answer("DELETE /sessions/5223981140706293421", 404, old.clone()).answer(
+        "DELETE /sessions",
         404,
-        "Failed to parse error data",
-        "404 page not found",
-        &json!({}),
+        old,
     );
-    let fake = Fake::new()
-        .answer("DELETE /sessions/5223981140706293421", 404, old.clone())
-        .answer("DELETE /sessions", 404, old);
     let server = operator_of(fake, true).start();
     for line in ["kill 487F4F2B6D2376AD", "kill-all -A --previews --yes"] {
         let message = server.run(line).failed();
@@ -108,24 +92,14 @@ fn an_operator_that_does_not_tell_is_not_without_sessions() {
     };
     let silent = json!({ "kind": "MirrordOperator", "spec": {} }).to_string();
     for (name, list_answer, own_answer, expected) in [
-        (
-            "no status",
-            (404, no_route.clone()),
-            (200, silent.clone()),
-            "doesn't tell",
-        ),
+        ("no status", (404, no_route.clone()), (200, silent.clone()), "doesn't tell"),
         (
             "forbidden status",
             (404, no_route.clone()),
             (403, forbidden("mirrordoperators")),
             "cannot get mirrordoperators",
         ),
-        (
-            "forbidden list",
-            (403, forbidden("sessions")),
-            (404, no_route),
-            "cannot get sessions",
-        ),
+        ("forbidden list", (403, forbidden("sessions")), (404, no_route), "cannot get sessions"),
         (
             "forbidden list, and no status",
             (403, forbidden("sessions")),
@@ -133,9 +107,11 @@ fn an_operator_that_does_not_tell_is_not_without_sessions() {
             "cannot get sessions",
         ),
     ] {
-        let fake = Fake::new()
-            .answer(list, list_answer.0, list_answer.1)
-            .answer(own, own_answer.0, own_answer.1);
+        let fake = Fake::new().answer(list, list_answer.0, list_answer.1).answer(
+            own,
+            own_answer.0,
+            own_answer.1,
+        );
         let server = operator_of(fake, true).start();
         for line in ["list", "delete --all"] {
             let message = server.run(line).failed();
@@ -153,8 +129,5 @@ fn no_smaller_collection_is_asked_of_it() {
     let message = server.run("kill-all --yes").failed();
     assert!(message.contains("cannot list sessions"), "{message}");
     let lines = server.lines();
-    assert!(
-        !lines.iter().any(|line| line.starts_with("DELETE")),
-        "{lines:?}"
-    );
+    assert!(!lines.iter().any(|line| line.starts_with("DELETE")), "{lines:?}");
 }

@@ -70,28 +70,15 @@ impl Ran {
 
     /// It went well and had nothing to say.
     pub(crate) fn went_well(self) -> String {
-        assert_eq!(
-            (self.code, self.messages.as_str()),
-            (Some(0), ""),
-            "{}",
-            self.out
-        );
+        assert_eq!((self.code, self.messages.as_str()), (Some(0), ""), "{}", self.out);
         self.out
     }
 
     /// It failed with one line that says why, and nothing else.
     pub(crate) fn failed(self) -> String {
-        assert_eq!(
-            (self.code, self.out.as_str()),
-            (Some(1), ""),
-            "{}",
-            self.messages
-        );
+        assert_eq!((self.code, self.out.as_str()), (Some(1), ""), "{}", self.messages);
         assert_eq!(self.messages.lines().count(), 1, "{}", self.messages);
-        assert!(
-            self.messages.ends_with('\n') && !self.messages.contains('\u{1b}'),
-            "{self:?}"
-        );
+        assert!(self.messages.ends_with('\n') && !self.messages.contains('\u{1b}'), "{self:?}");
         self.messages.trim_end().to_owned()
     }
 }

@@ -76,29 +76,18 @@ fn offline() {
     );
     for (arguments, visible, why) in [
         ("--as eve", [true, true], "because no rule is about it"),
-        (
-            "--as eve --as-group devs --verb read",
-            [false, true],
-            "by own-only spec.allow.rules[0]",
-        ),
+        ("--as eve --as-group devs --verb read", [false, true], "by own-only spec.allow.rules[0]"),
         (
             "--as bob --as-group devs --as-user-extra team=shop",
             [false, true],
             "by own-only spec.allow.rules[1]",
         ),
-        (
-            "--as bob --verb delete",
-            [false, false],
-            "by hands-off spec.deny.rules[0]",
-        ),
+        ("--as bob --verb delete", [false, false], "by hands-off spec.deny.rules[0]"),
     ] {
         let json: Value =
             serde_json::from_str(&test(&format!("{arguments} -o json")).went_well()).unwrap();
         let seen = json["sessions"].as_array().unwrap();
-        let shown: Vec<bool> = seen
-            .iter()
-            .map(|one| one["visible"].as_bool().unwrap())
-            .collect();
+        let shown: Vec<bool> = seen.iter().map(|one| one["visible"].as_bool().unwrap()).collect();
         assert_eq!(shown, visible, "{arguments}");
         assert_eq!(seen[1]["why"], why, "{arguments}");
     }
@@ -106,25 +95,15 @@ fn offline() {
         test("--as eve --as-group devs -o name").went_well(),
         "session.operator.metalbear.co/e\n"
     );
-    assert!(
-        test("--as eve -o yaml")
-            .went_well()
-            .contains("  username: eve\n")
-    );
+    assert!(test("--as eve -o yaml").went_well().contains("  username: eve\n"));
 }
 
 #[test]
 fn against_live_sessions_as_oneself() {
     let files = Files::new();
     let policy = files.write("policy.yaml", OWN_ONLY);
-    let server = Fake::new()
-        .session("default", "a")
-        .object(sessions()["items"][1].clone())
-        .start();
-    let line = format!(
-        "policy test -f {} --as eve --as-group devs",
-        policy.display()
-    );
+    let server = Fake::new().session("default", "a").object(sessions()["items"][1].clone()).start();
+    let line = format!("policy test -f {} --as eve --as-group devs", policy.display());
     let text = server.run(&line).went_well();
     assert_eq!(
         text,
@@ -132,20 +111,10 @@ fn against_live_sessions_as_oneself() {
          a            deployment/counter   Avi/avi@x@host   no        because no allow rule matches\n"
     );
     for seen in server.seen() {
-        assert!(
-            seen.header("impersonate-user").is_empty(),
-            "asked as oneself"
-        );
+        assert!(seen.header("impersonate-user").is_empty(), "asked as oneself");
         assert!(seen.header("impersonate-group").is_empty());
     }
-    assert_eq!(
-        server
-            .run(&format!("{line} -A"))
-            .went_well()
-            .lines()
-            .count(),
-        3
-    );
+    assert_eq!(server.run(&format!("{line} -A")).went_well().lines().count(), 3);
 }
 
 #[test]
@@ -190,10 +159,7 @@ fn errors_are_those_of_admission() {
             format!("-f {policy} --sessions {}", sessions.display()),
             "name whom to ask about: --as USER",
         ),
-        (
-            "-f - --sessions - --as eve".to_owned(),
-            "standard input can be read once",
-        ),
+        ("-f - --sessions - --as eve".to_owned(), "standard input can be read once"),
     ] {
         let message = plugin.run(&format!("policy test {arguments}")).failed();
         assert!(message.contains(expected), "{arguments}: {message}");
@@ -214,12 +180,7 @@ fn policies_of_standard_input() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(OWN_ONLY.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(OWN_ONLY.as_bytes()).unwrap();
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert_eq!(ran.went_well(), "session.operator.metalbear.co/e\n");
 }

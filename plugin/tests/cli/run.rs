@@ -55,10 +55,7 @@ pub(crate) fn reports(server: &Server) -> Vec<Value> {
 
 /// A script that waits until the file is there.
 pub(crate) fn waiting(file: &Path, then: &str) -> String {
-    format!(
-        "until [ -e {} ]; do sleep 0.05; done; {then}",
-        file.display()
-    )
+    format!("until [ -e {} ]; do sleep 0.05; done; {then}", file.display())
 }
 
 #[test]
@@ -77,17 +74,9 @@ fn streams_and_exit_codes_are_the_commands_own() {
         (ran.code, ran.out.as_str(), ran.messages.as_str()),
         (Some(7), "got this\n", "oops\n")
     );
-    for (script, code) in [
-        ("exit 0", 0),
-        ("kill -TERM $$", 143),
-        ("kill -KILL $$", 137),
-    ] {
+    for (script, code) in [("exit 0", 0), ("kill -TERM $$", 143), ("kill -KILL $$", 137)] {
         let ran = self::ran(&server, "", &["sh", "-c", script]);
-        assert_eq!(
-            (ran.code, ran.messages.as_str()),
-            (Some(code), ""),
-            "{script}"
-        );
+        assert_eq!((ran.code, ran.messages.as_str()), (Some(code), ""), "{script}");
     }
     assert_eq!(server.left(), [""; 0]);
     for session in created(&server) {
@@ -97,18 +86,12 @@ fn streams_and_exit_codes_are_the_commands_own() {
             "{name}"
         );
         assert_eq!(session["spec"]["target"], "targetless");
-        assert!(
-            session["spec"]["client"]["hostname"].is_string(),
-            "{session}"
-        );
+        assert!(session["spec"]["client"]["hostname"].is_string(), "{session}");
         // So the cluster closes it, should nothing be heard of it.
         let annotations = &session["metadata"]["annotations"];
-        assert_eq!(
-            *annotations,
-            json!({ "operator.metalbear.co/reports": "true" })
-        );
-        // Its end is told once, so that nobody is shown to have stopped it. A report that the end has cut
-        // short may arrive after it.
+        assert_eq!(*annotations, json!({ "operator.metalbear.co/reports": "true" }));
+        // Its end is told once, so that nobody is shown to have stopped it. A report that the end
+        // has cut short may arrive after it.
         let line = format!("POST /namespaces/default/sessiontrackers/{name}/report");
         let asked = server.asked().into_iter();
         let reports = asked.filter(|seen| seen.line() == line);
@@ -153,11 +136,7 @@ fn where_no_reports_are_taken_the_session_is_deleted_by_its_uid() {
         let asked = server.asked();
         let deleted = asked.iter().find(|seen| seen.line() == line).unwrap();
         let options: Value = serde_json::from_str(&deleted.body).unwrap();
-        assert_eq!(
-            options["preconditions"]["uid"],
-            format!("uid-{id}"),
-            "{name}"
-        );
+        assert_eq!(options["preconditions"]["uid"], format!("uid-{id}"), "{name}");
         assert_eq!(server.left(), [""; 0], "{name}");
     }
 }
@@ -204,12 +183,7 @@ fn flags_say_what_the_session_is() {
     let session = created(&server).remove(0);
     assert_eq!(session["spec"]["target"], "deployment/counter/container/c");
     assert_eq!(session["spec"]["key"], "avi");
-    for wrong in [
-        "--target Deployment/x",
-        "--grace-period soon",
-        "--nope",
-        "--key=\u{202e}",
-    ] {
+    for wrong in ["--target Deployment/x", "--grace-period soon", "--nope", "--key=\u{202e}"] {
         let ran = ran(&server, wrong, &["true"]);
         assert_eq!(ran.code, Some(1), "{wrong}: {ran:?}");
         assert!(ran.messages.starts_with("error: "), "{wrong}: {ran:?}");
@@ -240,20 +214,12 @@ fn without_a_session_nothing_is_run() {
     let server = Fake::new().forbid(line, "create", Some("default")).start();
     let ran = self::ran(&server, "", &["echo", "ran"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{ran:?}");
-    assert!(
-        ran.messages
-            .contains("cannot create sessions.operator.metalbear.co"),
-        "{ran:?}"
-    );
+    assert!(ran.messages.contains("cannot create sessions.operator.metalbear.co"), "{ran:?}");
     let operator = json!({ "resources": [{ "name": "sessions" }, { "name": "mirrordoperators" }] });
     let server = Fake::new()
         .rule(move |seen| {
             let is_it = seen.path == "/apis/operator.metalbear.co/v1";
-            is_it.then(|| Answer {
-                code: 200,
-                headers: "",
-                body: operator.to_string(),
-            })
+            is_it.then(|| Answer { code: 200, headers: "", body: operator.to_string() })
         })
         .without_trackers()
         .start();
@@ -280,18 +246,9 @@ fn what_the_server_warns_of_is_shown() {
 
 /// The command, when it has written that it is ready, as each of these does.
 pub(crate) fn ready(mut command: Command) -> Child {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = [0; 6];
-    child
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut first)
-        .unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     assert_eq!(&first, b"ready\n");
     child
 }
@@ -315,11 +272,7 @@ fn mirrord_exec_gets_a_configuration_that_names_its_session() {
     fs::write(&config, text).unwrap();
     let server = Fake::new().start();
     let (mirrord, config) = (mirrord.to_str().unwrap(), config.to_str().unwrap());
-    let ran = self::ran(
-        &server,
-        "",
-        &[mirrord, "exec", "-f", config, "--", "app", "-f", "x"],
-    );
+    let ran = self::ran(&server, "", &[mirrord, "exec", "-f", config, "--", "app", "-f", "x"]);
     assert_eq!((ran.code, ran.messages.as_str()), (Some(0), ""), "{ran:?}");
     let mut lines = ran.out.splitn(4, '\n');
     let (args, file) = (lines.next().unwrap(), lines.next().unwrap());
@@ -356,10 +309,7 @@ fn mirrord_exec_gets_a_configuration_that_names_its_session() {
 #[test]
 fn a_configuration_that_cannot_be_extended_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let mirrord = mirrord(
-        folder.path(),
-        "echo \"$@\"; echo \"<$MIRRORD_CONFIG_FILE>\"",
-    );
+    let mirrord = mirrord(folder.path(), "echo \"$@\"; echo \"<$MIRRORD_CONFIG_FILE>\"");
     let config = folder.path().join("mirrord.json");
     fs::write(&config, "{% if x %}{}{% endif %}").unwrap();
     let server = Fake::new().start();
@@ -368,8 +318,7 @@ fn a_configuration_that_cannot_be_extended_is_left_alone() {
         let ran = ran(&server, "", &[mirrord, "exec", "-f", file, "app"]);
         assert_eq!(ran.out, format!("exec -f {file} app\n<>\n"));
         assert!(
-            ran.messages
-                .starts_with(&format!("Warning: mirrord gets {file} as it is (")),
+            ran.messages.starts_with(&format!("Warning: mirrord gets {file} as it is (")),
             "{ran:?}"
         );
         assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
@@ -385,11 +334,8 @@ fn mirrords_monitor_tells_of_ports_filters_and_processes() {
     let server = Fake::new().start();
     let folder = tempfile::tempdir().unwrap();
     let (end, pid) = (folder.path().join("end"), folder.path().join("pid"));
-    let script = format!(
-        "echo $$ > {0}.new; mv {0}.new {0}; {1}",
-        pid.display(),
-        waiting(&end, "exit 0")
-    );
+    let script =
+        format!("echo $$ > {0}.new; mv {0}.new {0}; {1}", pid.display(), waiting(&end, "exit 0"));
     let mirrord = mirrord(folder.path(), &script);
     let home = tempfile::tempdir().unwrap();
     let sockets = home.path().join(".mirrord/sessions");
@@ -399,9 +345,7 @@ fn mirrords_monitor_tells_of_ports_filters_and_processes() {
     let silent = UnixListener::bind(sockets.join("silent.sock")).unwrap();
     let mut command = run(&server, "", &[mirrord.to_str().unwrap(), "exec", "app"]);
     let child = command.env("HOME", home.path()).spawn().unwrap();
-    let pid: u64 = until("mirrord runs", || {
-        fs::read_to_string(&pid).ok()?.trim().parse().ok()
-    });
+    let pid: u64 = until("mirrord runs", || fs::read_to_string(&pid).ok()?.trim().parse().ok());
     let info = json!({
         "session_id": "889e5c57-52ce-4b41-9943-6de463399af2", "key": "b2dc8",
         "target": "deployment/ip-visit-counter", "namespace": "shop",
@@ -436,8 +380,7 @@ fn mirrords_monitor_tells_of_ports_filters_and_processes() {
     });
     let report = until("its ports are reported", || {
         let all = reports(&server);
-        all.into_iter()
-            .find(|report| report["spec"]["ports"].is_array())
+        all.into_iter().find(|report| report["spec"]["ports"].is_array())
     });
     assert_eq!(
         report["spec"],
@@ -471,21 +414,14 @@ fn a_server_that_fails_for_a_while_is_asked_again() {
         .start();
     let script = format!("echo ready; {}", waiting(&end, "exit 0"));
     let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("three failures", || {
-        (reports(&server).len() >= 3).then_some(())
-    });
+    until("three failures", || (reports(&server).len() >= 3).then_some(()));
     let failed = reports(&server).len();
     fs::remove_file(&broken).unwrap();
-    until("two more", || {
-        (reports(&server).len() >= failed + 2).then_some(())
-    });
+    until("two more", || (reports(&server).len() >= failed + 2).then_some(()));
     fs::write(&end, "").unwrap();
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let lines: Vec<&str> = ran.messages.lines().collect();
-    assert!(
-        lines[0].contains("the cluster cannot be reached"),
-        "{ran:?}"
-    );
+    assert!(lines[0].contains("the cluster cannot be reached"), "{ran:?}");
     assert_eq!(&lines[1..], ["The cluster is back."]);
 }

@@ -34,11 +34,7 @@ fn a_session_that_somebody_stops_ends_the_command() {
     let name = server.left().remove(0).to_uppercase();
     stopped_by_bob(&server);
     let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (Some(3), "ending\n"),
-        "{ran:?}"
-    );
+    assert_eq!((ran.code, ran.out.as_str()), (Some(3), "ending\n"), "{ran:?}");
     assert_eq!(
         ran.messages,
         format!("Session \"{name}\" was stopped by bob@x: ending the command\n")
@@ -64,8 +60,8 @@ fn runs(pid: &str) -> bool {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_a_stopped_command_has_started_ends_with_it() {
-    // One that ends when told to, one whose parent has ended before, one that will not end, and a daemon. The
-    // stubborn one may say that its own child was killed.
+    // One that ends when told to, one whose parent has ended before, one that will not end, and a
+    // daemon. The stubborn one may say that its own child was killed.
     let script = "trap 'exit 3' TERM
         sleep 1000 & echo $! > child
         (sleep 1000 & echo $! > orphan)
@@ -93,14 +89,8 @@ fn what_a_stopped_command_has_started_ends_with_it() {
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(3), "the command's own: {ran:?}");
     assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
-    assert_eq!(
-        all.clone().map(|pid| runs(&pid)),
-        [false, false, false, true]
-    );
-    assert!(
-        runs(&bystander.id().to_string()),
-        "of this group, and not its own"
-    );
+    assert_eq!(all.clone().map(|pid| runs(&pid)), [false, false, false, true]);
+    assert!(runs(&bystander.id().to_string()), "of this group, and not its own");
     Command::new("kill").arg(&all[3]).status().unwrap();
     bystander.kill().unwrap();
     bystander.wait().unwrap();
@@ -127,15 +117,9 @@ fn sessions_that_are_uninstalled_end_no_command() {
     let first = server.left().remove(0).to_uppercase();
     fs::write(&gone, "").unwrap();
     server.change(Vec::clear);
-    let tried = || {
-        server
-            .lines()
-            .into_iter()
-            .filter(|line| line == "POST /namespaces/default/sessions")
-    };
-    until("it was tried to record it again", || {
-        (tried().count() >= 4).then_some(())
-    });
+    let tried =
+        || server.lines().into_iter().filter(|line| line == "POST /namespaces/default/sessions");
+    until("it was tried to record it again", || (tried().count() >= 4).then_some(()));
     fs::remove_file(&gone).unwrap();
     let second = until("another session", || server.left().pop());
     until("a report about it", || {
@@ -147,10 +131,7 @@ fn sessions_that_are_uninstalled_end_no_command() {
     assert_eq!(ran.code, Some(5), "{ran:?}");
     let lines: Vec<&str> = ran.messages.lines().collect();
     assert_eq!(lines.len(), 2, "{ran:?}");
-    assert!(
-        lines[0].contains(&format!("\"{first}\" is not recorded any more")),
-        "{ran:?}"
-    );
+    assert!(lines[0].contains(&format!("\"{first}\" is not recorded any more")), "{ran:?}");
     assert!(
         lines[1].contains(&format!("goes on as session \"{}\"", second.to_uppercase())),
         "{ran:?}"
@@ -181,9 +162,7 @@ fn a_session_that_is_gone_ends_the_command_and_one_that_expired_does_not() {
             session["status"] = json!({ "state": "terminated", "reason": "expired" });
         }
     });
-    let second = until("another session", || {
-        server.left().into_iter().find(|name| *name != first)
-    });
+    let second = until("another session", || server.left().into_iter().find(|name| *name != first));
     until("a report about it", || {
         let lines = server.lines().into_iter();
         let mut reports = lines.filter(|line| line.ends_with(&format!("{second}/report")));
@@ -205,11 +184,7 @@ fn sigterm_is_passed_on_and_the_session_deleted() {
     let pid = child.id().to_string();
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (Some(4), "got it\n"),
-        "{ran:?}"
-    );
+    assert_eq!((ran.code, ran.out.as_str()), (Some(4), "got it\n"), "{ran:?}");
     assert_eq!(ran.messages, "");
     assert_eq!(server.left(), [""; 0]);
 }
@@ -238,22 +213,16 @@ fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
 fn no_sessions(seen: &Seen) -> Option<Answer> {
     let what = "GET /apis/operator.metalbear.co/v1/namespaces/default/sessions/";
     let message = "sessions.operator.metalbear.co is forbidden: User \"avi@x\" cannot get resource \"sessions\" in API group \"operator.metalbear.co\" in the namespace \"default\"";
-    format!("{} {}", seen.method, seen.path)
-        .starts_with(what)
-        .then(|| Answer {
-            code: 403,
-            headers: "",
-            body: status(403, "Forbidden", message, &json!({})),
-        })
+    format!("{} {}", seen.method, seen.path).starts_with(what).then(|| Answer {
+        code: 403,
+        headers: "",
+        body: status(403, "Forbidden", message, &json!({})),
+    })
 }
 
 fn not_found() -> Answer {
     let details = json!({ "name": "x", "kind": "sessiontrackers" });
-    Answer {
-        code: 404,
-        headers: "",
-        body: status(404, "NotFound", "not found", &details),
-    }
+    Answer { code: 404, headers: "", body: status(404, "NotFound", "not found", &details) }
 }
 
 #[test]
@@ -270,9 +239,7 @@ fn a_replica_that_lags_ends_no_reports_of_who_may_not_look_at_sessions() {
         .start();
     let script = format!("echo ready; {}", waiting(&end, "exit 5"));
     let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reports all the same", || {
-        (reports(&server).len() >= 5).then_some(())
-    });
+    until("it reports all the same", || (reports(&server).len() >= 5).then_some(()));
     let lines = server.lines();
     let looked = format!("GET /namespaces/default/sessions/{}", server.left()[0]);
     assert!(lines.contains(&looked), "{lines:?}");
@@ -298,11 +265,7 @@ fn a_policy_that_hides_a_session_from_its_owner_ends_no_command() {
             let rest = seen.path.strip_prefix(trackers)?;
             let none = json!({ "kind": "SessionTrackerList", "metadata": {}, "items": [] });
             Some(if rest.is_empty() {
-                Answer {
-                    code: 200,
-                    headers: "",
-                    body: none.to_string(),
-                }
+                Answer { code: 200, headers: "", body: none.to_string() }
             } else {
                 not_found()
             })
@@ -318,13 +281,9 @@ fn a_policy_that_hides_a_session_from_its_owner_ends_no_command() {
     };
     let list = "GET /namespaces/default/sessiontrackers";
     let lists = lines(list);
-    until("it is out of sight for long", || {
-        (lines(list) >= lists + 8).then_some(())
-    });
+    until("it is out of sight for long", || (lines(list) >= lists + 8).then_some(()));
     let told = lines("/report");
-    until("it is reported about", || {
-        (lines("/report") >= told + 3).then_some(())
-    });
+    until("it is reported about", || (lines("/report") >= told + 3).then_some(()));
     // Until it is really gone.
     server.change(Vec::clear);
     let ran = Ran::of(&child.wait_with_output().unwrap());

@@ -24,11 +24,7 @@ pub(crate) fn terminal() -> (OwnedFd, File) {
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let path = ptsname_r(&master).unwrap();
-    let terminal = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
+    let terminal = OpenOptions::new().read(true).write(true).open(path).unwrap();
     (master.into(), terminal)
 }
 
@@ -43,16 +39,11 @@ fn login(server: &Server, script: &str, terminal: File) -> Child {
 
 /// Runs a command at the head of a session of this terminal.
 fn at_terminal(server: &Server, words: &[&OsStr], terminal: File) -> Child {
-    // Tests that run in the background of a script ignore SIGINT, or SIGHUP by nohup, and so would all that
-    // they start.
+    // Tests that run in the background of a script ignore SIGINT, or SIGHUP by nohup, and so would
+    // all that they start.
     let mut command = Command::new("env");
     command
-        .args([
-            "--default-signal=HUP,INT,TSTP",
-            "setsid",
-            "--ctty",
-            "--wait",
-        ])
+        .args(["--default-signal=HUP,INT,TSTP", "setsid", "--ctty", "--wait"])
         .args(words)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -125,7 +116,8 @@ fn ctrl_z_stops_it_and_the_shell_goes_on_with_it_as_with_any_job() {
 fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
     let server = Fake::new().start();
     let (master, terminal) = terminal();
-    // A shell that waits in "read" may have got the signal just before, and not look until it is through.
+    // A shell that waits in "read" may have got the signal just before, and not look until it is
+    // through.
     let script = "trap 'echo interrupted; caught=1' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until [ \"$caught\" ]; do sleep 0.05; done; until read line; do :; done; echo \"read $line\"; exit 3";
     let mut child = login(&server, script, terminal);
     let mut typing = File::from(master.try_clone().unwrap());
@@ -151,7 +143,8 @@ fn a_terminal_that_hangs_up_ends_the_command() {
     screen.read_exact(&mut ready).unwrap();
     assert_eq!(&ready, b"ready");
     drop(screen);
-    // Without a terminal its parent has nothing to say either; what counts is that all is cleaned up.
+    // Without a terminal its parent has nothing to say either; what counts is that all is cleaned
+    // up.
     child.wait().unwrap();
     assert_eq!(server.left(), [""; 0]);
 }

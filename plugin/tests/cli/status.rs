@@ -11,11 +11,7 @@ fn forbidden(user: &str) -> Answer {
     let message = format!(
         "x.example \"x\" is forbidden: User {user:?} cannot get resource \"x\" in API group \"example\" at the cluster scope"
     );
-    Answer {
-        code: 403,
-        headers: "",
-        body: status(403, "Forbidden", &message, &json!({})),
-    }
+    Answer { code: 403, headers: "", body: status(403, "Forbidden", &message, &json!({})) }
 }
 
 /// What developers see of a cluster: sessions, and nothing of how they are looked after.
@@ -55,16 +51,12 @@ fn trackers_that_are_not_served_are_no_problem_to_developers_either() {
 fn trackers_that_nobody_serves_are_told_as_such() {
     // The aggregator's own words, which are no Status.
     let down = "GET /namespaces/default/sessiontrackers";
-    let server = developers(Fake::new())
-        .answer(down, 503, "service unavailable\n".to_owned())
-        .start();
+    let server =
+        developers(Fake::new()).answer(down, 503, "service unavailable\n".to_owned()).start();
     let ran = server.run("status -o json");
     let (state, message) = checked(&ran, "trackers");
     assert_eq!(state, "problem", "{ran:?}");
-    assert_eq!(
-        message,
-        "the API server can't reach them: service unavailable"
-    );
+    assert_eq!(message, "the API server can't reach them: service unavailable");
     assert_eq!(ran.code, Some(1), "{ran:?}");
 }
 
@@ -77,10 +69,7 @@ fn a_webhook_that_is_not_asked_is_a_problem_to_developers_too() {
     let ran = server.run("status -o json");
     assert_eq!(
         checked(&ran, "webhook"),
-        (
-            "problem".to_owned(),
-            "it wasn't asked about a Session".to_owned()
-        )
+        ("problem".to_owned(), "it wasn't asked about a Session".to_owned())
     );
     assert_eq!(ran.code, Some(1), "{ran:?}");
 }
@@ -89,9 +78,8 @@ fn a_webhook_that_is_not_asked_is_a_problem_to_developers_too() {
 fn a_namespace_that_is_not_there_is_named() {
     let details = json!({ "name": "nope", "kind": "namespaces" });
     let refused = status(404, "NotFound", "namespaces \"nope\" not found", &details);
-    let server = developers(Fake::new())
-        .answer("POST /namespaces/nope/sessions", 404, refused)
-        .start();
+    let server =
+        developers(Fake::new()).answer("POST /namespaces/nope/sessions", 404, refused).start();
     let ran = server.run("status -n nope -o json");
     let (state, message) = checked(&ran, "webhook");
     assert_eq!(state, "warning", "{ran:?}");
@@ -120,21 +108,10 @@ fn sessions_are_counted_as_lists_show_them() {
     assert!(text.ends_with("\nNo sessions found\n"), "{text}");
 
     // Who sees one namespace alone is told that.
-    let one = || {
-        fake()
-            .forbid("GET /sessiontrackers", "list", None)
-            .session("shop", "b")
-    };
+    let one = || fake().forbid("GET /sessiontrackers", "list", None).session("shop", "b");
     let text = one().start().run("status").went_well();
-    assert!(
-        text.ends_with("\nNo sessions found in default namespace.\n"),
-        "{text}"
-    );
-    let text = one()
-        .session("default", "a")
-        .start()
-        .run("status")
-        .went_well();
+    assert!(text.ends_with("\nNo sessions found in default namespace.\n"), "{text}");
+    let text = one().session("default", "a").start().run("status").went_well();
     assert!(
         text.ends_with(
             "\ndefault     avi@x   1\nYour roles don't show the sessions of other namespaces\n"

@@ -17,10 +17,7 @@ pub(crate) fn denied() -> String {
 pub(crate) const DENIED: &str = "Error from server (Forbidden): session.operator.metalbear.co \"B\" not deleted: admission webhook \"guard\" denied the request: not yours\n";
 
 pub(crate) fn three() -> Fake {
-    Fake::new()
-        .session("default", "a")
-        .session("default", "b")
-        .session("default", "c")
+    Fake::new().session("default", "a").session("default", "b").session("default", "c")
 }
 
 fn held(id: &str) -> serde_json::Value {
@@ -40,37 +37,20 @@ fn tracker(name: &str, uid: &str, state: &str) -> serde_json::Value {
 
 #[test]
 fn names_what_was_and_what_was_not_deleted() {
-    let server = three()
-        .answer("DELETE /namespaces/default/sessions/b", 403, denied())
-        .start();
+    let server = three().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start();
     for command in ["delete a nope a b c", "kill --id a nope --id b c"] {
         let server = if server.left().len() == 3 {
             &server
         } else {
-            &three()
-                .answer("DELETE /namespaces/default/sessions/b", 403, denied())
-                .start()
+            &three().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start()
         };
-        let Ran {
-            code,
-            out,
-            messages,
-        } = server.run(command);
+        let Ran { code, out, messages } = server.run(command);
         assert_eq!(code, Some(1));
         let mut deleted: Vec<&str> = out.lines().collect();
         deleted.sort_unstable();
-        assert_eq!(
-            deleted.join("\n") + "\n",
-            done("a", "default") + &done("c", "default")
-        );
-        assert!(
-            messages.contains("\"nope\" not found in namespace \"default\""),
-            "{messages}"
-        );
-        assert!(
-            messages.contains(&DENIED.replace("\"B\"", "\"b\"")),
-            "{messages}"
-        );
+        assert_eq!(deleted.join("\n") + "\n", done("a", "default") + &done("c", "default"));
+        assert!(messages.contains("\"nope\" not found in namespace \"default\""), "{messages}");
+        assert!(messages.contains(&DENIED.replace("\"B\"", "\"b\"")), "{messages}");
         assert_eq!(messages.lines().count(), 2, "{messages}");
         assert_eq!(server.left(), ["b"]);
         let lines = server.lines();
@@ -81,11 +61,9 @@ fn names_what_was_and_what_was_not_deleted() {
 
 #[test]
 fn ids_in_either_case_and_with_the_resource_before_them() {
-    for typed in [
-        "487F4F2B6D2376AD",
-        "487f4f2b6d2376ad",
-        "session.operator.metalbear.co/487f4f2b6d2376ad",
-    ] {
+    for typed in
+        ["487F4F2B6D2376AD", "487f4f2b6d2376ad", "session.operator.metalbear.co/487f4f2b6d2376ad"]
+    {
         let server = Fake::new().session("shop", "487f4f2b6d2376ad").start();
         let text = server.run(&format!("delete -n shop {typed}")).went_well();
         assert_eq!(text, done("487F4F2B6D2376AD", "shop"));
@@ -105,17 +83,9 @@ fn in_whichever_namespace() {
         done("487F4F2B6D2376AD", "shop")
     );
     assert!(
-        server
-            .run("delete -A 487F4F2B6D2376AD")
-            .failed()
-            .contains("not found in any namespace")
+        server.run("delete -A 487F4F2B6D2376AD").failed().contains("not found in any namespace")
     );
-    assert_eq!(
-        server
-            .run("delete -A --ignore-not-found 487F4F2B6D2376AD")
-            .went_well(),
-        ""
-    );
+    assert_eq!(server.run("delete -A --ignore-not-found 487F4F2B6D2376AD").went_well(), "");
     let message = server.run("delete -A twice").failed();
     assert!(
         message.contains("more than one namespace") && message.contains("(default, shop)"),
@@ -128,34 +98,14 @@ fn in_whichever_namespace() {
 fn dry_runs_delete_nothing() {
     let server = three().start();
     let text = server.run("delete a --dry-run=server").went_well();
-    assert_eq!(
-        text,
-        done("a", "default").replace('\n', " (server dry run)\n")
-    );
+    assert_eq!(text, done("a", "default").replace('\n', " (server dry run)\n"));
     // The first request looks what the ID may be the beginning of.
     assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
     let text = server.run("delete a --dry-run=client").went_well();
     assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
-    assert_eq!(
-        server.lines()[3],
-        "GET /namespaces/default/sessiontrackers/a"
-    );
-    assert_eq!(
-        server
-            .run("kill-all --dry-run=server")
-            .went_well()
-            .lines()
-            .count(),
-        3
-    );
-    assert_eq!(
-        server
-            .run("kill-all --dry-run=client")
-            .went_well()
-            .lines()
-            .count(),
-        3
-    );
+    assert_eq!(server.lines()[3], "GET /namespaces/default/sessiontrackers/a");
+    assert_eq!(server.run("kill-all --dry-run=server").went_well().lines().count(), 3);
+    assert_eq!(server.run("kill-all --dry-run=client").went_well().lines().count(), 3);
     assert_eq!(server.left().len(), 3);
 }
 
@@ -180,11 +130,7 @@ fn what_is_taken_with_a_warning() {
             &client,
             "warning: --dry-run=T is deprecated (boolean value) and can be replaced with --dry-run=client.\n",
         ),
-        (
-            "--dry-run=client --force",
-            &client.replace("deleted", "force deleted"),
-            FORCED,
-        ),
+        ("--dry-run=client --force", &client.replace("deleted", "force deleted"), FORCED),
         (
             "--dry-run=client --cascade=true",
             &client,
@@ -212,16 +158,9 @@ fn what_makes_every_request_fail_is_said_once() {
             status(401, "Unauthorized", "Unauthorized", &json!({})),
         )
         .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("delete a b c");
+    let Ran { code, out, messages } = server.run("delete a b c");
     assert_eq!((code, out), (Some(1), done("a", "default")));
-    assert!(
-        messages.starts_with("Not deleted: b, c\nerror: You must be logged in"),
-        "{messages}"
-    );
+    assert!(messages.starts_with("Not deleted: b, c\nerror: You must be logged in"), "{messages}");
     assert_eq!(server.left(), ["b", "c"]);
 }
 
@@ -234,29 +173,13 @@ fn what_finalizers_hold_up_is_not_called_deleted() {
         .answer("DELETE /namespaces/default/sessions/b", 200, one)
         .start();
     let unseen = Fake::new()
-        .forbid(
-            "GET /namespaces/default/sessiontrackers",
-            "list",
-            Some("default"),
-        )
+        .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .answer("DELETE /namespaces/default/sessions", 200, all)
         .start();
     let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): whoever set them has to remove them\n";
-    for (server, line) in [
-        (&server, "delete b"),
-        (&server, "kill-all"),
-        (&unseen, "kill-all"),
-    ] {
-        let Ran {
-            code,
-            out,
-            messages,
-        } = server.run(line);
-        assert_eq!(
-            (code, out.as_str(), messages.as_str()),
-            (Some(1), "", expected),
-            "{line}"
-        );
+    for (server, line) in [(&server, "delete b"), (&server, "kill-all"), (&unseen, "kill-all")] {
+        let Ran { code, out, messages } = server.run(line);
+        assert_eq!((code, out.as_str(), messages.as_str()), (Some(1), "", expected), "{line}");
     }
 }
 
@@ -276,15 +199,9 @@ fn beginnings_of_ids() {
     );
     // What is over can't be stopped, and a whole ID means nothing else.
     assert!(server.run("delete c0").failed().contains("not found"));
-    assert_eq!(
-        server.run("delete 487f4F").went_well(),
-        done("487F4F2B6D2376AD", "default")
-    );
+    assert_eq!(server.run("delete 487f4F").went_well(), done("487F4F2B6D2376AD", "default"));
     assert_eq!(server.run("delete 9").went_well(), done("9", "default"));
-    assert_eq!(
-        server.run("delete -A 48").went_well(),
-        done("487FFFFFFFFFFFFF", "default")
-    );
+    assert_eq!(server.run("delete -A 48").went_well(), done("487FFFFFFFFFFFFF", "default"));
     assert_eq!(server.left(), ["9a", "c0ffee0000000000"]);
 }
 
@@ -298,10 +215,7 @@ fn beginnings_mean_what_they_did_before_the_first_is_gone() {
         .start();
     for typed in ["delete 48f 48", "delete -A 48f 48", "kill --id 48f 48"] {
         let message = server.run(typed).failed();
-        assert!(
-            message.contains("\"48\" is the beginning of more than one"),
-            "{message}"
-        );
+        assert!(message.contains("\"48\" is the beginning of more than one"), "{message}");
     }
     // Names that somebody chose are whole, and so is what has its resource before it.
     for typed in [
@@ -366,11 +280,7 @@ fn the_rights_of_users_suffice() {
     ] {
         let server = three().session("default", "d").start();
         let ran = server.run(command);
-        assert_eq!(
-            (ran.code, ran.messages.as_str()),
-            (Some(0), ""),
-            "{command}"
-        );
+        assert_eq!((ran.code, ran.messages.as_str()), (Some(0), ""), "{command}");
         assert!(!server.asked().iter().any(reads), "{command}");
     }
 }
@@ -383,10 +293,7 @@ fn chosen_by_what_they_are() {
         eves["spec"]["target"] = json!("pod/x");
         eves["status"]["ports"] = json!([{ "port": 81, "type": "mirror" }]);
         eves["metadata"]["labels"] = json!({ "run": "e" });
-        three()
-            .object(eves)
-            .object(tracker("over", "u", "terminated"))
-            .session("shop", "s")
+        three().object(eves).object(tracker("over", "u", "terminated")).session("shop", "s")
     };
     for (arguments, deleted) in [
         ("delete --all", vec!["a", "b", "c", "e"]),
@@ -400,10 +307,7 @@ fn chosen_by_what_they_are() {
         ("delete --field-selector spec.target=pod/x", vec!["e"]),
         ("delete --port 80", vec!["a", "b", "c"]),
         ("kill-all --user eve", vec!["e"]),
-        (
-            "kill-all -A --target deployment/counter",
-            vec!["a", "b", "c", "s"],
-        ),
+        ("kill-all -A --target deployment/counter", vec!["a", "b", "c", "s"]),
         ("delete --all --dry-run=client", vec![]),
     ] {
         let server = fake().start();
@@ -417,10 +321,7 @@ fn chosen_by_what_they_are() {
         // Another session that has got the name meanwhile is spared.
         let deletes = server.asked();
         let mut deletes = deletes.iter().filter(|seen| seen.method == "DELETE");
-        assert!(
-            deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")),
-            "{arguments}"
-        );
+        assert!(deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")), "{arguments}");
     }
     let server = fake().start();
     let ran = server.run("delete --user nobody");
@@ -434,38 +335,14 @@ fn chosen_by_what_they_are() {
 fn contradictions_in_kubectls_words() {
     let server = three().start();
     for (arguments, expected) in [
-        (
-            "delete a --all",
-            "error: name cannot be provided when a selector is specified",
-        ),
-        (
-            "delete a -l x=y",
-            "error: name cannot be provided when a selector is specified",
-        ),
-        (
-            "kill --id a --user eve",
-            "error: name cannot be provided when a selector is specified",
-        ),
-        (
-            "delete --all -l x=y",
-            "error: setting 'all' parameter but found a non empty selector.",
-        ),
-        (
-            "delete",
-            "error: resource(s) were provided, but no name was specified",
-        ),
-        (
-            "delete a -o yaml",
-            "error: unexpected -o output mode: yaml. We only support '-o name'",
-        ),
-        (
-            "delete a -iy",
-            "error: --interactive and --yes cannot be specified together",
-        ),
-        (
-            "kill-all -o wide",
-            "error: unexpected -o output mode: wide. We only support '-o name'",
-        ),
+        ("delete a --all", "error: name cannot be provided when a selector is specified"),
+        ("delete a -l x=y", "error: name cannot be provided when a selector is specified"),
+        ("kill --id a --user eve", "error: name cannot be provided when a selector is specified"),
+        ("delete --all -l x=y", "error: setting 'all' parameter but found a non empty selector."),
+        ("delete", "error: resource(s) were provided, but no name was specified"),
+        ("delete a -o yaml", "error: unexpected -o output mode: yaml. We only support '-o name'"),
+        ("delete a -iy", "error: --interactive and --yes cannot be specified together"),
+        ("kill-all -o wide", "error: unexpected -o output mode: wide. We only support '-o name'"),
     ] {
         let message = server.run(arguments).failed();
         assert!(message.starts_with(expected), "{arguments}: {message}");
@@ -476,21 +353,12 @@ fn contradictions_in_kubectls_words() {
 #[test]
 fn empty_selectors_stop_nothing() {
     let server = three().start();
-    for selector in [
-        ["-l", ""],
-        ["--selector", " "],
-        ["--field-selector", ""],
-        ["--field-selector", ","],
-    ] {
+    for selector in
+        [["-l", ""], ["--selector", " "], ["--field-selector", ""], ["--field-selector", ","]]
+    {
         for (command, expected) in [
-            (
-                "delete",
-                "error: resource(s) were provided, but no name was specified",
-            ),
-            (
-                "kill",
-                "error: resource(s) were provided, but no name was specified",
-            ),
+            ("delete", "error: resource(s) were provided, but no name was specified"),
+            ("kill", "error: resource(s) were provided, but no name was specified"),
             ("kill-all", "error: the selector is empty"),
             ("kill-all --user eve", "error: the selector is empty"),
         ] {
@@ -525,16 +393,9 @@ fn names_alone_and_grace_periods() {
 fn waits_until_trackers_say_that_it_is_over() {
     let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
     let event = |kind: &str, state: &str| {
-        format!(
-            "{}\n",
-            json!({ "type": kind, "object": tracker("a", "uid-a", state) })
-        )
+        format!("{}\n", json!({ "type": kind, "object": tracker("a", "uid-a", state) }))
     };
-    let watch = format!(
-        "{}{}",
-        event("MODIFIED", "running"),
-        event("MODIFIED", "terminated")
-    );
+    let watch = format!("{}{}", event("MODIFIED", "running"), event("MODIFIED", "terminated"));
     let server = three()
         .rule(move |seen| {
             let is_list = seen.line() == "GET /namespaces/default/sessiontrackers";
@@ -542,11 +403,7 @@ fn waits_until_trackers_say_that_it_is_over() {
                 Some("7") => watch.clone(),
                 _ => still.to_string(),
             };
-            is_list.then_some(Answer {
-                code: 200,
-                headers: "",
-                body,
-            })
+            is_list.then_some(Answer { code: 200, headers: "", body })
         })
         .start();
     assert_eq!(server.run("delete a").went_well(), done("a", "default"));
@@ -558,9 +415,7 @@ fn waits_until_trackers_say_that_it_is_over() {
 
     // It never is.
     let still = json!({ "items": [tracker("a", "uid-a", "running")] }).to_string();
-    let server = three()
-        .answer("GET /namespaces/default/sessiontrackers", 200, still)
-        .start();
+    let server = three().answer("GET /namespaces/default/sessiontrackers", 200, still).start();
     let ran = server.run("delete a --timeout 300ms");
     assert_eq!(
         (ran.code, ran.out, ran.messages.as_str()),
@@ -570,8 +425,5 @@ fn waits_until_trackers_say_that_it_is_over() {
             "error: timed out waiting for the condition on sessions/a\n"
         )
     );
-    assert_eq!(
-        server.run("delete b --wait=false").went_well(),
-        done("b", "default")
-    );
+    assert_eq!(server.run("delete b --wait=false").went_well(), done("b", "default"));
 }

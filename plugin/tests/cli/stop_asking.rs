@@ -13,10 +13,7 @@ fn refusing(server: &Server, line: &str) -> (bool, String) {
     let (mut out, mut messages) = (Vec::new(), Vec::new());
     let answer = "n\n".as_bytes();
     let mut console = Console::new(&mut out, &mut messages, Some(Box::new(answer)));
-    let line = format!(
-        "plugin {line} --kubeconfig {}",
-        server.kubeconfig().display()
-    );
+    let line = format!("plugin {line} --kubeconfig {}", server.kubeconfig().display());
     let ended_well = run_on(&mut console, line.split(' ').map(Into::into));
     drop(console);
     (ended_well, String::from_utf8(messages).unwrap())
@@ -60,17 +57,11 @@ fn no_question_does_anything_to_a_terminal() {
 fn a_question_is_about_what_is_there_and_follows_what_is_not() {
     let server = three().start();
     let (ended_well, messages) = refusing(&server, "delete -A nope -i");
-    assert!(
-        !ended_well && messages.contains("\"nope\" not found"),
-        "{messages}"
-    );
+    assert!(!ended_well && messages.contains("\"nope\" not found"), "{messages}");
     assert!(!messages.contains("You are about"), "{messages}");
     let (ended_well, messages) = refusing(&server, "delete -A nope a -i");
     let (missing, question) = messages.split_once('\n').unwrap();
-    assert!(
-        !ended_well && missing.contains("\"nope\" not found"),
-        "{messages}"
-    );
+    assert!(!ended_well && missing.contains("\"nope\" not found"), "{messages}");
     assert!(
         question.starts_with("You are about to delete the following 1 session:\na ("),
         "{messages}"

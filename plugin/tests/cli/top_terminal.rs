@@ -1,5 +1,5 @@
-//! `top` in a terminal, which util-linux's `script` makes. Where there is none, what the view is made of is
-//! tested alone.
+//! `top` in a terminal, which util-linux's `script` makes. Where there is none, what the view is
+//! made of is tested alone.
 
 use std::{
     fs,
@@ -51,12 +51,7 @@ impl Screen {
                 }
             }
         });
-        Some(Self {
-            child,
-            keys,
-            chunks,
-            seen: String::new(),
-        })
+        Some(Self { child, keys, chunks, seen: String::new() })
     }
 
     /// Reads on until the text is there.
@@ -148,10 +143,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
     screen.wait_for("487F4F2B6D2376AD");
     let script = screen.child.id();
     let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children")).unwrap();
-    let killed = Command::new("kill")
-        .args(children.split_whitespace())
-        .status()
-        .unwrap();
+    let killed = Command::new("kill").args(children.split_whitespace()).status().unwrap();
     assert!(killed.success());
     let (_, seen) = screen.end();
     assert!(put_back(&seen), "{seen:?}");
@@ -160,11 +152,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 #[test]
 fn a_refusal_is_told_on_a_terminal_as_it_was() {
     let server = Fake::new()
-        .forbid(
-            "GET /namespaces/default/sessiontrackers",
-            "list",
-            Some("default"),
-        )
+        .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .start();
     let Some(screen) = Screen::open(&server) else {
         return;

@@ -9,17 +9,11 @@ const FALLBACK: &str = "Warning: sessiontrackers.visibility.operator.metalbear.c
 
 #[test]
 fn where_there_are_no_trackers_sessions_are_read() {
-    let server = Fake::new()
-        .session("default", "a")
-        .without_trackers()
-        .start();
+    let server = Fake::new().session("default", "a").without_trackers().start();
     for (command, line) in [
         ("list -o name", "GET /namespaces/default/sessions"),
         ("describe a", "GET /namespaces/default/sessions/a"),
-        (
-            "delete session/a --dry-run=client",
-            "GET /namespaces/default/sessions/a",
-        ),
+        ("delete session/a --dry-run=client", "GET /namespaces/default/sessions/a"),
         ("delete session/a", "DELETE /namespaces/default/sessions/a"),
     ] {
         let asked = server.lines().len();
@@ -37,29 +31,15 @@ fn where_trackers_are_down_sessions_are_read() {
         .session("default", "a")
         .rule(|seen| {
             (seen.path == "/apis/visibility.operator.metalbear.co/v1").then(|| {
-                crate::fake::Answer {
-                    code: 503,
-                    headers: "",
-                    body: "service unavailable\n".into(),
-                }
+                crate::fake::Answer { code: 503, headers: "", body: "service unavailable\n".into() }
             })
         })
         .start();
-    let Ran {
-        code,
-        out,
-        messages,
-    } = server.run("list -o name");
-    assert_eq!(
-        (code, out.as_str()),
-        (Some(0), "session.operator.metalbear.co/a\n")
-    );
+    let Ran { code, out, messages } = server.run("list -o name");
+    assert_eq!((code, out.as_str()), (Some(0), "session.operator.metalbear.co/a\n"));
     assert_eq!(
         messages,
-        FALLBACK.replace(
-            "not served by this cluster",
-            "not available now (service unavailable)"
-        )
+        FALLBACK.replace("not served by this cluster", "not available now (service unavailable)")
     );
 }
 
@@ -67,16 +47,8 @@ fn where_trackers_are_down_sessions_are_read() {
 fn forbidden_is_an_answer() {
     let server = Fake::new()
         .session("default", "487f4f2b6d2376ad")
-        .forbid(
-            "GET /namespaces/default/sessiontrackers",
-            "list",
-            Some("default"),
-        )
-        .forbid(
-            "GET /namespaces/default/sessiontrackers/487f4f2b6d2376ad",
-            "get",
-            Some("default"),
-        )
+        .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
+        .forbid("GET /namespaces/default/sessiontrackers/487f4f2b6d2376ad", "get", Some("default"))
         .start();
     assert_eq!(
         server.run("list").failed(),
@@ -87,12 +59,7 @@ fn forbidden_is_an_answer() {
         message.contains("cannot get sessiontrackers.visibility.operator.metalbear.co \"487F4F2B6D2376AD\" in namespace"),
         "{message}"
     );
-    assert!(
-        !server
-            .lines()
-            .iter()
-            .any(|line| line.ends_with("/sessions"))
-    );
+    assert!(!server.lines().iter().any(|line| line.ends_with("/sessions")));
     // Who may not even ask what there is.
     let denied = status(403, "Forbidden", "no discovery for you", &json!({}));
     let server = Fake::new()
@@ -105,10 +72,7 @@ fn forbidden_is_an_answer() {
             })
         })
         .start();
-    assert_eq!(
-        server.run("list -o name").went_well(),
-        "session.operator.metalbear.co/a\n"
-    );
+    assert_eq!(server.run("list -o name").went_well(), "session.operator.metalbear.co/a\n");
     assert_eq!(server.lines(), ["GET /namespaces/default/sessiontrackers"]);
 }
 
@@ -120,11 +84,7 @@ fn the_source_is_found_once_and_told_with_v() {
         messages.contains("Reading sessiontrackers.visibility.operator.metalbear.co"),
         "{messages}"
     );
-    let discoveries = server
-        .seen()
-        .iter()
-        .filter(|seen| seen.is_discovery())
-        .count();
+    let discoveries = server.seen().iter().filter(|seen| seen.is_discovery()).count();
     assert_eq!(discoveries, 1);
 }
 
@@ -135,10 +95,7 @@ fn what_is_over_is_hidden_unless_asked_for() {
         "state": "terminated", "reason": "Stopped", "stoppedBy": "boss", "endedAt": "2020-01-01T00:01:03Z",
     });
     for server in [
-        Fake::new()
-            .session("default", "a")
-            .object(over.clone())
-            .start(),
+        Fake::new().session("default", "a").object(over.clone()).start(),
         // A server that doesn't know the selector.
         Fake::new()
             .object(over.clone())
@@ -149,19 +106,13 @@ fn what_is_over_is_hidden_unless_asked_for() {
             )
             .start(),
     ] {
-        assert_eq!(
-            server.run("list -o name").went_well(),
-            "session.operator.metalbear.co/a\n"
-        );
+        assert_eq!(server.run("list -o name").went_well(), "session.operator.metalbear.co/a\n");
         let selector = &server.asked()[0].query["fieldSelector"];
         assert_eq!(selector, "status.state!=terminated");
         let all = server.run("list --all-states -o wide").went_well();
         assert_eq!(all.lines().count(), 3, "{all}");
         let line = all.lines().find(|line| line.starts_with("over ")).unwrap();
-        assert!(
-            line.contains("63s") && line.contains("terminated"),
-            "{line}"
-        );
+        assert!(line.contains("63s") && line.contains("terminated"), "{line}");
         assert!(!server.asked()[1].query.contains_key("fieldSelector"));
         let text = server.run("describe over").went_well();
         assert!(text.contains("Stopped By:      boss\n"), "{text}");
@@ -181,23 +132,12 @@ fn selectors_and_filters() {
             vec!["e"],
             "spec.owner.username=eve,status.state!=terminated",
         ),
-        (
-            "--mine",
-            vec!["a"],
-            "spec.owner.username=avi@x,status.state!=terminated",
-        ),
+        ("--mine", vec!["a"], "spec.owner.username=avi@x,status.state!=terminated"),
         ("--port 81", vec![], "status.state!=terminated"),
-        (
-            "--target deploy/counter",
-            vec!["a", "e"],
-            "status.state!=terminated",
-        ),
+        ("--target deploy/counter", vec!["a", "e"], "status.state!=terminated"),
     ] {
         let Ran { code, out, .. } = server.run(&format!("list -o name {arguments}"));
-        let names: Vec<&str> = out
-            .lines()
-            .filter_map(|line| line.rsplit('/').next())
-            .collect();
+        let names: Vec<&str> = out.lines().filter_map(|line| line.rsplit('/').next()).collect();
         assert_eq!((code, names), (Some(0), expected), "{arguments}");
         let last = server.asked().pop().unwrap();
         assert_eq!(last.query["fieldSelector"], fields, "{arguments}");
@@ -220,19 +160,12 @@ fn by_target_and_who_else_is_there() {
     assert!(text.contains("Others On Target:  eve\n"), "{text}");
     assert!(text.contains("Others On Target:  avi@x\n"), "{text}");
     // One list, for the target and for who else is there.
-    let lists = server
-        .lines()
-        .iter()
-        .filter(|line| line.ends_with("/sessiontrackers"))
-        .count();
+    let lists = server.lines().iter().filter(|line| line.ends_with("/sessiontrackers")).count();
     assert_eq!(lists, 1);
     let ran = server.run("describe pod/none");
     assert_eq!(
         (ran.code, ran.messages.as_str()),
-        (
-            Some(0),
-            "No sessions found on pod/none in default namespace.\n"
-        )
+        (Some(0), "No sessions found on pod/none in default namespace.\n")
     );
     let wide = server.run("list -o wide").went_well();
     let line = wide.lines().nth(1).unwrap();

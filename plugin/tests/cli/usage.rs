@@ -8,31 +8,16 @@ fn help_goes_to_standard_output_and_speaks_as_kubectl() {
     let plugin = Plugin::with("");
     for arguments in ["", "--help", "-h", "help"] {
         let text = plugin.run(arguments).went_well();
-        assert!(
-            text.contains("Usage: kubectl mirrord-sessions"),
-            "{arguments}: {text}"
-        );
-        assert!(
-            !text.contains("kubectl-mirrord_sessions"),
-            "{arguments}: {text}"
-        );
+        assert!(text.contains("Usage: kubectl mirrord-sessions"), "{arguments}: {text}");
+        assert!(!text.contains("kubectl-mirrord_sessions"), "{arguments}: {text}");
         for command in ["list", "describe", "delete", "kill", "kill-all", "version"] {
-            assert!(
-                text.contains(&format!("\n  {command} ")),
-                "{command}: {text}"
-            );
+            assert!(text.contains(&format!("\n  {command} ")), "{command}: {text}");
         }
     }
     for command in ["list", "describe", "delete", "kill", "kill-all", "version"] {
         let text = plugin.run(&format!("{command} --help")).went_well();
-        assert!(
-            text.contains(&format!("Usage: kubectl mirrord-sessions {command}")),
-            "{text}"
-        );
-        assert!(
-            text.contains("Examples:\n  kubectl mirrord-sessions "),
-            "{text}"
-        );
+        assert!(text.contains(&format!("Usage: kubectl mirrord-sessions {command}")), "{text}");
+        assert!(text.contains("Examples:\n  kubectl mirrord-sessions "), "{text}");
         assert!(text.contains("--as-group"), "{text}");
     }
 }
@@ -61,11 +46,7 @@ fn usage_errors_exit_with_1_and_ask_nobody() {
         "list --request-timeout soon",
         "-n",
     ] {
-        let Ran {
-            code,
-            out,
-            messages,
-        } = server.run(arguments);
+        let Ran { code, out, messages } = server.run(arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments}");
         assert!(messages.starts_with("error: "), "{arguments}: {messages}");
     }

@@ -47,15 +47,8 @@ impl Programs {
         // The one that runs this: another toolchain's would build everything again.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(&cargo)
-            .args([
-                "build",
-                "--quiet",
-                "--message-format=json-render-diagnostics",
-            ])
-            .args([
-                "--package=mirrord-sessions-webhook",
-                "--package=mirrord-sessions-plugin",
-            ])
+            .args(["build", "--quiet", "--message-format=json-render-diagnostics"])
+            .args(["--package=mirrord-sessions-webhook", "--package=mirrord-sessions-plugin"])
             .args(args)
             .args(["--bins", "--manifest-path"])
             .arg(workspace().join("Cargo.toml"))

@@ -18,12 +18,7 @@ pub(super) async fn base(plane: &ControlPlane) -> Result<(), Error> {
     kubectl(plane, &["apply", "-f", &crds.to_string_lossy()], "").await?;
     kubectl(
         plane,
-        &[
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            mirrord_sessions_crds::SESSIONS,
-        ],
+        &["wait", "--for=condition=Established", "crd", mirrord_sessions_crds::SESSIONS],
         "",
     )
     .await?;
@@ -35,14 +30,12 @@ pub(super) async fn base(plane: &ControlPlane) -> Result<(), Error> {
     wait_until_guarded(plane).await
 }
 
-/// Leads the webhook configuration and the APIService to a process on this loopback port: through its
-/// Service, so that names and certificates are those of a real cluster.
+/// Leads the webhook configuration and the APIService to a process on this loopback port: through
+/// its Service, so that names and certificates are those of a real cluster.
 pub(super) async fn route_webhook(plane: &ControlPlane, port: u16) -> Result<(), Error> {
     let objects = rendered(plane).await?;
-    let objects = objects
-        .into_iter()
-        .filter_map(|object| on_loopback(object, port))
-        .collect::<Vec<_>>();
+    let objects =
+        objects.into_iter().filter_map(|object| on_loopback(object, port)).collect::<Vec<_>>();
     if objects.len() != 4 {
         return Err(Error::Manifests(
             "expected a Service, two webhook configurations and an APIService of the webhook"
@@ -89,13 +82,7 @@ pub(super) async fn rendered(plane: &ControlPlane) -> Result<Vec<Value>, Error> 
 
 async fn apply(plane: &ControlPlane, items: Vec<Value>) -> Result<(), Error> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-    kubectl(
-        plane,
-        &["apply", "--validate=strict", "-f", "-"],
-        &list.to_string(),
-    )
-    .await
-    .map(|_| ())
+    kubectl(plane, &["apply", "--validate=strict", "-f", "-"], &list.to_string()).await.map(|_| ())
 }
 
 /// A Session that isn't kept: what admission says of it is the answer.
@@ -108,27 +95,17 @@ pub(super) async fn try_create(plane: &ControlPlane) -> Result<KubectlOutput, Er
     });
     let args = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
     let admin = plane.admin().path();
-    Ok(plane
-        .kubectl_with_input(admin, &args, &session.to_string())
-        .await?)
+    Ok(plane.kubectl_with_input(admin, &args, &session.to_string()).await?)
 }
 
 /// Waits until a Session without an owner is refused by the policy.
 pub(super) async fn wait_until_guarded(plane: &ControlPlane) -> Result<(), Error> {
-    wait_until(
-        "the guard policy refuses a Session without owner",
-        || async {
-            let output = try_create(plane).await?;
-            let refused = output
-                .stderr
-                .contains("ValidatingAdmissionPolicy 'sessions.mirrord-sessions'");
-            Ok(if refused {
-                Ok(())
-            } else {
-                Err(output.stdout + &output.stderr)
-            })
-        },
-    )
+    wait_until("the guard policy refuses a Session without owner", || async {
+        let output = try_create(plane).await?;
+        let refused =
+            output.stderr.contains("ValidatingAdmissionPolicy 'sessions.mirrord-sessions'");
+        Ok(if refused { Ok(()) } else { Err(output.stdout + &output.stderr) })
+    })
     .await
 }
 
@@ -159,15 +136,10 @@ pub(super) async fn kubectl(
     args: &[&str],
     input: &str,
 ) -> Result<String, Error> {
-    let output = plane
-        .kubectl_with_input(plane.admin().path(), args, input)
-        .await?;
+    let output = plane.kubectl_with_input(plane.admin().path(), args, input).await?;
     if output.status.success() {
         Ok(output.stdout)
     } else {
-        Err(Error::Kubectl {
-            what: args.join(" "),
-            stderr: output.stderr.trim_end().to_owned(),
-        })
+        Err(Error::Kubectl { what: args.join(" "), stderr: output.stderr.trim_end().to_owned() })
     }
 }

@@ -1,8 +1,8 @@
 //! A cluster with mirrord-sessions installed from its own manifests.
 //!
 //! The webhook is the real process, under its real service account and through its Service; what a
-//! cluster would do and a control plane without nodes can't (run the Deployment's pods) is done here:
-//! the process is a child, and the Service an ExternalName for `localhost`.
+//! cluster would do and a control plane without nodes can't (run the Deployment's pods) is done
+//! here: the process is a child, and the Service an ExternalName for `localhost`.
 
 mod build;
 mod install;
@@ -93,16 +93,13 @@ impl Cluster {
         install::base(&plane).await?;
         let webhook = Webhook::start(&plane, &programs).await?;
         install::route_webhook(&plane, webhook.port()).await?;
-        let cluster = Self {
-            plane,
-            programs,
-            webhook,
-        };
+        let cluster = Self { plane, programs, webhook };
         cluster.wait_until_stamped().await?;
         Ok(cluster)
     }
 
-    /// One cluster for all tests of a process, started by the first to ask; it ends with the process.
+    /// One cluster for all tests of a process, started by the first to ask; it ends with the
+    /// process.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -113,20 +110,14 @@ impl Cluster {
                 // Tests call from within their own runtimes, and each of these ends with its test.
                 std::thread::scope(|scope| {
                     let starting = scope.spawn(|| {
-                        let runtime = tokio::runtime::Builder::new_current_thread()
-                            .enable_all()
-                            .build();
+                        let runtime =
+                            tokio::runtime::Builder::new_current_thread().enable_all().build();
                         match runtime {
                             Ok(runtime) => runtime.block_on(Self::start()),
-                            Err(source) => Err(Error::Io {
-                                what: "a runtime".into(),
-                                source,
-                            }),
+                            Err(source) => Err(Error::Io { what: "a runtime".into(), source }),
                         }
                     });
-                    starting
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                    starting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
                 })
             })
             .as_ref()
@@ -147,8 +138,7 @@ impl Cluster {
     /// kubectl's own.
     pub async fn delete_webhook_configuration(&self) -> Result<(), Error> {
         let name = mirrord_sessions_crds::WEBHOOK_NAME;
-        self.admin(&["delete", "mutatingwebhookconfiguration", name], "")
-            .await?;
+        self.admin(&["delete", "mutatingwebhookconfiguration", name], "").await?;
         install::wait_until_guarded(&self.plane).await
     }
 
@@ -172,9 +162,5 @@ impl Cluster {
 }
 
 fn stamped(output: &KubectlOutput) -> Result<(), String> {
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(output.stderr.clone())
-    }
+    if output.status.success() { Ok(()) } else { Err(output.stderr.clone()) }
 }

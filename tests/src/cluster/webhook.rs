@@ -41,9 +41,7 @@ impl Webhook {
         programs: &Programs,
         args: &[&str],
     ) -> Result<Self, Error> {
-        let kubeconfig = plane
-            .service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME)
-            .await?;
+        let kubeconfig = plane.service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME).await?;
         Self::start_at(plane, programs, kubeconfig.path(), args).await
     }
 
@@ -55,9 +53,7 @@ impl Webhook {
         plane: &ControlPlane,
         programs: &Programs,
     ) -> Result<Self, Error> {
-        let kubeconfig = plane
-            .service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME)
-            .await?;
+        let kubeconfig = plane.service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME).await?;
         Self::launch(plane, programs, kubeconfig.path(), &[]).await
     }
 
@@ -100,11 +96,7 @@ impl Webhook {
             .spawn()
             .map_err(io("start the webhook"))?;
         plane.adopt(&child)?;
-        let mut webhook = Self {
-            child: Mutex::new(child),
-            port: 0,
-            log,
-        };
+        let mut webhook = Self { child: Mutex::new(child), port: 0, log };
         webhook.port = webhook.listening().await?;
         Ok(webhook)
     }
@@ -122,10 +114,7 @@ impl Webhook {
             }
             let ended = matches!(self.child().try_wait(), Ok(Some(_)));
             if ended || start.elapsed() > DEADLINE {
-                return Err(Error::Webhook {
-                    log: self.log.clone(),
-                    tail: log,
-                });
+                return Err(Error::Webhook { log: self.log.clone(), tail: log });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -219,8 +208,5 @@ impl Drop for Webhook {
 }
 
 fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::Io {
-        what: what.to_owned(),
-        source,
-    }
+    move |source| Error::Io { what: what.to_owned(), source }
 }

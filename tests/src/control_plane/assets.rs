@@ -32,12 +32,8 @@ pub enum Program {
 
 impl Program {
     /// All of them, cheapest diagnosis first: etcd is what everything else waits for.
-    pub const ALL: [Self; 4] = [
-        Self::Etcd,
-        Self::KubeApiserver,
-        Self::KubeControllerManager,
-        Self::Kubectl,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl];
 
     /// What it takes to try an installation by krew.
     pub const KREW: [Self; 2] = [Self::Krew, Self::ValidateKrewManifest];
@@ -67,11 +63,10 @@ impl fmt::Display for Program {
 pub struct Assets(BTreeMap<Program, PathBuf>);
 
 impl Assets {
-    /// Finds the control plane's programs, and builds what is missing: minutes, once, with progress on stderr.
+    /// Finds the control plane's programs, and builds what is missing: minutes, once, with progress
+    /// on stderr.
     pub fn locate() -> Result<Self, Error> {
-        Self::find(&Program::ALL, &recipe::cache_folder_name(), |name| {
-            std::env::var_os(name)
-        })
+        Self::find(&Program::ALL, &recipe::cache_folder_name(), |name| std::env::var_os(name))
     }
 
     /// The same for krew's programs, which no assets of envtest hold.
@@ -108,9 +103,7 @@ impl Assets {
     pub fn path(&self, program: Program) -> &Path {
         // `locate` is the only constructor, and lists every program; the bare name is what a
         // shell would look for.
-        self.0
-            .get(&program)
-            .map_or(Path::new(program.file_name()), PathBuf::as_path)
+        self.0.get(&program).map_or(Path::new(program.file_name()), PathBuf::as_path)
     }
 }
 
@@ -180,18 +173,13 @@ fn survey(
         }
         found.extend(given);
     }
-    let missing = wanted
-        .iter()
-        .copied()
-        .filter(|program| !found.contains_key(program))
-        .collect();
+    let missing = wanted.iter().copied().filter(|program| !found.contains_key(program)).collect();
     Ok(Survey { found, missing })
 }
 
 /// A file that may be run.
 pub(crate) fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -200,10 +188,7 @@ mod tests {
 
     fn places(variables: &[(&str, &str)], home: Option<&str>, os: &str) -> Result<Places, Error> {
         let variable = |name: &str| {
-            variables
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, value)| OsString::from(value))
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))
         };
         Places::from_environment("this", variable, home.map(PathBuf::from), os)
     }
@@ -213,34 +198,10 @@ mod tests {
         for (case, variables, home, os, expected) in [
             ("linux", &[][..], Some("/h"), "linux", Some("/h/.cache")),
             ("mac", &[], Some("/h"), "macos", Some("/h/Library/Caches")),
-            (
-                "xdg",
-                &[("XDG_CACHE_HOME", "/x")],
-                Some("/h"),
-                "linux",
-                Some("/x"),
-            ),
-            (
-                "xdg, no home",
-                &[("XDG_CACHE_HOME", "/x")],
-                None,
-                "linux",
-                Some("/x"),
-            ),
-            (
-                "xdg relative",
-                &[("XDG_CACHE_HOME", "x")],
-                Some("/h"),
-                "linux",
-                Some("/h/.cache"),
-            ),
-            (
-                "xdg empty",
-                &[("XDG_CACHE_HOME", "")],
-                Some("/h"),
-                "linux",
-                Some("/h/.cache"),
-            ),
+            ("xdg", &[("XDG_CACHE_HOME", "/x")], Some("/h"), "linux", Some("/x")),
+            ("xdg, no home", &[("XDG_CACHE_HOME", "/x")], None, "linux", Some("/x")),
+            ("xdg relative", &[("XDG_CACHE_HOME", "x")], Some("/h"), "linux", Some("/h/.cache")),
+            ("xdg empty", &[("XDG_CACHE_HOME", "")], Some("/h"), "linux", Some("/h/.cache")),
             ("nothing", &[], None, "linux", None),
             ("empty home", &[], Some(""), "linux", None),
         ] {
@@ -261,13 +222,7 @@ mod tests {
         use Program::{Etcd, KubeApiserver, KubeControllerManager, Kubectl};
         let envtest = ["/given/etcd", "/given/kube-apiserver", "/given/kubectl"];
         for (case, given, there, from_given, missing) in [
-            (
-                "fresh machine",
-                false,
-                vec![],
-                vec![],
-                Program::ALL.to_vec(),
-            ),
+            ("fresh machine", false, vec![], vec![], Program::ALL.to_vec()),
             (
                 "envtest",
                 true,
@@ -278,11 +233,7 @@ mod tests {
             (
                 "envtest and a cache",
                 true,
-                [
-                    &envtest[..],
-                    &["/cache/kube-controller-manager", "/cache/etcd"],
-                ]
-                .concat(),
+                [&envtest[..], &["/cache/kube-controller-manager", "/cache/etcd"]].concat(),
                 vec![Etcd, KubeApiserver, Kubectl],
                 vec![],
             ),
@@ -294,10 +245,7 @@ mod tests {
                 vec![KubeApiserver, KubeControllerManager, Kubectl],
             ),
         ] {
-            let places = Places {
-                given: given.then(|| "/given".into()),
-                cache: "/cache".into(),
-            };
+            let places = Places { given: given.then(|| "/given".into()), cache: "/cache".into() };
             let usable = |p: &Path| there.iter().any(|t| p == Path::new(t));
             let survey = survey(&Program::ALL, &places, |_| true, usable).unwrap();
             let given: Vec<_> = survey
@@ -313,20 +261,13 @@ mod tests {
 
     #[test]
     fn a_wrong_folder_is_an_error_rather_than_a_build() {
-        let places = Places {
-            given: Some("/given".into()),
-            cache: "/cache".into(),
-        };
-        let missing = survey(&Program::ALL, &places, |_| false, |_| false)
-            .unwrap_err()
-            .to_string();
+        let places = Places { given: Some("/given".into()), cache: "/cache".into() };
+        let missing = survey(&Program::ALL, &places, |_| false, |_| false).unwrap_err().to_string();
         assert!(
             missing.contains("KUBEBUILDER_ASSETS is set to /given, which is not a folder"),
             "{missing}"
         );
-        let empty = survey(&Program::ALL, &places, |_| true, |_| false)
-            .unwrap_err()
-            .to_string();
+        let empty = survey(&Program::ALL, &places, |_| true, |_| false).unwrap_err().to_string();
         assert!(empty.contains("holds none of etcd"), "{empty}");
     }
 }

@@ -52,26 +52,15 @@ impl<'a> Builder<'a> {
         say(&format!(
             "Building {} from Go modules into {}.\n\
              This is done once; on two cores, a whole control plane takes 6 to 10 minutes, krew one.",
-            missing
-                .iter()
-                .map(|p| p.file_name())
-                .collect::<Vec<_>>()
-                .join(", "),
+            missing.iter().map(|p| p.file_name()).collect::<Vec<_>>().join(", "),
             self.cache.display()
         ));
         let folder = tempfile::Builder::new()
             .prefix(&self.leftover_prefix())
             .tempdir_in(beside)
-            .map_err(Error::io(format!(
-                "create a folder in {}",
-                beside.display()
-            )))?
+            .map_err(Error::io(format!("create a folder in {}", beside.display())))?
             .keep();
-        let run = Run {
-            go: &self.go,
-            keeper: Keeper::start(&folder)?,
-            folder,
-        };
+        let run = Run { go: &self.go, keeper: Keeper::start(&folder)?, folder };
         let built = run.build(&missing)?;
         fs::create_dir_all(self.cache)
             .map_err(Error::io(format!("create {}", self.cache.display())))?;
@@ -120,10 +109,7 @@ impl<'a> Builder<'a> {
     }
 
     fn check_go(&self, missing: &[Program]) -> Result<(), Error> {
-        let asked = Command::new(&self.go)
-            .arg("version")
-            .stdin(Stdio::null())
-            .output();
+        let asked = Command::new(&self.go).arg("version").stdin(Stdio::null()).output();
         match asked {
             Ok(output) if output.status.success() => Ok(()),
             // A wrapper that finds no toolchain, say; its own words are the best there are.
@@ -131,13 +117,10 @@ impl<'a> Builder<'a> {
                 doing: "run go version".to_owned(),
                 source: io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoGo {
-                missing: missing.to_vec(),
-            }),
-            Err(source) => Err(Error::Io {
-                doing: "run go".to_owned(),
-                source,
-            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::NoGo { missing: missing.to_vec() })
+            }
+            Err(source) => Err(Error::Io { doing: "run go".to_owned(), source }),
         }
     }
 
@@ -148,9 +131,7 @@ impl<'a> Builder<'a> {
         for entry in fs::read_dir(beside).map_err(Error::io(&doing))? {
             let entry = entry.map_err(Error::io(&doing))?;
             let name = entry.file_name();
-            let is_leftover = name
-                .as_encoded_bytes()
-                .starts_with(prefix.as_encoded_bytes());
+            let is_leftover = name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
             if is_leftover {
                 match fs::remove_dir_all(entry.path()) {
                     // The dead build's keeper was faster.
@@ -211,10 +192,9 @@ impl Run<'_> {
             Module::Kubernetes => self.kubernetes_go_mod(&folder)?,
             Module::Etcd | Module::Krew => String::new(),
         };
-        for (name, text) in [
-            ("go.mod", module.go_mod(&of_kubernetes)),
-            ("tools.go", module.tools_go(programs)),
-        ] {
+        for (name, text) in
+            [("go.mod", module.go_mod(&of_kubernetes)), ("tools.go", module.tools_go(programs))]
+        {
             let path = folder.join(name);
             fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))?;
         }
@@ -228,22 +208,13 @@ impl Run<'_> {
         let answer = self.go(
             &format!("fetching {module}"),
             folder,
-            &[
-                "mod".as_ref(),
-                "download".as_ref(),
-                "-json".as_ref(),
-                module.as_ref(),
-            ],
+            &["mod".as_ref(), "download".as_ref(), "-json".as_ref(), module.as_ref()],
         )?;
-        let unexpected = |why: String| Error::Module {
-            module: module.clone(),
-            why,
-        };
+        let unexpected = |why: String| Error::Module { module: module.clone(), why };
         let answer: serde_json::Value =
             serde_json::from_str(&answer).map_err(|error| unexpected(error.to_string()))?;
-        let path = answer["GoMod"]
-            .as_str()
-            .ok_or_else(|| unexpected(format!("no GoMod in {answer}")))?;
+        let path =
+            answer["GoMod"].as_str().ok_or_else(|| unexpected(format!("no GoMod in {answer}")))?;
         fs::read_to_string(path).map_err(Error::io(format!("read {path}")))
     }
 
@@ -269,10 +240,7 @@ impl Run<'_> {
         let mut child = spawn_kept(&self.keeper, held)?;
         let mut ticker = Ticker::new(step);
         let status = loop {
-            match child
-                .try_wait()
-                .map_err(Error::io(format!("wait for {step}")))?
-            {
+            match child.try_wait().map_err(Error::io(format!("wait for {step}")))? {
                 Some(status) => break status,
                 None => ticker.tick(),
             }

@@ -30,10 +30,7 @@ impl Fixture {
 
     fn builder(&self) -> Builder<'_> {
         let go = self.folder.path().join("go");
-        Builder {
-            cache: &self.cache,
-            go,
-        }
+        Builder { cache: &self.cache, go }
     }
 
     /// Everything beside the cache folder and in it, but the lock.
@@ -62,13 +59,7 @@ fn programs_appear_and_nothing_else() {
     fixture.builder().build(&Program::ALL).unwrap();
     assert_eq!(
         fixture.left(),
-        [
-            "etcd",
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kubectl",
-            "this"
-        ]
+        ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "this"]
     );
     assert_eq!(fixture.log().lines().count(), 4);
     fixture.builder().build(&Program::ALL).unwrap();
@@ -78,10 +69,7 @@ fn programs_appear_and_nothing_else() {
 #[test]
 fn only_what_is_missing_is_built() {
     let fixture = Fixture::new(BUILDS);
-    fixture
-        .builder()
-        .build(&[Program::KubeControllerManager])
-        .unwrap();
+    fixture.builder().build(&[Program::KubeControllerManager]).unwrap();
     assert_eq!(fixture.left(), ["kube-controller-manager", "this"]);
     fixture.builder().build(&Program::ALL).unwrap();
     assert_eq!(fixture.log().lines().count(), 4);
@@ -90,15 +78,8 @@ fn only_what_is_missing_is_built() {
 #[test]
 fn a_failure_shows_what_go_said_and_leaves_nothing() {
     let fixture = Fixture::new("[ $1 = version ] || { echo 'go: no such host' >&2; exit 1; }");
-    let error = fixture
-        .builder()
-        .build(&[Program::Etcd])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("fetching modules of etcd failed (exit status: 1)"),
-        "{error}"
-    );
+    let error = fixture.builder().build(&[Program::Etcd]).unwrap_err().to_string();
+    assert!(error.contains("fetching modules of etcd failed (exit status: 1)"), "{error}");
     assert!(error.ends_with("go: no such host"), "{error}");
     assert_eq!(fixture.left(), [""; 0]);
 }
@@ -107,12 +88,7 @@ fn a_failure_shows_what_go_said_and_leaves_nothing() {
 fn without_go_the_error_says_so() {
     let fixture = Fixture::new("");
     let go = fixture.folder.path().join("nowhere/go");
-    let error = Builder {
-        cache: &fixture.cache,
-        go,
-    }
-    .build(&[Program::Etcd])
-    .unwrap_err();
+    let error = Builder { cache: &fixture.cache, go }.build(&[Program::Etcd]).unwrap_err();
     assert!(matches!(error, Error::NoGo { missing } if missing == [Program::Etcd]));
 }
 

@@ -38,9 +38,7 @@ pub(crate) fn for_client(
         writer.write_sequence(|writer| {
             writer.next().write_der(&to_sign);
             signature_algorithm(writer.next());
-            writer
-                .next()
-                .write_bitvec_bytes(&signature, signature.len() * 8);
+            writer.next().write_bitvec_bytes(&signature, signature.len() * 8);
         });
     });
     Ok(pem(&der))
@@ -53,9 +51,7 @@ fn to_sign(writer: DERWriter<'_>, identity: &Identity, key: &KeyPair, ca_name: &
         .chain(groups)
         .chain(identity.uid.as_deref().map(|uid| (KUBERNETES_UID, uid)));
     writer.write_sequence(|writer| {
-        writer
-            .next()
-            .write_tagged(Tag::context(0), |writer| writer.write_u8(2));
+        writer.next().write_tagged(Tag::context(0), |writer| writer.write_u8(2));
         writer.next().write_u64(serial(key));
         signature_algorithm(writer.next());
         name(writer.next(), issuer);
@@ -110,10 +106,7 @@ fn serial(key: &KeyPair) -> u64 {
 fn pem(der: &[u8]) -> String {
     const LINE: usize = 64;
     let text = STANDARD.encode(der);
-    let lines: String = text
-        .as_bytes()
-        .chunks(LINE)
-        .map(|line| String::from_utf8_lossy(line) + "\n")
-        .collect();
+    let lines: String =
+        text.as_bytes().chunks(LINE).map(|line| String::from_utf8_lossy(line) + "\n").collect();
     format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }

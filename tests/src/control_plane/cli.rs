@@ -67,10 +67,7 @@ fn run_until_told() -> Result<(), Error> {
         plane.folder().display()
     ));
     let path = plane.admin().path().display().to_string();
-    print(&format!(
-        "export KUBECONFIG='{}'\n",
-        path.replace('\'', r"'\''")
-    ))?;
+    print(&format!("export KUBECONFIG='{}'\n", path.replace('\'', r"'\''")))?;
     wait_for_signal()
 }
 
@@ -81,15 +78,11 @@ fn wait_for_signal() -> Result<(), Error> {
         .build()
         .map_err(Error::io(doing))?;
     runtime.block_on(async {
-        let mut signals = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ]
-        .map(signal)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Error::io(doing))?;
+        let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+            .map(signal)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::io(doing))?;
         let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
         futures::future::select_all(each).await;
         Ok(())
@@ -115,11 +108,7 @@ mod tests {
             (&["--prefetch", "-h"], Ok(Task::Help)),
             (&["start"], Err("start".to_owned())),
         ] {
-            assert_eq!(
-                parse(arguments.iter().map(ToString::to_string)),
-                task,
-                "{arguments:?}"
-            );
+            assert_eq!(parse(arguments.iter().map(ToString::to_string)), task, "{arguments:?}");
         }
     }
 }

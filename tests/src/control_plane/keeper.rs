@@ -53,9 +53,9 @@ impl Keeper {
     fn tell(&self, line: &str) -> Result<(), Error> {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         match pipe.as_mut() {
-            Some(pipe) => pipe
-                .write_all(line.as_bytes())
-                .map_err(Error::io("hand a process to the keeper")),
+            Some(pipe) => {
+                pipe.write_all(line.as_bytes()).map_err(Error::io("hand a process to the keeper"))
+            }
             None => Ok(()),
         }
     }

@@ -38,7 +38,8 @@ for entry in $kept; do
     esac
 done
 
-# What was killed may have been writing: a file can appear between emptying a folder and removing it.
+# What was killed may have been writing: a file can appear between emptying a folder and removing
+# it.
 tries=0
 while [ -e "$1" ] && [ "$tries" -lt 50 ]; do
     [ "$tries" -eq 0 ] || sleep 0.1

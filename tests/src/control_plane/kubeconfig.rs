@@ -29,11 +29,7 @@ impl Identity {
         user: impl Into<String>,
         groups: impl IntoIterator<Item = G>,
     ) -> Self {
-        Self {
-            user: user.into(),
-            groups: groups.into_iter().map(Into::into).collect(),
-            uid: None,
-        }
+        Self { user: user.into(), groups: groups.into_iter().map(Into::into).collect(), uid: None }
     }
 
     /// Somebody who may do anything.
@@ -158,10 +154,9 @@ pub(crate) fn compose(
 
 fn auth_info(pki: &Pki, credential: &Credential<'_>) -> Result<AuthInfo, Error> {
     match credential {
-        Credential::Token(token) => Ok(AuthInfo {
-            token: Some(token.clone().into()),
-            ..AuthInfo::default()
-        }),
+        Credential::Token(token) => {
+            Ok(AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() })
+        }
         Credential::Certificate(identity) => {
             let (certificate, key) = pki.client(identity)?;
             Ok(AuthInfo {

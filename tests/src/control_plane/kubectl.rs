@@ -21,8 +21,8 @@ pub struct KubectlOutput {
 }
 
 impl ControlPlane {
-    /// A kubectl for this kubeconfig, to be given arguments and run: `kubectl` ready made, for those
-    /// that show or stream its output.
+    /// A kubectl for this kubeconfig, to be given arguments and run: `kubectl` ready made, for
+    /// those that show or stream its output.
     #[must_use]
     pub fn kubectl_command(&self, kubeconfig: &Path) -> Command {
         let mut command = Command::new(self.assets().path(Program::Kubectl));

@@ -107,11 +107,7 @@ impl ControlPlane {
         let port = free_port()?;
         let admin = KubeconfigFile::write(
             folder.join("admin.yaml"),
-            compose(
-                &pki,
-                &url(port),
-                &[("admin", Credential::Certificate(&Identity::admin()))],
-            )?,
+            compose(&pki, &url(port), &[("admin", Credential::Certificate(&Identity::admin()))])?,
         )?;
         // From here on, dropping it ends what was started.
         let plane = Self {
@@ -236,9 +232,7 @@ impl ControlPlane {
             }),
             ..TokenRequest::default()
         };
-        let answer = api
-            .create_token_request(name, &PostParams::default(), &request)
-            .await?;
+        let answer = api.create_token_request(name, &PostParams::default(), &request).await?;
         let token = answer
             .status
             .and_then(|status| status.token)
@@ -268,10 +262,7 @@ impl ControlPlane {
 impl Drop for ControlPlane {
     fn drop(&mut self) {
         self.keeper.finish();
-        let servers = self
-            .servers
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let servers = self.servers.get_mut().unwrap_or_else(PoisonError::into_inner);
         for server in servers {
             // Reaps it; kills it only if somebody has killed the keeper.
             server.kill();

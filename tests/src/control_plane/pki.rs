@@ -70,11 +70,7 @@ impl Pki {
         ] {
             write(&folder.join(name), &text)?;
         }
-        Ok(Self {
-            folder,
-            client_ca: client_ca.key,
-            serving_ca: serving_ca.certificate.pem(),
-        })
+        Ok(Self { folder, client_ca: client_ca.key, serving_ca: serving_ca.certificate.pem() })
     }
 
     /// The certificate of the CA that signed the API server's, as PEM.
@@ -105,16 +101,9 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = named(name, &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key)?;
-        Ok(Self {
-            certificate,
-            params,
-            key,
-        })
+        Ok(Self { certificate, params, key })
     }
 
     fn sign(

@@ -82,11 +82,8 @@ impl Server {
     ) -> Result<Self, Error> {
         let log = log_path(folder, program);
         let doing = || format!("write {}", log.display());
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(Error::io(doing()))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&log).map_err(Error::io(doing()))?;
         let mut held = Held::new(path, args);
         held.shell
             .current_dir(folder)
@@ -99,11 +96,7 @@ impl Server {
             }
         }
         let child = spawn_kept(keeper, held)?;
-        Ok(Self {
-            program,
-            log,
-            child,
-        })
+        Ok(Self { program, log, child })
     }
 
     /// An error that shows the log if it has ended.
@@ -111,10 +104,7 @@ impl Server {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(self.exited(status)),
-            Err(source) => Err(Error::Io {
-                doing: format!("watch {}", self.program),
-                source,
-            }),
+            Err(source) => Err(Error::Io { doing: format!("watch {}", self.program), source }),
         }
     }
 

@@ -22,11 +22,7 @@ pub(crate) struct Ticker {
 impl Ticker {
     pub(crate) fn new(what: impl Into<String>) -> Self {
         let now = Instant::now();
-        Self {
-            what: what.into(),
-            since: now,
-            said: now,
-        }
+        Self { what: what.into(), since: now, said: now }
     }
 
     pub(crate) fn tick(&mut self) {
@@ -55,12 +51,7 @@ mod tests {
 
     #[test]
     fn times_read_well() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min 0 s"),
-            (250, "4 min 10 s"),
-        ] {
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (250, "4 min 10 s")] {
             assert_eq!(minutes(Duration::from_secs(seconds)), text);
         }
     }

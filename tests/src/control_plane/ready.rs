@@ -18,24 +18,15 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Until somebody listens on the socket.
 pub(crate) fn socket(server: &mut Server, socket: &Path) -> Result<(), Error> {
-    wait(server, || {
-        UnixStream::connect(socket)
-            .map(drop)
-            .map_err(|error| error.to_string())
-    })
+    wait(server, || UnixStream::connect(socket).map(drop).map_err(|error| error.to_string()))
 }
 
 /// Until the API server says that it is ready, its default roles included.
 pub(crate) fn apiserver(server: &mut Server, admin: &KubeconfigFile) -> Result<(), Error> {
     ask_as(server, admin, async |client| {
-        let request = http::Request::get("/readyz")
-            .body(Vec::new())
-            .map_err(|error| error.to_string())?;
-        client
-            .request_text(request)
-            .await
-            .map(drop)
-            .map_err(|error| error.to_string())
+        let request =
+            http::Request::get("/readyz").body(Vec::new()).map_err(|error| error.to_string())?;
+        client.request_text(request).await.map(drop).map_err(|error| error.to_string())
     })
 }
 
@@ -73,10 +64,7 @@ fn ask_as(
         })
     };
     std::thread::scope(|scope| {
-        scope
-            .spawn(asking)
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        scope.spawn(asking).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

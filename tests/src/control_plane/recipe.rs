@@ -24,11 +24,7 @@ pub(crate) fn cache_folder_name() -> String {
 
 /// The same for krew's programs.
 pub(crate) fn krew_cache_folder_name() -> String {
-    format!(
-        "krew-{KREW}-{}-{}-r{REVISION}",
-        std::env::consts::OS,
-        std::env::consts::ARCH,
-    )
+    format!("krew-{KREW}-{}-{}-r{REVISION}", std::env::consts::OS, std::env::consts::ARCH,)
 }
 
 /// The module to ask Go about, as `path@version`.
@@ -125,14 +121,8 @@ pub(crate) fn linker_flags(program: Program) -> String {
 fn staging_modules(kubernetes: &str) -> impl Iterator<Item = &str> {
     kubernetes.lines().filter_map(|line| {
         let line = line.trim();
-        let (name, target) = line
-            .strip_prefix("replace ")
-            .unwrap_or(line)
-            .split_once("=>")?;
-        target
-            .trim_start()
-            .starts_with("./staging/")
-            .then_some(name.trim())
+        let (name, target) = line.strip_prefix("replace ").unwrap_or(line).split_once("=>")?;
+        target.trim_start().starts_with("./staging/").then_some(name.trim())
     })
 }
 

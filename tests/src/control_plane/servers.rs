@@ -48,10 +48,7 @@ pub(crate) fn kube_apiserver(pki: &Pki, socket: &Path, port: u16) -> Vec<OsStrin
     flags.path("tls-private-key-file", &pki.file("apiserver.key"));
     flags.path("client-ca-file", &pki.file("client-ca.crt"));
 
-    flags.path(
-        "requestheader-client-ca-file",
-        &pki.file("front-proxy-ca.crt"),
-    );
+    flags.path("requestheader-client-ca-file", &pki.file("front-proxy-ca.crt"));
     flags.set("requestheader-allowed-names", FRONT_PROXY);
     flags.set("requestheader-username-headers", "X-Remote-User");
     flags.set("requestheader-uid-headers", "X-Remote-Uid");
@@ -64,10 +61,7 @@ pub(crate) fn kube_apiserver(pki: &Pki, socket: &Path, port: u16) -> Vec<OsStrin
 
     flags.set("service-account-issuer", ISSUER);
     flags.path("service-account-key-file", &pki.file("service-account.pub"));
-    flags.path(
-        "service-account-signing-key-file",
-        &pki.file("service-account.key"),
-    );
+    flags.path("service-account-signing-key-file", &pki.file("service-account.key"));
     flags.set("service-cluster-ip-range", "10.0.0.0/24");
     flags.set("authorization-mode", "RBAC");
     // mirrord's agents are privileged.
@@ -91,10 +85,7 @@ pub(crate) fn kube_controller_manager(pki: &Pki, kubeconfig: &Path) -> Vec<OsStr
     flags.set("secure-port", "0");
     // As in clusters made by kubeadm: admission sees each controller under its own name.
     flags.set("use-service-account-credentials", "true");
-    flags.path(
-        "service-account-private-key-file",
-        &pki.file("service-account.key"),
-    );
+    flags.path("service-account-private-key-file", &pki.file("service-account.key"));
     flags.path("root-ca-file", &pki.file("serving-ca.crt"));
     flags.path("cluster-signing-cert-file", &pki.file("client-ca.crt"));
     flags.path("cluster-signing-key-file", &pki.file("client-ca.key"));

@@ -106,10 +106,7 @@ async fn start() -> anyhow::Result<Cluster> {
     let plane = spawn_blocking(ControlPlane::start).await??;
     say("Installing the CRDs and manifests, and starting the webhook …");
     let cluster = Cluster::install(plane, programs).await?;
-    say(&format!(
-        "Ready after {:.1} s.",
-        start.elapsed().as_secs_f32()
-    ));
+    say(&format!("Ready after {:.1} s.", start.elapsed().as_secs_f32()));
     Ok(cluster)
 }
 

@@ -1,5 +1,5 @@
-//! Developers who run plain mirrord and know nothing of all this. There is no node: what one would report
-//! is written in its stead.
+//! Developers who run plain mirrord and know nothing of all this. There is no node: what one would
+//! report is written in its stead.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ struct Target {
     container: String,
 }
 
-/// A run in the target's namespace, and its end; others without a target, and in another namespace; and one
-/// that can't be stopped.
+/// A run in the target's namespace, and its end; others without a target, and in another namespace;
+/// and one that can't be stopped.
 pub(super) async fn mirrord(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let target = target(stage).await?;
     let name = one_run(stage, &target).await?;
@@ -67,15 +67,7 @@ async fn others(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()> {
     let namespace = ["kubectl", "create", "namespace", ELSEWHERE];
     stage.run(&namespace, None).await?;
     let second = file(stage, "second", &agents::targeted(&target.container, NODE))?;
-    let create = [
-        "kubectl",
-        "--context",
-        "developer-2",
-        "-n",
-        ELSEWHERE,
-        "create",
-        "-f",
-    ];
+    let create = ["kubectl", "--context", "developer-2", "-n", ELSEWHERE, "create", "-f"];
     stage
         .show(Step {
             shows: &["Warning: developer-1 already has a session on deployment/ip-visit-counter"],
@@ -90,10 +82,7 @@ async fn others(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()> {
         .show(Step {
             shows: &["created"],
             hides: &["Warning"],
-            ..Step::new(
-                "And one that has no target.",
-                &[&create[..], &[&targetless]].concat(),
-            )
+            ..Step::new("And one that has no target.", &[&create[..], &[&targetless]].concat())
         })
         .await?;
     let running = [
@@ -104,9 +93,7 @@ async fn others(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()> {
         "-o",
         "jsonpath={.items[?(@.status.state=='running')].metadata.namespace}",
     ];
-    stage
-        .until(&running, |running| running == "default default tools")
-        .await?;
+    stage.until(&running, |running| running == "default default tools").await?;
     stage
         .show(Step {
             shows: &["developer-1", "developer-2", "targetless", ELSEWHERE],
@@ -121,15 +108,7 @@ async fn others(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()> {
             shows: &["deleted"],
             ..Step::new(
                 "All of somebody's end at once.",
-                &[
-                    "kubectl",
-                    "mirrord-sessions",
-                    "kill",
-                    "-A",
-                    "--user",
-                    "developer-2",
-                    "--yes",
-                ],
+                &["kubectl", "mirrord-sessions", "kill", "-A", "--user", "developer-2", "--yes"],
             )
         })
         .await?;
@@ -148,14 +127,8 @@ async fn stopped(stage: &mut Stage<'_>, name: &str) -> anyhow::Result<()> {
     let jobs = ["kubectl", "get", "jobs", "-o", "name"];
     stage.until(&jobs, str::is_empty).await?;
     let about = format!("--field-selector=reason=SessionStopped,involvedObject.name={name}");
-    let events = [
-        "kubectl",
-        "get",
-        "events",
-        &about,
-        "-o",
-        "jsonpath={.items[*].message}{\"\\n\"}",
-    ];
+    let events =
+        ["kubectl", "get", "events", &about, "-o", "jsonpath={.items[*].message}{\"\\n\"}"];
     stage.until(&events, |events| !events.is_empty()).await?;
     stage
         .show(Step {
@@ -163,10 +136,7 @@ async fn stopped(stage: &mut Stage<'_>, name: &str) -> anyhow::Result<()> {
                 "of developer-1 on deployment/ip-visit-counter ended after",
                 "its agent deleted",
             ],
-            ..Step::new(
-                "… ended its agent, and with it the developer's process.",
-                &events,
-            )
+            ..Step::new("… ended its agent, and with it the developer's process.", &events)
         })
         .await?;
     Ok(())
@@ -180,21 +150,9 @@ async fn ephemeral(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()>
     let container = agent["name"].clone();
     pod["spec"]["ephemeralContainers"] = json!([agent]);
     let added = file(stage, "ephemeral", &pod)?;
-    let path = format!(
-        "/api/v1/namespaces/default/pods/{}/ephemeralcontainers",
-        target.pod
-    );
+    let path = format!("/api/v1/namespaces/default/pods/{}/ephemeralcontainers", target.pod);
     // As mirrord does: the Pod with one container more. The answer is all of it again.
-    let put = [
-        "kubectl",
-        "--context",
-        "developer-2",
-        "replace",
-        "--raw",
-        &path,
-        "-f",
-        &added,
-    ];
+    let put = ["kubectl", "--context", "developer-2", "replace", "--raw", &path, "-f", &added];
     let (added, output) = stage.run(&put, None).await?;
     ensure!(added, "the agent could not be added: {output}");
     stage
@@ -216,11 +174,7 @@ async fn ephemeral(stage: &mut Stage<'_>, target: &Target) -> anyhow::Result<()>
     let name = session_where(stage, "@.status.agent.kind=='Pod'").await?;
     stage
         .show(Step {
-            shows: &[
-                "Warning: ",
-                "Kubernetes can't remove its agent",
-                &target.pod,
-            ],
+            shows: &["Warning: ", "Kubernetes can't remove its agent", &target.pod],
             ..Step::new(
                 "Such a one Kubernetes can't remove, and whoever stops the session is told.",
                 &["kubectl", "delete", "session", &name],

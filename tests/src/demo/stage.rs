@@ -47,14 +47,7 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub(super) fn new(about: &'a str, command: &'a [&'a str]) -> Self {
-        Self {
-            about,
-            command,
-            input: None,
-            succeeds: true,
-            shows: &[],
-            hides: &[],
-        }
+        Self { about, command, input: None, succeeds: true, shows: &[], hides: &[] }
     }
 }
 
@@ -73,17 +66,9 @@ impl<'a> Stage<'a> {
         let kubeconfig = cluster.plane.kubeconfig_with_contexts(&people)?;
         let bin = cluster.plane.folder().join("bin");
         std::fs::create_dir(&bin).context("a folder for kubectl and the plugin")?;
-        symlink(
-            cluster.plane.assets().path(Program::Kubectl),
-            bin.join("kubectl"),
-        )
-        .and_then(|()| {
-            symlink(
-                &cluster.programs.plugin,
-                bin.join("kubectl-mirrord_sessions"),
-            )
-        })
-        .context("links to kubectl and the plugin")?;
+        symlink(cluster.plane.assets().path(Program::Kubectl), bin.join("kubectl"))
+            .and_then(|()| symlink(&cluster.programs.plugin, bin.join("kubectl-mirrord_sessions")))
+            .context("links to kubectl and the plugin")?;
         let rest = std::env::var("PATH").unwrap_or_default();
         bind(cluster).await?;
         Ok(Self {
@@ -104,11 +89,7 @@ impl<'a> Stage<'a> {
         say(&format!("\n# {}. {}", self.steps, step.about));
         let shown: Vec<String> = step.command.iter().map(|word| quoted(word)).collect();
         if let Some(input) = &step.input {
-            say(&format!(
-                "$ {} <<EOF\n{}\nEOF",
-                shown.join(" "),
-                input.trim_end()
-            ));
+            say(&format!("$ {} <<EOF\n{}\nEOF", shown.join(" "), input.trim_end()));
         } else {
             say(&format!("$ {}", shown.join(" ")));
         }
@@ -156,10 +137,7 @@ impl<'a> Stage<'a> {
             .spawn()
             .context("run kubectl")?;
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-            stdin
-                .write_all(input.as_bytes())
-                .await
-                .context("write to kubectl")?;
+            stdin.write_all(input.as_bytes()).await.context("write to kubectl")?;
         }
         let output = child.wait_with_output().await.context("wait for kubectl")?;
         let text =

@@ -146,21 +146,10 @@ async fn looking(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         .await?;
     stage
         .show(Step {
-            shows: &[
-                "487F4F2B6D2376AD",
-                "C527FE7D9C30979E",
-                "SESSION ID",
-                "SESSION DURATION",
-            ],
+            shows: &["487F4F2B6D2376AD", "C527FE7D9C30979E", "SESSION ID", "SESSION DURATION"],
             ..Step::new(
                 "The same with the plugin.",
-                &[
-                    "kubectl",
-                    "mirrord-sessions",
-                    "list",
-                    "--context",
-                    "developer-1",
-                ],
+                &["kubectl", "mirrord-sessions", "list", "--context", "developer-1"],
             )
         })
         .await?;
@@ -184,11 +173,7 @@ async fn looking(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         .await?;
     stage
         .show(Step {
-            shows: &[
-                "Aviram Hassan",
-                "developer-1",
-                "header=baggage: .*mirrord-session=Avi.+",
-            ],
+            shows: &["Aviram Hassan", "developer-1", "header=baggage: .*mirrord-session=Avi.+"],
             ..Step::new(
                 "One session in full.",
                 &[
@@ -226,15 +211,7 @@ async fn narrowing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             )
         })
         .await?;
-    let names = [
-        "kubectl",
-        "get",
-        "sessiontrackers",
-        "-o",
-        "name",
-        "--context",
-        "developer-2",
-    ];
+    let names = ["kubectl", "get", "sessiontrackers", "-o", "name", "--context", "developer-2"];
     stage.until(&names, |names| !names.contains(FIRST)).await?;
     stage
         .show(Step {
@@ -242,13 +219,7 @@ async fn narrowing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
             hides: &["487F4F2B6D2376AD"],
             ..Step::new(
                 "In force at once, for lists and for watches that are open.",
-                &[
-                    "kubectl",
-                    "get",
-                    "sessiontrackers",
-                    "--context",
-                    "developer-2",
-                ],
+                &["kubectl", "get", "sessiontrackers", "--context", "developer-2"],
             )
         })
         .await?;
@@ -272,10 +243,7 @@ async fn narrowing(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     stage
         .show(Step {
             shows: &["deleted"],
-            ..Step::new(
-                "The policy goes.",
-                &["kubectl", "delete", "sessionpolicy", "own-only"],
-            )
+            ..Step::new("The policy goes.", &["kubectl", "delete", "sessionpolicy", "own-only"])
         })
         .await?;
     let all = |names: &str| names.contains(FIRST);
@@ -327,10 +295,7 @@ async fn stopping(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         .show(Step {
             shows: &["No sessions found"],
             hides: &["487F4F2B6D2376AD"],
-            ..Step::new(
-                "Nothing is left.",
-                &["kubectl", "mirrord-sessions", "list", "-A"],
-            )
+            ..Step::new("Nothing is left.", &["kubectl", "mirrord-sessions", "list", "-A"])
         })
         .await?;
     Ok(())
@@ -391,10 +356,7 @@ pub(super) async fn leave_something(stage: &mut Stage<'_>) -> anyhow::Result<()>
     for (context, input) in [("developer-1", first()), ("developer-2", second())] {
         let command = ["kubectl", "--context", context, "create", "-f", "-"];
         let (succeeded, output) = stage.run(&command, Some(&input)).await?;
-        anyhow::ensure!(
-            succeeded,
-            "a session to play with could not be created: {output}"
-        );
+        anyhow::ensure!(succeeded, "a session to play with could not be created: {output}");
     }
     Ok(())
 }

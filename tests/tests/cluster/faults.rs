@@ -7,27 +7,17 @@ use serde_json::{Value, json};
 use crate::support::{Namespace, eventually, namespace, session};
 
 const CONFIGURATION: &str = "mutatingwebhookconfiguration/mirrord-sessions-webhook";
-const SECRET: [&str; 3] = [
-    "secret/mirrord-sessions-webhook-ca",
-    "-n",
-    "mirrord-sessions",
-];
+const SECRET: [&str; 3] = ["secret/mirrord-sessions-webhook-ca", "-n", "mirrord-sessions"];
 
 async fn create(namespace: &Namespace<'_>, name: &str) -> Result<String, String> {
     let args = ["create", "-n", &namespace.name, "-f", "-"];
     let manifest = session(name, json!({ "target": "a/b" })).to_string();
-    namespace
-        .cluster
-        .admin(&args, &manifest)
-        .await
-        .map_err(|error| error.to_string())
+    namespace.cluster.admin(&args, &manifest).await.map_err(|error| error.to_string())
 }
 
 async fn stamped(namespace: &Namespace<'_>) {
     eventually("a Session is stamped", || async {
-        create(namespace, &format!("s{}", namespace.sessions().await.len()))
-            .await
-            .ok()
+        create(namespace, &format!("s{}", namespace.sessions().await.len())).await.ok()
     })
     .await;
     for session in namespace.sessions().await {
@@ -57,14 +47,7 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
         "{error}"
     );
     // A label doesn't ask the webhook.
-    let label = [
-        "label",
-        "session",
-        "before",
-        "-n",
-        &dead.name,
-        "team=payments",
-    ];
+    let label = ["label", "session", "before", "-n", &dead.name, "team=payments"];
     cluster.admin(&label, "").await.unwrap();
     // Who may delete what is decided by policies, so one by one nothing is deleted.
     let delete = ["delete", "session", "before", "-n", &dead.name];
@@ -73,23 +56,15 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
         error.contains("failed calling webhook \"stop.sessions.operator.metalbear.co\""),
         "{error}"
     );
-    // A namespace goes with all that is in it. The namespace controller only waits for every API that is
-    // registered, trackers too, to tell what it serves.
+    // A namespace goes with all that is in it. The namespace controller only waits for every API
+    // that is registered, trackers too, to tell what it serves.
     let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
-    cluster
-        .admin(&["delete", "apiservice", api], "")
-        .await
-        .unwrap();
-    cluster
-        .admin(&["delete", "namespace", &dead.name, "--timeout=60s"], "")
-        .await
-        .unwrap();
+    cluster.admin(&["delete", "apiservice", api], "").await.unwrap();
+    cluster.admin(&["delete", "namespace", &dead.name, "--timeout=60s"], "").await.unwrap();
 
     // Another takes over, with the CA of the first.
     let trusted = bundle(&cluster).await;
-    let next = Webhook::start(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
+    let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
     stamped(&namespace(&cluster, "after").await).await;
     assert_eq!(bundle(&cluster).await, trusted);
@@ -100,15 +75,7 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
 
     // Uninstalling needs no webhook: the definition goes, and what was stored with it.
     cluster
-        .admin(
-            &[
-                "delete",
-                "crd",
-                "sessions.operator.metalbear.co",
-                "--timeout=60s",
-            ],
-            "",
-        )
+        .admin(&["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"], "")
         .await
         .unwrap();
 }
@@ -117,21 +84,12 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
 async fn replicas_share_a_ca_and_mend_what_is_changed() {
     let cluster = Cluster::start().await.unwrap();
     let first = &cluster.webhook;
-    let second = Webhook::start(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
+    let second = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     eventually("the second replica has a certificate", || async {
-        second
-            .log_text()
-            .contains("issued a serving certificate")
-            .then_some(())
+        second.log_text().contains("issued a serving certificate").then_some(())
     })
     .await;
-    assert!(
-        !second
-            .log_text()
-            .contains("storing a new certificate authority")
-    );
+    assert!(!second.log_text().contains("storing a new certificate authority"));
     // The API server is led to the second, whose certificate it trusts already.
     let trusted = bundle(&cluster).await;
     cluster.route_to(&second).await.unwrap();
@@ -140,12 +98,9 @@ async fn replicas_share_a_ca_and_mend_what_is_changed() {
     stamped(&namespace).await;
 
     // An emptied Secret: one of the two makes a new CA, both use it.
-    let emptied = [
-        &["patch"],
-        &SECRET[..],
-        &["--type=json", r#"-p=[{"op":"remove","path":"/data"}]"#],
-    ]
-    .concat();
+    let emptied =
+        [&["patch"], &SECRET[..], &["--type=json", r#"-p=[{"op":"remove","path":"/data"}]"#]]
+            .concat();
     cluster.admin(&emptied, "").await.unwrap();
     eventually("the new CA is trusted", || async {
         let secret = get(&cluster, &SECRET).await;
@@ -156,23 +111,16 @@ async fn replicas_share_a_ca_and_mend_what_is_changed() {
     .await;
     stamped(&namespace).await;
     eventually("both replicas issued anew", || async {
-        let issued = |webhook: &Webhook| {
-            webhook
-                .log_text()
-                .matches("issued a serving certificate")
-                .count()
-        };
+        let issued =
+            |webhook: &Webhook| webhook.log_text().matches("issued a serving certificate").count();
         (issued(first) == 2 && issued(&second) == 2).then_some(())
     })
     .await;
 
     // A Secret that holds nonsense is replaced just so.
-    let nonsense = [
-        &["patch"],
-        &SECRET[..],
-        &["--type=merge", r#"-p={"data":{"ca.key":"bm9uc2Vuc2U="}}"#],
-    ]
-    .concat();
+    let nonsense =
+        [&["patch"], &SECRET[..], &["--type=merge", r#"-p={"data":{"ca.key":"bm9uc2Vuc2U="}}"#]]
+            .concat();
     cluster.admin(&nonsense, "").await.unwrap();
     eventually("the nonsense is gone", || async {
         (get(&cluster, &SECRET).await["data"]["ca.key"] != "bm9uc2Vuc2U=").then_some(())

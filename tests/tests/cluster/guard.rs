@@ -12,18 +12,12 @@ use crate::support::shared;
 fn changes() -> Vec<(&'static str, Value)> {
     vec![
         ("admissionReviewVersions", json!(["v1", "v1beta1"])),
-        (
-            "clientConfig",
-            json!({ "url": "https://localhost:1/other" }),
-        ),
+        ("clientConfig", json!({ "url": "https://localhost:1/other" })),
         (
             "clientConfig",
             json!({ "service": { "name": "other", "namespace": "mirrord-sessions", "path": "/x" } }),
         ),
-        (
-            "clientConfig",
-            json!({ "service": { "name": "x", "namespace": "other", "path": "/x" } }),
-        ),
+        ("clientConfig", json!({ "service": { "name": "x", "namespace": "other", "path": "/x" } })),
         (
             "clientConfig",
             json!({ "service": { "name": "x", "namespace": "mirrord-sessions", "path": "/other" } }),
@@ -33,10 +27,7 @@ fn changes() -> Vec<(&'static str, Value)> {
             json!({ "service": { "name": "x", "namespace": "mirrord-sessions", "path": "/x", "port": 7 } }),
         ),
         ("failurePolicy", json!("Ignore")),
-        (
-            "matchConditions",
-            json!([{ "name": "never", "expression": "false" }]),
-        ),
+        ("matchConditions", json!([{ "name": "never", "expression": "false" }])),
         ("matchPolicy", json!("Exact")),
         ("name", json!("other.example.com")),
         ("namespaceSelector", json!({ "matchLabels": { "a": "b" } })),
@@ -80,18 +71,12 @@ async fn as_controller(cluster: &Cluster, args: &[&str], input: &Value) -> Kubec
     let user = format!("--as={CONTROLLER_USERNAME}");
     let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
     let admin = cluster.plane.admin().path();
-    cluster
-        .plane
-        .kubectl_with_input(admin, &args, &input.to_string())
-        .await
-        .unwrap()
+    cluster.plane.kubectl_with_input(admin, &args, &input.to_string()).await.unwrap()
 }
 
 fn refused(output: &KubectlOutput, why: &str) -> bool {
     !output.status.success()
-        && output
-            .stderr
-            .contains("'webhook-configurations.mirrord-sessions'")
+        && output.stderr.contains("'webhook-configurations.mirrord-sessions'")
         && output.stderr.contains(why)
 }
 
@@ -99,18 +84,9 @@ async fn holds(kind: &str) {
     let cluster = shared();
     let configuration = configuration(kind);
     // Not applied: replacing what was applied would change its annotation too.
-    cluster
-        .admin(&["create", "-f", "-"], &configuration.to_string())
-        .await
-        .unwrap();
-    let resource = format!(
-        "{kind}/{}",
-        configuration["metadata"]["name"].as_str().unwrap()
-    );
-    let stored = cluster
-        .admin(&["get", &resource, "-o", "json"], "")
-        .await
-        .unwrap();
+    cluster.admin(&["create", "-f", "-"], &configuration.to_string()).await.unwrap();
+    let resource = format!("{kind}/{}", configuration["metadata"]["name"].as_str().unwrap());
+    let stored = cluster.admin(&["get", &resource, "-o", "json"], "").await.unwrap();
     let stored: Value = serde_json::from_str(&stored).unwrap();
     let replace = ["replace", "--dry-run=server", "-f", "-"];
     let mut wrong = Vec::new();
@@ -182,32 +158,20 @@ async fn holds(kind: &str) {
 
     for (name, object) in changed {
         let output = as_controller(cluster, &replace, &object).await;
-        let why = if name.starts_with("metadata") {
-            "metadata changed"
-        } else {
-            "a webhook changed"
-        };
+        let why =
+            if name.starts_with("metadata") { "metadata changed" } else { "a webhook changed" };
         if !refused(&output, why) {
             wrong.push(format!("{name}: {output:?}"));
         }
     }
-    let output = as_controller(
-        cluster,
-        &["delete", "--dry-run=server", &resource],
-        &Value::Null,
-    )
-    .await;
+    let output =
+        as_controller(cluster, &["delete", "--dry-run=server", &resource], &Value::Null).await;
     if !refused(&output, "neither create nor delete") {
         wrong.push(format!("delete: {output:?}"));
     }
     let mut another = configuration.clone();
     another["metadata"]["name"] = json!("test-guard-another");
-    let output = as_controller(
-        cluster,
-        &["create", "--dry-run=server", "-f", "-"],
-        &another,
-    )
-    .await;
+    let output = as_controller(cluster, &["create", "--dry-run=server", "-f", "-"], &another).await;
     if !refused(&output, "neither create nor delete") {
         wrong.push(format!("create: {output:?}"));
     }
@@ -229,31 +193,17 @@ async fn of_validating_configurations_only_the_bundles() {
 async fn the_policy_knows_every_field_of_a_webhook() {
     let cluster = shared();
     let schema = cluster
-        .admin(
-            &[
-                "get",
-                "--raw",
-                "/openapi/v3/apis/admissionregistration.k8s.io/v1",
-            ],
-            "",
-        )
+        .admin(&["get", "--raw", "/openapi/v3/apis/admissionregistration.k8s.io/v1"], "")
         .await
         .unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let fields = |kind: &str| -> BTreeSet<String> {
         let kind =
             &schema["components"]["schemas"][format!("io.k8s.api.admissionregistration.v1.{kind}")];
-        kind["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect()
+        kind["properties"].as_object().unwrap().keys().cloned().collect()
     };
-    let changed: BTreeSet<String> = changes()
-        .into_iter()
-        .map(|(field, _)| field.to_owned())
-        .collect();
+    let changed: BTreeSet<String> =
+        changes().into_iter().map(|(field, _)| field.to_owned()).collect();
     assert_eq!(fields("MutatingWebhook"), changed);
     assert!(fields("ValidatingWebhook").is_subset(&changed));
     let client: BTreeSet<String> = ["caBundle", "service", "url"].map(Into::into).into();

@@ -33,11 +33,7 @@ async fn of_the_api_service_only_the_bundle() {
     let ask = async |args: &[&str], input: &Value| {
         let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
         let admin = cluster.plane.admin().path();
-        cluster
-            .plane
-            .kubectl_with_input(admin, &args, &input.to_string())
-            .await
-            .unwrap()
+        cluster.plane.kubectl_with_input(admin, &args, &input.to_string()).await.unwrap()
     };
     let patched = async |patch: Value| {
         let patch = patch.to_string();
@@ -63,11 +59,7 @@ async fn of_the_api_service_only_the_bundle() {
     let changed = metadata
         .into_iter()
         .map(|(field, value)| ("metadata", field, value))
-        .chain(
-            changes()
-                .into_iter()
-                .map(|(field, value)| ("spec", field, value)),
-        );
+        .chain(changes().into_iter().map(|(field, value)| ("spec", field, value)));
     let mut wrong = Vec::new();
     for (part, field, value) in changed {
         let mut patch = json!({ part: { field: value } });
@@ -87,15 +79,7 @@ async fn of_the_api_service_only_the_bundle() {
     another["spec"]["group"] = json!("other.example.com");
     for (args, input) in [
         (&["create", "--dry-run=server", "-f", "-"][..], &another),
-        (
-            &[
-                "delete",
-                "--dry-run=server",
-                "apiservice",
-                TRACKER_API_SERVICE,
-            ],
-            &Value::Null,
-        ),
+        (&["delete", "--dry-run=server", "apiservice", TRACKER_API_SERVICE], &Value::Null),
     ] {
         let output = ask(args, input).await;
         if !output.stderr.contains("'api-services.mirrord-sessions'") {
@@ -112,9 +96,7 @@ async fn the_policy_knows_every_field_of_an_api_service() {
     let schema = shared().admin(&["get", "--raw", path], "").await.unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let spec = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec";
-    let fields = schema["components"]["schemas"][spec]["properties"]
-        .as_object()
-        .unwrap();
+    let fields = schema["components"]["schemas"][spec]["properties"].as_object().unwrap();
     let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
     let changed = changes().into_iter().map(|(field, _)| field);
     let known: BTreeSet<&str> = changed.chain(["caBundle"]).collect();

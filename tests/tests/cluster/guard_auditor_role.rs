@@ -21,11 +21,7 @@ async fn ask(args: &[&str], input: &Value) -> KubectlOutput {
     let user = format!("--as={CONTROLLER_USERNAME}");
     let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
     let admin = cluster.plane.admin().path();
-    cluster
-        .plane
-        .kubectl_with_input(admin, &args, &input.to_string())
-        .await
-        .unwrap()
+    cluster.plane.kubectl_with_input(admin, &args, &input.to_string()).await.unwrap()
 }
 
 /// What is wrong with the answer to one that is to be refused with these words, or to be let.
@@ -59,24 +55,9 @@ fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'
     vec![
         ("as it is", "/rules", json!(rules), None),
         ("a rule more", "/rules", and(rule(pods, &see)), None),
-        (
-            "to join",
-            "/rules",
-            and(rule("sessiontrackers/join", &["create"])),
-            Some(SEE),
-        ),
-        (
-            "to stop",
-            "/rules",
-            and(rule("sessions", &["get", "delete"])),
-            Some(SEE),
-        ),
-        (
-            "anything",
-            "/rules",
-            and(rule("sessions", &["*"])),
-            Some(SEE),
-        ),
+        ("to join", "/rules", and(rule("sessiontrackers/join", &["create"])), Some(SEE)),
+        ("to stop", "/rules", and(rule("sessions", &["get", "delete"])), Some(SEE)),
+        ("anything", "/rules", and(rule("sessions", &["*"])), Some(SEE)),
         (
             "a path",
             "/rules",
@@ -96,33 +77,13 @@ fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'
             Some(ELSEWHERE),
         ),
         ("a rule less", "/rules", json!(rules[1..]), Some(TAKES)),
-        (
-            "another rule",
-            "/rules",
-            json!([rule(pods, &see)]),
-            Some(TAKES),
-        ),
+        ("another rule", "/rules", json!([rule(pods, &see)]), Some(TAKES)),
         ("no rules", "/rules", Value::Null, Some(TAKES)),
         ("collected", "/aggregationRule", selectors, Some(COLLECTS)),
         ("owned", "/metadata/ownerReferences", owner, Some(OWNED)),
-        (
-            "labels",
-            "/metadata/labels",
-            json!({ "a": "b" }),
-            Some(METADATA),
-        ),
-        (
-            "annotations",
-            "/metadata/annotations",
-            json!({ "a": "b" }),
-            Some(METADATA),
-        ),
-        (
-            "finalizers",
-            "/metadata/finalizers",
-            json!(["example.com/hold"]),
-            Some(METADATA),
-        ),
+        ("labels", "/metadata/labels", json!({ "a": "b" }), Some(METADATA)),
+        ("annotations", "/metadata/annotations", json!({ "a": "b" }), Some(METADATA)),
+        ("finalizers", "/metadata/finalizers", json!(["example.com/hold"]), Some(METADATA)),
     ]
 }
 
@@ -130,14 +91,7 @@ fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'
 async fn an_auditor_sees_and_nothing_is_taken() {
     let cluster = shared();
     let stored = crate::support::eventually("there is a role", || async {
-        let get = [
-            "get",
-            "clusterrole",
-            ROLE,
-            "-o",
-            "json",
-            "--ignore-not-found",
-        ];
+        let get = ["get", "clusterrole", ROLE, "-o", "json", "--ignore-not-found"];
         serde_json::from_str::<Value>(&cluster.admin(&get, "").await.unwrap()).ok()
     })
     .await;
@@ -146,22 +100,15 @@ async fn an_auditor_sees_and_nothing_is_taken() {
     for (name, field, value, why) in changes(rules) {
         let mut object = stored.clone();
         let (parent, key) = field.rsplit_once('/').unwrap();
-        let parent = if parent.is_empty() {
-            &mut object
-        } else {
-            object.pointer_mut(parent).unwrap()
-        };
+        let parent =
+            if parent.is_empty() { &mut object } else { object.pointer_mut(parent).unwrap() };
         parent[key] = value;
         let replace = ["replace", "--dry-run=server", "-f", "-"];
         let output = ask(&replace, &object).await;
         wrong.extend(unlike(name, &output, why));
     }
     let delete = ["delete", "--dry-run=server", "clusterrole", ROLE];
-    wrong.extend(unlike(
-        "delete",
-        &ask(&delete, &Value::Null).await,
-        Some(OTHER),
-    ));
+    wrong.extend(unlike("delete", &ask(&delete, &Value::Null).await, Some(OTHER)));
 
     // Created: under that name alone, with what the process gives it and no more. That there is one
     // already comes after the policy.
@@ -185,10 +132,7 @@ async fn an_auditor_sees_and_nothing_is_taken() {
     for (name, metadata) in [
         ("created for view", json!({ "labels": view })),
         ("created annotated", json!({ "annotations": { "a": "b" } })),
-        (
-            "created to be held",
-            json!({ "finalizers": ["example.com/hold"] }),
-        ),
+        ("created to be held", json!({ "finalizers": ["example.com/hold"] })),
     ] {
         let output = create(ROLE, metadata).await;
         wrong.extend(unlike(name, &output, Some(CREATES)));
@@ -200,14 +144,7 @@ async fn an_auditor_sees_and_nothing_is_taken() {
 #[tokio::test]
 async fn the_policy_knows_every_field_of_a_cluster_role() {
     let schema = shared()
-        .admin(
-            &[
-                "get",
-                "--raw",
-                "/openapi/v3/apis/rbac.authorization.k8s.io/v1",
-            ],
-            "",
-        )
+        .admin(&["get", "--raw", "/openapi/v3/apis/rbac.authorization.k8s.io/v1"], "")
         .await
         .unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
@@ -218,12 +155,6 @@ async fn the_policy_knows_every_field_of_a_cluster_role() {
     };
     let expected = ["aggregationRule", "apiVersion", "kind", "metadata", "rules"];
     assert_eq!(fields("ClusterRole"), expected.into());
-    let expected = [
-        "apiGroups",
-        "nonResourceURLs",
-        "resourceNames",
-        "resources",
-        "verbs",
-    ];
+    let expected = ["apiGroups", "nonResourceURLs", "resourceNames", "resources", "verbs"];
     assert_eq!(fields("PolicyRule"), expected.into());
 }

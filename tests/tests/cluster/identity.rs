@@ -33,35 +33,22 @@ async fn allow_everything(cluster: &Cluster) {
             "subjects": [user("alice"), user("mallory")],
         },
     ]});
-    cluster
-        .admin(&["apply", "-f", "-"], &list.to_string())
-        .await
-        .unwrap();
+    cluster.admin(&["apply", "-f", "-"], &list.to_string()).await.unwrap();
 }
 
 impl Forgery {
     async fn learn(namespace: &Namespace<'_>) -> Self {
         let (alice, mallory) = people(namespace);
-        Self {
-            alice: alice.owner().await,
-            mallory: mallory.owner().await,
-        }
+        Self { alice: alice.owner().await, mallory: mallory.owner().await }
     }
 }
 
 fn people<'a>(namespace: &Namespace<'a>) -> (Person<'a>, Person<'a>) {
-    (
-        namespace.person("alice", &["devs"]),
-        namespace.person("mallory", &["devs", "contractors"]),
-    )
+    (namespace.person("alice", &["devs"]), namespace.person("mallory", &["devs", "contractors"]))
 }
 
 fn outcome(output: &KubectlOutput) -> Expect {
-    if output.status.success() {
-        Accepted
-    } else {
-        Refused
-    }
+    if output.status.success() { Accepted } else { Refused }
 }
 
 fn expected(way: &Way, webhook: Webhook) -> Expect {
@@ -88,11 +75,7 @@ async fn creates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
         }
         let sessions = namespace.sessions().await;
         if sessions.is_empty() != (expected(way, webhook) == Refused) {
-            wrong.push(format!(
-                "{webhook:?}, {}: {} Sessions",
-                way.name,
-                sessions.len()
-            ));
+            wrong.push(format!("{webhook:?}, {}: {} Sessions", way.name, sessions.len()));
         }
         for session in sessions {
             let line = session["spec"]["user"].as_str().unwrap_or_default();
@@ -116,18 +99,12 @@ async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
         let namespace = namespace(cluster, "updates").await;
         let (alice, mallory) = people(&namespace);
         // By alice, and true: it is accepted with the webhook and without.
-        let created = alice
-            .kubectl(
-                &["create", "-f", "-"],
-                &session("s", forgery.spec()).to_string(),
-            )
-            .await;
+        let created =
+            alice.kubectl(&["create", "-f", "-"], &session("s", forgery.spec()).to_string()).await;
         assert!(created.status.success(), "{created:?}");
         let before = namespace.sessions().await.remove(0);
 
-        let output = mallory
-            .kubectl(way.args, &(way.manifest)(forgery).to_string())
-            .await;
+        let output = mallory.kubectl(way.args, &(way.manifest)(forgery).to_string()).await;
         if outcome(&output) != expected(way, webhook) {
             wrong.push(format!("{webhook:?}, {}: {output:?}", way.name));
         }
@@ -160,21 +137,10 @@ async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
         json!({ "target": "deployment/a", "owner": { "username": "admin", "groups": ["system:masters"] }, "user": "admin" }),
     );
     let cases = [
-        (
-            "forged",
-            admin_forges,
-            if webhook == Webhook::Up {
-                Accepted
-            } else {
-                Refused
-            },
-        ),
+        ("forged", admin_forges, if webhook == Webhook::Up { Accepted } else { Refused }),
         (
             "true",
-            session(
-                "t",
-                json!({ "target": "deployment/a", "owner": owner, "user": "alice" }),
-            ),
+            session("t", json!({ "target": "deployment/a", "owner": owner, "user": "alice" })),
             Accepted,
         ),
     ];
@@ -233,22 +199,15 @@ async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
             async move {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let admin = cluster.plane.admin();
-                cluster
-                    .plane
-                    .kubectl_with_input(admin.path(), &args, &input)
-                    .await
-                    .unwrap()
+                cluster.plane.kubectl_with_input(admin.path(), &args, &input).await.unwrap()
             }
         };
         let manifest = session(
             &name,
             json!({ "target": "a/b", "owner": { "username": "alice" }, "user": "alice" }),
         );
-        let created = run(
-            vec!["create".into(), "-f".into(), "-".into()],
-            manifest.to_string(),
-        )
-        .await;
+        let created =
+            run(vec!["create".into(), "-f".into(), "-".into()], manifest.to_string()).await;
         let stored = namespace
             .sessions()
             .await
@@ -257,24 +216,14 @@ async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
         let as_alice = stored
             .is_some_and(|session| session["spec"]["owner"] == json!({ "username": "alice" }));
         if as_alice != may {
-            wrong.push(format!(
-                "{webhook:?}, {user} on behalf of alice: {created:?}"
-            ));
+            wrong.push(format!("{webhook:?}, {user} on behalf of alice: {created:?}"));
         }
         let patch = r#"{"status":{"state":"running"}}"#;
         let target = "by-controller";
         let status = run(
-            [
-                "patch",
-                "session",
-                target,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                patch,
-            ]
-            .map(Into::into)
-            .into(),
+            ["patch", "session", target, "--subresource=status", "--type=merge", "-p", patch]
+                .map(Into::into)
+                .into(),
             String::new(),
         )
         .await;
@@ -298,18 +247,12 @@ async fn all(cluster: &Cluster, webhook: Webhook) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The definition refuses changes of spec before the policy is asked; without that, the policy must.
+/// The definition refuses changes of spec before the policy is asked; without that, the policy
+/// must.
 async fn guard_alone(cluster: &Cluster) {
     let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
     let patch = json!([{ "op": "remove", "path": rules }]).to_string();
-    let definition = [
-        "patch",
-        "crd",
-        mirrord_sessions_crds::SESSIONS,
-        "--type=json",
-        "-p",
-        &patch,
-    ];
+    let definition = ["patch", "crd", mirrord_sessions_crds::SESSIONS, "--type=json", "-p", &patch];
     cluster.admin(&definition, "").await.unwrap();
     let namespace = namespace(cluster, "alone").await;
     let (alice, _) = people(&namespace);
@@ -319,21 +262,8 @@ async fn guard_alone(cluster: &Cluster) {
     assert!(created.status.success(), "{created:?}");
     eventually("the definition lets spec change", || async {
         let patch = r#"{"spec":{"target":"deployment/b"}}"#;
-        let args = [
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--dry-run=server",
-            "-p",
-            patch,
-        ];
-        alice
-            .kubectl(&args, "")
-            .await
-            .status
-            .success()
-            .then_some(())
+        let args = ["patch", "session", "s", "--type=merge", "--dry-run=server", "-p", patch];
+        alice.kubectl(&args, "").await.status.success().then_some(())
     })
     .await;
     let wrong = updates(cluster, &forgery, Webhook::GuardAlone).await;

@@ -4,20 +4,14 @@ use serde_json::Value;
 
 use crate::support::{eventually, shared};
 
-/// Everything of the base and of the overlay without trackers passes the API server's strict check, applied again
-/// over what is installed.
+/// Everything of the base and of the overlay without trackers passes the API server's strict check,
+/// applied again over what is installed.
 #[tokio::test]
 async fn manifests_pass_strict_server_side_validation() {
     let cluster = shared();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
     for args in [
-        [
-            "apply",
-            "--dry-run=server",
-            "--validate=strict",
-            "-k",
-            "manifests/base",
-        ],
+        ["apply", "--dry-run=server", "--validate=strict", "-k", "manifests/base"],
         [
             "apply",
             "--dry-run=server",
@@ -25,29 +19,15 @@ async fn manifests_pass_strict_server_side_validation() {
             "-k",
             "manifests/overlays/without-trackers",
         ],
-        [
-            "apply",
-            "--dry-run=server",
-            "--validate=strict",
-            "-f",
-            "crds",
-        ],
+        ["apply", "--dry-run=server", "--validate=strict", "-f", "crds"],
     ] {
         let path = format!("{folder}{}", args[4]);
         let args = [args[0], args[1], args[2], args[3], &path];
-        let output = cluster
-            .plane
-            .kubectl(cluster.plane.admin().path(), &args)
-            .await
-            .unwrap();
+        let output = cluster.plane.kubectl(cluster.plane.admin().path(), &args).await.unwrap();
         assert!(output.status.success(), "{args:?}: {}", output.stderr);
         // The API server warns of what it takes and finds doubtful: CEL that doesn't type-check,
         // formats that it doesn't know.
-        assert!(
-            !output.stderr.contains("Warning"),
-            "{args:?}: {}",
-            output.stderr
-        );
+        assert!(!output.stderr.contains("Warning"), "{args:?}: {}", output.stderr);
     }
 }
 

@@ -15,9 +15,7 @@ pub(crate) fn path(namespace: &str, name: &str, rest: &str) -> String {
 
 /// Posts to a path; the answer, or what kubectl says of the refusal.
 pub(crate) async fn post(person: &Person<'_>, path: &str, body: &str) -> Result<Value, String> {
-    let output = person
-        .kubectl(&["create", "--raw", path, "-f", "-"], body)
-        .await;
+    let output = person.kubectl(&["create", "--raw", path, "-f", "-"], body).await;
     if output.status.success() {
         Ok(serde_json::from_str(&output.stdout).unwrap())
     } else {
@@ -29,9 +27,7 @@ pub(crate) const JOIN: &str =
     r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
 
 async fn tracker(person: &Person<'_>, name: &str) -> Value {
-    let output = person
-        .kubectl(&["get", "mst", name, "-o", "json"], "")
-        .await;
+    let output = person.kubectl(&["get", "mst", name, "-o", "json"], "").await;
     serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
@@ -45,13 +41,8 @@ async fn who_joins_takes_part_and_learns_the_key() {
     let join = path(&namespace.name, "one", "/join");
 
     // Tried and not done.
-    let tried = post(&friend, &format!("{join}?dryRun=All"), JOIN)
-        .await
-        .unwrap();
-    assert_eq!(
-        tried["status"]["participants"][1],
-        "joining-friend@example.com"
-    );
+    let tried = post(&friend, &format!("{join}?dryRun=All"), JOIN).await.unwrap();
+    assert_eq!(tried["status"]["participants"][1], "joining-friend@example.com");
     let sessions = namespace.sessions().await;
     let joined = &sessions[0]["status"]["participants"];
     assert!(joined.is_null(), "{joined}");
@@ -120,38 +111,25 @@ async fn the_right_to_join_shows_keys() {
     let (namespace, dev) = developer("joinright").await;
     create(&dev, "one", spec()).await;
     let auditor = namespace.person("joinright-auditor@example.com", &[]);
-    namespace
-        .bind("mirrord-operator-auditor", &auditor.name)
-        .await;
+    namespace.bind("mirrord-operator-auditor", &auditor.name).await;
     shows(&auditor, &["get", "mst"], "one").await;
     assert!(tracker(&auditor, "one").await["spec"]["key"].is_null());
     let join = path(&namespace.name, "one", "/join");
     let refused = post(&auditor, &join, JOIN).await.unwrap_err();
     assert!(refused.contains("Forbidden"), "{refused}");
 
-    let file = shared()
-        .plane
-        .folder()
-        .join(format!("{}.watch", namespace.name));
+    let file = shared().plane.folder().join(format!("{}.watch", namespace.name));
     let mut command = shared().plane.kubectl_command(auditor.kubeconfig());
-    let events = path(&namespace.name, "", "")
-        .trim_end_matches('/')
-        .to_owned()
-        + "?watch=1";
-    command
-        .args(["get", "--raw", &events])
-        .stdout(std::fs::File::create(&file).unwrap());
+    let events = path(&namespace.name, "", "").trim_end_matches('/').to_owned() + "?watch=1";
+    command.args(["get", "--raw", &events]).stdout(std::fs::File::create(&file).unwrap());
     let mut child = command.spawn().unwrap();
     shared().plane.adopt(&child).unwrap();
     let told = async |count: usize, revealed: bool| {
-        eventually(
-            &format!("event {count} tells the key: {revealed}"),
-            || async {
-                let seen = std::fs::read_to_string(&file).unwrap();
-                let event = seen.lines().nth(count)?;
-                (event.contains("s3cret") == revealed).then_some(())
-            },
-        )
+        eventually(&format!("event {count} tells the key: {revealed}"), || async {
+            let seen = std::fs::read_to_string(&file).unwrap();
+            let event = seen.lines().nth(count)?;
+            (event.contains("s3cret") == revealed).then_some(())
+        })
         .await;
     };
     told(0, false).await;
@@ -185,13 +163,7 @@ async fn what_is_refused() {
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
     for (name, person, path, body, text) in [
         ("no right", &nobody, &join, JOIN, "Forbidden"),
-        (
-            "no such session",
-            &friend,
-            &join.replace("/one/", "/two/"),
-            JOIN,
-            "\"two\" not found",
-        ),
+        ("no such session", &friend, &join.replace("/one/", "/two/"), JOIN, "\"two\" not found"),
         (
             "another kind",
             &friend,
@@ -203,27 +175,9 @@ async fn what_is_refused() {
         ("a list", &friend, &join, "[]", "is not a SessionJoin"),
         ("deep", &friend, &join, &deep, "is not a SessionJoin"),
         ("too much", &friend, &join, &huge, "over 256 KiB"),
-        (
-            "tried oddly",
-            &friend,
-            &format!("{join}?dryRun=maybe"),
-            JOIN,
-            "dryRun",
-        ),
-        (
-            "of everything",
-            &friend,
-            &join.replace("/one/join", ""),
-            JOIN,
-            "orbidden",
-        ),
-        (
-            "another subresource",
-            &friend,
-            &join.replace("join", "kill"),
-            JOIN,
-            "orbidden",
-        ),
+        ("tried oddly", &friend, &format!("{join}?dryRun=maybe"), JOIN, "dryRun"),
+        ("of everything", &friend, &join.replace("/one/join", ""), JOIN, "orbidden"),
+        ("another subresource", &friend, &join.replace("join", "kill"), JOIN, "orbidden"),
     ] {
         let refused = post(person, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");
@@ -232,10 +186,9 @@ async fn what_is_refused() {
     assert!(!read.status.success(), "{read:?}");
 
     // A policy that hides it, and one that only keeps it from being joined.
-    for (verb, text) in [
-        ("read", "\"one\" not found"),
-        ("join", "denied by joinbad spec.deny.rules[0]"),
-    ] {
+    for (verb, text) in
+        [("read", "\"one\" not found"), ("join", "denied by joinbad spec.deny.rules[0]")]
+    {
         let policy = json!({
             "apiVersion": "operator.metalbear.co/v1alpha1",
             "kind": "SessionPolicy",
@@ -245,25 +198,16 @@ async fn what_is_refused() {
                 "deny": { "rules": [{ "resources": ["session_tracker"], "verbs": [verb] }] },
             },
         });
-        shared()
-            .admin(&["apply", "-f", "-"], &policy.to_string())
-            .await
-            .unwrap();
+        shared().admin(&["apply", "-f", "-"], &policy.to_string()).await.unwrap();
         eventually(&format!("joining is refused: {text}"), || async {
             let refused = post(&friend, &join, JOIN).await.err()?;
             refused.contains(text).then_some(())
         })
         .await;
     }
-    shared()
-        .admin(&["delete", "sessionpolicy", "joinbad"], "")
-        .await
-        .unwrap();
+    shared().admin(&["delete", "sessionpolicy", "joinbad"], "").await.unwrap();
     let participants = &namespace.sessions().await[0]["status"]["participants"];
-    assert!(
-        participants.is_null() || *participants == json!([friend.name]),
-        "{participants}"
-    );
+    assert!(participants.is_null() || *participants == json!([friend.name]), "{participants}");
 }
 
 /// Clients learn of the subresources where they learn of everything.
@@ -276,21 +220,13 @@ async fn discovery_and_schema_name_the_subresources() {
     let group = "/apis/visibility.operator.metalbear.co/v1";
     let resources = raw(group).await;
     let of = |name: &str| {
-        let found = resources["resources"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["name"] == name);
-        found
-            .unwrap_or_else(|| panic!("{name}: {resources}"))
-            .clone()
+        let found =
+            resources["resources"].as_array().unwrap().iter().find(|one| one["name"] == name);
+        found.unwrap_or_else(|| panic!("{name}: {resources}")).clone()
     };
     for (name, kind) in [("join", "SessionJoin"), ("report", "SessionReport")] {
         let resource = of(&format!("sessiontrackers/{name}"));
-        assert_eq!(
-            (&resource["kind"], &resource["verbs"]),
-            (&json!(kind), &json!(["create"]))
-        );
+        assert_eq!((&resource["kind"], &resource["verbs"]), (&json!(kind), &json!(["create"])));
         let path = format!("{group}/namespaces/{{namespace}}/sessiontrackers/{{name}}/{name}");
         for document in ["/openapi/v2", &format!("/openapi/v3{group}")] {
             eventually(&format!("{document} has {name}"), || async {

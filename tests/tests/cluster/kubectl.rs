@@ -58,9 +58,7 @@ async fn kubectl_completes_the_plugin_once_the_shim_is_installed() {
         "487f4f2b6d2376ad",
         json!({ "target": "deployment/ip-visit-counter", "client": client }),
     );
-    let created = dev
-        .kubectl(&["create", "-f", "-"], &manifest.to_string())
-        .await;
+    let created = dev.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(created.status.success(), "{created:?}");
 
     let bin = Bin::new();
@@ -82,20 +80,14 @@ async fn kubectl_completes_the_plugin_once_the_shim_is_installed() {
         "{installed:?}"
     );
     let ids = complete(&[&in_namespace[..], &["delete", ""]].concat()).await;
-    assert_eq!(
-        ids,
-        "487F4F2B6D2376AD\tWho/completing-dev@host, deployment/ip-visit-counter\n:4\n"
-    );
+    assert_eq!(ids, "487F4F2B6D2376AD\tWho/completing-dev@host, deployment/ip-visit-counter\n:4\n");
     let lower = complete(&[&in_namespace[..], &["kill", "--id", "487f"]].concat()).await;
     assert!(lower.starts_with("487f4f2b6d2376ad\t"), "{lower}");
     // Who may not see is told nothing, and no error either.
     let hidden = complete(&["-n", "default", "delete", ""]).await;
     assert_eq!(hidden, ":4\n");
     let commands = complete(&["des"]).await;
-    assert!(
-        commands.starts_with("describe\t") && commands.ends_with("\n:4\n"),
-        "{commands}"
-    );
+    assert!(commands.starts_with("describe\t") && commands.ends_with("\n:4\n"), "{commands}");
     let formats = complete(&["version", "--output="]).await;
     assert_eq!(formats, "json\tJSON\nyaml\tYAML\n:4\n");
     let contexts = complete(&["--context", ""]).await;
@@ -119,17 +111,12 @@ fn parts(folder: &Path) -> (String, Vec<String>) {
         path.to_str().unwrap().to_owned()
     };
     let flags = [
-        (
-            "certificate-authority",
-            &cluster["certificate-authority-data"],
-        ),
+        ("certificate-authority", &cluster["certificate-authority-data"]),
         ("client-certificate", &user["client-certificate-data"]),
         ("client-key", &user["client-key-data"]),
     ];
-    let flags = flags
-        .iter()
-        .map(|(name, data)| format!("--{name}={}", write(name, data)))
-        .collect();
+    let flags =
+        flags.iter().map(|(name, data)| format!("--{name}={}", write(name, data))).collect();
     (cluster["server"].as_str().unwrap().to_owned(), flags)
 }
 
@@ -138,9 +125,7 @@ async fn flags_alone_do_for_the_plugin_what_they_do_for_kubectl() {
     let namespace = namespace(shared(), "flags").await;
     let admin = namespace.person("flags-alone", &["system:masters"]);
     let manifest = session("s", json!({ "target": "targetless" }));
-    let created = admin
-        .kubectl(&["create", "-f", "-"], &manifest.to_string())
-        .await;
+    let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(created.status.success(), "{created:?}");
     let folder = tempfile::tempdir().unwrap();
     let (server, flags) = parts(folder.path());
@@ -162,22 +147,14 @@ async fn flags_alone_do_for_the_plugin_what_they_do_for_kubectl() {
             [&[&*server, "--tls-server-name=other.example"], &all[..]].concat(),
             false,
         ),
-        (
-            "unknown authority",
-            [&[&*server], without_authority].concat(),
-            false,
-        ),
+        ("unknown authority", [&[&*server], without_authority].concat(), false),
         (
             "any authority",
             [&[&*server, "--insecure-skip-tls-verify"], without_authority].concat(),
             true,
         ),
         ("nobody in particular", vec![&*server, all[0]], false),
-        (
-            "a certificate without its key",
-            vec![&*server, all[0], all[1]],
-            false,
-        ),
+        ("a certificate without its key", vec![&*server, all[0], all[1]], false),
     ];
     for (case, flags, works) in cases {
         let place = ["-n", namespace.name.as_str(), "-o", "name"];
@@ -198,19 +175,10 @@ async fn status_sees_a_cluster_that_is_well_and_says_what_it_may_not_see() {
     let namespace = namespace(shared(), "status").await;
     let admin = namespace.person("status-admin", &["system:masters"]);
     let manifest = session("s", json!({ "target": "targetless" }));
-    let created = admin
-        .kubectl(&["create", "-f", "-"], &manifest.to_string())
-        .await;
+    let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(created.status.success(), "{created:?}");
     let bin = Bin::new();
-    let args = [
-        "mirrord-sessions",
-        "status",
-        "-o",
-        "json",
-        "-n",
-        &namespace.name,
-    ];
+    let args = ["mirrord-sessions", "status", "-o", "json", "-n", &namespace.name];
     let seen = bin.kubectl(admin.kubeconfig(), &args).await;
     let status: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
     let state = |name: &str| {
@@ -218,14 +186,7 @@ async fn status_sees_a_cluster_that_is_well_and_says_what_it_may_not_see() {
         let check = checks.iter().find(|check| check["name"] == name).unwrap();
         check["state"].as_str().unwrap().to_owned()
     };
-    for name in [
-        "server",
-        "sessions",
-        "guard",
-        "webhook",
-        "certificates",
-        "trackers",
-    ] {
+    for name in ["server", "sessions", "guard", "webhook", "certificates", "trackers"] {
         assert_eq!(state(name), "ok", "{status}");
     }
     assert!(seen.status.success(), "{seen:?}");
@@ -239,15 +200,8 @@ async fn status_sees_a_cluster_that_is_well_and_says_what_it_may_not_see() {
     let args = ["mirrord-sessions", "status", "-n", &namespace.name];
     let seen = bin.kubectl(nobody.kubeconfig(), &args).await;
     assert!(seen.status.success(), "{seen:?}");
-    assert!(
-        seen.stdout.contains("webhook        unknown   "),
-        "{seen:?}"
-    );
-    assert!(
-        seen.stdout
-            .ends_with("Sessions: your roles don't show them\n"),
-        "{seen:?}"
-    );
+    assert!(seen.stdout.contains("webhook        unknown   "), "{seen:?}");
+    assert!(seen.stdout.ends_with("Sessions: your roles don't show them\n"), "{seen:?}");
 }
 
 /// The flags in kubectl's own help, as `-A, --all-namespaces`.
@@ -306,11 +260,7 @@ async fn every_flag_of_kubectl_is_taken_or_refused_with_a_reason_as_documented()
                 let said = String::from_utf8(ran.stderr).unwrap();
                 let refused = said.contains("is not taken: ");
                 let unknown = said.contains("unknown");
-                assert_eq!(
-                    (refused, unknown),
-                    (!is_taken, false),
-                    "{ours} {name}: {said}"
-                );
+                assert_eq!((refused, unknown), (!is_taken, false), "{ours} {name}: {said}");
                 assert!(!ran.status.success(), "{ours} {name}: {said}");
             }
         }

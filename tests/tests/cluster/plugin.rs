@@ -59,12 +59,11 @@ impl Person<'_> {
         plugin(shared_bin(), self.kubeconfig(), &args).await
     }
 
-    /// Waits until the plugin lists exactly these, by name: trackers follow writes by some milliseconds.
+    /// Waits until the plugin lists exactly these, by name: trackers follow writes by some
+    /// milliseconds.
     async fn sees(&self, names: &[&str]) {
-        let expected: Vec<String> = names
-            .iter()
-            .map(|name| format!("session.operator.metalbear.co/{name}"))
-            .collect();
+        let expected: Vec<String> =
+            names.iter().map(|name| format!("session.operator.metalbear.co/{name}")).collect();
         eventually(&format!("{} sees {names:?}", self.name), || async {
             let output = self.plugin(&["list", "-o", "name"]).await;
             output.stdout.lines().eq(&expected).then_some(())
@@ -75,9 +74,7 @@ impl Person<'_> {
     async fn create(&self, name: &str, target: &str) {
         let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
         let manifest = session(name, json!({ "target": target, "client": client }));
-        let output = self
-            .kubectl(&["create", "-f", "-"], &manifest.to_string())
-            .await;
+        let output = self.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
         assert!(output.status.success(), "{output:?}");
     }
 }
@@ -95,58 +92,33 @@ async fn it_lists_describes_and_deletes() {
     // To compare with what kubectl prints of them.
     namespace.let_read_sessions(&dev.name).await;
     let nothing = dev.plugin(&["list"]).await;
-    assert!(
-        nothing.status.success() && nothing.stdout.is_empty(),
-        "{nothing:?}"
-    );
-    assert_eq!(
-        nothing.stderr,
-        format!("No sessions found in {} namespace.\n", namespace.name)
-    );
+    assert!(nothing.status.success() && nothing.stdout.is_empty(), "{nothing:?}");
+    assert_eq!(nothing.stderr, format!("No sessions found in {} namespace.\n", namespace.name));
 
-    dev.create("487f4f2b6d2376ad", "deployment/ip-visit-counter")
-        .await;
+    dev.create("487f4f2b6d2376ad", "deployment/ip-visit-counter").await;
     dev.create("c527fe7d9c30979e", "targetless").await;
     dev.create("named", "pod/a").await;
-    dev.sees(&["487f4f2b6d2376ad", "c527fe7d9c30979e", "named"])
-        .await;
+    dev.sees(&["487f4f2b6d2376ad", "c527fe7d9c30979e", "named"]).await;
     let list = dev.plugin(&["list"]).await;
     assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
     let mut lines = list.stdout.lines();
-    let header: Vec<&str> = lines
-        .next()
-        .unwrap()
-        .split("   ")
-        .map(str::trim)
-        .filter(|c| !c.is_empty())
-        .collect();
-    assert_eq!(
-        header,
-        ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]
-    );
-    let ids: Vec<&str> = lines
-        .map(|line| line.split_whitespace().next().unwrap())
-        .collect();
+    let header: Vec<&str> =
+        lines.next().unwrap().split("   ").map(str::trim).filter(|c| !c.is_empty()).collect();
+    assert_eq!(header, ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]);
+    let ids: Vec<&str> = lines.map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(ids, ["487F4F2B6D2376AD", "C527FE7D9C30979E", "named"]);
     assert!(list.stdout.contains("Who/plugin-dev@host"), "{list:?}");
 
     // What kubectl prints of the same, in its own formats.
-    for (format, resource) in [
-        ("json", "sessiontrackers"),
-        ("yaml", "sessiontrackers"),
-        ("name", "sessions"),
-    ] {
+    for (format, resource) in
+        [("json", "sessiontrackers"), ("yaml", "sessiontrackers"), ("name", "sessions")]
+    {
         let ours = dev.plugin(&["list", "-o", format]).await.stdout;
-        let kubectls = dev
-            .kubectl(&["get", resource, "-o", format], "")
-            .await
-            .stdout;
+        let kubectls = dev.kubectl(&["get", resource, "-o", format], "").await.stdout;
         assert_eq!(ours, kubectls, "-o {format}");
     }
     let yaml = dev.plugin(&["list", "-o", "yaml"]).await.stdout;
-    let applied = shared()
-        .admin(&["apply", "--dry-run=client", "-f", "-"], &yaml)
-        .await;
+    let applied = shared().admin(&["apply", "--dry-run=client", "-f", "-"], &yaml).await;
     assert!(applied.is_ok(), "{applied:?}");
 
     let described = dev.plugin(&["describe", "487F4F2B6D2376AD"]).await.stdout;
@@ -163,20 +135,13 @@ async fn it_lists_describes_and_deletes() {
         assert!(described.contains(expected), "{expected}: {described}");
     }
 
-    // Some that are there and some that aren't: each is told, and the exit code says that one failed.
-    let deleted = dev
-        .plugin(&["delete", "487F4F2B6D2376AD", "0000000000000000", "named"])
-        .await;
+    // Some that are there and some that aren't: each is told, and the exit code says that one
+    // failed.
+    let deleted = dev.plugin(&["delete", "487F4F2B6D2376AD", "0000000000000000", "named"]).await;
     assert_eq!(deleted.status.code(), Some(1), "{deleted:?}");
-    assert!(
-        deleted.stdout.contains("\"487F4F2B6D2376AD\" deleted"),
-        "{deleted:?}"
-    );
+    assert!(deleted.stdout.contains("\"487F4F2B6D2376AD\" deleted"), "{deleted:?}");
     assert!(deleted.stdout.contains("\"named\" deleted"), "{deleted:?}");
-    assert!(
-        deleted.stderr.contains("\"0000000000000000\" not found"),
-        "{deleted:?}"
-    );
+    assert!(deleted.stderr.contains("\"0000000000000000\" not found"), "{deleted:?}");
     assert_eq!(names(&namespace).await, ["c527fe7d9c30979e"]);
     let killed = dev.plugin(&["kill", "--id", "c527fe7d9c30979e"]).await;
     assert!(killed.status.success(), "{killed:?}");
@@ -221,22 +186,12 @@ async fn kill_all_stops_what_is_listed_and_goes_on_where_it_is_refused() {
             "spec": { "policyName": "protect", "validationActions": ["Deny"] },
         },
     ]});
-    cluster
-        .admin(&["apply", "-f", "-"], &policy.to_string())
-        .await
-        .unwrap();
+    cluster.admin(&["apply", "-f", "-"], &policy.to_string()).await.unwrap();
     for name in ["a", "m", "z"] {
         dev.create(name, "targetless").await;
     }
     crate::support::eventually("the policy protects", || async {
-        let args = [
-            "delete",
-            "session",
-            "m",
-            "--dry-run=server",
-            "-n",
-            &here.name,
-        ];
+        let args = ["delete", "session", "m", "--dry-run=server", "-n", &here.name];
         cluster.admin(&args, "").await.is_err().then_some(())
     })
     .await;
@@ -244,22 +199,10 @@ async fn kill_all_stops_what_is_listed_and_goes_on_where_it_is_refused() {
     let killed = dev.plugin(&["kill-all", "--yes"]).await;
     assert_eq!(killed.status.code(), Some(1), "{killed:?}");
     assert!(killed.stderr.contains("m is protected"), "{killed:?}");
-    assert!(
-        !killed.stderr.contains("rolebinding"),
-        "a policy is no matter of RBAC: {killed:?}"
-    );
+    assert!(!killed.stderr.contains("rolebinding"), "a policy is no matter of RBAC: {killed:?}");
     assert_eq!(names(&here).await, ["m"]);
-    cluster
-        .admin(
-            &["delete", "validatingadmissionpolicybinding", "protect"],
-            "",
-        )
-        .await
-        .unwrap();
-    cluster
-        .admin(&["delete", "validatingadmissionpolicy", "protect"], "")
-        .await
-        .unwrap();
+    cluster.admin(&["delete", "validatingadmissionpolicybinding", "protect"], "").await.unwrap();
+    cluster.admin(&["delete", "validatingadmissionpolicy", "protect"], "").await.unwrap();
 }
 
 #[tokio::test]
@@ -298,46 +241,18 @@ async fn impersonation_contexts_and_namespaces_are_taken_as_kubectl_takes_them()
     let admin = namespace.person("flags-admin", &["system:masters"]);
     admin.create("s", "targetless").await;
     admin.sees(&["s"]).await;
-    let refused = admin
-        .plugin(&["list", "--as", "somebody-else", "--as-group", "devs"])
-        .await;
-    assert!(
-        refused
-            .stderr
-            .contains("User \"somebody-else\" cannot list"),
-        "{refused:?}"
-    );
+    let refused = admin.plugin(&["list", "--as", "somebody-else", "--as-group", "devs"]).await;
+    assert!(refused.stderr.contains("User \"somebody-else\" cannot list"), "{refused:?}");
     let context = admin.plugin(&["list", "--context", "nope"]).await;
     assert_eq!(context.status.code(), Some(1));
-    assert!(
-        context.stderr.contains("context \"nope\" does not exist"),
-        "{context:?}"
-    );
+    assert!(context.stderr.contains("context \"nope\" does not exist"), "{context:?}");
     let everywhere = plugin(shared_bin(), admin.kubeconfig(), &["list", "-A"]).await;
-    assert!(
-        everywhere
-            .stdout
-            .lines()
-            .next()
-            .unwrap()
-            .contains("NAMESPACE"),
-        "{everywhere:?}"
-    );
-    assert!(
-        everywhere.stdout.contains(&namespace.name),
-        "{everywhere:?}"
-    );
-    let elsewhere = plugin(
-        shared_bin(),
-        admin.kubeconfig(),
-        &["describe", "s", "-n", "default"],
-    )
-    .await;
+    assert!(everywhere.stdout.lines().next().unwrap().contains("NAMESPACE"), "{everywhere:?}");
+    assert!(everywhere.stdout.contains(&namespace.name), "{everywhere:?}");
+    let elsewhere =
+        plugin(shared_bin(), admin.kubeconfig(), &["describe", "s", "-n", "default"]).await;
     assert_eq!(elsewhere.status.code(), Some(1));
-    assert!(
-        elsewhere.stderr.contains("\"s\" not found"),
-        "{elsewhere:?}"
-    );
+    assert!(elsewhere.stderr.contains("\"s\" not found"), "{elsewhere:?}");
     let found = plugin(shared_bin(), admin.kubeconfig(), &["describe", "s", "-A"]).await;
     assert!(found.stdout.contains(&namespace.name), "{found:?}");
 }
@@ -404,15 +319,9 @@ async fn everything_works_without_any_read_on_sessions() {
     }
     dev.create("487f4f2b6d2376ad", "deployment/shop").await;
     dev.create("9a00000000000000", "deployment/shop").await;
-    eve.create("b000000000000000", "deployment/shop/container/api")
-        .await;
+    eve.create("b000000000000000", "deployment/shop/container/api").await;
     eve.create("c000000000000000", "targetless").await;
-    let all = [
-        "487f4f2b6d2376ad",
-        "9a00000000000000",
-        "b000000000000000",
-        "c000000000000000",
-    ];
+    let all = ["487f4f2b6d2376ad", "9a00000000000000", "b000000000000000", "c000000000000000"];
     dev.sees(&all).await;
     let refused = dev.kubectl(&["get", "sessions"], "").await;
     assert!(refused.stderr.contains("Forbidden"), "{refused:?}");
@@ -428,11 +337,8 @@ async fn everything_works_without_any_read_on_sessions() {
     ] {
         let args = [&["list", "-o", "name"], filter].concat();
         let listed = dev.plugin(&args).await;
-        let names: Vec<&str> = listed
-            .stdout
-            .lines()
-            .filter_map(|line| line.rsplit('/').next())
-            .collect();
+        let names: Vec<&str> =
+            listed.stdout.lines().filter_map(|line| line.rsplit('/').next()).collect();
         assert!(listed.status.success(), "{filter:?}: {listed:?}");
         assert_eq!(names, expected, "{filter:?}");
     }
@@ -440,19 +346,10 @@ async fn everything_works_without_any_read_on_sessions() {
     let line = wide.lines().nth(1).unwrap();
     assert!(line.ends_with("rights-eve"), "{wide}");
     let described = dev.plugin(&["describe", "deployment/shop"]).await;
-    assert_eq!(
-        described.stdout.matches("Session ID:").count(),
-        3,
-        "{described:?}"
-    );
+    assert_eq!(described.stdout.matches("Session ID:").count(), 3, "{described:?}");
+    assert!(described.stdout.contains("Others On Target:  rights-dev\n"), "{described:?}");
     assert!(
-        described.stdout.contains("Others On Target:  rights-dev\n"),
-        "{described:?}"
-    );
-    assert!(
-        described
-            .stdout
-            .contains("<you may not list events in this namespace>"),
+        described.stdout.contains("<you may not list events in this namespace>"),
         "{described:?}"
     );
 
@@ -465,23 +362,12 @@ async fn everything_works_without_any_read_on_sessions() {
             namespace.name
         )
     );
-    assert!(
-        deleted.status.success() && deleted.stderr.is_empty(),
-        "{deleted:?}"
-    );
+    assert!(deleted.status.success() && deleted.stderr.is_empty(), "{deleted:?}");
     let listed = dev.plugin(&["list", "-o", "name"]).await.stdout;
     assert_eq!(listed.lines().count(), 3, "{listed}");
-    let tried = dev
-        .plugin(&["delete", "--user", "rights-eve", "--dry-run=server"])
-        .await;
-    assert_eq!(
-        tried.stdout.matches("(server dry run)").count(),
-        2,
-        "{tried:?}"
-    );
-    let deleted = dev
-        .plugin(&["delete", "--target", "shop", "-o", "name"])
-        .await;
+    let tried = dev.plugin(&["delete", "--user", "rights-eve", "--dry-run=server"]).await;
+    assert_eq!(tried.stdout.matches("(server dry run)").count(), 2, "{tried:?}");
+    let deleted = dev.plugin(&["delete", "--target", "shop", "-o", "name"]).await;
     assert_eq!(
         deleted.stdout,
         "session.operator.metalbear.co/9a00000000000000\nsession.operator.metalbear.co/b000000000000000\n"
@@ -520,42 +406,17 @@ async fn what_policy_test_says_is_what_the_cluster_does() {
     std::fs::write(&file, policy.to_string()).unwrap();
     let file = file.to_str().unwrap();
     // Somebody who sees everything asks about Eve.
-    let args = [
-        "policy",
-        "test",
-        "-f",
-        file,
-        "--as",
-        "ptest-eve",
-        "--as-group",
-        "ptests",
-    ];
+    let args = ["policy", "test", "-f", file, "--as", "ptest-eve", "--as-group", "ptests"];
     let said = dev.plugin(&args).await;
     assert!(said.status.success(), "{said:?}");
-    assert!(
-        said.stdout.contains("by policy-test spec.deny.rules[0]"),
-        "{said:?}"
-    );
-    let names = dev
-        .plugin(&[&args[..], &["-o", "name"]].concat())
-        .await
-        .stdout;
-    assert_eq!(
-        names,
-        "session.operator.metalbear.co/a\nsession.operator.metalbear.co/c\n"
-    );
+    assert!(said.stdout.contains("by policy-test spec.deny.rules[0]"), "{said:?}");
+    let names = dev.plugin(&[&args[..], &["-o", "name"]].concat()).await.stdout;
+    assert_eq!(names, "session.operator.metalbear.co/a\nsession.operator.metalbear.co/c\n");
     // The same from a file, with no cluster.
-    let saved = dev
-        .kubectl(&["get", "sessiontrackers", "-o", "yaml"], "")
-        .await
-        .stdout;
+    let saved = dev.kubectl(&["get", "sessiontrackers", "-o", "yaml"], "").await.stdout;
     let sessions = cluster.plane.folder().join("policy-test-sessions.yaml");
     std::fs::write(&sessions, saved).unwrap();
-    let offline = [
-        &args[..],
-        &["-o", "name", "--sessions", sessions.to_str().unwrap()],
-    ]
-    .concat();
+    let offline = [&args[..], &["-o", "name", "--sessions", sessions.to_str().unwrap()]].concat();
     assert_eq!(dev.plugin(&offline).await.stdout, names);
 
     cluster.admin(&["apply", "-f", file], "").await.unwrap();
@@ -566,31 +427,19 @@ async fn what_policy_test_says_is_what_the_cluster_does() {
     eve.sees(&["a", "b", "c"]).await;
 
     // What admission refuses, it refuses in the same words.
-    let broken = policy
-        .to_string()
-        .replace("tracker.target", "tracker.targets");
+    let broken = policy.to_string().replace("tracker.target", "tracker.targets");
     let refused = cluster.admin(&["apply", "-f", "-"], &broken).await;
     let refused = format!("{:?}", refused.unwrap_err());
     let broken_file = cluster.plane.folder().join("policy-test-broken.json");
     std::fs::write(&broken_file, broken).unwrap();
     let said = dev
-        .plugin(&[
-            "policy",
-            "test",
-            "-f",
-            broken_file.to_str().unwrap(),
-            "--as",
-            "x",
-        ])
+        .plugin(&["policy", "test", "-f", broken_file.to_str().unwrap(), "--as", "x"])
         .await
         .stderr;
     let problem = said.split_once("is invalid: ").unwrap().1.trim();
     assert!(problem.contains("column "), "{said}");
     let escaped = problem.replace('"', "\\\"");
-    assert!(
-        refused.contains(problem) || refused.contains(&escaped),
-        "{refused}\n{problem}"
-    );
+    assert!(refused.contains(problem) || refused.contains(&escaped), "{refused}\n{problem}");
 }
 
 #[tokio::test]
@@ -605,39 +454,21 @@ async fn lists_are_kubectls() {
     // The same of kubectl, word for word, messages too.
     for args in [
         &["-o", "jsonpath={.items[*].metadata.name}"][..],
-        &[
-            "-o",
-            "jsonpath={range .items[*]}{.metadata.name}{\"\\t\"}{.spec.target}{\"\\n\"}{end}",
-        ],
-        &[
-            "-o",
-            "jsonpath={.items[?(@.spec.target==\"pod/a\")].metadata.name}",
-        ],
+        &["-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\t\"}{.spec.target}{\"\\n\"}{end}"],
+        &["-o", "jsonpath={.items[?(@.spec.target==\"pod/a\")].metadata.name}"],
         &["-o", "jsonpath={.items[-1:].spec['target','user']}"],
         &["-o", "jsonpath={.items[0].spec.owner}"],
-        &[
-            "-o",
-            "jsonpath={.kind}: {.items[0,2].spec.target}, {.nothing}",
-        ],
+        &["-o", "jsonpath={.kind}: {.items[0,2].spec.target}, {.nothing}"],
         &["-o", "jsonpath-as-json={.items[*].spec.target}"],
         &[
             "-o",
             "custom-columns=NAME:.metadata.name,T:spec.target,OWNER:{.spec.owner.username},G:.spec.owner.groups,X:.x",
         ],
         &["-o", "custom-columns=NAME:.metadata.name", "--no-headers"],
-        &[
-            "-o",
-            "custom-columns=NAME:.metadata.name",
-            "--sort-by=.spec.target",
-        ],
+        &["-o", "custom-columns=NAME:.metadata.name", "--sort-by=.spec.target"],
         &["-o", "json", "--sort-by={.spec.target}"],
         &["-o", "custom-columns=N:.metadata.name", "-l", "a!=b"],
-        &[
-            "-o",
-            "custom-columns=N:.metadata.name",
-            "--field-selector",
-            "spec.target=pod/a",
-        ],
+        &["-o", "custom-columns=N:.metadata.name", "--field-selector", "spec.target=pod/a"],
         &["-o", "custom-columns=N:.metadata.name", "--chunk-size=1"],
         &["-o", "jsonpath={.items[0"],
         &["-o", "jsonpath"],
@@ -649,18 +480,9 @@ async fn lists_are_kubectls() {
         &["-l", "a in"],
     ] {
         let ours = dev.plugin(&[&["list"], args].concat()).await;
-        let kubectls = dev
-            .kubectl(&[&["get", "sessiontrackers"], args].concat(), "")
-            .await;
-        assert_eq!(
-            ours.stdout, kubectls.stdout,
-            "{args:?} {ours:?} {kubectls:?}"
-        );
-        assert_eq!(
-            ours.status.code(),
-            kubectls.status.code(),
-            "{args:?} {ours:?} {kubectls:?}"
-        );
+        let kubectls = dev.kubectl(&[&["get", "sessiontrackers"], args].concat(), "").await;
+        assert_eq!(ours.stdout, kubectls.stdout, "{args:?} {ours:?} {kubectls:?}");
+        assert_eq!(ours.status.code(), kubectls.status.code(), "{args:?} {ours:?} {kubectls:?}");
         // What the server says of selectors kubectl puts into words of its own.
         let selects = args.contains(&"-l") || args.contains(&"--field-selector");
         if ours.stdout.is_empty() && !selects {
@@ -689,10 +511,7 @@ async fn watches_show_what_happens() {
     dev.sees(&["a"]).await;
     let mut child = tokio::process::Command::new(shared_bin().join("kubectl"))
         .args(["mirrord-sessions", "list", "-w", "-n", &namespace.name])
-        .args([
-            "-o",
-            "custom-columns=NAME:.metadata.name,TARGET:.spec.target",
-        ])
+        .args(["-o", "custom-columns=NAME:.metadata.name,TARGET:.spec.target"])
         .env("PATH", shared_bin())
         .env("KUBECONFIG", dev.kubeconfig())
         .stdin(Stdio::null())

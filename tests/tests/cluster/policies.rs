@@ -1,4 +1,5 @@
-//! SessionPolicies: checked when they are written, and in force at once, for get, list and watch alike.
+//! SessionPolicies: checked when they are written, and in force at once, for get, list and watch
+//! alike.
 
 use std::{
     collections::BTreeSet,
@@ -60,25 +61,16 @@ struct Watched {
     since: Instant,
 }
 
-/// The longest that a client of `kube` has a watch go on, less some seconds. Before that only a refusal ends one: anew
-/// it would tell everything, and hide that something wasn't told.
+/// The longest that a client of `kube` has a watch go on, less some seconds. Before that only a
+/// refusal ends one: anew it would tell everything, and hide that something wasn't told.
 const WATCH: Duration = Duration::from_secs(280);
 
 impl Requester {
     async fn new(cluster: &Cluster, name: &'static str, groups: &[&str]) -> Self {
         let client = cluster.plane.client(name, groups).await.unwrap();
-        let watched = Arc::new(Mutex::new(Watched {
-            seen: None,
-            since: Instant::now(),
-        }));
+        let watched = Arc::new(Mutex::new(Watched { seen: None, since: Instant::now() }));
         let watch = tokio::spawn(watch(Api::all(client.clone()), Arc::clone(&watched)));
-        Self {
-            name,
-            trackers: Api::all(client.clone()),
-            client,
-            watched,
-            watch,
-        }
+        Self { name, trackers: Api::all(client.clone()), client, watched, watch }
     }
 
     async fn lists(&self) -> String {
@@ -181,10 +173,7 @@ async fn watch(trackers: Api<SessionTracker>, watched: Arc<Mutex<Watched>>) {
 
 async fn sessions(cluster: &Cluster) {
     for namespace in ["policy-dev", "policy-prod"] {
-        cluster
-            .admin(&["create", "namespace", namespace], "")
-            .await
-            .unwrap();
+        cluster.admin(&["create", "namespace", namespace], "").await.unwrap();
     }
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -196,10 +185,7 @@ async fn sessions(cluster: &Cluster) {
             { "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:serviceaccounts" },
         ],
     });
-    cluster
-        .admin(&["create", "-f", "-"], &binding.to_string())
-        .await
-        .unwrap();
+    cluster.admin(&["create", "-f", "-"], &binding.to_string()).await.unwrap();
     for (_, _, letter) in SESSIONS {
         session(cluster, letter, letter, &[]).await;
     }
@@ -211,27 +197,18 @@ async fn session(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &
     let (namespace, owner, _) = *like.unwrap();
     let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
     let client = cluster.plane.client(owner, groups).await.unwrap();
-    let spec = SessionSpec {
-        target: "targetless".into(),
-        ..SessionSpec::default()
-    };
+    let spec = SessionSpec { target: "targetless".into(), ..SessionSpec::default() };
     let mut session = Session::new(name, spec);
     let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into()));
     session.metadata.labels = Some(labels.collect());
     let sessions: Api<Session> = Api::namespaced(client, namespace);
-    sessions
-        .create(&PostParams::default(), &session)
-        .await
-        .unwrap();
+    sessions.create(&PostParams::default(), &session).await.unwrap();
     if letter != "j" {
         return;
     }
     let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
     let sessions: Api<Session> = Api::namespaced(controller(cluster).await, namespace);
-    sessions
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(joined))
-        .await
-        .unwrap();
+    sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(joined)).await.unwrap();
 }
 
 async fn controller(cluster: &Cluster) -> Client {
@@ -244,11 +221,7 @@ async fn controller(cluster: &Cluster) -> Client {
 async fn requester_policy_session_and_verb() {
     let cluster = Cluster::start().await.unwrap();
     sessions(&cluster).await;
-    let admin = cluster
-        .plane
-        .client("admin", &["system:masters"])
-        .await
-        .unwrap();
+    let admin = cluster.plane.client("admin", &["system:masters"]).await.unwrap();
     let policies: Api<SessionPolicy> = Api::all(admin);
     let mut requesters = Vec::new();
     for (name, groups) in REQUESTERS {
@@ -265,18 +238,12 @@ async fn requester_policy_session_and_verb() {
             let name = policy.metadata.name.as_deref().unwrap();
             let params = PatchParams::apply("test").force();
             written = Instant::now();
-            policies
-                .patch(name, &params, &Patch::Apply(&policy))
-                .await
-                .unwrap();
+            policies.patch(name, &params, &Patch::Apply(&policy)).await.unwrap();
         }
         for policy in existing.items.iter().skip(case.policies.len()) {
             let name = policy.metadata.name.as_deref().unwrap();
             written = Instant::now();
-            policies
-                .delete(name, &DeleteParams::default())
-                .await
-                .unwrap();
+            policies.delete(name, &DeleteParams::default()).await.unwrap();
         }
         for (at, requester) in requesters.iter().enumerate() {
             let (list, read) = (case.lists[at], case.reads[at]);
@@ -287,12 +254,12 @@ async fn requester_policy_session_and_verb() {
                 (seen == (list.into(), read.into())).then_some(())
             })
             .await;
-            eventually(
-                &format!("{}: {name} watches {list:?}", case.name),
-                || async { (requester.watches()? == list).then_some(()) },
-            )
+            eventually(&format!("{}: {name} watches {list:?}", case.name), || async {
+                (requester.watches()? == list).then_some(())
+            })
             .await;
-            // A watch that was open all the time, and to which the last of these policies made a difference.
+            // A watch that was open all the time, and to which the last of these policies made a
+            // difference.
             let since = requester.watched.lock().unwrap().since;
             let open = before[at].as_ref().is_some_and(|before| before != "!") && list != "!";
             if let Some(after) = since.checked_duration_since(written).filter(|_| open) {
@@ -372,16 +339,9 @@ async fn a_policy_that_cannot_be_read_is_refused() {
     ] {
         // Not every client asks the API server to be strict: kubectl does.
         let args = ["create", "--dry-run=server", "--validate=false", "-f", "-"];
-        let output = cluster
-            .plane
-            .kubectl_with_input(admin, &args, &policy.to_string())
-            .await
-            .unwrap();
-        assert_eq!(
-            output.status.success(),
-            expected.is_empty(),
-            "{name}: {output:?}"
-        );
+        let output =
+            cluster.plane.kubectl_with_input(admin, &args, &policy.to_string()).await.unwrap();
+        assert_eq!(output.status.success(), expected.is_empty(), "{name}: {output:?}");
         assert!(output.stderr.contains(expected), "{name}: {output:?}");
     }
 }

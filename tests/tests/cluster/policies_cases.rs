@@ -73,63 +73,28 @@ pub(super) struct Case {
 
 /// All in the same way, where nothing else is said.
 const fn case(name: &'static str, policies: &'static [&'static str], all: [Seen; 4]) -> Case {
-    Case {
-        name,
-        policies,
-        lists: all,
-        reads: all,
-        deletes: all,
-        joins: all,
-    }
+    Case { name, policies, lists: all, reads: all, deletes: all, joins: all }
 }
 
 pub(super) const CASES: [Case; 12] = [
     case("no policy", &[], ["abjr"; 4]),
-    case(
-        "RFD 82: not one's own",
-        &[RFD_DENY_OWN],
-        ["br", "ar", "abjr", "abj"],
-    ),
+    case("RFD 82: not one's own", &[RFD_DENY_OWN], ["br", "ar", "abjr", "abj"]),
     case("RFD 82: the auditor", &[RFD_AUDITOR], ["abjr"; 4]),
-    case(
-        "both, deny before allow",
-        &[RFD_AUDITOR, RFD_DENY_OWN],
-        ["br", "ar", "abjr", "abj"],
-    ),
-    case(
-        "developers see their own",
-        &[OWN_ONLY],
-        ["aj", "bj", "abjr", "abjr"],
-    ),
+    case("both, deny before allow", &[RFD_AUDITOR, RFD_DENY_OWN], ["br", "ar", "abjr", "abj"]),
+    case("developers see their own", &[OWN_ONLY], ["aj", "bj", "abjr", "abjr"]),
     Case {
         lists: ["aj", "abjr", "abjr", "abjr"],
         reads: ["aj", "abjr", "abjr", "abjr"],
-        ..case(
-            "and auditors all",
-            &[OWN_ONLY, AUDITORS_SEE_ALL],
-            ["aj", "bj", "abjr", "abjr"],
-        )
+        ..case("and auditors all", &[OWN_ONLY, AUDITORS_SEE_ALL], ["aj", "bj", "abjr", "abjr"])
     },
-    case(
-        "one is refused as a whole",
-        &[CI_SEES_NOTHING],
-        ["abjr", "abjr", "!", "abjr"],
-    ),
+    case("one is refused as a whole", &[CI_SEES_NOTHING], ["abjr", "abjr", "!", "abjr"]),
     Case {
         lists: ["aj"; 4],
-        ..case(
-            "not listed, and read all the same",
-            &[NOT_LISTED_IN_PROD],
-            ["abjr"; 4],
-        )
+        ..case("not listed, and read all the same", &[NOT_LISTED_IN_PROD], ["abjr"; 4])
     },
     Case {
         lists: ["abjr"; 4],
-        ..case(
-            "settled by who asks",
-            &[READ_BY_ROOT],
-            ["!", "!", "!", "abjr"],
-        )
+        ..case("settled by who asks", &[READ_BY_ROOT], ["!", "!", "!", "abjr"])
     },
     Case {
         deletes: ["a", "bj", "", "r"],
@@ -158,9 +123,6 @@ pub(super) const SESSIONS: [(&str, &str, &str); 4] = [
 pub(super) const REQUESTERS: [(&str, &[&str]); 4] = [
     ("alice", &["devs"]),
     ("bob", &["devs", "auditors"]),
-    (
-        "system:serviceaccount:tools:ci",
-        &["system:serviceaccounts"],
-    ),
+    ("system:serviceaccount:tools:ci", &["system:serviceaccounts"]),
     ("root", &["system:masters"]),
 ];

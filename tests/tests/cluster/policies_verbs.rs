@@ -1,4 +1,5 @@
-//! Stopping and joining, by the same policies as seeing: tried and for good, one by one and all at once.
+//! Stopping and joining, by the same policies as seeing: tried and for good, one by one and all at
+//! once.
 
 use super::*;
 
@@ -38,10 +39,7 @@ fn labelled(value: &str) -> ListParams {
 
 pub(super) async fn check(case: &str, cluster: &Cluster, who: &Requester, may: &May) {
     let name = who.name;
-    let tried = DeleteParams {
-        dry_run: true,
-        ..DeleteParams::default()
-    };
+    let tried = DeleteParams { dry_run: true, ..DeleteParams::default() };
     for (namespace, _, letter) in SESSIONS {
         let what = format!("{case}: {name}, {letter}");
         let sessions: Api<Session> = Api::namespaced(who.client.clone(), namespace);
@@ -76,35 +74,21 @@ async fn all_at_once(case: &str, cluster: &Cluster, who: &Requester, may: &May, 
     let expected = (!all).then_some(403);
     let sessions: Api<Session> = Api::namespaced(who.client.clone(), namespace);
     let ours = ListParams::default().labels("!twin");
-    let tried = DeleteParams {
-        dry_run: true,
-        ..DeleteParams::default()
-    };
+    let tried = DeleteParams { dry_run: true, ..DeleteParams::default() };
     let delete = sessions.delete_collection(&tried, &ours).await;
     let what = format!("{case}: {name} in {namespace}");
     assert_eq!(refused(&delete), expected, "tries to delete all: {what}");
     let twins = labelled("many");
     for (_, _, letter) in here() {
-        session(
-            cluster,
-            letter,
-            &format!("many-{letter}"),
-            &[("twin", "many")],
-        )
-        .await;
+        session(cluster, letter, &format!("many-{letter}"), &[("twin", "many")]).await;
     }
-    let delete = sessions
-        .delete_collection(&DeleteParams::default(), &twins)
-        .await;
+    let delete = sessions.delete_collection(&DeleteParams::default(), &twins).await;
     assert_eq!(refused(&delete), expected, "deletes all: {what}");
     let sessions: Api<Session> = Api::namespaced(controller(cluster).await, namespace);
     let left = sessions.list(&twins).await.unwrap().items.len();
     assert!(left == 0 || expected.is_some(), "{left} are left: {what}");
     assert!(left > 0 || expected.is_none(), "deleted all: {what}");
-    sessions
-        .delete_collection(&DeleteParams::default(), &twins)
-        .await
-        .unwrap();
+    sessions.delete_collection(&DeleteParams::default(), &twins).await.unwrap();
 }
 
 /// What may be stopped and joined is, in sessions like them.
@@ -123,10 +107,7 @@ async fn for_good(case: &str, cluster: &Cluster, who: &Requester, may: &May) {
             let participants = joined["status"]["participants"].as_array().unwrap();
             assert!(participants.contains(&json!(name)), "{what}: {joined}");
             let sessions: Api<Session> = Api::namespaced(controller(cluster).await, namespace);
-            sessions
-                .delete(&twin, &DeleteParams::default())
-                .await
-                .unwrap();
+            sessions.delete(&twin, &DeleteParams::default()).await.unwrap();
         }
         if may.deletes.contains(letter) {
             session(cluster, letter, &twin, &[("twin", "one")]).await;

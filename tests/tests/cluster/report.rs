@@ -81,50 +81,14 @@ async fn nobody_else_reports() {
     let escape =
         report(&json!({ "ports": [{ "port": 1, "type": "steal", "filter": "\u{1b}[2J" }] }));
     for (name, person, path, body, text) in [
-        (
-            "another",
-            &other,
-            &path,
-            &good,
-            "only the owner of a session reports",
-        ),
+        ("another", &other, &path, &good, "only the owner of a session reports"),
         ("no right", &nobody, &path, &good, "Forbidden"),
-        (
-            "no such session",
-            &dev,
-            &path.replace("/one/", "/two/"),
-            &good,
-            "\"two\" not found",
-        ),
+        ("no such session", &dev, &path.replace("/one/", "/two/"), &good, "\"two\" not found"),
         ("too many ports", &dev, &path, &many, "at most 1024 items"),
-        (
-            "a terminal's command",
-            &dev,
-            &path,
-            &escape,
-            "control characters",
-        ),
-        (
-            "no spec",
-            &dev,
-            &path,
-            &good.replace("spec", "sepc"),
-            "Required value",
-        ),
-        (
-            "a spec that is none",
-            &dev,
-            &path,
-            &report(&json!([1])),
-            "expected an object",
-        ),
-        (
-            "cut off",
-            &dev,
-            &path,
-            &good[..good.len() - 2].to_owned(),
-            "is not a SessionReport",
-        ),
+        ("a terminal's command", &dev, &path, &escape, "control characters"),
+        ("no spec", &dev, &path, &good.replace("spec", "sepc"), "Required value"),
+        ("a spec that is none", &dev, &path, &report(&json!([1])), "expected an object"),
+        ("cut off", &dev, &path, &good[..good.len() - 2].to_owned(), "is not a SessionReport"),
     ] {
         let refused = post(person, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");

@@ -12,13 +12,9 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
     namespace.let_read_sessions(&dev.name).await;
     let client =
         json!({ "username": "Aviram Hassan", "hostname": "mac.local", "version": "3.250.0" });
-    let manifest = session(
-        "487f4f2b6d2376ad",
-        json!({ "target": "deployment/a", "client": client }),
-    );
-    let output = dev
-        .kubectl(&["create", "-f", "-"], &manifest.to_string())
-        .await;
+    let manifest =
+        session("487f4f2b6d2376ad", json!({ "target": "deployment/a", "client": client }));
+    let output = dev.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(output.status.success(), "{output:?}");
 
     let columns = |output: &str| -> Vec<String> {
@@ -31,18 +27,9 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
             .collect()
     };
     let output = dev.kubectl(&["get", "sessions"], "").await.stdout;
-    assert_eq!(
-        columns(&output),
-        ["NAME", "TARGET", "USER", "PORTS", "SESSION DURATION"]
-    );
-    assert!(
-        output.contains("Aviram Hassan/aviram@metalbear.co@mac.local"),
-        "{output}"
-    );
-    let output = dev
-        .kubectl(&["get", "sessions", "-o", "wide"], "")
-        .await
-        .stdout;
+    assert_eq!(columns(&output), ["NAME", "TARGET", "USER", "PORTS", "SESSION DURATION"]);
+    assert!(output.contains("Aviram Hassan/aviram@metalbear.co@mac.local"), "{output}");
+    let output = dev.kubectl(&["get", "sessions", "-o", "wide"], "").await.stdout;
     assert_eq!(
         columns(&output),
         [
@@ -60,12 +47,7 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
     );
     // A new Session is pending although nobody wrote its status yet.
     assert!(output.contains("pending"), "{output}");
-    for name in [
-        "msn",
-        "mirrord",
-        "session",
-        "sessions.v1.operator.metalbear.co",
-    ] {
+    for name in ["msn", "mirrord", "session", "sessions.v1.operator.metalbear.co"] {
         let output = dev.kubectl(&["get", name, "-o", "name"], "").await;
         // The category holds the session's tracker too.
         let found: Vec<&str> = output.stdout.lines().collect();
@@ -81,11 +63,9 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
 #[tokio::test]
 async fn sessions_are_selected_by_target_and_owner() {
     let namespace = namespace(shared(), "selectors").await;
-    for (person, name, target) in [
-        ("ann", "a", "deployment/x"),
-        ("bob", "b", "deployment/x"),
-        ("bob", "c", "pod/y"),
-    ] {
+    for (person, name, target) in
+        [("ann", "a", "deployment/x"), ("bob", "b", "deployment/x"), ("bob", "c", "pod/y")]
+    {
         let person = namespace.person(person, &[]);
         if name != "c" {
             namespace.bind("mirrord-operator-user", &person.name).await;
@@ -132,15 +112,9 @@ async fn labels_have_a_bound() {
         let mut manifest = session(&format!("l{count}"), json!({ "target": "targetless" }));
         let labels = (0..count).map(|at| (format!("l{at}"), json!("x")));
         manifest["metadata"]["labels"] = labels.collect::<serde_json::Map<_, _>>().into();
-        let output = dev
-            .kubectl(&["create", "-f", "-"], &manifest.to_string())
-            .await;
+        let output = dev.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
         assert_eq!(output.status.success(), fits, "{output:?}");
-        assert_eq!(
-            output.stderr.contains("64 labels at most"),
-            !fits,
-            "{output:?}"
-        );
+        assert_eq!(output.stderr.contains("64 labels at most"), !fits, "{output:?}");
     }
 }
 
@@ -156,36 +130,15 @@ async fn what_does_not_fit_the_schema_is_refused_in_words() {
         (json!({ "target": 7 }), "spec.target"),
         (json!({ "target": "deployment" }), "spec.target"),
         (json!({ "target": "deployment/UPPER" }), "spec.target"),
-        (
-            json!({ "target": "deployment/a/container/" }),
-            "spec.target",
-        ),
+        (json!({ "target": "deployment/a/container/" }), "spec.target"),
         (json!({ "target": "deployment/a\u{1b}[31m" }), "spec.target"),
-        (
-            json!({ "target": "a/b", "client": { "username": "a/b" } }),
-            "spec.client.username",
-        ),
-        (
-            json!({ "target": "a/b", "client": { "username": "a\nb" } }),
-            "spec.client.username",
-        ),
-        (
-            json!({ "target": "a/b", "client": { "username": 7 } }),
-            "spec.client.username",
-        ),
-        (
-            json!({ "target": "a/b", "client": { "hostname": "a@b" } }),
-            "spec.client.hostname",
-        ),
-        (
-            json!({ "target": "a/b", "client": { "hostname": long } }),
-            "spec.client.hostname",
-        ),
+        (json!({ "target": "a/b", "client": { "username": "a/b" } }), "spec.client.username"),
+        (json!({ "target": "a/b", "client": { "username": "a\nb" } }), "spec.client.username"),
+        (json!({ "target": "a/b", "client": { "username": 7 } }), "spec.client.username"),
+        (json!({ "target": "a/b", "client": { "hostname": "a@b" } }), "spec.client.hostname"),
+        (json!({ "target": "a/b", "client": { "hostname": long } }), "spec.client.hostname"),
         (json!({ "target": "a/b", "key": "" }), "spec.key"),
-        (
-            json!({ "target": "a/b", "colour": "red" }),
-            "unknown field \"spec.colour\"",
-        ),
+        (json!({ "target": "a/b", "colour": "red" }), "unknown field \"spec.colour\""),
     ];
     for (spec, expected) in cases {
         let output = dev
@@ -194,24 +147,12 @@ async fn what_does_not_fit_the_schema_is_refused_in_words() {
                 &session("s", spec.clone()).to_string(),
             )
             .await;
-        assert!(
-            !output.status.success() && output.stderr.contains(expected),
-            "{spec}: {output:?}"
-        );
+        assert!(!output.status.success() && output.stderr.contains(expected), "{spec}: {output:?}");
     }
-    for target in [
-        "targetless",
-        "pod/a.b.c",
-        "deployment/a/container/b",
-        "cronjob/a-1",
-    ] {
+    for target in ["targetless", "pod/a.b.c", "deployment/a/container/b", "cronjob/a-1"] {
         let manifest = session("s", json!({ "target": target }));
-        let output = dev
-            .kubectl(
-                &["create", "--dry-run=server", "-f", "-"],
-                &manifest.to_string(),
-            )
-            .await;
+        let output =
+            dev.kubectl(&["create", "--dry-run=server", "-f", "-"], &manifest.to_string()).await;
         assert!(output.status.success(), "{target}: {output:?}");
     }
 }
@@ -220,9 +161,8 @@ async fn what_does_not_fit_the_schema_is_refused_in_words() {
 async fn a_user_of_many_groups_is_not_locked_out() {
     let cluster = shared();
     let namespace = namespace(cluster, "groups").await;
-    let groups: Vec<String> = (0..1500)
-        .map(|n| format!("--as-group=department-{n:04}:with-quite-a-long-name"))
-        .collect();
+    let groups: Vec<String> =
+        (0..1500).map(|n| format!("--as-group=department-{n:04}:with-quite-a-long-name")).collect();
     let mut args = vec![
         "-n",
         &namespace.name,
@@ -247,23 +187,14 @@ async fn a_user_of_many_groups_is_not_locked_out() {
     assert!(output.status.success(), "{}", output.stderr);
     let created: Value = serde_json::from_str(&output.stdout).unwrap();
     // And system:masters, and system:authenticated, which the API server adds.
-    assert_eq!(
-        created["spec"]["owner"]["groups"].as_array().unwrap().len(),
-        1502
-    );
+    assert_eq!(created["spec"]["owner"]["groups"].as_array().unwrap().len(), 1502);
 }
 
 #[tokio::test]
 async fn user_names_of_every_kind_own_sessions() {
     let namespace = namespace(shared(), "names").await;
-    let names = [
-        "Zoë Ünïcode",
-        "oidc:https://issuer/#sub|1",
-        "a/b@c",
-        "名前",
-        "quote'\"\\",
-        "a b  c",
-    ];
+    let names =
+        ["Zoë Ünïcode", "oidc:https://issuer/#sub|1", "a/b@c", "名前", "quote'\"\\", "a b  c"];
     for (number, name) in names.into_iter().enumerate() {
         let person = namespace.person(name, &["group with spaces", "ünïcode"]);
         namespace.bind("mirrord-operator-user", name).await;
@@ -271,9 +202,8 @@ async fn user_names_of_every_kind_own_sessions() {
             &format!("s{number}"),
             json!({ "target": "a/b", "client": { "username": "who", "hostname": "host" } }),
         );
-        let output = person
-            .kubectl(&["create", "-o", "json", "-f", "-"], &manifest.to_string())
-            .await;
+        let output =
+            person.kubectl(&["create", "-o", "json", "-f", "-"], &manifest.to_string()).await;
         assert!(output.status.success(), "{name}: {output:?}");
         let created: Value = serde_json::from_str(&output.stdout).unwrap();
         assert_eq!(created["spec"]["owner"]["username"], name);
@@ -285,16 +215,11 @@ async fn user_names_of_every_kind_own_sessions() {
 async fn spec_is_immutable_and_status_is_not_taken_on_create() {
     let cluster = shared();
     let namespace = namespace(cluster, "immutable").await;
-    let mut manifest = session(
-        "s",
-        json!({ "target": "deployment/a", "client": { "version": "1" } }),
-    );
+    let mut manifest =
+        session("s", json!({ "target": "deployment/a", "client": { "version": "1" } }));
     manifest["status"] = json!({ "state": "running", "participants": ["mallory"] });
     cluster
-        .admin(
-            &["create", "-n", &namespace.name, "-f", "-"],
-            &manifest.to_string(),
-        )
+        .admin(&["create", "-n", &namespace.name, "-f", "-"], &manifest.to_string())
         .await
         .unwrap();
     let stored = namespace.sessions().await.remove(0);
@@ -307,16 +232,7 @@ async fn spec_is_immutable_and_status_is_not_taken_on_create() {
     ] {
         let error = cluster
             .admin(
-                &[
-                    "patch",
-                    "session",
-                    "s",
-                    "-n",
-                    &namespace.name,
-                    "--type=merge",
-                    "-p",
-                    patch,
-                ],
+                &["patch", "session", "s", "-n", &namespace.name, "--type=merge", "-p", patch],
                 "",
             )
             .await

@@ -64,10 +64,7 @@ async fn who_sees_otherwise_by_now_lists_anew_and_goes_on() {
         .await;
         // Neither that it went nor that it came is told: the client is to list.
         let told: Value = serde_json::from_str(&from(&other, &before).await).unwrap();
-        assert_eq!(
-            (&told["type"], &told["object"]["code"]),
-            (&json!("ERROR"), &json!(410))
-        );
+        assert_eq!((&told["type"], &told["object"]["code"]), (&json!("ERROR"), &json!(410)));
         assert!(!told.to_string().contains("hers"), "{told}");
         // Of nobody else anything has changed.
         let told = from(&dev, &before).await;

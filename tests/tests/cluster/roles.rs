@@ -41,10 +41,7 @@ async fn users_create_see_and_stop_sessions_and_nothing_else() {
             may,
             "{verb} {resource} {subresource}"
         );
-        assert!(
-            !nobody.kubectl(&args, "").await.status.success(),
-            "nobody: {verb} {resource}"
-        );
+        assert!(!nobody.kubectl(&args, "").await.status.success(), "nobody: {verb} {resource}");
     }
 }
 
@@ -52,10 +49,7 @@ async fn users_create_see_and_stop_sessions_and_nothing_else() {
 #[tokio::test]
 async fn the_user_role_holds_the_rule_of_mirrords_documentation() {
     let role = shared()
-        .admin(
-            &["get", "clusterrole", "mirrord-operator-user", "-o", "json"],
-            "",
-        )
+        .admin(&["get", "clusterrole", "mirrord-operator-user", "-o", "json"], "")
         .await
         .unwrap();
     let role: Value = serde_json::from_str(&role).unwrap();
@@ -152,23 +146,12 @@ async fn the_webhook_holds_no_right_that_it_does_not_use() {
     ] {
         let group = "--as-group=system:authenticated";
         let rules = |user: &str| {
-            let args = [
-                "auth",
-                "can-i",
-                "--list",
-                "--no-headers",
-                "-n",
-                namespace,
-                user,
-                group,
-            ];
+            let args = ["auth", "can-i", "--list", "--no-headers", "-n", namespace, user, group];
             let args = args.map(str::to_owned);
             async move {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let list = cluster.admin(&args, "").await.unwrap();
-                list.lines()
-                    .map(right)
-                    .collect::<std::collections::BTreeSet<_>>()
+                list.lines().map(right).collect::<std::collections::BTreeSet<_>>()
             }
         };
         let (own, everybodys) = (rules(&user).await, rules("--as=anybody").await);

@@ -98,9 +98,7 @@ async fn ending(person: &Person<'_>, session: &Value) -> (String, Option<String>
         let shown = person.kubectl(&args, "").await.stdout;
         let shown: Value = serde_json::from_str(&shown).ok()?;
         let status = &shown["status"];
-        let reason = status["reason"]
-            .as_str()
-            .filter(|reason| *reason != "deleted")?;
+        let reason = status["reason"].as_str().filter(|reason| *reason != "deleted")?;
         let by = status["stoppedBy"].as_str().map(ToOwned::to_owned);
         Some((reason.to_owned(), by))
     })
@@ -109,10 +107,7 @@ async fn ending(person: &Person<'_>, session: &Value) -> (String, Option<String>
 
 /// For what takes as long as reports take to fail.
 async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
-    within(Duration::from_mins(3), what, || async {
-        is_it(&run.stderr()).then_some(())
-    })
-    .await;
+    within(Duration::from_mins(3), what, || async { is_it(&run.stderr()).then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -136,21 +131,12 @@ async fn a_command_is_a_session_as_long_as_it_runs() {
         (is_there && output.stdout.contains("running")).then_some(output.stdout)
     })
     .await;
-    assert!(
-        shown.contains("deployment/web") && shown.contains("process"),
-        "{shown}"
-    );
+    assert!(shown.contains("deployment/web") && shown.contains("process"), "{shown}");
     run.let_it_end();
     let (code, out, messages) = run.end().await;
-    assert_eq!(
-        (code, out.as_str(), messages.as_str()),
-        (Some(6), "through the pipe\n", "")
-    );
+    assert_eq!((code, out.as_str(), messages.as_str()), (Some(6), "through the pipe\n", ""));
     assert!(namespace.sessions().await.is_empty());
-    assert_eq!(
-        ending(&dev, &session).await,
-        ("its command ended".to_owned(), None)
-    );
+    assert_eq!(ending(&dev, &session).await, ("its command ended".to_owned(), None));
     let told = event(&namespace, "SessionEnded").await;
     assert!(told.ends_with(": its command ended."), "{told}");
     // Not even one that the cluster had no time to see.
@@ -161,10 +147,7 @@ async fn a_command_is_a_session_as_long_as_it_runs() {
     let all = dev.kubectl(&["get", "mst", "-o", "json"], "").await.stdout;
     let all: Value = serde_json::from_str(&all).unwrap();
     for tracker in all["items"].as_array().unwrap() {
-        assert_eq!(
-            tracker["status"]["reason"], "its command ended",
-            "{tracker}"
-        );
+        assert_eq!(tracker["status"]["reason"], "its command ended", "{tracker}");
     }
 }
 
@@ -177,19 +160,14 @@ async fn whoever_stops_the_session_ends_the_command() {
     for who in [&other, &dev] {
         let run = Run::start(&dev, &[], "trap 'exit 9' TERM; sleep 1000 & wait");
         let session = running(&namespace).await;
-        let deleted = who
-            .kubectl(&["delete", "session", name(&session)], "")
-            .await;
+        let deleted = who.kubectl(&["delete", "session", name(&session)], "").await;
         assert!(deleted.status.success(), "{deleted:?}");
         let (code, _, messages) = run.end().await;
         assert_eq!(code, Some(9), "{messages}");
         let id = name(&session).to_uppercase();
         assert_eq!(
             messages,
-            format!(
-                "Session \"{id}\" was stopped by {}: ending the command\n",
-                who.name
-            )
+            format!("Session \"{id}\" was stopped by {}: ending the command\n", who.name)
         );
         assert!(namespace.sessions().await.is_empty());
         let stopped = ("stopped".to_owned(), Some(who.name.clone()));
@@ -213,20 +191,11 @@ async fn an_uninstall_ends_no_command() {
     let before = running(&namespace).await;
     let delete = ["delete", "crd", mirrord_sessions_crds::SESSIONS, "--wait"];
     cluster.admin(&delete, "").await.unwrap();
-    until("it is told", &run, |said| {
-        said.contains("is not recorded any more")
-    })
-    .await;
-    let apply = [
-        "apply",
-        "-f",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../crds"),
-    ];
+    until("it is told", &run, |said| said.contains("is not recorded any more")).await;
+    let apply = ["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../crds")];
     cluster.admin(&apply, "").await.unwrap();
-    until("it is recorded again", &run, |said| {
-        said.contains("the command goes on as session")
-    })
-    .await;
+    until("it is recorded again", &run, |said| said.contains("the command goes on as session"))
+        .await;
     let after = running(&namespace).await;
     assert_ne!(name(&after), name(&before));
     run.let_it_end();
@@ -268,15 +237,9 @@ async fn a_lost_cluster_ends_no_command() {
     let run = Run::start(&dev, &[], UNTIL_END);
     let before = running(&namespace).await;
     cluster.plane.stop_apiserver();
-    until("the loss is told", &run, |said| {
-        said.contains("cannot be reached")
-    })
-    .await;
+    until("the loss is told", &run, |said| said.contains("cannot be reached")).await;
     cluster.plane.start_apiserver().unwrap();
-    until("the cluster is back", &run, |said| {
-        said.contains("The cluster is back")
-    })
-    .await;
+    until("the cluster is back", &run, |said| said.contains("The cluster is back")).await;
     let after = eventually("it is reported again", || async {
         let session = running(&namespace).await;
         (session["status"]["lastSeen"] != before["status"]["lastSeen"]).then_some(session)

@@ -43,23 +43,15 @@ async fn developers(
 
 /// Deletes every session of the namespace in one request; what is answered, or the refusal.
 async fn delete_collection(person: &Person<'_>, query: &str) -> Result<String, String> {
-    let path = format!(
-        "/apis/operator.metalbear.co/v1/namespaces/{}/sessions{query}",
-        person.namespace()
-    );
+    let path =
+        format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions{query}", person.namespace());
     let output = person.kubectl(&["delete", "--raw", &path], "").await;
-    if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        Err(output.stderr)
-    }
+    if output.status.success() { Ok(output.stdout) } else { Err(output.stderr) }
 }
 
 async fn refused(person: &Person<'_>, args: &[&str], text: &str) {
     eventually(&format!("{args:?} is refused: {text}"), || async {
-        let tried = person
-            .kubectl(&[args, &["--dry-run=server"]].concat(), "")
-            .await;
+        let tried = person.kubectl(&[args, &["--dry-run=server"]].concat(), "").await;
         tried.stderr.contains(text).then_some(())
     })
     .await;
@@ -88,10 +80,7 @@ async fn only_ones_own() {
     })
     .await;
     assert!(own.sessions().await.is_empty());
-    shared()
-        .admin(&["delete", "sessionpolicy", &own.name], "")
-        .await
-        .unwrap();
+    shared().admin(&["delete", "sessionpolicy", &own.name], "").await.unwrap();
 }
 
 #[tokio::test]
@@ -109,10 +98,7 @@ async fn never_in_production_whoever_asks() {
     // And the namespace goes all the same.
     let gone = ["delete", "namespace", &prod.name, "--timeout=60s"];
     shared().admin(&gone, "").await.unwrap();
-    shared()
-        .admin(&["delete", "sessionpolicy", &prod.name], "")
-        .await
-        .unwrap();
+    shared().admin(&["delete", "sessionpolicy", &prod.name], "").await.unwrap();
 }
 
 #[tokio::test]
@@ -123,46 +109,24 @@ async fn what_is_hidden_is_not_read_by_deleting_it() {
     // Without a policy, who may join and delete is answered the whole object.
     let shown = delete_collection(&bob, "?dryRun=All").await.unwrap();
     assert!(shown.contains("s3cret"), "{shown}");
-    apply(
-        &hidden,
-        &["read"],
-        "tracker.host_user != user.metadata.name",
-    )
-    .await;
+    apply(&hidden, &["read"], "tracker.host_user != user.metadata.name").await;
     let delete = ["delete", "session", "hers"];
-    refused(
-        &bob,
-        &delete,
-        "sessions.operator.metalbear.co \"hers\" not found",
-    )
-    .await;
+    refused(&bob, &delete, "sessions.operator.metalbear.co \"hers\" not found").await;
     // The plugin says the same of it as of one that was never there.
     for id in ["hers", "nobodys"] {
         let told = bob.plugin(&["delete", id]).await;
         let expected = format!("sessions.operator.metalbear.co \"{id}\" not found in namespace");
-        assert!(
-            !told.status.success() && told.stderr.contains(&expected),
-            "{told:?}"
-        );
+        assert!(!told.status.success() && told.stderr.contains(&expected), "{told:?}");
     }
     for query in ["?dryRun=All", ""] {
         let refused = delete_collection(&bob, query).await.unwrap_err();
         assert!(refused.contains("delete them by name"), "{refused}");
-        for secret in [
-            "s3cret",
-            "ip-visit-counter",
-            "hers",
-            "spec.deny",
-            &alice.name,
-        ] {
+        for secret in ["s3cret", "ip-visit-counter", "hers", "spec.deny", &alice.name] {
             assert!(!refused.contains(secret), "{refused}");
         }
     }
     assert_eq!(hidden.sessions().await.len(), 1);
-    shared()
-        .admin(&["delete", "sessionpolicy", &hidden.name], "")
-        .await
-        .unwrap();
+    shared().admin(&["delete", "sessionpolicy", &hidden.name], "").await.unwrap();
 }
 
 /// The answer to a dry run holds the key of a session that lives on.
@@ -176,10 +140,7 @@ async fn a_key_is_not_read_by_trying_to_delete() {
         "metadata": { "name": "stoptry" },
         "rules": [{ "apiGroups": ["operator.metalbear.co"], "resources": ["sessions"], "verbs": ["delete", "deletecollection"] }],
     });
-    shared()
-        .admin(&["create", "-f", "-"], &role.to_string())
-        .await
-        .unwrap();
+    shared().admin(&["create", "-f", "-"], &role.to_string()).await.unwrap();
     let janitor = tried.person("stoptry-janitor@example.com", &[]);
     tried.bind("stoptry", &janitor.name).await;
     eventually("a dry run is refused", || async {
@@ -191,10 +152,7 @@ async fn a_key_is_not_read_by_trying_to_delete() {
     delete_collection(&alice, "?dryRun=All").await.unwrap();
     delete_collection(&janitor, "").await.unwrap();
     assert!(tried.sessions().await.is_empty());
-    shared()
-        .admin(&["delete", "clusterrole", "stoptry"], "")
-        .await
-        .unwrap();
+    shared().admin(&["delete", "clusterrole", "stoptry"], "").await.unwrap();
 }
 
 /// Nothing that cleans up is stopped by a policy, nor by a process that is down.
@@ -204,10 +162,7 @@ async fn namespaces_and_definitions_go_whatever_policies_say() {
     let rules = json!([{ "resources": ["*"], "verbs": ["*"] }]);
     let deny_all = policy("deny-all", &json!([]), &rules);
     for name in ["first", "second", "third"] {
-        cluster
-            .admin(&["create", "namespace", name], "")
-            .await
-            .unwrap();
+        cluster.admin(&["create", "namespace", name], "").await.unwrap();
         let session = crate::support::session("s", spec()).to_string();
         let create = ["create", "-n", name, "-f", "-"];
         cluster.admin(&create, &session).await.unwrap();
@@ -215,63 +170,31 @@ async fn namespaces_and_definitions_go_whatever_policies_say() {
     // One that its owner takes along.
     let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner", "namespace": "third" } });
     let owner = cluster
-        .admin(
-            &["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"],
-            &owner.to_string(),
-        )
+        .admin(&["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"], &owner.to_string())
         .await
         .unwrap();
     let mut taken_along = crate::support::session("owned", spec());
     taken_along["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner }]);
-    cluster
-        .admin(
-            &["create", "-n", "third", "-f", "-"],
-            &taken_along.to_string(),
-        )
-        .await
-        .unwrap();
-    cluster
-        .admin(&["create", "-f", "-"], &deny_all)
-        .await
-        .unwrap();
+    cluster.admin(&["create", "-n", "third", "-f", "-"], &taken_along.to_string()).await.unwrap();
+    cluster.admin(&["create", "-f", "-"], &deny_all).await.unwrap();
     eventually("nothing may be deleted", || async {
         let delete = ["delete", "session", "s", "-n", "first", "--dry-run=server"];
         let error = cluster.admin(&delete, "").await.err()?;
         error.to_string().contains("not found").then_some(())
     })
     .await;
-    cluster
-        .admin(&["delete", "namespace", "first", "--timeout=60s"], "")
-        .await
-        .unwrap();
-    cluster
-        .admin(&["delete", "configmap", "owner", "-n", "third"], "")
-        .await
-        .unwrap();
-    eventually(
-        "the garbage collector takes along what is owned",
-        || async {
-            let get = ["get", "session", "owned", "-n", "third"];
-            cluster.admin(&get, "").await.err().map(|_| ())
-        },
-    )
+    cluster.admin(&["delete", "namespace", "first", "--timeout=60s"], "").await.unwrap();
+    cluster.admin(&["delete", "configmap", "owner", "-n", "third"], "").await.unwrap();
+    eventually("the garbage collector takes along what is owned", || async {
+        let get = ["get", "session", "owned", "-n", "third"];
+        cluster.admin(&get, "").await.err().map(|_| ())
+    })
     .await;
     cluster.webhook.kill().unwrap();
     let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
-    cluster
-        .admin(&["delete", "apiservice", api], "")
-        .await
-        .unwrap();
-    cluster
-        .admin(&["delete", "namespace", "second", "--timeout=60s"], "")
-        .await
-        .unwrap();
-    let crd = [
-        "delete",
-        "crd",
-        mirrord_sessions_crds::SESSIONS,
-        "--timeout=60s",
-    ];
+    cluster.admin(&["delete", "apiservice", api], "").await.unwrap();
+    cluster.admin(&["delete", "namespace", "second", "--timeout=60s"], "").await.unwrap();
+    let crd = ["delete", "crd", mirrord_sessions_crds::SESSIONS, "--timeout=60s"];
     cluster.admin(&crd, "").await.unwrap();
 }

@@ -34,10 +34,7 @@ pub(crate) struct Namespace<'a> {
 pub(crate) async fn namespace<'a>(cluster: &'a Cluster, prefix: &str) -> Namespace<'a> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let name = format!("{prefix}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    cluster
-        .admin(&["create", "namespace", &name], "")
-        .await
-        .unwrap();
+    cluster.admin(&["create", "namespace", &name], "").await.unwrap();
     Namespace { cluster, name }
 }
 
@@ -45,11 +42,7 @@ impl<'a> Namespace<'a> {
     /// Somebody who works in this namespace by default, without any right.
     pub(crate) fn person(&self, name: &str, groups: &[&str]) -> Person<'a> {
         let identity = Identity::new(name, groups.iter().copied());
-        let file = self
-            .cluster
-            .plane
-            .kubeconfig_with_contexts(&[(name, identity)])
-            .unwrap();
+        let file = self.cluster.plane.kubeconfig_with_contexts(&[(name, identity)]).unwrap();
         Person {
             cluster: self.cluster,
             name: name.to_owned(),
@@ -67,13 +60,11 @@ impl<'a> Namespace<'a> {
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
             "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
         });
-        self.cluster
-            .admin(&["create", "-f", "-"], &binding.to_string())
-            .await
-            .unwrap();
+        self.cluster.admin(&["create", "-f", "-"], &binding.to_string()).await.unwrap();
     }
 
-    /// Lets a user read Sessions here, which the roles of an installation don't: there are trackers.
+    /// Lets a user read Sessions here, which the roles of an installation don't: there are
+    /// trackers.
     pub(crate) async fn let_read_sessions(&self, user: &str) {
         let resource = format!("--resource={}", mirrord_sessions_crds::SESSIONS);
         let user = format!("--user={user}");
@@ -111,11 +102,7 @@ impl Person<'_> {
     /// Runs kubectl as this person, in the namespace.
     pub(crate) async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {
         let args = [&["-n", &self.namespace], args].concat();
-        self.cluster
-            .plane
-            .kubectl_with_input(&self.kubeconfig, &args, input)
-            .await
-            .unwrap()
+        self.cluster.plane.kubectl_with_input(&self.kubeconfig, &args, input).await.unwrap()
     }
 
     /// Who the API server takes this person for, as the owner of a Session holds it.

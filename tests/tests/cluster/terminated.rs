@@ -11,16 +11,11 @@ use crate::{
 /// The tracker, when its status has these fields.
 async fn shown(person: &Person<'_>, name: &str, fields: Value) -> Value {
     eventually(&format!("{name} shows {fields}"), || async {
-        let output = person
-            .kubectl(&["get", "mst", name, "-o", "json"], "")
-            .await;
+        let output = person.kubectl(&["get", "mst", name, "-o", "json"], "").await;
         let tracker: Value = serde_json::from_str(&output.stdout).ok()?;
         let status = &tracker["status"];
-        let as_told = fields
-            .as_object()
-            .unwrap()
-            .iter()
-            .all(|(field, value)| status[field] == *value);
+        let as_told =
+            fields.as_object().unwrap().iter().all(|(field, value)| status[field] == *value);
         as_told.then_some(tracker)
     })
     .await
@@ -36,9 +31,7 @@ async fn what_was_stopped_is_told_and_who_stopped_it() {
     shows(&dev, &["get", "mst"], "two").await;
 
     // A delete that is only tried ends nothing.
-    let tried = other
-        .kubectl(&["delete", "session", "one", "--dry-run=server"], "")
-        .await;
+    let tried = other.kubectl(&["delete", "session", "one", "--dry-run=server"], "").await;
     assert!(tried.status.success(), "{tried:?}");
     let output = other.kubectl(&["delete", "session", "one"], "").await;
     assert!(output.status.success(), "{output:?}");
@@ -47,28 +40,16 @@ async fn what_was_stopped_is_told_and_who_stopped_it() {
     assert!(tracker["status"]["endedAt"].is_string(), "{tracker}");
     assert!(!tracker.to_string().contains("s3cret"), "{tracker}");
     assert_eq!(tracker["spec"]["owner"]["username"], dev.name);
-    let live = [
-        "get",
-        "mst",
-        "-o",
-        "name",
-        "--field-selector=status.state!=terminated",
-    ];
+    let live = ["get", "mst", "-o", "name", "--field-selector=status.state!=terminated"];
     let listed = dev.kubectl(&live, "").await.stdout;
-    assert!(
-        listed.contains("/two") && !listed.contains("/one"),
-        "{listed}"
-    );
+    assert!(listed.contains("/two") && !listed.contains("/one"), "{listed}");
 
     // Another session of that name hides it.
     create(&dev, "one", json!({ "target": "pod/y" })).await;
     let again = shown(&dev, "one", json!({ "state": "pending" })).await;
     assert_ne!(again["metadata"]["uid"], tracker["metadata"]["uid"]);
     // All at once, by one.
-    let path = format!(
-        "/apis/operator.metalbear.co/v1/namespaces/{}/sessions",
-        namespace.name
-    );
+    let path = format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions", namespace.name);
     let output = dev.kubectl(&["delete", "--raw", &path], "").await;
     assert!(output.status.success(), "{output:?}");
     for name in ["one", "two"] {
@@ -89,17 +70,14 @@ async fn what_was_stopped_is_told_and_who_stopped_it() {
     eventually("the three are kept", || async {
         let records = namespace.cluster.admin(&records, "").await.unwrap();
         assert!(!records.contains("s3cret"), "{records}");
-        (records
-            .matches(&format!("\\\"namespace\\\":\\\"{}\\\"", namespace.name))
-            .count()
-            == 3)
+        (records.matches(&format!("\\\"namespace\\\":\\\"{}\\\"", namespace.name)).count() == 3)
             .then_some(())
     })
     .await;
 }
 
-/// A watch tells `terminated` with the version of the deletion, and a client that comes back there has
-/// missed nothing.
+/// A watch tells `terminated` with the version of the deletion, and a client that comes back there
+/// has missed nothing.
 #[tokio::test]
 async fn a_watch_tells_the_end() {
     let (namespace, dev) = developer("endwatch").await;
@@ -110,23 +88,13 @@ async fn a_watch_tells_the_end() {
         namespace.name
     );
     let raw = async |query: &str| {
-        dev.kubectl(&["get", "--raw", &format!("{base}{query}")], "")
-            .await
-            .stdout
+        dev.kubectl(&["get", "--raw", &format!("{base}{query}")], "").await.stdout
     };
     let before: Value = serde_json::from_str(&raw("").await).unwrap();
     let version = before["metadata"]["resourceVersion"].as_str().unwrap();
     dev.kubectl(&["delete", "session", "one"], "").await;
-    let ended = shown(
-        &dev,
-        "one",
-        json!({ "state": "terminated", "stoppedBy": dev.name }),
-    )
-    .await;
-    let told = raw(&format!(
-        "?watch=1&timeoutSeconds=1&resourceVersion={version}"
-    ))
-    .await;
+    let ended = shown(&dev, "one", json!({ "state": "terminated", "stoppedBy": dev.name })).await;
+    let told = raw(&format!("?watch=1&timeoutSeconds=1&resourceVersion={version}")).await;
     let event: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
     assert_eq!(event["type"], "MODIFIED");
     assert_eq!(event["object"]["status"]["state"], "terminated");
@@ -148,19 +116,14 @@ async fn on_every_replica_and_after_a_restart() {
     let cluster = Cluster::start().await.unwrap();
     let (_namespace, dev) = here(&cluster).await;
     let start = async |args: &[&str]| {
-        Webhook::start_with(&cluster.plane, &cluster.programs, args)
-            .await
-            .unwrap()
+        Webhook::start_with(&cluster.plane, &cluster.programs, args).await.unwrap()
     };
     let second = start(&[]).await;
     create(&dev, "one", spec()).await;
     create(&dev, "two", spec()).await;
     shows(&dev, &["get", "mst"], "two").await;
     eventually("the second has read the sessions", || async {
-        second
-            .log_text()
-            .contains("listed the sessions")
-            .then_some(())
+        second.log_text().contains("listed the sessions").then_some(())
     })
     .await;
     dev.kubectl(&["delete", "session", "one"], "").await;
@@ -173,11 +136,7 @@ async fn on_every_replica_and_after_a_restart() {
     let there = shown(&dev, "one", by_dev.clone()).await;
     assert_eq!(there["metadata"], first["metadata"]);
     // What is deleted past every webhook ended too, for no known reason.
-    let configuration = [
-        "delete",
-        "validatingwebhookconfiguration",
-        "mirrord-sessions-webhook",
-    ];
+    let configuration = ["delete", "validatingwebhookconfiguration", "mirrord-sessions-webhook"];
     cluster.admin(&configuration, "").await.unwrap();
     eventually("nobody is asked", || async {
         let output = dev.kubectl(&["delete", "session", "two"], "").await;
@@ -205,18 +164,9 @@ async fn on_every_replica_and_after_a_restart() {
     let third = start(&["--keep-terminated=1h"]).await;
     cluster.route_to(&third).await.unwrap();
     let there = shown(&dev, "one", by_dev).await;
-    assert_eq!(
-        (&there["metadata"], &there["spec"]),
-        (&first["metadata"], &first["spec"])
-    );
+    assert_eq!((&there["metadata"], &there["spec"]), (&first["metadata"], &first["spec"]));
     let two = shown(&dev, "two", json!({ "state": "terminated" })).await;
-    assert!(
-        matches!(
-            two["status"]["reason"].as_str(),
-            Some("deleted" | "stopped")
-        ),
-        "{two}"
-    );
+    assert!(matches!(two["status"]["reason"].as_str(), Some("deleted" | "stopped")), "{two}");
 
     // When its time is up, it is neither shown nor kept.
     third.kill().unwrap();

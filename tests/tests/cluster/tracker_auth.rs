@@ -11,28 +11,19 @@ use crate::support::{eventually, namespace, session, shared};
 async fn nobody_but_the_aggregator_is_believed() {
     let cluster = shared();
     let base = format!("https://localhost:{}", cluster.webhook.port());
-    let admin = cluster.plane.admin().config().auth_infos[0]
-        .auth_info
-        .clone();
+    let admin = cluster.plane.admin().config().auth_infos[0].auth_info.clone();
     let mut front_proxy = kube::config::AuthInfo::default();
     let pki = cluster.plane.folder().join("pki");
     let file = |name: &str| STANDARD.encode(std::fs::read(pki.join(name)).unwrap());
     front_proxy.client_certificate_data = Some(file("front-proxy.crt"));
     front_proxy.client_key_data = Some(file("front-proxy.key").into());
-    let forged: &[(&str, &str)] = &[
-        ("x-remote-user", "system:admin"),
-        ("x-remote-group", "system:masters"),
-    ];
+    let forged: &[(&str, &str)] =
+        &[("x-remote-user", "system:admin"), ("x-remote-group", "system:masters")];
     for (who, identity, headers, expected) in [
         ("nobody", None, &[][..], 401),
         ("nobody who forges", None, forged, 401),
         ("an administrator who forges", admin, forged, 401),
-        (
-            "the front proxy, for nobody",
-            Some(front_proxy.clone()),
-            &[],
-            401,
-        ),
+        ("the front proxy, for nobody", Some(front_proxy.clone()), &[], 401),
         ("the front proxy", Some(front_proxy), forged, 200),
     ] {
         let mut config = kube::Config::new(base.parse().unwrap());
@@ -62,8 +53,8 @@ async fn nobody_but_the_aggregator_is_believed() {
     }
 }
 
-/// What the API server knows of somebody reaches the rules as it is: names in any script, groups with
-/// commas and by the thousand, keys of extra values that need encoding.
+/// What the API server knows of somebody reaches the rules as it is: names in any script, groups
+/// with commas and by the thousand, keys of extra values that need encoding.
 #[tokio::test]
 async fn who_asks_arrives_whole() {
     let cluster = shared();
@@ -84,25 +75,15 @@ async fn who_asks_arrives_whole() {
             }] },
         },
     });
-    cluster
-        .admin(&["create", "-f", "-"], &policy.to_string())
-        .await
-        .unwrap();
-    let admin = cluster
-        .plane
-        .client("admin", &["system:masters"])
-        .await
-        .unwrap();
+    cluster.admin(&["create", "-f", "-"], &policy.to_string()).await.unwrap();
+    let admin = cluster.plane.client("admin", &["system:masters"]).await.unwrap();
     let path = format!(
         "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
         namespace.name
     );
     let ask = async |left_out: &str| {
         let mut request = http::Request::get(&path)
-            .header(
-                "impersonate-user",
-                http::HeaderValue::from_bytes(name.as_bytes()).unwrap(),
-            )
+            .header("impersonate-user", http::HeaderValue::from_bytes(name.as_bytes()).unwrap())
             .header("impersonate-group", "system:masters");
         if left_out != "comma" {
             request = request.header("impersonate-group", "a,b");
@@ -120,10 +101,8 @@ async fn who_asks_arrives_whole() {
             Err(error) => panic!("{error}"),
         }
     };
-    eventually("the policy is in force", || async {
-        (ask("extra").await == 403).then_some(())
-    })
-    .await;
+    eventually("the policy is in force", || async { (ask("extra").await == 403).then_some(()) })
+        .await;
     for (left_out, expected) in [("", 200), ("comma", 403), ("groups", 403), ("extra", 403)] {
         assert_eq!(ask(left_out).await, expected, "without {left_out:?}");
     }
@@ -135,18 +114,14 @@ async fn the_front_proxys_ca_is_followed() {
     let cluster = Cluster::start().await.unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "another front proxy CA");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "another front proxy CA");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     let authority = params.self_signed(&key).unwrap().pem();
     let issuer = rcgen::Issuer::from_params(&params, &key);
     let client_key = rcgen::KeyPair::generate().unwrap();
     let mut client = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    client
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "front-proxy-client");
+    client.distinguished_name.push(rcgen::DnType::CommonName, "front-proxy-client");
     client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     let certificate = client.signed_by(&client_key, &issuer).unwrap().pem();
 
@@ -177,23 +152,9 @@ async fn the_front_proxys_ca_is_followed() {
         "requestheader-client-ca-file": format!("{}{authority}", known.as_str().unwrap()),
         "requestheader-allowed-names": serde_json::to_string(&names).unwrap(),
     } });
-    let patch = [
-        "patch",
-        "configmap",
-        name,
-        "-n",
-        "kube-system",
-        "--type=merge",
-        "-p",
-    ];
-    cluster
-        .admin(&[&patch[..], &[&both.to_string()]].concat(), "")
-        .await
-        .unwrap();
-    eventually("the other CA is believed", || async {
-        (ask().await == 200).then_some(())
-    })
-    .await;
+    let patch = ["patch", "configmap", name, "-n", "kube-system", "--type=merge", "-p"];
+    cluster.admin(&[&patch[..], &[&both.to_string()]].concat(), "").await.unwrap();
+    eventually("the other CA is believed", || async { (ask().await == 200).then_some(()) }).await;
 }
 
 /// The index of trackers follows what the API server stores, over its restarts.
@@ -210,10 +171,8 @@ async fn trackers_are_followed_over_a_restart_of_the_api_server() {
             let lives = "--field-selector=status.state!=terminated";
             let args = ["get", "mst", "-n", "default", "-o", "name", lives];
             let names = cluster.admin(&args, "").await.ok()?;
-            let names: Vec<&str> = names
-                .lines()
-                .filter_map(|line| line.rsplit('/').next())
-                .collect();
+            let names: Vec<&str> =
+                names.lines().filter_map(|line| line.rsplit('/').next()).collect();
             (names.join(" ") == expected).then_some(())
         })
         .await;
@@ -222,14 +181,8 @@ async fn trackers_are_followed_over_a_restart_of_the_api_server() {
     listed("one").await;
     cluster.plane.stop_apiserver();
     cluster.plane.start_apiserver().unwrap();
-    eventually("sessions can be created again", || async {
-        create("two").await.ok()
-    })
-    .await;
+    eventually("sessions can be created again", || async { create("two").await.ok() }).await;
     listed("one two").await;
-    cluster
-        .admin(&["delete", "session", "one", "-n", "default"], "")
-        .await
-        .unwrap();
+    cluster.admin(&["delete", "session", "one", "-n", "default"], "").await.unwrap();
     listed("two").await;
 }

@@ -17,16 +17,13 @@ async fn a_reflector_holds_what_is_served() {
     create(&dev, "one", spec()).await;
     shows(&dev, &["get", "mst"], "one").await;
     let client = shared().plane.client(&dev.name, &["devs"]).await.unwrap();
-    for config in [
-        watcher::Config::default().page_size(1),
-        watcher::Config::default().streaming_lists(),
-    ] {
+    for config in
+        [watcher::Config::default().page_size(1), watcher::Config::default().streaming_lists()]
+    {
         let api: kube::Api<SessionTracker> = kube::Api::namespaced(client.clone(), &namespace.name);
         let (reader, writer) = reflector::store();
         let running = tokio::spawn(
-            reflector(writer, watcher(api, config))
-                .default_backoff()
-                .for_each(|_| async {}),
+            reflector(writer, watcher(api, config)).default_backoff().for_each(|_| async {}),
         );
         let lives = |tracker: &SessionTracker| {
             let status = tracker.status.as_ref();
@@ -57,8 +54,8 @@ async fn a_reflector_holds_what_is_served() {
     }
 }
 
-/// client-go's informer, as Go programs use it. Left out where Go isn't installed, which only building
-/// a control plane needs.
+/// client-go's informer, as Go programs use it. Left out where Go isn't installed, which only
+/// building a control plane needs.
 #[tokio::test]
 async fn a_go_informer_is_told_of_changes() {
     use std::process::{Command, Stdio};
@@ -74,11 +71,7 @@ async fn a_go_informer_is_told_of_changes() {
         eprintln!("no Go: left out");
         return;
     };
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let (namespace, dev) = developer("informed").await;
     create(&dev, "one", spec()).await;
     let seen = folder.path().join("seen");

@@ -18,9 +18,7 @@ pub(crate) async fn developer<'a>(prefix: &str) -> (Namespace<'a>, Person<'a>) {
 pub(crate) async fn create(person: &Person<'_>, name: &str, spec: Value) {
     let mut manifest = session(name, spec);
     manifest["metadata"]["labels"] = json!({ "run": name });
-    let output = person
-        .kubectl(&["create", "-f", "-"], &manifest.to_string())
-        .await;
+    let output = person.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(output.status.success(), "{}", output.stderr);
 }
 
@@ -50,48 +48,19 @@ async fn kubectl_reads_trackers_like_anything_else() {
 
     let table = shows(&dev, &["get", "mst"], "BBBBBBBBBBBBBBBB").await;
     let header: Vec<&str> = table.lines().next().unwrap().split("  ").collect();
-    let header: Vec<&str> = header
-        .iter()
-        .map(|h| h.trim())
-        .filter(|h| !h.is_empty())
-        .collect();
-    assert_eq!(
-        header,
-        ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]
-    );
-    assert!(
-        table.contains("Aviram Hassan/tracked@example.com@mac.local"),
-        "{table}"
-    );
+    let header: Vec<&str> = header.iter().map(|h| h.trim()).filter(|h| !h.is_empty()).collect();
+    assert_eq!(header, ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]);
+    assert!(table.contains("Aviram Hassan/tracked@example.com@mac.local"), "{table}");
     let wide = shows(&dev, &["get", "mst", "-o", "wide"], "KIND").await;
-    assert!(
-        wide.contains("process") && wide.contains("3.250.0"),
-        "{wide}"
-    );
-    let everywhere = shared()
-        .admin(&["get", "sessiontrackers", "-A"], "")
-        .await
-        .unwrap();
+    assert!(wide.contains("process") && wide.contains("3.250.0"), "{wide}");
+    let everywhere = shared().admin(&["get", "sessiontrackers", "-A"], "").await.unwrap();
     assert!(everywhere.contains(&namespace.name), "{everywhere}");
     assert!(everywhere.starts_with("NAMESPACE"), "{everywhere}");
 
     let name = ["get", "mst", "487F4F2B6D2376AD", "-o", "name"];
-    shows(
-        &dev,
-        &name,
-        "sessiontracker.visibility.operator.metalbear.co/487f4f2b6d2376ad",
-    )
-    .await;
-    let yaml = shows(
-        &dev,
-        &["get", "mst", "487f4f2b6d2376ad", "-o", "yaml"],
-        "s3cret",
-    )
-    .await;
-    assert!(
-        yaml.contains("apiVersion: visibility.operator.metalbear.co/v1"),
-        "{yaml}"
-    );
+    shows(&dev, &name, "sessiontracker.visibility.operator.metalbear.co/487f4f2b6d2376ad").await;
+    let yaml = shows(&dev, &["get", "mst", "487f4f2b6d2376ad", "-o", "yaml"], "s3cret").await;
+    assert!(yaml.contains("apiVersion: visibility.operator.metalbear.co/v1"), "{yaml}");
     let list = dev.kubectl(&["get", "mst", "-o", "json"], "").await.stdout;
     let list: Value = serde_json::from_str(&list).unwrap();
     let tracker = &list["items"][0];
@@ -105,85 +74,38 @@ async fn kubectl_reads_trackers_like_anything_else() {
         (&["-l", "run=487f4f2b6d2376ad"][..], 1),
         (&["-l", "run notin (487f4f2b6d2376ad)"], 2),
         (&["--field-selector", "metadata.name=bbbbbbbbbbbbbbbb"], 1),
-        (
-            &[
-                "--field-selector",
-                "spec.target!=pod/x,status.state=pending",
-            ],
-            2,
-        ),
-        (
-            &[
-                "--field-selector",
-                "spec.owner.username=tracked@example.com",
-            ],
-            3,
-        ),
+        (&["--field-selector", "spec.target!=pod/x,status.state=pending"], 2),
+        (&["--field-selector", "spec.owner.username=tracked@example.com"], 3),
         (&["--field-selector", "spec.key=s3cret"], 1),
         (&["--chunk-size", "1"], 3),
         (&["--sort-by", ".spec.target"], 3),
         (&["-L", "run"], 3),
     ] {
-        let output = dev
-            .kubectl(&[&["get", "mst", "--no-headers"], args].concat(), "")
-            .await;
-        assert_eq!(
-            output.stdout.lines().count(),
-            expected,
-            "{args:?}: {output:?}"
-        );
+        let output = dev.kubectl(&[&["get", "mst", "--no-headers"], args].concat(), "").await;
+        assert_eq!(output.stdout.lines().count(), expected, "{args:?}: {output:?}");
     }
-    let refused = dev
-        .kubectl(&["get", "mst", "--field-selector", "spec.nothing=1"], "")
-        .await;
-    assert!(
-        refused
-            .stderr
-            .contains("field label not supported: spec.nothing"),
-        "{refused:?}"
-    );
+    let refused = dev.kubectl(&["get", "mst", "--field-selector", "spec.nothing=1"], "").await;
+    assert!(refused.stderr.contains("field label not supported: spec.nothing"), "{refused:?}");
     let missing = dev.kubectl(&["get", "mst", "nothing"], "").await;
     assert_eq!(
         missing.stderr,
         "Error from server (NotFound): sessiontrackers.visibility.operator.metalbear.co \"nothing\" not found\n"
     );
 
-    shows(
-        &dev,
-        &["describe", "mst", "487f4f2b6d2376ad"],
-        "Session Id:",
-    )
-    .await;
-    let explained = shows(
-        &dev,
-        &["explain", "sessiontrackers.spec.sessionId"],
-        "DESCRIPTION",
-    )
-    .await;
+    shows(&dev, &["describe", "mst", "487f4f2b6d2376ad"], "Session Id:").await;
+    let explained =
+        shows(&dev, &["explain", "sessiontrackers.spec.sessionId"], "DESCRIPTION").await;
     assert!(explained.contains("upper case"), "{explained}");
-    let resources = [
-        "api-resources",
-        "--api-group=visibility.operator.metalbear.co",
-        "--no-headers",
-    ];
+    let resources =
+        ["api-resources", "--api-group=visibility.operator.metalbear.co", "--no-headers"];
     let resources = shows(&dev, &resources, "SessionTracker").await;
     let words: Vec<&str> = resources.split_whitespace().collect();
     assert_eq!(
         words,
-        [
-            "sessiontrackers",
-            "mst",
-            "visibility.operator.metalbear.co/v1",
-            "true",
-            "SessionTracker"
-        ]
+        ["sessiontrackers", "mst", "visibility.operator.metalbear.co/v1", "true", "SessionTracker"]
     );
     for args in [
-        &[
-            "wait",
-            "mst/487f4f2b6d2376ad",
-            "--for=jsonpath={.status.state}=pending",
-        ][..],
+        &["wait", "mst/487f4f2b6d2376ad", "--for=jsonpath={.status.state}=pending"][..],
         &["wait", "mst/nothing", "--for=delete", "--timeout=5s"],
     ] {
         let output = dev.kubectl(args, "").await;
@@ -205,10 +127,7 @@ async fn trackers_are_read_only_and_rbac_comes_first() {
     ] {
         let args = [&["-n", &namespace.name], args].concat();
         let output = shared().plane.kubectl(admin, &args).await.unwrap();
-        assert!(
-            output.stderr.contains("does not allow this method"),
-            "{args:?}: {output:?}"
-        );
+        assert!(output.stderr.contains("does not allow this method"), "{args:?}: {output:?}");
     }
     let nobody = namespace.person("trackers-nobody", &[]);
     let output = nobody.kubectl(&["get", "mst"], "").await;
@@ -244,24 +163,17 @@ async fn key_and_filters_are_for_who_takes_part() {
         "--as-group=system:masters",
     ];
     shared().admin(&patch, "").await.unwrap();
-    let (joined, other) = (
-        namespace.person("joined@example.com", &[]),
-        namespace.person("other@example.com", &[]),
-    );
+    let (joined, other) =
+        (namespace.person("joined@example.com", &[]), namespace.person("other@example.com", &[]));
     namespace.bind("mirrord-operator-user", &joined.name).await;
     // Who uses sessions may join, and sees them; who only sees trackers doesn't.
-    namespace
-        .bind("mirrord-operator-auditor", &other.name)
-        .await;
+    namespace.bind("mirrord-operator-auditor", &other.name).await;
     for person in [&dev, &other] {
         shows(person, &["get", "mst", "-o", "json"], "running").await;
     }
     for format in ["json", "yaml", "wide", "custom-columns=A:.spec,B:.status"] {
         for (person, sees) in [(&dev, true), (&joined, true), (&other, false)] {
-            for args in [
-                &["get", "mst", "-o", format][..],
-                &["get", "mst", "one", "-o", format],
-            ] {
+            for args in [&["get", "mst", "-o", format][..], &["get", "mst", "one", "-o", format]] {
                 let output = person.kubectl(args, "").await;
                 assert!(output.status.success(), "{output:?}");
                 assert_eq!(
@@ -275,12 +187,7 @@ async fn key_and_filters_are_for_who_takes_part() {
         }
     }
     for (person, count) in [(&dev, 1), (&other, 0)] {
-        let args = [
-            "get",
-            "mst",
-            "--field-selector=spec.key=s3cret",
-            "--no-headers",
-        ];
+        let args = ["get", "mst", "--field-selector=spec.key=s3cret", "--no-headers"];
         let output = person.kubectl(&args, "").await;
         assert_eq!(output.stdout.lines().count(), count, "{}", person.name);
     }
@@ -291,21 +198,11 @@ async fn a_watch_tells_of_changes() {
     let (namespace, dev) = developer("watched").await;
     create(&dev, "first", spec()).await;
     shows(&dev, &["get", "mst"], "first").await;
-    let file = shared()
-        .plane
-        .folder()
-        .join(format!("{}.watch", namespace.name));
+    let file = shared().plane.folder().join(format!("{}.watch", namespace.name));
     let output = std::fs::File::create(&file).unwrap();
     let mut command = shared().plane.kubectl_command(dev.kubeconfig());
     command
-        .args([
-            "-n",
-            &namespace.name,
-            "get",
-            "mst",
-            "-w",
-            "--output-watch-events",
-        ])
+        .args(["-n", &namespace.name, "get", "mst", "-w", "--output-watch-events"])
         .stdout(output);
     let mut child = command.spawn().unwrap();
     shared().plane.adopt(&child).unwrap();
@@ -367,34 +264,17 @@ async fn lists_and_watches_keep_to_the_protocol() {
         namespace.name
     );
     let output = dev.kubectl(&["get", "--raw", &sessions], "").await;
-    assert!(
-        output.status.success() && output.stdout.is_empty(),
-        "{output:?}"
-    );
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
 
     let initial = raw("?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true").await;
-    let kinds: Vec<&str> = initial
-        .stdout
-        .lines()
-        .map(|line| line.split('"').nth(3).unwrap())
-        .collect();
-    assert_eq!(
-        kinds,
-        ["ADDED", "ADDED", "ADDED", "BOOKMARK"],
-        "{}",
-        initial.stdout
-    );
+    let kinds: Vec<&str> =
+        initial.stdout.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
+    assert_eq!(kinds, ["ADDED", "ADDED", "ADDED", "BOOKMARK"], "{}", initial.stdout);
     assert!(initial.stdout.contains("k8s.io/initial-events-end"));
     let expired = raw("?watch=1&resourceVersion=1").await.stdout;
-    assert!(
-        expired.contains(r#""code":410"#) && expired.contains("Expired"),
-        "{expired}"
-    );
+    assert!(expired.contains(r#""code":410"#) && expired.contains("Expired"), "{expired}");
     let future = raw("?resourceVersion=99999999999").await;
-    assert!(
-        future.stderr.contains("Too large resource version"),
-        "{future:?}"
-    );
+    assert!(future.stderr.contains("Too large resource version"), "{future:?}");
     let foreign = shared()
         .admin(
             &[
@@ -408,11 +288,6 @@ async fn lists_and_watches_keep_to_the_protocol() {
         )
         .await
         .unwrap_err();
-    assert!(
-        foreign.to_string().contains("continue key is not valid"),
-        "{foreign}"
-    );
-    tokio::time::timeout(Duration::from_secs(5), raw("?watch=1&timeoutSeconds=1"))
-        .await
-        .unwrap();
+    assert!(foreign.to_string().contains("continue key is not valid"), "{foreign}");
+    tokio::time::timeout(Duration::from_secs(5), raw("?watch=1&timeoutSeconds=1")).await.unwrap();
 }

@@ -30,10 +30,7 @@ fn processes_of(folder: &Path) -> BTreeSet<String> {
     let folder = folder.to_str().unwrap();
     let is_ours = |line: &&str| line.contains(folder);
     let Ok(entries) = std::fs::read_dir("/proc") else {
-        let all = Command::new("ps")
-            .args(["-A", "-o", "args="])
-            .output()
-            .unwrap();
+        let all = Command::new("ps").args(["-A", "-o", "args="]).output().unwrap();
         let all = String::from_utf8_lossy(&all.stdout).into_owned();
         return all.lines().filter(is_ours).map(str::to_owned).collect();
     };
@@ -64,9 +61,7 @@ impl Running {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let kubeconfig = line.trim().strip_prefix("export KUBECONFIG='").unwrap();
         let kubeconfig = Path::new(kubeconfig.strip_suffix('\'').unwrap());
         assert!(kubeconfig.exists(), "{line}");
@@ -76,9 +71,8 @@ impl Running {
 
     fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("/bin/sh")
-            .args(["-c", r#"kill -s "$0" "$1""#, signal, &pid])
-            .status();
+        let sent =
+            Command::new("/bin/sh").args(["-c", r#"kill -s "$0" "$1""#, signal, &pid]).status();
         assert!(sent.unwrap().success());
     }
 }
@@ -89,17 +83,9 @@ fn what_was_adopted_ends_too() {
     let mut adopted = Command::new("sleep").arg("600").spawn().unwrap();
     plane.adopt(&adopted).unwrap();
     let folder = plane.folder().to_owned();
-    assert_eq!(
-        processes_of(&folder).len(),
-        4,
-        "three servers and the keeper"
-    );
+    assert_eq!(processes_of(&folder).len(), 4, "three servers and the keeper");
     drop(plane);
-    assert_eq!(
-        processes_of(&folder),
-        BTreeSet::new(),
-        "ended when drop returns"
-    );
+    assert_eq!(processes_of(&folder), BTreeSet::new(), "ended when drop returns");
     assert!(!folder.exists());
     assert!(!adopted.wait().unwrap().success());
 }
@@ -133,13 +119,7 @@ fn it_ends_with_its_owner_however_that_ends() {
         assert_eq!(status.success(), *signal != "KILL", "{signal}: {status}");
         assert_gone(&running.folder);
         let mut rest = String::new();
-        running
-            .child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut rest)
-            .unwrap();
+        running.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "", "nobody holds its output open");
     }
 }
@@ -167,10 +147,7 @@ fn an_interrupted_build_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // Stays, with its own folder among its arguments.
     let go = r#"[ "$1" = version ] || exec /bin/sh -c '/bin/sleep 600; :' "$PWD""#;
-    let mut building = prefetch(folder.path(), Some(go))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut building = prefetch(folder.path(), Some(go)).stderr(Stdio::null()).spawn().unwrap();
     let cache = folder.path().join("cache");
     eventually("keeper, shell", &2, || processes_of(&cache).len());
     building.kill().unwrap();
@@ -189,14 +166,8 @@ fn an_interrupted_build_leaves_nothing() {
 fn without_programs_one_is_told_what_to_do() {
     for (assets, expected) in [
         (None, "install Go 1.26 or newer"),
-        (
-            Some("/nowhere"),
-            "KUBEBUILDER_ASSETS is set to /nowhere, which is not a folder",
-        ),
-        (
-            Some("/"),
-            "KUBEBUILDER_ASSETS is set to /, which holds none of etcd",
-        ),
+        (Some("/nowhere"), "KUBEBUILDER_ASSETS is set to /nowhere, which is not a folder"),
+        (Some("/"), "KUBEBUILDER_ASSETS is set to /, which holds none of etcd"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = prefetch(folder.path(), None);

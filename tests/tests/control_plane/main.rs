@@ -26,14 +26,7 @@ async fn who_am_i(client: Client) -> UserInfo {
 
 #[tokio::test]
 async fn it_is_the_version_it_says() {
-    let version = shared()
-        .admin()
-        .client()
-        .await
-        .unwrap()
-        .apiserver_version()
-        .await
-        .unwrap();
+    let version = shared().admin().client().await.unwrap().apiserver_version().await.unwrap();
     if std::env::var_os("KUBEBUILDER_ASSETS").is_none() {
         assert_eq!(version.git_version, "v1.36.3");
     }
@@ -65,10 +58,7 @@ async fn one_kubeconfig_holds_many_contexts() {
     let kubeconfig = plane
         .kubeconfig_with_contexts(&[
             ("admin", Identity::admin()),
-            (
-                "developer-1",
-                Identity::new("dev: 1", ["devs"]).with_uid("u-1"),
-            ),
+            ("developer-1", Identity::new("dev: 1", ["devs"]).with_uid("u-1")),
         ])
         .unwrap();
     let client = kubeconfig.client_for_context("developer-1").await.unwrap();
@@ -79,21 +69,9 @@ async fn one_kubeconfig_holds_many_contexts() {
         assert!(output.status.success(), "{output:?}");
         output.stdout
     };
-    let me = kubectl(&[
-        "auth",
-        "whoami",
-        "-o",
-        "jsonpath={.status.userInfo.username}",
-    ])
-    .await;
+    let me = kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).await;
     assert_eq!(me, "admin");
-    let args = [
-        "--context=developer-1",
-        "auth",
-        "whoami",
-        "-o",
-        "jsonpath={.status.userInfo}",
-    ];
+    let args = ["--context=developer-1", "auth", "whoami", "-o", "jsonpath={.status.userInfo}"];
     let me = kubectl(&args).await;
     assert!(me.contains("dev: 1") && me.contains("devs"), "{me}");
 }
@@ -102,40 +80,23 @@ async fn one_kubeconfig_holds_many_contexts() {
 async fn rbac_decides() {
     let plane = shared();
     let nobody = plane.kubeconfig("nobody", &[]).unwrap();
-    let output = plane
-        .kubectl(nobody.path(), &["get", "pods"])
-        .await
-        .unwrap();
+    let output = plane.kubectl(nobody.path(), &["get", "pods"]).await.unwrap();
     assert!(!output.status.success());
-    assert!(
-        output
-            .stderr
-            .contains(r#"User "nobody" cannot list resource "pods""#),
-        "{output:?}"
-    );
+    assert!(output.stderr.contains(r#"User "nobody" cannot list resource "pods""#), "{output:?}");
 
     let manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: from-stdin}}";
     let output = plane
         .kubectl_with_input(plane.admin().path(), &["apply", "-f", "-"], manifest)
         .await
         .unwrap();
-    assert_eq!(
-        output.stdout, "configmap/from-stdin created\n",
-        "{output:?}"
-    );
+    assert_eq!(output.stdout, "configmap/from-stdin created\n", "{output:?}");
 }
 
 #[tokio::test]
 async fn a_service_account_has_a_kubeconfig() {
-    let kubeconfig = shared()
-        .service_account_kubeconfig("default", "default")
-        .await
-        .unwrap();
+    let kubeconfig = shared().service_account_kubeconfig("default", "default").await.unwrap();
     let who = who_am_i(kubeconfig.client().await.unwrap()).await;
-    assert_eq!(
-        who.username.as_deref(),
-        Some("system:serviceaccount:default:default")
-    );
+    assert_eq!(who.username.as_deref(), Some("system:serviceaccount:default:default"));
     assert!(who.uid.is_some());
 }
 
@@ -144,27 +105,15 @@ async fn controllers_run() {
     let client = shared().admin().client().await.unwrap();
     let namespaces = Api::<Namespace>::all(client.clone());
     let namespace = Namespace {
-        metadata: ObjectMeta {
-            name: Some("short-lived".to_owned()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some("short-lived".to_owned()), ..ObjectMeta::default() },
         ..Namespace::default()
     };
-    namespaces
-        .create(&PostParams::default(), &namespace)
-        .await
-        .unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
     // Its content is removed by the namespace controller, which admission sees by that name.
-    namespaces
-        .delete("short-lived", &DeleteParams::default())
-        .await
-        .unwrap();
+    namespaces.delete("short-lived", &DeleteParams::default()).await.unwrap();
     let since = Instant::now();
     while namespaces.get_opt("short-lived").await.unwrap().is_some() {
-        assert!(
-            since.elapsed() < Duration::from_secs(30),
-            "the namespace stays"
-        );
+        assert!(since.elapsed() < Duration::from_secs(30), "the namespace stays");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
@@ -173,10 +122,7 @@ async fn controllers_run() {
         .await
         .unwrap();
     let data = proxy.data.unwrap();
-    assert_eq!(
-        data["requestheader-allowed-names"],
-        r#"["front-proxy-client"]"#
-    );
+    assert_eq!(data["requestheader-allowed-names"], r#"["front-proxy-client"]"#);
     assert_ne!(data["requestheader-client-ca-file"], data["client-ca-file"]);
 }
 
@@ -186,23 +132,14 @@ async fn the_api_server_comes_back_with_its_data() {
     let client = plane.admin().client().await.unwrap();
     let maps = Api::<ConfigMap>::default_namespaced(client);
     let map = ConfigMap {
-        metadata: ObjectMeta {
-            name: Some("kept".to_owned()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some("kept".to_owned()), ..ObjectMeta::default() },
         ..ConfigMap::default()
     };
     maps.create(&PostParams::default(), &map).await.unwrap();
     plane.stop_apiserver();
     maps.get("kept").await.expect_err("nobody answers");
 
-    let port = plane
-        .url()
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .parse::<u16>()
-        .unwrap();
+    let port = plane.url().rsplit(':').next().unwrap().parse::<u16>().unwrap();
     let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let error = plane.start_apiserver().unwrap_err().to_string();
     assert!(error.contains("address already in use"), "{error}");

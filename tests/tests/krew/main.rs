@@ -105,8 +105,8 @@ impl Machine {
         );
     }
 
-    /// Puts the link for completion beside krew's, or takes it away: a krew that didn't install itself takes
-    /// it for a plugin of an old krew, once no other is left.
+    /// Puts the link for completion beside krew's, or takes it away: a krew that didn't install
+    /// itself takes it for a plugin of an old krew, once no other is left.
     fn complete(&self, flag: &str) {
         let told = self.kubectl(&["mirrord-sessions", "completion", flag]);
         let link = self.at("krew/bin/kubectl_complete-mirrord_sessions");
@@ -114,12 +114,7 @@ impl Machine {
             "--install" => format!("created {}: where kubectl", link.display()),
             _ => format!("removed {}\n", link.display()),
         };
-        assert!(
-            told.ok && told.out.starts_with(&expected),
-            "{}{}",
-            told.out,
-            told.messages
-        );
+        assert!(told.ok && told.out.starts_with(&expected), "{}{}", told.out, told.messages);
     }
 
     /// Nothing of the plugin is left.
@@ -170,9 +165,7 @@ fn krew_installs_upgrades_and_uninstalls_what_a_release_is_made_of() {
     let version = concat!("v", env!("CARGO_PKG_VERSION"));
     let store = |version: &str| machine.at("krew/store/mirrord-sessions").join(version);
     assert!(store(version).join("LICENSE").is_file());
-    let higher = release
-        .manifest()
-        .replace(&format!("version: {version}"), "version: v999.0.0");
+    let higher = release.manifest().replace(&format!("version: {version}"), "version: v999.0.0");
     fs::write(&index, higher).unwrap();
     machine.krew(&["upgrade", "--no-update-index", "mirrord-sessions"]);
     let link = fs::read_link(machine.at("krew/bin/kubectl-mirrord_sessions")).unwrap();
@@ -188,18 +181,12 @@ fn krew_installs_upgrades_and_uninstalls_what_a_release_is_made_of() {
 fn the_committed_manifest_is_what_the_script_makes() {
     let made = release::run(&["manifest", "--draft"], None, None).expect("a draft");
     let committed = fs::read_to_string(workspace().join("krew/mirrord-sessions.yaml")).unwrap();
-    assert_eq!(
-        made, committed,
-        "krew/release manifest --draft > krew/mirrord-sessions.yaml"
-    );
+    assert_eq!(made, committed, "krew/release manifest --draft > krew/mirrord-sessions.yaml");
     let version = concat!("\n  version: v", env!("CARGO_PKG_VERSION"), "\n");
     assert!(made.contains(version), "{made}");
     for platform in release::targets() {
         let [os, arch, _] = &platform;
-        assert!(
-            made.contains(&format!("        os: {os}\n        arch: {arch}\n")),
-            "{made}"
-        );
+        assert!(made.contains(&format!("        os: {os}\n        arch: {arch}\n")), "{made}");
     }
 }
 
@@ -208,17 +195,10 @@ fn a_manifest_is_made_only_of_all_archives() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Some("https://example.com/r");
     let missing = release::run(&["manifest"], Some(folder.path()), repository).unwrap_err();
-    assert!(
-        missing.contains("no archive yet for x86_64-unknown-linux-gnu"),
-        "{missing}"
-    );
+    assert!(missing.contains("no archive yet for x86_64-unknown-linux-gnu"), "{missing}");
     let nowhere = release::run(&["manifest"], Some(folder.path()), None).unwrap_err();
     assert!(nowhere.contains("set REPOSITORY"), "{nowhere}");
-    let unknown = release::run(
-        &["archive", "m68k-unknown-linux-gnu", "/dev/null"],
-        None,
-        None,
-    );
+    let unknown = release::run(&["archive", "m68k-unknown-linux-gnu", "/dev/null"], None, None);
     assert!(unknown.unwrap_err().contains("no platform for target m68k"));
 }
 
@@ -245,19 +225,11 @@ fn the_same_program_makes_the_same_archive() {
 fn the_workflow_builds_every_platform() {
     let text = fs::read_to_string(workspace().join(".github/workflows/release.yml")).unwrap();
     let workflow: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
-    let jobs = workflow["jobs"]["build"]["strategy"]["matrix"]["include"]
-        .as_array()
-        .unwrap();
-    let mut built: Vec<&str> = jobs
-        .iter()
-        .map(|job| job["target"].as_str().unwrap())
-        .collect();
+    let jobs = workflow["jobs"]["build"]["strategy"]["matrix"]["include"].as_array().unwrap();
+    let mut built: Vec<&str> = jobs.iter().map(|job| job["target"].as_str().unwrap()).collect();
     built.sort_unstable();
     let targets = release::targets();
-    let mut wanted: Vec<&str> = targets
-        .iter()
-        .map(|platform| platform[2].as_str())
-        .collect();
+    let mut wanted: Vec<&str> = targets.iter().map(|platform| platform[2].as_str()).collect();
     wanted.sort_unstable();
     assert_eq!(built, wanted);
 }

@@ -18,19 +18,12 @@ pub(crate) fn run(
     repository: Option<&str>,
 ) -> Result<String, String> {
     let mut command = Command::new(workspace().join("krew/release"));
-    command
-        .args(args)
-        .env_remove("REPOSITORY")
-        .env_remove("DIST");
+    command.args(args).env_remove("REPOSITORY").env_remove("DIST");
     command.envs(dist.map(|dist| ("DIST", dist)));
     command.envs(repository.map(|repository| ("REPOSITORY", repository)));
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    if output.status.success() {
-        Ok(text(output.stdout))
-    } else {
-        Err(text(output.stderr))
-    }
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
 /// Archives a program with this umask, and this `tar` instead of the machine's own.
@@ -91,11 +84,7 @@ impl Release {
             }
         }
         let manifest = run(&["manifest"], Some(dist.path()), Some(repository)).unwrap();
-        Self {
-            dist,
-            archive,
-            manifest,
-        }
+        Self { dist, archive, manifest }
     }
 
     pub(crate) fn archive(&self) -> &Path {

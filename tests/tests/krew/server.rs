@@ -80,9 +80,7 @@ impl Server {
             return std::fs::read(folder.join(name)).ok();
         }
         let version = "visibility.operator.metalbear.co/v1";
-        let rest = path
-            .strip_prefix("/apis/")
-            .and_then(|path| path.strip_prefix(version))?;
+        let rest = path.strip_prefix("/apis/").and_then(|path| path.strip_prefix(version))?;
         let answer = if rest.is_empty() {
             json!({
                 "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,

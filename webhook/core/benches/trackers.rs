@@ -1,5 +1,5 @@
-//! Lists of 10,000 and 100,000 trackers, with and without a filter, as JSON and as Table; a thousand
-//! open watches taking in changes; and the memory that a session costs.
+//! Lists of 10,000 and 100,000 trackers, with and without a filter, as JSON and as Table; a
+//! thousand open watches taking in changes; and the memory that a session costs.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
@@ -27,11 +27,7 @@ allow:
 
 /// A session as mirrord's are; one in ten is alice's.
 fn tracker(at: usize, version: u64) -> Arc<Tracker> {
-    let owner = if at.is_multiple_of(10) {
-        "alice"
-    } else {
-        "bob"
-    };
+    let owner = if at.is_multiple_of(10) { "alice" } else { "bob" };
     let spec = SessionSpec {
         target: format!("deployment/ip-visit-counter-{}", at % 100),
         client: Some(Client {
@@ -45,9 +41,7 @@ fn tracker(at: usize, version: u64) -> Arc<Tracker> {
             uid: None,
             groups: vec!["developers".into(), "system:authenticated".into()],
         }),
-        user: Some(format!(
-            "Aviram Hassan/{owner}@metalbear.co@avirams-macbook-pro-2.local"
-        )),
+        user: Some(format!("Aviram Hassan/{owner}@metalbear.co@avirams-macbook-pro-2.local")),
     };
     let mut session = Session::new(&format!("{at:016x}"), spec);
     session.metadata.namespace = Some(format!("team-{}", at % 50));
@@ -72,10 +66,7 @@ fn index(sessions: usize) -> Index {
 }
 
 fn viewer(policies: &PolicySet) -> Viewer {
-    let alice = Requester {
-        username: "alice@metalbear.co".into(),
-        ..Requester::default()
-    };
+    let alice = Requester { username: "alice@metalbear.co".into(), ..Requester::default() };
     policies.viewer(&alice, JoinRights::Nowhere)
 }
 
@@ -85,11 +76,7 @@ fn own_only() -> PolicySet {
     PolicySet::new("west", [policy])
 }
 
-const LOOK: Look = Look {
-    shape: Shape::Object,
-    include: Include::Metadata,
-    now: 0,
-};
+const LOOK: Look = Look { shape: Shape::Object, include: Include::Metadata, now: 0 };
 
 fn lists(c: &mut Criterion) {
     for sessions in [10_000, 100_000] {
@@ -100,9 +87,7 @@ fn lists(c: &mut Criterion) {
             eprintln!("memory: {sessions} sessions, {each} bytes each");
         }
         let mut group = c.benchmark_group(format!("list {sessions}"));
-        group
-            .sample_size(10)
-            .measurement_time(Duration::from_secs(3));
+        group.sample_size(10).measurement_time(Duration::from_secs(3));
         for (who, policies, shown) in [
             ("everything", PolicySet::default(), sessions),
             ("one in ten", own_only(), sessions / 10),
@@ -110,10 +95,8 @@ fn lists(c: &mut Criterion) {
             let viewer = viewer(&policies);
             let options = ListOptions::parse("").unwrap();
             let filter = Filter::new(None, &options);
-            for (name, shape) in [
-                ("JSON", Shape::Object),
-                ("Table", Shape::Table(MetaVersion::V1)),
-            ] {
+            for (name, shape) in [("JSON", Shape::Object), ("Table", Shape::Table(MetaVersion::V1))]
+            {
                 let list = || {
                     let page = index.list(&filter, &options, &viewer).unwrap();
                     assert_eq!(page.items.len(), shown);

@@ -1,8 +1,9 @@
 //! One `where` for one session: here, and at the best use of the `cel` crate, in the same run.
 //!
-//! `cel` is given its programs compiled, the requester's name written into them as a literal, operators
-//! instead of functions where it has them, functions as typed overloads, fields by their whole names,
-//! and each session's values as its own, made beforehand. It is asked for nothing but the answer.
+//! `cel` is given its programs compiled, the requester's name written into them as a literal,
+//! operators instead of functions where it has them, functions as typed overloads, fields by their
+//! whole names, and each session's values as its own, made beforehand. It is asked for nothing but
+//! the answer.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{hint::black_box, sync::Arc};
@@ -25,11 +26,7 @@ const EXPRESSIONS: [(&str, &str, &str); 5] = [
         "contains(tracker.participants, user.metadata.name)",
         "'alice@corp' in tracker.participants",
     ),
-    (
-        "namespace",
-        "tracker.namespace == 'prod'",
-        "tracker.namespace == 'prod'",
-    ),
+    ("namespace", "tracker.namespace == 'prod'", "tracker.namespace == 'prod'"),
     (
         "address_prefix",
         "has_prefix(tracker.address, 'prod/deployment/')",
@@ -96,10 +93,7 @@ impl<'a> Values<'a> {
             ("tracker.namespace", text(tracker.namespace)),
             ("tracker.address", Box::new(CelString::from(address))),
             ("tracker.participants", list(tracker.participants())),
-            (
-                "tracker.host_roles",
-                list(tracker.host_roles.iter().map(String::as_str)),
-            ),
+            ("tracker.host_roles", list(tracker.host_roles.iter().map(String::as_str))),
             ("roles", list(["devs", "payments"].into_iter())),
         ])
     }
@@ -124,33 +118,17 @@ fn list<'a>(texts: impl Iterator<Item = &'a str>) -> Box<dyn Val + 'a> {
 
 fn cel_functions() -> Env {
     let mut env = Env::default();
-    env.add_overload(
-        "has_prefix",
-        "has_prefix",
-        vec![STRING_TYPE, STRING_TYPE],
-        |arguments| {
-            let [a, b] = [0, 1].map(|at| {
-                arguments[at]
-                    .downcast_ref::<CelString<'_>>()
-                    .unwrap()
-                    .inner()
-            });
-            Ok(CowVal::owned(CelBool::from(a.starts_with(b))))
-        },
-    )
+    env.add_overload("has_prefix", "has_prefix", vec![STRING_TYPE, STRING_TYPE], |arguments| {
+        let [a, b] =
+            [0, 1].map(|at| arguments[at].downcast_ref::<CelString<'_>>().unwrap().inner());
+        Ok(CowVal::owned(CelBool::from(a.starts_with(b))))
+    })
     .unwrap();
-    env.add_overload(
-        "contains_any",
-        "contains_any",
-        vec![LIST_TYPE, LIST_TYPE],
-        |arguments| {
-            let [a, b] = [0, 1].map(|at| arguments[at].downcast_ref::<CelList<'_>>().unwrap());
-            let any = a
-                .iter()
-                .any(|item| b.iter().any(|other| item.equals(other.as_ref())));
-            Ok(CowVal::owned(CelBool::from(any)))
-        },
-    )
+    env.add_overload("contains_any", "contains_any", vec![LIST_TYPE, LIST_TYPE], |arguments| {
+        let [a, b] = [0, 1].map(|at| arguments[at].downcast_ref::<CelList<'_>>().unwrap());
+        let any = a.iter().any(|item| b.iter().any(|other| item.equals(other.as_ref())));
+        Ok(CowVal::owned(CelBool::from(any)))
+    })
     .unwrap();
     env
 }

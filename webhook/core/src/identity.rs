@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mirrord_sessions_crds::{CONTROLLER_USERNAME, Client, Owner};
 
-/// The effective user of a request, as the API server authenticated them. With impersonation that is
-/// the impersonated user: admission never sees who impersonates.
+/// The effective user of a request, as the API server authenticated them. With impersonation that
+/// is the impersonated user: admission never sees who impersonates.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Requester {
     /// Kubernetes user name. Empty where the API server named nobody.
@@ -37,25 +37,21 @@ impl Requester {
 }
 
 /// The line that says who runs a session, as mirrord's operator writes it: `whoami/user@hostname`,
-/// where `whoami` and `hostname` are the client's word and may be empty. Where there is neither, the
-/// user's name alone.
+/// where `whoami` and `hostname` are the client's word and may be empty. Where there is neither,
+/// the user's name alone.
 ///
-/// It has one reading only. The schema keeps slashes out of `whoami` and at signs out of `hostname`;
-/// so in a line with a slash, what precedes the first one is `whoami`, and what follows the last at
-/// sign `hostname`. A line without a slash is a user name, and a name with a slash never stands alone.
+/// It has one reading only. The schema keeps slashes out of `whoami` and at signs out of
+/// `hostname`; so in a line with a slash, what precedes the first one is `whoami`, and what follows
+/// the last at sign `hostname`. A line without a slash is a user name, and a name with a slash
+/// never stands alone.
 ///
 /// The guard policy (`manifests/base/guard-sessions.yaml`) composes the same line in CEL.
 #[must_use]
 pub fn user_line(client: Option<&Client>, owner: &Owner) -> String {
     let word = |word: fn(&Client) -> &Option<String>| {
-        client
-            .and_then(|client| word(client).as_deref())
-            .unwrap_or_default()
+        client.and_then(|client| word(client).as_deref()).unwrap_or_default()
     };
-    let (whoami, hostname) = (
-        word(|client| &client.username),
-        word(|client| &client.hostname),
-    );
+    let (whoami, hostname) = (word(|client| &client.username), word(|client| &client.hostname));
     let username = &owner.username;
     if whoami.is_empty() && hostname.is_empty() && !username.contains('/') {
         username.clone()
@@ -70,10 +66,7 @@ mod tests {
 
     #[test]
     fn user_lines() {
-        let owner = Owner {
-            username: "aviram@metalbear.co".into(),
-            ..Owner::default()
-        };
+        let owner = Owner { username: "aviram@metalbear.co".into(), ..Owner::default() };
         let cases = [
             // (whoami, hostname, line)
             (
@@ -95,10 +88,7 @@ mod tests {
             assert_eq!(user_line(Some(&client), &owner), line);
         }
         assert_eq!(user_line(None, &owner), "aviram@metalbear.co");
-        let slash = Owner {
-            username: "corp/aviram@metalbear.co".into(),
-            ..Owner::default()
-        };
+        let slash = Owner { username: "corp/aviram@metalbear.co".into(), ..Owner::default() };
         assert_eq!(user_line(None, &slash), "/corp/aviram@metalbear.co@");
     }
 

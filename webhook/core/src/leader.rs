@@ -1,9 +1,9 @@
 //! Who of several replicas leads, as client-go elects: by a Lease that the leader renews, and that
 //! another takes once it has seen it unchanged for as long as the Lease says.
 //!
-//! Only how long a replica itself has watched the Lease counts, never the times written in it: clocks
-//! differ. A write carries the version that was read, so that of two one wins. As Kubernetes knows no
-//! fencing, what a leader writes must carry preconditions of its own.
+//! Only how long a replica itself has watched the Lease counts, never the times written in it:
+//! clocks differ. A write carries the version that was read, so that of two one wins. As Kubernetes
+//! knows no fencing, what a leader writes must carry preconditions of its own.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::met
 pub struct Timing {
     /// How long a Lease holds that isn't renewed.
     pub lease: Duration,
-    /// After how long without success a leader gives up. Shorter, so that it has before another begins.
+    /// After how long without success a leader gives up. Shorter, so that it has before another
+    /// begins.
     pub renew_deadline: Duration,
     /// How often the Lease is looked at, and renewed.
     pub retry: Duration,
@@ -55,11 +56,7 @@ impl Candidate {
     /// A replica of a name that no other has or had.
     #[must_use]
     pub fn new(identity: String, timing: Timing) -> Self {
-        Self {
-            identity,
-            timing,
-            seen: None,
-        }
+        Self { identity, timing, seen: None }
     }
 
     /// The replica's name.
@@ -106,18 +103,11 @@ impl Candidate {
         if lease.holder_identity.as_deref() != Some(&self.identity) {
             held.holder_identity = Some(self.identity.clone());
             held.acquire_time = Some(time.clone());
-            held.lease_transitions = Some(
-                lease
-                    .lease_transitions
-                    .unwrap_or_default()
-                    .saturating_add(1),
-            );
+            held.lease_transitions =
+                Some(lease.lease_transitions.unwrap_or_default().saturating_add(1));
         }
-        held.lease_duration_seconds = Some(
-            i32::try_from(self.timing.lease.as_secs())
-                .unwrap_or(i32::MAX)
-                .max(1),
-        );
+        held.lease_duration_seconds =
+            Some(i32::try_from(self.timing.lease.as_secs()).unwrap_or(i32::MAX).max(1));
         held.renew_time = Some(time);
         held
     }
@@ -155,18 +145,12 @@ mod tests {
         let mut a = candidate("a");
         for empty in [
             LeaseSpec::default(),
-            LeaseSpec {
-                holder_identity: Some(String::new()),
-                ..LeaseSpec::default()
-            },
+            LeaseSpec { holder_identity: Some(String::new()), ..LeaseSpec::default() },
         ] {
             assert_eq!(a.step(&empty, SECOND), Step::Acquire);
             let held = a.held(&empty, time(5));
             assert_eq!(held.holder_identity.as_deref(), Some("a"));
-            assert_eq!(
-                (held.lease_transitions, held.lease_duration_seconds),
-                (Some(1), Some(15))
-            );
+            assert_eq!((held.lease_transitions, held.lease_duration_seconds), (Some(1), Some(15)));
             assert_eq!(a.step(&held, SECOND), Step::Renew);
             let renewed = a.held(&held, time(7));
             assert_eq!(
@@ -217,11 +201,7 @@ mod tests {
             let mut b = candidate("b");
             b.step(&held, Duration::ZERO);
             let step = b.step(&held, SECOND * after);
-            assert_eq!(
-                step == Step::Acquire,
-                taken,
-                "{seconds:?} after {after}: {step:?}"
-            );
+            assert_eq!(step == Step::Acquire, taken, "{seconds:?} after {after}: {step:?}");
         }
     }
 

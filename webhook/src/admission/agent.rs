@@ -1,5 +1,5 @@
-//! Reviews about mirrord's agents. Whatever can't be understood is let through as it is: a developer's
-//! run must not depend on this.
+//! Reviews about mirrord's agents. Whatever can't be understood is let through as it is: a
+//! developer's run must not depend on this.
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
@@ -61,17 +61,8 @@ impl AgentReview {
                 "of an agent's review"
             );
         }
-        let starts = if goes_on(&decision, &requester) {
-            starts
-        } else {
-            Starts::default()
-        };
-        Ok(Self {
-            requester,
-            decision,
-            starts,
-            uid: request.uid,
-        })
+        let starts = if goes_on(&decision, &requester) { starts } else { Starts::default() };
+        Ok(Self { requester, decision, starts, uid: request.uid })
     }
 
     /// Who asks.
@@ -117,11 +108,7 @@ enum Unknown {
 fn understood(request: &Request<'_>) -> Result<(Decision, Starts), Unknown> {
     let requester = request.requester();
     let Resource { group, plural, .. } = &request.resource;
-    let place = (
-        group.as_str(),
-        plural.as_str(),
-        request.sub_resource.as_str(),
-    );
+    let place = (group.as_str(), plural.as_str(), request.sub_resource.as_str());
     match (place, request.operation.as_str()) {
         (("batch", "jobs", ""), "CREATE") => {
             let job: Job = read(request.object, "object")?;
@@ -150,7 +137,8 @@ fn understood(request: &Request<'_>) -> Result<(Decision, Starts), Unknown> {
             let decision = agent::on_ephemeral_containers(&pod, &old, &requester);
             let mut starts = Starts::default();
             if !matches!(&decision.outcome, Outcome::Allow(stamps) if stamps.is_empty()) {
-                // As it is stored: the API server takes nothing but the containers from what is sent.
+                // As it is stored: the API server takes nothing but the containers from what is
+                // sent.
                 let parts: PodParts = read(request.old_object, "oldObject")?;
                 starts.sought = Sought::of_pod(&old.metadata, &parts);
             }
@@ -204,12 +192,10 @@ mod tests {
         let answer: Value = serde_json::from_slice(&answer.review).unwrap();
         assert_eq!(answer["response"]["allowed"], true);
         assert_eq!(answer["response"]["uid"], "1");
-        answer["response"]
-            .get("patch")
-            .map_or_else(Vec::new, |patch| {
-                let patch: k8s_openapi::ByteString = serde_json::from_value(patch.clone()).unwrap();
-                serde_json::from_slice(&patch.0).unwrap()
-            })
+        answer["response"].get("patch").map_or_else(Vec::new, |patch| {
+            let patch: k8s_openapi::ByteString = serde_json::from_value(patch.clone()).unwrap();
+            serde_json::from_slice(&patch.0).unwrap()
+        })
     }
 
     fn fixture(name: &str) -> Value {
@@ -229,19 +215,13 @@ mod tests {
     #[test]
     fn agents_are_stamped() {
         let job = fixture("default.job-request-body.json");
-        assert_eq!(
-            patch(&review("CREATE", &jobs(), &job, &json!(null))).len(),
-            1
-        );
+        assert_eq!(patch(&review("CREATE", &jobs(), &job, &json!(null))).len(), 1);
         let mut changed = job.clone();
         changed["metadata"]["annotations"]["operator.metalbear.co/requester"] = json!("x");
         assert_eq!(patch(&review("UPDATE", &jobs(), &changed, &job)).len(), 1);
         let pod = fixture("ephemeral.ephemeral-request-body.json");
         let mut old = pod.clone();
-        old["spec"]
-            .as_object_mut()
-            .unwrap()
-            .remove("ephemeralContainers");
+        old["spec"].as_object_mut().unwrap().remove("ephemeralContainers");
         assert_eq!(patch(&review("UPDATE", &pods(), &pod, &old)).len(), 1);
     }
 
@@ -310,14 +290,8 @@ mod tests {
         for (name, review) in [
             ("no object", review("CREATE", &jobs(), &none, &none)),
             ("a list", review("CREATE", &jobs(), &json!([]), &none)),
-            (
-                "no job",
-                review("CREATE", &jobs(), &json!({ "spec": 7 }), &none),
-            ),
-            (
-                "no containers",
-                review("CREATE", &jobs(), &lookalike, &none),
-            ),
+            ("no job", review("CREATE", &jobs(), &json!({ "spec": 7 }), &none)),
+            ("no containers", review("CREATE", &jobs(), &lookalike, &none)),
             ("no old object", review("UPDATE", &jobs(), &job, &none)),
             ("a deletion", review("DELETE", &jobs(), &none, &job)),
             ("another resource", review("CREATE", &sessions, &job, &none)),
@@ -335,10 +309,7 @@ mod tests {
             "{}",
             r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#,
         ] {
-            assert!(
-                matches!(stamp_agent(body.as_bytes()), Err(Error::Invalid(_))),
-                "{body}"
-            );
+            assert!(matches!(stamp_agent(body.as_bytes()), Err(Error::Invalid(_))), "{body}");
         }
     }
 }

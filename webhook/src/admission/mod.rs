@@ -87,11 +87,7 @@ fn expect(request: &Request<'_>, plural: &str, does: &str) -> Result<(), Decisio
     if sent.group == GROUP && sent.plural == plural {
         return Ok(());
     }
-    let Resource {
-        group,
-        version,
-        plural: sent,
-    } = sent;
+    let Resource { group, version, plural: sent } = sent;
     Err(Decision::bad_request(printable(
         &format!(
             "this endpoint {does} {plural}.{GROUP}, not {sent}.{version}.{group}: check the rules of the webhook configuration"
@@ -124,10 +120,7 @@ fn expect_kind(object: &Value, kind: &str) -> Result<(), Decision> {
         return Ok(());
     }
     Err(Decision::bad_request(printable(
-        &format!(
-            "expected a {kind}, got an object of kind {}",
-            sent.unwrap_or(&Value::Null)
-        ),
+        &format!("expected a {kind}, got an object of kind {}", sent.unwrap_or(&Value::Null)),
         512,
     )))
 }
@@ -156,21 +149,17 @@ fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided
             })
         }
         "UPDATE" => {
-            let old = part(
-                request,
-                "oldObject",
-                request.old_object,
-                parts::stored_identity,
-            )?;
+            let old = part(request, "oldObject", request.old_object, parts::stored_identity)?;
             Ok(session::on_update(&object()?, &old))
         }
-        // Nothing else can change an owner, and a mistake in a configuration must not block deletes.
+        // Nothing else can change an owner, and a mistake in a configuration must not block
+        // deletes.
         _ => Ok(Decision::allow()),
     }
 }
 
-/// Whether the requester may be told of others on a target. The controller, which records what has started
-/// already, has nobody to tell.
+/// Whether the requester may be told of others on a target. The controller, which records what has
+/// started already, has nobody to tell.
 fn goes_on(decision: &Decision, requester: &Requester) -> bool {
     matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller()
 }

@@ -1,11 +1,12 @@
-//! What decisions need of the objects in a review. The rest, which may be megabytes, isn't taken apart.
+//! What decisions need of the objects in a review. The rest, which may be megabytes, isn't taken
+//! apart.
 
 use mirrord_sessions_crds::{Session, SessionSpec, SessionStatus};
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
-/// What a client sends is taken apart up to this size. More can't be stored with the rest of an object,
-/// and taking it apart costs ten times its size.
+/// What a client sends is taken apart up to this size. More can't be stored with the rest of an
+/// object, and taking it apart costs ten times its size.
 pub(super) const MAX_SENT: usize = 1 << 20;
 
 #[derive(Deserialize)]
@@ -32,8 +33,8 @@ pub(super) fn sent_identity(object: &RawValue) -> Result<Value, serde_json::Erro
     identity(object, MAX_SENT)
 }
 
-/// The same of one that is stored: it has passed the API server's own limits, and may be put back as it
-/// is.
+/// The same of one that is stored: it has passed the API server's own limits, and may be put back
+/// as it is.
 pub(super) fn stored_identity(object: &RawValue) -> Result<Value, serde_json::Error> {
     identity(object, usize::MAX)
 }
@@ -123,11 +124,7 @@ pub(super) fn stored_session(object: &RawValue) -> Result<Session, serde_json::E
     if !object.get().starts_with('{') {
         return Err(serde_json::Error::custom("expected an object"));
     }
-    let Stored {
-        metadata,
-        spec,
-        status,
-    } = serde_json::from_str(object.get())?;
+    let Stored { metadata, spec, status } = serde_json::from_str(object.get())?;
     let mut session = Session::new(&metadata.name, spec);
     session.metadata.namespace = Some(metadata.namespace);
     session.metadata.uid = Some(metadata.uid);

@@ -1,7 +1,7 @@
 //! `admission.k8s.io/v1` AdmissionReview, as the API server sends it and expects it back.
 //!
-//! kube has these types too; here the object stays untyped, because what is hostile until checked may
-//! lack even metadata, and the patch is written in base64, as the API documents it.
+//! kube has these types too; here the object stays untyped, because what is hostile until checked
+//! may lack even metadata, and the patch is written in base64, as the API documents it.
 
 use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -47,8 +47,8 @@ struct IncomingReview<'a> {
     request: Option<Request<'a>>,
 }
 
-/// What the API server asks about: the parts of an AdmissionRequest that decisions rest on. Of its objects,
-/// each endpoint takes what it needs.
+/// What the API server asks about: the parts of an AdmissionRequest that decisions rest on. Of its
+/// objects, each endpoint takes what it needs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Request<'a> {
@@ -78,9 +78,7 @@ pub(crate) struct Request<'a> {
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Error> {
     let user = <&RawValue>::deserialize(deserializer)?;
     if user.get().len() > MAX_SENT {
-        return Err(D::Error::custom(
-            "userInfo is over 1 MiB: no Session can hold so many groups",
-        ));
+        return Err(D::Error::custom("userInfo is over 1 MiB: no Session can hold so many groups"));
     }
     serde_json::from_str(user.get()).map_err(D::Error::custom)
 }
@@ -207,10 +205,6 @@ impl Review {
                 response.status = Some(denial.into());
             }
         }
-        Ok(Self {
-            api_version: API_VERSION,
-            kind: KIND,
-            response,
-        })
+        Ok(Self { api_version: API_VERSION, kind: KIND, response })
     }
 }

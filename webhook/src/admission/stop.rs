@@ -1,5 +1,5 @@
-//! The review of a Session's deletion: parsed, then decided by the policies, and by what RBAC says of joining
-//! where that matters.
+//! The review of a Session's deletion: parsed, then decided by the policies, and by what RBAC says
+//! of joining where that matters.
 
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, session_delete::Deletion},
@@ -82,11 +82,7 @@ impl Stop {
         };
         let goes = matches!(decision.outcome, Outcome::Allow(_)) && !self.dry_run;
         let allowed = matches!(decision.outcome, Outcome::Allow(_));
-        let session = self
-            .asked
-            .ok()
-            .filter(|_| allowed)
-            .map(|asked| asked.session);
+        let session = self.asked.ok().filter(|_| allowed).map(|asked| asked.session);
         let warning = session.as_ref().and_then(deletion_warning);
         let decision = match warning.filter(|_| !self.requester.is_controller()) {
             Some(warning) => decision.warn(warning),
@@ -104,12 +100,7 @@ fn asked(request: &Request<'_>) -> Result<Box<Asked>, Decision> {
         return Err(Decision::allow());
     }
     // Deletes of many name nobody in the request: what is stored does.
-    let mut session = part(
-        request,
-        "oldObject",
-        request.old_object,
-        parts::stored_session,
-    )?;
+    let mut session = part(request, "oldObject", request.old_object, parts::stored_session)?;
     // It isn't shown: any version will do.
     session.metadata.resource_version = Some("0".into());
     let tracker = Tracker::new(&session).map_err(|error| {

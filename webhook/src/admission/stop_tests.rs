@@ -51,11 +51,7 @@ fn answer(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
     let status = &response["status"];
     assert_eq!(response["allowed"] == true, status.is_null());
     let message = status["message"].as_str().unwrap_or_default().to_owned();
-    (
-        status["code"].as_u64().unwrap_or(200),
-        session.is_some(),
-        message,
-    )
+    (status["code"].as_u64().unwrap_or(200), session.is_some(), message)
 }
 
 #[test]
@@ -70,39 +66,11 @@ fn reviews() {
     let other = json!({ "resource": { "group": "", "version": "v1", "resource": "pods" } });
     for (name, fields, policies, code, goes, text) in [
         ("allowed", json!({}), Some(&none), 200, true, ""),
-        (
-            "denied by a trait",
-            json!({}),
-            Some(&not_bob),
-            403,
-            false,
-            "spec.deny.rules[0]",
-        ),
-        (
-            "hidden",
-            json!({ "name": "s" }),
-            Some(&hidden),
-            404,
-            false,
-            "not found",
-        ),
-        (
-            "hidden, of many",
-            json!({}),
-            Some(&hidden),
-            403,
-            false,
-            "by name",
-        ),
+        ("denied by a trait", json!({}), Some(&not_bob), 403, false, "spec.deny.rules[0]"),
+        ("hidden", json!({ "name": "s" }), Some(&hidden), 404, false, "not found"),
+        ("hidden, of many", json!({}), Some(&hidden), 403, false, "by name"),
         ("no policies yet", json!({}), None, 503, false, "try again"),
-        (
-            "tried, with a key",
-            json!({ "dryRun": true }),
-            Some(&none),
-            403,
-            false,
-            "dry run",
-        ),
+        ("tried, with a key", json!({ "dryRun": true }), Some(&none), 403, false, "dry run"),
         (
             "tried by a participant",
             json!({ "dryRun": true, "userInfo": { "username": "carol" } }),
@@ -111,46 +79,11 @@ fn reviews() {
             false,
             "",
         ),
-        (
-            "not a delete",
-            json!({ "operation": "CREATE" }),
-            None,
-            200,
-            false,
-            "",
-        ),
-        (
-            "of a subresource",
-            json!({ "subResource": "status" }),
-            None,
-            200,
-            false,
-            "",
-        ),
-        (
-            "of something else",
-            other,
-            Some(&none),
-            400,
-            false,
-            "not pods.v1.",
-        ),
-        (
-            "no oldObject",
-            json!({ "oldObject": null }),
-            Some(&none),
-            400,
-            false,
-            "has no oldObject",
-        ),
-        (
-            "a list",
-            json!({ "oldObject": [] }),
-            Some(&none),
-            400,
-            false,
-            "oldObject can't be read",
-        ),
+        ("not a delete", json!({ "operation": "CREATE" }), None, 200, false, ""),
+        ("of a subresource", json!({ "subResource": "status" }), None, 200, false, ""),
+        ("of something else", other, Some(&none), 400, false, "not pods.v1."),
+        ("no oldObject", json!({ "oldObject": null }), Some(&none), 400, false, "has no oldObject"),
+        ("a list", json!({ "oldObject": [] }), Some(&none), 400, false, "oldObject can't be read"),
         (
             "no spec",
             json!({ "oldObject": { "metadata": { "name": "a", "namespace": "b", "uid": "c" } } }),

@@ -88,15 +88,9 @@ fn who_is_on_the_target_already_is_told() {
     for (fields, told) in [
         (json!({ "object": bobs }), true),
         (json!({ "object": bobs, "namespace": "other" }), false),
-        (
-            json!({ "object": bobs, "userInfo": by(CONTROLLER_USERNAME) }),
-            false,
-        ),
+        (json!({ "object": bobs, "userInfo": by(CONTROLLER_USERNAME) }), false),
         (json!({}), false),
-        (
-            json!({ "object": { "kind": "Session", "spec": { "target": 7 } } }),
-            false,
-        ),
+        (json!({ "object": { "kind": "Session", "spec": { "target": 7 } } }), false),
     ] {
         let answer = answer(&review(fields.clone()));
         let warnings = answer["response"].get("warnings");
@@ -135,29 +129,13 @@ fn refusals_say_what_is_wrong() {
     let pods = json!({ "group": "", "version": "v1", "resource": "pods" });
     let cases = [
         // (fields, code, in the message)
-        (
-            json!({ "resource": pods, "object": pod }),
-            400,
-            "not pods.v1.",
-        ),
-        (
-            json!({ "resource": {} }),
-            400,
-            "stamps sessions.operator.metalbear.co",
-        ),
+        (json!({ "resource": pods, "object": pod }), 400, "not pods.v1."),
+        (json!({ "resource": {} }), 400, "stamps sessions.operator.metalbear.co"),
         (json!({ "object": pod }), 400, "kind \"Pod\""),
         (json!({ "object": [1] }), 400, "kind null"),
         (json!({ "object": null }), 400, "no object"),
-        (
-            json!({ "operation": "UPDATE", "oldObject": null }),
-            400,
-            "no oldObject",
-        ),
-        (
-            json!({ "object": { "kind": "Session" } }),
-            422,
-            "spec: Required value",
-        ),
+        (json!({ "operation": "UPDATE", "oldObject": null }), 400, "no oldObject"),
+        (json!({ "object": { "kind": "Session" } }), 422, "spec: Required value"),
         (json!({ "userInfo": {} }), 400, "names no user"),
     ];
     for (fields, code, text) in cases {
@@ -176,11 +154,7 @@ fn an_object_too_deep_to_read_is_refused() {
     let good = review(json!({})).to_string();
     let deep = good.replacen(
         r#"{"target":"a/b"}"#,
-        &format!(
-            r#"{{"target":"a/b","owner":{}{}}}"#,
-            "[".repeat(5000),
-            "]".repeat(5000)
-        ),
+        &format!(r#"{{"target":"a/b","owner":{}{}}}"#, "[".repeat(5000), "]".repeat(5000)),
         1,
     );
     let answer: Value =
@@ -203,16 +177,10 @@ fn policies_are_checked() {
         answer["response"].clone()
     };
     let rule = |field: &str, clause: &str| json!({ "allow": { "rules": [{ "resources": ["*"], "verbs": ["list"], field: clause }] } });
-    assert_eq!(
-        policy(rule("where", "tracker.kind == 'job'"))["allowed"],
-        true
-    );
+    assert_eq!(policy(rule("where", "tracker.kind == 'job'"))["allowed"], true);
     for (spec, text) in [
         (rule("where", "tracker.kind = 'job'"), "column 14"),
-        (
-            rule("were", "tracker.kind == 'job'"),
-            "unknown field `were`",
-        ),
+        (rule("were", "tracker.kind == 'job'"), "unknown field `were`"),
         (json!({ "deney": {} }), "unknown field `deney`"),
         (json!("x".repeat(2 << 20)), "spec: "),
     ] {
@@ -220,10 +188,7 @@ fn policies_are_checked() {
         assert_eq!(answer["status"]["code"], 422);
         let message = answer["status"]["message"].as_str().unwrap();
         assert!(message.contains(text), "{message}");
-        assert!(
-            message.starts_with("SessionPolicy \"own\" is invalid: "),
-            "{message}"
-        );
+        assert!(message.starts_with("SessionPolicy \"own\" is invalid: "), "{message}");
     }
     let answer = validate_policy(review(json!({})).to_string().as_bytes()).unwrap();
     let answer = String::from_utf8(answer.review).unwrap();
@@ -245,16 +210,8 @@ fn what_is_no_review_is_refused_whole() {
         ("a list", b"[]", "expected kind AdmissionReview"),
         ("a number", b"7", "not JSON"),
         ("nothing in it", b"{}", "expected kind AdmissionReview"),
-        (
-            "another kind",
-            br#"{"apiVersion":"v1","kind":"ConfigMap"}"#,
-            "got \"ConfigMap\"",
-        ),
-        (
-            "another version",
-            v1beta1.as_bytes(),
-            "got \"admission.k8s.io/v1beta1\"",
-        ),
+        ("another kind", br#"{"apiVersion":"v1","kind":"ConfigMap"}"#, "got \"ConfigMap\""),
+        ("another version", v1beta1.as_bytes(), "got \"admission.k8s.io/v1beta1\""),
         (
             "no request",
             br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#,

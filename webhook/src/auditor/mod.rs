@@ -1,4 +1,5 @@
-//! Looks after the auditor role while this replica leads: read → the core's plan → carry out → tell.
+//! Looks after the auditor role while this replica leads: read → the core's plan → carry out →
+//! tell.
 
 mod role;
 mod tell;
@@ -17,8 +18,8 @@ use crate::{
 use role::{Effect, RoundError};
 use tell::Teller;
 
-/// After a failure, the next try; doubled each time, up to the longest. What fails here is a missing
-/// right more often than not, and then it takes somebody who applies manifests.
+/// After a failure, the next try; doubled each time, up to the longest. What fails here is a
+/// missing right more often than not, and then it takes somebody who applies manifests.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
@@ -63,7 +64,8 @@ async fn see_to_it(client: &Client, history: &History, mode: Mode, teller: &Tell
     }
 }
 
-/// Prints what would be done. The API server tries it, so that a conflict or a missing right shows too.
+/// Prints what would be done. The API server tries it, so that a conflict or a missing right shows
+/// too.
 pub(crate) async fn dry_run(args: &Args) -> anyhow::Result<()> {
     let history = history(args)?;
     let Some(mode) = mode(args) else {
@@ -90,9 +92,9 @@ pub(crate) async fn dry_run(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn history(args: &Args) -> anyhow::Result<History> {
     let history = History::shipped();
     Ok(match args.auditor_preset_version {
-        Some(version) => history
-            .up_to(version)
-            .map_err(|error| anyhow!("--auditor-preset-version: {error}"))?,
+        Some(version) => {
+            history.up_to(version).map_err(|error| anyhow!("--auditor-preset-version: {error}"))?
+        }
         None => history,
     })
 }

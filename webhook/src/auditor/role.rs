@@ -72,8 +72,8 @@ pub(super) async fn round(
             seen: None,
             error: Error::Read(error),
         })?;
-        // The API server looks at who owns fields before it looks at versions: only of what is still as it
-        // was read is the conflict more than a change in between.
+        // The API server looks at who owns fields before it looks at versions: only of what is
+        // still as it was read is the conflict more than a change in between.
         if let Some((version, message)) = conflict.take()
             && version == role.as_ref().and_then(ResourceExt::resource_version)
         {
@@ -91,10 +91,7 @@ pub(super) async fn round(
         };
         match roles.patch(ROLE, &params, &Patch::Apply(document)).await {
             Ok(written) => {
-                return Ok(Done {
-                    plan,
-                    role: Some(written),
-                });
+                return Ok(Done { plan, role: Some(written) });
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let version = role.as_ref().and_then(ResourceExt::resource_version);
@@ -111,10 +108,7 @@ pub(super) async fn round(
             }
         }
     }
-    Err(RoundError {
-        seen,
-        error: Error::Contended,
-    })
+    Err(RoundError { seen, error: Error::Contended })
 }
 
 /// What the API server says of fields that somebody else owns; nothing if the conflict is another.
@@ -131,9 +125,7 @@ fn field_conflict(status: &Status) -> Option<String> {
 /// The plan, after the API server told that the rules are somebody else's.
 fn preserve(history: &History, role: Option<&ClusterRole>, message: String) -> Plan {
     let latest = history.latest();
-    let actual = role
-        .and_then(|role| role.rules.as_deref())
-        .unwrap_or_default();
+    let actual = role.and_then(|role| role.rules.as_deref()).unwrap_or_default();
     let difference = Grants::of(actual)
         .zip(Grants::of(&history.rules(latest)))
         .map(|(actual, preset)| Difference::between(&actual, &preset));
@@ -141,22 +133,14 @@ fn preserve(history: &History, role: Option<&ClusterRole>, message: String) -> P
         Plan::Append { from, .. } => Some(from),
         _ => None,
     };
-    Plan::Preserve {
-        why: Why::Conflict(message),
-        is,
-        latest,
-        difference,
-    }
+    Plan::Preserve { why: Why::Conflict(message), is, latest, difference }
 }
 
 fn refusal(error: kube::Error) -> Error {
     match &error {
         kube::Error::Api(status) if status.code == 403 => {
             let message = printable(&status.message, 1024);
-            if status
-                .message
-                .contains("attempting to grant RBAC permissions")
-            {
+            if status.message.contains("attempting to grant RBAC permissions") {
                 Error::Escalation(message)
             } else {
                 Error::Forbidden(message)

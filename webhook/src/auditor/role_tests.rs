@@ -1,5 +1,5 @@
-//! An API server of scripted answers: every order in which it may give them. What a real one answers is
-//! in the cluster tests.
+//! An API server of scripted answers: every order in which it may give them. What a real one
+//! answers is in the cluster tests.
 
 use std::{
     collections::VecDeque,
@@ -31,9 +31,7 @@ fn server(answers: &[Scripted]) -> (Api<ClusterRole>, Seen) {
             let body = body.collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or_default();
             let query = head.uri.query().unwrap_or_default();
-            log.lock()
-                .unwrap()
-                .push((format!("{} {query}", head.method), body));
+            log.lock().unwrap().push((format!("{} {query}", head.method), body));
             let (code, answer) = answers.lock().unwrap().pop_front().unwrap();
             let answer = Response::builder()
                 .status(code)
@@ -82,58 +80,27 @@ async fn ask(answers: &[Scripted]) -> (Result<String, String>, Vec<(String, Valu
     let seen = seen.lock().unwrap().clone();
     assert_eq!(seen.len(), answers.len(), "{seen:?}");
     let said = |plan: Plan| plan.to_string().lines().next().unwrap().to_owned();
-    (
-        result
-            .map(|done| said(done.plan))
-            .map_err(|failed| failed.error.to_string()),
-        seen,
-    )
+    (result.map(|done| said(done.plan)).map_err(|failed| failed.error.to_string()), seen)
 }
 
 #[tokio::test]
 async fn a_role_that_changed_in_between_is_read_and_planned_again() {
     let cases: [(&str, Vec<Scripted>, &str); 5] = [
-        (
-            "still what it was",
-            vec![role(1, "7"), changed(), role(1, "8"), role(2, "9")],
-            "append",
-        ),
-        (
-            "modified",
-            vec![role(1, "7"), changed(), modified("8")],
-            "preserve",
-        ),
-        (
-            "upgraded by another leader",
-            vec![role(1, "7"), changed(), role(2, "8")],
-            "nothing",
-        ),
-        (
-            "appeared",
-            vec![not_found(), changed(), role(2, "8")],
-            "nothing",
-        ),
-        (
-            "deleted",
-            vec![role(1, "7"), changed(), not_found(), role(2, "9")],
-            "create",
-        ),
+        ("still what it was", vec![role(1, "7"), changed(), role(1, "8"), role(2, "9")], "append"),
+        ("modified", vec![role(1, "7"), changed(), modified("8")], "preserve"),
+        ("upgraded by another leader", vec![role(1, "7"), changed(), role(2, "8")], "nothing"),
+        ("appeared", vec![not_found(), changed(), role(2, "8")], "nothing"),
+        ("deleted", vec![role(1, "7"), changed(), not_found(), role(2, "9")], "create"),
     ];
     for (name, answers, expected) in cases {
         let (result, seen) = ask(&answers).await;
-        assert!(
-            result.clone().unwrap().starts_with(expected),
-            "{name}: {result:?}"
-        );
+        assert!(result.clone().unwrap().starts_with(expected), "{name}: {result:?}");
         // What was written carries the version that was read just before.
         for pair in seen.windows(2) {
             if let [_, (line, body)] = pair
                 && line.starts_with("PATCH")
             {
-                assert_eq!(
-                    line, "PATCH &fieldManager=mirrord-sessions-webhook",
-                    "{name}"
-                );
+                assert_eq!(line, "PATCH &fieldManager=mirrord-sessions-webhook", "{name}");
                 assert_ne!(body["metadata"]["resourceVersion"], Value::Null, "{name}");
             }
         }
@@ -142,9 +109,8 @@ async fn a_role_that_changed_in_between_is_read_and_planned_again() {
 
 #[tokio::test]
 async fn a_fight_is_given_up() {
-    let answers: Vec<Scripted> = (0..ATTEMPTS)
-        .flat_map(|n| [role(1, &n.to_string()), changed()])
-        .collect();
+    let answers: Vec<Scripted> =
+        (0..ATTEMPTS).flat_map(|n| [role(1, &n.to_string()), changed()]).collect();
     let (result, _) = ask(&answers).await;
     assert!(result.unwrap_err().contains("changes whenever"));
 }
@@ -162,10 +128,7 @@ async fn a_field_of_somebody_else_is_preserved() {
 
     let (result, seen) = ask(&[role(1, "7"), conflict, role(1, "7")]).await;
     let said = result.unwrap();
-    assert!(
-        said.starts_with("preserve") && said.contains("kubectl-edit"),
-        "{said}"
-    );
+    assert!(said.starts_with("preserve") && said.contains("kubectl-edit"), "{said}");
     assert!(!seen[1].0.contains("force=true"), "{seen:?}");
 }
 
@@ -181,17 +144,8 @@ async fn refusals_say_what_to_do() {
             ],
             "what it doesn't hold itself: apply the manifests of this very release",
         ),
-        (
-            vec![not_found(), forbidden("no patch")],
-            "--auditor-role=report",
-        ),
-        (
-            vec![
-                not_found(),
-                failure(500, "InternalError", "etcd", &json!([])),
-            ],
-            "can't be written",
-        ),
+        (vec![not_found(), forbidden("no patch")], "--auditor-role=report"),
+        (vec![not_found(), failure(500, "InternalError", "etcd", &json!([]))], "can't be written"),
     ] {
         let (result, _) = ask(&answers).await;
         let error = result.unwrap_err();

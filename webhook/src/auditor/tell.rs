@@ -67,14 +67,13 @@ impl<'a> Teller<'a> {
             Plan::Append { .. } => ("upgraded", Some((EventType::Normal, "AuditorRoleUpgraded"))),
             Plan::Nothing { .. } => ("current", None),
             // One that somebody keeps and that grants the same is nothing to look at.
-            Plan::Preserve {
-                difference: Some(difference),
-                ..
-            } if difference.is_empty() => ("preserved", None),
+            Plan::Preserve { difference: Some(difference), .. } if difference.is_empty() => {
+                ("preserved", None)
+            }
             // Deleted on purpose, as the command line has it.
-            Plan::Preserve {
-                why: Why::Absent, ..
-            } => ("preserved", Some((EventType::Normal, PRESERVED))),
+            Plan::Preserve { why: Why::Absent, .. } => {
+                ("preserved", Some((EventType::Normal, PRESERVED)))
+            }
             Plan::Preserve { .. } => ("preserved", Some((EventType::Warning, PRESERVED))),
         };
         if matches!(event, Some((EventType::Warning, _))) {
@@ -105,13 +104,8 @@ impl<'a> Teller<'a> {
             Some(Done { plan, role }) => Report::with(history, role.as_ref(), plan),
             None => Report::unknown(history),
         };
-        self.publish(None, EventType::Warning, "AuditorRoleFailed", &message)
-            .await;
-        self.report(Report {
-            error: Some(message),
-            ..report
-        })
-        .await;
+        self.publish(None, EventType::Warning, "AuditorRoleFailed", &message).await;
+        self.report(Report { error: Some(message), ..report }).await;
     }
 
     /// Events about what has no namespace are in `default`.
@@ -128,9 +122,7 @@ impl<'a> Teller<'a> {
             name: Some(ROLE.into()),
             ..ObjectReference::default()
         });
-        self.events
-            .publish(&about, kind, reason, note.trim_end())
-            .await;
+        self.events.publish(&about, kind, reason, note.trim_end()).await;
     }
 
     /// Into the ConfigMap that comes with the manifests, empty.
@@ -145,9 +137,7 @@ impl<'a> Teller<'a> {
         };
         let reports: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
         let patch = json!({ "data": { "report.json": text + "\n" } });
-        let written = reports
-            .patch(REPORT, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        let written = reports.patch(REPORT, &PatchParams::default(), &Patch::Merge(patch)).await;
         if let Err(error) = written {
             warn!(%error, config_map = REPORT, "the report could not be written");
         }

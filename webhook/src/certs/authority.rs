@@ -65,18 +65,15 @@ pub(crate) struct MakeError(#[from] rcgen::Error);
 
 /// Decides whether the stored authority serves, and makes another if not.
 ///
-/// `in_use` is the bundle that this replica serves under, if it does: a new authority goes on trusting
-/// that too, also where the stored one was lost.
+/// `in_use` is the bundle that this replica serves under, if it does: a new authority goes on
+/// trusting that too, also where the stored one was lost.
 pub(crate) fn plan(
     stored: &StoredAuthority,
     in_use: Option<&str>,
     now: SystemTime,
 ) -> Result<Plan, MakeError> {
     match usable(stored, now) {
-        Ok(issuer) => Ok(Plan::Use(Box::new(Authority {
-            stored: stored.clone(),
-            issuer,
-        }))),
+        Ok(issuer) => Ok(Plan::Use(Box::new(Authority { stored: stored.clone(), issuer }))),
         Err(why) => {
             let trusted = [&stored.bundle, in_use.unwrap_or_default()];
             Ok(Plan::Store(make(&trusted.join("\n"), now)?, why))
@@ -106,14 +103,9 @@ fn usable(stored: &StoredAuthority, now: SystemTime) -> Result<Issuer<'static, K
 fn make(trusted: &str, now: SystemTime) -> Result<StoredAuthority, MakeError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "mirrord-sessions-webhook-ca");
+    params.distinguished_name.push(DnType::CommonName, "mirrord-sessions-webhook-ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     params.not_before = (now - CLOCK_SKEW).into();
     params.not_after = (now + CA_VALIDITY).into();
     let mut bundle = params.self_signed(&key)?.pem();
@@ -124,10 +116,7 @@ fn make(trusted: &str, now: SystemTime) -> Result<StoredAuthority, MakeError> {
             kept.push(old);
         }
     }
-    Ok(StoredAuthority {
-        bundle,
-        key: key.serialize_pem(),
-    })
+    Ok(StoredAuthority { bundle, key: key.serialize_pem() })
 }
 
 impl Authority {
@@ -146,9 +135,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         if let Some(name) = names.first() {
-            params
-                .distinguished_name
-                .push(DnType::CommonName, name.as_str());
+            params.distinguished_name.push(DnType::CommonName, name.as_str());
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -174,9 +161,7 @@ impl Serving {
 }
 
 fn certificates(bundle: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(bundle.as_bytes())
-        .filter_map(Result::ok)
-        .collect()
+    CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok).collect()
 }
 
 fn to_pem(certificate: &CertificateDer<'_>) -> String {

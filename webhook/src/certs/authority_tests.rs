@@ -26,12 +26,9 @@ fn authority(stored: &StoredAuthority, now: SystemTime) -> Authority {
 #[test]
 fn a_stored_authority_serves_until_a_year_before_its_end() {
     let stored = stored(now());
-    for (after, serves) in [
-        (Duration::ZERO, true),
-        (DAY * 729, true),
-        (DAY * 731, false),
-        (DAY * 2000, false),
-    ] {
+    for (after, serves) in
+        [(Duration::ZERO, true), (DAY * 729, true), (DAY * 731, false), (DAY * 2000, false)]
+    {
         let plan = plan(&stored, None, now() + after).unwrap();
         assert_eq!(matches!(plan, Plan::Use(_)), serves, "{after:?}");
     }
@@ -50,10 +47,7 @@ fn what_cannot_issue_is_replaced() {
         (
             "a serving certificate",
             to_pem(&leaf.chain[0]),
-            pem::encode(&pem::Pem::new(
-                "PRIVATE KEY",
-                leaf.key.secret_der().to_vec(),
-            )),
+            pem::encode(&pem::Pem::new("PRIVATE KEY", leaf.key.secret_der().to_vec())),
         ),
     ];
     for (name, bundle, key) in cases {
@@ -61,10 +55,7 @@ fn what_cannot_issue_is_replaced() {
         else {
             panic!("{name}: used");
         };
-        assert!(
-            matches!(plan(&stored, None, now()).unwrap(), Plan::Use(_)),
-            "{name}"
-        );
+        assert!(matches!(plan(&stored, None, now()).unwrap(), Plan::Use(_)), "{name}");
     }
 }
 
@@ -86,10 +77,7 @@ fn a_new_authority_goes_on_trusting_the_old_one_until_that_expires() {
         panic!("nothing can't serve");
     };
     assert_eq!(certificates(&next.bundle)[1..], certificates(&first.bundle));
-    let nonsense = StoredAuthority {
-        key: "nonsense".into(),
-        ..first.clone()
-    };
+    let nonsense = StoredAuthority { key: "nonsense".into(), ..first.clone() };
     let Plan::Store(next, _) = plan(&nonsense, Some(&first.bundle), now()).unwrap() else {
         panic!("nonsense can't serve");
     };
@@ -120,9 +108,8 @@ fn serving_certificates_are_verified_by_the_bundle() {
     let (added, _) = roots.add_parsable_certificates(certificates(&second.bundle));
     assert_eq!(added, 2);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .unwrap();
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
     let name = "mirrord-sessions-webhook.mirrord-sessions.svc";
     let verify = |serving: &Serving, name: &str, at: SystemTime| {
         verifier
@@ -135,13 +122,9 @@ fn serving_certificates_are_verified_by_the_bundle() {
             )
             .is_ok()
     };
-    let of_new = authority(&second, later)
-        .issue(&[name.into()], later)
-        .unwrap();
+    let of_new = authority(&second, later).issue(&[name.into()], later).unwrap();
     // Issued by a replica that has not noticed the new authority yet.
-    let of_old = authority(&first, now())
-        .issue(&[name.into()], later)
-        .unwrap();
+    let of_old = authority(&first, now()).issue(&[name.into()], later).unwrap();
     assert!(verify(&of_new, name, later));
     assert!(verify(&of_old, name, later));
     assert!(!verify(&of_new, "kubernetes.default.svc", later));

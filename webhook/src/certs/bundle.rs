@@ -1,5 +1,5 @@
-//! The CA bundle in the webhook configurations and in the APIService: the one field of each that this
-//! process writes.
+//! The CA bundle in the webhook configurations and in the APIService: the one field of each that
+//! this process writes.
 
 use std::fmt::Debug;
 
@@ -35,9 +35,7 @@ impl Configuration for MutatingWebhookConfiguration {
 
     fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
         let webhooks = self.webhooks.iter().flatten();
-        webhooks
-            .map(|webhook| (&*webhook.name, webhook.client_config.ca_bundle.as_ref()))
-            .collect()
+        webhooks.map(|webhook| (&*webhook.name, webhook.client_config.ca_bundle.as_ref())).collect()
     }
 }
 
@@ -46,9 +44,7 @@ impl Configuration for ValidatingWebhookConfiguration {
 
     fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
         let webhooks = self.webhooks.iter().flatten();
-        webhooks
-            .map(|webhook| (&*webhook.name, webhook.client_config.ca_bundle.as_ref()))
-            .collect()
+        webhooks.map(|webhook| (&*webhook.name, webhook.client_config.ca_bundle.as_ref())).collect()
     }
 }
 
@@ -70,9 +66,7 @@ pub(crate) async fn put_in_place<K: Configuration>(
     if let Some(patch) = patch(&configuration, bundle) {
         // By force: the field is this process' own, whoever wrote it last.
         let params = PatchParams::apply(WEBHOOK_NAME).force();
-        configurations
-            .patch(WEBHOOK_NAME, &params, &Patch::Apply(patch))
-            .await?;
+        configurations.patch(WEBHOOK_NAME, &params, &Patch::Apply(patch)).await?;
         info!(name = WEBHOOK_NAME, "put the CA bundle into the {kind}");
     }
     Ok(())
@@ -92,13 +86,8 @@ pub(crate) async fn put_in_api_service(
     };
     if let Some(patch) = api_service_patch(&service, bundle) {
         let params = PatchParams::apply(WEBHOOK_NAME).force();
-        services
-            .patch(TRACKER_API_SERVICE, &params, &Patch::Apply(patch))
-            .await?;
-        info!(
-            name = TRACKER_API_SERVICE,
-            "put the CA bundle into the APIService"
-        );
+        services.patch(TRACKER_API_SERVICE, &params, &Patch::Apply(patch)).await?;
+        info!(name = TRACKER_API_SERVICE, "put the CA bundle into the APIService");
     }
     Ok(())
 }
@@ -106,10 +95,7 @@ pub(crate) async fn put_in_api_service(
 /// The server-side apply that sets the bundle and nothing else; none if it is there.
 fn api_service_patch(service: &APIService, bundle: &str) -> Option<Value> {
     let bundle = ByteString(bundle.as_bytes().to_vec());
-    let current = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ca_bundle.as_ref());
+    let current = service.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref());
     (current != Some(&bundle)).then(|| {
         json!({
             "apiVersion": "apiregistration.k8s.io/v1",
@@ -152,10 +138,8 @@ mod tests {
         configuration.metadata.name = Some(WEBHOOK_NAME.into());
         configuration.metadata.uid = Some("7".into());
         let webhooks = webhooks.iter().map(|(name, bundle)| {
-            let mut webhook = MutatingWebhook {
-                name: (*name).into(),
-                ..MutatingWebhook::default()
-            };
+            let mut webhook =
+                MutatingWebhook { name: (*name).into(), ..MutatingWebhook::default() };
             webhook.client_config.ca_bundle = bundle.map(|bundle| ByteString(bundle.into()));
             webhook
         });
@@ -174,11 +158,7 @@ mod tests {
             (&[("a", Some("ca")), ("b", None)], true),
         ];
         for (webhooks, written) in cases {
-            assert_eq!(
-                patch(&configuration(webhooks), "ca").is_some(),
-                written,
-                "{webhooks:?}"
-            );
+            assert_eq!(patch(&configuration(webhooks), "ca").is_some(), written, "{webhooks:?}");
         }
     }
 

@@ -26,10 +26,7 @@ pub(crate) struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilesError {
     #[error("{path}: {source}", path = path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: no certificate in PEM", path = .0.display())]
     NoCertificate(PathBuf),
     #[error("{path}: no private key in PEM", path = .0.display())]
@@ -78,9 +75,8 @@ impl CertificateFiles {
     }
 
     fn load(&self, (chain, key): &Contents, slot: &CertificateSlot) -> Result<(), FilesError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<_, _>>()
-            .unwrap_or_default();
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().unwrap_or_default();
         if chain.is_empty() {
             return Err(FilesError::NoCertificate(self.certificate.clone()));
         }
@@ -91,12 +87,7 @@ impl CertificateFiles {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
-    tokio::fs::read(path)
-        .await
-        .map_err(|source| FilesError::Read {
-            path: path.to_owned(),
-            source,
-        })
+    tokio::fs::read(path).await.map_err(|source| FilesError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -15,30 +15,20 @@ fn folder() -> Folder {
         certificate: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
     };
-    Folder {
-        _folder: folder,
-        files,
-    }
+    Folder { _folder: folder, files }
 }
 
 impl Folder {
     fn write(&self) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-        fs::write(
-            &self.files.certificate,
-            params.self_signed(&key).unwrap().pem(),
-        )
-        .unwrap();
+        fs::write(&self.files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
         fs::write(&self.files.key, key.serialize_pem()).unwrap();
     }
 }
 
 async fn start(files: &CertificateFiles) -> FilesError {
-    files
-        .keep_loaded(&CertificateSlot::new(), &Health::default(), INTERVAL)
-        .await
-        .unwrap_err()
+    files.keep_loaded(&CertificateSlot::new(), &Health::default(), INTERVAL).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -46,10 +36,7 @@ async fn what_does_not_serve_at_the_start_is_told() {
     let folder = folder();
     let files = &folder.files;
     let error = start(files).await.to_string();
-    assert!(
-        error.contains("tls.crt") && error.contains("No such file"),
-        "{error}"
-    );
+    assert!(error.contains("tls.crt") && error.contains("No such file"), "{error}");
 
     fs::write(&files.certificate, "nothing").unwrap();
     fs::write(&files.key, "nothing").unwrap();

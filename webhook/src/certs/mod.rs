@@ -115,8 +115,8 @@ impl SelfMade {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = changes.next() => {
-                    // Changes come in bunches, our own among them; and whoever changes a bundle back
-                    // all the time is answered at this pace.
+                    // Changes come in bunches, our own among them; and whoever changes a bundle
+                    // back all the time is answered at this pace.
                     tokio::time::sleep(SETTLE).await;
                     while changes.next().now_or_never().is_some() {}
                 }
@@ -124,8 +124,8 @@ impl SelfMade {
         }
     }
 
-    /// Authority, bundle, certificate, in this order: where one certificate is served already, the next
-    /// isn't before its CA is trusted.
+    /// Authority, bundle, certificate, in this order: where one certificate is served already, the
+    /// next isn't before its CA is trusted.
     async fn round(
         &mut self,
         objects: &Objects,
@@ -133,10 +133,7 @@ impl SelfMade {
         health: &Health,
     ) -> Result<(), RoundError> {
         let now = SystemTime::now();
-        let in_use = self
-            .current
-            .as_ref()
-            .map(|(authority, _)| authority.bundle());
+        let in_use = self.current.as_ref().map(|(authority, _)| authority.bundle());
         let authority = store::authority(&objects.secrets, in_use, now).await?;
         let bundle = authority.bundle().to_owned();
         let in_place = async {
@@ -158,9 +155,9 @@ impl SelfMade {
         in_place.map_err(RoundError::Bundle)?;
         // Last: admission doesn't wait for it.
         match &objects.services {
-            Some(services) => bundle::put_in_api_service(services, &bundle)
-                .await
-                .map_err(RoundError::ApiService),
+            Some(services) => {
+                bundle::put_in_api_service(services, &bundle).await.map_err(RoundError::ApiService)
+            }
             None => Ok(()),
         }
     }
@@ -203,20 +200,18 @@ where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    watcher(api, config)
-        .default_backoff()
-        .filter_map(|event| async {
-            match event {
-                Ok(
-                    watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone,
-                ) => Some(()),
-                Ok(_) => None,
-                Err(error) => {
-                    debug!(%error, "a watch broke off and is started again");
-                    None
-                }
+    watcher(api, config).default_backoff().filter_map(|event| async {
+        match event {
+            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
+                Some(())
             }
-        })
+            Ok(_) => None,
+            Err(error) => {
+                debug!(%error, "a watch broke off and is started again");
+                None
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -250,37 +245,12 @@ mod tests {
         for (name, current, authority, is_trusted, at, expected) in [
             ("the first", None, &same, false, now, Next::Issue),
             ("the same", current.as_ref(), &same, true, now, Next::Keep),
-            (
-                "the same, not written",
-                current.as_ref(),
-                &same,
-                false,
-                now,
-                Next::Keep,
-            ),
+            ("the same, not written", current.as_ref(), &same, false, now, Next::Keep),
             ("due", current.as_ref(), &same, false, due, Next::Issue),
-            (
-                "another, trusted",
-                current.as_ref(),
-                &second,
-                true,
-                now,
-                Next::Issue,
-            ),
-            (
-                "another, not trusted",
-                current.as_ref(),
-                &second,
-                false,
-                due,
-                Next::Keep,
-            ),
+            ("another, trusted", current.as_ref(), &second, true, now, Next::Issue),
+            ("another, not trusted", current.as_ref(), &second, false, due, Next::Keep),
         ] {
-            assert_eq!(
-                Next::after(current, authority, is_trusted, at),
-                expected,
-                "{name}"
-            );
+            assert_eq!(Next::after(current, authority, is_trusted, at), expected, "{name}");
         }
     }
 }

@@ -47,9 +47,8 @@ pub(crate) async fn authority(
             Plan::Store(next, why) => {
                 info!(secret = SECRET, why, "storing a new certificate authority");
                 // With the resource version that was read: of two replicas, one wins.
-                let written = secrets
-                    .replace(SECRET, &PostParams::default(), &with_data(secret, next))
-                    .await;
+                let written =
+                    secrets.replace(SECRET, &PostParams::default(), &with_data(secret, next)).await;
                 match written {
                     Err(kube::Error::Api(status)) if status.is_conflict() => {}
                     Err(error) => return Err(StoreError::Write(error)),
@@ -64,13 +63,9 @@ pub(crate) async fn authority(
 fn stored(secret: &Secret) -> StoredAuthority {
     let text = |key: &str| {
         let data = secret.data.as_ref().and_then(|data| data.get(key));
-        data.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned())
-            .unwrap_or_default()
+        data.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()).unwrap_or_default()
     };
-    StoredAuthority {
-        bundle: text(BUNDLE),
-        key: text(KEY),
-    }
+    StoredAuthority { bundle: text(BUNDLE), key: text(KEY) }
 }
 
 fn with_data(mut secret: Secret, authority: StoredAuthority) -> Secret {

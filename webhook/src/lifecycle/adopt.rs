@@ -22,8 +22,8 @@ use super::{
 const TRIES: u32 = 4;
 
 impl Controller<'_> {
-    /// The Session that the client created for the run, with this agent tied to it; none where it says
-    /// nothing of one, or that isn't the agent's.
+    /// The Session that the client created for the run, with this agent tied to it; none where it
+    /// says nothing of one, or that isn't the agent's.
     pub(super) async fn adopted(
         &self,
         agent: &Agent,
@@ -74,9 +74,7 @@ impl Controller<'_> {
                     return Ok(Err("the API server refuses to tie the agent to it"));
                 }
                 Err(error) => {
-                    return Err(Failed::of("the agent can't be tied to its run's Session")(
-                        error,
-                    ));
+                    return Err(Failed::of("the agent can't be tied to its run's Session")(error));
                 }
             }
         }
@@ -91,10 +89,7 @@ impl Controller<'_> {
             "tied a run to the Session that was created for it"
         );
         self.metrics.session("adopted");
-        let made = Made {
-            at: Instant::now(),
-            binding: binding(&session, definition),
-        };
+        let made = Made { at: Instant::now(), binding: binding(&session, definition) };
         self.state().recorded.insert(session.agent, made);
         GO_ON
     }
@@ -118,9 +113,7 @@ impl Controller<'_> {
             }
             Err(error) if is_gone(&error) => self.state().view.forget_session(session),
             Err(error) => {
-                return Err(Failed::of("the Session can't be untied from its agent")(
-                    error,
-                ));
+                return Err(Failed::of("the Session can't be untied from its agent")(error));
             }
         }
         Ok(GO_ON)

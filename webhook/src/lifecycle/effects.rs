@@ -1,7 +1,8 @@
-//! What is done about an agent. Each is a step of its own: it changes the cluster, and the view with it.
+//! What is done about an agent. Each is a step of its own: it changes the cluster, and the view
+//! with it.
 //!
-//! A leader that lost its Lease unnoticed can't do harm: names of Sessions are derived from agents, and
-//! every other write names the identifier of what it is about.
+//! A leader that lost its Lease unnoticed can't do harm: names of Sessions are derived from agents,
+//! and every other write names the identifier of what it is about.
 
 use std::time::Duration;
 
@@ -63,9 +64,7 @@ impl Controller<'_> {
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
         let patch = json!({ "metadata": { "uid": session.uid }, "status": status });
         let params = PatchParams::default();
-        sessions
-            .patch_status(&session.name, &params, &Patch::Merge(patch))
-            .await
+        sessions.patch_status(&session.name, &params, &Patch::Merge(patch)).await
     }
 
     /// Ties an agent to its Session.
@@ -82,8 +81,7 @@ impl Controller<'_> {
         let ground = self.grounds.read().await;
         let ground = ground.map_err(Failed::of("the definition can't be read"))?;
         let definition = ground.definition.ok_or(Failed::NoDefinition)?;
-        self.tie(&session.agent, &binding(session, definition.uid))
-            .await
+        self.tie(&session.agent, &binding(session, definition.uid)).await
     }
 
     pub(super) async fn tie(&self, agent: &AgentId, binding: &Binding) -> Next {
@@ -91,9 +89,7 @@ impl Controller<'_> {
             "metadata": { "uid": agent.uid, "annotations": { SESSION: binding.text() } },
         });
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.namespace);
-        let bound = jobs
-            .patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        let bound = jobs.patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         match bound {
             Ok(job) => {
                 self.state().view.apply_job(&job);
@@ -107,11 +103,8 @@ impl Controller<'_> {
 
     /// The Session that an agent is tied to isn't seen.
     pub(super) async fn missed(&self, agent: &Agent, binding: &Binding) -> Next {
-        let ground = self
-            .grounds
-            .read()
-            .await
-            .map_err(Failed::of("the definition can't be read"))?;
+        let ground =
+            self.grounds.read().await.map_err(Failed::of("the definition can't be read"))?;
         let definition = ground.definition.as_ref();
         if definition.is_none_or(|definition| definition.going) {
             return Err(Failed::NoDefinition);
@@ -157,20 +150,14 @@ impl Controller<'_> {
             Err(error) if is_gone(&error) => return Ok(DONE),
             Err(error) => return Err(Failed::of("the agent can't be deleted")(error)),
         }
-        let Binding {
-            namespace,
-            name,
-            uid,
-            ..
-        } = binding;
+        let Binding { namespace, name, uid, .. } = binding;
         let how = self.ending(namespace, name, uid).await;
         let about = tell::session(&binding.namespace, &binding.name, &binding.uid);
         let told = Told::stopped(agent, binding, how.as_ref(), Timestamp::now());
         let by = how.as_ref().and_then(|how| how.by.as_deref());
         let reason = how.as_ref().map(|how| &*how.reason);
         info!(agent = %agent.id, session = binding.name, reason, by, "ended a run: its Session was deleted");
-        self.metrics
-            .session(if told.is_stop() { "stopped" } else { "closed" });
+        self.metrics.session(if told.is_stop() { "stopped" } else { "closed" });
         if self.state().tells(uid) {
             self.teller.publish(&about, &told).await;
         }
@@ -259,9 +246,7 @@ impl Controller<'_> {
                 "closed a run: its agent ended"
             );
             self.metrics.session("closed");
-            self.teller
-                .of_session(session, &Told::over(session, Timestamp::now()))
-                .await;
+            self.teller.of_session(session, &Told::over(session, Timestamp::now())).await;
         }
         Ok(GO_ON)
     }

@@ -1,4 +1,5 @@
-//! Closes Sessions that their owners' reports kept alive, once these cease; and tells of those that ended.
+//! Closes Sessions that their owners' reports kept alive, once these cease; and tells of those that
+//! ended.
 
 use std::time::Duration;
 
@@ -67,8 +68,7 @@ impl Controller<'_> {
             by,
             "a run is over that was reported about"
         );
-        self.metrics
-            .session(if told.is_stop() { "stopped" } else { "closed" });
+        self.metrics.session(if told.is_stop() { "stopped" } else { "closed" });
         let about = tell::session(&gone.namespace, &gone.name, &gone.uid);
         self.teller.publish(&about, &told).await;
     }

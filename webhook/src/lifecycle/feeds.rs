@@ -1,7 +1,8 @@
 //! The watches that fill the view: agent Jobs, Pods, and Sessions.
 //!
-//! All Pods are watched, since nothing else tells of an agent that is added to one; of each only what
-//! the core keeps is parsed. It also tells at once whose a container is: a restart changes its id.
+//! All Pods are watched, since nothing else tells of an agent that is added to one; of each only
+//! what the core keeps is parsed. It also tells at once whose a container is: a restart changes its
+//! id.
 
 use std::{collections::HashSet, fmt::Debug, mem, pin::Pin, sync::Mutex, time::Duration};
 
@@ -25,8 +26,8 @@ use crate::stored::{StoredJob, StoredPod, StoredSession};
 /// Objects a page of a list. A Pod may be large.
 const PAGE: u32 = 250;
 
-/// Between the tries of a watch that fails; doubled each time. Runs may be short: kube's own, half a
-/// minute at the longest, would miss some.
+/// Between the tries of a watch that fails; doubled each time. Runs may be short: kube's own, half
+/// a minute at the longest, would miss some.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -95,11 +96,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
                 // Once for each reason; what was seen before stays.
                 let text = printable(&error.to_string(), 256);
                 if self.told == text {
-                    debug!(
-                        what = self.what,
-                        error = text,
-                        "they still can't be watched"
-                    );
+                    debug!(what = self.what, error = text, "they still can't be watched");
                 } else {
                     warn!(what = self.what, error = text, "they can't be watched");
                     self.told = text;

@@ -1,9 +1,9 @@
-//! Looks after agents while this replica leads: sees them start, records each as a Session, closes it when
-//! its agent ends, and ends the agent when its Session is deleted.
+//! Looks after agents while this replica leads: sees them start, records each as a Session, closes
+//! it when its agent ends, and ends the agent when its Session is deleted.
 //!
-//! Three watches fill a view; what changes there is put into a queue; each agent in it is looked at by
-//! itself, step by step as the core says. Nothing is remembered that the cluster doesn't know too, so
-//! that a next leader goes on where this one was.
+//! Three watches fill a view; what changes there is put into a queue; each agent in it is looked at
+//! by itself, step by step as the core says. Nothing is remembered that the cluster doesn't know
+//! too, so that a next leader goes on where this one was.
 
 mod adopt;
 mod effects;
@@ -99,10 +99,7 @@ enum Looked {
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("{what}: {error}")]
-    Kube {
-        what: &'static str,
-        error: kube::Error,
-    },
+    Kube { what: &'static str, error: kube::Error },
     /// The API server doesn't want the Session, which won't change soon.
     #[error("the Session is refused: {0}")]
     Refused(String),
@@ -111,10 +108,7 @@ enum Failed {
     #[error(
         "every name that its Session could have in namespace {namespace} is taken by somebody else's"
     )]
-    NoName {
-        namespace: String,
-        names: Vec<String>,
-    },
+    NoName { namespace: String, names: Vec<String> },
     #[error("it took more than {0:?}")]
     Slow(Duration),
 }
@@ -215,7 +209,8 @@ impl Controller<'_> {
                 looks.push(async {
                     let looked = timeout(PATIENCE, self.look(&id)).await;
                     let looked = looked.unwrap_or(Err(Failed::Slow(PATIENCE)));
-                    // Here, not in the loop: the other agents don't wait for an Event about this one.
+                    // Here, not in the loop: the other agents don't wait for an Event about this
+                    // one.
                     if let Err(failed) = &looked {
                         self.failed(&id, failed).await;
                     }

@@ -75,35 +75,24 @@ impl Controller<'_> {
             let mut state = self.state();
             state.view.apply_session(&session);
             state.drafts.insert(agent.id.clone(), draft.clone());
-            let made = Made {
-                at: Instant::now(),
-                binding: binding(&recorded, definition),
-            };
+            let made = Made { at: Instant::now(), binding: binding(&recorded, definition) };
             state.recorded.insert(agent.id.clone(), made);
         }
         for told in Told::of_record(&draft) {
             self.teller.of_session(&recorded, &told).await;
         }
         if self.endings.shares(&recorded, &draft.target) {
-            self.teller
-                .of_session(&recorded, &Told::shared(&recorded))
-                .await;
+            self.teller.of_session(&recorded, &Told::shared(&recorded)).await;
         }
         if (before.is_some() || stopped.is_some()) && agent.id.kind == AgentKind::Pod {
-            self.teller
-                .of_session(&recorded, &Told::runs_on(&agent.id))
-                .await;
+            self.teller.of_session(&recorded, &Told::runs_on(&agent.id)).await;
         }
         Ok(GO_ON)
     }
 
     /// The Session to be, and the definition that it is made under.
     pub(super) async fn draft(&self, agent: &Agent) -> Result<(Draft, Definition), Failed> {
-        let ground = self
-            .grounds
-            .read()
-            .await
-            .map_err(Failed::of("the guard can't be read"))?;
+        let ground = self.grounds.read().await.map_err(Failed::of("the guard can't be read"))?;
         let definition = match &ground.definition {
             Some(definition) if !definition.going => definition.clone(),
             _ => return Err(Failed::NoDefinition),
@@ -119,9 +108,7 @@ impl Controller<'_> {
         let mut names = Vec::new();
         for n in 0..NAMES {
             let name = session_name(&agent.id, n);
-            let created = sessions
-                .create(&PostParams::default(), &draft.session(&name))
-                .await;
+            let created = sessions.create(&PostParams::default(), &draft.session(&name)).await;
             let error = match created {
                 Ok(session) => return Ok(session),
                 Err(error) => error,
@@ -142,9 +129,6 @@ impl Controller<'_> {
             info!(session = name, agent = %agent.id, "the name is taken: taking the next");
             names.push(name);
         }
-        Err(Failed::NoName {
-            namespace: draft.namespace.clone(),
-            names,
-        })
+        Err(Failed::NoName { namespace: draft.namespace.clone(), names })
     }
 }

@@ -19,11 +19,7 @@ impl Controller<'_> {
         let matched = match &agent.reach {
             Reach::Targetless => return Ok(Target::targetless(home)),
             Reach::Unreadable(why) => return Ok(Target::unresolved(home, why.clone())),
-            Reach::Pod => Ok(self
-                .state()
-                .view
-                .pod(&agent.id)
-                .map(|pod| (pod.clone(), None))),
+            Reach::Pod => Ok(self.state().view.pod(&agent.id).map(|pod| (pod.clone(), None))),
             Reach::Container(id) => self.pod_of(id, agent.node.as_deref()).await?,
         };
         let (pod, container) = match matched {

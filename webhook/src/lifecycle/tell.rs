@@ -55,10 +55,7 @@ fn agent(id: &AgentId) -> ObjectReference {
 
 impl<'a> Teller<'a> {
     pub(super) fn new(client: Client, pod: &'a str) -> Self {
-        Self {
-            events: Publisher::new(client, pod),
-            told: Mutex::default(),
-        }
+        Self { events: Publisher::new(client, pod), told: Mutex::default() }
     }
 
     /// Of a Session.
@@ -83,11 +80,7 @@ impl<'a> Teller<'a> {
             debug!(agent, error = text, "still not looked after");
             return;
         }
-        warn!(
-            agent,
-            error = text,
-            "an agent could not be looked after, and will be again"
-        );
+        warn!(agent, error = text, "an agent could not be looked after, and will be again");
         self.with(|told| told.insert(id.clone(), text));
     }
 
@@ -101,13 +94,7 @@ impl<'a> Teller<'a> {
     }
 
     pub(super) async fn publish(&self, about: &ObjectReference, told: &Told) {
-        let kind = if told.warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        };
-        self.events
-            .publish(about, kind, told.reason, &told.note)
-            .await;
+        let kind = if told.warning { EventType::Warning } else { EventType::Normal };
+        self.events.publish(about, kind, told.reason, &told.note).await;
     }
 }

@@ -26,10 +26,7 @@ pub(super) struct UnderWay(Arc<Activity>);
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State {
-            under_way: 0,
-            since: Instant::now(),
-        }))
+        Self(Mutex::new(State { under_way: 0, since: Instant::now() }))
     }
 
     /// A request begins.
@@ -67,10 +64,7 @@ pub(super) struct Sending<B> {
 impl UnderWay {
     /// Goes on until the body is sent, or given up.
     pub(super) fn until_sent<B>(self, body: B) -> Sending<B> {
-        Sending {
-            body,
-            _under_way: self,
-        }
+        Sending { body, _under_way: self }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Bodies: a request's, bounded in size and time, and all of them together in memory; an answer's, at
-//! once or as a stream.
+//! Bodies: a request's, bounded in size and time, and all of them together in memory; an answer's,
+//! at once or as a stream.
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
@@ -21,14 +21,15 @@ pub(crate) fn full(bytes: Bytes) -> Outgoing {
 }
 
 /// A review carries an object of up to 3 MiB, which is what the API server takes, and one that is
-/// stored, of up to 1.5 MiB; whether it is a Session, a Job, or a Pod with its ephemeral containers.
+/// stored, of up to 1.5 MiB; whether it is a Session, a Job, or a Pod with its ephemeral
+/// containers.
 pub(crate) const MAX_BODY: usize = 5 << 20;
 
 /// How long a body may take. The API server waits for a webhook 30 s at most.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What all bodies that are being read or decided on may hold together. A body takes its share as it
-/// arrives, so that who declares much and sends little holds little.
+/// What all bodies that are being read or decided on may hold together. A body takes its share as
+/// it arrives, so that who declares much and sends little holds little.
 const BUDGET: usize = 24 << 20;
 
 /// Reviews that are taken apart at once: that costs up to ten times a body's size.
@@ -46,11 +47,7 @@ pub(crate) enum BodyError {
 }
 
 fn size(bytes: usize) -> String {
-    if bytes < 1 << 20 {
-        format!("{} KiB", bytes >> 10)
-    } else {
-        format!("{} MiB", bytes >> 20)
-    }
+    if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }
 
 /// What the bodies under way share.
@@ -78,11 +75,7 @@ impl Held<'_> {
 impl Bodies {
     /// A budget for bodies that may take that long.
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self {
-            budget: Semaphore::new(BUDGET),
-            decisions: Semaphore::new(DECISIONS),
-            timeout,
-        }
+        Self { budget: Semaphore::new(BUDGET), decisions: Semaphore::new(DECISIONS), timeout }
     }
 
     /// The whole body, or why not.
@@ -132,10 +125,7 @@ impl Bodies {
             share.push(permit.map_err(|error| BodyError::Broken(error.to_string()))?);
             bytes.extend_from_slice(&data.copy_to_bytes(length));
         }
-        Ok(Held {
-            bytes: bytes.freeze(),
-            _share: share,
-        })
+        Ok(Held { bytes: bytes.freeze(), _share: share })
     }
 
     /// Decides on a body when it is its turn.

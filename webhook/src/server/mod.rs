@@ -59,7 +59,8 @@ impl Default for Patience {
     }
 }
 
-/// Serves until `stop` is done, then lets the requests that are under way finish, for `drain` at most.
+/// Serves until `stop` is done, then lets the requests that are under way finish, for `drain` at
+/// most.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
@@ -103,14 +104,8 @@ pub(crate) async fn serve(
     info!(open, "draining");
     drop(stopping);
     // All permits are back when all connections have ended.
-    if timeout(drain, connections.acquire_many(MAX_CONNECTIONS))
-        .await
-        .is_err()
-    {
-        warn!(
-            seconds = drain.as_secs(),
-            "some connections did not end in time"
-        );
+    if timeout(drain, connections.acquire_many(MAX_CONNECTIONS)).await.is_err() {
+        warn!(seconds = drain.as_secs(), "some connections did not end in time");
     }
 }
 
@@ -154,11 +149,7 @@ async fn connection(
         })
     };
     let builder = auto::Builder::new(TokioExecutor::new());
-    let mut builder = if is_http2 {
-        builder.http2_only()
-    } else {
-        builder.http1_only()
-    };
+    let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -217,23 +208,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let short = Duration::from_millis(50);
-        let patience = Patience {
-            handshake: short,
-            header: short,
-            idle: short,
-            goodbye: short,
-        };
+        let patience = Patience { handshake: short, header: short, idle: short, goodbye: short };
         let trackers = Api::new(Store::new(), Arc::default(), None);
         let router = Router::new(Arc::default(), Arc::default(), trackers);
         let tls = slot.server_config().unwrap();
-        tokio::spawn(serve(
-            listener,
-            tls,
-            router,
-            patience,
-            std::future::pending(),
-            short,
-        ));
+        tokio::spawn(serve(listener, tls, router, patience, std::future::pending(), short));
         (address, certificate)
     }
 
@@ -253,10 +232,7 @@ mod tests {
         config.alpn_protocols = vec![protocol.to_vec()];
         let stream = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
-            .unwrap()
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 
     /// The peer sends this and then nothing; the server ends the connection.
@@ -284,11 +260,7 @@ mod tests {
             ("half a preface", b"h2", &preface[..10]),
             ("a preface", b"h2", preface),
             ("settings", b"h2", &settings),
-            (
-                "kept alive",
-                b"http/1.1",
-                b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n",
-            ),
+            ("kept alive", b"http/1.1", b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"),
         ] {
             let stream = connect(address, &trusted, protocol).await;
             let protocol = String::from_utf8_lossy(protocol);

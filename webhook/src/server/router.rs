@@ -56,12 +56,7 @@ pub(crate) struct Router {
 
 impl Router {
     pub(crate) fn new(health: Arc<Health>, metrics: Arc<Metrics>, trackers: Api) -> Self {
-        Self {
-            health,
-            bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
-            metrics,
-            trackers,
-        }
+        Self { health, bodies: Arc::new(Bodies::new(BODY_TIMEOUT)), metrics, trackers }
     }
 
     /// Answers one request. Whatever comes in, an answer goes out.
@@ -235,17 +230,11 @@ fn answered(decided: Result<admission::Answer, admission::Error>) -> (Answer, &'
 }
 
 fn internal_error() -> Answer {
-    failure(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "InternalError",
-        "see the webhook's log",
-    )
+    failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "see the webhook's log")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
@@ -254,14 +243,9 @@ fn not_allowed(method: &Method, allowed: &'static str) -> Answer {
     let mut answer = failure(
         StatusCode::METHOD_NOT_ALLOWED,
         "MethodNotAllowed",
-        &format!(
-            "{} is not served here, only {allowed}",
-            printable(method.as_str(), 32)
-        ),
+        &format!("{} is not served here, only {allowed}", printable(method.as_str(), 32)),
     );
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 
@@ -279,19 +263,13 @@ fn failure(status: StatusCode, reason: &str, message: &str) -> Answer {
 }
 
 fn text(status: StatusCode, text: &str) -> Answer {
-    respond(
-        status,
-        "text/plain; charset=utf-8",
-        Bytes::copy_from_slice(text.as_bytes()),
-    )
+    respond(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(text.as_bytes()))
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(full(body));
     *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 

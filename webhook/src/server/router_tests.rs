@@ -20,11 +20,7 @@ async fn ask(
     let answer = router().0.handle(request).await;
     let (head, body) = answer.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    (
-        head.status,
-        head.headers,
-        String::from_utf8(body.to_vec()).unwrap(),
-    )
+    (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
 }
 
 fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -35,11 +31,7 @@ fn post(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
 }
 
 fn empty(method: &str, path: &str) -> Request<Full<Bytes>> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .body(Full::default())
-        .unwrap()
+    Request::builder().method(method).uri(path).body(Full::default()).unwrap()
 }
 
 #[tokio::test]
@@ -54,9 +46,7 @@ async fn a_review_is_answered() {
     });
     for content_type in ["application/json", "Application/JSON; charset=utf-8"] {
         let mut request = post(review.to_string());
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let (status, headers, body) = ask(request).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(headers[CONTENT_TYPE], "application/json");
@@ -69,16 +59,11 @@ async fn a_review_is_answered() {
 async fn wrong_requests_get_a_status_that_says_so() {
     let no_type = Request::post(STAMP_SESSION).body(Full::default()).unwrap();
     let mut yaml = post("kind: AdmissionReview");
-    yaml.headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+    yaml.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
     let huge = post(vec![b'['; MAX_BODY + 1]);
     let cases = [
         (empty("GET", "/"), 404, "nothing is served at /"),
-        (
-            empty("POST", "/admission/v1/pods/stamp"),
-            404,
-            "/admission/v1/pods/stamp",
-        ),
+        (empty("POST", "/admission/v1/pods/stamp"), 404, "/admission/v1/pods/stamp"),
         (empty("GET", STAMP_SESSION), 405, "only POST"),
         (empty("BREW", STAMP_SESSION), 405, "BREW"),
         (empty("POST", "/readyz"), 405, "only GET, HEAD"),
@@ -94,15 +79,8 @@ async fn wrong_requests_get_a_status_that_says_so() {
         assert_eq!(status.as_u16(), code, "{name}");
         assert_eq!(headers.contains_key(ALLOW), code == 405, "{name}");
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(
-            (&body["kind"], &body["code"]),
-            (&json!("Status"), &json!(code)),
-            "{name}"
-        );
-        assert!(
-            body["message"].as_str().unwrap().contains(text),
-            "{name}: {body}"
-        );
+        assert_eq!((&body["kind"], &body["code"]), (&json!("Status"), &json!(code)), "{name}");
+        assert!(body["message"].as_str().unwrap().contains(text), "{name}: {body}");
     }
 }
 
@@ -142,10 +120,7 @@ async fn readiness_names_what_is_missing() {
     };
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(
-        body.contains("[-]certificate failed\n[-]ca-bundle failed\n"),
-        "{body}"
-    );
+    assert!(body.contains("[-]certificate failed\n[-]ca-bundle failed\n"), "{body}");
     health.certificate_loaded();
     health.ca_bundle_in_place();
     let (status, body) = ready().await;
@@ -155,10 +130,7 @@ async fn readiness_names_what_is_missing() {
     health.front_proxy_known();
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(
-        body.contains("[+]trackers ok\n[-]policies failed"),
-        "{body}"
-    );
+    assert!(body.contains("[+]trackers ok\n[-]policies failed"), "{body}");
     health.policies_synced();
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::OK);

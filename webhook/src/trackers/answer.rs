@@ -59,9 +59,7 @@ pub(super) fn failure(failure: &Failure) -> Answer {
     let body = failure.status().to_string();
     let mut answer = respond(status, "application/json", body.into());
     if let Some(allow) = failure.allow() {
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static(allow));
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
     if let Some(seconds) = failure.retry_after {
         answer.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -81,9 +79,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answe
 
 fn yaml(json: &[u8]) -> Result<Vec<u8>, String> {
     let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    serde_saphyr::to_string(&value)
-        .map(String::into_bytes)
-        .map_err(|error| error.to_string())
+    serde_saphyr::to_string(&value).map(String::into_bytes).map_err(|error| error.to_string())
 }
 
 fn gzip(plain: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -95,19 +91,16 @@ fn gzip(plain: &[u8]) -> std::io::Result<Vec<u8>> {
 /// As the API server has it: gzip is named, and not with `q=0`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| {
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+        |coding| {
             let mut parts = coding.split(';').map(str::trim);
-            let named = parts
-                .next()
-                .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
             let refused = parts
                 .filter_map(|part| part.strip_prefix("q="))
                 .any(|q| q.parse().is_ok_and(|q: f32| q <= 0.0));
             named && !refused
-        })
+        },
+    )
 }
 
 #[cfg(test)]

@@ -31,10 +31,7 @@ impl Answers {
     }
 
     fn waiting(patience: Duration) -> Self {
-        Self {
-            budget: Arc::new(Semaphore::new(BUDGET as usize)),
-            patience,
-        }
+        Self { budget: Arc::new(Semaphore::new(BUDGET as usize)), patience }
     }
 
     /// The share of a list of this many bytes.

@@ -1,8 +1,8 @@
 //! Who may speak for others: the aggregator, known by its client certificate.
 //!
 //! The TLS layer asks for a certificate and takes any whose key the peer holds; whether it is the
-//! front proxy's is decided per request, so that a change of the cluster's ConfigMap counts for open
-//! connections too, and so that admission is served to whoever shows none.
+//! front proxy's is decided per request, so that a change of the cluster's ConfigMap counts for
+//! open connections too, and so that admission is served to whoever shows none.
 
 use std::{
     collections::BTreeMap,
@@ -72,19 +72,13 @@ impl FrontProxy {
         peer: Option<&PeerCertificates>,
         headers: &http::HeaderMap,
     ) -> Option<Requester> {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         if let Err(why) = known.verify(peer?) {
             debug!(why, "a client certificate is not the front proxy's");
             return None;
         }
-        let headers: Vec<(&str, &[u8])> = headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect();
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         front_proxy::requester(&known.headers, &headers)
             .inspect_err(|why| debug!(?why, "the front proxy named nobody"))
             .ok()
@@ -108,10 +102,7 @@ impl FrontProxy {
                     health.front_proxy_known();
                 }
                 Ok(watcher::Event::Delete(_)) => {
-                    warn!(
-                        name = NAME,
-                        "the ConfigMap is gone: nobody may speak for others"
-                    );
+                    warn!(name = NAME, "the ConfigMap is gone: nobody may speak for others");
                     self.forget();
                 }
                 Ok(_) => {}
@@ -176,9 +167,7 @@ impl Known {
             extra_prefixes: list("requestheader-extra-headers-prefix")?,
         };
         if headers.username.is_empty() {
-            return Err(InvalidDescription::Missing(
-                "requestheader-username-headers",
-            ));
+            return Err(InvalidDescription::Missing("requestheader-username-headers"));
         }
         Ok(Self {
             verifier,

@@ -52,10 +52,7 @@ impl Authority {
             ("requestheader-username-headers", r#"["X-Remote-User"]"#),
             ("requestheader-uid-headers", r#"["X-Remote-Uid"]"#),
             ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
-            (
-                "requestheader-extra-headers-prefix",
-                r#"["X-Remote-Extra-"]"#,
-            ),
+            ("requestheader-extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
@@ -93,28 +90,12 @@ fn who_may_speak_for_others() {
     let cases = [
         ("the front proxy", Some(ours.issue(name, ClientAuth)), true),
         ("no certificate", None, false),
-        (
-            "no certificate after all",
-            Some(Arc::new([]) as PeerCertificates),
-            false,
-        ),
-        (
-            "another name",
-            Some(ours.issue("somebody", ClientAuth)),
-            false,
-        ),
+        ("no certificate after all", Some(Arc::new([]) as PeerCertificates), false),
+        ("another name", Some(ours.issue("somebody", ClientAuth)), false),
         ("no name", Some(ours.issue("", ClientAuth)), false),
-        (
-            "a server's certificate",
-            Some(ours.issue(name, ServerAuth)),
-            false,
-        ),
+        ("a server's certificate", Some(ours.issue(name, ServerAuth)), false),
         ("another CA", Some(theirs.issue(name, ClientAuth)), false),
-        (
-            "expired",
-            Some(ours.issue_until(name, ClientAuth, 2001)),
-            false,
-        ),
+        ("expired", Some(ours.issue_until(name, ClientAuth, 2001)), false),
         ("self-signed", Some(self_signed), false),
         ("garbage", Some(garbage), false),
     ];
@@ -134,10 +115,8 @@ fn who_may_speak_for_others() {
 fn a_change_of_the_config_map_counts_at_once() {
     let (old, new) = (Authority::new(), Authority::new());
     let usage = ExtendedKeyUsagePurpose::ClientAuth;
-    let (of_old, of_new) = (
-        old.issue("front-proxy-client", usage.clone()),
-        new.issue("another", usage),
-    );
+    let (of_old, of_new) =
+        (old.issue("front-proxy-client", usage.clone()), new.issue("another", usage));
     let proxy = FrontProxy::default();
     let believed =
         || [&of_old, &of_new].map(|peer| proxy.requester(Some(peer), &headers()).is_some());
@@ -145,10 +124,7 @@ fn a_change_of_the_config_map_counts_at_once() {
     proxy.set(&old.config_map(r#"["front-proxy-client"]"#));
     assert_eq!(believed(), [true, false]);
     let mut both = new.config_map("[]");
-    both.insert(
-        "requestheader-client-ca-file".into(),
-        format!("{}{}", old.pem, new.pem),
-    );
+    both.insert("requestheader-client-ca-file".into(), format!("{}{}", old.pem, new.pem));
     let mut changes = proxy.changes();
     changes.mark_unchanged();
     proxy.set(&old.config_map(r#"["front-proxy-client"]"#));
@@ -156,10 +132,7 @@ fn a_change_of_the_config_map_counts_at_once() {
     proxy.set(&both);
     assert!(changes.has_changed().unwrap());
     assert_eq!(believed(), [true, true], "no names: any");
-    both.insert(
-        "requestheader-allowed-names".into(),
-        r#"["another"]"#.into(),
-    );
+    both.insert("requestheader-allowed-names".into(), r#"["another"]"#.into());
     proxy.set(&both);
     assert_eq!(believed(), [false, true]);
     for (key, value) in [

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::server::body::{Answer, BodyError};
 
-/// The most bytes that may be sent: a Session holds its ports twice, once as a line, and with the rest
-/// of it has to fit into what etcd takes.
+/// The most bytes that may be sent: a Session holds its ports twice, once as a line, and with the
+/// rest of it has to fit into what etcd takes.
 const MAX_SENT: usize = 256 << 10;
 /// How often joining is tried, when others change the session at the same time.
 const ATTEMPTS: usize = 10;
@@ -69,10 +69,7 @@ impl Api {
         self.store.wait_for(options::Version::Any).await?;
         let create = Create {
             requester,
-            key: Key {
-                namespace: namespace.into(),
-                name: id.name().into(),
-            },
+            key: Key { namespace: namespace.into(), name: id.name().into() },
             dry_run,
         };
         let (code, answer) = match subresource {
@@ -135,8 +132,7 @@ impl Api {
         if reported.ends {
             let client = self.client()?;
             if !create.dry_run {
-                self.store
-                    .closing_session(&tracker.uid, COMMAND_ENDED, None);
+                self.store.closing_session(&tracker.uid, COMMAND_ENDED, None);
             }
             if let Written::Changed = delete(&client, &tracker, create.dry_run).await? {
                 return Err(Failure::no_such_tracker(&create.key.name));

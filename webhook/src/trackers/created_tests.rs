@@ -31,11 +31,7 @@ async fn ask(
     let (head, body) = answer.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let seen = seen.lock().unwrap().clone();
-    (
-        head.status.as_u16(),
-        serde_json::from_slice(&body).unwrap(),
-        seen,
-    )
+    (head.status.as_u16(), serde_json::from_slice(&body).unwrap(), seen)
 }
 
 fn status(code: u16, reason: &str) -> (u16, Value) {
@@ -47,31 +43,15 @@ fn status(code: u16, reason: &str) -> (u16, Value) {
 }
 
 fn patched(_: &str, _: &Value) -> (u16, Value) {
-    (
-        200,
-        json!({ "apiVersion": "operator.metalbear.co/v1", "kind": "Session", "metadata": {} }),
-    )
+    (200, json!({ "apiVersion": "operator.metalbear.co/v1", "kind": "Session", "metadata": {} }))
 }
 
 #[tokio::test]
 async fn joining_writes_exactly_what_was_read() {
-    let (code, answer, seen) = ask(
-        patched,
-        "bob",
-        "a/join?dryRun=All",
-        JOIN,
-        "application/json",
-    )
-    .await;
-    assert_eq!(
-        (code, &answer["kind"]),
-        (201, &json!("SessionJoin")),
-        "{answer}"
-    );
-    assert_eq!(
-        answer["status"]["header"]["value"],
-        "mirrord-session=s3cret"
-    );
+    let (code, answer, seen) =
+        ask(patched, "bob", "a/join?dryRun=All", JOIN, "application/json").await;
+    assert_eq!((code, &answer["kind"]), (201, &json!("SessionJoin")), "{answer}");
+    assert_eq!(answer["status"]["header"]["value"], "mirrord-session=s3cret");
     assert_eq!(answer["status"]["participants"], json!(["alice", "bob"]));
     let (what, body) = &seen[0];
     assert!(
@@ -102,14 +82,8 @@ async fn joining_goes_on_when_others_change_the_session() {
     });
     let fixture = with(Some(client));
     let store = Arc::clone(&fixture.store);
-    let head = head(
-        "POST",
-        &format!("{SHOP}/a/join"),
-        &[("x-remote-user", "bob")],
-    );
-    let asking = fixture
-        .api
-        .handle(&head, Full::new(Bytes::new()), Some(&fixture.peer));
+    let head = head("POST", &format!("{SHOP}/a/join"), &[("x-remote-user", "bob")]);
+    let asking = fixture.api.handle(&head, Full::new(Bytes::new()), Some(&fixture.peer));
     let changing = async {
         while seen.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
@@ -129,19 +103,9 @@ async fn joining_goes_on_when_others_change_the_session() {
 
 #[tokio::test]
 async fn reports_are_the_owners() {
-    let (code, answer, seen) = ask(
-        patched,
-        "alice",
-        "a/report",
-        REPORT,
-        "application/json; charset=utf-8",
-    )
-    .await;
-    assert_eq!(
-        (code, &answer["kind"]),
-        (201, &json!("SessionReport")),
-        "{answer}"
-    );
+    let (code, answer, seen) =
+        ask(patched, "alice", "a/report", REPORT, "application/json; charset=utf-8").await;
+    assert_eq!((code, &answer["kind"]), (201, &json!("SessionReport")), "{answer}");
     assert_eq!(answer["status"]["periodSeconds"], 20);
     let body = &seen[0].1;
     assert_eq!(body["metadata"], json!({ "uid": "a" }));
@@ -170,10 +134,7 @@ async fn the_last_report_of_the_owner_ends_the_session_by_nobody() {
         let seen = seen.lock().unwrap().clone();
         assert_eq!(seen.len(), asked, "{seen:?}");
         if let Some((what, body)) = seen.first() {
-            assert!(
-                what.starts_with("DELETE ") && what.contains("/sessions/a?"),
-                "{what}"
-            );
+            assert!(what.starts_with("DELETE ") && what.contains("/sessions/a?"), "{what}");
             assert_eq!(body["preconditions"], json!({ "uid": "a" }), "{body}");
             let is_tried = path.contains("dryRun");
             assert_eq!(body["dryRun"].is_array(), is_tried, "{body}");
@@ -194,38 +155,14 @@ async fn what_goes_wrong() {
     let utf8 = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
         ("a/join", JOIN, "text/plain", 415, "UnsupportedMediaType"),
-        (
-            "a/join",
-            JOIN,
-            "application/yaml",
-            415,
-            "UnsupportedMediaType",
-        ),
-        (
-            "a/join",
-            &huge,
-            "application/json",
-            413,
-            "RequestEntityTooLarge",
-        ),
+        ("a/join", JOIN, "application/yaml", 415, "UnsupportedMediaType"),
+        ("a/join", &huge, "application/json", 413, "RequestEntityTooLarge"),
         ("a/join", utf8, "application/json", 400, "BadRequest"),
         ("a/join", REPORT, "application/json", 400, "BadRequest"),
         ("a/report", JOIN, "application/json", 400, "BadRequest"),
         ("a/report", "", "", 400, "BadRequest"),
-        (
-            "a/report",
-            &JOIN.replace("Join", "Report"),
-            "application/json",
-            422,
-            "Invalid",
-        ),
-        (
-            "a/join?dryRun=Some",
-            JOIN,
-            "application/json",
-            400,
-            "BadRequest",
-        ),
+        ("a/report", &JOIN.replace("Join", "Report"), "application/json", 422, "Invalid"),
+        ("a/join?dryRun=Some", JOIN, "application/json", 400, "BadRequest"),
         ("none/join", JOIN, "application/json", 404, "NotFound"),
         ("a%2f/join", JOIN, "application/json", 404, "NotFound"),
         ("A%00/join", JOIN, "application/json", 404, "NotFound"),
@@ -239,33 +176,20 @@ async fn what_goes_wrong() {
         assert!(seen.is_empty(), "{path}");
     }
     tokio::time::pause();
-    for (from, code) in [
-        (404, 404),
-        (409, 409),
-        (403, 500),
-        (422, 500),
-        (500, 500),
-        (429, 503),
-    ] {
+    for (from, code) in [(404, 404), (409, 409), (403, 500), (422, 500), (500, 500), (429, 503)] {
         let failing = move |_: &str, _: &Value| status(from, "Any");
         let (got, answer, _) = ask(failing, "bob", "a/join", JOIN, "application/json").await;
         assert_eq!(got, code, "{from}: {answer}");
         assert!(!answer.to_string().contains("s3cret"), "{answer}");
     }
     let api = with(None);
-    let head = head(
-        "POST",
-        &format!("{SHOP}/a/join"),
-        &[("x-remote-user", "bob")],
-    );
-    let answer = api
-        .api
-        .handle(&head, Full::new(Bytes::new()), Some(&api.peer))
-        .await;
+    let head = head("POST", &format!("{SHOP}/a/join"), &[("x-remote-user", "bob")]);
+    let answer = api.api.handle(&head, Full::new(Bytes::new()), Some(&api.peer)).await;
     assert_eq!(answer.status(), 503, "no way to the API server");
 }
 
-/// Get, list and watch show keys to who may join, and an open watch follows a right that is granted.
+/// Get, list and watch show keys to who may join, and an open watch follows a right that is
+/// granted.
 #[tokio::test(start_paused = true)]
 async fn the_right_to_join_shows_keys() {
     let may = Arc::new(Mutex::new(false));
@@ -280,11 +204,7 @@ async fn the_right_to_join_shows_keys() {
     let path = format!("{SHOP}?watch=1&resourceVersion=0&fieldSelector=metadata.name%3Da");
     let answer = fixture
         .api
-        .handle(
-            &head("GET", &path, &bob),
-            Full::new(Bytes::new()),
-            Some(&fixture.peer),
-        )
+        .handle(&head("GET", &path, &bob), Full::new(Bytes::new()), Some(&fixture.peer))
         .await;
     let mut watch = answer.into_body();
     let mut next = async || {

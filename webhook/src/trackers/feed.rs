@@ -20,9 +20,11 @@ use tracing::{debug, info, warn};
 use super::{records::Records, store::Store};
 use crate::{server::health::Health, stored::StoredSession};
 
-/// Sessions a page of the list. Each may have annotations of a quarter of a megabyte, so no more at once.
+/// Sessions a page of the list. Each may have annotations of a quarter of a megabyte, so no more at
+/// once.
 const PAGE: u32 = 100;
-/// How long the first list waits for the policies: then all that is ever told is told by known ones.
+/// How long the first list waits for the policies: then all that is ever told is told by known
+/// ones.
 const POLICIES_FIRST: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(15);
@@ -47,11 +49,7 @@ enum FeedError {
 
 impl Feed {
     pub(crate) fn new(client: Client, store: Arc<Store>, records: Arc<Records>) -> Self {
-        Self {
-            sessions: Api::all(client),
-            store,
-            records,
-        }
+        Self { sessions: Api::all(client), store, records }
     }
 
     /// Feeds for ever. What fails is tried again; what was read is served meanwhile.
@@ -91,11 +89,7 @@ impl Feed {
             *version.insert(listed)
         };
         let params = WatchParams::default();
-        let mut events = self
-            .sessions
-            .watch(&params, &from.to_string())
-            .await?
-            .boxed();
+        let mut events = self.sessions.watch(&params, &from.to_string()).await?.boxed();
         loop {
             let event = tokio::select! {
                 event = events.try_next() => event?,
@@ -124,13 +118,10 @@ impl Feed {
             if params.continue_token.is_none() {
                 let version = number(page.metadata.resource_version)?;
                 let count = trackers.len();
-                // After the sessions: of one that ends in between, both are known. Later ones are followed.
+                // After the sessions: of one that ends in between, both are known. Later ones are
+                // followed.
                 let first = !self.store.index().is_synced();
-                let ended = if first {
-                    self.records.list().await
-                } else {
-                    Vec::new()
-                };
+                let ended = if first { self.records.list().await } else { Vec::new() };
                 self.store.replace(trackers, &ended, version);
                 self.store.listed(began, version);
                 info!(count, version, "listed the sessions");
@@ -192,9 +183,8 @@ fn key(object: &StoredSession) -> Option<Key> {
 
 fn tracker(object: StoredSession) -> Option<Arc<Tracker>> {
     let name = object.metadata.name.clone();
-    let tracker = object
-        .read()
-        .and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
+    let tracker =
+        object.read().and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
     match tracker {
         Ok(tracker) => Some(Arc::new(tracker)),
         Err(error) => {

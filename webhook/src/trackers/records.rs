@@ -1,11 +1,12 @@
-//! Sessions that have ended, kept for a while as ConfigMaps of the system namespace: so that a replica that
-//! starts later shows them too, and all replicas say the same of them.
+//! Sessions that have ended, kept for a while as ConfigMaps of the system namespace: so that a
+//! replica that starts later shows them too, and all replicas say the same of them.
 //!
-//! Each replica shows by itself that a session has ended, when its watch tells that the Session is gone. The
-//! one that knows why, since it answered the review of the deletion or deleted the Session itself, keeps the
-//! record at once. Where nobody does, for what was deleted past this process or because the replica that knew
-//! is gone, any of the others does some seconds later, and says no more than that it was deleted. A record
-//! holds the tracker without key and filters, as everybody may see it who sees the session.
+//! Each replica shows by itself that a session has ended, when its watch tells that the Session is
+//! gone. The one that knows why, since it answered the review of the deletion or deleted the
+//! Session itself, keeps the record at once. Where nobody does, for what was deleted past this
+//! process or because the replica that knew is gone, any of the others does some seconds later, and
+//! says no more than that it was deleted. A record holds the tracker without key and filters, as
+//! everybody may see it who sees the session.
 
 use std::{
     collections::BTreeMap,
@@ -57,9 +58,11 @@ const BATCH: usize = 64;
 const DELETES: usize = 512;
 /// Ended sessions that wait to be kept; the first of more are given up.
 const WAITING: usize = 10_000;
-/// How long those who know why a session ended have to say so, before somebody keeps it who doesn't.
+/// How long those who know why a session ended have to say so, before somebody keeps it who
+/// doesn't.
 const GRACE: Duration = Duration::from_secs(3);
-/// Replicas wait longer than needed by up to this, each by its own: then most often one does the work.
+/// Replicas wait longer than needed by up to this, each by its own: then most often one does the
+/// work.
 const SPREAD: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(10);
 /// How long one call may take.
@@ -89,12 +92,7 @@ impl Records {
         let Some(keeps) = self.store.keeps() else {
             return std::future::pending().await;
         };
-        tokio::join!(
-            self.follow(),
-            self.keep(ended, keeps),
-            self.lapse(),
-            self.clear(keeps)
-        );
+        tokio::join!(self.follow(), self.keep(ended, keeps), self.lapse(), self.clear(keeps));
     }
 
     /// What is kept. What can't be read isn't waited for: it is the least of what is served.
@@ -102,9 +100,7 @@ impl Records {
         if self.store.keeps().is_none() {
             return Vec::new();
         }
-        let mut params = ListParams::default()
-            .labels(&format!("{LABEL}={VALUE}"))
-            .limit(PAGE);
+        let mut params = ListParams::default().labels(&format!("{LABEL}={VALUE}")).limit(PAGE);
         let mut found = Vec::new();
         loop {
             let page = match timeout(PATIENCE, self.maps.list(&params)).await {
@@ -233,10 +229,7 @@ impl Records {
         let written = async {
             if says_more(tracker) {
                 let params = PatchParams::apply(WEBHOOK_NAME).force();
-                return self
-                    .maps
-                    .patch(&name, &params, &Patch::Apply(&record))
-                    .await;
+                return self.maps.patch(&name, &params, &Patch::Apply(&record)).await;
             }
             // Whatever is there says as much.
             if self.held().has(&name) {
@@ -262,8 +255,8 @@ impl Records {
         }
     }
 
-    /// Ends what is kept, some time after it was shown. Of more than are shown the oldest go at once, whoever
-    /// kept them: a replica that is gone clears nothing up.
+    /// Ends what is kept, some time after it was shown. Of more than are shown the oldest go at
+    /// once, whoever kept them: a replica that is gone clears nothing up.
     async fn clear(&self, keeps: i64) {
         let mut tick = each_second();
         loop {
@@ -280,10 +273,7 @@ impl Records {
 
     async fn delete(&self, name: String, uid: Option<String>) {
         let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid,
-                resource_version: None,
-            }),
+            preconditions: Some(Preconditions { uid, resource_version: None }),
             ..DeleteParams::default()
         };
         match timeout(PATIENCE, self.maps.delete(&name, &params)).await {
@@ -326,9 +316,7 @@ fn name(uid: &str) -> Option<String> {
     let fits = !uid.is_empty()
         && uid.len() <= 200
         && !uid.ends_with('-')
-        && uid
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && uid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     fits.then(|| format!("{VALUE}-{uid}"))
 }
 

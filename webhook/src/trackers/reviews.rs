@@ -31,8 +31,7 @@ impl Api {
         if let Some(uid) = session.and_then(|session| session.metadata.uid)
             && !by.is_controller()
         {
-            self.store
-                .closing_session(&uid, STOPPED, Some(&by.username));
+            self.store.closing_session(&uid, STOPPED, Some(&by.username));
         }
         Ok(answer)
     }

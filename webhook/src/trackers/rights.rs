@@ -1,4 +1,5 @@
-//! Who may join where, as RBAC has it: asked by SubjectAccessReview, and remembered for some seconds.
+//! Who may join where, as RBAC has it: asked by SubjectAccessReview, and remembered for some
+//! seconds.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,8 +31,8 @@ use super::store::Store;
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 /// How long it counts as a no that there was none.
 const FAILED: Duration = Duration::from_secs(2);
-/// How long an answer may take, the wait for a turn included: an API server that hangs must not be waited for
-/// once for each who asks.
+/// How long an answer may take, the wait for a turn included: an API server that hangs must not be
+/// waited for once for each who asks.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Questions that are open at once.
 const QUESTIONS: usize = 16;
@@ -89,8 +90,8 @@ impl Rights {
         self.reviews.clone().map(Api::into_client)
     }
 
-    /// Where the requester may join, as far as it makes a difference to what they see of a namespace, or
-    /// of all.
+    /// Where the requester may join, as far as it makes a difference to what they see of a
+    /// namespace, or of all.
     pub(super) async fn of(
         &self,
         requester: &Arc<Requester>,
@@ -105,10 +106,7 @@ impl Rights {
         }
         // One question instead of many, for those who may everywhere.
         if about.len() > 1 && self.may(requester, None).await {
-            return Asked {
-                joins: JoinRights::Everywhere,
-                about,
-            };
+            return Asked { joins: JoinRights::Everywhere, about };
         }
         if about.len() > NAMESPACES {
             warn!(
@@ -126,11 +124,7 @@ impl Rights {
         }
         let answers = join_all(questions).await;
         let allowed: BTreeSet<_> = answers.into_iter().flatten().collect();
-        let joins = if allowed.is_empty() {
-            JoinRights::Nowhere
-        } else {
-            JoinRights::In(allowed)
-        };
+        let joins = if allowed.is_empty() { JoinRights::Nowhere } else { JoinRights::In(allowed) };
         Asked { joins, about }
     }
 
@@ -139,10 +133,7 @@ impl Rights {
         let Some(reviews) = &self.reviews else {
             return false;
         };
-        let question = Question {
-            who: Arc::clone(who),
-            namespace: namespace.map(Into::into),
-        };
+        let question = Question { who: Arc::clone(who), namespace: namespace.map(Into::into) };
         let answer = self.known().about(&question);
         let (may, _) = answer.get_or_init(|| self.ask(reviews, &question)).await;
         *may
@@ -181,12 +172,7 @@ impl Rights {
 
 impl Question {
     fn review(&self) -> SubjectAccessReview {
-        let Requester {
-            username,
-            uid,
-            groups,
-            extra,
-        } = &*self.who;
+        let Requester { username, uid, groups, extra } = &*self.who;
         SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(username.clone()),
@@ -210,11 +196,7 @@ impl Question {
 
     fn size(&self) -> usize {
         let who = &*self.who;
-        let texts = who
-            .groups
-            .iter()
-            .chain(who.extra.keys())
-            .chain(who.extra.values().flatten());
+        let texts = who.groups.iter().chain(who.extra.keys()).chain(who.extra.values().flatten());
         let texts: usize = texts.map(|text| text.len() + 32).sum();
         256 + who.username.len() + texts + self.namespace.as_deref().map_or(0, str::len)
     }
@@ -233,8 +215,8 @@ impl Known {
             self.forget(number);
         }
         let size = question.size();
-        // The oldest go first: those that count no more, and then those that soon won't. Who waits for an
-        // answer that isn't there yet holds it.
+        // The oldest go first: those that count no more, and then those that soon won't. Who waits
+        // for an answer that isn't there yet holds it.
         while self.size + size > BUDGET
             && let Some((number, _)) = self.order.first_key_value()
         {

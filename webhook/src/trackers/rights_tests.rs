@@ -50,10 +50,7 @@ pub(crate) fn allowed(review: &Value, may: bool) -> (u16, Value) {
 fn store(names: &[&str]) -> Arc<Store> {
     let trackers = names.iter().map(|path| {
         let (namespace, name) = path.split_once('/').unwrap();
-        let spec = SessionSpec {
-            key: Some("k".into()),
-            ..SessionSpec::default()
-        };
+        let spec = SessionSpec { key: Some("k".into()), ..SessionSpec::default() };
         let mut session = Session::new(name, spec);
         session.metadata.namespace = Some(namespace.into());
         session.metadata.uid = Some(name.into());
@@ -86,60 +83,12 @@ async fn what_is_asked_of_whom() {
     let (no_join, _) = Policy::read("p", &no_join.unwrap());
     let set = |names: &[&str]| JoinRights::In(names.iter().map(|name| (*name).into()).collect());
     for (name, sessions, scope, policy, may, asked, expected) in [
-        (
-            "nothing to join",
-            &[][..],
-            None,
-            None,
-            &["*"][..],
-            "",
-            JoinRights::Nowhere,
-        ),
-        (
-            "one namespace",
-            &["a/x", "a/y", "b/x"],
-            Some("a"),
-            None,
-            &["a"],
-            "a",
-            set(&["a"]),
-        ),
-        (
-            "nowhere",
-            &["a/x"],
-            Some("a"),
-            None,
-            &[],
-            "a",
-            JoinRights::Nowhere,
-        ),
-        (
-            "everywhere",
-            &["a/x", "b/x"],
-            None,
-            None,
-            &["*"],
-            "*",
-            JoinRights::Everywhere,
-        ),
-        (
-            "some",
-            &["a/x", "b/x", "c/x"],
-            None,
-            None,
-            &["a", "c"],
-            "* a b c",
-            set(&["a", "c"]),
-        ),
-        (
-            "no policy lets",
-            &["a/x"],
-            None,
-            Some(&no_join),
-            &["*", "a"],
-            "",
-            JoinRights::Nowhere,
-        ),
+        ("nothing to join", &[][..], None, None, &["*"][..], "", JoinRights::Nowhere),
+        ("one namespace", &["a/x", "a/y", "b/x"], Some("a"), None, &["a"], "a", set(&["a"])),
+        ("nowhere", &["a/x"], Some("a"), None, &[], "a", JoinRights::Nowhere),
+        ("everywhere", &["a/x", "b/x"], None, None, &["*"], "*", JoinRights::Everywhere),
+        ("some", &["a/x", "b/x", "c/x"], None, None, &["a", "c"], "* a b c", set(&["a", "c"])),
+        ("no policy lets", &["a/x"], None, Some(&no_join), &["*", "a"], "", JoinRights::Nowhere),
     ] {
         let (client, seen) =
             api_server(move |_, review| allowed(review, may.contains(&namespace(review))));
@@ -152,19 +101,11 @@ async fn what_is_asked_of_whom() {
         told.sort_unstable();
         assert_eq!(told.join(" "), asked, "{name}");
         for (what, review) in &*seen {
-            assert_eq!(
-                what,
-                "POST /apis/authorization.k8s.io/v1/subjectaccessreviews?"
-            );
+            assert_eq!(what, "POST /apis/authorization.k8s.io/v1/subjectaccessreviews?");
             let spec = &review["spec"];
             assert_eq!(
                 (&spec["user"], &spec["uid"], &spec["groups"], &spec["extra"]),
-                (
-                    &json!("bob"),
-                    &json!("7"),
-                    &json!(["devs"]),
-                    &json!({ "scopes": ["a"] })
-                )
+                (&json!("bob"), &json!("7"), &json!(["devs"]), &json!({ "scopes": ["a"] }))
             );
             let attributes = &spec["resourceAttributes"];
             assert_eq!(attributes["verb"], "create");
@@ -186,10 +127,7 @@ async fn answers_are_shared_and_forgotten() {
     assert!(one && two);
     assert_eq!(asked(), 1, "together");
     // Another of the same name, in other groups, is another.
-    let other = Requester {
-        groups: Vec::new(),
-        ..(*bob).clone()
-    };
+    let other = Requester { groups: Vec::new(), ..(*bob).clone() };
     rights.may(&Arc::new(other), Some("a")).await;
     assert_eq!(asked(), 2);
     tokio::time::advance(REMEMBERED / 2).await;
@@ -225,10 +163,7 @@ fn what_is_remembered_is_bounded() {
             groups: vec!["g".repeat(1 << 20)],
             ..Requester::default()
         };
-        known.about(&Question {
-            who: Arc::new(who),
-            namespace: None,
-        });
+        known.about(&Question { who: Arc::new(who), namespace: None });
         assert!(known.size <= BUDGET && known.answers.len() < 9);
         assert_eq!(known.answers.len(), known.order.len());
     }

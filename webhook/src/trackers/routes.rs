@@ -1,5 +1,5 @@
-//! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere, and POST to
-//! two subresources.
+//! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere, and
+//! POST to two subresources.
 
 use std::sync::Arc;
 
@@ -133,15 +133,13 @@ impl Api {
                 let options = ListOptions::parse(head.uri.query().unwrap_or_default())?;
                 let filter = Filter::new(namespace, &options);
                 if options.watch {
-                    self.watch(head, requester, filter, &options, believed)
-                        .await
+                    self.watch(head, requester, filter, &options, believed).await
                 } else {
                     self.list(head, requester, &filter, &options).await
                 }
             }
             (Some(Resource::Create(namespace, name, subresource)), &Method::POST) => {
-                self.create(head, body, requester, (namespace, name), subresource)
-                    .await
+                self.create(head, body, requester, (namespace, name), subresource).await
             }
             (Some(Resource::Create(..)), _) => Err(Failure::method_not_allowed(true)),
             (Some(_), _) => Err(Failure::method_not_allowed(false)),
@@ -163,10 +161,7 @@ impl Api {
         let not_found = || Failure::no_such_tracker(name);
         // People type ids in upper case.
         let id: SessionId = name.parse().map_err(|_| not_found())?;
-        let key = Key {
-            namespace: namespace.into(),
-            name: id.name().into(),
-        };
+        let key = Key { namespace: namespace.into(), name: id.name().into() };
         let seen = |joins: JoinRights| {
             let viewer = self.store.policies()?.viewer(requester, joins);
             if let Some(why) = viewer.refuses(Verb::Read) {
@@ -191,16 +186,8 @@ impl Api {
             // As it is by now, and by those that decide now.
             (tracker, revealed, _) = seen(joins)?;
         }
-        let shown = Shown {
-            tracker: &tracker,
-            revealed,
-            version: None,
-        };
-        let look = Look {
-            shape,
-            include,
-            now: now(),
-        };
+        let shown = Shown { tracker: &tracker, revealed, version: None };
+        let look = Look { shape, include, now: now() };
         let mut out = Vec::new();
         render::one(&mut out, shown, look, true);
         out.push(b'\n');
@@ -221,26 +208,15 @@ impl Api {
             return Err(Failure::forbidden(&requester.username, "list", &why));
         }
         self.store.wait_for(options.version).await?;
-        let Asked { joins, .. } = self
-            .rights
-            .of(
-                requester,
-                &policies,
-                &self.store,
-                filter.namespace.as_deref(),
-            )
-            .await;
+        let Asked { joins, .. } =
+            self.rights.of(requester, &policies, &self.store, filter.namespace.as_deref()).await;
         // Those that decide now, not when this began: by others nothing is told any more.
         let viewer = self.store.policies()?.viewer(requester, joins);
         if let Some(why) = viewer.refuses(Verb::List) {
             return Err(Failure::forbidden(&requester.username, "list", &why));
         }
         let page = self.store.index().list(filter, options, &viewer)?;
-        let look = Look {
-            shape,
-            include: options.include,
-            now: now(),
-        };
+        let look = Look { shape, include: options.include, now: now() };
         let budgeted = self.answers.share(render::size(&page)).await?;
         let json = render::list(&page, look);
         let answer = answer::json(&head.headers, encoding, json).await;

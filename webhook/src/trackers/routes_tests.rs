@@ -45,10 +45,7 @@ pub(crate) fn tracker(namespace: &str, name: &str, owner: &str, version: u64) ->
     let spec = SessionSpec {
         target: "pod/x".into(),
         key: Some("s3cret".into()),
-        owner: Some(Owner {
-            username: owner.into(),
-            ..Owner::default()
-        }),
+        owner: Some(Owner { username: owner.into(), ..Owner::default() }),
         ..SessionSpec::default()
     };
     let mut session = Session::new(name, spec);
@@ -83,11 +80,7 @@ fn fixture(policies: PolicySet) -> Fixture {
         index.replace(trackers, 10);
     });
     Fixture {
-        api: Api::new(
-            Arc::clone(&store),
-            Arc::new(FrontProxy::known_by(&authority)),
-            None,
-        ),
+        api: Api::new(Arc::clone(&store), Arc::new(FrontProxy::known_by(&authority)), None),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
     }
@@ -112,10 +105,8 @@ impl Fixture {
         path: &str,
         headers: &[(&str, &str)],
     ) -> (u16, HeaderMap, Bytes) {
-        let answer = self
-            .api
-            .handle(&head(method, path, headers), nothing(), Some(&self.peer))
-            .await;
+        let answer =
+            self.api.handle(&head(method, path, headers), nothing(), Some(&self.peer)).await;
         let (head, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status.as_u16(), head.headers, body)
@@ -129,9 +120,7 @@ impl Fixture {
 
 fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().unwrap().iter();
-    items
-        .map(|item| item["metadata"]["name"].as_str().unwrap())
-        .collect()
+    items.map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -139,25 +128,12 @@ async fn without_the_aggregators_certificate_nothing_is_served() {
     let fixture = fixture(PolicySet::default());
     let stranger =
         Authority::new().issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth);
-    for path in [
-        LIST,
-        SHOP,
-        "/apis",
-        "/openapi/v2",
-        "/openapi/v3",
-        "/version",
-        "/apis/x",
-    ] {
+    for path in [LIST, SHOP, "/apis", "/openapi/v2", "/openapi/v3", "/version", "/apis/x"] {
         for peer in [None, Some(&stranger)] {
             for method in ["GET", "DELETE"] {
-                let forged = [
-                    ("x-remote-user", "alice"),
-                    ("x-remote-group", "system:masters"),
-                ];
-                let answer = fixture
-                    .api
-                    .handle(&head(method, path, &forged), nothing(), peer)
-                    .await;
+                let forged = [("x-remote-user", "alice"), ("x-remote-group", "system:masters")];
+                let answer =
+                    fixture.api.handle(&head(method, path, &forged), nothing(), peer).await;
                 assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
             }
         }
@@ -204,24 +180,14 @@ async fn get_list_and_watch_show_the_same() {
         assert_eq!(told, sees, "{user} {groups:?}: watch");
         for (namespace, name) in keys {
             let path = LIST.replace("/v1/", &format!("/v1/namespaces/{namespace}/"));
-            let (status, ..) = fixture
-                .ask("GET", &format!("{path}/{name}"), &headers)
-                .await;
+            let (status, ..) = fixture.ask("GET", &format!("{path}/{name}"), &headers).await;
             let expected = if sees.contains(&name) { 200 } else { 404 };
             assert_eq!(status, expected, "{user} {groups:?}: get {name}");
         }
     }
-    for path in [
-        LIST.to_owned(),
-        format!("{SHOP}/a"),
-        format!("{LIST}?watch=1"),
-    ] {
+    for path in [LIST.to_owned(), format!("{SHOP}/a"), format!("{LIST}?watch=1")] {
         let (status, body) = fixture.get("barred", &path).await;
-        assert_eq!(
-            (status, &body["reason"]),
-            (403, &json!("Forbidden")),
-            "{path}"
-        );
+        assert_eq!((status, &body["reason"]), (403, &json!("Forbidden")), "{path}");
     }
 }
 
@@ -236,63 +202,21 @@ async fn statuses() {
         ("DELETE", &one, "", 405, "MethodNotAllowed"),
         ("DELETE", SHOP, "", 405, "MethodNotAllowed"),
         ("POST", LIST, "", 405, "MethodNotAllowed"),
-        (
-            "GET",
-            "/apis/visibility.operator.metalbear.co/v1/other",
-            "",
-            404,
-            "NotFound",
-        ),
-        (
-            "GET",
-            "/apis/visibility.operator.metalbear.co/v2/sessiontrackers",
-            "",
-            404,
-            "NotFound",
-        ),
+        ("GET", "/apis/visibility.operator.metalbear.co/v1/other", "", 404, "NotFound"),
+        ("GET", "/apis/visibility.operator.metalbear.co/v2/sessiontrackers", "", 404, "NotFound"),
         ("GET", "/apis/other", "", 404, "NotFound"),
         ("GET", &format!("{one}/join"), "", 405, "MethodNotAllowed"),
-        (
-            "DELETE",
-            &format!("{one}/report"),
-            "",
-            405,
-            "MethodNotAllowed",
-        ),
+        ("DELETE", &format!("{one}/report"), "", 405, "MethodNotAllowed"),
         ("POST", &format!("{one}/other"), "", 404, "NotFound"),
         ("POST", &format!("{one}/join/x"), "", 404, "NotFound"),
         ("GET", &format!("{SHOP}/none"), "", 404, "NotFound"),
         ("GET", &format!("{SHOP}/a%00"), "", 404, "NotFound"),
         ("GET", LIST, "text/html", 406, "NotAcceptable"),
-        (
-            "GET",
-            &format!("{LIST}?watch=1"),
-            "application/yaml",
-            406,
-            "NotAcceptable",
-        ),
-        (
-            "GET",
-            &format!("{LIST}?labelSelector=a%20b"),
-            "",
-            400,
-            "BadRequest",
-        ),
+        ("GET", &format!("{LIST}?watch=1"), "application/yaml", 406, "NotAcceptable"),
+        ("GET", &format!("{LIST}?labelSelector=a%20b"), "", 400, "BadRequest"),
         ("GET", &format!("{LIST}?continue=x"), "", 400, "BadRequest"),
-        (
-            "GET",
-            &format!("{LIST}?resourceVersion=x"),
-            "",
-            400,
-            "BadRequest",
-        ),
-        (
-            "GET",
-            &format!("{LIST}?sendInitialEvents=true"),
-            "",
-            422,
-            "Invalid",
-        ),
+        ("GET", &format!("{LIST}?resourceVersion=x"), "", 400, "BadRequest"),
+        ("GET", &format!("{LIST}?sendInitialEvents=true"), "", 422, "Invalid"),
     ];
     for (method, path, accept, code, reason) in cases {
         let headers = [("x-remote-user", "alice"), ("accept", *accept)];
@@ -305,16 +229,9 @@ async fn statuses() {
         );
     }
     tokio::time::pause();
-    for path in [
-        format!("{LIST}?resourceVersion=11"),
-        format!("{one}?resourceVersion=11"),
-    ] {
+    for path in [format!("{LIST}?resourceVersion=11"), format!("{one}?resourceVersion=11")] {
         let (status, body) = fixture.get("alice", &path).await;
-        assert_eq!(
-            (status, &body["reason"]),
-            (504, &json!("Timeout")),
-            "{path}"
-        );
+        assert_eq!((status, &body["reason"]), (504, &json!("Timeout")), "{path}");
     }
 }
 
@@ -323,18 +240,8 @@ async fn representations() {
     let fixture = fixture(PolicySet::default());
     let one = format!("{SHOP}/A");
     for (path, accept, content_type, start) in [
-        (
-            LIST,
-            "",
-            "application/json",
-            r#"{"kind":"SessionTrackerList""#,
-        ),
-        (
-            LIST,
-            "application/yaml",
-            "application/yaml",
-            "apiVersion: visibility",
-        ),
+        (LIST, "", "application/json", r#"{"kind":"SessionTrackerList""#),
+        (LIST, "application/yaml", "application/yaml", "apiVersion: visibility"),
         (
             LIST,
             "application/json;as=Table;g=meta.k8s.io;v=v1",
@@ -347,18 +254,8 @@ async fn representations() {
             "application/json",
             r#"{"kind":"PartialObjectMetadata""#,
         ),
-        (
-            &one,
-            "",
-            "application/json",
-            r#"{"apiVersion":"v1","code":404"#,
-        ),
-        (
-            "/apis",
-            "",
-            "application/json",
-            r#"{"apiVersion":"v1","groups""#,
-        ),
+        (&one, "", "application/json", r#"{"apiVersion":"v1","code":404"#),
+        ("/apis", "", "application/json", r#"{"apiVersion":"v1","groups""#),
     ] {
         let headers = [("x-remote-user", "alice"), ("accept", accept)];
         let (_, headers, body) = fixture.ask("GET", path, &headers).await;
@@ -377,23 +274,16 @@ async fn what_is_large_is_compressed_for_who_asks() {
             index.apply(tracker("shop", &format!("s{version}"), "alice", version));
         }
     });
-    let plain = fixture
-        .ask("GET", LIST, &[("x-remote-user", "alice")])
-        .await;
+    let plain = fixture.ask("GET", LIST, &[("x-remote-user", "alice")]).await;
     assert!(!plain.1.contains_key("content-encoding"));
     let gzip = [("x-remote-user", "alice"), ("accept-encoding", "gzip")];
     let (_, headers, body) = fixture.ask("GET", LIST, &gzip).await;
     assert_eq!(headers["content-encoding"], "gzip");
     let mut text = Vec::new();
-    flate2::read::GzDecoder::new(&body[..])
-        .read_to_end(&mut text)
-        .unwrap();
+    flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap();
     assert_eq!(text, plain.2);
     let (_, headers, _) = fixture.ask("GET", &format!("{LIST}?limit=3"), &gzip).await;
-    assert!(
-        !headers.contains_key("content-encoding"),
-        "small ones aren't worth it"
-    );
+    assert!(!headers.contains_key("content-encoding"), "small ones aren't worth it");
 }
 
 #[path = "routes_watch_tests.rs"]

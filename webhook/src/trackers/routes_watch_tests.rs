@@ -8,10 +8,7 @@ async fn next(body: &mut crate::server::body::Outgoing) -> Option<String> {
     let lines = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
     let events = lines.lines().map(|line| {
         let event: Value = serde_json::from_str(line).unwrap();
-        let name = event["object"]["metadata"]["name"]
-            .as_str()
-            .unwrap_or("-")
-            .to_owned();
+        let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-").to_owned();
         format!("{} {name}", event["type"].as_str().unwrap())
     });
     Some(events.collect::<Vec<_>>().join(", "))
@@ -22,14 +19,9 @@ async fn an_open_watch_follows_objects_policies_and_the_process() {
     let fixture = fixture(own_only());
     let path = format!("{SHOP}?watch=1&resourceVersion=10&allowWatchBookmarks=true");
     let head = head("GET", &path, &[("x-remote-user", "alice")]);
-    let answer = fixture
-        .api
-        .handle(&head, nothing(), Some(&fixture.peer))
-        .await;
+    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
     let mut body = answer.into_body();
-    fixture
-        .store
-        .update(|index| index.apply(tracker("shop", "d", "alice", 11)));
+    fixture.store.update(|index| index.apply(tracker("shop", "d", "alice", 11)));
     assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
     fixture.store.decide_by(PolicySet::default(), false);
     assert_eq!(next(&mut body).await.unwrap(), "ADDED b");
@@ -47,11 +39,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
     let authority = Authority::new();
     let store = Store::new();
     let fixture = Fixture {
-        api: Api::new(
-            Arc::clone(&store),
-            Arc::new(FrontProxy::known_by(&authority)),
-            None,
-        ),
+        api: Api::new(Arc::clone(&store), Arc::new(FrontProxy::known_by(&authority)), None),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
     };
@@ -71,10 +59,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
 async fn resumed(fixture: &Fixture, version: u64) -> String {
     let path = format!("{SHOP}?watch=1&resourceVersion={version}&timeoutSeconds=1");
     let head = head("GET", &path, &[("x-remote-user", "alice")]);
-    let answer = fixture
-        .api
-        .handle(&head, nothing(), Some(&fixture.peer))
-        .await;
+    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let lines = String::from_utf8(body.to_vec()).unwrap();
     let events = lines.lines().map(|line| {
@@ -91,13 +76,7 @@ async fn a_watch_that_goes_on_after_a_change_of_policy() {
     assert_eq!(resumed(&fixture, 10).await, "");
     // Where nothing is another's, nothing has changed for alice.
     store.update(|index| {
-        index.remove(
-            &Key {
-                namespace: "shop".into(),
-                name: "b".into(),
-            },
-            11,
-        );
+        index.remove(&Key { namespace: "shop".into(), name: "b".into() }, 11);
     });
     store.decide_by(PolicySet::default(), false);
     assert_eq!(resumed(&fixture, 11).await, "");
@@ -106,9 +85,7 @@ async fn a_watch_that_goes_on_after_a_change_of_policy() {
     assert_eq!(resumed(&fixture, 12).await, r#""ERROR" 410"#);
     // A list that began later tells who has seen what.
     let patience = tokio::time::Duration::from_secs(3);
-    tokio::time::timeout(patience, store.unsettled())
-        .await
-        .unwrap();
+    tokio::time::timeout(patience, store.unsettled()).await.unwrap();
     let began = Instant::now();
     store.listed(began, 20);
     store.update(|index| index.advance(20));
@@ -136,15 +113,8 @@ async fn a_question_that_hangs_holds_nothing_up() {
         Client::new(service, "default")
     };
     let fixture = with(Some(client));
-    let head = head(
-        "GET",
-        &format!("{SHOP}?watch=1"),
-        &[("x-remote-user", "alice")],
-    );
-    let answer = fixture
-        .api
-        .handle(&head, nothing(), Some(&fixture.peer))
-        .await;
+    let head = head("GET", &format!("{SHOP}?watch=1"), &[("x-remote-user", "alice")]);
+    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
     let mut body = answer.into_body();
     assert_eq!(next(&mut body).await.unwrap(), "ADDED a, ADDED b");
     hangs.send_replace(true);
@@ -153,9 +123,7 @@ async fn a_question_that_hangs_holds_nothing_up() {
     let quiet = tokio::time::timeout(tokio::time::Duration::from_secs(13), next(&mut body)).await;
     assert!(quiet.is_err(), "{quiet:?}");
     let start = Instant::now();
-    fixture
-        .store
-        .update(|index| index.apply(tracker("shop", "d", "bob", 11)));
+    fixture.store.update(|index| index.apply(tracker("shop", "d", "bob", 11)));
     assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
     fixture.store.decide_by(own_only(), false);
     assert_eq!(next(&mut body).await.unwrap(), "DELETED b, DELETED d");
@@ -171,15 +139,8 @@ async fn who_is_refused_is_told_what_went_piece_by_piece() {
             index.apply(tracker("shop", &format!("n{n}"), "alice", 100 + n));
         }
     });
-    let head = head(
-        "GET",
-        &format!("{SHOP}?watch=1"),
-        &[("x-remote-user", "barred")],
-    );
-    let answer = fixture
-        .api
-        .handle(&head, nothing(), Some(&fixture.peer))
-        .await;
+    let head = head("GET", &format!("{SHOP}?watch=1"), &[("x-remote-user", "barred")]);
+    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
     let mut body = answer.into_body();
     let mut told = 0;
     while told < 2002 {

@@ -28,8 +28,8 @@ pub(super) enum Written {
     Changed,
 }
 
-/// Merges this into the status of the very Session that the tracker shows; if `as_shown`, only if it is
-/// still as that shows it.
+/// Merges this into the status of the very Session that the tracker shows; if `as_shown`, only if
+/// it is still as that shows it.
 pub(super) async fn patch_status(
     client: &Client,
     tracker: &Tracker,
@@ -43,11 +43,8 @@ pub(super) async fn patch_status(
         metadata["resourceVersion"] = tracker.version.to_string().into();
     }
     let patch = Patch::Merge(json!({ "metadata": metadata, "status": status }));
-    let params = PatchParams {
-        dry_run,
-        field_manager: Some(WEBHOOK_NAME.into()),
-        ..PatchParams::default()
-    };
+    let params =
+        PatchParams { dry_run, field_manager: Some(WEBHOOK_NAME.into()), ..PatchParams::default() };
     let written = sessions.patch_status(&tracker.key.name, &params, &patch);
     written_to(tracker, timeout(PATIENCE, written).await)
 }
@@ -87,7 +84,5 @@ fn written_to<T>(
         Err(_) => format!("no answer within {PATIENCE:?}"),
     };
     warn!(error, "a session can't be written");
-    Err(Failure::internal(
-        "the session can't be written: see the log of mirrord-sessions-webhook",
-    ))
+    Err(Failure::internal("the session can't be written: see the log of mirrord-sessions-webhook"))
 }

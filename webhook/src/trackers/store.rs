@@ -48,8 +48,8 @@ struct Kept {
     ended: mpsc::UnboundedSender<Arc<Tracker>>,
 }
 
-/// How long after the word that a session is to be deleted it counts: admission takes 30 s at most, and
-/// what deletes in the foreground some more.
+/// How long after the word that a session is to be deleted it counts: admission takes 30 s at most,
+/// and what deletes in the foreground some more.
 const NOTED: i64 = 120;
 
 impl Endings for Store {
@@ -74,10 +74,7 @@ impl Endings for Store {
             let ending = self.notes().ending(uid, now());
             return Some(ending).filter(Ending::is_known);
         }
-        let key = Key {
-            namespace: namespace.into(),
-            name: name.into(),
-        };
+        let key = Key { namespace: namespace.into(), name: name.into() };
         let index = self.index();
         let tracker = index.get(&key).filter(|tracker| tracker.uid == uid)?;
         tracker.ending().filter(Ending::is_known)
@@ -90,9 +87,7 @@ impl Endings for Store {
     fn past(&self, agent: &Agent) -> Option<Past> {
         let names = session_names(agent);
         let index = self.index();
-        index
-            .ended_as(&names)
-            .find_map(|tracker| Past::of(tracker, agent))
+        index.ended_as(&names).find_map(|tracker| Past::of(tracker, agent))
     }
 
     fn shares(&self, session: &Recorded, target: &Target) -> bool {
@@ -151,15 +146,12 @@ impl Store {
         self.changed.send_replace(version);
     }
 
-    /// The session of that identifier is about to be deleted, for this reason and on behalf of somebody:
-    /// its tracker will say so. Whoever in this process deletes a Session calls this first.
+    /// The session of that identifier is about to be deleted, for this reason and on behalf of
+    /// somebody: its tracker will say so. Whoever in this process deletes a Session calls this
+    /// first.
     pub(crate) fn closing_session(&self, uid: &str, reason: &str, by: Option<&str>) {
         let now = now();
-        let ending = Ending {
-            reason: reason.into(),
-            by: by.map(Into::into),
-            at: now,
-        };
+        let ending = Ending { reason: reason.into(), by: by.map(Into::into), at: now };
         self.notes().note(uid, ending, now + NOTED, now);
     }
 
@@ -271,8 +263,8 @@ impl Store {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, these decide. Open watches follow. Where they were listed anew, there may have been others
-    /// in between.
+    /// From now on, these decide. Open watches follow. Where they were listed anew, there may have
+    /// been others in between.
     pub(crate) fn decide_by(&self, policies: PolicySet, listed: bool) {
         let mut decided = self.decided();
         let before = self.policies.send_replace(Some(Arc::new(policies)));
@@ -288,8 +280,8 @@ impl Store {
         }
     }
 
-    /// By which policies something may have been told at a version, beside these; none for those that aren't
-    /// known any more.
+    /// By which policies something may have been told at a version, beside these; none for those
+    /// that aren't known any more.
     pub(super) fn told_by(
         &self,
         version: u64,
@@ -303,8 +295,8 @@ impl Store {
         sets
     }
 
-    /// Waits until a list of the Sessions would tell what was told by the present policies from what was told
-    /// by those before.
+    /// Waits until a list of the Sessions would tell what was told by the present policies from
+    /// what was told by those before.
     pub(super) async fn unsettled(&self) {
         let mut generations = self.generations();
         loop {
@@ -342,8 +334,8 @@ impl Store {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to tell who starts a run on a target where others are already. Nothing is waited for: what
-    /// isn't known yet isn't told.
+    /// What to tell who starts a run on a target where others are already. Nothing is waited for:
+    /// what isn't known yet isn't told.
     pub(crate) fn neighbours(
         &self,
         namespace: &str,
@@ -360,9 +352,7 @@ impl Store {
     /// Whether anybody but this user has a session on any target.
     pub(crate) fn has_others(&self, user: &str) -> bool {
         let index = self.index();
-        index
-            .all()
-            .any(|tracker| neighbours::is_others(tracker, user))
+        index.all().any(|tracker| neighbours::is_others(tracker, user))
     }
 
     /// Ends all watches, since the process is about to.
@@ -401,17 +391,14 @@ impl Store {
             if !same {
                 return Ok(());
             }
-            if !matches!(
-                tokio::time::timeout_at(deadline, changes.changed()).await,
-                Ok(Ok(()))
-            ) {
+            if !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                 return Err(Failure::contended(&than.key.name));
             }
         }
     }
 
-    /// Waits until the index has a tracker there, for a moment: who has just created a session may be
-    /// faster than the watch.
+    /// Waits until the index has a tracker there, for a moment: who has just created a session may
+    /// be faster than the watch.
     pub(super) async fn wait_for_tracker(&self, key: &Key) {
         let mut changes = self.changes();
         let deadline = tokio::time::Instant::now() + APPEARANCE;
@@ -439,10 +426,7 @@ impl Store {
             let Err(failure) = reached() else {
                 return Ok(());
             };
-            if !matches!(
-                tokio::time::timeout_at(deadline, changes.changed()).await,
-                Ok(Ok(()))
-            ) {
+            if !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                 return Err(failure);
             }
         }

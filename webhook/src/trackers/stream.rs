@@ -76,8 +76,8 @@ struct Running {
     over: bool,
 }
 
-/// A question, asked beside the events: in a task of its own, since others may wait for the same answer, and
-/// this watch goes on only when its client reads.
+/// A question, asked beside the events: in a task of its own, since others may wait for the same
+/// answer, and this watch goes on only when its client reads.
 struct Asking {
     answer: JoinHandle<Asked>,
     /// To be asked once more, since it was asked on other policies or sessions than there are now.
@@ -93,9 +93,7 @@ impl Drop for Asking {
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// The frames of a watch, until it ends.
@@ -103,10 +101,8 @@ pub(super) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infa
     let start = Instant::now() + BOOKMARKS;
     let mut bookmark = tokio::time::interval_at(start, BOOKMARKS);
     bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let last_bookmark = open
-        .ends
-        .checked_sub(LAST_BOOKMARK)
-        .filter(|at| open.bookmarks && *at > Instant::now());
+    let last_bookmark =
+        open.ends.checked_sub(LAST_BOOKMARK).filter(|at| open.bookmarks && *at > Instant::now());
     let running = Running {
         open,
         bookmark,
@@ -175,10 +171,7 @@ impl Running {
             let scope = scope.as_deref();
             rights.of(&requester, &policies, &store, scope).await
         });
-        self.asking = Some(Asking {
-            answer,
-            stale: false,
-        });
+        self.asking = Some(Asking { answer, stale: false });
     }
 
     /// One that failed is asked again in its time.

@@ -60,16 +60,9 @@ impl Api {
         }
         let namespace = filter.namespace.clone();
         let scope = namespace.as_deref();
-        let asked = self
-            .rights
-            .of(requester, &policies, &self.store, scope)
-            .await;
+        let asked = self.rights.of(requester, &policies, &self.store, scope).await;
         let viewer = viewer.joining(asked.joins.clone());
-        let look = Look {
-            shape,
-            include: options.include,
-            now: now(),
-        };
+        let look = Look { shape, include: options.include, now: now() };
         let mut events = Events::new(look);
         let told_by = match options.version {
             options::Version::At(version) => self.store.told_by(version, &policies),

@@ -24,10 +24,7 @@ pub(super) enum Events {
 }
 
 pub(super) async fn events(server: &Server, session: &Session) -> Events {
-    match server
-        .events(&session.namespace, &session.name, session.uid.as_deref())
-        .await
-    {
+    match server.events(&session.namespace, &session.name, session.uid.as_deref()).await {
         Ok(events) => Events::Found(events),
         Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => Events::Forbidden,
         Err(error) => Events::Failed(error.to_string()),
@@ -39,12 +36,8 @@ pub(super) fn event_table(events: &[Value], now: Timestamp) -> String {
     events.sort_by_key(|event| Reverse(last_seen(event)));
     events.reverse();
     let mut rows = vec![
-        ["Type", "Reason", "Age", "From", "Message"]
-            .map(ToOwned::to_owned)
-            .to_vec(),
-        ["----", "------", "----", "----", "-------"]
-            .map(ToOwned::to_owned)
-            .to_vec(),
+        ["Type", "Reason", "Age", "From", "Message"].map(ToOwned::to_owned).to_vec(),
+        ["----", "------", "----", "----", "-------"].map(ToOwned::to_owned).to_vec(),
     ];
     rows.extend(events.into_iter().map(|event| event_row(event, now)));
     for row in &mut rows {
@@ -57,10 +50,7 @@ pub(super) fn event_table(events: &[Value], now: Timestamp) -> String {
 
 fn event_row(event: &Value, now: Timestamp) -> Vec<String> {
     let text = |pointer: &str| {
-        let text = event
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let text = event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         visible(text.trim()).into_owned()
     };
     let first = time(event, "/eventTime").or_else(|| time(event, "/firstTimestamp"));
@@ -79,14 +69,9 @@ fn event_row(event: &Value, now: Timestamp) -> Vec<String> {
 }
 
 fn last_seen(event: &Value) -> Option<Timestamp> {
-    [
-        "/series/lastObservedTime",
-        "/lastTimestamp",
-        "/eventTime",
-        "/firstTimestamp",
-    ]
-    .iter()
-    .find_map(|pointer| time(event, pointer))
+    ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp"]
+        .iter()
+        .find_map(|pointer| time(event, pointer))
 }
 
 fn time(event: &Value, pointer: &str) -> Option<Timestamp> {
@@ -101,11 +86,7 @@ mod tests {
 
     #[test]
     fn events_of_any_shape() {
-        for event in [
-            json!(null),
-            json!({ "series": 1, "count": "x", "message": 5 }),
-            json!([]),
-        ] {
+        for event in [json!(null), json!({ "series": 1, "count": "x", "message": 5 }), json!([])] {
             assert!(event_table(&[event], Timestamp::UNIX_EPOCH).lines().count() == 3);
         }
     }

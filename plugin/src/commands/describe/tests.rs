@@ -8,10 +8,7 @@ fn now() -> Zoned {
 }
 
 fn around(events: Events) -> Around {
-    Around {
-        others: Some(vec!["zoe@x.co".into()]),
-        events,
-    }
+    Around { others: Some(vec!["zoe@x.co".into()]), events }
 }
 
 #[test]
@@ -121,10 +118,7 @@ fn an_owner_that_nobody_verified_is_never_called_verified() {
     let text = render(&session, &around(Events::Forbidden), &now());
     assert!(!text.contains("verified by"), "{text}");
     assert!(text.contains("Owner:             <unverified: "), "{text}");
-    assert!(
-        text.contains("  Message:         the agent carries no stamp"),
-        "{text}"
-    );
+    assert!(text.contains("  Message:         the agent carries no stamp"), "{text}");
 }
 
 #[test]
@@ -141,10 +135,7 @@ fn what_is_not_there_is_said() {
         assert!(text.contains(line), "{line}{text}");
     }
     let text = render(&session, &around(Events::Failed("no\nway".into())), &now());
-    assert!(
-        text.ends_with("Events:            <not available: no\\nway>\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("Events:            <not available: no\\nway>\n"), "{text}");
     assert!(
         render(&session, &around(Events::Found(vec![])), &now())
             .ends_with("Events:            <none>\n")

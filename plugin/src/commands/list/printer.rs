@@ -88,11 +88,8 @@ impl Printer {
         };
         match &self.shape {
             Shape::Plain | Shape::Wide => {
-                let crowd = if self.shows_others() {
-                    Crowd::of(&sessions)
-                } else {
-                    Crowd::default()
-                };
+                let crowd =
+                    if self.shows_others() { Crowd::of(&sessions) } else { Crowd::default() };
                 Ok(self.lines(&sessions, &crowd, None, now))
             }
             Shape::Name => Ok(names(&sessions)),
@@ -176,11 +173,7 @@ impl Printer {
                 let text = output::render(value, *format).map_err(Error::Output)?;
                 let follows = std::mem::replace(&mut self.follows, true);
                 let between = follows && *format == output::Format::Yaml;
-                Ok(if between {
-                    format!("---\n{text}")
-                } else {
-                    text
-                })
+                Ok(if between { format!("---\n{text}") } else { text })
             }
             _ => Ok(String::new()),
         }

@@ -1,7 +1,8 @@
 //! The copy of a configuration that a command gets, as a file.
 //!
-//! It may hold what nobody else should read. It goes with the run; what a run that was killed has left behind
-//! goes with the next one: a copy that is of use is locked by whoever made it, and locks end with processes.
+//! It may hold what nobody else should read. It goes with the run; what a run that was killed has
+//! left behind goes with the next one: a copy that is of use is locked by whoever made it, and
+//! locks end with processes.
 
 use std::{
     fs::{File, read_dir, remove_file},
@@ -15,8 +16,8 @@ use nix::unistd::geteuid;
 use tempfile::TempPath;
 
 const PREFIX: &str = "mirrord-sessions-";
-/// Younger ones are left: they may not be locked yet, or mirrord may be about to read them, its run killed or
-/// not.
+/// Younger ones are left: they may not be locked yet, or mirrord may be about to read them, its run
+/// killed or not.
 const LEAST_AGE: Duration = Duration::from_mins(10);
 /// How many files are looked at.
 const MOST: usize = 10_000;
@@ -32,10 +33,7 @@ pub(super) struct Copy {
 pub(super) fn write(extension: &str, text: &str) -> io::Result<Copy> {
     let folder = std::env::temp_dir();
     sweep(&folder, SystemTime::now());
-    let mut file = tempfile::Builder::new()
-        .prefix(PREFIX)
-        .suffix(extension)
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(extension).tempfile_in(folder)?;
     // A file system without locks has none that would be swept.
     let _ = file.as_file().try_lock();
     file.write_all(text.as_bytes())?;
@@ -50,19 +48,13 @@ fn sweep(folder: &Path, now: SystemTime) {
         return;
     };
     for entry in entries.take(MOST).flatten() {
-        let is_one = entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(PREFIX.as_bytes());
+        let is_one = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
         // Of the entry itself, whatever it leads to.
         let Some(metadata) = is_one.then(|| entry.metadata().ok()).flatten() else {
             continue;
         };
         let is_own = metadata.is_file() && metadata.uid() == geteuid().as_raw();
-        let age = metadata
-            .modified()
-            .ok()
-            .and_then(|at| now.duration_since(at).ok());
+        let age = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
         if !is_own || age.is_none_or(|age| age < LEAST_AGE) {
             continue;
         }

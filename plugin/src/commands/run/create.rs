@@ -1,8 +1,9 @@
 //! Creating a session of one's own, and ending it.
 //!
-//! An answer may be lost when the session was stored all the same. So it has a name before it is asked for,
-//! that nobody else knows: one of that name which is there already is this one. And it says of itself that
-//! it lives by reports, so that the cluster closes it when none come, whatever happens here.
+//! An answer may be lost when the session was stored all the same. So it has a name before it is
+//! asked for, that nobody else knows: one of that name which is there already is this one. And it
+//! says of itself that it lives by reports, so that the cluster closes it when none come, whatever
+//! happens here.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -46,10 +47,7 @@ pub(super) fn new_id() -> Result<SessionId, Error> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::setup(format!("there are no random numbers: {error}")))?;
-    Ok(SessionId::of_name(&format!(
-        "{:016x}",
-        u64::from_be_bytes(bytes)
-    )))
+    Ok(SessionId::of_name(&format!("{:016x}", u64::from_be_bytes(bytes))))
 }
 
 /// Creates a session, or finds that an earlier try did.
@@ -81,18 +79,11 @@ pub(super) async fn create(
         let uid = stored.pointer("/metadata/uid").and_then(Value::as_str)?;
         Some(uid.to_owned())
     });
-    Ok(Created {
-        own: Own {
-            namespace: wanted.namespace.clone(),
-            id: id.clone(),
-            uid,
-        },
-        warnings,
-    })
+    Ok(Created { own: Own { namespace: wanted.namespace.clone(), id: id.clone(), uid }, warnings })
 }
 
-/// Creates the session of a command that is about to start, trying again where it may just be that the
-/// answer was lost. One that may be there is deleted before this fails.
+/// Creates the session of a command that is about to start, trying again where it may just be that
+/// the answer was lost. One that may be there is deleted before this fails.
 pub(super) async fn create_first(
     server: &Server,
     wanted: &Wanted,
@@ -124,13 +115,10 @@ pub(super) async fn create_first(
     }
 }
 
-/// Ends the session of a command that is over: by a report, so that nobody is shown to have stopped it; by
-/// deleting it, where none are taken.
+/// Ends the session of a command that is over: by a report, so that nobody is shown to have stopped
+/// it; by deleting it, where none are taken.
 pub(super) async fn end(server: &Server, own: &Own, console: &mut Console<'_>) {
-    let last = SessionReportSpec {
-        ended: true,
-        ..SessionReportSpec::default()
-    };
+    let last = SessionReportSpec { ended: true, ..SessionReportSpec::default() };
     let told = timeout(FAREWELL / 2, server.report(&own.namespace, &own.id, &last)).await;
     // A server that doesn't know the word for it takes it for any report.
     if let Ok(Ok(answer)) = told
@@ -149,11 +137,7 @@ pub(super) async fn delete(
     uid: Option<&str>,
     console: &mut Console<'_>,
 ) {
-    let how = Deletion {
-        effect: Effect::Real,
-        grace_period: None,
-        uid,
-    };
+    let how = Deletion { effect: Effect::Real, grace_period: None, uid };
     let why = match timeout(FAREWELL, server.delete(namespace, id, &how)).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) if error.is_not_found() || error.is_conflict() => return,

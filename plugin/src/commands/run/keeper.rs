@@ -175,10 +175,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
                 continue;
             };
             self.coming.replace(Some(id.clone()));
-            let wanted = Wanted {
-                reports: keep.promises(),
-                ..self.wanted.clone()
-            };
+            let wanted = Wanted { reports: keep.promises(), ..self.wanted.clone() };
             let mut why = String::new();
             let result = match patiently(create(self.server, &wanted, &id)).await {
                 Ok(created) => {
@@ -270,11 +267,7 @@ impl Reports {
             monitor: Monitor::of(home::of_process()),
             pid,
             session: session.to_owned(),
-            bare: SessionReportSpec {
-                ports: Vec::new(),
-                processes: vec![name],
-                ended: false,
-            },
+            bare: SessionReportSpec { ports: Vec::new(), processes: vec![name], ended: false },
             sent: None,
         }
     }

@@ -48,10 +48,7 @@ struct Config {
 
 impl Config {
     fn none() -> Self {
-        Self {
-            path: None,
-            text: Ok((Format::Json, "{}".to_owned())),
-        }
+        Self { path: None, text: Ok((Format::Json, "{}".to_owned())) }
     }
 
     fn at(path: PathBuf) -> Self {
@@ -60,19 +57,13 @@ impl Config {
         } else {
             read(&path)
         };
-        Self {
-            path: Some(path),
-            text,
-        }
+        Self { path: Some(path), text }
     }
 
     fn named(&self) -> Result<Named, &str> {
         let (format, text) = self.text.as_ref().map_err(String::as_str)?;
         // What is in the way of reading it is told when it is written on.
-        Ok(format
-            .parse(text)
-            .map(|config| Named::of(&config))
-            .unwrap_or_default())
+        Ok(format.parse(text).map(|config| Named::of(&config)).unwrap_or_default())
     }
 }
 
@@ -101,17 +92,11 @@ impl<'a> Prepared<'a> {
             let flag = exec.config().map(Path::to_owned);
             flag.or_else(|| variable(CONFIG_FILE).map(PathBuf::from))
         });
-        let config = path
-            .filter(|path| !path.as_os_str().is_empty())
-            .map_or_else(Config::none, Config::at);
+        let config =
+            path.filter(|path| !path.as_os_str().is_empty()).map_or_else(Config::none, Config::at);
         let named = config.named().unwrap_or_default();
         let settings = settings(flags, exec.as_ref(), variable, &named);
-        Self {
-            command,
-            exec,
-            config,
-            settings,
-        }
+        Self { command, exec, config, settings }
     }
 
     /// The command line with a configuration that names the session, if it is a `mirrord exec`.
@@ -155,18 +140,10 @@ impl<'a> Prepared<'a> {
             (annotations::HOSTNAME, client.hostname.map(Word::Text)),
             // Where nobody chose one, mirrord does.
             (annotations::KEY, Some(key.map_or(Word::Key, Word::Text))),
-            (
-                annotations::TARGET,
-                Some(Word::Text(self.settings.target.clone())),
-            ),
-            (
-                annotations::SESSION_NAME,
-                Some(Word::Text(id.name().to_owned())),
-            ),
+            (annotations::TARGET, Some(Word::Text(self.settings.target.clone()))),
+            (annotations::SESSION_NAME, Some(Word::Text(id.name().to_owned()))),
         ];
         let words = words.into_iter();
-        words
-            .filter_map(|(name, word)| Some((name, word?)))
-            .collect()
+        words.filter_map(|(name, word)| Some((name, word?))).collect()
     }
 }

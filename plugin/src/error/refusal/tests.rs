@@ -16,11 +16,7 @@ fn refusal(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Failu
     Refusal {
         host: "example:6443".into(),
         credentials: "user \"dev\"".into(),
-        asked: Asked {
-            verb,
-            namespace: namespace.map(Into::into),
-            id: id.map(SessionId::of_name),
-        },
+        asked: Asked { verb, namespace: namespace.map(Into::into), id: id.map(SessionId::of_name) },
         failure,
     }
 }
@@ -31,10 +27,7 @@ fn told(verb: Verb, failure: Failure) -> String {
 
 #[test]
 fn unauthorized() {
-    let text = told(
-        Verb::List,
-        status(401, "Unauthorized", "Unauthorized", &json!({})),
-    );
+    let text = told(Verb::List, status(401, "Unauthorized", "Unauthorized", &json!({})));
     assert!(text.starts_with("error: You must be logged in to the server (Unauthorized): the credentials of user \"dev\""), "{text}");
 }
 
@@ -169,12 +162,7 @@ fn a_namespace_that_is_not_there_is_no_session() {
 #[test]
 fn not_found_and_not_installed_are_two_things() {
     let message = "sessions.operator.metalbear.co \"487f4f2b6d2376ad\" not found";
-    let missing = status(
-        404,
-        "NotFound",
-        message,
-        &json!({ "name": ID, "kind": "sessions" }),
-    );
+    let missing = status(404, "NotFound", message, &json!({ "name": ID, "kind": "sessions" }));
     let missing = refusal(Verb::Delete, Some(ID), Some("shop"), missing);
     assert!(missing.is_not_found() && !missing.is_fatal());
     let text = missing.to_string();
@@ -183,21 +171,11 @@ fn not_found_and_not_installed_are_two_things() {
 
     for failure in [
         Failure::read(404, b"404 page not found\n"),
-        status(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-            &json!({}),
-        ),
+        status(404, "NotFound", "the server could not find the requested resource", &json!({})),
     ] {
         let refusal = refusal(Verb::List, None, None, failure);
         assert!(refusal.is_not_installed() && refusal.is_fatal() && !refusal.is_not_found());
-        assert!(
-            refusal
-                .to_string()
-                .contains("mirrord-sessions is not installed"),
-            "{refusal}"
-        );
+        assert!(refusal.to_string().contains("mirrord-sessions is not installed"), "{refusal}");
     }
 }
 
@@ -214,10 +192,7 @@ fn answers_of_something_else_than_kubernetes() {
         (500, b""),
     ] {
         let text = told(Verb::List, Failure::read(code, body));
-        assert!(
-            text.contains("not as a Kubernetes API server does"),
-            "{text}"
-        );
+        assert!(text.contains("not as a Kubernetes API server does"), "{text}");
         assert!(text.contains(&code.to_string()), "{text}");
     }
 }

@@ -1,8 +1,9 @@
-//! How deep a template nests, told before it is parsed: the parser goes down a level of the stack with each
-//! parenthesis and each `else if`, and what exhausts the stack can't be told as an error any more.
+//! How deep a template nests, told before it is parsed: the parser goes down a level of the stack
+//! with each parenthesis and each `else if`, and what exhausts the stack can't be told as an error
+//! any more.
 
-/// How many parentheses, and how many `else if` of blocks around each other, may be open at once. Go's own
-/// limit is far higher, and far from what people write as well.
+/// How many parentheses, and how many `else if` of blocks around each other, may be open at once.
+/// Go's own limit is far higher, and far from what people write as well.
 pub(super) const MOST: usize = 100;
 
 /// The line where the template nests deeper than that, if it does.
@@ -121,23 +122,13 @@ mod tests {
                 ),
                 Some(1),
             ),
-            (
-                format!("{{{{.if}}}}{{{{ifs}}}}{0}{{{{.if}}}}{0}", chain(60)),
-                None,
-            ),
+            (format!("{{{{.if}}}}{{{{ifs}}}}{0}{{{{.if}}}}{0}", chain(60)), None),
             // Within each other.
             (
-                format!(
-                    "{{{{if .a}}}}{}{}{{{{end}}}}",
-                    "{{- else if .b -}}".repeat(60),
-                    chain(41)
-                ),
+                format!("{{{{if .a}}}}{}{}{{{{end}}}}", "{{- else if .b -}}".repeat(60), chain(41)),
                 Some(1),
             ),
-            (
-                format!("{{{{range .a}}}}{}{{{{end}}}}{}", chain(60), chain(60)),
-                None,
-            ),
+            (format!("{{{{range .a}}}}{}{{{{end}}}}{}", chain(60), chain(60)), None),
         ] {
             assert_eq!(too_deep(&source), line, "{source}");
         }

@@ -31,24 +31,18 @@ pub(super) fn check(user: &AuthInfo, name: &str) -> Result<(), Error> {
                 "client-key-data or client-key must be specified for {name} to use the clientCert authentication method: give --client-key too"
             )));
         }
-        for (what, path) in [
-            ("client-cert", &user.client_certificate),
-            ("client-key", &user.client_key),
-        ] {
+        for (what, path) in
+            [("client-cert", &user.client_certificate), ("client-key", &user.client_key)]
+        {
             let Some(path) = path.as_ref().filter(|path| !path.is_empty()) else {
                 continue;
             };
             File::open(path).map_err(|error| {
-                Error::setup(format!(
-                    "unable to read {what} {path} for {name} due to {error}"
-                ))
+                Error::setup(format!("unable to read {what} {path} for {name} due to {error}"))
             })?;
         }
     }
-    let has_groups = user
-        .impersonate_groups
-        .as_ref()
-        .is_some_and(|groups| !groups.is_empty());
+    let has_groups = user.impersonate_groups.as_ref().is_some_and(|groups| !groups.is_empty());
     if !set(&user.impersonate) && (has_groups || set(&user.impersonate_uid)) {
         return Err(Error::setup(format!(
             "requesting uid, groups or user-extra for {name} without impersonating a user: give --as too"

@@ -50,10 +50,7 @@ fn the_current_context_and_flags_over_it() {
     };
     let overridden = selected(&flags).unwrap();
     assert_eq!(overridden.cluster.server.as_deref(), Some("https://x:1"));
-    assert_eq!(
-        overridden.cluster.certificate_authority.as_deref(),
-        Some("ca.crt")
-    );
+    assert_eq!(overridden.cluster.certificate_authority.as_deref(), Some("ca.crt"));
     assert_eq!(overridden.user.impersonate.as_deref(), Some("eve"));
     assert_eq!(overridden.credentials, "--token");
 
@@ -72,19 +69,13 @@ fn the_current_context_and_flags_over_it() {
 
 #[test]
 fn what_does_not_exist_is_named_with_what_there_is() {
-    let context = |name: &str| Connection {
-        context: Some(name.into()),
-        ..Connection::default()
-    };
+    let context = |name: &str| Connection { context: Some(name.into()), ..Connection::default() };
     let cases = [
         (
             context("x"),
             "error: context \"x\" does not exist in the kubeconfig (it has a, b, c, d, e)",
         ),
-        (
-            context("b"),
-            "error: auth info \"gone\" does not exist in the kubeconfig (it has ua)",
-        ),
+        (context("b"), "error: auth info \"gone\" does not exist in the kubeconfig (it has ua)"),
         (
             context("c"),
             "error: cluster \"gone\" does not exist in the kubeconfig (it has both, ca, cb, empty)",
@@ -94,10 +85,7 @@ fn what_does_not_exist_is_named_with_what_there_is() {
             "error: cluster \"empty\" of the kubeconfig has no server: set it, or give --server",
         ),
         (
-            Connection {
-                cluster: Some("x".into()),
-                ..Connection::default()
-            },
+            Connection { cluster: Some("x".into()), ..Connection::default() },
             "error: cluster \"x\" does not exist in the kubeconfig (it has both, ca, cb, empty)",
         ),
         (
@@ -190,17 +178,10 @@ fn a_token_and_a_password_from_two_places() {
     )
     .unwrap();
     let text = |text: &str| Some(text.to_owned());
-    for (username, password, token) in [
-        (text("x"), None, None),
-        (None, text("y"), None),
-        (text("x"), text("y"), text("z")),
-    ] {
-        let flags = Connection {
-            token,
-            username,
-            password,
-            ..Connection::default()
-        };
+    for (username, password, token) in
+        [(text("x"), None, None), (None, text("y"), None), (text("x"), text("y"), text("z"))]
+    {
+        let flags = Connection { token, username, password, ..Connection::default() };
         let refused = Selected::of(&config, &flags).err().unwrap();
         assert_eq!(
             refused.to_string(),
@@ -212,15 +193,9 @@ fn a_token_and_a_password_from_two_places() {
 #[test]
 fn without_a_current_context() {
     let empty = Kubeconfig::default();
-    let refused = Selected::of(&empty, &Connection::default())
-        .err()
-        .unwrap()
-        .to_string();
+    let refused = Selected::of(&empty, &Connection::default()).err().unwrap().to_string();
     assert!(refused.contains("no current context"), "{refused}");
-    let flags = Connection {
-        server: Some("http://x:8080".into()),
-        ..Connection::default()
-    };
+    let flags = Connection { server: Some("http://x:8080".into()), ..Connection::default() };
     let selected = Selected::of(&empty, &flags).ok().unwrap();
     assert_eq!(selected.cluster.server.as_deref(), Some("http://x:8080"));
 }
@@ -245,10 +220,7 @@ fn several_files_and_those_that_are_not_there() {
 
     let named = Files::of(Some(&first), Some(&variable), None);
     assert_eq!(named, Files::Named(first));
-    let gone = Files::Named(folder.path().join("none"))
-        .read(|_| ())
-        .unwrap_err()
-        .to_string();
+    let gone = Files::Named(folder.path().join("none")).read(|_| ()).unwrap_err().to_string();
     assert!(gone.starts_with("error: there is no kubeconfig "), "{gone}");
     let home = Files::of(None, Some("".as_ref()), Some("/home/x".into()));
     let expected = Path::new("/home/x").join(".kube").join("config");
@@ -259,33 +231,17 @@ fn several_files_and_those_that_are_not_there() {
 #[test]
 fn files_that_cannot_be_read_say_why_on_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    for (n, content) in [
-        &b"a: [unclosed\n  b: c"[..],
-        b"\xff\xfe\xff",
-        b"- 1",
-        b"\x00",
-    ]
-    .iter()
-    .enumerate()
+    for (n, content) in
+        [&b"a: [unclosed\n  b: c"[..], b"\xff\xfe\xff", b"- 1", b"\x00"].iter().enumerate()
     {
         let path = folder.path().join(n.to_string());
         fs::write(&path, content).unwrap();
         let error = Files::Named(path).read(|_| ()).unwrap_err().to_string();
-        assert!(
-            error.starts_with("error: error loading config file \""),
-            "{error}"
-        );
+        assert!(error.starts_with("error: error loading config file \""), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-    let error = Files::Named(folder.path().into())
-        .read(|_| ())
-        .unwrap_err()
-        .to_string();
+    let error = Files::Named(folder.path().into()).read(|_| ()).unwrap_err().to_string();
     // Windows tells that access is denied.
-    let why = if cfg!(windows) {
-        "os error 5"
-    } else {
-        "directory"
-    };
+    let why = if cfg!(windows) { "os error 5" } else { "directory" };
     assert!(error.contains(why), "{error}");
 }

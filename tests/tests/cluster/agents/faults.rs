@@ -1,5 +1,5 @@
-//! What goes wrong: nobody looks, the webhook is down, names are taken, definitions and quotas stand in
-//! the way.
+//! What goes wrong: nobody looks, the webhook is down, names are taken, definitions and quotas
+//! stand in the way.
 
 use std::time::{Duration, Instant};
 
@@ -35,44 +35,24 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
         bound(&client, &home.name, name_of(job)).await;
     }
     let of = |sessions: &[Value], job: &Value| {
-        let found = sessions
-            .iter()
-            .find(|session| session["status"]["agent"]["uid"] == uid(job));
+        let found = sessions.iter().find(|session| session["status"]["agent"]["uid"] == uid(job));
         found.cloned()
     };
     let stopped_session = of(&before, &stopped).unwrap();
 
     cluster.webhook.kill().unwrap();
     let background = |job: &Value| format!("{}?propagationPolicy=Background", path(job));
-    send(&client, "DELETE", &background(&ended), &Value::Null)
-        .await
-        .unwrap();
+    send(&client, "DELETE", &background(&ended), &Value::Null).await.unwrap();
     // The webhook that is down would have to be asked.
-    let ask_nobody = [
-        "delete",
-        "validatingwebhookconfiguration",
-        mirrord_sessions_crds::WEBHOOK_NAME,
-    ];
+    let ask_nobody =
+        ["delete", "validatingwebhookconfiguration", mirrord_sessions_crds::WEBHOOK_NAME];
     cluster.admin(&ask_nobody, "").await.unwrap();
     cluster.delete_webhook_configuration().await.unwrap();
-    let delete = [
-        "delete",
-        "session",
-        name_of(&stopped_session),
-        "-n",
-        &home.name,
-    ];
-    eventually("the Session is deleted", || async {
-        cluster.admin(&delete, "").await.ok()
-    })
-    .await;
+    let delete = ["delete", "session", name_of(&stopped_session), "-n", &home.name];
+    eventually("the Session is deleted", || async { cluster.admin(&delete, "").await.ok() }).await;
     // The webhook is down: it runs nevertheless, and nobody can say whose it is.
     let unstamped = start().await;
-    assert!(
-        unstamped["metadata"]["annotations"]
-            .get("operator.metalbear.co/requester")
-            .is_none()
-    );
+    assert!(unstamped["metadata"]["annotations"].get("operator.metalbear.co/requester").is_none());
     // Its Session's first two names are taken by somebody, and all of another's.
     let id_of = |job: &Value| {
         let id = format!("Job/{}/{}/{}", home.name, name_of(job), uid(job));
@@ -94,9 +74,7 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
         cluster.admin(&args, &stranger.to_string()).await.unwrap();
     }
 
-    let next = Webhook::start(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
+    let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
     let recorded = eventually("the run without a stamp is recorded", || async {
         of(&home.sessions().await, &unstamped)
@@ -105,10 +83,7 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     assert_eq!(name_of(&recorded), session_name(&id, 2));
     assert_eq!(recorded["spec"]["owner"], json!({ "username": UNVERIFIED }));
     let message = recorded["status"]["message"].as_str().unwrap();
-    assert!(
-        message.contains("not verified") && message.contains("no stamp"),
-        "{message}"
-    );
+    assert!(message.contains("not verified") && message.contains("no stamp"), "{message}");
     let note = event(&home, "OwnerUnverified").await;
     assert!(note.contains("no stamp"), "{note}");
     gone(&client, &path(&stopped)).await;
@@ -122,17 +97,12 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     // What nothing happened to is as it was.
     let after = home.sessions().await;
     assert_eq!(of(&after, &kept), of(&before, &kept));
-    send(&client, "GET", &path(&kept), &Value::Null)
-        .await
-        .unwrap();
+    send(&client, "GET", &path(&kept), &Value::Null).await.unwrap();
     assert_eq!(after.len(), 12, "ten of strangers, and two of runs");
 
     // The other's has no name left, which is told with what to do; and goes on.
     let note = event(&home, "SessionNamesTaken").await;
-    assert!(
-        note.contains("delete one of them") && note.ends_with(&taken[9]),
-        "{note}"
-    );
+    assert!(note.contains("delete one of them") && note.ends_with(&taken[9]), "{note}");
     assert!(of(&home.sessions().await, &crowded).is_none());
     let free = ["delete", "session", &taken[5], "-n", &home.name];
     cluster.admin(&free, "").await.unwrap();
@@ -150,15 +120,10 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     gone(&client, &path(&unstamped)).await;
 
     // A binding that was copied to another Job, where no guard stood in the way, binds nothing.
-    let binding = send(&client, "GET", &path(&kept), &Value::Null)
-        .await
-        .unwrap();
+    let binding = send(&client, "GET", &path(&kept), &Value::Null).await.unwrap();
     let binding = &binding["metadata"]["annotations"]["operator.metalbear.co/session"];
     next.freeze().unwrap();
-    for name in [
-        "agents.mirrord-sessions",
-        "controller-jobs.mirrord-sessions",
-    ] {
+    for name in ["agents.mirrord-sessions", "controller-jobs.mirrord-sessions"] {
         let args = ["delete", "validatingadmissionpolicybinding", name];
         cluster.admin(&args, "").await.unwrap();
     }
@@ -175,9 +140,7 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     .await;
     assert_eq!(session["spec"]["owner"]["username"], UNVERIFIED);
     let own = eventually("it is tied to its own Session", || async {
-        let copy = send(&client, "GET", &path(&copy), &Value::Null)
-            .await
-            .ok()?;
+        let copy = send(&client, "GET", &path(&copy), &Value::Null).await.ok()?;
         let own = &copy["metadata"]["annotations"]["operator.metalbear.co/session"];
         (own != binding).then(|| own.clone())
     })
@@ -192,9 +155,7 @@ async fn a_definition_that_goes_stops_no_run() {
     let client = admin(&cluster).await;
     let home = namespace(&cluster, "definition").await;
     // Nor does a list that fails: nobody can say then whether the Session is there.
-    let unlisted = send(&client, "POST", &jobs(&home.name, ""), &targetless())
-        .await
-        .unwrap();
+    let unlisted = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
     let stopped = session(&home).await;
     bound(&client, &home.name, name_of(&unlisted)).await;
     let roles = forbid_lists(&cluster).await;
@@ -202,8 +163,7 @@ async fn a_definition_that_goes_stops_no_run() {
     cluster.admin(&delete, "").await.unwrap();
     eventually("the controller can't look for the Session", || async {
         let log = cluster.webhook.log_text();
-        log.contains("its Session can't be looked for")
-            .then_some(())
+        log.contains("its Session can't be looked for").then_some(())
     })
     .await;
     let path = jobs(&home.name, name_of(&unlisted));
@@ -215,33 +175,18 @@ async fn a_definition_that_goes_stops_no_run() {
     gone(&client, &path).await;
     event(&home, "SessionStopped").await;
 
-    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
-        .await
-        .unwrap();
+    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
     let before = session(&home).await;
     bound(&client, &home.name, name_of(&job)).await;
-    let definition = [
-        "delete",
-        "crd",
-        "sessions.operator.metalbear.co",
-        "--timeout=60s",
-    ];
+    let definition = ["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"];
     cluster.admin(&definition, "").await.unwrap();
     eventually("the controller has missed the Session", || async {
-        cluster
-            .webhook
-            .log_text()
-            .contains("the definition of Sessions is not there")
-            .then_some(())
+        cluster.webhook.log_text().contains("the definition of Sessions is not there").then_some(())
     })
     .await;
     let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/sessions.yaml");
     cluster.admin(&["apply", "-f", crd], "").await.unwrap();
-    let established = [
-        "wait",
-        "--for=condition=Established",
-        "crd/sessions.operator.metalbear.co",
-    ];
+    let established = ["wait", "--for=condition=Established", "crd/sessions.operator.metalbear.co"];
     cluster.admin(&established, "").await.unwrap();
     let after = session(&home).await;
     assert_eq!(after["metadata"]["name"], before["metadata"]["name"]);
@@ -257,23 +202,13 @@ async fn a_definition_that_goes_stops_no_run() {
     // It goes as well with the controller gone, and all else of us there.
     cluster.webhook.kill().unwrap();
     cluster.admin(&definition, "").await.unwrap();
-    send(
-        &client,
-        "GET",
-        &jobs(&home.name, name_of(&job)),
-        &Value::Null,
-    )
-    .await
-    .unwrap();
+    send(&client, "GET", &jobs(&home.name, name_of(&job)), &Value::Null).await.unwrap();
 }
 
 /// Takes the right to list Sessions from the controller; its roles as they were.
 async fn forbid_lists(cluster: &Cluster) -> Vec<String> {
     let mut before = Vec::new();
-    for name in [
-        mirrord_sessions_crds::WEBHOOK_NAME,
-        "mirrord-sessions-webhook-trackers",
-    ] {
+    for name in [mirrord_sessions_crds::WEBHOOK_NAME, "mirrord-sessions-webhook-trackers"] {
         let role = ["get", "clusterrole", name, "-o", "json"];
         let role = cluster.admin(&role, "").await.unwrap();
         let mut role: Value = serde_json::from_str(&role).unwrap();
@@ -285,10 +220,7 @@ async fn forbid_lists(cluster: &Cluster) -> Vec<String> {
                 verbs.retain(|verb| verb != "list");
             }
         }
-        cluster
-            .admin(&["replace", "-f", "-"], &role.to_string())
-            .await
-            .unwrap();
+        cluster.admin(&["replace", "-f", "-"], &role.to_string()).await.unwrap();
     }
     let controller = mirrord_sessions_crds::CONTROLLER_USERNAME;
     let controller = cluster.plane.client(controller, &[]).await.unwrap();
@@ -318,23 +250,17 @@ async fn a_quota_is_told_of_and_not_stormed() {
         "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
         "metadata": { "generateName": "try-" }, "spec": { "target": "targetless" },
     });
-    let path = format!(
-        "/apis/operator.metalbear.co/v1/namespaces/{}/sessions?dryRun=All",
-        home.name
-    );
-    eventually("the quota holds", || async {
-        send(&client, "POST", &path, &attempt).await.err()
-    })
-    .await;
+    let path =
+        format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions?dryRun=All", home.name);
+    eventually("the quota holds", || async { send(&client, "POST", &path, &attempt).await.err() })
+        .await;
     let posted = async || {
         let requests = requests(&client).await;
         let count = requests.get("POST sessions/ operator.metalbear.co");
         count.copied().unwrap_or_default()
     };
     let (before, start) = (posted().await, Instant::now());
-    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
-        .await
-        .unwrap();
+    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
     let note = event(&home, "SessionRefused").await;
     assert!(note.contains("quota"), "{note}");
     // Half a second after the first, a second after that one, and so on: 7.5 s.
@@ -344,22 +270,10 @@ async fn a_quota_is_told_of_and_not_stormed() {
     })
     .await;
     let took = start.elapsed();
-    assert!(
-        tried == 5 && took >= Duration::from_millis(7500),
-        "{tried} tries in {took:?}"
-    );
+    assert!(tried == 5 && took >= Duration::from_millis(7500), "{tried} tries in {took:?}");
     // The run goes on, and is recorded when there is room.
-    send(
-        &client,
-        "GET",
-        &jobs(&home.name, name_of(&job)),
-        &Value::Null,
-    )
-    .await
-    .unwrap();
-    send(&client, "DELETE", &format!("{quotas}/none"), &Value::Null)
-        .await
-        .unwrap();
+    send(&client, "GET", &jobs(&home.name, name_of(&job)), &Value::Null).await.unwrap();
+    send(&client, "DELETE", &format!("{quotas}/none"), &Value::Null).await.unwrap();
     session(&home).await;
     let told = notes(&home, "SessionRefused").await;
     assert!(told.len() <= 2, "each reason once: {told:?}");
@@ -373,9 +287,7 @@ async fn nothing_holds_up_namespaces_definitions_or_an_uninstall() {
     let mut homes = Vec::new();
     for _ in 0..2 {
         let home = namespace(&cluster, "uninstall").await;
-        let job = send(&client, "POST", &jobs(&home.name, ""), &targetless())
-            .await
-            .unwrap();
+        let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
         session(&home).await;
         bound(&client, &home.name, name_of(&job)).await;
         homes.push((home, job));
@@ -383,32 +295,19 @@ async fn nothing_holds_up_namespaces_definitions_or_an_uninstall() {
     cluster.webhook.kill().unwrap();
     // The aggregated API of trackers would have to tell what it serves.
     let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
-    cluster
-        .admin(&["delete", "apiservice", api], "")
-        .await
-        .unwrap();
+    cluster.admin(&["delete", "apiservice", api], "").await.unwrap();
     let namespace = ["delete", "namespace", &homes[0].0.name, "--timeout=60s"];
     cluster.admin(&namespace, "").await.unwrap();
     let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
     let uninstall = ["delete", "-k", base, "--ignore-not-found", "--timeout=60s"];
     cluster.admin(&uninstall, "").await.unwrap();
-    let definition = [
-        "delete",
-        "crd",
-        "sessions.operator.metalbear.co",
-        "--timeout=60s",
-    ];
+    let definition = ["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"];
     cluster.admin(&definition, "").await.unwrap();
     // The run that was bound goes on without us, and ends like any Job.
     let (home, job) = &homes[1];
     let path = jobs(&home.name, name_of(job));
-    send(
-        &client,
-        "DELETE",
-        &format!("{path}?propagationPolicy=Foreground"),
-        &Value::Null,
-    )
-    .await
-    .unwrap();
+    send(&client, "DELETE", &format!("{path}?propagationPolicy=Foreground"), &Value::Null)
+        .await
+        .unwrap();
     gone(&client, &path).await;
 }

@@ -19,10 +19,7 @@ use crate::support::{eventually, namespace, session as manifest, shared};
 async fn who_starts_a_run_is_told_who_is_on_the_target() {
     let cluster = shared();
     let shop = namespace(cluster, "neighbours").await;
-    let (alice, bob) = (
-        shop.person("neighbour-a", &[]),
-        shop.person("neighbour-b", &[]),
-    );
+    let (alice, bob) = (shop.person("neighbour-a", &[]), shop.person("neighbour-b", &[]));
     for person in [&alice, &bob] {
         shop.bind("mirrord-operator-user", &person.name).await;
     }
@@ -31,28 +28,18 @@ async fn who_starts_a_run_is_told_who_is_on_the_target() {
         session["metadata"] = json!({ "generateName": "s-" });
         session.to_string()
     };
-    let first = alice
-        .kubectl(&["create", "-f", "-"], &on("deployment/web"))
-        .await;
-    assert!(
-        first.status.success() && !first.stderr.contains("already"),
-        "{first:?}"
-    );
+    let first = alice.kubectl(&["create", "-f", "-"], &on("deployment/web")).await;
+    assert!(first.status.success() && !first.stderr.contains("already"), "{first:?}");
     let warning = "Warning: neighbour-a already has a session on deployment/web";
     eventually("bob is told of alice", || async {
-        let second = bob
-            .kubectl(&["create", "-f", "-"], &on("deployment/web/container/api"))
-            .await;
+        let second = bob.kubectl(&["create", "-f", "-"], &on("deployment/web/container/api")).await;
         assert!(second.status.success(), "{second:?}");
         second.stderr.contains(warning).then_some(())
     })
     .await;
     for target in ["deployment/webs", "targetless"] {
         let other = bob.kubectl(&["create", "-f", "-"], &on(target)).await;
-        assert!(
-            other.status.success() && !other.stderr.contains("already"),
-            "{other:?}"
-        );
+        assert!(other.status.success() && !other.stderr.contains("already"), "{other:?}");
     }
 
     // What the user says an agent targets counts where it can't be found out.
@@ -66,11 +53,8 @@ async fn who_starts_a_run_is_told_who_is_on_the_target() {
 pub(super) async fn tried(cluster: &Cluster, namespace: &str, agent: &Value) -> String {
     let admin = cluster.plane.admin().path();
     let create = ["create", "-n", namespace, "--dry-run=server", "-f", "-"];
-    let output = cluster
-        .plane
-        .kubectl_with_input(admin, &create, &agent.to_string())
-        .await
-        .unwrap();
+    let output =
+        cluster.plane.kubectl_with_input(admin, &create, &agent.to_string()).await.unwrap();
     assert!(output.status.success(), "{output:?}");
     output.stderr
 }
@@ -81,10 +65,8 @@ async fn who_starts_a_plain_run_is_told_who_is_on_the_target() {
     let cluster = shared();
     guarded(cluster).await;
     let client = admin(cluster).await;
-    let (home, shop) = (
-        namespace(cluster, "beside-home").await,
-        namespace(cluster, "beside-shop").await,
-    );
+    let (home, shop) =
+        (namespace(cluster, "beside-home").await, namespace(cluster, "beside-shop").await);
     let node = node(&client, "beside-1").await;
     let target = deployment(&client, &shop.name, "web", &node).await;
     let other = deployment(&client, &shop.name, "other", &node).await;
@@ -131,10 +113,7 @@ async fn who_starts_a_plain_run_is_told_who_is_on_the_target() {
     );
     sessions(&shop, 2).await;
     let told = event(&shop, "TargetShared").await;
-    assert!(
-        told.contains("on deployment/web") && !told.contains("beside-a"),
-        "{told}"
-    );
+    assert!(told.contains("on deployment/web") && !told.contains("beside-a"), "{told}");
 
     // The same of an agent that is added to the target's Pod.
     let path = pod(&target.pod);
@@ -188,9 +167,7 @@ async fn looking_for_a_target_costs_little() {
     let path = format!("{}?dryRun=All", jobs(&shop.name, ""));
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..25 {
-        for (times, job) in times
-            .iter_mut()
-            .zip([targetless(), targeted(&target.container, &node)])
+        for (times, job) in times.iter_mut().zip([targetless(), targeted(&target.container, &node)])
         {
             let start = Instant::now();
             send(&client, "POST", &path, &job).await.unwrap();

@@ -49,18 +49,13 @@ fn leads(webhook: &Webhook) -> bool {
 #[tokio::test]
 async fn many_runs_at_once_through_crashes() {
     let cluster = Cluster::start().await.unwrap();
-    let second = Webhook::start(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
+    let second = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     eventually("one of them leads", || async {
         (leads(&cluster.webhook) || leads(&second)).then_some(())
     })
     .await;
-    let (leader, other) = if leads(&second) {
-        (&second, &cluster.webhook)
-    } else {
-        (&cluster.webhook, &second)
-    };
+    let (leader, other) =
+        if leads(&second) { (&second, &cluster.webhook) } else { (&cluster.webhook, &second) };
     // Admission goes to the one that stays.
     cluster.route_to(other).await.unwrap();
     guarded(&cluster).await;
@@ -73,11 +68,7 @@ async fn many_runs_at_once_through_crashes() {
     let begin = Instant::now();
     let started = stream::iter(0..MANY)
         .map(|n| {
-            let job = if n % 2 == 0 {
-                targeted(&target.container, &node)
-            } else {
-                targetless()
-            };
+            let job = if n % 2 == 0 { targeted(&target.container, &node) } else { targetless() };
             let (client, all) = (&client, &all);
             async move {
                 let start = Instant::now();
@@ -129,12 +120,7 @@ async fn many_runs_at_once_through_crashes() {
     })
     .await;
     assert_eq!(sessions.len(), MANY, "none twice");
-    let of = |session: &Value| {
-        session["status"]["agent"]["uid"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
+    let of = |session: &Value| session["status"]["agent"]["uid"].as_str().unwrap().to_owned();
     let agents: BTreeSet<String> = sessions.iter().map(of).collect();
     assert_eq!(agents.len(), MANY, "each for another agent");
     let with_target = |session: &&Value| session["spec"]["target"] == "deployment/web";
@@ -166,9 +152,8 @@ pub(super) async fn requests(client: &Client) -> BTreeMap<String, u64> {
     let text = client.request_text(request).await.unwrap();
     let mut requests = BTreeMap::new();
     for line in text.lines() {
-        let Some((labels, count)) = line
-            .strip_prefix("apiserver_request_total{")
-            .and_then(|line| line.split_once("} "))
+        let Some((labels, count)) =
+            line.strip_prefix("apiserver_request_total{").and_then(|line| line.split_once("} "))
         else {
             continue;
         };
@@ -183,10 +168,7 @@ pub(super) async fn requests(client: &Client) -> BTreeMap<String, u64> {
         else {
             continue;
         };
-        let key = format!(
-            "{verb} {resource}/{subresource} {}",
-            label("group").unwrap_or_default()
-        );
+        let key = format!("{verb} {resource}/{subresource} {}", label("group").unwrap_or_default());
         *requests.entry(key).or_default() += count.parse::<u64>().unwrap();
     }
     requests
@@ -203,14 +185,8 @@ async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<
         let agent = session["status"]["agent"]["name"].as_str().unwrap();
         super::stage::bound(client, &home.name, agent).await;
     }
-    for job in send(client, "GET", &all, &Value::Null).await.unwrap()["items"]
-        .as_array()
-        .unwrap()
-    {
-        let path = format!(
-            "{}?propagationPolicy=Background",
-            jobs(&home.name, name_of(job))
-        );
+    for job in send(client, "GET", &all, &Value::Null).await.unwrap()["items"].as_array().unwrap() {
+        let path = format!("{}?propagationPolicy=Background", jobs(&home.name, name_of(job)));
         send(client, "DELETE", &path, &Value::Null).await.unwrap();
     }
     eventually("all are closed", || async {
@@ -221,17 +197,13 @@ async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<
     let after = requests(client).await;
     after
         .into_iter()
-        .map(|(key, value)| {
-            (
-                key.clone(),
-                value - before.get(&key).copied().unwrap_or_default(),
-            )
-        })
+        .map(|(key, value)| (key.clone(), value - before.get(&key).copied().unwrap_or_default()))
         .filter(|(_, value)| *value > 0)
         .collect()
 }
 
-/// Five writes: the Session, its status, the tie, the Session's end, and the Event that tells of it.
+/// Five writes: the Session, its status, the tie, the Session's end, and the Event that tells of
+/// it.
 #[tokio::test]
 async fn a_run_costs_five_writes() {
     let cluster = Cluster::start().await.unwrap();

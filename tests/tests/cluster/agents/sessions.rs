@@ -14,10 +14,7 @@ async fn a_run_is_a_session_until_its_agent_ends() {
     let cluster = shared();
     guarded(cluster).await;
     let client = admin(cluster).await;
-    let (home, shop) = (
-        namespace(cluster, "home").await,
-        namespace(cluster, "shop").await,
-    );
+    let (home, shop) = (namespace(cluster, "home").await, namespace(cluster, "shop").await);
     let node = node(&client, "lifecycle-1").await;
     let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
     let dev = developer(cluster, "avi@example.com", &[&home.name]).await;
@@ -60,14 +57,7 @@ async fn a_run_is_a_session_until_its_agent_ends() {
     })
     .await;
     let succeeded = json!({ "status": { "phase": "Succeeded" } });
-    send(
-        &client,
-        "PATCH",
-        &format!("{pods}/{pod}/status"),
-        &succeeded,
-    )
-    .await
-    .unwrap();
+    send(&client, "PATCH", &format!("{pods}/{pod}/status"), &succeeded).await.unwrap();
     eventually("the Session is closed", || async {
         shop.sessions().await.is_empty().then_some(())
     })
@@ -93,11 +83,8 @@ async fn stopping_a_session_stops_its_run() {
     let session = session(&home).await;
     assert_eq!(session["spec"]["target"], "targetless");
     bound(&client, &home.name, name_of(&job)).await;
-    let pods = format!(
-        "/api/v1/namespaces/{}/pods?labelSelector=job-name={}",
-        home.name,
-        name_of(&job)
-    );
+    let pods =
+        format!("/api/v1/namespaces/{}/pods?labelSelector=job-name={}", home.name, name_of(&job));
     let pod = eventually("the agent has a Pod", || async {
         let pods = send(&client, "GET", &pods, &Value::Null).await.ok()?;
         let pod = pods["items"].as_array()?.first()?;
@@ -108,16 +95,9 @@ async fn stopping_a_session_stops_its_run() {
     cluster.admin(&delete, "").await.unwrap();
     gone(&client, &jobs(&home.name, name_of(&job))).await;
     // Its Pods go with it; nothing runs them here, so that they go as soon as they are told to.
-    gone(
-        &client,
-        &format!("/api/v1/namespaces/{}/pods/{pod}", home.name),
-    )
-    .await;
+    gone(&client, &format!("/api/v1/namespaces/{}/pods/{pod}", home.name)).await;
     let told = event(&home, "SessionStopped").await;
-    assert!(
-        told.contains("of stopping@example.com on targetless ended after"),
-        "{told}"
-    );
+    assert!(told.contains("of stopping@example.com on targetless ended after"), "{told}");
     assert!(told.contains("it was stopped by admin"), "{told}");
     assert!(home.sessions().await.is_empty());
 }
@@ -132,9 +112,7 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
     let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
     let agent = ephemeral("main");
     let name = agent["name"].as_str().unwrap().to_owned();
-    let pod = add_ephemeral(&client, &shop.name, &target.pod, agent)
-        .await
-        .unwrap();
+    let pod = add_ephemeral(&client, &shop.name, &target.pod, agent).await.unwrap();
     let first = session(&shop).await;
     assert_eq!(first["spec"]["target"], "deployment/ip-visit-counter");
     assert_eq!(first["spec"]["owner"]["username"], "admin");
@@ -148,16 +126,9 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
 
     // It can't be removed, so the run goes on, and its Session says so by coming back.
     let delete = ["delete", "session", name_of(&first), "-n", &shop.name];
-    let output = cluster
-        .plane
-        .kubectl(cluster.plane.admin().path(), &delete)
-        .await
-        .unwrap();
+    let output = cluster.plane.kubectl(cluster.plane.admin().path(), &delete).await.unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert!(
-        output.stderr.contains("Kubernetes can't remove its agent"),
-        "{output:?}"
-    );
+    assert!(output.stderr.contains("Kubernetes can't remove its agent"), "{output:?}");
     let second = eventually("the Session is back", || async {
         let session = shop.sessions().await.pop()?;
         (session["metadata"]["uid"] != first["metadata"]["uid"]).then_some(session)
@@ -170,9 +141,7 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
     // A second one in the same Pod is another run.
     let again = ephemeral("main");
     let other = again["name"].as_str().unwrap().to_owned();
-    add_ephemeral(&client, &shop.name, &target.pod, again)
-        .await
-        .unwrap();
+    add_ephemeral(&client, &shop.name, &target.pod, again).await.unwrap();
     sessions(&shop, 2).await;
 
     // They end with their containers.
@@ -185,20 +154,11 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
         });
         json!({ "status": { "ephemeralContainerStatuses": ended.collect::<Vec<_>>() } })
     };
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{}/status",
-        shop.name, target.pod
-    );
-    send(&client, "PATCH", &path, &status(&[&name]))
-        .await
-        .unwrap();
+    let path = format!("/api/v1/namespaces/{}/pods/{}/status", shop.name, target.pod);
+    send(&client, "PATCH", &path, &status(&[&name])).await.unwrap();
     let left = session(&shop).await;
     assert_eq!(left["status"]["agent"]["container"], other);
-    send(&client, "PATCH", &path, &status(&[&name, &other]))
-        .await
-        .unwrap();
-    eventually("both are closed", || async {
-        shop.sessions().await.is_empty().then_some(())
-    })
-    .await;
+    send(&client, "PATCH", &path, &status(&[&name, &other])).await.unwrap();
+    eventually("both are closed", || async { shop.sessions().await.is_empty().then_some(()) })
+        .await;
 }

@@ -1,4 +1,5 @@
-//! What the tests of agents share: targets as a node reports them, developers, and what is waited for.
+//! What the tests of agents share: targets as a node reports them, developers, and what is waited
+//! for.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -68,14 +69,10 @@ pub(super) async fn running(
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
     let containers = pod["spec"]["containers"].as_array().unwrap();
     let ids: Vec<String> = containers.iter().map(|_| container_id()).collect();
-    let named = containers
-        .iter()
-        .map(|container| container["name"].as_str().unwrap());
+    let named = containers.iter().map(|container| container["name"].as_str().unwrap());
     let named: Vec<(&str, &str)> = named.zip(ids.iter().map(String::as_str)).collect();
     let status = reported(&named);
-    send(client, "PATCH", &format!("{path}/{name}/status"), &status)
-        .await
-        .unwrap();
+    send(client, "PATCH", &format!("{path}/{name}/status"), &status).await.unwrap();
     (name, ids)
 }
 
@@ -85,11 +82,7 @@ pub(super) async fn deployment(client: &Client, namespace: &str, name: &str, nod
     let deployment = workload("apps/v1", "Deployment", name, node);
     send(client, "POST", &path, &deployment).await.unwrap();
     let (pod, ids) = running(client, namespace, &format!("run={name}")).await;
-    Target {
-        pod,
-        container: ids[0].clone(),
-        node: node.to_owned(),
-    }
+    Target { pod, container: ids[0].clone(), node: node.to_owned() }
 }
 
 /// A developer with no more rights than mirrord needs, in each of these namespaces.
@@ -100,15 +93,8 @@ pub(super) async fn developer(cluster: &Cluster, name: &str, namespaces: &[&str]
         cluster.admin(&["apply", "-f", "-"], &role).await.unwrap();
         let user = format!("--user={name}");
         let binding = format!("mirrord-{}", name.replace(['@', '.'], "-"));
-        let args = [
-            "create",
-            "rolebinding",
-            &binding,
-            "--role=mirrord-developer",
-            &user,
-            "-n",
-            namespace,
-        ];
+        let args =
+            ["create", "rolebinding", &binding, "--role=mirrord-developer", &user, "-n", namespace];
         cluster.admin(&args, "").await.unwrap();
     }
     cluster.plane.client(name, &["devs"]).await.unwrap()
@@ -117,9 +103,7 @@ pub(super) async fn developer(cluster: &Cluster, name: &str, namespaces: &[&str]
 /// Starts an agent, as soon as its developer may.
 pub(super) async fn start(developer: &Client, namespace: &str, job: &Value) -> Value {
     eventually("the agent is started", || async {
-        send(developer, "POST", &jobs(namespace, ""), job)
-            .await
-            .ok()
+        send(developer, "POST", &jobs(namespace, ""), job).await.ok()
     })
     .await
 }
@@ -159,9 +143,7 @@ pub(super) async fn session(namespace: &Namespace<'_>) -> Value {
 /// Waits until an agent is tied to its Session.
 pub(super) async fn bound(client: &Client, namespace: &str, name: &str) -> Value {
     eventually("the agent is tied to its Session", || async {
-        let job = send(client, "GET", &jobs(namespace, name), &Value::Null)
-            .await
-            .ok()?;
+        let job = send(client, "GET", &jobs(namespace, name), &Value::Null).await.ok()?;
         let binding = job["metadata"]["annotations"].get("operator.metalbear.co/session")?;
         serde_json::from_str(binding.as_str()?).ok()
     })
@@ -170,30 +152,18 @@ pub(super) async fn bound(client: &Client, namespace: &str, name: &str) -> Value
 
 /// The note of the Event of this reason.
 pub(crate) async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
-    eventually(&format!("an Event {reason}"), || async {
-        notes(namespace, reason).await.pop()
-    })
-    .await
+    eventually(&format!("an Event {reason}"), || async { notes(namespace, reason).await.pop() })
+        .await
 }
 
 /// The notes of the Events of this reason.
 pub(crate) async fn notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
     let selector = format!("--field-selector=reason={reason}");
-    let args = [
-        "get",
-        "events",
-        "-n",
-        &namespace.name,
-        &selector,
-        "-o",
-        "json",
-    ];
+    let args = ["get", "events", "-n", &namespace.name, &selector, "-o", "json"];
     let events = namespace.cluster.admin(&args, "").await.unwrap();
     let events: Value = serde_json::from_str(&events).unwrap();
     let events = events["items"].as_array().unwrap().iter();
-    events
-        .map(|event| event["message"].as_str().unwrap().to_owned())
-        .collect()
+    events.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Waits until an object isn't there.

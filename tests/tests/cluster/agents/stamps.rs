@@ -42,9 +42,7 @@ async fn person(cluster: &Cluster, name: &str, groups: &[&str]) -> Client {
     let client = cluster.plane.client(name, groups).await.unwrap();
     // RBAC reaches the API server by a watch.
     eventually("the rights are there", || async {
-        send(&client, "GET", &jobs("default", ""), &Value::Null)
-            .await
-            .ok()
+        send(&client, "GET", &jobs("default", ""), &Value::Null).await.ok()
     })
     .await;
     client
@@ -83,16 +81,10 @@ fn comes(
 }
 
 fn job_stamp(job: &Value) -> Option<String> {
-    assert!(
-        job["metadata"]["annotations"]
-            .get(SESSION)
-            .is_none_or(|binding| binding != "forged")
-    );
+    assert!(job["metadata"]["annotations"].get(SESSION).is_none_or(|binding| binding != "forged"));
     let template = &job["spec"]["template"]["metadata"]["annotations"];
     assert!(template.get(STAMP).is_none() && template.get(SESSION).is_none());
-    job["metadata"]["annotations"]
-        .get(STAMP)
-        .map(|stamp| stamp.as_str().unwrap().to_owned())
+    job["metadata"]["annotations"].get(STAMP).map(|stamp| stamp.as_str().unwrap().to_owned())
 }
 
 fn stored(stamp: &str) -> Comes {
@@ -106,20 +98,10 @@ type Change = Box<dyn Fn(&mut Value)>;
 async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<String> {
     let none = |_: &mut Value| {};
     let annotations = |key| at(&["metadata", "annotations", key], "forged");
-    let template = |key| {
-        at(
-            &["spec", "template", "metadata", "annotations", key],
-            "forged",
-        )
-    };
+    let template = |key| at(&["spec", "template", "metadata", "annotations", key], "forged");
     let ways: Vec<(&str, Change, Comes, Comes)> = vec![
         // (name, change, with the webhook, without)
-        (
-            "plain",
-            Box::new(none),
-            stored(MALLORY),
-            Comes::Stored(None),
-        ),
+        ("plain", Box::new(none), stored(MALLORY), Comes::Stored(None)),
         (
             "true",
             Box::new(at(&["metadata", "annotations", STAMP], MALLORY)),
@@ -138,30 +120,10 @@ async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<St
             stored(MALLORY),
             Comes::Refused,
         ),
-        (
-            "nonsense",
-            Box::new(annotations(STAMP)),
-            stored(MALLORY),
-            Comes::Refused,
-        ),
-        (
-            "bound",
-            Box::new(annotations(SESSION)),
-            stored(MALLORY),
-            Comes::Refused,
-        ),
-        (
-            "in the template",
-            Box::new(template(STAMP)),
-            stored(MALLORY),
-            Comes::Refused,
-        ),
-        (
-            "bound in the template",
-            Box::new(template(SESSION)),
-            stored(MALLORY),
-            Comes::Refused,
-        ),
+        ("nonsense", Box::new(annotations(STAMP)), stored(MALLORY), Comes::Refused),
+        ("bound", Box::new(annotations(SESSION)), stored(MALLORY), Comes::Refused),
+        ("in the template", Box::new(template(STAMP)), stored(MALLORY), Comes::Refused),
+        ("bound in the template", Box::new(template(SESSION)), stored(MALLORY), Comes::Refused),
         // Not agents: no webhook is asked, or it leaves them alone, and the guard holds.
         (
             "forged, to be labelled later",
@@ -234,30 +196,15 @@ async fn updates(
     let kept = || stored(ALICE);
     let ways = vec![
         // (name, (method, subresource, body), with the webhook, without)
-        (
-            "another stamp",
-            put(annotate(STAMP, json!(MALLORY))),
-            kept(),
-            Comes::Refused,
-        ),
-        (
-            "no stamp",
-            put(annotate(STAMP, json!(null))),
-            kept(),
-            Comes::Refused,
-        ),
+        ("another stamp", put(annotate(STAMP, json!(MALLORY))), kept(), Comes::Refused),
+        ("no stamp", put(annotate(STAMP, json!(null))), kept(), Comes::Refused),
         (
             "no annotations",
             put(json!({ "metadata": { "annotations": null } })),
             kept(),
             Comes::Refused,
         ),
-        (
-            "bound",
-            put(annotate(SESSION, json!("forged"))),
-            kept(),
-            Comes::Refused,
-        ),
+        ("bound", put(annotate(SESSION, json!("forged"))), kept(), Comes::Refused),
         (
             "another stamp, by status",
             status(annotate(STAMP, json!(MALLORY))),
@@ -288,20 +235,13 @@ async fn updates(
             kept(),
             kept(),
         ),
-        (
-            "another annotation more",
-            put(annotate("team", json!("a"))),
-            kept(),
-            kept(),
-        ),
+        ("another annotation more", put(annotate("team", json!("a"))), kept(), kept()),
     ];
     let mut wrong = Vec::new();
     for (name, (method, subresource, body), with, without) in ways {
         let mut job = targetless();
         job["metadata"]["annotations"][STAMP] = json!(ALICE);
-        let job = send(alice, "POST", &jobs(&namespace.name, ""), &job)
-            .await
-            .unwrap();
+        let job = send(alice, "POST", &jobs(&namespace.name, ""), &job).await.unwrap();
         assert_eq!(job_stamp(&job).as_deref(), Some(ALICE));
         let path = jobs(&namespace.name, job["metadata"]["name"].as_str().unwrap()) + subresource;
         let answer = send(client, method, &path, &body).await;
@@ -325,30 +265,15 @@ async fn ephemerals(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec
     let ways = vec![
         // (name, variables, with the webhook, without)
         ("plain", json!([]), stored(MALLORY), Comes::Stored(None)),
-        (
-            "true",
-            json!([variable(MALLORY)]),
-            stored(MALLORY),
-            stored(MALLORY),
-        ),
-        (
-            "forged",
-            json!([variable(ALICE)]),
-            stored(MALLORY),
-            Comes::Refused,
-        ),
+        ("true", json!([variable(MALLORY)]), stored(MALLORY), stored(MALLORY)),
+        ("forged", json!([variable(ALICE)]), stored(MALLORY), Comes::Refused),
         (
             "true, then forged",
             json!([variable(MALLORY), variable(ALICE)]),
             stored(MALLORY),
             Comes::Refused,
         ),
-        (
-            "by reference",
-            json!([reference]),
-            stored(MALLORY),
-            Comes::Refused,
-        ),
+        ("by reference", json!([reference]), stored(MALLORY), Comes::Refused),
     ];
     let mut wrong = Vec::new();
     for (name, variables, with, without) in ways {
@@ -356,15 +281,10 @@ async fn ephemerals(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec
         let pod = send(client, "POST", &path, &pod).await.unwrap();
         let pod = pod["metadata"]["name"].as_str().unwrap();
         let mut agent = ephemeral("main");
-        agent["env"]
-            .as_array_mut()
-            .unwrap()
-            .extend(variables.as_array().unwrap().clone());
+        agent["env"].as_array_mut().unwrap().extend(variables.as_array().unwrap().clone());
         let answer = add_ephemeral(client, &namespace.name, pod, agent).await;
         let stamp = |pod: &Value| {
-            let env = pod["spec"]["ephemeralContainers"][0]["env"]
-                .as_array()
-                .unwrap();
+            let env = pod["spec"]["ephemeralContainers"][0]["env"].as_array().unwrap();
             let mut stamps = env.iter().filter(|variable| variable["name"] == VARIABLE);
             let stamp = stamps.next()?;
             assert!(stamps.next().is_none());
@@ -420,10 +340,7 @@ async fn a_run_does_not_wait_for_a_webhook_that_hangs() {
         send(&dev, "POST", &path, &targetless()).await.ok()
     })
     .await;
-    assert_eq!(
-        job_stamp(&created).as_deref(),
-        Some("username=dev&group=system:authenticated")
-    );
+    assert_eq!(job_stamp(&created).as_deref(), Some("username=dev&group=system:authenticated"));
     cluster.webhook.freeze().unwrap();
     let created = send(&dev, "POST", &path, &targetless()).await.unwrap();
     assert_eq!(job_stamp(&created), None);
@@ -434,11 +351,7 @@ async fn a_run_does_not_wait_for_a_webhook_that_hangs() {
 async fn the_controller_may_do_nothing_else_to_jobs() {
     let cluster = shared();
     let namespace = namespace(cluster, "controller").await;
-    let controller = cluster
-        .plane
-        .client(CONTROLLER_USERNAME, &["system:masters"])
-        .await
-        .unwrap();
+    let controller = cluster.plane.client(CONTROLLER_USERNAME, &["system:masters"]).await.unwrap();
     let admin = cluster.plane.admin().client().await.unwrap();
     // Of another name than agents have, so that nobody but this test touches it; and agents.
     let mut other = targetless();
@@ -446,13 +359,8 @@ async fn the_controller_may_do_nothing_else_to_jobs() {
     let agent = targetless();
     let mut paths = Vec::new();
     for job in [&agent, &other] {
-        send(&admin, "POST", &jobs(&namespace.name, ""), job)
-            .await
-            .unwrap();
-        paths.push(jobs(
-            &namespace.name,
-            job["metadata"]["name"].as_str().unwrap(),
-        ));
+        send(&admin, "POST", &jobs(&namespace.name, ""), job).await.unwrap();
+        paths.push(jobs(&namespace.name, job["metadata"]["name"].as_str().unwrap()));
     }
     let (agent, other) = (&paths[0], &paths[1]);
     let annotate =
@@ -464,13 +372,7 @@ async fn the_controller_may_do_nothing_else_to_jobs() {
     for (name, method, path, body, may) in [
         ("creates", "POST", &all, targetless(), false),
         ("binds", "PATCH", agent, annotate(SESSION, json!("a")), true),
-        (
-            "annotates",
-            "PATCH",
-            agent,
-            annotate("team", json!("a")),
-            false,
-        ),
+        ("annotates", "PATCH", agent, annotate("team", json!("a")), false),
         (
             "takes an annotation",
             "PATCH",
@@ -478,27 +380,9 @@ async fn the_controller_may_do_nothing_else_to_jobs() {
             annotate("sidecar.istio.io/inject", none.clone()),
             false,
         ),
-        (
-            "labels",
-            "PATCH",
-            agent,
-            json!({ "metadata": { "labels": { "team": "a" } } }),
-            false,
-        ),
-        (
-            "suspends",
-            "PATCH",
-            agent,
-            json!({ "spec": { "suspend": true } }),
-            false,
-        ),
-        (
-            "writes status",
-            "PATCH",
-            &status,
-            annotate(SESSION, json!("b")),
-            false,
-        ),
+        ("labels", "PATCH", agent, json!({ "metadata": { "labels": { "team": "a" } } }), false),
+        ("suspends", "PATCH", agent, json!({ "spec": { "suspend": true } }), false),
+        ("writes status", "PATCH", &status, annotate(SESSION, json!("b")), false),
         (
             "holds up",
             "PATCH",
@@ -506,13 +390,7 @@ async fn the_controller_may_do_nothing_else_to_jobs() {
             json!({ "metadata": { "finalizers": ["a.example.com/b"] } }),
             false,
         ),
-        (
-            "binds another Job",
-            "PATCH",
-            other,
-            annotate(SESSION, json!("a")),
-            false,
-        ),
+        ("binds another Job", "PATCH", other, annotate(SESSION, json!("a")), false),
         ("deletes another Job", "DELETE", other, none.clone(), false),
         ("deletes a bound agent", "DELETE", agent, none.clone(), true),
     ] {

@@ -26,42 +26,23 @@ async fn every_kind_of_workload_is_called_by_its_name() {
     let client = admin(cluster).await;
     let shop = namespace(cluster, "targets").await;
     let node = node(&client, "targets-1").await;
-    cluster
-        .admin(&["apply", "-f", "-"], ROLLOUTS)
-        .await
-        .unwrap();
-    let established = [
-        "wait",
-        "--for=condition=Established",
-        "crd/rollouts.argoproj.io",
-    ];
+    cluster.admin(&["apply", "-f", "-"], ROLLOUTS).await.unwrap();
+    let established = ["wait", "--for=condition=Established", "crd/rollouts.argoproj.io"];
     cluster.admin(&established, "").await.unwrap();
     let create = async |path: &str, object: Value| {
         let (group, plural) = path.rsplit_once('/').unwrap();
         let path = format!("/{group}/namespaces/{}/{plural}", shop.name);
         send(&client, "POST", &path, &object).await.unwrap()
     };
-    create(
-        "apis/apps/v1/deployments",
-        workload("apps/v1", "Deployment", "web", &node),
-    )
-    .await;
+    create("apis/apps/v1/deployments", workload("apps/v1", "Deployment", "web", &node)).await;
     create("apis/apps/v1/statefulsets", {
         let mut set = workload("apps/v1", "StatefulSet", "db", &node);
         set["spec"]["serviceName"] = json!("db");
         set
     })
     .await;
-    create(
-        "apis/apps/v1/daemonsets",
-        workload("apps/v1", "DaemonSet", "log", &node),
-    )
-    .await;
-    create(
-        "apis/apps/v1/replicasets",
-        workload("apps/v1", "ReplicaSet", "bare-set", &node),
-    )
-    .await;
+    create("apis/apps/v1/daemonsets", workload("apps/v1", "DaemonSet", "log", &node)).await;
+    create("apis/apps/v1/replicasets", workload("apps/v1", "ReplicaSet", "bare-set", &node)).await;
     let rollout = create("apis/argoproj.io/v1alpha1/rollouts", json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": { "name": "canary" },
     }))
@@ -125,18 +106,14 @@ async fn every_kind_of_workload_is_called_by_its_name() {
         };
         let (_, ids) = running(&client, &shop.name, &selector).await;
         let job = targeted(&ids[container], &node);
-        send(&client, "POST", &jobs(&shop.name, ""), &job)
-            .await
-            .unwrap();
+        send(&client, "POST", &jobs(&shop.name, ""), &job).await.unwrap();
         expected.push((name_of(&job).to_owned(), path));
         // One after the other: reporting the next is reporting other ids for the same Pod.
         sessions(&shop, expected.len()).await;
     }
     let sessions = shop.sessions().await;
     for (agent, path) in expected {
-        let session = sessions
-            .iter()
-            .find(|session| session["status"]["agent"]["name"] == agent);
+        let session = sessions.iter().find(|session| session["status"]["agent"]["name"] == agent);
         assert_eq!(session.unwrap()["spec"]["target"], path);
     }
 }
@@ -159,24 +136,13 @@ async fn what_cannot_be_resolved_is_said() {
         send(&client, "POST", &path, &pod(name)).await.unwrap();
     }
     let (_, ids) = running(&client, &shop.name, "run=one").await;
-    let twin = Target {
-        pod: "two".into(),
-        container: ids[0].clone(),
-        node: node.clone(),
-    };
+    let twin = Target { pod: "two".into(), container: ids[0].clone(), node: node.clone() };
     // A node that says the same of another Pod.
     let status = json!({ "status": { "containerStatuses": [{
         "name": "main", "image": "x", "imageID": "x", "ready": true, "restartCount": 0,
         "containerID": format!("containerd://{}", twin.container),
     }] } });
-    send(
-        &client,
-        "PATCH",
-        &format!("{path}/{}/status", twin.pod),
-        &status,
-    )
-    .await
-    .unwrap();
+    send(&client, "PATCH", &format!("{path}/{}/status", twin.pod), &status).await.unwrap();
 
     let args = |change: fn(&mut Vec<Value>)| {
         let mut job = targeted(&container_id(), "targets-2");
@@ -190,16 +156,8 @@ async fn what_cannot_be_resolved_is_said() {
             targeted(&container_id(), &twin.node),
             "no Pod has its container",
         ),
-        (
-            "of two Pods",
-            targeted(&twin.container, &twin.node),
-            "more than one Pod",
-        ),
-        (
-            "on another node",
-            targeted(&twin.container, "elsewhere"),
-            "no Pod has its container",
-        ),
+        ("of two Pods", targeted(&twin.container, &twin.node), "more than one Pod"),
+        ("on another node", targeted(&twin.container, "elsewhere"), "no Pod has its container"),
         ("no arguments", args(Vec::clear), "say not once whether"),
         (
             "a runtime that nobody knows",
@@ -211,11 +169,7 @@ async fn what_cannot_be_resolved_is_said() {
             args(|args| args.extend([json!("--container-id"), json!("b")])),
             "--container-id is there twice",
         ),
-        (
-            "a strange id",
-            args(|args| args[6] = json!("../../etc\u{1b}[2J")),
-            "is none",
-        ),
+        ("a strange id", args(|args| args[6] = json!("../../etc\u{1b}[2J")), "is none"),
     ];
     for (name, mut job, why) in cases {
         let home = namespace(cluster, "unresolved").await;
@@ -223,23 +177,18 @@ async fn what_cannot_be_resolved_is_said() {
             json!("\u{0}\u{1b}]0;x\u{7}/".repeat(99));
         job["metadata"]["annotations"]["operator.metalbear.co/hostname"] =
             json!("x".repeat(200_000));
-        send(&client, "POST", &jobs(&home.name, ""), &job)
-            .await
-            .unwrap();
+        send(&client, "POST", &jobs(&home.name, ""), &job).await.unwrap();
         let session = session(&home).await;
         assert_eq!(session["spec"]["target"], "unresolved", "{name}");
-        assert_eq!(
-            session["spec"]["client"]["hostname"],
-            "x".repeat(253),
-            "{name}"
-        );
+        assert_eq!(session["spec"]["client"]["hostname"], "x".repeat(253), "{name}");
         let message = session["status"]["message"].as_str().unwrap();
         assert!(message.contains(why), "{name}: {message}");
         let told = event(&home, "TargetUnresolved").await;
         assert!(told.contains(why), "{name}: {told}");
     }
 
-    // More than that the API server itself doesn't take, nor Jobs without containers: in its own words.
+    // More than that the API server itself doesn't take, nor Jobs without containers: in its own
+    // words.
     let home = namespace(cluster, "refused").await;
     for (change, why) in [
         (
@@ -256,10 +205,7 @@ async fn what_cannot_be_resolved_is_said() {
         change(&mut job);
         let refused = send(&client, "POST", &jobs(&home.name, ""), &job).await;
         let refused = refused.unwrap_err().to_string();
-        assert!(
-            refused.contains(why) && !refused.contains("webhook"),
-            "{refused}"
-        );
+        assert!(refused.contains(why) && !refused.contains("webhook"), "{refused}");
     }
 
     // What isn't an agent has no Session, and isn't touched.
@@ -275,18 +221,11 @@ async fn what_cannot_be_resolved_is_said() {
     for change in lookalikes {
         let mut job = targeted(&container_id(), &node);
         change(&mut job);
-        let stored = send(&client, "POST", &jobs(&home.name, ""), &job)
-            .await
-            .unwrap();
-        assert_eq!(
-            stored["metadata"]["annotations"],
-            job["metadata"]["annotations"]
-        );
+        let stored = send(&client, "POST", &jobs(&home.name, ""), &job).await.unwrap();
+        assert_eq!(stored["metadata"]["annotations"], job["metadata"]["annotations"]);
     }
     let agent = targeted(&container_id(), &node);
-    send(&client, "POST", &jobs(&home.name, ""), &agent)
-        .await
-        .unwrap();
+    send(&client, "POST", &jobs(&home.name, ""), &agent).await.unwrap();
     let session = eventually("the one agent among them is recorded", || async {
         home.sessions().await.pop()
     })

@@ -18,14 +18,9 @@ use crate::support::{eventually, namespace};
 async fn without_trackers_runs_are_told_of_all_the_same() {
     let cluster = Cluster::start().await.unwrap();
     cluster.webhook.terminate().unwrap();
-    let webhook = Webhook::start_without_trackers(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
+    let webhook = Webhook::start_without_trackers(&cluster.plane, &cluster.programs).await.unwrap();
     let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
-    cluster
-        .admin(&["delete", "apiservice", api], "")
-        .await
-        .unwrap();
+    cluster.admin(&["delete", "apiservice", api], "").await.unwrap();
     cluster.route_to(&webhook).await.unwrap();
     guarded(&cluster).await;
     let client = admin(&cluster).await;

@@ -26,15 +26,8 @@ async fn leads(client: &Client, holder: &str) {
 async fn record(cluster: &Cluster, home: &Namespace<'_>, agent: &str, owner: &Value) -> String {
     let id: AgentId = agent.parse().unwrap();
     let name = session_name(&id, 0);
-    let controller = cluster
-        .plane
-        .client(CONTROLLER_USERNAME, &["system:masters"])
-        .await
-        .unwrap();
-    let path = format!(
-        "/apis/operator.metalbear.co/v1/namespaces/{}/sessions",
-        home.name
-    );
+    let controller = cluster.plane.client(CONTROLLER_USERNAME, &["system:masters"]).await.unwrap();
+    let path = format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions", home.name);
     let session = json!({
         "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
         "metadata": { "name": name, "annotations": { "operator.metalbear.co/agent": agent } },
@@ -104,9 +97,7 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     let target = deployment(&client, &home.name, "web", &node).await;
     let agent = ephemeral("main");
     let container = agent["name"].as_str().unwrap().to_owned();
-    let pod = add_ephemeral(&client, &home.name, &target.pod, agent)
-        .await
-        .unwrap();
+    let pod = add_ephemeral(&client, &home.name, &target.pod, agent).await.unwrap();
     let uid = pod["metadata"]["uid"].as_str().unwrap();
     let in_pod = format!("Pod/{}/{}/{uid}/{container}", home.name, target.pod);
     let admins =
@@ -148,24 +139,17 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     eventually("its end is kept", || async {
         let records = send(&client, "GET", &records, &Value::Null).await.ok()?;
         let mut records = records["items"].as_array()?.iter();
-        records
-            .any(|record| record["data"]["agent"] == *id)
-            .then_some(())
+        records.any(|record| record["data"]["agent"] == *id).then_some(())
     })
     .await;
     cluster.webhook.kill().unwrap();
-    let next = Webhook::start(&cluster.plane, &cluster.programs)
-        .await
-        .unwrap();
+    let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
     leads(&client, "").await;
     gone(&client, &jobs(&home.name, name_of(&stopped))).await;
     eventually("it is told", || async {
         let notes = notes(&home, "SessionStopped").await;
-        notes
-            .first()?
-            .contains("it was stopped by admin")
-            .then_some(())
+        notes.first()?.contains("it was stopped by admin").then_some(())
     })
     .await;
     assert!(home.sessions().await.is_empty());

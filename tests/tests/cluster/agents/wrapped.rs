@@ -50,10 +50,8 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
     let cluster = shared();
     guarded(cluster).await;
     let client = admin(cluster).await;
-    let (home, shop) = (
-        namespace(cluster, "wrapped-home").await,
-        namespace(cluster, "wrapped-shop").await,
-    );
+    let (home, shop) =
+        (namespace(cluster, "wrapped-home").await, namespace(cluster, "wrapped-shop").await);
     let node = node(&client, "wrapped-1").await;
     let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
     let alice = shop.person("wrapped@example.com", &["devs"]);
@@ -69,12 +67,10 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
     assert_eq!(binding["uid"], wrapper["metadata"]["uid"]);
     assert_eq!(binding["owner"], alice.name.as_str());
 
-    // Others that name it get their own: a second agent, a stranger, one elsewhere, one of a hostile name.
+    // Others that name it get their own: a second agent, a stranger, one elsewhere, one of a
+    // hostile name.
     let mallory = developer(cluster, "wrapped-mallory@example.com", &[&home.name]).await;
-    let others = [
-        start(&dev, &home.name, &own()).await,
-        start(&mallory, &home.name, &own()).await,
-    ];
+    let others = [start(&dev, &home.name, &own()).await, start(&mallory, &home.name, &own()).await];
     let mut all = sessions(&shop, 3).await;
     all.retain(|session| name_of(session) != NAME);
     for session in &all {
@@ -105,16 +101,14 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
     assert_eq!(shop.sessions().await.len(), 1);
 
     // Somebody stops it, and the agent with it.
-    cluster
-        .admin(&["delete", "session", NAME, "-n", &shop.name], "")
-        .await
-        .unwrap();
+    cluster.admin(&["delete", "session", NAME, "-n", &shop.name], "").await.unwrap();
     gone(&client, &jobs(&home.name, name_of(&again))).await;
     let told = event(&shop, "SessionStopped").await;
     assert!(told.contains("it was stopped by admin"), "{told}");
     assert!(shop.sessions().await.is_empty());
 
-    // Its command ends before the agent does: nobody stopped it, and nobody but its owner may say so.
+    // Its command ends before the agent does: nobody stopped it, and nobody but its owner may say
+    // so.
     create(&alice, NAME, "deployment/ip-visit-counter").await;
     let last = start(&dev, &home.name, &own()).await;
     with_agent(&shop, NAME, name_of(&last)).await;
@@ -134,16 +128,10 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
     gone(&client, &jobs(&home.name, name_of(&last))).await;
     eventually("an Event tells that the command ended", || async {
         let notes = notes(&shop, "SessionEnded").await;
-        notes
-            .into_iter()
-            .find(|note| note.ends_with(": its command ended."))
+        notes.into_iter().find(|note| note.ends_with(": its command ended."))
     })
     .await;
-    assert_eq!(
-        notes(&shop, "SessionStopped").await.len(),
-        1,
-        "the one of before"
-    );
+    assert_eq!(notes(&shop, "SessionStopped").await.len(), 1, "the one of before");
     assert!(shop.sessions().await.is_empty());
 }
 
@@ -170,18 +158,8 @@ async fn refuse_deletes(cluster: &Cluster, namespace: &str) {
         let args = ["create", "-f", "-"];
         cluster.admin(&args, &object.to_string()).await.unwrap();
     }
-    let delete = [
-        "delete",
-        "session",
-        "never-reported",
-        "--dry-run=server",
-        "-n",
-        namespace,
-    ];
-    eventually("deletes are refused", || async {
-        cluster.admin(&delete, "").await.err()
-    })
-    .await;
+    let delete = ["delete", "session", "never-reported", "--dry-run=server", "-n", namespace];
+    eventually("deletes are refused", || async { cluster.admin(&delete, "").await.err() }).await;
 }
 
 #[tokio::test]
@@ -221,8 +199,7 @@ async fn a_session_that_is_not_heard_of_expires() {
     eventually("it could not be closed", || async {
         report("talking").await;
         let log = webhook.log_text();
-        log.contains("a silent Session is not closed yet")
-            .then_some(())
+        log.contains("a silent Session is not closed yet").then_some(())
     })
     .await;
     assert_eq!(home.sessions().await.len(), names.len());

@@ -1,5 +1,5 @@
-//! Stands between a process and the API server: passes everything on, and holds what writes the role
-//! until it is let go. What happens between reading and writing can be made to happen so.
+//! Stands between a process and the API server: passes everything on, and holds what writes the
+//! role until it is let go. What happens between reading and writing can be made to happen so.
 
 use std::{
     convert::Infallible,
@@ -35,11 +35,8 @@ struct Held {
 impl Between {
     /// Leads to the API server under the process' own service account.
     pub(super) async fn stand(cluster: &Cluster) -> Self {
-        let kubeconfig = cluster
-            .plane
-            .service_account_kubeconfig("mirrord-sessions", MANAGER)
-            .await
-            .unwrap();
+        let kubeconfig =
+            cluster.plane.service_account_kubeconfig("mirrord-sessions", MANAGER).await.unwrap();
         let client = kubeconfig.client().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
@@ -58,11 +55,7 @@ impl Between {
         });
         let mut connections = JoinSet::new();
         connections.spawn(serve(listener, client, Arc::clone(&role)));
-        Self {
-            kubeconfig: path,
-            role,
-            _connections: connections,
-        }
+        Self { kubeconfig: path, role, _connections: connections }
     }
 
     pub(super) fn kubeconfig(&self) -> &Path {

@@ -90,26 +90,17 @@ async fn of_two_replicas_that_are_told_not_to_none_writes() {
     );
     eventually("an Event tells", || async {
         let reasons = stage.reasons().await;
-        reasons
-            .contains(&"AuditorRolePreserved".to_owned())
-            .then_some(())
+        reasons.contains(&"AuditorRolePreserved".to_owned()).then_some(())
     })
     .await;
     assert_eq!(stage.role().await, None);
 
     // What the repository has is older than what this release ships.
-    let argo = &[
-        "apply",
-        "--server-side",
-        "--field-manager=argocd-controller",
-    ];
+    let argo = &["apply", "--server-side", "--field-manager=argocd-controller"];
     stage.apply(argo, json!({}), &rules(1)).await;
     assert!(first.terminate().unwrap().success());
     let told = stage.told(second).await;
-    assert!(
-        told.contains("outcome=\"preserved\"") && told.contains("sessiontrackers"),
-        "{told}"
-    );
+    assert!(told.contains("outcome=\"preserved\"") && told.contains("sessiontrackers"), "{told}");
     assert!(second.terminate().unwrap().success());
     assert_eq!(recorder.stop().await, [("added", 1)]);
 }

@@ -22,13 +22,12 @@ async fn of_leaders_that_race_one_writes_and_another_takes_over() {
     assert_eq!(replicas.iter().filter(|replica| leads(replica)).count(), 1);
     let role = stage.role().await;
 
-    // A leader that dies without a word: the next, after the Lease has run out, finds all as it was.
+    // A leader that dies without a word: the next, after the Lease has run out, finds all as it
+    // was.
     replicas[leader].kill().unwrap();
     let next = eventually("another leads", || async {
         let others = (0..replicas.len()).filter(|n| *n != leader);
-        others
-            .into_iter()
-            .find(|n| replicas[*n].log_text().contains("outcome=\"current\""))
+        others.into_iter().find(|n| replicas[*n].log_text().contains("outcome=\"current\""))
     })
     .await;
     assert_eq!(stage.role().await, role);
@@ -82,8 +81,8 @@ async fn a_rolling_upgrade_and_a_downgrade_write_once() {
     assert_eq!(recorder.stop().await, [("added", 1), ("modified", 2)]);
 }
 
-/// What the API server makes of the preconditions that the process writes with: no documentation says
-/// what becomes of a version on a server-side apply of what isn't there.
+/// What the API server makes of the preconditions that the process writes with: no documentation
+/// says what becomes of a version on a server-side apply of what isn't there.
 #[tokio::test]
 async fn preconditions_hold() {
     let cluster = shared();
@@ -95,13 +94,8 @@ async fn preconditions_hold() {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": metadata, "rules": rules,
         });
-        let args = [
-            "apply",
-            "--server-side",
-            "--field-manager=mirrord-sessions-webhook",
-            "-f",
-            "-",
-        ];
+        let args =
+            ["apply", "--server-side", "--field-manager=mirrord-sessions-webhook", "-f", "-"];
         let applied = cluster.admin(&args, &role.to_string()).await;
         applied.map_err(|error| error.to_string())
     };
@@ -112,9 +106,7 @@ async fn preconditions_hold() {
     // Of a uid, nothing is made anew.
     refused(apply(json!({ "uid": "u" }), rules(1)).await, "uid mismatch");
     // A version that nothing has makes what isn't there, once.
-    apply(json!({ "resourceVersion": "1" }), rules(1))
-        .await
-        .unwrap();
+    apply(json!({ "resourceVersion": "1" }), rules(1)).await.unwrap();
     refused(
         apply(json!({ "resourceVersion": "1" }), rules(2)).await,
         "the object has been modified",
@@ -130,12 +122,6 @@ async fn preconditions_hold() {
         "uid": role["metadata"]["uid"], "resourceVersion": role["metadata"]["resourceVersion"],
     });
     apply(metadata.clone(), rules(2)).await.unwrap();
-    refused(
-        apply(metadata, rules(1)).await,
-        "the object has been modified",
-    );
-    cluster
-        .admin(&["delete", "clusterrole", name], "")
-        .await
-        .unwrap();
+    refused(apply(metadata, rules(1)).await, "the object has been modified");
+    cluster.admin(&["delete", "clusterrole", name], "").await.unwrap();
 }

@@ -42,8 +42,7 @@ impl Stage {
     }
 
     async fn delete_role(&self) {
-        self.admin(&["delete", "clusterrole", ROLE, "--ignore-not-found"], "")
-            .await;
+        self.admin(&["delete", "clusterrole", ROLE, "--ignore-not-found"], "").await;
     }
 
     async fn role(&self) -> Option<Value> {
@@ -52,17 +51,12 @@ impl Stage {
 
     async fn resource_version(&self) -> String {
         let role = self.role().await.unwrap();
-        role["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        role["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
     }
 
     /// Another replica.
     async fn start(&self, args: &[&str]) -> Webhook {
-        Webhook::start_with(&self.cluster.plane, &self.cluster.programs, args)
-            .await
-            .unwrap()
+        Webhook::start_with(&self.cluster.plane, &self.cluster.programs, args).await.unwrap()
     }
 
     /// Waits until a replica says what became of the role, and answers that.
@@ -87,20 +81,14 @@ impl Stage {
         })
         .await;
         assert!(webhook.terminate().unwrap().success());
-        assert!(
-            webhook.log_text().contains("left the Lease"),
-            "{}",
-            webhook.log_text()
-        );
+        assert!(webhook.log_text().contains("left the Lease"), "{}", webhook.log_text());
         told
     }
 
     /// The role, as a release of that version leaves it on a cluster that had none.
     async fn reset(&self, version: u32) {
         self.delete_role().await;
-        let told = self
-            .run(&[&format!("--auditor-preset-version={version}")])
-            .await;
+        let told = self.run(&[&format!("--auditor-preset-version={version}")]).await;
         assert!(told.contains("outcome=\"created\""), "{told}");
     }
 
@@ -108,23 +96,16 @@ impl Stage {
     async fn preserved(&self, args: &[&str], why: &str) {
         let before = self.resource_version().await;
         let told = self.run(args).await;
-        assert!(
-            told.contains("outcome=\"preserved\"") && told.contains(why),
-            "{told}"
-        );
+        assert!(told.contains("outcome=\"preserved\"") && told.contains(why), "{told}");
         assert_eq!(self.resource_version().await, before, "{why}");
         let report = report(&self.cluster).await;
         assert_eq!(report["plan"], "preserve", "{report:#}");
-        assert!(
-            report["message"].as_str().unwrap().contains(why),
-            "{report:#}"
-        );
+        assert!(report["message"].as_str().unwrap().contains(why), "{report:#}");
     }
 
     async fn patch_role(&self, kind: &str, patch: &Value) {
         let (kind, patch) = (format!("--type={kind}"), patch.to_string());
-        self.admin(&["patch", "clusterrole", ROLE, &kind, "-p", &patch], "")
-            .await;
+        self.admin(&["patch", "clusterrole", ROLE, &kind, "-p", &patch], "").await;
     }
 
     /// Applies the role as somebody else does.
@@ -146,10 +127,8 @@ impl Stage {
     /// What `--dry-run` prints, and whether it went well.
     async fn dry_run(&self, args: &[&str]) -> (bool, String, String) {
         let plane = &self.cluster.plane;
-        let kubeconfig = plane
-            .service_account_kubeconfig("mirrord-sessions", MANAGER)
-            .await
-            .unwrap();
+        let kubeconfig =
+            plane.service_account_kubeconfig("mirrord-sessions", MANAGER).await.unwrap();
         let output = std::process::Command::new(&self.cluster.programs.webhook)
             .arg("--dry-run")
             .args(args)
@@ -158,24 +137,13 @@ impl Stage {
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (
-            output.status.success(),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        (output.status.success(), text(output.stdout), text(output.stderr))
     }
 }
 
 async fn role(cluster: &Cluster) -> Option<Value> {
-    let args = [
-        "get",
-        "clusterrole",
-        ROLE,
-        "-o",
-        "json",
-        "--ignore-not-found",
-        "--show-managed-fields",
-    ];
+    let args =
+        ["get", "clusterrole", ROLE, "-o", "json", "--ignore-not-found", "--show-managed-fields"];
     let role = cluster.admin(&args, "").await.unwrap();
     (!role.is_empty()).then(|| serde_json::from_str(&role).unwrap())
 }
@@ -197,21 +165,10 @@ async fn report(cluster: &Cluster) -> Value {
 /// The reasons of the Events about the role, from the first on.
 async fn reasons(cluster: &Cluster) -> Vec<String> {
     let about = format!("involvedObject.name={ROLE}");
-    let args = [
-        "get",
-        "events",
-        "-n",
-        "default",
-        "-o",
-        "json",
-        "--field-selector",
-        &about,
-    ];
+    let args = ["get", "events", "-n", "default", "-o", "json", "--field-selector", &about];
     let events: Value = serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap();
     let reasons = events["items"].as_array().unwrap().iter();
-    reasons
-        .map(|event| event["reason"].as_str().unwrap().to_owned())
-        .collect()
+    reasons.map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
 }
 
 fn rule(group: &str, resource: &str) -> Value {
@@ -234,10 +191,7 @@ async fn ask(webhook: &Webhook, path: &str) -> Result<String, kube::Error> {
     let mut config = kube::Config::new(url.parse().unwrap());
     config.accept_invalid_certs = true;
     let request = http::Request::get(path).body(Vec::new()).unwrap();
-    Client::try_from(config)
-        .unwrap()
-        .request_text(request)
-        .await
+    Client::try_from(config).unwrap().request_text(request).await
 }
 
 #[tokio::test]
@@ -245,23 +199,14 @@ async fn a_fresh_installation_has_the_role_and_says_so() {
     let cluster = shared();
     let role = eventually("there is a role", || role(cluster)).await;
     assert_eq!(role["rules"], rules(2));
-    assert_eq!(
-        role["metadata"]["labels"]["app.kubernetes.io/part-of"],
-        "mirrord-sessions"
-    );
+    assert_eq!(role["metadata"]["labels"]["app.kubernetes.io/part-of"], "mirrord-sessions");
     let managers = role["metadata"]["managedFields"].as_array().unwrap();
-    assert_eq!(
-        (managers.len(), &managers[0]["manager"]),
-        (1, &json!(MANAGER)),
-        "{managers:?}"
-    );
+    assert_eq!((managers.len(), &managers[0]["manager"]), (1, &json!(MANAGER)), "{managers:?}");
     assert_eq!(managers[0]["operation"], "Apply");
 
     let told = eventually("it is reported", || async {
         let metrics = ask(&cluster.webhook, "/metrics").await.unwrap();
-        metrics
-            .contains("mirrord_sessions_auditor_role{outcome=\"created\"} 1")
-            .then_some(metrics)
+        metrics.contains("mirrord_sessions_auditor_role{outcome=\"created\"} 1").then_some(metrics)
     })
     .await;
     assert!(told.contains("mirrord_sessions_leader 1"), "{told}");
@@ -270,37 +215,17 @@ async fn a_fresh_installation_has_the_role_and_says_so() {
         report.is_object().then_some(report)
     })
     .await;
-    assert_eq!(
-        (&report["version"], &report["modified"]),
-        (&json!(2), &json!(false)),
-        "{report:#}"
-    );
+    assert_eq!((&report["version"], &report["modified"]), (&json!(2), &json!(false)), "{report:#}");
     assert_eq!(report["difference"], json!([]));
-    assert!(
-        reasons(cluster)
-            .await
-            .contains(&"AuditorRoleCreated".to_owned())
-    );
+    assert!(reasons(cluster).await.contains(&"AuditorRoleCreated".to_owned()));
 
     // An auditor: sees, and can't join or stop.
     let namespace = crate::support::namespace(cluster, "auditors").await;
     let auditor = namespace.person("an-auditor", &[]);
     namespace.bind(ROLE, &auditor.name).await;
     for (verb, group, resource, subresource, may) in [
-        (
-            "list",
-            "visibility.operator.metalbear.co",
-            "sessiontrackers",
-            "",
-            true,
-        ),
-        (
-            "create",
-            "visibility.operator.metalbear.co",
-            "sessiontrackers",
-            "join",
-            false,
-        ),
+        ("list", "visibility.operator.metalbear.co", "sessiontrackers", "", true),
+        ("create", "visibility.operator.metalbear.co", "sessiontrackers", "join", false),
         ("delete", "operator.metalbear.co", "sessions", "", false),
     ] {
         let review = json!({
@@ -310,19 +235,8 @@ async fn a_fresh_installation_has_the_role_and_says_so() {
                 "namespace": namespace.name,
             } },
         });
-        let args = [
-            "create",
-            "--validate=false",
-            "-f",
-            "-",
-            "-o",
-            "jsonpath={.status.allowed}",
-        ];
+        let args = ["create", "--validate=false", "-f", "-", "-o", "jsonpath={.status.allowed}"];
         let answer = auditor.kubectl(&args, &review.to_string()).await;
-        assert_eq!(
-            answer.stdout,
-            may.to_string(),
-            "{verb} {resource}/{subresource}: {answer:?}"
-        );
+        assert_eq!(answer.stdout, may.to_string(), "{verb} {resource}/{subresource}: {answer:?}");
     }
 }

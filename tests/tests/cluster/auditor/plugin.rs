@@ -18,11 +18,7 @@ pub(super) async fn plugin(
         .await
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.success(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
 /// Version 1, modified.
@@ -42,20 +38,10 @@ async fn status_and_diff_and_what_to_take_over() {
     assert!(absent.contains("(there is none)"), "{absent}");
     stage.run(&[]).await;
     let (_, latest, _) = ask(&["auditor", "status"]).await;
-    for line in [
-        "Version:      2, the latest",
-        "Modified:     no",
-        "Managed by:   nobody else",
-    ] {
-        assert!(
-            latest.lines().any(|found| found == line),
-            "{line}\n{latest}"
-        );
+    for line in ["Version:      2, the latest", "Modified:     no", "Managed by:   nobody else"] {
+        assert!(latest.lines().any(|found| found == line), "{line}\n{latest}");
     }
-    assert_eq!(
-        ask(&["auditor", "diff"]).await,
-        (true, String::new(), String::new())
-    );
+    assert_eq!(ask(&["auditor", "diff"]).await, (true, String::new(), String::new()));
 
     // Changed by an administrator, live, while nobody leads.
     let changed = json!([
@@ -68,10 +54,7 @@ async fn status_and_diff_and_what_to_take_over() {
                     -sessionpolicies.operator.metalbear.co: delete\n\
                     +sessionpolicies.operator.metalbear.co: list, watch\n\
                     +sessiontrackers.visibility.operator.metalbear.co: get, list, watch\n";
-    assert_eq!(
-        ask(&["auditor", "diff"]).await,
-        (false, expected.to_owned(), String::new())
-    );
+    assert_eq!(ask(&["auditor", "diff"]).await, (false, expected.to_owned(), String::new()));
     let (_, modified, _) = ask(&["auditor", "status"]).await;
     assert!(
         modified.contains("Managed by:   kubectl-patch") && modified.ends_with(expected),
@@ -88,16 +71,11 @@ async fn status_and_diff_and_what_to_take_over() {
     } });
     stage.patch_role("merge", &aggregation).await;
     let (succeeded, role, said) = ask(&["auditor", "diff", "-o", "yaml"]).await;
-    assert!(
-        succeeded && role.contains("aggregationRule:") && !role.contains("\nrules:"),
-        "{role}"
-    );
+    assert!(succeeded && role.contains("aggregationRule:") && !role.contains("\nrules:"), "{role}");
     assert!(said.contains("from other roles"), "{said}");
     let back = json!({ "aggregationRule": null });
     stage.patch_role("merge", &back).await;
-    stage
-        .patch_role("merge", &json!({ "rules": changed_rules() }))
-        .await;
+    stage.patch_role("merge", &json!({ "rules": changed_rules() })).await;
 
     // Too much to compare: no part of it is printed.
     let many: Vec<String> = (0..250).map(|n| format!("r{n}")).collect();
@@ -109,44 +87,25 @@ async fn status_and_diff_and_what_to_take_over() {
         assert!(error.contains("kubectl get clusterrole"), "{error}");
     }
     let (_, unknown, _) = ask(&["auditor", "status"]).await;
-    for line in [
-        "Version:      <unknown>; the latest is 2",
-        "Difference:   too much to be compared",
-    ] {
-        assert!(
-            unknown.lines().any(|found| found == line),
-            "{line}\n{unknown}"
-        );
+    for line in
+        ["Version:      <unknown>; the latest is 2", "Difference:   too much to be compared"]
+    {
+        assert!(unknown.lines().any(|found| found == line), "{line}\n{unknown}");
     }
-    stage
-        .patch_role("merge", &json!({ "rules": changed_rules() }))
-        .await;
+    stage.patch_role("merge", &json!({ "rules": changed_rules() })).await;
 
     // Into a repository, and from there back.
     let (_, role, _) = ask(&["auditor", "diff", "-o", "yaml"]).await;
-    stage
-        .admin(
-            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-            &role,
-        )
-        .await;
+    stage.admin(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &role).await;
     let rest = "-sessionpolicies.operator.metalbear.co: delete\n";
     let (same, diff, _) = ask(&["auditor", "diff"]).await;
-    assert!(
-        !same && diff.ends_with(&format!("version 2\n{rest}")),
-        "{diff}"
-    );
+    assert!(!same && diff.ends_with(&format!("version 2\n{rest}")), "{diff}");
 
     // Who may read the report and not the role sees that.
-    let reader = crate::support::namespace(&stage.cluster, "readers")
-        .await
-        .person("reader", &[]);
+    let reader = crate::support::namespace(&stage.cluster, "readers").await.person("reader", &[]);
     let (succeeded, _, error) =
         plugin(&stage.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
-    assert!(
-        !succeeded && error.contains("cannot get clusterroles"),
-        "{error}"
-    );
+    assert!(!succeeded && error.contains("cannot get clusterroles"), "{error}");
     for args in [
         &[
             "role",
@@ -155,13 +114,7 @@ async fn status_and_diff_and_what_to_take_over() {
             "--resource=configmaps",
             "--resource-name=mirrord-sessions-auditor",
         ],
-        &[
-            "rolebinding",
-            "reports",
-            "--role=reports",
-            "--user=reader",
-            "--validate=true",
-        ],
+        &["rolebinding", "reports", "--role=reports", "--user=reader", "--validate=true"],
     ] {
         let args = [&["create", "-n", "mirrord-sessions"], &args[..]].concat();
         stage.admin(&args, "").await;
@@ -189,29 +142,16 @@ async fn who_may_what_and_by_which_binding() {
         out
     };
     let killers = who("kill", &[]).await;
-    let line = killers
-        .lines()
-        .find(|line| line.contains("who-dev"))
-        .unwrap();
+    let line = killers.lines().find(|line| line.contains("who-dev")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(
         words[..6],
-        [
-            "User",
-            "who-dev",
-            "delete",
-            "sessions.operator.metalbear.co",
-            "<all>",
-            &namespace.name
-        ]
+        ["User", "who-dev", "delete", "sessions.operator.metalbear.co", "<all>", &namespace.name]
     );
     assert!(words[6].starts_with("RoleBinding/test-"), "{line}");
     assert_eq!(words[7], "ClusterRole/mirrord-operator-user");
     // Kubernetes' own, which every cluster has.
-    assert!(
-        killers.contains("ClusterRoleBinding/cluster-admin"),
-        "{killers}"
-    );
+    assert!(killers.contains("ClusterRoleBinding/cluster-admin"), "{killers}");
     assert!(who("list", &[]).await.contains("who-dev"));
     assert!(who("join", &[]).await.contains("who-dev"));
     // An auditor, and who may join and nothing else, each by the binding that says so.
@@ -227,41 +167,23 @@ async fn who_may_what_and_by_which_binding() {
     });
     let create = ["create", "-f", "-"];
     cluster.admin(&create, &joins.to_string()).await.unwrap();
-    let bind = [
-        "create",
-        "rolebinding",
-        "joiners",
-        "--role=joins",
-        "--user=who-joins",
-    ];
+    let bind = ["create", "rolebinding", "joiners", "--role=joins", "--user=who-joins"];
     let bind = [&bind[..], &["-n", &namespace.name]].concat();
     cluster.admin(&bind, "").await.unwrap();
     for (what, name, expected) in [
         (
             "list",
             "who-auditor",
-            Some([
-                "list",
-                "sessiontrackers",
-                "ClusterRole/mirrord-operator-auditor",
-            ]),
+            Some(["list", "sessiontrackers", "ClusterRole/mirrord-operator-auditor"]),
         ),
         (
             "read",
             "who-auditor",
-            Some([
-                "get",
-                "sessiontrackers",
-                "ClusterRole/mirrord-operator-auditor",
-            ]),
+            Some(["get", "sessiontrackers", "ClusterRole/mirrord-operator-auditor"]),
         ),
         ("kill", "who-auditor", None),
         ("join", "who-auditor", None),
-        (
-            "join",
-            "who-joins",
-            Some(["create", "sessiontrackers/join", "Role/joins"]),
-        ),
+        ("join", "who-joins", Some(["create", "sessiontrackers/join", "Role/joins"])),
         ("list", "who-joins", None),
         ("kill", "who-joins", None),
     ] {
@@ -280,11 +202,7 @@ async fn who_may_what_and_by_which_binding() {
             .collect();
         let found: Vec<Vec<String>> = found
             .iter()
-            .map(|words| {
-                [words[2], words[3], words[7]]
-                    .map(ToOwned::to_owned)
-                    .to_vec()
-            })
+            .map(|words| [words[2], words[3], words[7]].map(ToOwned::to_owned).to_vec())
             .collect();
         assert_eq!(found, expected, "{what} {name}: {table}");
     }
@@ -294,8 +212,5 @@ async fn who_may_what_and_by_which_binding() {
 
     let (succeeded, _, error) =
         plugin(cluster, dev.kubeconfig(), &["rbac", "who-can", "kill"]).await;
-    assert!(
-        !succeeded && error.contains("cannot list clusterroles"),
-        "{error}"
-    );
+    assert!(!succeeded && error.contains("cannot list clusterroles"), "{error}");
 }

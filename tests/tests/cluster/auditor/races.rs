@@ -1,4 +1,5 @@
-//! The role changes between reading and writing, and two lead at once: one write, and nobody's lost.
+//! The role changes between reading and writing, and two lead at once: one write, and nobody's
+//! lost.
 
 use super::{between::Between, recorder::Recorder, *};
 
@@ -6,9 +7,7 @@ use super::{between::Between, recorder::Recorder, *};
 async fn held(stage: &Stage, args: &[&str]) -> (Between, Webhook) {
     let between = Between::stand(&stage.cluster).await;
     let (plane, programs) = (&stage.cluster.plane, &stage.cluster.programs);
-    let webhook = Webhook::start_at(plane, programs, between.kubeconfig(), args)
-        .await
-        .unwrap();
+    let webhook = Webhook::start_at(plane, programs, between.kubeconfig(), args).await.unwrap();
     (between, webhook)
 }
 
@@ -37,12 +36,7 @@ async fn what_changes_in_between_is_read_and_planned_again() {
     let (between, webhook) = held(&stage, &[]).await;
     between.arrived(1).await;
     let recorder = Recorder::start(&stage.cluster).await;
-    stage
-        .patch_role(
-            "merge",
-            &json!({ "metadata": { "labels": { "team": "a" } } }),
-        )
-        .await;
+    stage.patch_role("merge", &json!({ "metadata": { "labels": { "team": "a" } } })).await;
     between.let_go();
     between.arrived(2).await;
     between.let_go();
@@ -50,10 +44,7 @@ async fn what_changes_in_between_is_read_and_planned_again() {
     assert!(told.contains("outcome=\"upgraded\""), "{told}");
     assert_eq!(between.answers(), [409, 200]);
     let role = stage.role().await.unwrap();
-    assert_eq!(
-        (&role["rules"], &role["metadata"]["labels"]["team"]),
-        (&rules(2), &json!("a"))
-    );
+    assert_eq!((&role["rules"], &role["metadata"]["labels"]["team"]), (&rules(2), &json!("a")));
     let seen = recorder.stop().await;
     assert_eq!(seen, [("modified", 1), ("modified", 2)]);
     assert!(webhook.terminate().unwrap().success());
@@ -90,43 +81,23 @@ async fn what_changes_in_between_is_read_and_planned_again() {
 async fn another_lease(stage: &Stage) -> &'static str {
     let name = "another-lease";
     stage.admin(&["create", "namespace", name], "").await;
-    let own = [
-        "get",
-        "role",
-        MANAGER,
-        "-n",
-        "mirrord-sessions",
-        "-o",
-        "json",
-    ];
+    let own = ["get", "role", MANAGER, "-n", "mirrord-sessions", "-o", "json"];
     let own: Value = serde_json::from_str(&stage.admin(&own, "").await).unwrap();
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": { "name": MANAGER, "namespace": name }, "rules": own["rules"],
     });
     stage.admin(&["create", "-f", "-"], &role.to_string()).await;
-    let (of, to) = (
-        format!("--role={MANAGER}"),
-        format!("--serviceaccount=mirrord-sessions:{MANAGER}"),
-    );
-    stage
-        .admin(
-            &["create", "rolebinding", MANAGER, "-n", name, &of, &to],
-            "",
-        )
-        .await;
-    let report = [
-        "create",
-        "configmap",
-        "mirrord-sessions-auditor",
-        "-n",
-        name,
-    ];
+    let (of, to) =
+        (format!("--role={MANAGER}"), format!("--serviceaccount=mirrord-sessions:{MANAGER}"));
+    stage.admin(&["create", "rolebinding", MANAGER, "-n", name, &of, &to], "").await;
+    let report = ["create", "configmap", "mirrord-sessions-auditor", "-n", name];
     stage.admin(&report, "").await;
     name
 }
 
-/// A certificate of one's own, so that two processes don't both put their CA into the configuration.
+/// A certificate of one's own, so that two processes don't both put their CA into the
+/// configuration.
 fn certificate(stage: &Stage) -> [String; 2] {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = stage.cluster.plane.folder();
@@ -145,10 +116,7 @@ async fn of_two_that_lead_one_writes() {
     let stage = Stage::set().await;
     let another = format!("--namespace={}", another_lease(&stage).await);
     let [cert, key] = certificate(&stage);
-    let cases = [
-        (None, "created", 201, ("added", 2)),
-        (Some(1), "upgraded", 200, ("modified", 2)),
-    ];
+    let cases = [(None, "created", 201, ("added", 2)), (Some(1), "upgraded", 200, ("modified", 2))];
     for (before, outcome, code, change) in cases {
         match before {
             Some(version) => stage.reset(version).await,

@@ -22,12 +22,8 @@ fn snippets() -> Vec<(String, Vec<Value>)> {
 
 /// The snippet that begins with this.
 fn beginning(start: &str) -> String {
-    let found = snippets()
-        .into_iter()
-        .find(|(text, _)| text.starts_with(start));
-    found
-        .unwrap_or_else(|| panic!("README.md shows no {start:?}"))
-        .0
+    let found = snippets().into_iter().find(|(text, _)| text.starts_with(start));
+    found.unwrap_or_else(|| panic!("README.md shows no {start:?}")).0
 }
 
 /// The repository of the examples.
@@ -47,9 +43,7 @@ async fn built(cluster: &Cluster, folder: &Path) -> Vec<Value> {
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let mut objects = objects.iter();
-    objects
-        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
-        .unwrap()
+    objects.find(|object| object["kind"] == kind && object["metadata"]["name"] == name).unwrap()
 }
 
 #[tokio::test]
@@ -84,24 +78,15 @@ async fn argo_cd_and_flux_are_shown_paths_that_are_there() {
                 assert_eq!(find(&objects, "ClusterRole", ROLE)["rules"], rules(2));
                 let deployment = find(&objects, "Deployment", MANAGER);
                 let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-                assert_eq!(
-                    container["image"],
-                    "REGISTRY/mirrord-sessions-webhook:v0.1.0"
-                );
+                assert_eq!(container["image"], "REGISTRY/mirrord-sessions-webhook:v0.1.0");
             } else {
                 assert!(folder.join("sessions.yaml").exists(), "{path}");
             }
         }
     }
     tools.dedup();
-    assert_eq!(
-        tools,
-        ["argoproj.io/v1alpha1", "kustomize.toolkit.fluxcd.io/v1"]
-    );
-    assert!(
-        !needed.is_empty() && needed.iter().all(|name| names.contains(name)),
-        "{needed:?}"
-    );
+    assert_eq!(tools, ["argoproj.io/v1alpha1", "kustomize.toolkit.fluxcd.io/v1"]);
+    assert!(!needed.is_empty() && needed.iter().all(|name| names.contains(name)), "{needed:?}");
 }
 
 #[tokio::test]
@@ -133,29 +118,14 @@ async fn a_role_of_ones_own_is_taken_over_as_shown() {
     assert_eq!(role["rules"].as_array().unwrap().len(), 3, "{role:#}");
     let metadata = &role["metadata"];
     assert_eq!(
-        (
-            &metadata["labels"]["team"],
-            &metadata["annotations"]["note"]
-        ),
+        (&metadata["labels"]["team"], &metadata["annotations"]["note"]),
         (&json!("a"), &json!("ours"))
     );
-    for server_side in [
-        "uid",
-        "resourceVersion",
-        "managedFields",
-        "creationTimestamp",
-    ] {
+    for server_side in ["uid", "resourceVersion", "managedFields", "creationTimestamp"] {
         assert_eq!(metadata.get(server_side), None, "{server_side}");
     }
     // Applied, nothing that the cluster had is gone, and nothing is missing.
-    let apply = [
-        "apply",
-        "--server-side",
-        "--force-conflicts",
-        "--validate=strict",
-        "-f",
-        "-",
-    ];
+    let apply = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"];
     stage.admin(&apply, &role.to_string()).await;
     let (_, diff, _) = ask(&["auditor", "diff"]).await;
     let lines: Vec<&str> = diff.lines().skip(2).collect();

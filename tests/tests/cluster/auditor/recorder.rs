@@ -31,10 +31,7 @@ impl<'a> Recorder<'a> {
         let roles: Api<ClusterRole> = Api::all(client);
         let list = roles.list_metadata(&ListParams::default()).await.unwrap();
         let version = list.metadata.resource_version.unwrap();
-        Self {
-            cluster,
-            task: tokio::spawn(record(roles, version)),
-        }
+        Self { cluster, task: tokio::spawn(record(roles, version)) }
     }
 
     /// Everything up to now, in order.
@@ -43,16 +40,10 @@ impl<'a> Recorder<'a> {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": { "name": LAST },
         });
-        self.cluster
-            .admin(&["create", "-f", "-"], &last.to_string())
-            .await
-            .unwrap();
+        self.cluster.admin(&["create", "-f", "-"], &last.to_string()).await.unwrap();
         let waited = tokio::time::timeout(std::time::Duration::from_mins(1), self.task);
         let seen = waited.await.unwrap().unwrap();
-        self.cluster
-            .admin(&["delete", "clusterrole", LAST], "")
-            .await
-            .unwrap();
+        self.cluster.admin(&["delete", "clusterrole", LAST], "").await.unwrap();
         seen
     }
 }

@@ -77,20 +77,10 @@ async fn one_rule_more_than_it_holds_is_refused() {
     // No other role, and no binding of this one.
     let other = role_of("mirrord-operator-auditor-2", &rules(2));
     let error = apply(&other, &[]).await.unwrap_err();
-    assert!(
-        error.contains("forbidden") && error.contains("cannot patch"),
-        "{error}"
-    );
+    assert!(error.contains("forbidden") && error.contains("cannot patch"), "{error}");
     let user = format!("--as={CONTROLLER_USERNAME}");
     for args in [
-        [
-            "create",
-            "clusterrole",
-            "other",
-            "--verb=get",
-            "--resource=pods",
-            &user,
-        ],
+        ["create", "clusterrole", "other", "--verb=get", "--resource=pods", &user],
         [
             "create",
             "clusterrolebinding",
@@ -99,14 +89,7 @@ async fn one_rule_more_than_it_holds_is_refused() {
             "--user=me",
             &user,
         ],
-        [
-            "delete",
-            "clusterrole",
-            ROLE,
-            "--now",
-            "--wait=false",
-            &user,
-        ],
+        ["delete", "clusterrole", ROLE, "--now", "--wait=false", &user],
     ] {
         let error = cluster.admin(&args, "").await.unwrap_err().to_string();
         assert!(error.contains("forbidden"), "{args:?}: {error}");
@@ -163,10 +146,7 @@ async fn an_upgrade_by_one_rule_too_many_is_refused_and_told() {
     })
     .await;
     let metrics = ask(&webhook, "/metrics").await.unwrap();
-    assert!(
-        metrics.contains("auditor_role_difference_lines{side=\"missing\"} 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("auditor_role_difference_lines{side=\"missing\"} 1"), "{metrics}");
     let log = webhook.log_text();
     assert_eq!(log.matches("not in place").count(), 1, "{log}");
     let (succeeded, printed, error) = stage.dry_run(&[]).await;
@@ -182,19 +162,11 @@ async fn a_role_that_cannot_be_read_is_unknown() {
     let stage = Stage::set().await;
     stage.reset(2).await;
     let rules: Value = serde_json::from_str(
-        &stage
-            .admin(
-                &["get", "clusterrole", MANAGER, "-o", "jsonpath={.rules}"],
-                "",
-            )
-            .await,
+        &stage.admin(&["get", "clusterrole", MANAGER, "-o", "jsonpath={.rules}"], "").await,
     )
     .unwrap();
     let index = rules.as_array().unwrap().iter();
-    let index = index
-        .clone()
-        .position(|rule| rule["resourceNames"] == json!([ROLE]))
-        .unwrap();
+    let index = index.clone().position(|rule| rule["resourceNames"] == json!([ROLE])).unwrap();
     let patch = json!([{ "op": "remove", "path": format!("/rules/{index}") }]).to_string();
     let patch = ["patch", "clusterrole", MANAGER, "--type=json", "-p", &patch];
     stage.admin(&patch, "").await;
@@ -222,28 +194,15 @@ async fn a_role_that_cannot_be_read_is_unknown() {
 #[tokio::test]
 async fn a_missing_right_is_told_and_mends_itself() {
     let stage = Stage::set().await;
-    let rights = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../manifests/base/auditor.yaml"
-    );
+    let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/auditor.yaml");
     take_a_right(&stage).await;
     let webhook = stage.start(&[]).await;
     let told = stage.told(&webhook).await;
-    assert!(
-        told.contains("apply the manifests of this very release"),
-        "{told}"
-    );
-    assert!(
-        told.contains("attempting to grant") && told.contains("sessiontrackers"),
-        "{told}"
-    );
+    assert!(told.contains("apply the manifests of this very release"), "{told}");
+    assert!(told.contains("attempting to grant") && told.contains("sessiontrackers"), "{told}");
     assert_eq!(stage.role().await, None);
     eventually("an Event tells", || async {
-        stage
-            .reasons()
-            .await
-            .contains(&"AuditorRoleFailed".to_owned())
-            .then_some(())
+        stage.reasons().await.contains(&"AuditorRoleFailed".to_owned()).then_some(())
     })
     .await;
     eventually("the report tells", || async {
@@ -258,26 +217,15 @@ async fn a_missing_right_is_told_and_mends_itself() {
         "{printed}{error}"
     );
     // It goes on serving.
+    assert!(ask(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
     assert!(
-        ask(&webhook, "/readyz")
-            .await
-            .unwrap()
-            .contains("readyz check passed")
-    );
-    assert!(
-        ask(&webhook, "/metrics")
-            .await
-            .unwrap()
-            .contains("auditor_role{outcome=\"failed\"} 1")
+        ask(&webhook, "/metrics").await.unwrap().contains("auditor_role{outcome=\"failed\"} 1")
     );
 
     stage.admin(&["apply", "-f", rights], "").await;
     eventually("the role is there", || stage.role()).await;
     eventually("and told", || async {
-        webhook
-            .log_text()
-            .contains("outcome=\"created\"")
-            .then_some(())
+        webhook.log_text().contains("outcome=\"created\"").then_some(())
     })
     .await;
     assert_eq!(report(&stage.cluster).await["error"], Value::Null);
@@ -292,10 +240,5 @@ async fn a_missing_right_is_told_and_mends_itself() {
         told.contains("may not be written") && told.contains("--auditor-role=report"),
         "{told}"
     );
-    assert!(
-        ask(&webhook, "/readyz")
-            .await
-            .unwrap()
-            .contains("readyz check passed")
-    );
+    assert!(ask(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
 }

@@ -6,9 +6,7 @@ use super::*;
 async fn preserved(stage: &Stage) -> usize {
     let reasons = stage.reasons().await;
     let preserved = reasons.iter();
-    preserved
-        .filter(|reason| *reason == "AuditorRolePreserved")
-        .count()
+    preserved.filter(|reason| *reason == "AuditorRolePreserved").count()
 }
 
 #[tokio::test]
@@ -30,25 +28,15 @@ async fn every_role_gets_what_is_due_to_it() {
     assert_eq!(stage.role().await.unwrap(), before, "--dry-run wrote");
     // With labels that others added, and without one of ours.
     let labels = json!({ "team": "a", "app.kubernetes.io/name": null });
-    stage
-        .patch_role("merge", &json!({ "metadata": { "labels": labels } }))
-        .await;
+    stage.patch_role("merge", &json!({ "metadata": { "labels": labels } })).await;
     let told = stage.run(&[]).await;
     assert!(told.contains("outcome=\"upgraded\""), "{told}");
     let after = stage.role().await.unwrap();
     assert_eq!(after["rules"], rules(2));
     assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
     let labels = &after["metadata"]["labels"];
-    assert_eq!(
-        (&labels["team"], &labels["app.kubernetes.io/name"]),
-        (&json!("a"), &Value::Null)
-    );
-    assert!(
-        stage
-            .reasons()
-            .await
-            .contains(&"AuditorRoleUpgraded".to_owned())
-    );
+    assert_eq!((&labels["team"], &labels["app.kubernetes.io/name"]), (&json!("a"), &Value::Null));
+    assert!(stage.reasons().await.contains(&"AuditorRoleUpgraded".to_owned()));
 
     // The latest: nothing is written.
     let version = stage.resource_version().await;
@@ -57,9 +45,7 @@ async fn every_role_gets_what_is_due_to_it() {
     assert_eq!(stage.resource_version().await, version);
 
     // A downgrade takes nothing away.
-    stage
-        .preserved(&["--auditor-preset-version=1"], "a later release wrote it")
-        .await;
+    stage.preserved(&["--auditor-preset-version=1"], "a later release wrote it").await;
 
     // Deleted on purpose.
     stage.delete_role().await;
@@ -68,15 +54,10 @@ async fn every_role_gets_what_is_due_to_it() {
         let told = stage.run(&args).await;
         assert!(told.contains("outcome=\"preserved\""), "{told}");
         assert_eq!(stage.role().await, None);
-        eventually("an Event tells", || async {
-            (preserved(&stage).await > before).then_some(())
-        })
-        .await;
+        eventually("an Event tells", || async { (preserved(&stage).await > before).then_some(()) })
+            .await;
         let seen = report(&stage.cluster).await;
-        assert_eq!(
-            (&seen["exists"], &seen["plan"]),
-            (&json!(false), &json!("preserve"))
-        );
+        assert_eq!((&seen["exists"], &seen["plan"]), (&json!(false), &json!("preserve")));
     }
     let (_, printed, _) = stage.dry_run(&["--auditor-role=upgrade-only"]).await;
     assert!(printed.starts_with("preserve ClusterRole"), "{printed}");
@@ -91,19 +72,12 @@ async fn what_is_somebody_elses_stays_as_it_is() {
 
     // Told not to write.
     stage.reset(1).await;
-    stage
-        .preserved(&["--auditor-role=report"], "--auditor-role=report")
-        .await;
+    stage.preserved(&["--auditor-role=report"], "--auditor-role=report").await;
 
     // autoupdate "false", as Kubernetes' own roles have it.
     stage
         .admin(
-            &[
-                "annotate",
-                "clusterrole",
-                ROLE,
-                "rbac.authorization.kubernetes.io/autoupdate=false",
-            ],
+            &["annotate", "clusterrole", ROLE, "rbac.authorization.kubernetes.io/autoupdate=false"],
             "",
         )
         .await;
@@ -125,22 +99,13 @@ async fn what_is_somebody_elses_stays_as_it_is() {
             ])
         )
     );
-    assert!(
-        stage
-            .reasons()
-            .await
-            .contains(&"AuditorRolePreserved".to_owned())
-    );
+    assert!(stage.reasons().await.contains(&"AuditorRolePreserved".to_owned()));
 
     // Applied from a repository: what version 1 was, so that only its tracking tells.
     let tracking = "infra:rbac.authorization.k8s.io/ClusterRole:/mirrord-operator-auditor";
     let argo = json!({ "annotations": { "argocd.argoproj.io/tracking-id": tracking } });
     let flux = json!({ "labels": { "kustomize.toolkit.fluxcd.io/name": "infra" } });
-    let flux_args: &[&str] = &[
-        "apply",
-        "--server-side",
-        "--field-manager=kustomize-controller",
-    ];
+    let flux_args: &[&str] = &["apply", "--server-side", "--field-manager=kustomize-controller"];
     for (args, metadata, why) in [
         (&["apply"][..], argo, "managed by Argo CD"),
         (flux_args, flux, "managed by Flux"),
@@ -154,9 +119,7 @@ async fn what_is_somebody_elses_stays_as_it_is() {
     }
 
     // Nothing tells whose it is, and the API server says that it isn't ours.
-    stage
-        .patch_role("merge", &json!({ "metadata": { "managedFields": [{}] } }))
-        .await;
+    stage.patch_role("merge", &json!({ "metadata": { "managedFields": [{}] } })).await;
     stage.preserved(&[], "somebody else owns its rules").await;
 
     // Filled in from other roles.
@@ -166,8 +129,6 @@ async fn what_is_somebody_elses_stays_as_it_is() {
         "metadata": { "name": ROLE },
         "aggregationRule": { "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] },
     });
-    stage
-        .admin(&["create", "-f", "-"], &aggregated.to_string())
-        .await;
+    stage.admin(&["create", "-f", "-"], &aggregated.to_string()).await;
     stage.preserved(&[], "aggregationRule").await;
 }

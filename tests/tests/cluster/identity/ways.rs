@@ -99,10 +99,7 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["groups"] = json!(["system:masters"]);
-            session(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
+            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
         },
         up: Accepted,
         deleted: Refused,
@@ -113,10 +110,7 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["uid"] = json!("alices-uid");
-            session(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
+            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
         },
         up: Accepted,
         deleted: Refused,
@@ -144,10 +138,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "an owner of nulls",
         args: &["create", "--validate=false", "-f", "-"],
         manifest: |_| {
-            session(
-                "s",
-                json!({ "target": "deployment/a", "owner": null, "user": null }),
-            )
+            session("s", json!({ "target": "deployment/a", "owner": null, "user": null }))
         },
         up: Accepted,
         deleted: Refused,
@@ -158,10 +149,7 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["uid"] = json!("");
-            session(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
+            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
         },
         up: Accepted,
         deleted: Refused,
@@ -172,10 +160,7 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["groups"] = json!([]);
-            session(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
+            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
         },
         up: Accepted,
         deleted: Refused,
@@ -246,13 +231,7 @@ pub(super) const CREATES: &[Way] = &[
 pub(super) const UPDATES: &[Way] = &[
     Way {
         name: "as if recorded for an agent",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "annotations": { "operator.metalbear.co/agent": "Job/a/b/c" } } }),
         up: Refused,
         deleted: Refused,
@@ -278,65 +257,35 @@ pub(super) const UPDATES: &[Way] = &[
     },
     Way {
         name: "merge patch",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |forgery| json!({ "spec": { "owner": forgery.mallory, "user": "mallory" } }),
         up: Accepted,
         deleted: Refused,
     },
     Way {
         name: "merge patch of the groups",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "spec": { "owner": { "groups": ["system:masters"] } } }),
         up: Accepted,
         deleted: Refused,
     },
     Way {
         name: "merge patch to null",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "spec": { "owner": null, "user": null } }),
         up: Accepted,
         deleted: Refused,
     },
     Way {
         name: "JSON patch that replaces",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=json",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=json", "--patch-file=/dev/stdin"],
         manifest: |forgery| json!([{ "op": "replace", "path": "/spec/owner", "value": forgery.mallory }]),
         up: Accepted,
         deleted: Refused,
     },
     Way {
         name: "JSON patch that removes",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=json",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=json", "--patch-file=/dev/stdin"],
         manifest: |_| json!([{ "op": "remove", "path": "/spec/owner" }]),
         up: Accepted,
         deleted: Refused,
@@ -383,10 +332,8 @@ pub(super) const UPDATES: &[Way] = &[
         name: "the status subresource, replaced",
         args: &["replace", "--subresource=status", "-f", "-"],
         manifest: |forgery| {
-            let mut session = session(
-                "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory }),
-            );
+            let mut session =
+                session("s", json!({ "target": "deployment/a", "owner": forgery.mallory }));
             session["status"] = json!({ "state": "terminated" });
             session
         },
@@ -395,19 +342,10 @@ pub(super) const UPDATES: &[Way] = &[
     },
     Way {
         name: "the status subresource, applied",
-        args: &[
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--subresource=status",
-            "-f",
-            "-",
-        ],
+        args: &["apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-"],
         manifest: |forgery| {
-            let mut session = session(
-                "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory }),
-            );
+            let mut session =
+                session("s", json!({ "target": "deployment/a", "owner": forgery.mallory }));
             session["status"] = json!({ "state": "terminated" });
             session
         },
@@ -416,39 +354,21 @@ pub(super) const UPDATES: &[Way] = &[
     },
     Way {
         name: "another target",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "spec": { "target": "deployment/b" } }),
         up: Refused,
         deleted: Refused,
     },
     Way {
         name: "a finalizer",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "finalizers": ["foregroundDeletion"] } }),
         up: Refused,
         deleted: Refused,
     },
     Way {
         name: "a label, which is nobody's identity",
-        args: &[
-            "patch",
-            "session",
-            "s",
-            "--type=merge",
-            "--patch-file=/dev/stdin",
-        ],
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "labels": { "team": "payments" } } }),
         up: Accepted,
         deleted: Accepted,

@@ -13,11 +13,7 @@ struct Case {
 }
 
 const fn case(theirs: &'static str, ours: &'static str, message: &'static str) -> Case {
-    Case {
-        theirs,
-        ours,
-        message,
-    }
+    Case { theirs, ours, message }
 }
 
 const GET: &str = "get sessiontrackers";
@@ -35,17 +31,9 @@ const CASES: &[Case] = &[
         "list -o {.a}",
         "error: unable to match a printer suitable for the output format \"{.a}\", allowed formats are: ",
     ),
-    case(
-        GET,
-        "list -o jsonpath={.kind}/{.items[*].metadata.name}",
-        "",
-    ),
+    case(GET, "list -o jsonpath={.kind}/{.items[*].metadata.name}", ""),
     case(GET, "list a -o jsonpath={.metadata.name}", ""),
-    case(
-        GET,
-        "list a b -o jsonpath={.kind}/{.items[*].metadata.name}",
-        "",
-    ),
+    case(GET, "list a b -o jsonpath={.kind}/{.items[*].metadata.name}", ""),
     case(
         GET,
         "list a nope -o jsonpath={.items[*].metadata.name}",
@@ -53,73 +41,29 @@ const CASES: &[Case] = &[
     ),
     case(GET, "list nope", "Error from server (NotFound): "),
     case(GET, "list nope --ignore-not-found", ""),
-    case(
-        GET,
-        "list a nope --ignore-not-found -o jsonpath={.items[*].metadata.name}",
-        "",
-    ),
-    case(
-        GET,
-        "list -o jsonpath={.a",
-        "error: error parsing jsonpath {.a, unclosed action",
-    ),
-    case(
-        GET,
-        "list -o jsonpath=",
-        "error: template format specified but no template given",
-    ),
+    case(GET, "list a nope --ignore-not-found -o jsonpath={.items[*].metadata.name}", ""),
+    case(GET, "list -o jsonpath={.a", "error: error parsing jsonpath {.a, unclosed action"),
+    case(GET, "list -o jsonpath=", "error: template format specified but no template given"),
     case(
         GET,
         "list a -o jsonpath={.nope} --allow-missing-template-keys=false",
         "error: error executing jsonpath \"{.nope}\": Error executing template: nope is not found",
     ),
-    case(
-        GET,
-        "list -o go-template={{range.items}}{{.metadata.name}},{{.nope}};{{end}}",
-        "",
-    ),
+    case(GET, "list -o go-template={{range.items}}{{.metadata.name}},{{.nope}};{{end}}", ""),
     case(GET, "list --template={{.kind}}", ""),
-    case(
-        GET,
-        "list -o go-template={{.a",
-        "error: error parsing template {{.a, ",
-    ),
+    case(GET, "list -o go-template={{.a", "error: error parsing template {{.a, "),
     case(GET, "list -o custom-columns=N:.metadata.name,X:.nope", ""),
-    case(
-        GET,
-        "list -o custom-columns=N:.metadata.name --no-headers=true",
-        "",
-    ),
-    case(
-        GET,
-        "list -o custom-columns=N:.metadata.name --sort-by=.metadata.name",
-        "",
-    ),
+    case(GET, "list -o custom-columns=N:.metadata.name --no-headers=true", ""),
+    case(GET, "list -o custom-columns=N:.metadata.name --sort-by=.metadata.name", ""),
     case(
         GET,
         "list -o custom-columns=N",
         "error: unexpected custom-columns spec: N, expected <header>:<json-path-expr>",
     ),
-    case(
-        GET,
-        "list -o jsonpath={.items[*].metadata.name} --sort-by={.metadata.name}",
-        "",
-    ),
-    case(
-        GET,
-        "list -o jsonpath={.items[*].metadata.name} -l example=a",
-        "",
-    ),
-    case(
-        GET,
-        "list -o jsonpath={.items[*].metadata.name} --chunk-size=1",
-        "",
-    ),
-    case(
-        GET,
-        "list a -l example=a",
-        "error: name cannot be provided when a selector is specified",
-    ),
+    case(GET, "list -o jsonpath={.items[*].metadata.name} --sort-by={.metadata.name}", ""),
+    case(GET, "list -o jsonpath={.items[*].metadata.name} -l example=a", ""),
+    case(GET, "list -o jsonpath={.items[*].metadata.name} --chunk-size=1", ""),
+    case(GET, "list a -l example=a", "error: name cannot be provided when a selector is specified"),
     case(
         GET,
         "list a b --watch",
@@ -157,11 +101,7 @@ const CASES: &[Case] = &[
         "list -l example=nope -o jsonpath={.items[*].metadata.name} --allow-missing-template-keys=false",
         "",
     ),
-    case(
-        GET,
-        "list --field-selector=metadata.name=a -o jsonpath={.items[*].metadata.name}",
-        "",
-    ),
+    case(GET, "list --field-selector=metadata.name=a -o jsonpath={.items[*].metadata.name}", ""),
     case(DELETE, "delete nope", "Error from server (NotFound): "),
     case(DELETE, "delete nope --ignore-not-found", ""),
     case(DELETE, "delete a --dry-run=server", ""),
@@ -221,11 +161,7 @@ const CASES: &[Case] = &[
         "delete a -o json",
         "error: unexpected -o output mode: json. We only support '-o name'",
     ),
-    case(
-        DELETE,
-        "delete a --all",
-        "error: name cannot be provided when a selector is specified",
-    ),
+    case(DELETE, "delete a --all", "error: name cannot be provided when a selector is specified"),
     case(
         DELETE,
         "delete --all -l example=a",
@@ -241,11 +177,7 @@ const CASES: &[Case] = &[
         "delete a --grace-period=x",
         "error: invalid argument \"x\" for \"--grace-period\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
     ),
-    case(
-        DELETE,
-        "delete",
-        "error: resource(s) were provided, but no name was specified",
-    ),
+    case(DELETE, "delete", "error: resource(s) were provided, but no name was specified"),
 ];
 
 #[tokio::test]
@@ -255,9 +187,7 @@ async fn the_same_line_puts_out_the_same_and_fails_alike() {
     for name in ["a", "b"] {
         let mut manifest = session(name, json!({ "target": "targetless" }));
         manifest["metadata"]["labels"] = json!({ "example": name });
-        let created = admin
-            .kubectl(&["create", "-f", "-"], &manifest.to_string())
-            .await;
+        let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
         assert!(created.status.success(), "{created:?}");
     }
     let bin = Bin::new();
@@ -277,19 +207,11 @@ async fn the_same_line_puts_out_the_same_and_fails_alike() {
     {
         assert!(start.elapsed().as_secs() < 60, "no trackers");
     }
-    for Case {
-        theirs,
-        ours,
-        message,
-    } in CASES
-    {
+    for Case { theirs, ours, message } in CASES {
         let mut words: Vec<&str> = ours.split(' ').skip(1).collect();
         let mut line: Vec<&str> = theirs.split(' ').collect();
         line.extend(&words);
-        words = ["mirrord-sessions"]
-            .into_iter()
-            .chain(ours.split(' '))
-            .collect();
+        words = ["mirrord-sessions"].into_iter().chain(ours.split(' ')).collect();
         // Before the flags, the last of which may miss its value.
         line.splice(0..0, place);
         words.splice(1..1, place);
@@ -297,8 +219,8 @@ async fn the_same_line_puts_out_the_same_and_fails_alike() {
         let ours = bin.kubectl(admin.kubeconfig(), &words).await;
         let both = format!("{words:?}\nkubectl: {theirs:?}\nplugin: {ours:?}");
         assert_eq!(theirs.status.code(), ours.status.code(), "{both}");
-        // Where an object can't be rendered, kubectl puts out all of it first; and the first of those that
-        // it then doesn't watch.
+        // Where an object can't be rendered, kubectl puts out all of it first; and the first of
+        // those that it then doesn't watch.
         if !message.contains("executing") && !message.contains("may only watch") {
             assert_eq!(theirs.stdout, ours.stdout, "{both}");
         }

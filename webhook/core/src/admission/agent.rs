@@ -1,5 +1,5 @@
-//! Who asked for an agent, written on it as it is created. Nothing here ever refuses: an agent without
-//! a stamp is shown as unverified, and a developer's run must not depend on this.
+//! Who asked for an agent, written on it as it is created. Nothing here ever refuses: an agent
+//! without a stamp is shown as unverified, and a developer's run must not depend on this.
 
 use json_patch::{
     AddOperation, PatchOperation, RemoveOperation,
@@ -46,19 +46,10 @@ pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
     if bound {
         operations.push(remove(&["metadata", "annotations", SESSION]));
     }
-    let template = job
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.metadata.as_ref());
+    let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
     for key in [REQUESTER, SESSION] {
         if template.is_some_and(|template| annotation(template, key).is_some()) {
-            operations.push(remove(&[
-                "spec",
-                "template",
-                "metadata",
-                "annotations",
-                key,
-            ]));
+            operations.push(remove(&["spec", "template", "metadata", "annotations", key]));
         }
     }
     let decision = Decision::patch(operations);
@@ -71,7 +62,8 @@ pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
     decision
 }
 
-/// Puts stamp and binding of an updated Job back as they were. The binding is the controller's to write.
+/// Puts stamp and binding of an updated Job back as they were. The binding is the controller's to
+/// write.
 #[must_use]
 pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
     let mut operations = Vec::new();
@@ -81,10 +73,7 @@ pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
             continue;
         }
         let path = ["metadata", "annotations", key];
-        match (
-            annotation(&job.metadata, key),
-            annotation(&old.metadata, key),
-        ) {
+        match (annotation(&job.metadata, key), annotation(&old.metadata, key)) {
             (sent, before) if sent == before => {}
             (_, Some(before)) => {
                 if std::mem::take(&mut lost) {
@@ -98,9 +87,8 @@ pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
     if operations.is_empty() {
         return Decision::allow();
     }
-    Decision::patch(operations).warn(format!(
-        "annotations {REQUESTER} and {SESSION} kept as the cluster wrote them"
-    ))
+    Decision::patch(operations)
+        .warn(format!("annotations {REQUESTER} and {SESSION} kept as the cluster wrote them"))
 }
 
 /// Stamps the agents among the ephemeral containers that an update adds.
@@ -108,8 +96,7 @@ pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
 pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> Decision {
     fn containers(pod: &Pod) -> &[EphemeralContainer] {
         let spec = pod.spec.as_ref();
-        spec.and_then(|spec| spec.ephemeral_containers.as_deref())
-            .unwrap_or_default()
+        spec.and_then(|spec| spec.ephemeral_containers.as_deref()).unwrap_or_default()
     }
     let known = |name: &str| containers(old).iter().any(|old| old.name == name);
     let stamp = Stamp::text(requester);

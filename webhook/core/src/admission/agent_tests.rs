@@ -45,15 +45,9 @@ fn agents_are_stamped_and_nothing_else_of_them_changes() {
         assert_eq!(stored, sent);
     }
     let mut bare = value(DEFAULT);
-    bare["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("annotations");
+    bare["metadata"].as_object_mut().unwrap().remove("annotations");
     let (stored, _) = created(&bare, "alice");
-    assert_eq!(
-        stored["metadata"]["annotations"],
-        json!({ REQUESTER: ALICE })
-    );
+    assert_eq!(stored["metadata"]["annotations"], json!({ REQUESTER: ALICE }));
 }
 
 #[test]
@@ -75,10 +69,7 @@ fn every_copy_of_a_forged_stamp_is_replaced() {
     let (again, decision) = created(&stored, "alice");
     assert_eq!((again, decision), (stored.clone(), Decision::allow()));
     let (other, decision) = created(&stored, "carol");
-    assert_eq!(
-        other["metadata"]["annotations"][REQUESTER],
-        ALICE.replace("alice", "carol")
-    );
+    assert_eq!(other["metadata"]["annotations"][REQUESTER], ALICE.replace("alice", "carol"));
     assert_eq!(decision.warnings.len(), 1);
 }
 
@@ -94,10 +85,7 @@ fn what_is_no_agent_passes_untouched() {
         change("/metadata/name", json!("mirrord-demo")),
         change("/metadata/labels/app", json!("other")),
         change("/spec/template/spec/containers", json!([])),
-        change(
-            "/spec/template/spec/containers/0/env/0/name",
-            json!("AGENT_OPERATOR_CERT_ENV"),
-        ),
+        change("/spec/template/spec/containers/0/env/0/name", json!("AGENT_OPERATOR_CERT_ENV")),
     ] {
         let (stored, decision) = created(&sent, "alice");
         assert_eq!((stored, decision), (sent, Decision::allow()));
@@ -135,21 +123,9 @@ fn updates_restore() {
     let mallory = json!({ REQUESTER: "username=mallory", SESSION: "{}" });
     let cases = [
         // (name, old, new annotations, by, restored annotations)
-        (
-            "nothing changes",
-            &old,
-            alice.clone(),
-            "mallory",
-            alice.clone(),
-        ),
+        ("nothing changes", &old, alice.clone(), "mallory", alice.clone()),
         ("forged and bound", &old, mallory, "mallory", alice.clone()),
-        (
-            "taken away",
-            &bound,
-            json!(null),
-            "mallory",
-            bound["metadata"]["annotations"].clone(),
-        ),
+        ("taken away", &bound, json!(null), "mallory", bound["metadata"]["annotations"].clone()),
         (
             "bound by the controller",
             &old,
@@ -164,11 +140,7 @@ fn updates_restore() {
         let decision = on_job_update(&parse(&new), &parse(old), &requester(by));
         let restored = carried_out(&new, &decision);
         for key in [REQUESTER, SESSION] {
-            assert_eq!(
-                restored["metadata"]["annotations"].get(key),
-                expected.get(key),
-                "{name}"
-            );
+            assert_eq!(restored["metadata"]["annotations"].get(key), expected.get(key), "{name}");
         }
     }
 }
@@ -177,10 +149,7 @@ fn updates_restore() {
 fn ephemeral_agents_are_stamped() {
     let new = value(EPHEMERAL);
     let mut old = new.clone();
-    old["spec"]
-        .as_object_mut()
-        .unwrap()
-        .remove("ephemeralContainers");
+    old["spec"].as_object_mut().unwrap().remove("ephemeralContainers");
     let parse = |value: &Value| serde_json::from_value::<Pod>(value.clone()).unwrap();
     let stamp = |new: &Value, old: &Value| {
         let decision = on_ephemeral_containers(&parse(new), &parse(old), &requester("alice"));
@@ -190,41 +159,26 @@ fn ephemeral_agents_are_stamped() {
     let stamped = json!({ "name": REQUESTER_VARIABLE, "value": ALICE });
     let (mut stored, warned) = stamp(&new, &old);
     assert!(!warned);
-    let env = stored["spec"]["ephemeralContainers"][0]["env"]
-        .as_array_mut()
-        .unwrap();
+    let env = stored["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();
     assert_eq!(env.pop(), Some(stamped.clone()));
     assert_eq!(stored, new);
 
     // Every copy goes, by value and by reference; the variables between them stay.
     let mut forged = new.clone();
-    let env = forged["spec"]["ephemeralContainers"][0]["env"]
-        .as_array_mut()
-        .unwrap();
-    env.insert(
-        1,
-        json!({ "name": REQUESTER_VARIABLE, "value": "username=bob" }),
-    );
+    let env = forged["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();
+    env.insert(1, json!({ "name": REQUESTER_VARIABLE, "value": "username=bob" }));
     env.push(json!({ "name": REQUESTER_VARIABLE, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }));
     let (mut stored, warned) = stamp(&forged, &old);
     assert!(warned);
-    let env = stored["spec"]["ephemeralContainers"][0]["env"]
-        .as_array_mut()
-        .unwrap();
+    let env = stored["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();
     assert_eq!(env.pop(), Some(stamped.clone()));
     assert_eq!(stored, new);
 
     // Without variables at all.
     let mut bare = new.clone();
-    bare["spec"]["ephemeralContainers"][0]
-        .as_object_mut()
-        .unwrap()
-        .remove("env");
+    bare["spec"]["ephemeralContainers"][0].as_object_mut().unwrap().remove("env");
     let (stored, _) = stamp(&bare, &old);
-    assert_eq!(
-        stored["spec"]["ephemeralContainers"][0]["env"],
-        json!([stamped])
-    );
+    assert_eq!(stored["spec"]["ephemeralContainers"][0]["env"], json!([stamped]));
 
     // What was there before can't be changed, and who debugs isn't an agent.
     assert_eq!(stamp(&new, &new), (new.clone(), false));

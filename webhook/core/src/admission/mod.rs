@@ -60,10 +60,7 @@ impl Decision {
     /// The object is let through with changes.
     #[must_use]
     pub fn patch(operations: Vec<PatchOperation>) -> Self {
-        Self {
-            outcome: Outcome::Allow(operations),
-            warnings: Vec::new(),
-        }
+        Self { outcome: Outcome::Allow(operations), warnings: Vec::new() }
     }
 
     /// What was sent can't be an object of this kind.
@@ -84,35 +81,24 @@ impl Decision {
         Self::deny(403, "Forbidden", message)
     }
 
-    /// There is no such object, as far as the requester is told: in words and shape the API server's own.
+    /// There is no such object, as far as the requester is told: in words and shape the API
+    /// server's own.
     #[must_use]
     pub fn not_found(group: &'static str, resource: &'static str, name: &str) -> Self {
         Self::denied(Denial {
             code: 404,
             reason: "NotFound",
             message: format!("{resource}.{group} {name:?} not found"),
-            missing: Some(Box::new(Missing {
-                group,
-                resource,
-                name: name.to_owned(),
-            })),
+            missing: Some(Box::new(Missing { group, resource, name: name.to_owned() })),
         })
     }
 
     fn deny(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self::denied(Denial {
-            code,
-            reason,
-            message: message.into(),
-            missing: None,
-        })
+        Self::denied(Denial { code, reason, message: message.into(), missing: None })
     }
 
     fn denied(denial: Denial) -> Self {
-        Self {
-            outcome: Outcome::Deny(denial),
-            warnings: Vec::new(),
-        }
+        Self { outcome: Outcome::Deny(denial), warnings: Vec::new() }
     }
 
     /// With one more line for the requester to read.

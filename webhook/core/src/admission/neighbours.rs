@@ -1,5 +1,5 @@
-//! Who else is on a target, for whoever starts a run on it: two that take the same traffic get in each
-//! other's way.
+//! Who else is on a target, for whoever starts a run on it: two that take the same traffic get in
+//! each other's way.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ const NAMED: usize = 3;
 /// How much of a name is shown; the API server cuts long warnings.
 const SHOWN: usize = 60;
 
-/// What to tell a requester who starts a run on a target, if others' sessions are on it. Whose these are
-/// is told of those that the requester sees.
+/// What to tell a requester who starts a run on a target, if others' sessions are on it. Whose
+/// these are is told of those that the requester sees.
 ///
-/// `there` are the sessions of the target's namespace; `names` what the target is called, first as it is
-/// to be told.
+/// `there` are the sessions of the target's namespace; `names` what the target is called, first as
+/// it is to be told.
 pub fn warning<'a>(
     there: impl Iterator<Item = &'a Tracker>,
     names: &[&str],
@@ -41,11 +41,8 @@ pub fn warning<'a>(
         }
     }
     let more = hidden || others.len() > NAMED;
-    let mut names: Vec<String> = others
-        .into_iter()
-        .take(NAMED)
-        .map(|name| printable(name, SHOWN))
-        .collect();
+    let mut names: Vec<String> =
+        others.into_iter().take(NAMED).map(|name| printable(name, SHOWN)).collect();
     if more {
         names.push("somebody else".to_owned());
     }
@@ -54,10 +51,7 @@ pub fn warning<'a>(
     }
     let has = if names.len() == 1 { "has" } else { "have" };
     let wanted = printable(wanted, SHOWN);
-    Some(format!(
-        "{} already {has} a session on {wanted}",
-        names.join(", ")
-    ))
+    Some(format!("{} already {has} a session on {wanted}", names.join(", ")))
 }
 
 /// The sessions of others on a target that is called so.
@@ -91,11 +85,7 @@ fn workload(target: &str) -> Option<&str> {
     if matches!(target, "targetless" | "unresolved") {
         return None;
     }
-    Some(
-        target
-            .split_once("/container/")
-            .map_or(target, |(workload, _)| workload),
-    )
+    Some(target.split_once("/container/").map_or(target, |(workload, _)| workload))
 }
 
 #[cfg(test)]
@@ -109,10 +99,7 @@ mod tests {
     #[test]
     fn neighbours() {
         let tracker = |name: &str, target: &str, owner: &str| {
-            let session = session("shop", name)
-                .target(target)
-                .owned_by(owner)
-                .session(1);
+            let session = session("shop", name).target(target).owned_by(owner).session(1);
             Tracker::new(&session).unwrap()
         };
         let there = [
@@ -127,20 +114,12 @@ mod tests {
             "deny: {rules: [{resources: ['*'], verbs: [list], where: tracker.host_user == 'bob'}]}";
         let (hides, errors) = Policy::read("p", &serde_saphyr::from_str(hides).unwrap());
         assert_eq!(errors, []);
-        let requester = |name: &str| Requester {
-            username: name.into(),
-            ..Requester::default()
-        };
+        let requester = |name: &str| Requester { username: name.into(), ..Requester::default() };
         let all = PolicySet::default();
         let some = PolicySet::new("", [hides]);
         let cases = [
             // (who, target, policies, told)
-            (
-                "alice",
-                "deployment/web",
-                &all,
-                Some("bob already has a session on deployment/web"),
-            ),
+            ("alice", "deployment/web", &all, Some("bob already has a session on deployment/web")),
             (
                 "alice",
                 "deployment/web/container/x",
@@ -184,17 +163,11 @@ mod tests {
         }
         // Until policies are known nobody is named.
         let found = warning(there.iter(), &["deployment/db"], &requester("alice"), None);
-        assert_eq!(
-            found.as_deref(),
-            Some("somebody else already has a session on deployment/db")
-        );
+        assert_eq!(found.as_deref(), Some("somebody else already has a session on deployment/db"));
         // By whichever of its names; told by the first.
         let names = ["deployment/x", "pod/x-1", "deployment/db/container/c"];
         let found = warning(there.iter(), &names, &requester("alice"), None);
-        assert_eq!(
-            found.as_deref(),
-            Some("somebody else already has a session on deployment/x")
-        );
+        assert_eq!(found.as_deref(), Some("somebody else already has a session on deployment/x"));
         assert_eq!(warning(there.iter(), &[], &requester("alice"), None), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Who owns a Session: its creator, and nobody else ever.
 //!
-//! `spec.owner` and `spec.user` belong to the cluster. On CREATE they become the requester's, whatever
-//! was sent; on UPDATE they are put back as they were, so that applying the original manifest again
-//! stays harmless. The guard policy holds the same without this process.
+//! `spec.owner` and `spec.user` belong to the cluster. On CREATE they become the requester's,
+//! whatever was sent; on UPDATE they are put back as they were, so that applying the original
+//! manifest again stays harmless. The guard policy holds the same without this process.
 
 use json_patch::{
     AddOperation, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf,
@@ -35,20 +35,14 @@ pub fn on_create(object: &Value, requester: &Requester) -> Decision {
         _ => requester.to_owner(),
     };
     let user = user_line(client_words(object).as_ref(), &owner);
-    let stamps = [
-        ("owner", owner_value(&owner)),
-        ("user", Value::String(user)),
-    ];
+    let stamps = [("owner", owner_value(&owner)), ("user", Value::String(user))];
     let forged: Vec<&str> = stamps
         .iter()
         .filter(|(field, stamp)| spec.get(*field).is_some_and(|sent| sent != stamp))
         .map(|(field, _)| *field)
         .collect();
     let decision = Decision::patch(
-        stamps
-            .into_iter()
-            .filter_map(|(field, stamp)| set(object, field, Some(&stamp)))
-            .collect(),
+        stamps.into_iter().filter_map(|(field, stamp)| set(object, field, Some(&stamp))).collect(),
     );
     if forged.is_empty() {
         return decision;
@@ -94,19 +88,18 @@ fn set(object: &Value, field: &'static str, value: Option<&Value>) -> Option<Pat
     let path = PointerBuf::from_tokens(["spec", field]);
     match (sent, value) {
         (sent, value) if sent == value => None,
-        (None, Some(value)) => Some(PatchOperation::Add(AddOperation {
-            path,
-            value: value.clone(),
-        })),
-        (Some(_), Some(value)) => Some(PatchOperation::Replace(ReplaceOperation {
-            path,
-            value: value.clone(),
-        })),
+        (None, Some(value)) => {
+            Some(PatchOperation::Add(AddOperation { path, value: value.clone() }))
+        }
+        (Some(_), Some(value)) => {
+            Some(PatchOperation::Replace(ReplaceOperation { path, value: value.clone() }))
+        }
         (_, None) => Some(PatchOperation::Remove(RemoveOperation { path })),
     }
 }
 
-/// What the client says of itself. A word of another type than text is left to the schema to refuse.
+/// What the client says of itself. A word of another type than text is left to the schema to
+/// refuse.
 fn client_words(object: &Value) -> Option<Client> {
     let client = object.get("spec")?.get("client")?;
     let word = |name: &str| client.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -1,7 +1,8 @@
-//! Who may delete a Session: who sees it, and whom no policy forbids it. RBAC has allowed it already.
+//! Who may delete a Session: who sees it, and whom no policy forbids it. RBAC has allowed it
+//! already.
 //!
-//! The answer to a delete that is only tried holds the whole Session, key and filters too, as does that of
-//! a delete of many. So what somebody doesn't see, they can't try to delete either.
+//! The answer to a delete that is only tried holds the whole Session, key and filters too, as does
+//! that of a delete of many. So what somebody doesn't see, they can't try to delete either.
 
 use mirrord_sessions_crds::{GROUP, SESSIONS};
 
@@ -32,9 +33,7 @@ impl Deletion<'_> {
     pub fn shows_secrets(&self, policies: &PolicySet) -> bool {
         self.dry_run
             && self.tracker.has_secrets()
-            && !policies
-                .viewer(self.requester, JoinRights::Nowhere)
-                .reveals(&self.tracker.view())
+            && !policies.viewer(self.requester, JoinRights::Nowhere).reveals(&self.tracker.view())
     }
 
     /// Decides by the policies, once they are known. `may_join` is what RBAC says of the Session's
@@ -51,11 +50,7 @@ impl Deletion<'_> {
                 "the SessionPolicies, which say who may delete a Session, aren't read yet: try again",
             );
         };
-        let joins = if may_join {
-            JoinRights::Everywhere
-        } else {
-            JoinRights::Nowhere
-        };
+        let joins = if may_join { JoinRights::Everywhere } else { JoinRights::Nowhere };
         let viewer = policies.viewer(self.requester, joins);
         let view = self.tracker.view();
         let name = &self.tracker.key.name;
@@ -64,8 +59,8 @@ impl Deletion<'_> {
         let hidden =
             !viewer.may(Verb::Read, &view) || (self.one_of_many && !viewer.may(Verb::List, &view));
         if hidden {
-            // Nothing of it is told, not even that a policy decides. Of many the API server takes a 404 for
-            // one that is gone already, goes on, and answers them all, this one too.
+            // Nothing of it is told, not even that a policy decides. Of many the API server takes a
+            // 404 for one that is gone already, goes on, and answers them all, this one too.
             if self.one_of_many {
                 return Decision::forbidden(format!(
                     "{SESSIONS} is forbidden: User \"{username}\" cannot delete all of them here: delete them by name"
@@ -125,28 +120,10 @@ mod tests {
         for (name, policy, namespace, who, refused) in [
             ("no policy", "{}", "shop", "bob", None),
             ("only one's own", OWN_ONLY, "shop", "alice", None),
-            (
-                "only one's own",
-                OWN_ONLY,
-                "shop",
-                "bob",
-                Some((403, forbidden)),
-            ),
+            ("only one's own", OWN_ONLY, "shop", "bob", Some((403, forbidden))),
             ("never in prod", NEVER_IN_PROD, "shop", "alice", None),
-            (
-                "never in prod",
-                NEVER_IN_PROD,
-                "prod",
-                "alice",
-                Some((403, forbidden)),
-            ),
-            (
-                "allowed for participants",
-                OWN_ALLOWED,
-                "shop",
-                "carol",
-                None,
-            ),
+            ("never in prod", NEVER_IN_PROD, "prod", "alice", Some((403, forbidden))),
+            ("allowed for participants", OWN_ALLOWED, "shop", "carol", None),
             (
                 "allowed for participants",
                 OWN_ALLOWED,
@@ -155,34 +132,14 @@ mod tests {
                 Some((403, "because no allow rule matches")),
             ),
             ("hidden", HIDDEN, "shop", "alice", None),
-            (
-                "hidden",
-                HIDDEN,
-                "shop",
-                "bob",
-                Some((404, "\"s\" not found")),
-            ),
-            (
-                "everything denied",
-                NOTHING,
-                "shop",
-                "alice",
-                Some((404, "\"s\" not found")),
-            ),
-            (
-                "everything denied",
-                NOTHING,
-                "shop",
-                CONTROLLER_USERNAME,
-                None,
-            ),
+            ("hidden", HIDDEN, "shop", "bob", Some((404, "\"s\" not found"))),
+            ("everything denied", NOTHING, "shop", "alice", Some((404, "\"s\" not found"))),
+            ("everything denied", NOTHING, "shop", CONTROLLER_USERNAME, None),
             ("not listed and yet read", NOT_LISTED, "shop", "bob", None),
         ] {
             for dry_run in [false, true] {
-                let tracker = session(namespace, "s")
-                    .owned_by("alice")
-                    .joined(["carol"])
-                    .tracker(1);
+                let tracker =
+                    session(namespace, "s").owned_by("alice").joined(["carol"]).tracker(1);
                 let requester = requester(who);
                 let deletion = Deletion {
                     tracker: &tracker,
@@ -190,10 +147,7 @@ mod tests {
                     dry_run,
                     one_of_many: false,
                 };
-                match (
-                    deletion.decide(Some(&policies(policy)), false).outcome,
-                    refused,
-                ) {
+                match (deletion.decide(Some(&policies(policy)), false).outcome, refused) {
                     (Outcome::Allow(changes), None) => assert!(changes.is_empty()),
                     (Outcome::Deny(denial), Some((code, text))) => {
                         assert_eq!(denial.code, code, "{name}: {who}");
@@ -230,31 +184,23 @@ mod tests {
     fn one_of_many_is_never_said_to_be_gone() {
         let tracker = session("shop", "hidden").owned_by("alice").tracker(1);
         let requester = requester("bob");
-        let deletion = Deletion {
-            tracker: &tracker,
-            requester: &requester,
-            dry_run: true,
-            one_of_many: true,
-        };
+        let deletion =
+            Deletion { tracker: &tracker, requester: &requester, dry_run: true, one_of_many: true };
         for policy in [HIDDEN, NOTHING, NOT_LISTED] {
             let Outcome::Deny(denial) = deletion.decide(Some(&policies(policy)), true).outcome
             else {
                 panic!("let through");
             };
             assert_eq!((denial.code, denial.reason), (403, "Forbidden"));
-            let tells = ["hidden", "alice", "spec.deny"]
-                .iter()
-                .any(|it| denial.message.contains(it));
+            let tells =
+                ["hidden", "alice", "spec.deny"].iter().any(|it| denial.message.contains(it));
             assert!(!tells, "{}", denial.message);
         }
     }
 
     #[test]
     fn trying_is_for_those_who_see_the_key() {
-        let with_key = session("shop", "s")
-            .owned_by("alice")
-            .key("s3cret")
-            .tracker(1);
+        let with_key = session("shop", "s").owned_by("alice").key("s3cret").tracker(1);
         let without = session("shop", "s").owned_by("alice").tracker(1);
         for (name, tracker, who, may_join, dry_run, asks, allowed) in [
             ("the owner", &with_key, "alice", false, true, false, true),
@@ -264,12 +210,7 @@ mod tests {
             ("for good", &with_key, "bob", false, false, false, true),
         ] {
             let requester = requester(who);
-            let deletion = Deletion {
-                tracker,
-                requester: &requester,
-                dry_run,
-                one_of_many: false,
-            };
+            let deletion = Deletion { tracker, requester: &requester, dry_run, one_of_many: false };
             let policies = PolicySet::default();
             assert_eq!(deletion.shows_secrets(&policies), asks, "{name}");
             let decided = deletion.decide(Some(&policies), may_join).outcome;

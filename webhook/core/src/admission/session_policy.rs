@@ -12,14 +12,11 @@ use crate::{
 
 /// Decides on a new SessionPolicy, or on an updated one: whether each of its fields can be read.
 ///
-/// All errors go into one message, each with its path, and for an expression the column and what was
-/// expected there.
+/// All errors go into one message, each with its path, and for an expression the column and what
+/// was expected there.
 #[must_use]
 pub fn on_write(object: &Value) -> Decision {
-    let name = object
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let refuse = |problem: String| {
         let name = printable(name, 253);
         Decision::invalid(format!("SessionPolicy \"{name}\" is invalid: {problem}"))
@@ -27,7 +24,8 @@ pub fn on_write(object: &Value) -> Decision {
     let Some(spec) = object.get("spec") else {
         return refuse("spec: Required value".into());
     };
-    // The schema holds before validating admission is asked, so this is about another schema than ours.
+    // The schema holds before validating admission is asked, so this is about another schema than
+    // ours.
     let spec = match SessionPolicySpec::deserialize(spec) {
         Ok(spec) => spec,
         Err(error) => return refuse(format!("spec: {}", printable(&error.to_string(), 300))),

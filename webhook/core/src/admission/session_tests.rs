@@ -160,12 +160,7 @@ fn creates_that_cannot_be_stamped() {
         ("spec is text", json!({ "spec": "x" }), &alice, 422),
         ("spec is null", json!({ "spec": null }), &alice, 422),
         ("not an object at all", json!([1]), &alice, 422),
-        (
-            "nobody asks",
-            session(json!({})),
-            &Requester::default(),
-            400,
-        ),
+        ("nobody asks", session(json!({})), &Requester::default(), 400),
     ];
     for (name, object, requester, code) in cases {
         let Outcome::Deny(denial) = on_create(&object, requester).outcome else {
@@ -177,10 +172,7 @@ fn creates_that_cannot_be_stamped() {
 
 #[test]
 fn only_absent_identity_fields_are_left_out() {
-    let nameless = Requester {
-        username: "alice".into(),
-        ..Requester::default()
-    };
+    let nameless = Requester { username: "alice".into(), ..Requester::default() };
     let sent = session(json!({ "target": "a/b" }));
     let (stored, _) = carried_out(&sent, &on_create(&sent, &nameless));
     assert_eq!(stored["spec"]["owner"], json!({ "username": "alice" }));
@@ -191,36 +183,16 @@ fn updates() {
     let old = session(json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }));
     let cases = [
         // (name, spec as sent, operations)
-        (
-            "unchanged",
-            json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }),
-            0,
-        ),
-        (
-            "the original manifest, replaced",
-            json!({ "target": "a/b" }),
-            2,
-        ),
+        ("unchanged", json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }), 0),
+        ("the original manifest, replaced", json!({ "target": "a/b" }), 2),
         (
             "another owner",
             json!({ "target": "a/b", "owner": stamp("mallory"), "user": "alice" }),
             1,
         ),
-        (
-            "owner removed",
-            json!({ "target": "a/b", "user": "alice" }),
-            1,
-        ),
-        (
-            "owner null",
-            json!({ "target": "a/b", "owner": null, "user": "alice" }),
-            1,
-        ),
-        (
-            "another line",
-            json!({ "target": "a/b", "owner": stamp("alice"), "user": "bob" }),
-            1,
-        ),
+        ("owner removed", json!({ "target": "a/b", "user": "alice" }), 1),
+        ("owner null", json!({ "target": "a/b", "owner": null, "user": "alice" }), 1),
+        ("another line", json!({ "target": "a/b", "owner": stamp("alice"), "user": "bob" }), 1),
         (
             "groups added",
             json!({ "target": "a/b", "user": "alice", "owner": {

@@ -49,22 +49,17 @@ impl ContainerId {
             let id = printable(id, SHOWN);
             return Err(format!("its container id {id:?} is none"));
         }
-        Ok(Self {
-            runtime: runtime.to_owned(),
-            id: id.to_owned(),
-        })
+        Ok(Self { runtime: runtime.to_owned(), id: id.to_owned() })
     }
 }
 
 impl Reach {
-    /// What the arguments say: `-l PORT -t 30 targeted --container-id ID --container-runtime RUNTIME`, or
-    /// `… targetless`, or `… ephemeral`. Options before that word may come and go with versions.
+    /// What the arguments say: `-l PORT -t 30 targeted --container-id ID --container-runtime
+    /// RUNTIME`, or `… targetless`, or `… ephemeral`. Options before that word may come and go with
+    /// versions.
     pub(crate) fn of(args: &[String]) -> Self {
         const MODES: [&str; 3] = ["targeted", "targetless", "ephemeral"];
-        let mut modes = args
-            .iter()
-            .enumerate()
-            .filter(|(_, arg)| MODES.contains(&arg.as_str()));
+        let mut modes = args.iter().enumerate().filter(|(_, arg)| MODES.contains(&arg.as_str()));
         let (Some((at, mode)), None) = (modes.next(), modes.next()) else {
             return Self::Unreadable(
                 "its arguments say not once whether it is targeted, targetless or ephemeral".into(),
@@ -91,9 +86,8 @@ fn option<'a>(options: &'a [String], name: &str) -> Result<&'a str, String> {
     while let Some(option) = rest.next() {
         let value = if option == name {
             rest.next().map(String::as_str)
-        } else if let Some(value) = option
-            .strip_prefix(name)
-            .and_then(|rest| rest.strip_prefix('='))
+        } else if let Some(value) =
+            option.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
         {
             Some(value)
         } else {
@@ -103,9 +97,7 @@ fn option<'a>(options: &'a [String], name: &str) -> Result<&'a str, String> {
             return Err(format!("its argument {name} is there twice"));
         }
     }
-    found
-        .flatten()
-        .ok_or_else(|| format!("its argument {name} is missing"))
+    found.flatten().ok_or_else(|| format!("its argument {name} is missing"))
 }
 
 #[cfg(test)]
@@ -128,10 +120,7 @@ mod tests {
             ("targeted targeted", Err("say not once")),
             ("targeted", Err("--container-id is missing")),
             ("targeted --container-id", Err("--container-id is missing")),
-            (
-                "targeted --container-id a",
-                Err("--container-runtime is missing"),
-            ),
+            ("targeted --container-id a", Err("--container-runtime is missing")),
             (
                 "targeted --container-id a --container-id b --container-runtime docker",
                 Err("--container-id is there twice"),
@@ -162,10 +151,8 @@ mod tests {
         let reach = |line: &str| Reach::of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(reach("-l 50723 -t 30 targetless"), Reach::Targetless);
         assert_eq!(reach("-l 36090 -t 30 ephemeral"), Reach::Pod);
-        let long = format!(
-            "targeted --container-id {} --container-runtime docker",
-            "a".repeat(1 << 20)
-        );
+        let long =
+            format!("targeted --container-id {} --container-runtime docker", "a".repeat(1 << 20));
         assert!(matches!(reach(&long), Reach::Unreadable(why) if why.len() < 200));
     }
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Written on the Job by the controller, and by nobody else: the guard sees to that.
 ///
-/// It names the agent too, so that one which was copied to another Job, where no guard was in force, is
-/// known for a copy.
+/// It names the agent too, so that one which was copied to another Job, where no guard was in
+/// force, is known for a copy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Binding {
     /// The Session's namespace.

@@ -1,8 +1,9 @@
-//! mirrord's agents, as the open-source CLI starts them: what one looks like, and what is written on it.
+//! mirrord's agents, as the open-source CLI starts them: what one looks like, and what is written
+//! on it.
 //!
 //! A run has exactly one: a Job, or an ephemeral container of the target's Pod. Who asked for it is
-//! stamped on it by admission; which Session it belongs to is written on a Job by the controller. Both
-//! are guarded by `manifests/base/guard-agents.yaml`.
+//! stamped on it by admission; which Session it belongs to is written on a Job by the controller.
+//! Both are guarded by `manifests/base/guard-agents.yaml`.
 
 mod args;
 mod binding;

@@ -12,8 +12,8 @@ use super::{LABEL, NAME_PREFIX, Reach};
 
 const CONTAINER: &str = "mirrord-agent";
 const COMMAND: &str = "./mirrord-agent";
-/// Set by mirrord's own operator on agents of its own, which track sessions themselves; never by the
-/// open-source CLI.
+/// Set by mirrord's own operator on agents of its own, which track sessions themselves; never by
+/// the open-source CLI.
 const OPERATORS: &str = "AGENT_OPERATOR_CERT_ENV";
 
 /// What a Job looks like.
@@ -39,9 +39,7 @@ pub struct Agent {
 pub fn is_agent_name(name: &str) -> bool {
     name.strip_prefix(NAME_PREFIX).is_some_and(|random| {
         random.len() == 10
-            && random
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && random.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     })
 }
 
@@ -51,14 +49,9 @@ pub fn job_agent(job: &Job) -> Look {
     if !has_label(&job.metadata) || !job.metadata.name.as_deref().is_some_and(is_agent_name) {
         return Look::Other;
     }
-    let pod = job
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.spec.as_ref());
-    let mut containers = pod
-        .iter()
-        .flat_map(|pod| &pod.containers)
-        .filter(|container| container.name == CONTAINER);
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let mut containers =
+        pod.iter().flat_map(|pod| &pod.containers).filter(|container| container.name == CONTAINER);
     let Some(container) = containers.next() else {
         return Look::Lookalike("it has no container mirrord-agent");
     };
@@ -141,52 +134,24 @@ mod tests {
         let container = "/spec/template/spec/containers/0";
         let at = |path: &str| format!("{container}/{path}");
         let cases = [
-            (
-                "labelled otherwise",
-                changed("/metadata/labels/app", json!("shop")),
-                None,
-            ),
-            (
-                "a migration",
-                changed("/metadata/name", json!("migrate")),
-                None,
-            ),
-            (
-                "a name too short",
-                changed("/metadata/name", json!("mirrord-agent-abc")),
-                None,
-            ),
-            (
-                "capitals",
-                changed("/metadata/name", json!("mirrord-agent-ABCDEFGHIJ")),
-                None,
-            ),
+            ("labelled otherwise", changed("/metadata/labels/app", json!("shop")), None),
+            ("a migration", changed("/metadata/name", json!("migrate")), None),
+            ("a name too short", changed("/metadata/name", json!("mirrord-agent-abc")), None),
+            ("capitals", changed("/metadata/name", json!("mirrord-agent-ABCDEFGHIJ")), None),
             ("no name yet", changed("/metadata/name", json!(null)), None),
             (
                 "no containers",
                 changed("/spec/template/spec/containers", json!([])),
                 Some("no container"),
             ),
-            (
-                "no pod",
-                changed("/spec/template/spec", json!(null)),
-                Some("no container"),
-            ),
-            (
-                "another container",
-                changed(&at("name"), json!("main")),
-                Some("no container"),
-            ),
+            ("no pod", changed("/spec/template/spec", json!(null)), Some("no container")),
+            ("another container", changed(&at("name"), json!("main")), Some("no container")),
             (
                 "another command",
                 changed(&at("command"), json!(["sh", "-c", "./mirrord-agent"])),
                 Some("command"),
             ),
-            (
-                "no command",
-                changed(&at("command"), json!(null)),
-                Some("command"),
-            ),
+            ("no command", changed(&at("command"), json!(null)), Some("command")),
             (
                 "the operator's",
                 changed(&at("env/0/name"), json!("AGENT_OPERATOR_CERT_ENV")),
@@ -204,12 +169,7 @@ mod tests {
         }
         for args in [json!(null), json!([]), json!(["ephemeral"])] {
             let look = job_agent(&changed(&at("args"), args));
-            let unreadable = matches!(
-                look,
-                Look::Agent(Agent {
-                    reach: Reach::Unreadable(_)
-                })
-            );
+            let unreadable = matches!(look, Look::Agent(Agent { reach: Reach::Unreadable(_) }));
             assert!(unreadable);
         }
     }

@@ -12,8 +12,8 @@ use mirrord_sessions_crds::Owner;
 use super::{REQUESTER, REQUESTER_VARIABLE};
 use crate::identity::Requester;
 
-/// The longest stamp. All annotations of an object may have 256 KiB together; of groups with names of
-/// usual length, a thousand fit.
+/// The longest stamp. All annotations of an object may have 256 KiB together; of groups with names
+/// of usual length, a thousand fit.
 const MAX: usize = 64 << 10;
 
 /// What an agent carries as a stamp.
@@ -84,21 +84,11 @@ pub fn job_stamp(job: &Job) -> Stamp {
 /// The stamp of an agent's ephemeral container: there once, and written out.
 #[must_use]
 pub fn environment_stamp(container: &EphemeralContainer) -> Stamp {
-    let mut found = container
-        .env
-        .iter()
-        .flatten()
-        .filter(|variable| variable.name == REQUESTER_VARIABLE);
+    let mut found =
+        container.env.iter().flatten().filter(|variable| variable.name == REQUESTER_VARIABLE);
     match (found.next(), found.next()) {
         (None, _) => Stamp::Missing,
-        (
-            Some(EnvVar {
-                value: Some(value),
-                value_from: None,
-                ..
-            }),
-            None,
-        ) => Stamp::of(Some(value)),
+        (Some(EnvVar { value: Some(value), value_from: None, .. }), None) => Stamp::of(Some(value)),
         _ => Stamp::Unreadable,
     }
 }
@@ -158,11 +148,7 @@ mod tests {
         ];
         for (requester, text) in cases {
             assert_eq!(Stamp::text(&requester).as_deref(), Some(text));
-            assert_eq!(
-                Stamp::of(Some(text)),
-                Stamp::Of(requester.to_owner()),
-                "{text}"
-            );
+            assert_eq!(Stamp::of(Some(text)), Stamp::Of(requester.to_owner()), "{text}");
         }
     }
 
@@ -203,10 +189,7 @@ mod tests {
                 ..EphemeralContainer::default()
             })
         };
-        let other = EnvVar {
-            name: "RUST_LOG".into(),
-            ..EnvVar::default()
-        };
+        let other = EnvVar { name: "RUST_LOG".into(), ..EnvVar::default() };
         let alice = Stamp::of(Some("username=alice"));
         assert_eq!(stamp(vec![]), Stamp::Missing);
         assert_eq!(stamp(vec![other.clone()]), Stamp::Missing);
@@ -214,10 +197,7 @@ mod tests {
         assert_eq!(stamp(vec![other, one.clone()]), alice);
         assert_eq!(stamp(vec![one.clone(), one.clone()]), Stamp::Unreadable);
         assert_eq!(stamp(vec![variable(None)]), Stamp::Unreadable);
-        let from = EnvVar {
-            value_from: Some(EnvVarSource::default()),
-            ..one
-        };
+        let from = EnvVar { value_from: Some(EnvVarSource::default()), ..one };
         assert_eq!(stamp(vec![from]), Stamp::Unreadable);
     }
 

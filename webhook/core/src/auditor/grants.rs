@@ -53,12 +53,7 @@ impl Grant {
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (
-                Self::Resource {
-                    group,
-                    resource,
-                    name,
-                    verb,
-                },
+                Self::Resource { group, resource, name, verb },
                 Self::Resource {
                     group: other_group,
                     resource: other_resource,
@@ -71,13 +66,9 @@ impl Grant {
                     && (name.is_none() || name == other_name)
                     && either(verb, other_verb)
             }
-            (
-                Self::Url { url, verb },
-                Self::Url {
-                    url: other_url,
-                    verb: other_verb,
-                },
-            ) => url_covers(url, other_url) && either(verb, other_verb),
+            (Self::Url { url, verb }, Self::Url { url: other_url, verb: other_verb }) => {
+                url_covers(url, other_url) && either(verb, other_verb)
+            }
             _ => false,
         }
     }
@@ -91,9 +82,7 @@ fn either(value: &str, other: &str) -> bool {
 fn resource_covers(resource: &str, other: &str) -> bool {
     either(resource, other)
         || resource.strip_prefix("*/").is_some_and(|subresource| {
-            other
-                .split_once('/')
-                .is_some_and(|(_, other)| other == subresource)
+            other.split_once('/').is_some_and(|(_, other)| other == subresource)
         })
 }
 
@@ -115,11 +104,8 @@ impl Grants {
         for rule in rules {
             // Null, absent and empty are one: the API server stores all three as absent.
             let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-            let (groups, resources, urls) = (
-                list(&rule.api_groups),
-                list(&rule.resources),
-                list(&rule.non_resource_urls),
-            );
+            let (groups, resources, urls) =
+                (list(&rule.api_groups), list(&rule.resources), list(&rule.non_resource_urls));
             let names = match list(&rule.resource_names) {
                 names if names.is_empty() => vec![None],
                 names => names.into_iter().map(Some).collect(),
@@ -143,10 +129,9 @@ impl Grants {
                         verb: verb.clone(),
                     }));
                 }
-                grants.extend(urls.iter().map(|url| Grant::Url {
-                    url: url.clone(),
-                    verb: verb.clone(),
-                }));
+                grants.extend(
+                    urls.iter().map(|url| Grant::Url { url: url.clone(), verb: verb.clone() }),
+                );
             }
         }
         Some(Self(grants))
@@ -173,12 +158,7 @@ impl Grants {
         let mut verbs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for grant in &self.0 {
             let (place, verb) = match grant {
-                Grant::Resource {
-                    group,
-                    resource,
-                    name,
-                    verb,
-                } => {
+                Grant::Resource { group, resource, name, verb } => {
                     let dot = if group.is_empty() { "" } else { "." };
                     let mut place = printable(&format!("{resource}{dot}{group}"), SHOWN);
                     if let Some(name) = name {
@@ -190,10 +170,7 @@ impl Grants {
             };
             verbs.entry(place).or_default().push(printable(verb, SHOWN));
         }
-        verbs
-            .into_iter()
-            .map(|(place, verbs)| format!("{place}: {}", verbs.join(", ")))
-            .collect()
+        verbs.into_iter().map(|(place, verbs)| format!("{place}: {}", verbs.join(", "))).collect()
     }
 
     /// The same as rules.
@@ -203,12 +180,9 @@ impl Grants {
         let mut verbs: BTreeMap<Place, Vec<String>> = BTreeMap::new();
         for grant in self.0.clone() {
             let (place, verb) = match grant {
-                Grant::Resource {
-                    group,
-                    resource,
-                    name,
-                    verb,
-                } => ((Some(group), resource, name), verb),
+                Grant::Resource { group, resource, name, verb } => {
+                    ((Some(group), resource, name), verb)
+                }
                 Grant::Url { url, verb } => ((None, url, None), verb),
             };
             verbs.entry(place).or_default().push(verb);
@@ -246,10 +220,7 @@ impl Difference {
     /// From what there is to what there should be.
     #[must_use]
     pub fn between(actual: &Grants, preset: &Grants) -> Self {
-        Self {
-            extra: actual.beyond(preset),
-            missing: preset.beyond(actual),
-        }
+        Self { extra: actual.beyond(preset), missing: preset.beyond(actual) }
     }
 
     /// Whether both grant the same.
@@ -296,9 +267,7 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines()
-            .iter()
-            .try_for_each(|line| writeln!(f, "{line}"))
+        self.lines().iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 

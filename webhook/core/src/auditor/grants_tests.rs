@@ -28,10 +28,7 @@ fn who_has_the_wider_needs_the_narrower_no_more() {
     };
     let url = |text: &str| {
         let (url, verb) = text.split_once(' ').unwrap();
-        Grant::Url {
-            url: url.into(),
-            verb: verb.into(),
-        }
+        Grant::Url { url: url.into(), verb: verb.into() }
     };
     for (wide, narrow, covers) in [
         ("a r get", "a r get", true),
@@ -51,11 +48,7 @@ fn who_has_the_wider_needs_the_narrower_no_more() {
         // A name that looks like a wildcard is a name.
         ("a r get *", "a r get x", false),
     ] {
-        assert_eq!(
-            resource(wide).covers(&resource(narrow)),
-            covers,
-            "{wide} / {narrow}"
-        );
+        assert_eq!(resource(wide).covers(&resource(narrow)), covers, "{wide} / {narrow}");
     }
     for (wide, narrow, covers) in [
         ("/a get", "/a get", true),

@@ -14,16 +14,8 @@ const SEE: &[&str] = &["get", "list", "watch"];
 /// What each version of the preset appended to the one before. A new version is one more entry, and
 /// its rules go to `manifests/base/auditor.yaml` too: nobody may grant what they don't hold.
 const SHIPPED: &[&[Rule]] = &[
-    &[Rule {
-        group: "operator.metalbear.co",
-        resource: "sessionpolicies",
-        verbs: SEE,
-    }],
-    &[Rule {
-        group: "visibility.operator.metalbear.co",
-        resource: "sessiontrackers",
-        verbs: SEE,
-    }],
+    &[Rule { group: "operator.metalbear.co", resource: "sessionpolicies", verbs: SEE }],
+    &[Rule { group: "visibility.operator.metalbear.co", resource: "sessiontrackers", verbs: SEE }],
 ];
 
 /// The versions of the preset, from the first on. Holds one at least.
@@ -42,13 +34,9 @@ impl History {
     /// The history that this release knows.
     #[must_use]
     pub fn shipped() -> Self {
-        let mut releases = SHIPPED
-            .iter()
-            .map(|rules| rules.iter().map(policy_rule).collect::<Vec<_>>());
-        Self {
-            first: releases.next().unwrap_or_default(),
-            later: releases.collect(),
-        }
+        let mut releases =
+            SHIPPED.iter().map(|rules| rules.iter().map(policy_rule).collect::<Vec<_>>());
+        Self { first: releases.next().unwrap_or_default(), later: releases.collect() }
     }
 
     /// A history of what each version appended to the one before.

@@ -26,8 +26,8 @@ impl fmt::Display for Manager {
     }
 }
 
-/// Labels that only the named tool writes. Not `app.kubernetes.io/instance`: charts, people and, in one
-/// of its modes, Argo CD write it; then Argo CD's field manager owns the rules and tells.
+/// Labels that only the named tool writes. Not `app.kubernetes.io/instance`: charts, people and, in
+/// one of its modes, Argo CD write it; then Argo CD's field manager owns the rules and tells.
 const LABELS: &[(&str, &str)] = &[
     ("argocd.argoproj.io/instance", "Argo CD"),
     ("kustomize.toolkit.fluxcd.io/name", "Flux"),
@@ -43,14 +43,8 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("argocd.argoproj.io/tracking-id", "Argo CD"),
     ("meta.helm.sh/release-name", "Helm"),
     ("configmanagement.gke.io/managed", "Config Sync"),
-    (
-        "config.k8s.io/owning-inventory",
-        "an inventory of kpt or Config Sync",
-    ),
-    (
-        "kubectl.kubernetes.io/last-applied-configuration",
-        "kubectl apply",
-    ),
+    ("config.k8s.io/owning-inventory", "an inventory of kpt or Config Sync"),
+    ("kubectl.kubernetes.io/last-applied-configuration", "kubectl apply"),
 ];
 
 /// What the same tools write beside these.
@@ -99,10 +93,7 @@ pub fn manager(metadata: &ObjectMeta) -> Option<Manager> {
     }
     let foreign = owners_of_rules(metadata).find(|entry| !is_ours(entry))?;
     let name = printable(foreign.manager.as_deref().unwrap_or("unknown"), SHOWN);
-    Some(Manager {
-        evidence: format!("field manager {name} owns the rules"),
-        name,
-    })
+    Some(Manager { evidence: format!("field manager {name} owns the rules"), name })
 }
 
 /// Whether a label or an annotation says no more than who wrote the object.
@@ -126,9 +117,7 @@ fn owners_of_rules(metadata: &ObjectMeta) -> impl Iterator<Item = &ManagedFields
     metadata.managed_fields.iter().flatten().filter(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         fields.is_some_and(|fields| {
-            ["f:rules", "f:aggregationRule"]
-                .iter()
-                .any(|field| fields.get(field).is_some())
+            ["f:rules", "f:aggregationRule"].iter().any(|field| fields.get(field).is_some())
         })
     })
 }

@@ -1,6 +1,6 @@
 //! The auditor role: see every session, join none. It is shipped once and then belongs to the
-//! administrator; a later release only appends what it adds, and only to a role that is still what an
-//! earlier release shipped.
+//! administrator; a later release only appends what it adds, and only to a role that is still what
+//! an earlier release shipped.
 
 mod grants;
 mod history;

@@ -93,17 +93,10 @@ pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
     let rules = history.rules(latest);
     let Some(role) = role else {
         if mode == Mode::Manage {
-            return Plan::Create {
-                version: latest,
-                rules,
-            };
+            return Plan::Create { version: latest, rules };
         }
         return Plan::Preserve {
-            why: if mode == Mode::Report {
-                Why::ToldNotTo
-            } else {
-                Why::Absent
-            },
+            why: if mode == Mode::Report { Why::ToldNotTo } else { Why::Absent },
             is: None,
             latest,
             difference: Grants::of(&rules)
@@ -120,12 +113,7 @@ pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
         .rev()
         .find(|version| difference_to(*version).is_some_and(|difference| difference.is_empty()));
     let difference = difference_to(latest);
-    let preserve = |why| Plan::Preserve {
-        why,
-        is,
-        latest,
-        difference: difference.clone(),
-    };
+    let preserve = |why| Plan::Preserve { why, is, latest, difference: difference.clone() };
     let metadata = &role.metadata;
     if metadata.deletion_timestamp.is_some() {
         return preserve(Why::Deleting);
@@ -169,7 +157,8 @@ pub(super) fn is_auto_update_off(role: &ClusterRole) -> bool {
         .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
 }
 
-/// The label by which Kubernetes' own roles (view, edit, admin) and others collect this one's rules.
+/// The label by which Kubernetes' own roles (view, edit, admin) and others collect this one's
+/// rules.
 fn aggregated_into(role: &ClusterRole) -> Option<String> {
     let labels = role.metadata.labels.as_ref()?;
     let label = labels.iter().find(|(name, value)| {
@@ -236,10 +225,7 @@ impl fmt::Display for Plan {
         match self.difference() {
             Some(difference) if !difference.is_empty() => {
                 let latest = self.latest();
-                write!(
-                    f,
-                    "--- ClusterRole {ROLE}\n+++ preset version {latest}\n{difference}"
-                )
+                write!(f, "--- ClusterRole {ROLE}\n+++ preset version {latest}\n{difference}")
             }
             _ => Ok(()),
         }
@@ -249,10 +235,9 @@ impl fmt::Display for Plan {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent => write!(
-                f,
-                "there is none, and with --auditor-role=upgrade-only none is created"
-            ),
+            Self::Absent => {
+                write!(f, "there is none, and with --auditor-role=upgrade-only none is created")
+            }
             Self::ToldNotTo => write!(f, "--auditor-role=report leaves it to somebody else"),
             Self::Deleting => write!(f, "it is being deleted"),
             Self::Aggregated => write!(f, "it has an aggregationRule, which fills in its rules"),

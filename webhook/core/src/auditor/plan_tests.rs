@@ -76,10 +76,7 @@ fn check(cases: &[(&str, Value, &str)]) {
         assert_eq!(short(&made), *expected, "{name}");
         // Told not to write, the process never does.
         let told = plan(&History::shipped(), Some(&role), Mode::Report);
-        assert!(
-            matches!(told, Plan::Nothing { .. } | Plan::Preserve { .. }),
-            "{name}: {told}"
-        );
+        assert!(matches!(told, Plan::Nothing { .. } | Plan::Preserve { .. }), "{name}: {told}");
         let upgrade = plan(&History::shipped(), Some(&role), Mode::UpgradeOnly);
         assert_eq!(upgrade, made, "{name}");
         if let Plan::Append { rules, .. } = made {
@@ -234,8 +231,7 @@ fn a_role_that_is_not_there() {
         let plan = plan(&history, None, mode);
         assert_eq!(short(&plan), expected);
         assert!(
-            plan.to_string()
-                .contains("+sessionpolicies.operator.metalbear.co: get, list, watch")
+            plan.to_string().contains("+sessionpolicies.operator.metalbear.co: get, list, watch")
         );
     }
 }
@@ -260,23 +256,13 @@ fn upgrades_and_downgrades() {
         let role = serde_json::from_value(with(&rules, &ours)).unwrap();
         let history = later_history().up_to(version).unwrap();
         let plan = plan(&history, Some(&role), Mode::Manage);
-        assert_eq!(
-            short(&plan),
-            expected,
-            "{rules} for a release of version {version}"
-        );
+        assert_eq!(short(&plan), expected, "{rules} for a release of version {version}");
     }
     // With the rules owned by somebody else it is that one's word.
-    let edited = with(
-        &json!([v1(), v2()]),
-        &owned_by("kubectl-edit", "Update", "f:rules"),
-    );
+    let edited = with(&json!([v1(), v2()]), &owned_by("kubectl-edit", "Update", "f:rules"));
     let role = serde_json::from_value(edited).unwrap();
     let history = later_history().up_to(1).unwrap();
-    assert_eq!(
-        short(&plan(&history, Some(&role), Mode::Manage)),
-        "preserve kubectl-edit"
-    );
+    assert_eq!(short(&plan(&history, Some(&role), Mode::Manage)), "preserve kubectl-edit");
 }
 
 #[test]
@@ -296,10 +282,7 @@ fn said_in_words() {
         "nothing: ClusterRole mirrord-operator-auditor is version 2, the latest\n"
     );
     assert_eq!(
-        text(role(json!([
-            rule(POLICIES, "sessionpolicies", &["get", "list", "delete"]),
-            v2()
-        ]))),
+        text(role(json!([rule(POLICIES, "sessionpolicies", &["get", "list", "delete"]), v2()]))),
         "preserve ClusterRole mirrord-operator-auditor: it was modified, and is what no release shipped\n\
          --- ClusterRole mirrord-operator-auditor\n\
          +++ preset version 2\n\
@@ -314,18 +297,12 @@ fn a_role_that_others_collect_gains_nothing() {
     let history = History::shipped();
     let label = "rbac.authorization.k8s.io/aggregate-to-view";
     for (value, preserved) in [("true", true), ("false", false)] {
-        let mut role = ClusterRole {
-            rules: Some(history.rules(1)),
-            ..ClusterRole::default()
-        };
+        let mut role = ClusterRole { rules: Some(history.rules(1)), ..ClusterRole::default() };
         role.metadata.labels = Some([(label.to_owned(), value.to_owned())].into());
         let why = match plan(&history, Some(&role), Mode::Manage) {
             Plan::Preserve { why, .. } => Some(why),
             _ => None,
         };
-        assert_eq!(
-            why,
-            preserved.then(|| Why::AggregatedInto(label.to_owned()))
-        );
+        assert_eq!(why, preserved.then(|| Why::AggregatedInto(label.to_owned())));
     }
 }

@@ -1,5 +1,5 @@
-//! The state of the role, for people and scripts: the leader writes it to a ConfigMap, and the plugin
-//! makes it from the role itself.
+//! The state of the role, for people and scripts: the leader writes it to a ConfigMap, and the
+//! plugin makes it from the role itself.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde::{Deserialize, Serialize};
@@ -24,13 +24,13 @@ pub struct Report {
     /// Who looks after it, if that is anybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
-    /// What was, or would be, done: `create`, `append`, `nothing` or `preserve`; `unknown` where the
-    /// role could not be read.
+    /// What was, or would be, done: `create`, `append`, `nothing` or `preserve`; `unknown` where
+    /// the role could not be read.
     pub plan: String,
     /// The same in a sentence.
     pub message: String,
-    /// How it differs from the latest version: a diff, line by line, of the first 200; none if that isn't
-    /// known.
+    /// How it differs from the latest version: a diff, line by line, of the first 200; none if that
+    /// isn't known.
     pub difference: Option<Vec<String>>,
     /// What went wrong, if something did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,12 +60,8 @@ impl Report {
             Plan::Preserve { is, .. } => *is,
         };
         let modified = match plan {
-            Plan::Preserve {
-                difference: None, ..
-            } => None,
-            Plan::Preserve {
-                why: Why::Newer, ..
-            } => Some(false),
+            Plan::Preserve { difference: None, .. } => None,
+            Plan::Preserve { why: Why::Newer, .. } => Some(false),
             _ => Some(role.is_some() && version.is_none()),
         };
         Self {
@@ -111,10 +107,7 @@ mod tests {
         assert_eq!(absent.plan, "create");
         assert_eq!(absent.difference.map(|lines| lines.len()), Some(2));
 
-        let mut role = ClusterRole {
-            rules: Some(history.rules(1)),
-            ..ClusterRole::default()
-        };
+        let mut role = ClusterRole { rules: Some(history.rules(1)), ..ClusterRole::default() };
         let older = Report::of(&history, Some(&role), Mode::Manage);
         assert_eq!(
             (older.version, older.modified, older.auto_update),
@@ -126,10 +119,7 @@ mod tests {
         );
 
         role.rules = Some(Vec::new());
-        let labels = [(
-            "kustomize.toolkit.fluxcd.io/name".to_owned(),
-            "infra".to_owned(),
-        )];
+        let labels = [("kustomize.toolkit.fluxcd.io/name".to_owned(), "infra".to_owned())];
         role.metadata.labels = Some(labels.into());
         let flux = Report::of(&history, Some(&role), Mode::Manage);
         assert_eq!(flux.modified, Some(true));
@@ -163,10 +153,7 @@ mod tests {
             ..ClusterRole::default()
         };
         let report = Report::of(&history, Some(&huge), Mode::Manage);
-        assert_eq!(
-            (report.exists, report.modified, &report.difference),
-            (Some(true), None, &None)
-        );
+        assert_eq!((report.exists, report.modified, &report.difference), (Some(true), None, &None));
         assert!(report.message.contains("too much"), "{}", report.message);
     }
 

@@ -6,10 +6,10 @@ use k8s_openapi::{api::rbac::v1::ClusterRole, apimachinery::pkg::apis::meta::v1:
 
 use super::{Grants, History, ROLE, manager::is_tracking};
 
-/// The role as somebody would have written it: its labels and annotations but those by which tools and
-/// this project know what is theirs, and the rules it has, and after them those of the latest version
-/// that it lacks. Of a role that others' rules are collected into no rules, as Kubernetes fills them in.
-/// Nothing if it grants too much to be compared.
+/// The role as somebody would have written it: its labels and annotations but those by which tools
+/// and this project know what is theirs, and the rules it has, and after them those of the latest
+/// version that it lacks. Of a role that others' rules are collected into no rules, as Kubernetes
+/// fills them in. Nothing if it grants too much to be compared.
 #[must_use]
 pub fn take_over(history: &History, role: Option<&ClusterRole>) -> Option<ClusterRole> {
     let mut taken = ClusterRole::default();
@@ -19,11 +19,7 @@ pub fn take_over(history: &History, role: Option<&ClusterRole>) -> Option<Cluste
         taken.rules = Some(preset);
         return Some(taken);
     };
-    let ObjectMeta {
-        labels,
-        annotations,
-        ..
-    } = &role.metadata;
+    let ObjectMeta { labels, annotations, .. } = &role.metadata;
     taken.metadata.labels = own(labels.as_ref());
     taken.metadata.annotations = own(annotations.as_ref());
     taken.aggregation_rule.clone_from(&role.aggregation_rule);
@@ -83,16 +79,8 @@ mod tests {
         assert_eq!(
             taken(&modified).unwrap()["rules"],
             json!([
-                rule(
-                    "operator.metalbear.co",
-                    "sessionpolicies",
-                    &["get", "delete"]
-                ),
-                rule(
-                    "operator.metalbear.co",
-                    "sessionpolicies",
-                    &["list", "watch"]
-                ),
+                rule("operator.metalbear.co", "sessionpolicies", &["get", "delete"]),
+                rule("operator.metalbear.co", "sessionpolicies", &["list", "watch"]),
                 rule(
                     "visibility.operator.metalbear.co",
                     "sessiontrackers",
@@ -137,10 +125,7 @@ mod tests {
         assert_eq!(taken(&role).unwrap()["metadata"], metadata);
         // Somebody else's word for who manages it is part of a chart, say.
         role["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "Helm" });
-        assert_eq!(
-            taken(&role).unwrap()["metadata"]["labels"],
-            role["metadata"]["labels"]
-        );
+        assert_eq!(taken(&role).unwrap()["metadata"]["labels"], role["metadata"]["labels"]);
         role["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": FIELD_MANAGER });
         assert_eq!(taken(&role).unwrap()["metadata"]["labels"], Value::Null);
     }

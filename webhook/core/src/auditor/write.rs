@@ -16,23 +16,20 @@ const LABELS: [(&str, &str); 3] = [
 /// isn't there whatever version it names, and is refused with a conflict where something is.
 const ABSENT: &str = "1";
 
-/// The server-side apply that carries a plan out, on exactly the role that the plan was made for; none
-/// if the plan is to write nothing.
+/// The server-side apply that carries a plan out, on exactly the role that the plan was made for;
+/// none if the plan is to write nothing.
 #[must_use]
 pub fn apply(plan: &Plan, role: Option<&ClusterRole>) -> Option<Value> {
     let (rules, metadata) = match (plan, role) {
-        (Plan::Create { rules, .. }, None) => (
-            rules,
-            json!({ "resourceVersion": ABSENT, "labels": labels(|_, _| true) }),
-        ),
+        (Plan::Create { rules, .. }, None) => {
+            (rules, json!({ "resourceVersion": ABSENT, "labels": labels(|_, _| true) }))
+        }
         (Plan::Append { rules, .. }, Some(role)) => {
             let metadata = &role.metadata;
             // A label that somebody took off or changed stays so: left out, it is no longer ours.
             let kept = labels(|key, value| {
                 let actual = metadata.labels.as_ref();
-                actual
-                    .and_then(|labels| labels.get(key))
-                    .is_some_and(|actual| actual == value)
+                actual.and_then(|labels| labels.get(key)).is_some_and(|actual| actual == value)
             });
             let precondition = json!({
                 // With its uid, so that one which was deleted meanwhile isn't made anew from this.
@@ -83,10 +80,7 @@ mod tests {
     #[test]
     fn an_upgrade_is_of_what_was_read_and_leaves_labels_as_they_are() {
         let history = History::shipped();
-        let mut role = ClusterRole {
-            rules: Some(history.rules(1)),
-            ..ClusterRole::default()
-        };
+        let mut role = ClusterRole { rules: Some(history.rules(1)), ..ClusterRole::default() };
         role.metadata.uid = Some("u".into());
         role.metadata.resource_version = Some("7".into());
         let labels = [
@@ -95,10 +89,7 @@ mod tests {
             ("team", "a"),
         ];
         role.metadata.labels = Some(
-            labels
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
+            labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         );
         let plan = plan(&history, Some(&role), Mode::Manage);
         let document = apply(&plan, Some(&role)).unwrap();
@@ -115,19 +106,10 @@ mod tests {
     #[test]
     fn nothing_and_preserve_write_nothing() {
         let history = History::shipped();
-        let mut role = ClusterRole {
-            rules: Some(history.rules(2)),
-            ..ClusterRole::default()
-        };
-        assert_eq!(
-            apply(&plan(&history, Some(&role), Mode::Manage), Some(&role)),
-            None
-        );
+        let mut role = ClusterRole { rules: Some(history.rules(2)), ..ClusterRole::default() };
+        assert_eq!(apply(&plan(&history, Some(&role), Mode::Manage), Some(&role)), None);
         role.rules = Some(Vec::new());
-        assert_eq!(
-            apply(&plan(&history, Some(&role), Mode::Manage), Some(&role)),
-            None
-        );
+        assert_eq!(apply(&plan(&history, Some(&role), Mode::Manage), Some(&role)), None);
         assert_eq!(apply(&plan(&history, None, Mode::Report), None), None);
     }
 }

@@ -1,14 +1,14 @@
 //! Whether an agent belongs to a Session that was created for its run before it.
 //!
-//! The client says so in an annotation, which is its word only. What counts is who asked for either: the
-//! agent's stamp and the Session's owner, both the cluster's word.
+//! The client says so in an annotation, which is its word only. What counts is who asked for
+//! either: the agent's stamp and the Session's owner, both the cluster's word.
 
 use mirrord_sessions_crds::{Session, SessionId};
 
 use super::{AGENT, Agent, AgentId, Draft};
 
-/// The Session that the client says it created for the run, in the namespace of the draft; none if it
-/// says nothing.
+/// The Session that the client says it created for the run, in the namespace of the draft; none if
+/// it says nothing.
 ///
 /// # Errors
 /// Why that is not believed, whatever Session it may be.
@@ -53,10 +53,7 @@ pub fn adoption(
     if !draft.target.is_meant_by(&session.spec.target) {
         return Err("it has another target");
     }
-    let bound = session
-        .status
-        .as_ref()
-        .and_then(|status| status.agent.as_ref());
+    let bound = session.status.as_ref().and_then(|status| status.agent.as_ref());
     match bound.map(AgentId::of) {
         None => Ok(()),
         // Written before somebody could go on with it.
@@ -82,18 +79,12 @@ mod tests {
     const NAME: &str = "487f4f2b6d2376ad";
 
     fn claiming(name: &str) -> Agent {
-        let words = Words {
-            session: Some(name.into()),
-            ..Words::default()
-        };
+        let words = Words { session: Some(name.into()), ..Words::default() };
         Agent { words, ..agent() }
     }
 
     fn draft_on(agent: &Agent, target: &Target) -> Draft {
-        let ground = Ground {
-            jobs_guarded: Some(time(0)),
-            ..Ground::default()
-        };
+        let ground = Ground { jobs_guarded: Some(time(0)), ..Ground::default() };
         Draft::new(agent, target, &owner(agent, &ground))
     }
 
@@ -102,10 +93,7 @@ mod tests {
     }
 
     fn wrapper() -> Session {
-        let owner = Owner {
-            username: "alice".into(),
-            ..Owner::default()
-        };
+        let owner = Owner { username: "alice".into(), ..Owner::default() };
         let spec = SessionSpec {
             target: "targetless".into(),
             owner: Some(owner),
@@ -132,10 +120,7 @@ mod tests {
             assert_eq!(name_of, expected, "{name:?}");
         }
         assert_eq!(claim(&agent(), &draft(&agent())), None);
-        let unverified = Agent {
-            stamp: Stamp::Missing,
-            ..claiming(NAME)
-        };
+        let unverified = Agent { stamp: Stamp::Missing, ..claiming(NAME) };
         let why = claim(&unverified, &draft(&unverified));
         assert_eq!(why, Some(Err("the agent's owner is not verified")));
         let nowhere = Target::unresolved("shop", "no Pod has its container".into());
@@ -157,10 +142,7 @@ mod tests {
             if let Some(reference) = &mut reference {
                 reference.uid = uid.into();
             }
-            Some(SessionStatus {
-                agent: reference,
-                ..SessionStatus::default()
-            })
+            Some(SessionStatus { agent: reference, ..SessionStatus::default() })
         };
         let owner = |session: &mut Session, username: &str, uid: Option<&str>| {
             let owner = session.spec.owner.get_or_insert_default();
@@ -180,11 +162,7 @@ mod tests {
                 with(&|session| owner(session, "alice", Some("7"))),
                 Err("somebody else's"),
             ),
-            (
-                "nobody's",
-                with(&|session| session.spec.owner = None),
-                Err("somebody else's"),
-            ),
+            ("nobody's", with(&|session| session.spec.owner = None), Err("somebody else's")),
             (
                 "another target",
                 with(&|session| session.spec.target = "deployment/web".into()),
@@ -195,11 +173,7 @@ mod tests {
                 with(&|session| session.status = tied("other")),
                 Err("another agent is tied"),
             ),
-            (
-                "with this agent",
-                with(&|session| session.status = tied(&agent.id.uid)),
-                Ok(()),
-            ),
+            ("with this agent", with(&|session| session.status = tied(&agent.id.uid)), Ok(())),
             (
                 "recorded by the controller",
                 with(&|session| {
@@ -224,10 +198,7 @@ mod tests {
                 (found, _) => panic!("{name}: {found:?}"),
             }
         }
-        let other = Agent {
-            stamp: stamp("bob"),
-            ..agent
-        };
+        let other = Agent { stamp: stamp("bob"), ..agent };
         assert!(adoption(&other, &draft(&other), Some(&wrapper())).is_err());
     }
 
@@ -243,10 +214,7 @@ mod tests {
             ("deployment/web".to_owned(), true),
             (format!("deployment/web/container/{}", container.name), true),
             (format!("pod/{}", pod.name), true),
-            (
-                format!("pod/{}/container/{}", pod.name, container.name),
-                true,
-            ),
+            (format!("pod/{}/container/{}", pod.name, container.name), true),
             ("deployment/web/container/another".to_owned(), false),
             ("deployment/webs".to_owned(), false),
             ("targetless".to_owned(), false),

@@ -19,7 +19,8 @@ pub enum AgentKind {
     Pod,
 }
 
-/// One agent, now and ever. Written as `Job/NAMESPACE/NAME/UID`, or `Pod/NAMESPACE/NAME/UID/CONTAINER`.
+/// One agent, now and ever. Written as `Job/NAMESPACE/NAME/UID`, or
+/// `Pod/NAMESPACE/NAME/UID/CONTAINER`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AgentId {
     /// Which object it runs in.
@@ -48,14 +49,7 @@ impl AgentKind {
 impl AgentId {
     /// The agent that a Session's status names.
     pub(super) fn of(reference: &AgentReference) -> Option<Self> {
-        let AgentReference {
-            kind,
-            namespace,
-            name,
-            uid,
-            container,
-            ..
-        } = reference;
+        let AgentReference { kind, namespace, name, uid, container, .. } = reference;
         let object = format!("{kind}/{namespace}/{name}/{uid}");
         let agent = match container {
             Some(container) => format!("{object}/{container}"),
@@ -67,13 +61,7 @@ impl AgentId {
 
 impl fmt::Display for AgentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            namespace,
-            name,
-            uid,
-            container,
-            ..
-        } = self;
+        let Self { namespace, name, uid, container, .. } = self;
         write!(f, "{}/{namespace}/{name}/{uid}", self.kind.as_str())?;
         if container.is_empty() {
             return Ok(());
@@ -107,8 +95,8 @@ impl FromStr for AgentId {
     }
 }
 
-/// What the user's mirrord configuration says in annotations: the user's word, cut to what a Session
-/// may hold.
+/// What the user's mirrord configuration says in annotations: the user's word, cut to what a
+/// Session may hold.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Words {
     /// Name of the user on their machine.
@@ -176,10 +164,7 @@ impl Agent {
             cut: false,
         };
         words.cut = is_cut;
-        let pod = job
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.template.spec.as_ref());
+        let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
         let image = pod.and_then(|pod| pod.containers.first()?.image.as_deref());
         Some(Self {
             id: AgentId {
@@ -196,10 +181,7 @@ impl Agent {
             added: None,
             words,
             version: image.and_then(version),
-            binding: meta
-                .annotations
-                .as_ref()
-                .and_then(|all| Binding::read(all.get(SESSION)?)),
+            binding: meta.annotations.as_ref().and_then(|all| Binding::read(all.get(SESSION)?)),
             ended: meta.deletion_timestamp.is_some() || is_over(job),
         })
     }
@@ -207,9 +189,7 @@ impl Agent {
     /// What ties it to a Session, if that was written on this very agent.
     #[must_use]
     pub fn bound(&self) -> Option<&Binding> {
-        self.binding
-            .as_ref()
-            .filter(|binding| binding.agent == self.id.uid)
+        self.binding.as_ref().filter(|binding| binding.agent == self.id.uid)
     }
 }
 
@@ -225,10 +205,7 @@ pub(super) fn node(pod: &PodSpec) -> Option<String> {
 /// The Job's pods have ended, or will whatever happens.
 fn is_over(job: &Job) -> bool {
     const OVER: [&str; 4] = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
-    let conditions = job
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref());
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref());
     conditions
         .unwrap_or_default()
         .iter()
@@ -256,10 +233,7 @@ mod tests {
         assert_eq!(agent.stamp, Stamp::Missing);
         assert!(!agent.ended);
         let id = agent.id.to_string();
-        assert_eq!(
-            id,
-            "Job/default/mirrord-agent-hgpswxnb1g/2e7cd1c0-77bd-402c-8934-dc270bd9fad5"
-        );
+        assert_eq!(id, "Job/default/mirrord-agent-hgpswxnb1g/2e7cd1c0-77bd-402c-8934-dc270bd9fad5");
         assert_eq!(id.parse(), Ok(agent.id));
         assert_eq!(Agent::of_job(&job(TARGETLESS)).unwrap().node, None);
     }
@@ -302,14 +276,7 @@ mod tests {
 
     #[test]
     fn ids_and_versions() {
-        for text in [
-            "",
-            "Job/a/b",
-            "Job/a/b/c/d",
-            "Pod/a/b/c",
-            "Pod/a/b/c/",
-            "Node/a/b/c",
-        ] {
+        for text in ["", "Job/a/b", "Job/a/b/c/d", "Pod/a/b/c", "Pod/a/b/c/", "Node/a/b/c"] {
             assert_eq!(text.parse::<AgentId>(), Err(()), "{text}");
         }
         for (image, expected) in [

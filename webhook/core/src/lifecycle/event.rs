@@ -45,11 +45,7 @@ const SHOWN: usize = 120;
 
 impl Told {
     fn new(warning: bool, reason: &'static str, note: String) -> Self {
-        Self {
-            warning,
-            reason,
-            note,
-        }
+        Self { warning, reason, note }
     }
 
     /// Whether it tells that somebody stopped a run.
@@ -75,31 +71,17 @@ impl Told {
     /// A Session ended because its agent did.
     #[must_use]
     pub fn over(session: &Recorded, now: Timestamp) -> Self {
-        ended(
-            &session.name,
-            &session.user,
-            &session.target,
-            session.created,
-            &Ending::Over,
-            now,
-        )
+        ended(&session.name, &session.user, &session.target, session.created, &Ending::Over, now)
     }
 
     /// A Session ended because it was not heard of.
     #[must_use]
     pub fn expired(session: &Reporting, now: Timestamp) -> Self {
-        ended(
-            &session.name,
-            &session.user,
-            &session.target,
-            session.created,
-            &Ending::Expired,
-            now,
-        )
+        ended(&session.name, &session.user, &session.target, session.created, &Ending::Expired, now)
     }
 
-    /// A Session that lived by reports is gone: how, as far as is known. Of one that expired it was told by
-    /// whoever deleted it.
+    /// A Session that lived by reports is gone: how, as far as is known. Of one that expired it was
+    /// told by whoever deleted it.
     #[must_use]
     pub fn gone(
         session: &Reporting,
@@ -113,14 +95,7 @@ impl Told {
             (_, Some(by)) => Ending::StoppedAlone(by),
             (_, None) => Ending::Deleted,
         };
-        Some(ended(
-            &session.name,
-            &session.user,
-            &session.target,
-            session.created,
-            &ending,
-            now,
-        ))
+        Some(ended(&session.name, &session.user, &session.target, session.created, &ending, now))
     }
 
     /// An agent was deleted, since its Session was: how that ended, as far as is known.
@@ -135,12 +110,7 @@ impl Told {
             Some(how) if *how.reason == *COMMAND_ENDED => Ending::CommandOver,
             how => Ending::Stopped(how.and_then(|how| how.by.as_deref())),
         };
-        let Binding {
-            name,
-            owner,
-            target,
-            ..
-        } = binding;
+        let Binding { name, owner, target, .. } = binding;
         ended(name, owner, target, agent.created, &ending, now)
     }
 
@@ -195,9 +165,7 @@ fn ended(
     ending: &Ending<'_>,
     now: Timestamp,
 ) -> Told {
-    let id = name
-        .parse::<SessionId>()
-        .map_or_else(|_| name.to_owned(), |id| id.to_string());
+    let id = name.parse::<SessionId>().map_or_else(|_| name.to_owned(), |id| id.to_string());
     let (user, target) = (printable(user, SHOWN), printable(target, SHOWN));
     let long = since.map_or_else(String::new, |since| {
         let seconds = now.duration_since(since).as_secs().max(0);
@@ -206,24 +174,18 @@ fn ended(
     let (reason, why) = match ending {
         Ending::Over => ("SessionEnded", AGENT_ENDED.to_owned()),
         Ending::CommandOver => ("SessionEnded", COMMAND_ENDED.to_owned()),
-        Ending::Expired => (
-            "SessionExpired",
-            "it was not heard of for too long, which stops nothing".to_owned(),
-        ),
-        Ending::StoppedAlone(by) => (
-            STOPPED,
-            format!("it was stopped by {}", printable(by, SHOWN)),
-        ),
-        Ending::Deleted => (
-            "SessionEnded",
-            "it was deleted, and who did that is not known".to_owned(),
-        ),
+        Ending::Expired => {
+            ("SessionExpired", "it was not heard of for too long, which stops nothing".to_owned())
+        }
+        Ending::StoppedAlone(by) => {
+            (STOPPED, format!("it was stopped by {}", printable(by, SHOWN)))
+        }
+        Ending::Deleted => {
+            ("SessionEnded", "it was deleted, and who did that is not known".to_owned())
+        }
         Ending::Stopped(by) => {
             let by = by.map_or_else(String::new, |by| format!(" by {}", printable(by, SHOWN)));
-            (
-                STOPPED,
-                format!("it was stopped{by}, and its agent deleted"),
-            )
+            (STOPPED, format!("it was stopped{by}, and its agent deleted"))
         }
     };
     let note = format!("Session {id} of {user} on {target} ended{long}: {why}.");
@@ -272,16 +234,8 @@ mod tests {
             "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: it was stopped by bob\\x1b, and its agent deleted."
         );
         let told = Told::stopped(&agent, &tie, None, time(0));
-        assert!(
-            told.note.contains("ended after 0s: it was stopped, and"),
-            "{}",
-            told.note
-        );
-        let over = trackers::Ending {
-            reason: COMMAND_ENDED.into(),
-            by: None,
-            at: 292,
-        };
+        assert!(told.note.contains("ended after 0s: it was stopped, and"), "{}", told.note);
+        let over = trackers::Ending { reason: COMMAND_ENDED.into(), by: None, at: 292 };
         let told = Told::stopped(&agent, &tie, Some(&over), time(292));
         assert_eq!(
             (told.reason, told.note.as_str()),
@@ -301,10 +255,7 @@ mod tests {
             at: 1,
         };
         for (how, expected) in [
-            (
-                Some(by(COMMAND_ENDED, None)),
-                Some(("SessionEnded", "its command ended.")),
-            ),
+            (Some(by(COMMAND_ENDED, None)), Some(("SessionEnded", "its command ended."))),
             (
                 Some(by("stopped", Some("bob\n"))),
                 Some(("SessionStopped", "it was stopped by bob\\n.")),
@@ -312,18 +263,9 @@ mod tests {
             (Some(by(EXPIRED, None)), None),
             (
                 Some(by("deleted", None)),
-                Some((
-                    "SessionEnded",
-                    "it was deleted, and who did that is not known.",
-                )),
+                Some(("SessionEnded", "it was deleted, and who did that is not known.")),
             ),
-            (
-                None,
-                Some((
-                    "SessionEnded",
-                    "it was deleted, and who did that is not known.",
-                )),
-            ),
+            (None, Some(("SessionEnded", "it was deleted, and who did that is not known."))),
         ] {
             let told = Told::gone(&run, how.as_ref(), time(5));
             match (&told, expected) {

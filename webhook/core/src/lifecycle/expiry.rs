@@ -1,9 +1,9 @@
-//! Sessions that live by their owners' reports, and end when these cease, or never come though they were
-//! promised.
+//! Sessions that live by their owners' reports, and end when these cease, or never come though they
+//! were promised.
 //!
-//! How long one has been silent is measured by the clock of who looks, from when the last report was
-//! seen, or the Session, where there was none: no two machines' clocks are compared, and a new leader gives
-//! each the full time again.
+//! How long one has been silent is measured by the clock of who looks, from when the last report
+//! was seen, or the Session, where there was none: no two machines' clocks are compared, and a new
+//! leader gives each the full time again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -35,8 +35,8 @@ pub struct Reporting {
 }
 
 impl Reporting {
-    /// What counts of a Session. One that was never reported about is none of these, unless whoever created
-    /// it said that they will: else they delete it.
+    /// What counts of a Session. One that was never reported about is none of these, unless whoever
+    /// created it said that they will: else they delete it.
     #[must_use]
     pub fn of(session: &Session) -> Option<Self> {
         let meta = &session.metadata;
@@ -57,9 +57,7 @@ impl Reporting {
             user: session.spec.user_line().into_owned(),
             target: session.spec.target.clone(),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
-            agent: status
-                .and_then(|status| status.agent.as_ref())
-                .and_then(AgentId::of),
+            agent: status.and_then(|status| status.agent.as_ref()).and_then(AgentId::of),
             going: meta.deletion_timestamp.is_some(),
             last_seen: last_seen.map(|time| time.0),
         })
@@ -71,8 +69,8 @@ impl Reporting {
 pub struct Silence(HashMap<String, (Option<Timestamp>, Duration)>);
 
 impl Silence {
-    /// Looks at all Sessions that live by reports, `now` on a clock that only goes forward; those that
-    /// have been silent for so long.
+    /// Looks at all Sessions that live by reports, `now` on a clock that only goes forward; those
+    /// that have been silent for so long.
     pub fn sweep<'a>(
         &mut self,
         sessions: impl Iterator<Item = &'a Reporting>,
@@ -145,11 +143,7 @@ mod tests {
         annotations.insert(AGENT.into(), "Job/a/b/c".into());
         for (name, session, expected) in [
             ("promised to report", promised, true),
-            (
-                "promised to report, and recorded for an agent",
-                of_agent,
-                false,
-            ),
+            ("promised to report, and recorded for an agent", of_agent, false),
             ("reported about", reported("a", Some(1)), true),
             ("an annotation of the user's", with("example.com/a"), true),
             ("recorded for an agent", with(AGENT), false),

@@ -14,8 +14,8 @@ pub enum Verdict {
     Unverified(&'static str),
 }
 
-/// Whose the agent is. A stamp counts only on what was created after the guard: before, anybody could
-/// write one.
+/// Whose the agent is. A stamp counts only on what was created after the guard: before, anybody
+/// could write one.
 #[must_use]
 pub fn owner(agent: &Agent, ground: &Ground) -> Verdict {
     let stamp = match &agent.stamp {
@@ -60,46 +60,22 @@ mod tests {
             ephemeral_guarded: Some(time(second)),
             definition: None,
         };
-        let unstamped = Agent {
-            stamp: Stamp::Missing,
-            ..agent()
-        };
-        let nonsense = Agent {
-            stamp: Stamp::Unreadable,
-            ..agent()
-        };
-        let seen = |second| Agent {
-            added: Some(time(second)),
-            ..ephemeral()
-        };
+        let unstamped = Agent { stamp: Stamp::Missing, ..agent() };
+        let nonsense = Agent { stamp: Stamp::Unreadable, ..agent() };
+        let seen = |second| Agent { added: Some(time(second)), ..ephemeral() };
         // Agents are created at 100 s.
         let cases = [
             ("stamped under the guard", agent(), guarded(90), None),
             ("at the same time", agent(), guarded(100), Some("older")),
             ("while it settled", agent(), guarded(96), Some("older")),
             ("older", agent(), guarded(200), Some("older")),
-            (
-                "no guard",
-                agent(),
-                Ground::default(),
-                Some("no guard policy"),
-            ),
+            ("no guard", agent(), Ground::default(), Some("no guard policy")),
             ("no stamp", unstamped, guarded(90), Some("no stamp")),
             ("nonsense", nonsense, guarded(90), Some("not one that")),
             ("ephemeral, in a young Pod", ephemeral(), guarded(90), None),
-            (
-                "ephemeral, in an old Pod",
-                ephemeral(),
-                guarded(150),
-                Some("nobody saw"),
-            ),
+            ("ephemeral, in an old Pod", ephemeral(), guarded(150), Some("nobody saw")),
             ("ephemeral, seen to come", seen(170), guarded(150), None),
-            (
-                "ephemeral, seen before",
-                seen(140),
-                guarded(150),
-                Some("nobody saw"),
-            ),
+            ("ephemeral, seen before", seen(140), guarded(150), Some("nobody saw")),
         ];
         for (name, agent, ground, why) in cases {
             match (owner(&agent, &ground), why) {

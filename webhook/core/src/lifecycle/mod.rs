@@ -1,7 +1,7 @@
 //! From an agent to its Session, and back: what the controller that looks after them does next.
 //!
-//! Nothing here has an effect. The process in `webhook/` keeps what it sees of agents, Pods and Sessions
-//! in a [`View`], asks [`next`] what to do about one agent, does it, and asks again.
+//! Nothing here has an effect. The process in `webhook/` keeps what it sees of agents, Pods and
+//! Sessions in a [`View`], asks [`next`] what to do about one agent, does it, and asks again.
 
 mod adopt;
 mod agent;
@@ -41,8 +41,8 @@ pub use step::{Lost, Presence, Step, may_stop, next, when_lost};
 pub use target::{Above, Target, Workload, above, workload};
 pub use view::{Place, Recorded, View, place};
 
-/// The annotation of a Session that names the agent which it was recorded for. The guard keeps it for
-/// the controller.
+/// The annotation of a Session that names the agent which it was recorded for. The guard keeps it
+/// for the controller.
 pub const AGENT: &str = "operator.metalbear.co/agent";
 
 /// What is known of how Sessions end, and told: the seam to whoever keeps that.

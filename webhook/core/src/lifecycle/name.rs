@@ -2,16 +2,16 @@
 
 use super::{Agent, AgentId};
 
-/// How many names an agent's Session may have. Strangers may take some; they would have to be quick,
-/// each time.
+/// How many names an agent's Session may have. Strangers may take some; they would have to be
+/// quick, each time.
 pub const NAMES: u32 = 8;
 
 /// The n-th name that the Session of an agent may have: 16 hex digits, always the same for the same
 /// agent, so that neither a restart nor a second leader makes two.
 #[must_use]
 pub fn session_name(agent: &AgentId, n: u32) -> String {
-    // FNV-1a, and a finalizer that spreads the last bytes: names need to be stable and apart, and no
-    // secret.
+    // FNV-1a, and a finalizer that spreads the last bytes: names need to be stable and apart, and
+    // no secret.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let bytes = agent.uid.bytes().chain(agent.container.bytes());
     for byte in bytes.chain(n.to_le_bytes()) {
@@ -22,7 +22,8 @@ pub fn session_name(agent: &AgentId, n: u32) -> String {
     format!("{:016x}", hash ^ (hash >> 31))
 }
 
-/// All names that the Session of an agent may have; or, if it belongs to one that was created before it, has.
+/// All names that the Session of an agent may have; or, if it belongs to one that was created
+/// before it, has.
 #[must_use]
 pub fn session_names(agent: &Agent) -> Vec<String> {
     let derived = (0..NAMES).map(|n| session_name(&agent.id, n));

@@ -1,5 +1,5 @@
-//! What the controller keeps of Pods: whose they are, where, and which containers they have; nothing
-//! of what these are told or may hold as secrets.
+//! What the controller keeps of Pods: whose they are, where, and which containers they have;
+//! nothing of what these are told or may hold as secrets.
 
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, EphemeralContainer},
@@ -143,11 +143,7 @@ impl PodView {
 
     fn container(&self, id: &str) -> Option<&ContainerView> {
         self.containers.iter().find(|container| {
-            *container.id == *id
-                || container
-                    .before
-                    .as_deref()
-                    .is_some_and(|before| before == id)
+            *container.id == *id || container.before.as_deref().is_some_and(|before| before == id)
         })
     }
 

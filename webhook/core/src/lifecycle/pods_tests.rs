@@ -65,10 +65,7 @@ fn containers_are_found_by_their_id() {
         ("b-main", Some("node-2"), Ok("pod/b")),
     ];
     for (id, node, expected) in cases {
-        match (
-            PodView::find(pods.iter(), &container_id(id), node),
-            expected,
-        ) {
+        match (PodView::find(pods.iter(), &container_id(id), node), expected) {
             (Found::One(pod, container), Ok(path)) => {
                 let Workload::Known(workload) = workload(pod) else {
                     panic!("{id}");
@@ -89,10 +86,7 @@ fn workloads() {
         owner_references: serde_json::from_value(owned(kind, name)).unwrap(),
         ..ObjectMeta::default()
     };
-    let bare = ObjectMeta {
-        uid: Some("o".into()),
-        ..ObjectMeta::default()
-    };
+    let bare = ObjectMeta { uid: Some("o".into()), ..ObjectMeta::default() };
     let cases = [
         // (what owns the Pod, what is above that, path)
         (json!([]), None, "pod/p"),
@@ -102,32 +96,12 @@ fn workloads() {
         (owned("Node", "node-1"), None, "pod/p"),
         (owned("Web2", "strange"), None, "pod/p"),
         (owned("Web", "Strange Name"), None, "pod/p"),
-        (
-            owned("ReplicaSet", "rs"),
-            Some(found("Deployment", "d", "o")),
-            "deployment/d",
-        ),
-        (
-            owned("ReplicaSet", "rs"),
-            Some(found("Rollout", "r", "o")),
-            "rollout/r",
-        ),
-        (
-            owned("ReplicaSet", "rs"),
-            Some(bare.clone()),
-            "replicaset/rs",
-        ),
+        (owned("ReplicaSet", "rs"), Some(found("Deployment", "d", "o")), "deployment/d"),
+        (owned("ReplicaSet", "rs"), Some(found("Rollout", "r", "o")), "rollout/r"),
+        (owned("ReplicaSet", "rs"), Some(bare.clone()), "replicaset/rs"),
         (owned("ReplicaSet", "rs"), None, "replicaset/rs"),
-        (
-            owned("ReplicaSet", "rs"),
-            Some(found("Deployment", "d", "another")),
-            "replicaset/rs",
-        ),
-        (
-            owned("Job", "j"),
-            Some(found("CronJob", "c", "o")),
-            "cronjob/c",
-        ),
+        (owned("ReplicaSet", "rs"), Some(found("Deployment", "d", "another")), "replicaset/rs"),
+        (owned("Job", "j"), Some(found("CronJob", "c", "o")), "cronjob/c"),
         (owned("Job", "j"), Some(bare), "job/j"),
         // Belongs to it, and isn't controlled by it.
         (
@@ -147,12 +121,8 @@ fn workloads() {
         };
         assert_eq!(path_of, path, "{name}");
     }
-    let between = Above {
-        kind: "Job",
-        namespace: "shop".into(),
-        name: "j".into(),
-        uid: "o".into(),
-    };
+    let between =
+        Above { kind: "Job", namespace: "shop".into(), name: "j".into(), uid: "o".into() };
     assert_eq!(above(&between, None), "job/j");
 }
 
@@ -165,10 +135,7 @@ fn ephemeral_agents() {
     assert_eq!(found[0].id.container, "mirrord-agent-w6vxft9ixh");
     assert_eq!(found[0].stamp, Stamp::Missing);
     assert_eq!(found[0].version.as_deref(), Some("3.250.0"));
-    assert_eq!(
-        found[0].created,
-        Some("2026-11-22T18:25:22Z".parse::<Timestamp>().unwrap())
-    );
+    assert_eq!(found[0].created, Some("2026-11-22T18:25:22Z".parse::<Timestamp>().unwrap()));
     let mut status = json!({
         "name": "mirrord-agent-w6vxft9ixh", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "containerID": "containerd://x", "state": { "running": {} },
@@ -210,11 +177,8 @@ fn ten_thousand_pods() {
             object["metadata"]["uid"] = json!("1c60f187-708c-47dd-800a-0bea9942673d");
             object["spec"]["containers"][0]["env"] =
                 json!([{ "name": "SECRET", "value": "x".repeat(4096) }]);
-            for (c, status) in object["status"]["containerStatuses"]
-                .as_array_mut()
-                .unwrap()
-                .iter_mut()
-                .enumerate()
+            for (c, status) in
+                object["status"]["containerStatuses"].as_array_mut().unwrap().iter_mut().enumerate()
             {
                 status["containerID"] = json!(id(n, c));
             }

@@ -49,7 +49,8 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.order.insert((at, self.number, key));
     }
 
-    /// Something has changed about it: it is looked at now, unless it failed and waits for its turn.
+    /// Something has changed about it: it is looked at now, unless it failed and waits for its
+    /// turn.
     pub fn touch(&mut self, key: K, now: Duration) {
         let waits = self.failures.contains_key(&key) && self.due.contains_key(&key);
         if !waits {
@@ -72,11 +73,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     pub fn done(&mut self, key: K, now: Duration, again: Option<Duration>) {
         self.failures.remove(&key);
         let touched = self.busy.remove(&key).flatten();
-        if let Some(at) = touched
-            .into_iter()
-            .chain(again.map(|again| now + again))
-            .min()
-        {
+        if let Some(at) = touched.into_iter().chain(again.map(|again| now + again)).min() {
             self.add(key, at);
         }
     }

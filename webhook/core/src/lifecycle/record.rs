@@ -36,25 +36,16 @@ impl Draft {
     pub fn new(agent: &Agent, target: &Target, verdict: &Verdict) -> Self {
         let (owner, unverified) = match verdict {
             Verdict::Verified(owner) => (owner.clone(), None),
-            Verdict::Unverified(why) => (
-                Owner {
-                    username: UNVERIFIED_USERNAME.to_owned(),
-                    ..Owner::default()
-                },
-                Some(*why),
-            ),
+            Verdict::Unverified(why) => {
+                (Owner { username: UNVERIFIED_USERNAME.to_owned(), ..Owner::default() }, Some(*why))
+            }
         };
         let client = client(agent);
         let user = user_line(client.as_ref(), &owner);
         let problems: Vec<String> = unverified
             .map(|why| format!("The owner is not verified: of the agent, {why}."))
             .into_iter()
-            .chain(
-                target
-                    .problem
-                    .as_ref()
-                    .map(|why| format!("The target is not resolved: {why}.")),
-            )
+            .chain(target.problem.as_ref().map(|why| format!("The target is not resolved: {why}.")))
             .collect();
         let key = agent.words.key.as_deref().and_then(|key| clean(key, &[]));
         let kept = client.as_ref().map(|it| (&it.username, &it.hostname));
@@ -102,8 +93,8 @@ impl Draft {
         session
     }
 
-    /// Whether a Session that has a name already is the one that this would be: recorded for the same
-    /// agent, by the controller alone, and for the same owner.
+    /// Whether a Session that has a name already is the one that this would be: recorded for the
+    /// same agent, by the controller alone, and for the same owner.
     #[must_use]
     pub fn is(&self, session: &Session) -> bool {
         let annotations = session.metadata.annotations.as_ref();
@@ -147,14 +138,8 @@ fn client(agent: &Agent) -> Option<Client> {
     const SLASHES: [char; 5] = ['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'];
     let words = &agent.words;
     let client = Client {
-        username: words
-            .username
-            .as_deref()
-            .and_then(|word| clean(word, &SLASHES)),
-        hostname: words
-            .hostname
-            .as_deref()
-            .and_then(|word| clean(word, &['/', '@'])),
+        username: words.username.as_deref().and_then(|word| clean(word, &SLASHES)),
+        hostname: words.hostname.as_deref().and_then(|word| clean(word, &['/', '@'])),
         version: agent.version.clone(),
     };
     (client != Client::default()).then_some(client)
@@ -162,10 +147,7 @@ fn client(agent: &Agent) -> Option<Client> {
 
 /// The word without what is invisible, and without these.
 fn clean(word: &str, without: &[char]) -> Option<String> {
-    let word: String = word
-        .chars()
-        .filter(|c| !is_unsafe(*c) && !without.contains(c))
-        .collect();
+    let word: String = word.chars().filter(|c| !is_unsafe(*c) && !without.contains(c)).collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -206,18 +188,12 @@ mod tests {
         assert!(draft.altered);
         let session = draft.session("487f4f2b6d2376ad");
         assert_eq!(session.metadata.namespace.as_deref(), Some("shop"));
-        assert_eq!(
-            session.metadata.annotations.as_ref().unwrap()[AGENT],
-            agent.id.to_string()
-        );
+        assert_eq!(session.metadata.annotations.as_ref().unwrap()[AGENT], agent.id.to_string());
         let spec = &session.spec;
         assert_eq!(spec.user.as_deref(), Some("Avi[2Jroot/alice@abc"));
         assert_eq!(spec.key, None);
         assert_eq!(spec.owner.as_ref().unwrap().groups, ["devs"]);
-        assert_eq!(
-            spec.client.as_ref().unwrap().version.as_deref(),
-            Some("3.250.0")
-        );
+        assert_eq!(spec.client.as_ref().unwrap().version.as_deref(), Some("3.250.0"));
         assert_eq!(draft.status.message, None);
         let bare = draft.without_words().session("a").spec;
         assert_eq!((bare.client, bare.user.as_deref()), (None, Some("alice")));
@@ -225,10 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said() {
-        let agent = Agent {
-            stamp: Stamp::Missing,
-            ..agent()
-        };
+        let agent = Agent { stamp: Stamp::Missing, ..agent() };
         let draft = Draft::new(
             &agent,
             &Target::unresolved("shop", "no Pod has its container".into()),
@@ -271,10 +244,7 @@ mod tests {
         };
         assert_eq!(deletion_warning(&session(&agent())), None);
         let warning = deletion_warning(&session(&ephemeral())).unwrap();
-        assert!(
-            warning.contains("pod mirrord-agent-hgpswxnb1g in namespace default"),
-            "{warning}"
-        );
+        assert!(warning.contains("pod mirrord-agent-hgpswxnb1g in namespace default"), "{warning}");
         assert!(warning.len() < 256);
         assert_eq!(deletion_warning(&draft(&ephemeral()).session("a")), None);
     }

@@ -30,14 +30,11 @@ pub enum Sought {
 }
 
 impl Sought {
-    /// The target of an agent that is a Job; none if it has none, or says too little of it to be found at
-    /// once.
+    /// The target of an agent that is a Job; none if it has none, or says too little of it to be
+    /// found at once.
     #[must_use]
     pub fn of_job(job: &Job) -> Option<Self> {
-        let Look::Agent(agents::Agent {
-            reach: Reach::Container(id),
-        }) = job_agent(job)
-        else {
+        let Look::Agent(agents::Agent { reach: Reach::Container(id) }) = job_agent(job) else {
             return None;
         };
         let pod = job.spec.as_ref()?.template.spec.as_ref()?;
@@ -58,10 +55,7 @@ impl Sought {
 
 /// The first of them: the one that a Pod can be selected by.
 fn address(variable: &EnvVar) -> Option<IpAddr> {
-    let addresses = variable
-        .value
-        .as_ref()
-        .filter(|_| variable.name == ADDRESSES)?;
+    let addresses = variable.value.as_ref().filter(|_| variable.name == ADDRESSES)?;
     addresses.split(',').next()?.trim().parse().ok()
 }
 
@@ -90,10 +84,7 @@ mod tests {
         let Some(Sought::Container { id, node, address }) = changed(|_| ()) else {
             panic!();
         };
-        assert_eq!(
-            id.to_string(),
-            format!("containerd://{}", "a1b2c3d4".repeat(8))
-        );
+        assert_eq!(id.to_string(), format!("containerd://{}", "a1b2c3d4".repeat(8)));
         assert_eq!(node, "node-1");
         assert_eq!(address, Some([10, 1, 0, 10].into()));
         assert_eq!(Sought::of_job(&job(TARGETLESS)), None);
@@ -134,16 +125,9 @@ mod tests {
             ("10.1.0.10=x", None),
             ("a,10.1.0.10", None),
         ] {
-            let variable = EnvVar {
-                name: ADDRESSES.into(),
-                value: Some(text.into()),
-                ..EnvVar::default()
-            };
-            assert_eq!(
-                address(&variable),
-                expected.map(|text| text.parse().unwrap()),
-                "{text}"
-            );
+            let variable =
+                EnvVar { name: ADDRESSES.into(), value: Some(text.into()), ..EnvVar::default() };
+            assert_eq!(address(&variable), expected.map(|text| text.parse().unwrap()), "{text}");
         }
     }
 }

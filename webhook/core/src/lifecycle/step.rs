@@ -35,18 +35,15 @@ pub enum Step {
     Close(Recorded),
     /// Delete the Session, since its agent has an older one.
     Drop(Recorded),
-    /// Untie the Session from its agent, which is over or has an older one: it is its owner's to delete.
+    /// Untie the Session from its agent, which is over or has an older one: it is its owner's to
+    /// delete.
     Release(Recorded),
 }
 
 impl Step {
     /// The agent of this Session is over.
     fn over(session: Recorded) -> Self {
-        if session.adopted {
-            Self::Release(session)
-        } else {
-            Self::Close(session)
-        }
+        if session.adopted { Self::Release(session) } else { Self::Close(session) }
     }
 }
 
@@ -92,10 +89,9 @@ pub fn next(presence: &Presence, sessions: &[Recorded]) -> Step {
             Step::Drop(second.clone())
         };
     }
-    // As early as can be: a Session that goes before its agent is tied to it stops nothing by itself.
-    let bound = agent
-        .bound()
-        .is_some_and(|binding| binding.uid == session.uid);
+    // As early as can be: a Session that goes before its agent is tied to it stops nothing by
+    // itself.
+    let bound = agent.bound().is_some_and(|binding| binding.uid == session.uid);
     if agent.id.kind == AgentKind::Job && !bound {
         return Step::Bind(session.clone());
     }
@@ -116,8 +112,8 @@ pub enum Lost {
     Unknown,
 }
 
-/// Why a Session isn't seen, if the definition is this and a list that succeeded holds a Session of its
-/// name with this identifier, or none.
+/// Why a Session isn't seen, if the definition is this and a list that succeeded holds a Session of
+/// its name with this identifier, or none.
 #[must_use]
 pub fn when_lost(binding: &Binding, definition: Option<&Definition>, listed: Option<&str>) -> Lost {
     match definition {
@@ -129,15 +125,15 @@ pub fn when_lost(binding: &Binding, definition: Option<&Definition>, listed: Opt
     }
 }
 
-/// Whether an agent, read just now, is the one that was tied to the Session: its binding was written on
-/// it, unchanged, and its stamp is the Session's owner.
+/// Whether an agent, read just now, is the one that was tied to the Session: its binding was
+/// written on it, unchanged, and its stamp is the Session's owner.
 #[must_use]
 pub fn may_stop(agent: &Agent, binding: &Binding) -> bool {
     !agent.ended && agent.bound() == Some(binding) && is_of(&binding.owner, &agent.stamp)
 }
 
-/// Whether a Session of this owner may be the one of an agent with this stamp. A true stamp may not have
-/// been believed.
+/// Whether a Session of this owner may be the one of an agent with this stamp. A true stamp may not
+/// have been believed.
 pub(super) fn is_of(owner: &str, stamp: &Stamp) -> bool {
     owner == UNVERIFIED_USERNAME || matches!(stamp, Stamp::Of(stamp) if stamp.username == owner)
 }
@@ -158,54 +154,25 @@ mod tests {
         let agent = agent();
         let session = recorded("1", &agent, "alice");
         let second = recorded("2", &agent, "alice");
-        let silent = Recorded {
-            reported: false,
-            ..session.clone()
-        };
+        let silent = Recorded { reported: false, ..session.clone() };
         let forged = recorded("3", &agent, "mallory");
         let unverified = recorded("4", &agent, UNVERIFIED_USERNAME);
-        let bound = Agent {
-            binding: Some(binding(&agent, &session)),
-            ..agent.clone()
-        };
+        let bound = Agent { binding: Some(binding(&agent, &session)), ..agent.clone() };
         let copied = Agent {
-            binding: Some(Binding {
-                agent: "another".into(),
-                ..binding(&agent, &session)
-            }),
+            binding: Some(Binding { agent: "another".into(), ..binding(&agent, &session) }),
             ..agent.clone()
         };
-        let wrapped = Recorded {
-            adopted: true,
-            ..recorded("6", &agent, "alice")
-        };
-        let rewrapped = Recorded {
-            adopted: true,
-            ..recorded("7", &agent, "alice")
-        };
-        let ended = Agent {
-            ended: true,
-            ..bound.clone()
-        };
-        let unstamped = Agent {
-            stamp: Stamp::Missing,
-            ..agent.clone()
-        };
+        let wrapped = Recorded { adopted: true, ..recorded("6", &agent, "alice") };
+        let rewrapped = Recorded { adopted: true, ..recorded("7", &agent, "alice") };
+        let ended = Agent { ended: true, ..bound.clone() };
+        let unstamped = Agent { stamp: Stamp::Missing, ..agent.clone() };
         let in_pod = ephemeral();
         let in_pods_session = recorded("5", &in_pod, "alice");
-        let in_pods_silent = Recorded {
-            reported: false,
-            ..in_pods_session.clone()
-        };
+        let in_pods_silent = Recorded { reported: false, ..in_pods_session.clone() };
         let s = |session: &Recorded| vec![session.clone()];
         let cases = [
             ("new", running(&agent), vec![], Step::Record),
-            (
-                "created",
-                running(&agent),
-                s(&silent),
-                Step::Bind(silent.clone()),
-            ),
+            ("created", running(&agent), s(&silent), Step::Bind(silent.clone())),
             (
                 "bound before its status is written",
                 running(&bound),
@@ -231,55 +198,20 @@ mod tests {
                 vec![],
                 Step::Missed(binding(&agent, &session)),
             ),
-            (
-                "recorded again",
-                running(&bound),
-                s(&second),
-                Step::Bind(second.clone()),
-            ),
-            (
-                "twice",
-                running(&bound),
-                vec![session.clone(), second.clone()],
-                Step::Drop(second),
-            ),
+            ("recorded again", running(&bound), s(&second), Step::Bind(second.clone())),
+            ("twice", running(&bound), vec![session.clone(), second.clone()], Step::Drop(second)),
             ("a copied binding", running(&copied), vec![], Step::Record),
-            (
-                "a stranger's Session",
-                running(&agent),
-                s(&forged),
-                Step::Record,
-            ),
+            ("a stranger's Session", running(&agent), s(&forged), Step::Record),
             (
                 "a Session nobody is shown for",
                 running(&agent),
                 s(&unverified),
                 Step::Bind(unverified.clone()),
             ),
-            (
-                "no stamp",
-                running(&unstamped),
-                s(&unverified),
-                Step::Bind(unverified),
-            ),
-            (
-                "no stamp, and somebody's Session",
-                running(&unstamped),
-                s(&session),
-                Step::Record,
-            ),
-            (
-                "over",
-                running(&ended),
-                s(&session),
-                Step::Close(session.clone()),
-            ),
-            (
-                "its wrapper's Session",
-                running(&agent),
-                s(&wrapped),
-                Step::Bind(wrapped.clone()),
-            ),
+            ("no stamp", running(&unstamped), s(&unverified), Step::Bind(unverified)),
+            ("no stamp, and somebody's Session", running(&unstamped), s(&session), Step::Record),
+            ("over", running(&ended), s(&session), Step::Close(session.clone())),
+            ("its wrapper's Session", running(&agent), s(&wrapped), Step::Bind(wrapped.clone())),
             (
                 "its wrapper's Session is not dropped",
                 running(&agent),
@@ -311,25 +243,10 @@ mod tests {
                 s(&silent),
                 Step::Close(silent),
             ),
-            (
-                "not seen",
-                Presence::Unseen,
-                s(&session),
-                Step::Confirm(session),
-            ),
+            ("not seen", Presence::Unseen, s(&session), Step::Confirm(session)),
             ("gone", Presence::Unseen, vec![], Step::Rest),
-            (
-                "ephemeral, never bound",
-                running(&in_pod),
-                s(&in_pods_session),
-                Step::Rest,
-            ),
-            (
-                "ephemeral, its Session deleted",
-                running(&in_pod),
-                vec![],
-                Step::Record,
-            ),
+            ("ephemeral, never bound", running(&in_pod), s(&in_pods_session), Step::Rest),
+            ("ephemeral, its Session deleted", running(&in_pod), vec![], Step::Record),
         ];
         for (name, presence, sessions, step) in cases {
             assert_eq!(next(&presence, &sessions), step, "{name}");
@@ -340,13 +257,8 @@ mod tests {
     fn reasons_for_a_missing_session() {
         let agent = agent();
         let binding = binding(&agent, &recorded("1", &agent, "alice"));
-        let definition = |uid: &str, going| {
-            Some(Definition {
-                uid: uid.into(),
-                going,
-                created: None,
-            })
-        };
+        let definition =
+            |uid: &str, going| Some(Definition { uid: uid.into(), going, created: None });
         let cases = [
             // (definition, listed, why)
             (definition("definition", false), None, Lost::Stopped),
@@ -368,10 +280,7 @@ mod tests {
         let agent = agent();
         let session = recorded("1", &agent, "alice");
         let tie = binding(&agent, &session);
-        let bound = |binding: Binding| Agent {
-            binding: Some(binding),
-            ..agent.clone()
-        };
+        let bound = |binding: Binding| Agent { binding: Some(binding), ..agent.clone() };
         assert!(may_stop(&bound(tie.clone()), &tie));
         assert!(!may_stop(&agent, &tie), "not bound");
         let other = binding(&agent, &recorded("2", &agent, "alice"));

@@ -92,8 +92,8 @@ pub fn workload(pod: &PodView) -> Workload {
     })
 }
 
-/// The workload that a ReplicaSet or a Job makes Pods for: a Deployment, a Rollout, a CronJob; or itself,
-/// where it belongs to nothing or is gone.
+/// The workload that a ReplicaSet or a Job makes Pods for: a Deployment, a Rollout, a CronJob; or
+/// itself, where it belongs to nothing or is gone.
 #[must_use]
 pub fn above(between: &Above, found: Option<&ObjectMeta>) -> String {
     let owner = found
@@ -118,12 +118,7 @@ impl Target {
             namespace: pod.namespace.to_string(),
             path,
             problem: None,
-            also: vec![
-                workload.to_owned(),
-                within(workload),
-                within(&pod_path),
-                pod_path,
-            ],
+            also: vec![workload.to_owned(), within(workload), within(&pod_path), pod_path],
         }
     }
 
@@ -167,8 +162,8 @@ impl Target {
         names.map(String::as_str).collect()
     }
 
-    /// Whether a user may mean it by this path: the container can be left out, and be named where it is
-    /// the only one.
+    /// Whether a user may mean it by this path: the container can be left out, and be named where
+    /// it is the only one.
     #[must_use]
     pub fn is_meant_by(&self, path: &str) -> bool {
         self.problem.is_none() && (self.path == path || self.also.iter().any(|also| also == path))

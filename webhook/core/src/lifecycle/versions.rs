@@ -1,7 +1,7 @@
 //! Which versions of objects were seen.
 //!
-//! Who writes an object knows the newest version before the watch tells of it, which may still have to tell of
-//! older ones.
+//! Who writes an object knows the newest version before the watch tells of it, which may still have
+//! to tell of older ones.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,8 +14,8 @@ use super::{Place, place};
 pub(super) struct Versions(HashMap<Place, (Box<str>, u64)>);
 
 impl Versions {
-    /// Whether a newer version of this very object was seen before; none is newer than one that can't be
-    /// compared.
+    /// Whether a newer version of this very object was seen before; none is newer than one that
+    /// can't be compared.
     pub(super) fn is_past(&mut self, meta: &ObjectMeta) -> bool {
         let version = meta.resource_version.as_deref().map(str::parse::<u64>);
         let (Some(place), Some(uid), Some(Ok(version))) =
@@ -41,7 +41,8 @@ impl Versions {
         self.0.retain(|place, _| there.contains(place));
     }
 
-    /// What is listed now counts, also where versions have gone back: a cluster may be restored from a backup.
+    /// What is listed now counts, also where versions have gone back: a cluster may be restored
+    /// from a backup.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -58,10 +58,7 @@ pub struct View {
 /// Where an object is.
 #[must_use]
 pub fn place(meta: &ObjectMeta) -> Option<Place> {
-    Some((
-        meta.namespace.as_deref()?.into(),
-        meta.name.as_deref()?.into(),
-    ))
+    Some((meta.namespace.as_deref()?.into(), meta.name.as_deref()?.into()))
 }
 
 impl Recorded {
@@ -96,8 +93,8 @@ impl Recorded {
 }
 
 impl View {
-    /// A Job is there, or has changed; the agents that this is about. What is older than what was seen of it
-    /// before says nothing.
+    /// A Job is there, or has changed; the agents that this is about. What is older than what was
+    /// seen of it before says nothing.
     pub fn apply_job(&mut self, job: &Job) -> Vec<AgentId> {
         let Some(place) = place(&job.metadata) else {
             return Vec::new();
@@ -110,11 +107,7 @@ impl View {
         };
         let id = agent.id.clone();
         let before = self.jobs.insert(place, agent).map(|agent| agent.id);
-        before
-            .into_iter()
-            .filter(|before| *before != id)
-            .chain([id.clone()])
-            .collect()
+        before.into_iter().filter(|before| *before != id).chain([id.clone()]).collect()
     }
 
     /// Jobs are about to be listed anew.
@@ -129,24 +122,18 @@ impl View {
     }
 
     fn forget_job(&mut self, place: &Place) -> Vec<AgentId> {
-        self.jobs
-            .remove(place)
-            .map(|agent| agent.id)
-            .into_iter()
-            .collect()
+        self.jobs.remove(place).map(|agent| agent.id).into_iter().collect()
     }
 
     /// All Jobs that are there: others are gone.
     pub fn retain_jobs(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
         self.job_versions.retain(there);
         let gone: Vec<Place> = missing(&self.jobs, there);
-        gone.iter()
-            .flat_map(|place| self.remove_job(place))
-            .collect()
+        gone.iter().flat_map(|place| self.remove_job(place)).collect()
     }
 
-    /// A Pod is there, or has changed. `told` is when, if the API server told of it as it happened: agents
-    /// that weren't in the Pod before came then.
+    /// A Pod is there, or has changed. `told` is when, if the API server told of it as it happened:
+    /// agents that weren't in the Pod before came then.
     pub fn apply_pod(&mut self, mut pod: PodView, told: Option<Timestamp>) -> Vec<AgentId> {
         let place = (pod.namespace.clone(), pod.name.clone());
         let before = self.pods.get(&place).filter(|before| before.uid == pod.uid);
@@ -174,12 +161,11 @@ impl View {
     /// All Pods that are there: others are gone.
     pub fn retain_pods(&mut self, there: &HashSet<Place>) -> Vec<AgentId> {
         let gone: Vec<Place> = missing(&self.pods, there);
-        gone.iter()
-            .flat_map(|place| self.remove_pod(place))
-            .collect()
+        gone.iter().flat_map(|place| self.remove_pod(place)).collect()
     }
 
-    /// A Session is there, or has changed. What is older than what was seen of it before says nothing.
+    /// A Session is there, or has changed. What is older than what was seen of it before says
+    /// nothing.
     pub fn apply_session(&mut self, session: &Session) -> Vec<AgentId> {
         let Some(place) = place(&session.metadata) else {
             return Vec::new();
@@ -206,10 +192,7 @@ impl View {
 
     fn insert_session(&mut self, session: Recorded) {
         let place = session.place();
-        self.by_agent
-            .entry(session.agent.clone())
-            .or_default()
-            .insert(place.clone());
+        self.by_agent.entry(session.agent.clone()).or_default().insert(place.clone());
         self.sessions.insert(place, session);
     }
 
@@ -220,18 +203,15 @@ impl View {
         self.remove_recorded(place)
     }
 
-    /// The Sessions that lived by reports, and are gone since this was asked last. Not those of which it was
-    /// said before that they will be.
+    /// The Sessions that lived by reports, and are gone since this was asked last. Not those of
+    /// which it was said before that they will be.
     pub fn take_gone(&mut self) -> Vec<Reporting> {
         mem::take(&mut self.gone)
     }
 
     /// This very Session, which lived by reports, is about to be gone, and nobody is to be told.
     pub fn forget_reporting(&mut self, session: &Reporting) {
-        let place = (
-            session.namespace.as_str().into(),
-            session.name.as_str().into(),
-        );
+        let place = (session.namespace.as_str().into(), session.name.as_str().into());
         let there = self.reporting.get(&place);
         if there.is_some_and(|there| there.uid == session.uid) {
             self.reporting.remove(&place);
@@ -261,11 +241,7 @@ impl View {
     /// This very Session is gone.
     pub fn forget_session(&mut self, session: &Recorded) {
         let place = session.place();
-        if self
-            .sessions
-            .get(&place)
-            .is_some_and(|there| there.uid == session.uid)
-        {
+        if self.sessions.get(&place).is_some_and(|there| there.uid == session.uid) {
             self.remove_session(&place);
         }
     }
@@ -275,9 +251,7 @@ impl View {
         self.session_versions.retain(there);
         let mut gone: Vec<Place> = missing(&self.sessions, there);
         gone.extend(missing(&self.reporting, there));
-        gone.iter()
-            .flat_map(|place| self.remove_session(place))
-            .collect()
+        gone.iter().flat_map(|place| self.remove_session(place)).collect()
     }
 
     /// An agent, while it is there.
@@ -297,15 +271,14 @@ impl View {
     #[must_use]
     pub fn sessions(&self, agent: &AgentId) -> Vec<Recorded> {
         let places = self.by_agent.get(agent).into_iter().flatten();
-        let mut sessions: Vec<Recorded> = places
-            .filter_map(|place| self.sessions.get(place).cloned())
-            .collect();
+        let mut sessions: Vec<Recorded> =
+            places.filter_map(|place| self.sessions.get(place).cloned()).collect();
         sessions.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
         sessions
     }
 
-    /// The Sessions that live by their owners' reports: no agent that runs vouches for them, and nobody has
-    /// deleted them.
+    /// The Sessions that live by their owners' reports: no agent that runs vouches for them, and
+    /// nobody has deleted them.
     pub fn unvouched(&self) -> impl Iterator<Item = &Reporting> {
         let stay = self.reporting.values().filter(|session| !session.going);
         stay.filter(|session| {

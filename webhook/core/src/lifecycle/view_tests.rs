@@ -116,11 +116,7 @@ fn sessions_are_found_by_their_agent() {
     let mut other = first.clone();
     other.uid = "3".into();
     view.forget_session(&other);
-    assert_eq!(
-        view.sessions(&agent.id).len(),
-        2,
-        "another of the same name"
-    );
+    assert_eq!(view.sessions(&agent.id).len(), 2, "another of the same name");
     view.forget_session(&first);
     assert_eq!(view.agents(), from_ref(&agent.id));
     assert_eq!(view.retain_sessions(&HashSet::new()), from_ref(&agent.id));

@@ -13,8 +13,5 @@ pub(crate) fn policies(yaml: &str) -> PolicySet {
 
 /// A user by name.
 pub(crate) fn requester(name: &str) -> Requester {
-    Requester {
-        username: name.into(),
-        ..Requester::default()
-    }
+    Requester { username: name.into(), ..Requester::default() }
 }

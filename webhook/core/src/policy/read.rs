@@ -31,19 +31,15 @@ impl TryFrom<&SessionPolicy> for Policy {
 impl Policy {
     /// Reads a policy, with all that is wrong with it.
     ///
-    /// If something is wrong, the policy narrows and never widens: a broken rule is there for every verb
-    /// that it could be for, always matches if it denies and never if it allows. With a broken subject,
-    /// the policy is for everyone and none of its allow rules matches.
+    /// If something is wrong, the policy narrows and never widens: a broken rule is there for every
+    /// verb that it could be for, always matches if it denies and never if it allows. With a broken
+    /// subject, the policy is for everyone and none of its allow rules matches.
     #[must_use]
     pub fn read(name: &str, spec: &SessionPolicySpec) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();
         let mut subjects = Vec::new();
         for (index, written) in spec.subjects.iter().enumerate() {
-            subjects.extend(subject(
-                written,
-                &format!("spec.subjects[{index}]"),
-                &mut errors,
-            ));
+            subjects.extend(subject(written, &format!("spec.subjects[{index}]"), &mut errors));
         }
         let broken_subjects = subjects.len() < spec.subjects.len();
         if broken_subjects {
@@ -53,16 +49,11 @@ impl Policy {
         let name: Arc<str> = name.into();
         let allow = spec.allow.rules.iter().enumerate();
         let deny = spec.deny.rules.iter().enumerate();
-        let written = allow
-            .map(|rule| (Effect::Allow, rule))
-            .chain(deny.map(|rule| (Effect::Deny, rule)));
+        let written =
+            allow.map(|rule| (Effect::Allow, rule)).chain(deny.map(|rule| (Effect::Deny, rule)));
         let rules = written
             .map(|(effect, (index, written))| {
-                let place = RuleRef {
-                    policy: Arc::clone(&name),
-                    effect,
-                    index,
-                };
+                let place = RuleRef { policy: Arc::clone(&name), effect, index };
                 let mut rule = rule(written, place, &mut errors);
                 if broken_subjects && effect == Effect::Allow {
                     rule.when = When::Never;
@@ -70,11 +61,7 @@ impl Policy {
                 rule
             })
             .collect();
-        let policy = Self {
-            name,
-            subjects,
-            rules,
-        };
+        let policy = Self { name, subjects, rules };
         (policy, errors)
     }
 }
@@ -84,19 +71,11 @@ impl Policy {
     #[must_use]
     pub fn unreadable(name: &str) -> Self {
         let name: Arc<str> = name.into();
-        let place = RuleRef {
-            policy: Arc::clone(&name),
-            effect: Effect::Deny,
-            index: 0,
-        };
+        let place = RuleRef { policy: Arc::clone(&name), effect: Effect::Deny, index: 0 };
         Self {
             name,
             subjects: Vec::new(),
-            rules: vec![Rule {
-                place,
-                verbs: Verbs::ALL,
-                when: When::Always,
-            }],
+            rules: vec![Rule { place, verbs: Verbs::ALL, when: When::Always }],
         }
     }
 }
@@ -120,21 +99,13 @@ fn subject(
     match &written.api_group {
         Some(written) if written != group => {
             let expected = if group.is_empty() { "\"\"" } else { group };
-            refuse(
-                "apiGroup",
-                quoted(written),
-                format!("{expected} or nothing"),
-            );
+            refuse("apiGroup", quoted(written), format!("{expected} or nothing"));
         }
         _ => {}
     }
     let namespace = written.namespace.as_deref().unwrap_or_default();
     if namespaced && namespace.is_empty() {
-        refuse(
-            "namespace",
-            "nothing".into(),
-            "the service account's namespace".into(),
-        );
+        refuse("namespace", "nothing".into(), "the service account's namespace".into());
     }
     if !namespaced && !namespace.is_empty() {
         refuse(
@@ -161,20 +132,8 @@ fn rule(written: &session_policy::Rule, place: RuleRef, errors: &mut Vec<FieldEr
     let path = format!("spec.{}.rules[{}]", place.effect.as_str(), place.index);
 
     let known = |word: &str| RULE_RESOURCES.contains(&word).then_some(());
-    words(
-        &written.resources,
-        &format!("{path}.resources"),
-        &RULE_RESOURCES,
-        known,
-        errors,
-    );
-    let verbs = words(
-        &written.verbs,
-        &format!("{path}.verbs"),
-        &RULE_VERBS,
-        verbs_of,
-        errors,
-    );
+    words(&written.resources, &format!("{path}.resources"), &RULE_RESOURCES, known, errors);
+    let verbs = words(&written.verbs, &format!("{path}.verbs"), &RULE_VERBS, verbs_of, errors);
     let verbs = if errors.len() > before {
         Verbs::ALL
     } else {
@@ -185,10 +144,8 @@ fn rule(written: &session_policy::Rule, place: RuleRef, errors: &mut Vec<FieldEr
     if let Some(source) = &written.where_clause {
         match WhereClause::parse(source) {
             Ok(clause) => when = When::Where(clause),
-            Err(error) => errors.push(FieldError {
-                path: format!("{path}.where"),
-                problem: Problem::Where(error),
-            }),
+            Err(error) => errors
+                .push(FieldError { path: format!("{path}.where"), problem: Problem::Where(error) }),
         }
     }
     if errors.len() > before {
@@ -229,21 +186,14 @@ fn words<T>(
     for (index, word) in written.iter().enumerate() {
         match meaning(word) {
             Some(meaning) => meanings.push(meaning),
-            None => errors.push(value_error(
-                format!("{path}[{index}]"),
-                quoted(word),
-                expected(),
-            )),
+            None => errors.push(value_error(format!("{path}[{index}]"), quoted(word), expected())),
         }
     }
     meanings
 }
 
 fn value_error(path: String, found: String, expected: String) -> FieldError {
-    FieldError {
-        path,
-        problem: Problem::Value { found, expected },
-    }
+    FieldError { path, problem: Problem::Value { found, expected } }
 }
 
 fn quoted(text: &str) -> String {

@@ -75,10 +75,7 @@ fn requesters() -> [Requester; 4] {
     [
         requester("alice", &["devs"]),
         requester("bob", &["devs", "auditors"]),
-        requester(
-            "system:serviceaccount:tools:ci",
-            &["system:serviceaccounts"],
-        ),
+        requester("system:serviceaccount:tools:ci", &["system:serviceaccounts"]),
         requester("root", &["system:masters"]),
     ]
 }
@@ -105,11 +102,7 @@ const NONE: &str = ": nothing";
 /// The sessions that are visible, and whether that was settled without asking.
 fn seen(policies: &[Policy], requester: &Requester, verb: Verb) -> String {
     let traits = Traits::new();
-    let user = User {
-        name: requester.name,
-        roles: &requester.roles,
-        traits: &traits,
-    };
+    let user = User { name: requester.name, roles: &requester.roles, traits: &traits };
     let joined = ["alice".to_owned()];
     let visibility = Visibility::of(policies, &user, verb);
     let reversed = Visibility::of(policies.iter().rev(), &user, verb);
@@ -117,11 +110,7 @@ fn seen(policies: &[Policy], requester: &Requester, verb: Verb) -> String {
     for (letter, tracker) in sessions(&joined) {
         let verdict = visibility.explain(&tracker);
         assert_eq!(verdict.visible, visibility.shows(&tracker));
-        assert_eq!(
-            verdict.visible,
-            reversed.shows(&tracker),
-            "order means nothing"
-        );
+        assert_eq!(verdict.visible, reversed.shows(&tracker), "order means nothing");
         if let Cause::Rule(rule) = verdict.cause {
             assert_eq!(rule.effect == Effect::Allow, verdict.visible, "{rule}");
         }
@@ -145,29 +134,15 @@ fn matrix() {
         (
             "RFD 82: not one's own",
             vec![RFD_DENY_OWN],
-            [
-                ["BR", "AR", "ABJR", "ABJ"],
-                ["BR", "AR", "ABJR", "ABJ"],
-                [ALL; 4],
-                [ALL; 4],
-            ],
+            [["BR", "AR", "ABJR", "ABJ"], ["BR", "AR", "ABJR", "ABJ"], [ALL; 4], [ALL; 4]],
         ),
         ("RFD 82: the auditor", vec![RFD_AUDITOR], same([ALL; 4])),
         (
             "RFD 82: both, deny before allow",
             vec![RFD_AUDITOR, RFD_DENY_OWN],
-            [
-                ["BR", "AR", "ABJR", "ABJ"],
-                ["BR", "AR", "ABJR", "ABJ"],
-                [ALL; 4],
-                [ALL; 4],
-            ],
+            [["BR", "AR", "ABJR", "ABJ"], ["BR", "AR", "ABJR", "ABJ"], [ALL; 4], [ALL; 4]],
         ),
-        (
-            "own only, for a group",
-            vec![OWN_ONLY],
-            same(["AJ", "BJ", ALL, ALL]),
-        ),
+        ("own only, for a group", vec![OWN_ONLY], same(["AJ", "BJ", ALL, ALL])),
         (
             "auditors see more, and stop no more",
             vec![OWN_ONLY, AUDITORS_SEE_ALL],
@@ -178,11 +153,7 @@ fn matrix() {
                 ["AJ", "BJ", ALL, ALL],
             ],
         ),
-        (
-            "prod is not stopped",
-            vec![NEVER_STOP_PROD],
-            [[ALL; 4], [ALL; 4], ["AJ"; 4], [ALL; 4]],
-        ),
+        ("prod is not stopped", vec![NEVER_STOP_PROD], [[ALL; 4], [ALL; 4], ["AJ"; 4], [ALL; 4]]),
         (
             "own only, and not in prod",
             vec![NEVER_STOP_PROD, OWN_ONLY],
@@ -193,11 +164,7 @@ fn matrix() {
                 ["AJ", "BJ", ALL, ALL],
             ],
         ),
-        (
-            "a service account",
-            vec![CI_SEES_NOTHING],
-            same([ALL, ALL, NONE, ALL]),
-        ),
+        ("a service account", vec![CI_SEES_NOTHING], same([ALL, ALL, NONE, ALL])),
         (
             "denied to a service account whatever is allowed",
             vec![RFD_AUDITOR, CI_SEES_NOTHING],
@@ -245,11 +212,8 @@ fn which_rule_decided() {
     let requesters = requesters();
     let why = |of: usize, verb, letter| {
         let (traits, joined) = (Traits::new(), ["alice".to_owned()]);
-        let user = User {
-            name: requesters[of].name,
-            roles: &requesters[of].roles,
-            traits: &traits,
-        };
+        let user =
+            User { name: requesters[of].name, roles: &requesters[of].roles, traits: &traits };
         let sessions = sessions(&joined);
         let (_, tracker) = sessions.iter().find(|(name, _)| *name == letter).unwrap();
         let verdict = Visibility::of(&policies, &user, verb).explain(tracker);
@@ -268,7 +232,8 @@ fn which_rule_decided() {
     }
 }
 
-/// Broken policies narrow. What alice, bob, tools/ci and root may list, and how many errors there are.
+/// Broken policies narrow. What alice, bob, tools/ci and root may list, and how many errors there
+/// are.
 #[test]
 fn broken_policies() {
     let cases = [

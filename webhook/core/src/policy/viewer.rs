@@ -24,9 +24,7 @@ impl PolicySet {
     pub fn new(cluster: &str, policies: impl IntoIterator<Item = Policy>) -> Self {
         let policies = policies.into_iter();
         Self {
-            policies: policies
-                .map(|policy| (Arc::clone(&policy.name), policy))
-                .collect(),
+            policies: policies.map(|policy| (Arc::clone(&policy.name), policy)).collect(),
             cluster: cluster.into(),
         }
     }
@@ -46,11 +44,8 @@ impl PolicySet {
     /// What they come to for one verb.
     #[must_use]
     pub fn decide(&self, requester: &Requester, verb: Verb) -> Visibility {
-        let user = User {
-            name: &requester.username,
-            roles: &requester.groups,
-            traits: &requester.extra,
-        };
+        let user =
+            User { name: &requester.username, roles: &requester.groups, traits: &requester.extra };
         Visibility::of(self.policies.values(), &user, verb)
     }
 
@@ -93,8 +88,8 @@ impl JoinRights {
     }
 }
 
-/// What one requester sees and may do, by one generation of the policies. Asked for every tracker of a
-/// list: nothing here allocates.
+/// What one requester sees and may do, by one generation of the policies. Asked for every tracker
+/// of a list: nothing here allocates.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Viewer {
     username: Box<str>,
@@ -117,16 +112,16 @@ impl Viewer {
         }
     }
 
-    /// Whether the requester, who sees the session, also sees its key and filters: what lets somebody
-    /// join. Those do who take part, and those whom RBAC and policy let join.
+    /// Whether the requester, who sees the session, also sees its key and filters: what lets
+    /// somebody join. Those do who take part, and those whom RBAC and policy let join.
     #[must_use]
     pub fn reveals(&self, tracker: &Tracker<'_>) -> bool {
         tracker.participants().any(|name| *name == *self.username)
             || (self.joins.cover(tracker.namespace) && self.may(Verb::Join, tracker))
     }
 
-    /// Why the requester may do that to no session at all, where it doesn't depend on the session: the
-    /// request as a whole is forbidden then.
+    /// Why the requester may do that to no session at all, where it doesn't depend on the session:
+    /// the request as a whole is forbidden then.
     #[must_use]
     pub fn refuses(&self, verb: Verb) -> Option<String> {
         match self.of(verb) {
@@ -162,11 +157,7 @@ impl Viewer {
 
     /// Sessions are kept without the name of the cluster, which is the same for all.
     fn here<'a>(&'a self, tracker: &Tracker<'a>) -> Tracker<'a> {
-        Tracker {
-            cluster: &self.cluster,
-            kube_cluster: &self.cluster,
-            ..*tracker
-        }
+        Tracker { cluster: &self.cluster, kube_cluster: &self.cluster, ..*tracker }
     }
 }
 
@@ -221,13 +212,7 @@ mod tests {
         let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
         for (name, yaml, who, joins, expected) in [
             ("the owner", "{}", "alice", JoinRights::Nowhere, true),
-            (
-                "the owner, denied",
-                no_join,
-                "alice",
-                JoinRights::Nowhere,
-                true,
-            ),
+            ("the owner, denied", no_join, "alice", JoinRights::Nowhere, true),
             ("joined", "{}", "carol", JoinRights::Nowhere, true),
             ("another", "{}", "bob", JoinRights::Nowhere, false),
             ("may join", "{}", "bob", JoinRights::Everywhere, true),
@@ -236,10 +221,7 @@ mod tests {
             ("denied by policy", no_join, "bob", shop(), false),
         ] {
             let joined = ["carol".to_owned()];
-            let tracker = Tracker {
-                joined: &joined,
-                ..ALICES
-            };
+            let tracker = Tracker { joined: &joined, ..ALICES };
             let viewer = policies(yaml).viewer(&requester(who), joins);
             assert_eq!(viewer.reveals(&tracker), expected, "{name}");
         }
@@ -262,10 +244,7 @@ mod tests {
         assert!(why(&nobody, Verb::List).is_some_and(|why| why.contains("no rule")));
         assert_eq!(why(&nobody, Verb::Join), None);
         let viewer = deny.viewer(&requester("bob"), JoinRights::Nowhere);
-        assert!(matches!(
-            viewer.why_not(Verb::List, &ALICES),
-            Some(Cause::Rule(_))
-        ));
+        assert!(matches!(viewer.why_not(Verb::List, &ALICES), Some(Cause::Rule(_))));
         assert_eq!(viewer.why_not(Verb::Read, &ALICES), None);
     }
 }

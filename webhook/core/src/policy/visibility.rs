@@ -5,8 +5,8 @@ use std::fmt;
 use super::rule::{Effect, Policy, RuleRef, Verb, When};
 use crate::where_clause::{Filter, Folded, Tracker, User};
 
-/// Which sessions a requester may see, or delete, or join. Made once for a list, and kept with a watch
-/// until policies change.
+/// Which sessions a requester may see, or delete, or join. Made once for a list, and kept with a
+/// watch until policies change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Visibility {
     /// None, now and ever: the request as a whole is forbidden.

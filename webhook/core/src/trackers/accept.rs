@@ -62,9 +62,9 @@ pub enum Target {
 pub fn negotiate(header: Option<&str>, target: Target) -> Result<(Encoding, Shape), Failure> {
     let chosen = match header.map(str::trim) {
         None | Some("") => Some((Encoding::Json, Shape::Object)),
-        Some(header) => clauses(header)
-            .into_iter()
-            .find_map(|clause| resource_shape(&clause, target)),
+        Some(header) => {
+            clauses(header).into_iter().find_map(|clause| resource_shape(&clause, target))
+        }
     };
     let (encoding, shape) = chosen.ok_or_else(|| match target {
         Target::Watch => Failure::not_acceptable(&["application/json;stream=watch"]),
@@ -130,11 +130,7 @@ struct Clause<'a> {
 fn clauses(header: &str) -> Vec<Clause<'_>> {
     let mut clauses: Vec<Clause<'_>> = header.split(',').filter_map(clause).collect();
     // Stable: what was named first goes first among equals; what is named goes before wildcards.
-    clauses.sort_by(|a, b| {
-        b.quality
-            .total_cmp(&a.quality)
-            .then(a.wildcard.cmp(&b.wildcard))
-    });
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildcard.cmp(&b.wildcard)));
     clauses
 }
 
@@ -216,11 +212,7 @@ mod tests {
             (Target::List, "*/*", json(Shape::Object)),
             (Target::List, "application/*;q=0.1", json(Shape::Object)),
             (Target::List, "application/yaml", yaml(Shape::Object)),
-            (
-                Target::List,
-                "application/json;q=0.5,application/yaml",
-                yaml(Shape::Object),
-            ),
+            (Target::List, "application/json;q=0.5,application/yaml", yaml(Shape::Object)),
             (Target::List, "*/*,application/yaml", yaml(Shape::Object)),
             (
                 Target::List,
@@ -237,11 +229,7 @@ mod tests {
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
                 json(Shape::Table(V1Beta1)),
             ),
-            (
-                Target::List,
-                "application/yaml;as=Table;v=v1;g=meta.k8s.io",
-                yaml(Shape::Table(V1)),
-            ),
+            (Target::List, "application/yaml;as=Table;v=v1;g=meta.k8s.io", yaml(Shape::Table(V1))),
             (
                 Target::List,
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
@@ -257,17 +245,9 @@ mod tests {
                 "application/json;as=Table;v=v2;g=meta.k8s.io,application/json",
                 json(Shape::Object),
             ),
-            (
-                Target::Watch,
-                "application/json;stream=watch",
-                json(Shape::Object),
-            ),
+            (Target::Watch, "application/json;stream=watch", json(Shape::Object)),
             (Target::Watch, "application/yaml", Err(406)),
-            (
-                Target::List,
-                "application/json;as=Table;v=v2;g=meta.k8s.io",
-                Err(406),
-            ),
+            (Target::List, "application/json;as=Table;v=v2;g=meta.k8s.io", Err(406)),
             (
                 Target::List,
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
@@ -300,10 +280,7 @@ mod tests {
                 "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
                 Ok(Discovery::Aggregated("v2beta1")),
             ),
-            (
-                "application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList",
-                Err(406),
-            ),
+            ("application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList", Err(406)),
             ("text/plain", Err(406)),
         ];
         for (header, expected) in cases {

@@ -1,10 +1,11 @@
 //! By which policies something may have been told at a version.
 //!
-//! A version says what of the Sessions a client knows, and nothing of who decided what it was shown. A watch
-//! that goes on from there, by other policies than those that decided then, would tell neither what has become
-//! hidden nor what has become visible. So the sets of policies that have been replaced are remembered, each
-//! until the index has a version that nobody was told by it: that of a list of the Sessions which began when
-//! every replica has had time to follow. What was told before that may be of either.
+//! A version says what of the Sessions a client knows, and nothing of who decided what it was
+//! shown. A watch that goes on from there, by other policies than those that decided then, would
+//! tell neither what has become hidden nor what has become visible. So the sets of policies that
+//! have been replaced are remembered, each until the index has a version that nobody was told by
+//! it: that of a list of the Sessions which began when every replica has had time to follow. What
+//! was told before that may be of either.
 
 use std::{
     collections::VecDeque,
@@ -39,15 +40,10 @@ struct Before {
 }
 
 impl Decided {
-    /// This set, which decided until now, doesn't from now on; none if it isn't known which did. The index
-    /// is at this version, or has none yet.
+    /// This set, which decided until now, doesn't from now on; none if it isn't known which did.
+    /// The index is at this version, or has none yet.
     pub fn replaced(&mut self, set: Option<Arc<PolicySet>>, version: u64, now: Instant) {
-        self.before.push_back(Before {
-            set,
-            version,
-            at: now,
-            until: None,
-        });
+        self.before.push_back(Before { set, version, at: now, until: None });
         if self.before.len() > MAX {
             self.before.pop_front();
             // It goes on for what is forgotten, and is told apart from nothing.
@@ -57,8 +53,8 @@ impl Decided {
         }
     }
 
-    /// When it is time for another list of the Sessions, to have a version that nobody was told by what was
-    /// replaced.
+    /// When it is time for another list of the Sessions, to have a version that nobody was told by
+    /// what was replaced.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let unsettled = self.before.iter().filter(|before| before.until.is_none());
@@ -80,8 +76,8 @@ impl Decided {
         }
     }
 
-    /// The sets that something may have been told by at this version, beside the one that decides; none for
-    /// those that aren't known.
+    /// The sets that something may have been told by at this version, beside the one that decides;
+    /// none for those that aren't known.
     pub fn at(&self, version: u64) -> impl Iterator<Item = Option<&Arc<PolicySet>>> {
         let before = self.before.iter();
         before
@@ -139,10 +135,7 @@ mod tests {
         assert_eq!(decided.due(), Some(later + FOLLOWED));
         let later = later + FOLLOWED;
         decided.listed(later, 11, later);
-        assert_eq!(
-            (at(&decided, 10), at(&decided, 11)),
-            (vec![Some(set("a"))], vec![])
-        );
+        assert_eq!((at(&decided, 10), at(&decided, 11)), (vec![Some(set("a"))], vec![]));
     }
 
     #[test]
@@ -170,9 +163,6 @@ mod tests {
             decided.replaced(Some(set("a")), version, now);
         }
         let sets = at(&decided, 0);
-        assert_eq!(
-            (sets.len(), &sets[0], &sets[1]),
-            (MAX, &None, &Some(set("a")))
-        );
+        assert_eq!((sets.len(), &sets[0], &sets[1]), (MAX, &None, &Some(set("a"))));
     }
 }

@@ -1,10 +1,10 @@
 //! Sessions that have ended, and are shown for a while longer; and whose secrets are whose.
 //!
-//! A Session's deletion has a version, so a tracker that becomes `terminated` with it does at the same
-//! version on every replica. What is learnt later, who stopped it for instance, and that its time is up,
-//! has none: no version that the API server gave could be taken for it without hiding the change that it
-//! belongs to. Such a late change is told to every watch that is open, and to each that starts at the
-//! version that it came after.
+//! A Session's deletion has a version, so a tracker that becomes `terminated` with it does at the
+//! same version on every replica. What is learnt later, who stopped it for instance, and that its
+//! time is up, has none: no version that the API server gave could be taken for it without hiding
+//! the change that it belongs to. Such a late change is told to every watch that is open, and to
+//! each that starts at the version that it came after.
 
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
@@ -26,8 +26,8 @@ pub enum Restored {
 }
 
 impl Index {
-    /// A Session was deleted, at this version, and ended so: the tracker as it is from now on, if there
-    /// was one.
+    /// A Session was deleted, at this version, and ended so: the tracker as it is from now on, if
+    /// there was one.
     pub fn close(&mut self, key: &Key, version: u64, ending: &Ending) -> Option<Arc<Tracker>> {
         let before = self.trackers.get(key)?.clone();
         if before.ended.is_some() {
@@ -44,8 +44,8 @@ impl Index {
         Some(after)
     }
 
-    /// Somebody kept the tracker of a session that has ended. A live session of that name goes first, and so
-    /// does one that ended later.
+    /// Somebody kept the tracker of a session that has ended. A live session of that name goes
+    /// first, and so does one that ended later.
     pub fn restore(&mut self, tracker: &Arc<Tracker>) -> Restored {
         let before = self.trackers.get(&tracker.key).cloned();
         let shown = match &before {
@@ -55,7 +55,8 @@ impl Index {
                 let (Some(said), Some(new)) = (old.ending(), tracker.ending()) else {
                     return Restored::Hidden;
                 };
-                // Replicas differ where one of them was told something by somebody else than the API server.
+                // Replicas differ where one of them was told something by somebody else than the
+                // API server.
                 if said.is_known() && new.is_known() && !said.agrees(&new) {
                     return self.dispute(old, said.at.min(new.at), tracker);
                 }
@@ -66,11 +67,7 @@ impl Index {
         };
         if !shown {
             let same = |old: Arc<Tracker>| old.ended.is_some() && old.uid == tracker.uid;
-            return if before.is_some_and(same) {
-                Restored::Shown
-            } else {
-                Restored::Hidden
-            };
+            return if before.is_some_and(same) { Restored::Shown } else { Restored::Hidden };
         }
         self.show(before, tracker);
         Restored::Shown
@@ -90,27 +87,20 @@ impl Index {
         self.shed();
     }
 
-    /// Two replicas tell different things of an end: so it is shown, and by all of them in the same way.
+    /// Two replicas tell different things of an end: so it is shown, and by all of them in the same
+    /// way.
     fn dispute(&mut self, old: &Arc<Tracker>, at: i64, kept: &Tracker) -> Restored {
         let ending = Ending::disputed(at);
         let is_kept = kept.ending().as_ref() == Some(&ending);
         if old.ending().as_ref() == Some(&ending) {
-            return if is_kept {
-                Restored::Shown
-            } else {
-                Restored::Disputed(Arc::clone(old))
-            };
+            return if is_kept { Restored::Shown } else { Restored::Disputed(Arc::clone(old)) };
         }
         let Ok(disputed) = old.ended(&ending, old.version) else {
             return Restored::Hidden;
         };
         let disputed = Arc::new(disputed);
         self.show(Some(Arc::clone(old)), &disputed);
-        if is_kept {
-            Restored::Shown
-        } else {
-            Restored::Disputed(disputed)
-        }
+        if is_kept { Restored::Shown } else { Restored::Disputed(disputed) }
     }
 
     /// Nobody shows the session of that identifier any more.
@@ -129,8 +119,8 @@ impl Index {
         self.ended.first().is_some_and(|(at, _)| *at < before)
     }
 
-    /// Those that ended before this time, in seconds since 1970, are shown no more. Says whether there
-    /// were any.
+    /// Those that ended before this time, in seconds since 1970, are shown no more. Says whether
+    /// there were any.
     pub fn lapse(&mut self, before: i64) -> bool {
         let mut any = false;
         while let Some((at, key)) = self.ended.first().cloned()
@@ -161,7 +151,8 @@ impl Index {
         }
     }
 
-    /// The namespaces in which a right to join would show this viewer, who has none, a key or a filter.
+    /// The namespaces in which a right to join would show this viewer, who has none, a key or a
+    /// filter.
     #[must_use]
     pub fn withheld(&self, namespace: Option<&str>, viewer: &Viewer) -> BTreeSet<Box<str>> {
         let mut found = BTreeSet::new();

@@ -6,10 +6,7 @@ use crate::{
 };
 
 fn key(namespace: &str, name: &str) -> Key {
-    Key {
-        namespace: namespace.into(),
-        name: name.into(),
-    }
+    Key { namespace: namespace.into(), name: name.into() }
 }
 
 fn index() -> Index {
@@ -40,16 +37,10 @@ fn a_deletion_shows_as_terminated_at_its_version() {
     let key = key("shop", "a");
     let after = index.close(&key, 12, &Ending::stopped("bob", 100)).unwrap();
     assert_eq!((after.version, index.version()), (12, 12));
-    assert!(
-        index.close(&key, 12, &Ending::unknown(100)).is_none(),
-        "told once"
-    );
+    assert!(index.close(&key, 12, &Ending::unknown(100)).is_none(), "told once");
     assert_eq!(told(&index), "12: pending@5 → terminated@12bob");
     assert!(!index.lapse(100) && index.lapse(101));
-    assert_eq!(
-        told(&index),
-        "12: pending@5 → terminated@12bob, 12: terminated@12bob → -"
-    );
+    assert_eq!(told(&index), "12: pending@5 → terminated@12bob, 12: terminated@12bob → -");
     assert!(index.is_empty());
     // Who starts at that version is told what came after it, which has none.
     assert_eq!(index.after(11).unwrap(), 0);
@@ -60,9 +51,7 @@ fn a_deletion_shows_as_terminated_at_its_version() {
 #[test]
 fn a_name_used_again_hides_what_ended() {
     let mut index = index();
-    let ended = index
-        .close(&key("shop", "a"), 12, &Ending::unknown(100))
-        .unwrap();
+    let ended = index.close(&key("shop", "a"), 12, &Ending::unknown(100)).unwrap();
     let mut again = session("shop", "a").session(13);
     again.metadata.uid = Some("another".into());
     index.apply(Arc::new(Tracker::new(&again).unwrap()));
@@ -86,27 +75,9 @@ fn what_others_kept() {
     };
     let uid = &live.uid.clone();
     for (name, first, second, shown, by) in [
-        (
-            "more is known",
-            kept(uid, None, 100),
-            kept(uid, Some("bob"), 101),
-            true,
-            Some("bob"),
-        ),
-        (
-            "less is known",
-            kept(uid, Some("bob"), 100),
-            kept(uid, None, 101),
-            true,
-            Some("bob"),
-        ),
-        (
-            "the same",
-            kept(uid, Some("bob"), 100),
-            kept(uid, Some("bob"), 100),
-            true,
-            Some("bob"),
-        ),
+        ("more is known", kept(uid, None, 100), kept(uid, Some("bob"), 101), true, Some("bob")),
+        ("less is known", kept(uid, Some("bob"), 100), kept(uid, None, 101), true, Some("bob")),
+        ("the same", kept(uid, Some("bob"), 100), kept(uid, Some("bob"), 100), true, Some("bob")),
         (
             "another, later",
             kept("x", Some("bob"), 100),
@@ -142,10 +113,7 @@ fn what_others_kept() {
     let restored = index.restore(&kept(uid, None, 100));
     assert!(matches!(restored, Restored::Shown));
     index.replace(vec![live], 12);
-    assert!(
-        index.get(&key("shop", "a")).unwrap().ended.is_none(),
-        "it lives"
-    );
+    assert!(index.get(&key("shop", "a")).unwrap().ended.is_none(), "it lives");
     assert!(index.ended.is_empty());
     index.forget(&key("shop", "a"), uid);
     assert_eq!(index.len(), 1, "only what has ended is forgotten");
@@ -157,11 +125,7 @@ fn what_replicas_tell_differently_is_disputed() {
     let ended =
         |ending: &Ending| Arc::new(session("shop", "a").tracker(5).ended(ending, 12).unwrap());
     let [alice, bob] = ["alice", "bob"].map(|by| ended(&Ending::stopped(by, 100)));
-    let over = ended(&Ending {
-        reason: "its agent ended".into(),
-        by: None,
-        at: 101,
-    });
+    let over = ended(&Ending { reason: "its agent ended".into(), by: None, at: 101 });
     for (first, second) in [(&alice, &bob), (&bob, &alice), (&over, &bob)] {
         let mut index = index();
         index.remove(&key("shop", "a"), 12);
@@ -205,11 +169,7 @@ fn no_more_than_so_many() {
         let version = at as u64 + 2;
         index.apply(session("shop", &format!("s{at}")).tracker(version));
         let at = i64::try_from(at).unwrap();
-        index.close(
-            &key("shop", &format!("s{at}")),
-            version,
-            &Ending::unknown(at),
-        );
+        index.close(&key("shop", &format!("s{at}")), version, &Ending::unknown(at));
     }
     assert_eq!(index.len(), MAX_ENDED);
     assert!(index.get(&key("shop", "s0")).is_none(), "the oldest went");
@@ -224,21 +184,12 @@ fn where_a_right_to_join_would_show_more() {
             session("b", "plain").owned_by("alice").tracker(2),
             session("c", "one").owned_by("alice").key("k").tracker(3),
             session("c", "two").owned_by("alice").key("k").tracker(4),
-            session("c-d", "ports")
-                .owned_by("alice")
-                .port(80, Some("f"))
-                .tracker(5),
-            session("secret", "hidden")
-                .owned_by("alice")
-                .key("k")
-                .tracker(6),
+            session("c-d", "ports").owned_by("alice").port(80, Some("f")).tracker(5),
+            session("secret", "hidden").owned_by("alice").key("k").tracker(6),
         ],
         10,
     );
-    let bob = Requester {
-        username: "bob".into(),
-        ..Requester::default()
-    };
+    let bob = Requester { username: "bob".into(), ..Requester::default() };
     let set = |yaml: &str| {
         let (policy, errors) = Policy::read("p", &serde_saphyr::from_str(yaml).unwrap());
         assert_eq!(errors, []);

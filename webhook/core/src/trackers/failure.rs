@@ -170,11 +170,7 @@ impl Failure {
     /// 404: nothing is served there.
     #[must_use]
     pub fn no_such_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        Self::new(404, "NotFound", "the server could not find the requested resource")
     }
 
     /// 405: trackers are read-only, and subresources are created.
@@ -197,10 +193,7 @@ impl Failure {
         Self::new(
             406,
             "NotAcceptable",
-            format!(
-                "only the following media types are accepted: {}",
-                served.join(", ")
-            ),
+            format!("only the following media types are accepted: {}", served.join(", ")),
         )
     }
 
@@ -244,10 +237,8 @@ impl Failure {
     /// 422: a parameter that contradicts another.
     #[must_use]
     pub fn invalid_options(causes: &[(&str, &str, String)]) -> Self {
-        let texts: Vec<String> = causes
-            .iter()
-            .map(|(field, _, message)| format!("{field}: {message}"))
-            .collect();
+        let texts: Vec<String> =
+            causes.iter().map(|(field, _, message)| format!("{field}: {message}")).collect();
         let text = match texts.as_slice() {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
@@ -260,11 +251,7 @@ impl Failure {
             details: Some(
                 json!({ "group": "meta.k8s.io", "kind": "ListOptions", "causes": causes }),
             ),
-            ..Self::new(
-                422,
-                "Invalid",
-                format!("ListOptions.meta.k8s.io \"\" is invalid: {text}"),
-            )
+            ..Self::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {text}"))
         }
     }
 

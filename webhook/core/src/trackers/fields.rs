@@ -69,10 +69,7 @@ impl Field {
             Self::User => &spec.user,
             Self::Login => spec.login.as_deref().unwrap_or_default(),
             Self::Hostname => spec.hostname.as_deref().unwrap_or_default(),
-            Self::Owner => spec
-                .owner
-                .as_ref()
-                .map_or("", |Owner { username, .. }| username),
+            Self::Owner => spec.owner.as_ref().map_or("", |Owner { username, .. }| username),
             // Otherwise a selector would be a way to guess it.
             Self::Key if !revealed => "",
             Self::Key => spec.key.as_deref().unwrap_or_default(),
@@ -101,11 +98,7 @@ impl FieldSelector {
                 .find(|(path, _)| *path == name)
                 .ok_or_else(|| format!("field label not supported: {name}"))?
                 .1;
-            terms.push(Term {
-                field,
-                equal,
-                value,
-            });
+            terms.push(Term { field, equal, value });
         }
         Ok(Self(terms))
     }
@@ -119,18 +112,13 @@ impl FieldSelector {
     /// Whether all conditions hold for this tracker, as somebody sees it.
     #[must_use]
     pub fn matches(&self, tracker: &Tracker, revealed: bool) -> bool {
-        self.0
-            .iter()
-            .all(|term| (term.field.of(tracker, revealed) == term.value) == term.equal)
+        self.0.iter().all(|term| (term.field.of(tracker, revealed) == term.value) == term.equal)
     }
 
     /// The name that a tracker must have, if one is asked for.
     #[must_use]
     pub fn exact(&self, field: Field) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|term| term.field == field && term.equal)
-            .map(|term| term.value.as_str())
+        self.0.iter().find(|term| term.field == field && term.equal).map(|term| term.value.as_str())
     }
 }
 
@@ -207,10 +195,7 @@ mod tests {
             ("", true),
             (",", true),
             ("metadata.name=487f4f2b6d2376ad", true),
-            (
-                "metadata.name==487f4f2b6d2376ad,metadata.namespace=shop",
-                true,
-            ),
+            ("metadata.name==487f4f2b6d2376ad,metadata.namespace=shop", true),
             ("metadata.namespace!=shop", false),
             ("spec.sessionId=487F4F2B6D2376AD", true),
             (r"spec.target=deployment/a\=b\,c", true),
@@ -238,18 +223,9 @@ mod tests {
             ),
             ("a=b", "field label not supported: a"),
             ("=b", "field label not supported: "),
-            (
-                "metadata.name=a=b",
-                "invalid field selector: unescaped character in value: 61",
-            ),
-            (
-                r"metadata.name=a\b",
-                r"invalid field selector: invalid escape sequence: \b",
-            ),
-            (
-                "metadata.name=a\\",
-                "invalid field selector: invalid escape sequence: \\",
-            ),
+            ("metadata.name=a=b", "invalid field selector: unescaped character in value: 61"),
+            (r"metadata.name=a\b", r"invalid field selector: invalid escape sequence: \b"),
+            ("metadata.name=a\\", "invalid field selector: invalid escape sequence: \\"),
         ] {
             assert_eq!(FieldSelector::parse(selector).unwrap_err(), error);
         }

@@ -12,10 +12,8 @@ use super::Tracker;
 pub(crate) struct Fixture(Session);
 
 pub(crate) fn session(namespace: &str, name: &str) -> Fixture {
-    let spec = SessionSpec {
-        target: "deployment/ip-visit-counter".into(),
-        ..SessionSpec::default()
-    };
+    let spec =
+        SessionSpec { target: "deployment/ip-visit-counter".into(), ..SessionSpec::default() };
     let mut session = Session::new(name, spec);
     session.metadata.namespace = Some(namespace.into());
     session.metadata.uid = Some(format!("uid-{name}"));
@@ -29,10 +27,7 @@ impl Fixture {
     }
 
     pub(crate) fn owned_by(mut self, username: &str) -> Self {
-        self.0.spec.owner = Some(Owner {
-            username: username.into(),
-            ..Owner::default()
-        });
+        self.0.spec.owner = Some(Owner { username: username.into(), ..Owner::default() });
         self
     }
 
@@ -49,21 +44,14 @@ impl Fixture {
 
     pub(crate) fn port(mut self, port: u16, filter: Option<&str>) -> Self {
         let status = self.0.status.get_or_insert_with(SessionStatus::default);
-        status.ports.push(Port {
-            port,
-            type_: PortType::Steal,
-            filter: filter.map(Into::into),
-        });
+        status.ports.push(Port { port, type_: PortType::Steal, filter: filter.map(Into::into) });
         self
     }
 
     /// Of this kind.
     pub(crate) fn agent(mut self, kind: &str) -> Self {
         let status = self.0.status.get_or_insert_default();
-        status.agent = Some(AgentReference {
-            kind: kind.into(),
-            ..AgentReference::default()
-        });
+        status.agent = Some(AgentReference { kind: kind.into(), ..AgentReference::default() });
         self
     }
 

@@ -100,10 +100,8 @@ mod tests {
     }
 
     fn ask(headers: &[(&str, &str)]) -> Result<Requester, Nobody> {
-        let headers: Vec<(&str, &[u8])> = headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_bytes()))
-            .collect();
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         requester(&names(), &headers)
     }
 
@@ -132,10 +130,7 @@ mod tests {
     #[test]
     fn nobody() {
         assert_eq!(ask(&[]), Err(Nobody::Unnamed));
-        assert_eq!(
-            ask(&[("x-remote-group", "system:masters")]),
-            Err(Nobody::Unnamed)
-        );
+        assert_eq!(ask(&[("x-remote-group", "system:masters")]), Err(Nobody::Unnamed));
         assert_eq!(ask(&[("x-remote-user", "")]), Err(Nobody::Unnamed));
         let broken: &[(&str, &[u8])] = &[("x-remote-user", b"\xff")];
         assert_eq!(requester(&names(), broken), Err(Nobody::NotText));

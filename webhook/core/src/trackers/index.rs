@@ -112,10 +112,7 @@ impl Index {
         &'a self,
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Tracker>> {
-        let first = Key {
-            namespace: namespace.into(),
-            name: "".into(),
-        };
+        let first = Key { namespace: namespace.into(), name: "".into() };
         let from_there = self.trackers.range(first..);
         from_there
             .map(|(_, tracker)| tracker)
@@ -158,10 +155,7 @@ impl Index {
     /// A Session was created or changed.
     pub fn apply(&mut self, tracker: Arc<Tracker>) {
         let before = self.trackers.get(&tracker.key).cloned();
-        if before
-            .as_ref()
-            .is_some_and(|old| old.version >= tracker.version)
-        {
+        if before.as_ref().is_some_and(|old| old.version >= tracker.version) {
             return;
         }
         self.put(&tracker);
@@ -193,7 +187,8 @@ impl Index {
         self.replace_closing(trackers, version, |_| None);
     }
 
-    /// The same. Those that are gone ended so, and are shown on where that is told: these as they are now.
+    /// The same. Those that are gone ended so, and are shown on where that is told: these as they
+    /// are now.
     pub fn replace_closing(
         &mut self,
         trackers: Vec<Arc<Tracker>>,
@@ -240,8 +235,7 @@ impl Index {
         if let Some(ended) = tracker.ended {
             self.ended.insert((ended, tracker.key.clone()));
         }
-        self.trackers
-            .insert(tracker.key.clone(), Arc::clone(tracker));
+        self.trackers.insert(tracker.key.clone(), Arc::clone(tracker));
     }
 
     fn take(&mut self, key: &Key) -> Option<Arc<Tracker>> {
@@ -265,12 +259,7 @@ impl Index {
             self.first += 1;
             self.floor = oldest.version;
         }
-        self.history.push_back(Change {
-            version: self.version,
-            before,
-            after,
-            late,
-        });
+        self.history.push_back(Change { version: self.version, before, after, late });
     }
 
     /// Whether the state is at least as new as is asked for.
@@ -316,22 +305,13 @@ impl Index {
         let after = position.map(|position| position.after);
         let Some(state) = self.at(version) else {
             return Err(match after {
-                Some(after) => Failure::continue_expired(&page::encode(
-                    &Position {
-                        after,
-                        version: None,
-                    },
-                    id,
-                )),
+                Some(after) => {
+                    Failure::continue_expired(&page::encode(&Position { after, version: None }, id))
+                }
                 None => Failure::expired("The resourceVersion for the provided list is too old."),
             });
         };
-        let mut page = Page {
-            version,
-            items: Vec::new(),
-            next: None,
-            remaining: None,
-        };
+        let mut page = Page { version, items: Vec::new(), next: None, remaining: None };
         let mut more = 0;
         for tracker in state.iter(filter.namespace.as_deref(), after.as_ref()) {
             let Some(revealed) = filter.sees(tracker, viewer) else {
@@ -350,10 +330,7 @@ impl Index {
         if more > 0
             && let Some((last, _)) = page.items.last()
         {
-            let position = Position {
-                after: last.key.clone(),
-                version: Some(version),
-            };
+            let position = Position { after: last.key.clone(), version: Some(version) };
             page.next = Some(page::encode(&position, id));
             page.remaining = filter.is_plain().then_some(more);
         }

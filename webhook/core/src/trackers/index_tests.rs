@@ -36,10 +36,7 @@ fn names(page: &Page) -> String {
 }
 
 fn key(namespace: &str, name: &str) -> Key {
-    Key {
-        namespace: namespace.into(),
-        name: name.into(),
-    }
+    Key { namespace: namespace.into(), name: name.into() }
 }
 
 #[test]
@@ -49,11 +46,7 @@ fn lists_are_in_order() {
         (None, "", "a/x@3 a/y@4 a-b/x@5 b/x@6"),
         (Some("a"), "", "a/x@3 a/y@4"),
         (Some("nowhere"), "", ""),
-        (
-            None,
-            "fieldSelector=metadata.name%3Dx",
-            "a/x@3 a-b/x@5 b/x@6",
-        ),
+        (None, "fieldSelector=metadata.name%3Dx", "a/x@3 a-b/x@5 b/x@6"),
         (None, "resourceVersion=0", "a/x@3 a/y@4 a-b/x@5 b/x@6"),
         (None, "resourceVersion=4", "a/x@3 a/y@4 a-b/x@5 b/x@6"),
     ] {
@@ -79,16 +72,8 @@ fn pages_show_one_state() {
     let last = list(&index, None, &format!("limit=1&continue={token}")).unwrap();
     assert_eq!((names(&last), last.next), ("b/x@6".into(), None));
     // The newest state, meanwhile.
-    assert_eq!(
-        names(&list(&index, None, "").unwrap()),
-        "a/x@3 a/y@4 a/z@12 a-b/x@13"
-    );
-    let exact = list(
-        &index,
-        None,
-        "resourceVersion=11&resourceVersionMatch=Exact",
-    )
-    .unwrap();
+    assert_eq!(names(&list(&index, None, "").unwrap()), "a/x@3 a/y@4 a/z@12 a-b/x@13");
+    let exact = list(&index, None, "resourceVersion=11&resourceVersionMatch=Exact").unwrap();
     assert_eq!(names(&exact), "a/x@3 a/y@4 a-b/x@5");
 }
 
@@ -110,11 +95,7 @@ fn a_token_is_refused_elsewhere_and_when_it_is_too_old() {
     let token = status["metadata"]["continue"].as_str().unwrap();
     let rest = list(&index, None, &format!("continue={token}")).unwrap();
     assert_eq!(rest.items.len(), 3);
-    let old = list(
-        &index,
-        None,
-        "resourceVersion=10&resourceVersionMatch=Exact",
-    );
+    let old = list(&index, None, "resourceVersion=10&resourceVersionMatch=Exact");
     assert_eq!(old.unwrap_err().code, 410);
 }
 
@@ -128,10 +109,7 @@ fn the_future_has_to_be_waited_for() {
     ] {
         let failure = list(&index, None, query).unwrap_err();
         assert_eq!(failure.code, 504, "{query}");
-        assert_eq!(
-            failure.status()["details"]["causes"][0]["reason"],
-            "ResourceVersionTooLarge"
-        );
+        assert_eq!(failure.status()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
     }
 }
 
@@ -155,9 +133,7 @@ fn a_new_list_is_told_as_changes() {
         .unwrap()
         .map(|change| {
             let of = |tracker: &Option<Arc<Tracker>>| {
-                tracker
-                    .as_ref()
-                    .map_or("-".into(), |tracker| tracker.version.to_string())
+                tracker.as_ref().map_or("-".into(), |tracker| tracker.version.to_string())
             };
             format!(
                 "{} {}: {} → {}",
@@ -170,13 +146,7 @@ fn a_new_list_is_told_as_changes() {
         .collect();
     assert_eq!(
         changes,
-        [
-            "12 x: - → 12",
-            "14 x: 6 → 14",
-            "15 y: 4 → -",
-            "15 y: - → 15",
-            "20 x: 5 → -"
-        ]
+        ["12 x: - → 12", "14 x: 6 → 14", "15 y: 4 → -", "15 y: - → 15", "20 x: 5 → -"]
     );
     assert_eq!(index.version(), 20);
     // What is known already changes nothing.
@@ -189,30 +159,10 @@ fn every_shape_is_json_of_its_kind() {
     let index = index();
     let page = list(&index, None, "limit=2").unwrap();
     for (shape, include, kind, field) in [
-        (
-            Shape::Object,
-            Include::Metadata,
-            "SessionTrackerList",
-            "items",
-        ),
-        (
-            Shape::Table(MetaVersion::V1),
-            Include::Metadata,
-            "Table",
-            "rows",
-        ),
-        (
-            Shape::Table(MetaVersion::V1Beta1),
-            Include::Object,
-            "Table",
-            "rows",
-        ),
-        (
-            Shape::Table(MetaVersion::V1),
-            Include::None,
-            "Table",
-            "rows",
-        ),
+        (Shape::Object, Include::Metadata, "SessionTrackerList", "items"),
+        (Shape::Table(MetaVersion::V1), Include::Metadata, "Table", "rows"),
+        (Shape::Table(MetaVersion::V1Beta1), Include::Object, "Table", "rows"),
+        (Shape::Table(MetaVersion::V1), Include::None, "Table", "rows"),
         (
             Shape::PartialList(MetaVersion::V1),
             Include::Metadata,
@@ -220,11 +170,7 @@ fn every_shape_is_json_of_its_kind() {
             "items",
         ),
     ] {
-        let look = Look {
-            shape,
-            include,
-            now: 0,
-        };
+        let look = Look { shape, include, now: 0 };
         let list: Value = serde_json::from_slice(&render::list(&page, look)).unwrap();
         assert_eq!(list["kind"], kind);
         assert_eq!(list["metadata"]["resourceVersion"], "10");

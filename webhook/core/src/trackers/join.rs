@@ -45,10 +45,7 @@ pub fn decide(
         return Err(Failure::over(tracker));
     }
     let username = &requester.username;
-    if view
-        .participants()
-        .any(|participant| participant == username)
-    {
+    if view.participants().any(|participant| participant == username) {
         return Ok(None);
     }
     let forbidden = |why: &str| Failure::forbidden_here(username, Subresource::Join, name, why);

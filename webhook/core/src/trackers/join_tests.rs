@@ -9,17 +9,10 @@ use crate::{
 
 #[test]
 fn who_joins() {
-    let live = session("shop", "s")
-        .owned_by("alice")
-        .key("avi")
-        .joined(["carol"])
-        .tracker(5);
+    let live = session("shop", "s").owned_by("alice").key("avi").joined(["carol"]).tracker(5);
     let over = live.ended(&Ending::stopped("bob", 9), 6).unwrap();
     let everybody: Vec<String> = (0..MAX_PARTICIPANTS).map(|n| format!("u{n}")).collect();
-    let full = session("shop", "s")
-        .owned_by("alice")
-        .joined(everybody)
-        .tracker(5);
+    let full = session("shop", "s").owned_by("alice").joined(everybody).tracker(5);
     let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
     let no_read =
         "deny: {rules: [{resources: ['*'], verbs: [read], where: user.metadata.name == 'bob'}]}";
@@ -30,41 +23,11 @@ fn who_joins() {
         ("who has joined", &live, "{}", "carol", Ok(None)),
         ("the owner, denied", &live, no_join, "alice", Ok(None)),
         ("who has joined, denied", &live, no_join, "carol", Ok(None)),
-        (
-            "denied",
-            &live,
-            no_join,
-            "bob",
-            Err((403, "denied by p spec.deny.rules[0]")),
-        ),
-        (
-            "hidden",
-            &live,
-            no_read,
-            "bob",
-            Err((404, "\"s\" not found")),
-        ),
-        (
-            "over",
-            &over,
-            "{}",
-            "alice",
-            Err((410, "has ended: stopped by bob")),
-        ),
-        (
-            "over and hidden",
-            &over,
-            no_read,
-            "bob",
-            Err((404, "not found")),
-        ),
-        (
-            "full",
-            &full,
-            "{}",
-            "bob",
-            Err((403, "256 have joined already")),
-        ),
+        ("denied", &live, no_join, "bob", Err((403, "denied by p spec.deny.rules[0]"))),
+        ("hidden", &live, no_read, "bob", Err((404, "\"s\" not found"))),
+        ("over", &over, "{}", "alice", Err((410, "has ended: stopped by bob"))),
+        ("over and hidden", &over, no_read, "bob", Err((404, "not found"))),
+        ("full", &full, "{}", "bob", Err((403, "256 have joined already"))),
         ("full, one of them", &full, "{}", "u7", Ok(None)),
     ] {
         let requester = requester(who);
@@ -85,11 +48,7 @@ fn who_joins() {
 
 #[test]
 fn what_is_answered() {
-    let tracker = session("shop", "s")
-        .owned_by("alice")
-        .key("avi")
-        .joined(["carol"])
-        .tracker(5);
+    let tracker = session("shop", "s").owned_by("alice").key("avi").joined(["carol"]).tracker(5);
     let joined = ["carol".to_owned(), "bob".to_owned()];
     assert_eq!(
         answer(&tracker, Some(&joined)),
@@ -105,10 +64,7 @@ fn what_is_answered() {
         })
     );
     let keyless = session("shop", "s").owned_by("alice").tracker(5);
-    assert_eq!(
-        answer(&keyless, None)["status"],
-        json!({ "participants": ["alice"] })
-    );
+    assert_eq!(answer(&keyless, None)["status"], json!({ "participants": ["alice"] }));
 }
 
 #[test]
@@ -125,10 +81,7 @@ fn bodies() {
         (good, None),
         ("{}", Some(400)),
         ("[]", Some(400)),
-        (
-            "[\"visibility.operator.metalbear.co/v1\",\"SessionJoin\"]",
-            Some(400),
-        ),
+        ("[\"visibility.operator.metalbear.co/v1\",\"SessionJoin\"]", Some(400)),
         ("null", Some(400)),
         ("kind: SessionJoin", Some(400)),
         (&good.replace("Join", "Report"), Some(400)),

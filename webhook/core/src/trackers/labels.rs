@@ -49,10 +49,7 @@ impl LabelSelector {
     /// # Errors
     /// The API server's own text.
     pub fn parse(selector: &str) -> Result<Self, String> {
-        let mut parser = Parser {
-            tokens: scan(selector),
-            at: 0,
-        };
+        let mut parser = Parser { tokens: scan(selector), at: 0 };
         parser.selector().map(Self)
     }
 
@@ -208,16 +205,8 @@ impl<'a> Parser<'a> {
         }
         let alone = matches!(self.peek().0, Kind::End | Kind::Comma);
         if negated || alone {
-            let operator = if negated {
-                Operator::DoesNotExist
-            } else {
-                Operator::Exists
-            };
-            return Ok(Requirement {
-                key: key.to_owned(),
-                operator,
-                values: Vec::new(),
-            });
+            let operator = if negated { Operator::DoesNotExist } else { Operator::Exists };
+            return Ok(Requirement { key: key.to_owned(), operator, values: Vec::new() });
         }
         let (operator, word) = self.peek_raw();
         self.at += 1;
@@ -229,22 +218,12 @@ impl<'a> Parser<'a> {
             Kind::Greater => (Operator::GreaterThan, false),
             Kind::Less => (Operator::LessThan, false),
             _ => {
-                return Err(format!(
-                    "found '{word}', expected: in, notin, =, ==, !=, gt, lt"
-                ));
+                return Err(format!("found '{word}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
-        let values = if set {
-            self.set()?
-        } else {
-            vec![self.value()?]
-        };
+        let values = if set { self.set()? } else { vec![self.value()?] };
         check(key, operator, &values)?;
-        Ok(Requirement {
-            key: key.to_owned(),
-            operator,
-            values,
-        })
+        Ok(Requirement { key: key.to_owned(), operator, values })
     }
 
     /// `(x,y,z)`, where an element may be empty.
@@ -310,9 +289,7 @@ fn check(key: &str, operator: Operator, values: &[String]) -> Result<(), String>
     }
     for (index, value) in values.iter().enumerate() {
         if let Some(error) = value_error(value) {
-            errors.push(format!(
-                "values[{index}][{key}]: Invalid value: {value:?}: {error}"
-            ));
+            errors.push(format!("values[{index}][{key}]: Invalid value: {value:?}: {error}"));
         }
     }
     match errors.as_slice() {
@@ -331,9 +308,7 @@ fn is_name(text: &str) -> bool {
     let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     ends(bytes.first())
         && ends(bytes.last())
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn key_error(key: &str) -> Option<String> {

@@ -38,38 +38,19 @@ fn what_matches() {
 #[test]
 fn errors_are_the_api_servers() {
     for (selector, error) in [
-        (
-            "=",
-            "found '=', expected: !, identifier, or 'end of string'",
-        ),
+        ("=", "found '=', expected: !, identifier, or 'end of string'"),
         ("a,", "found '', expected: identifier after ','"),
-        (
-            "a b",
-            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
-        ),
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
         ("a=b c", "found 'c', expected: ',' or 'end of string'"),
-        (
-            "a in",
-            "unable to parse requirement: found '' expected: '('",
-        ),
-        (
-            "a in (b",
-            "unable to parse requirement: found '', expected: ',' or ')'",
-        ),
-        (
-            "a=(",
-            "unable to parse requirement: found '(', expected: identifier",
-        ),
+        ("a in", "unable to parse requirement: found '' expected: '('"),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("a=(", "unable to parse requirement: found '(', expected: identifier"),
         (
             "a>x",
             "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
         ),
     ] {
-        assert_eq!(
-            LabelSelector::parse(selector).unwrap_err(),
-            error,
-            "{selector}"
-        );
+        assert_eq!(LabelSelector::parse(selector).unwrap_err(), error, "{selector}");
     }
     let long = "a".repeat(64);
     for (selector, start) in [
@@ -93,10 +74,7 @@ fn errors_are_the_api_servers() {
             "a=b_".to_owned(),
             "unable to parse requirement: values[0][a]: Invalid value: \"b_\": a valid label must be",
         ),
-        (
-            format!("a={long}"),
-            "unable to parse requirement: values[0][a]: Invalid value: ",
-        ),
+        (format!("a={long}"), "unable to parse requirement: values[0][a]: Invalid value: "),
     ] {
         let error = LabelSelector::parse(&selector).unwrap_err();
         assert!(error.starts_with(start), "{selector}: {error}");

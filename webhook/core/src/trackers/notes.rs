@@ -9,8 +9,8 @@ const MAX: usize = 20_000;
 
 /// What is known of the ends of sessions that live, by their identifiers.
 ///
-/// Most of it comes from reviews, and the API server doesn't say who it is when it sends one. So nobody's word
-/// takes that of another away: where two tell different things, neither is believed.
+/// Most of it comes from reviews, and the API server doesn't say who it is when it sends one. So
+/// nobody's word takes that of another away: where two tell different things, neither is believed.
 #[derive(Debug, Default)]
 pub struct Notes(HashMap<Box<str>, Told>);
 
@@ -63,10 +63,7 @@ impl Notes {
         let mut told = told.filter(|(_, until)| *until >= now);
         match (told.next(), told.next()) {
             (None, _) => Ending::unknown(now),
-            (Some((ending, _)), None) => Ending {
-                at: now,
-                ..ending.clone()
-            },
+            (Some((ending, _)), None) => Ending { at: now, ..ending.clone() },
             _ => Ending::disputed(now),
         }
     }
@@ -79,19 +76,10 @@ mod tests {
     #[test]
     fn what_was_told() {
         let stopped = |by: &str| Ending::stopped(by, 0);
-        let over = Ending {
-            reason: "its agent ended".into(),
-            by: None,
-            at: 0,
-        };
+        let over = Ending { reason: "its agent ended".into(), by: None, at: 0 };
         for (name, told, at, expected) in [
             ("nothing", vec![], 12, Ending::unknown(12)),
-            (
-                "by one",
-                vec![(10, stopped("bob"))],
-                12,
-                Ending::stopped("bob", 12),
-            ),
+            ("by one", vec![(10, stopped("bob"))], 12, Ending::stopped("bob", 12)),
             (
                 "again by the same",
                 vec![(10, stopped("bob")), (11, stopped("bob"))],
@@ -112,21 +100,13 @@ mod tests {
             ),
             (
                 "by the first again",
-                vec![
-                    (10, stopped("alice")),
-                    (11, stopped("bob")),
-                    (12, stopped("alice")),
-                ],
+                vec![(10, stopped("alice")), (11, stopped("bob")), (12, stopped("alice"))],
                 13,
                 Ending::disputed(13),
             ),
             (
                 "by three",
-                vec![
-                    (10, stopped("alice")),
-                    (11, stopped("bob")),
-                    (12, stopped("eve")),
-                ],
+                vec![(10, stopped("alice")), (11, stopped("bob")), (12, stopped("eve"))],
                 13,
                 Ending::disputed(13),
             ),
@@ -136,12 +116,7 @@ mod tests {
                 12,
                 Ending::disputed(12),
             ),
-            (
-                "too old",
-                vec![(10, stopped("bob"))],
-                71,
-                Ending::unknown(71),
-            ),
+            ("too old", vec![(10, stopped("bob"))], 71, Ending::unknown(71)),
         ] {
             let mut notes = Notes::default();
             for (now, ending) in told {
@@ -149,35 +124,19 @@ mod tests {
             }
             assert_eq!(notes.ending("a", at), expected, "{name}: asked before");
             assert_eq!(notes.take("a", at), expected, "{name}");
-            assert_eq!(
-                notes.take("a", at),
-                Ending::unknown(at),
-                "{name}: told once"
-            );
+            assert_eq!(notes.take("a", at), Ending::unknown(at), "{name}: told once");
         }
     }
 
     #[test]
     fn what_was_taken_back() {
-        let expired = || Ending {
-            reason: EXPIRED.into(),
-            by: None,
-            at: 0,
-        };
+        let expired = || Ending { reason: EXPIRED.into(), by: None, at: 0 };
         let stopped = || Ending::stopped("bob", 0);
         for (name, told, expected) in [
             ("nothing was told", vec![], Ending::unknown(12)),
             ("alone", vec![expired()], Ending::unknown(12)),
-            (
-                "beside what somebody told",
-                vec![stopped(), expired()],
-                Ending::stopped("bob", 12),
-            ),
-            (
-                "of another reason",
-                vec![stopped()],
-                Ending::stopped("bob", 12),
-            ),
+            ("beside what somebody told", vec![stopped(), expired()], Ending::stopped("bob", 12)),
+            ("of another reason", vec![stopped()], Ending::stopped("bob", 12)),
         ] {
             let mut notes = Notes::default();
             for ending in told {

@@ -52,18 +52,12 @@ pub fn v3(version: &str) -> Value {
     })
 }
 
-/// Without what version 2 doesn't know. One such word in one aggregated API, and the API server serves
-/// nobody's schema: `kubectl apply` then fails for every custom resource.
+/// Without what version 2 doesn't know. One such word in one aggregated API, and the API server
+/// serves nobody's schema: `kubectl apply` then fails for every custom resource.
 fn swagger(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(fields) => {
-            for unknown in [
-                "nullable",
-                "anyOf",
-                "oneOf",
-                "not",
-                "x-kubernetes-validations",
-            ] {
+            for unknown in ["nullable", "anyOf", "oneOf", "not", "x-kubernetes-validations"] {
                 fields.remove(unknown);
             }
             for field in fields.values_mut() {
@@ -139,9 +133,8 @@ fn created(
         "/apis/{TRACKER_GROUP}/{TRACKER_VERSION}/namespaces/{{namespace}}/{TRACKERS}/{{name}}/{name}"
     );
     let schema = schema_name(one.kind());
-    let mut parameters: Vec<Value> = ["name", "namespace"]
-        .map(|name| parameter(name, "path"))
-        .into();
+    let mut parameters: Vec<Value> =
+        ["name", "namespace"].map(|name| parameter(name, "path")).into();
     parameters.push(parameter("dryRun", "query"));
     let id = match one {
         Subresource::Join => "createVisibilityOperatorMetalbearCoV1NamespacedSessionTrackerJoin",
@@ -174,10 +167,7 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let types = || {
         [
-            (
-                "apiVersion",
-                text("The version of the schema: visibility.operator.metalbear.co/v1."),
-            ),
+            ("apiVersion", text("The version of the schema: visibility.operator.metalbear.co/v1.")),
             ("kind", text("What this is.")),
         ]
     };
@@ -210,14 +200,8 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
     }
     let mut schemas = json!({ NAME: tracker, LIST: list });
     for (one, mut schema) in [
-        (
-            Subresource::Join,
-            structural(custom_resource_definition::<SessionJoin>()),
-        ),
-        (
-            Subresource::Report,
-            structural(custom_resource_definition::<SessionReport>()),
-        ),
+        (Subresource::Join, structural(custom_resource_definition::<SessionJoin>())),
+        (Subresource::Report, structural(custom_resource_definition::<SessionReport>())),
     ] {
         // kube makes a spec for each, and a join says nothing.
         if one == Subresource::Join
@@ -258,8 +242,7 @@ fn metadata() -> Value {
 fn structural(definition: CustomResourceDefinition) -> Value {
     let crd = serde_json::to_value(definition);
     let schema = crd.ok().and_then(|mut crd| {
-        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema")
-            .map(Value::take)
+        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").map(Value::take)
     });
     schema.unwrap_or_else(|| json!({ "type": "object", "properties": {} }))
 }
@@ -282,10 +265,7 @@ mod tests {
                 assert!(tracker.pointer(&field).is_some(), "{field}");
             }
             let join = &schemas[schema_name("SessionJoin")]["properties"];
-            assert!(
-                join["spec"].is_null() && join["status"].is_object(),
-                "{join}"
-            );
+            assert!(join["spec"].is_null() && join["status"].is_object(), "{join}");
             let text = document.to_string();
             for (at, found) in text.match_indices(r##""$ref":"#"##) {
                 let pointer = text[at + found.len()..].split('"').next().unwrap();

@@ -73,18 +73,13 @@ impl ListOptions {
         let query = Query::parse(query)?;
         let label_text = query.get("labelSelector").unwrap_or_default();
         let field_text = query.get("fieldSelector").unwrap_or_default();
-        let match_text = query
-            .get("resourceVersionMatch")
-            .filter(|text| !text.is_empty());
+        let match_text = query.get("resourceVersionMatch").filter(|text| !text.is_empty());
         let options = Self {
             labels: LabelSelector::parse(label_text).map_err(Failure::bad_request)?,
             fields: FieldSelector::parse(field_text).map_err(Failure::bad_request)?,
             selectors: format!("{label_text}\n{field_text}"),
             limit: usize::try_from(query.number("limit")?.unwrap_or_default()).unwrap_or_default(),
-            continue_: query
-                .get("continue")
-                .filter(|token| !token.is_empty())
-                .map(str::to_owned),
+            continue_: query.get("continue").filter(|token| !token.is_empty()).map(str::to_owned),
             version: query.version()?,
             version_match: match match_text {
                 Some("Exact") => Some(Match::Exact),
@@ -137,10 +132,7 @@ impl ListOptions {
             }
         }
         if self.send_initial.is_some() {
-            causes.push(forbidden(
-                "sendInitialEvents",
-                "sendInitialEvents is forbidden for list",
-            ));
+            causes.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         causes
     }
@@ -215,8 +207,8 @@ pub fn create(query: &str) -> Result<bool, Failure> {
 }
 
 /// The decoded pairs of a query. Of several values, the first counts; malformed pairs are left out,
-/// as Go's `net/url` does. One that isn't UTF-8 is refused: the API server takes it, and has decided by it
-/// whether the requester may ask.
+/// as Go's `net/url` does. One that isn't UTF-8 is refused: the API server takes it, and has
+/// decided by it whether the requester may ask.
 struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -247,8 +239,7 @@ impl Query {
     fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
         let text = self.get(name).filter(|text| !text.is_empty());
         text.map(|text| {
-            text.parse()
-                .map_err(|_| Failure::bad_request(not_a_number("ParseInt", text)))
+            text.parse().map_err(|_| Failure::bad_request(not_a_number("ParseInt", text)))
         })
         .transpose()
     }

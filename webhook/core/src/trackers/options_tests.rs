@@ -19,11 +19,7 @@ fn what_is_asked() {
     assert_eq!(parse("includeObject=Object").include, Include::Object);
     assert_eq!(parse("a=%zz&limit=2").limit, 2);
     // Left out, it would leave a selector out by which the API server has allowed the request.
-    for query in [
-        "fieldSelector=metadata.name%3Dx,spec.target!%3D%FF",
-        "watch=%FF",
-        "%FF=1",
-    ] {
+    for query in ["fieldSelector=metadata.name%3Dx,spec.target!%3D%FF", "watch=%FF", "%FF=1"] {
         assert_eq!(ListOptions::parse(query).unwrap_err().code, 400, "{query}");
     }
     let initial =
@@ -34,11 +30,7 @@ fn what_is_asked() {
 #[test]
 fn what_is_refused() {
     for (query, code, text) in [
-        (
-            "limit=x",
-            400,
-            r#"strconv.ParseInt: parsing "x": invalid syntax"#,
-        ),
+        ("limit=x", 400, r#"strconv.ParseInt: parsing "x": invalid syntax"#),
         ("limit=99999999999999999999", 400, "value out of range"),
         (
             "resourceVersion=x",
@@ -47,23 +39,11 @@ fn what_is_refused() {
         ),
         ("resourceVersion=-1", 400, "ParseUint"),
         ("timeoutSeconds=soon", 400, "ParseInt"),
-        (
-            "fieldSelector=spec.nothing=1",
-            400,
-            "field label not supported: spec.nothing",
-        ),
+        ("fieldSelector=spec.nothing=1", 400, "field label not supported: spec.nothing"),
         ("labelSelector=a%20b", 400, "unable to parse requirement"),
         ("includeObject=All", 400, "includeObject"),
-        (
-            "continue=x&resourceVersion=5",
-            400,
-            "not allowed when using continue",
-        ),
-        (
-            "resourceVersionMatch=Exact",
-            422,
-            "forbidden unless resourceVersion is provided",
-        ),
+        ("continue=x&resourceVersion=5", 400, "not allowed when using continue"),
+        ("resourceVersionMatch=Exact", 422, "forbidden unless resourceVersion is provided"),
         (
             "resourceVersionMatch=Some&resourceVersion=1",
             422,
@@ -74,11 +54,7 @@ fn what_is_refused() {
             422,
             r#"is forbidden for resourceVersion "0""#,
         ),
-        (
-            "sendInitialEvents=true",
-            422,
-            "sendInitialEvents is forbidden for list",
-        ),
+        ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
         (
             "watch=1&sendInitialEvents=true",
             422,

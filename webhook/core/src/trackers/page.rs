@@ -62,9 +62,7 @@ pub fn decode(token: &str, list: u64) -> Result<Position, Failure> {
     if token.len() > MAX_TOKEN {
         return Err(invalid("it is too long"));
     }
-    let json = URL_SAFE_NO_PAD
-        .decode(token)
-        .map_err(|_| invalid("illegal base64 data"))?;
+    let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid("illegal base64 data"))?;
     let token: Token<'_> =
         serde_json::from_slice(&json).map_err(|_| invalid("it was not issued here"))?;
     if token.v != VERSION {
@@ -76,10 +74,7 @@ pub fn decode(token: &str, list: u64) -> Result<Position, Failure> {
         ));
     }
     Ok(Position {
-        after: Key {
-            namespace: token.namespace.into(),
-            name: token.name.into(),
-        },
+        after: Key { namespace: token.namespace.into(), name: token.name.into() },
         version: token.rv,
     })
 }
@@ -90,21 +85,14 @@ mod tests {
 
     #[test]
     fn a_token_belongs_to_its_list() {
-        let position = Position {
-            after: Key {
-                namespace: "a".into(),
-                name: "b".into(),
-            },
-            version: Some(7),
-        };
+        let position =
+            Position { after: Key { namespace: "a".into(), name: "b".into() }, version: Some(7) };
         let list = list_id(Some("a"), "x=y\n");
         let token = encode(&position, list);
         assert_eq!(decode(&token, list).unwrap(), position);
-        for other in [
-            list_id(None, "x=y\n"),
-            list_id(Some("a"), "\nx=y"),
-            list_id(Some("b"), "x=y\n"),
-        ] {
+        for other in
+            [list_id(None, "x=y\n"), list_id(Some("a"), "\nx=y"), list_id(Some("b"), "x=y\n")]
+        {
             assert_eq!(decode(&token, other).unwrap_err().code, 400);
         }
         let apiserver =

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Key, index::MAX_ENDED};
 
-/// What all records may hold together. Each may hold half a megabyte; most hold less than two kilobytes.
+/// What all records may hold together. Each may hold half a megabyte; most hold less than two
+/// kilobytes.
 const MAX_BYTES: usize = 64 << 20;
 
 /// A record that is there.
@@ -36,14 +37,7 @@ impl Record {
     /// A record that was seen.
     #[must_use]
     pub fn new(key: Key, session: String, uid: Option<String>, ended: i64, size: usize) -> Self {
-        Self {
-            key,
-            session,
-            uid,
-            ended,
-            size,
-            listed: true,
-        }
+        Self { key, session, uid, ended, size, listed: true }
     }
 }
 
@@ -72,9 +66,7 @@ impl Records {
 
     /// All are being listed anew.
     pub fn listing(&mut self) {
-        self.all
-            .values_mut()
-            .for_each(|record| record.listed = false);
+        self.all.values_mut().for_each(|record| record.listed = false);
     }
 
     /// They were: the names of those that are gone.
@@ -84,8 +76,9 @@ impl Records {
         unlisted.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Those that are to be deleted, the oldest first and at most so many: by name, with the identifier.
-    /// Their session ended before this time, some more by what `spread` says of it; or there are too many.
+    /// Those that are to be deleted, the oldest first and at most so many: by name, with the
+    /// identifier. Their session ended before this time, some more by what `spread` says of it; or
+    /// there are too many.
     pub fn due(
         &self,
         before: i64,
@@ -119,10 +112,7 @@ mod tests {
     fn records(count: usize, size: usize) -> Records {
         let mut records = Records::default();
         for at in 0..count {
-            let key = Key {
-                namespace: "shop".into(),
-                name: at.to_string().into(),
-            };
+            let key = Key { namespace: "shop".into(), name: at.to_string().into() };
             let ended = i64::try_from(at).unwrap();
             let record = Record::new(key, at.to_string(), None, ended, size);
             records.seen(format!("r{at:06}"), record);
@@ -139,24 +129,14 @@ mod tests {
     fn which_are_to_go() {
         for (name, records, before, expected) in [
             ("none is old", records(8, 10), 0, &[][..]),
-            (
-                "by age, some later",
-                records(8, 10),
-                4,
-                &["r000000", "r000002"],
-            ),
+            ("by age, some later", records(8, 10), 4, &["r000000", "r000002"]),
             (
                 "not all at once",
                 records(80, 10),
                 70,
                 &["r000000", "r000001", "r000002", "r000003", "r000004"],
             ),
-            (
-                "too many",
-                records(MAX_ENDED + 2, 10),
-                0,
-                &["r000000", "r000001"],
-            ),
+            ("too many", records(MAX_ENDED + 2, 10), 0, &["r000000", "r000001"]),
             ("just as many", records(MAX_ENDED, 10), 0, &[]),
             ("too large", records(129, 512 << 10), 0, &["r000000"]),
         ] {
@@ -169,10 +149,7 @@ mod tests {
         let mut records = records(3, 10);
         records.listing();
         let again = Record::new(
-            Key {
-                namespace: "shop".into(),
-                name: "x".into(),
-            },
+            Key { namespace: "shop".into(), name: "x".into() },
             "x".into(),
             Some("uid".into()),
             0,

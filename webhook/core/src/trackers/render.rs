@@ -37,9 +37,7 @@ pub struct Shown<'a> {
 #[must_use]
 pub fn size(page: &Page) -> usize {
     let items = page.items.iter();
-    items
-        .map(|(tracker, revealed)| tracker.form(*revealed).object.len() + 1)
-        .sum()
+    items.map(|(tracker, revealed)| tracker.form(*revealed).object.len() + 1).sum()
 }
 
 /// A list.
@@ -56,11 +54,9 @@ pub fn list(page: &Page, look: Look) -> Vec<u8> {
     let (kind, api_version, field) = match look.shape {
         Shape::Object => ("SessionTrackerList", group_version(), "items"),
         Shape::Table(version) => ("Table", version.api_version().to_owned(), "rows"),
-        Shape::Partial(version) | Shape::PartialList(version) => (
-            "PartialObjectMetadataList",
-            version.api_version().to_owned(),
-            "items",
-        ),
+        Shape::Partial(version) | Shape::PartialList(version) => {
+            ("PartialObjectMetadataList", version.api_version().to_owned(), "items")
+        }
     };
     put(
         &mut out,
@@ -74,11 +70,7 @@ pub fn list(page: &Page, look: Look) -> Vec<u8> {
         if at > 0 {
             out.push(b',');
         }
-        let shown = Shown {
-            tracker,
-            revealed: *revealed,
-            version: None,
-        };
+        let shown = Shown { tracker, revealed: *revealed, version: None };
         match look.shape {
             Shape::Object => object(&mut out, shown),
             Shape::Table(version) => row(&mut out, shown, version, look),
@@ -178,10 +170,8 @@ fn row(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion, look: Look) {
     let form = shown.tracker.form(shown.revealed);
     // What has ended grows no older.
     let until = shown.tracker.ended.unwrap_or(look.now);
-    let age = shown
-        .tracker
-        .created
-        .map_or_else(|| "<unknown>".to_owned(), |at| age::human(until - at));
+    let age =
+        shown.tracker.created.map_or_else(|| "<unknown>".to_owned(), |at| age::human(until - at));
     put(out, r#"{"cells":["#);
     put(out, &form.cells_before);
     put(out, &format!(r#","{age}","#));
@@ -195,59 +185,19 @@ fn row(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion, look: Look) {
     out.push(b'}');
 }
 
-/// The columns of mirrord's status table, then what `-o wide` adds. kubectl shows the namespace itself
-/// where there are several.
+/// The columns of mirrord's status table, then what `-o wide` adds. kubectl shows the namespace
+/// itself where there are several.
 const COLUMNS: [(&str, &str, u8, &str); 10] = [
-    (
-        "Session ID",
-        "name",
-        0,
-        "The session's id, which is the name of its Session",
-    ),
-    (
-        "Target",
-        "",
-        0,
-        "What the run targets, as kind/name[/container/NAME]",
-    ),
-    (
-        "User",
-        "",
-        0,
-        "Who runs it, as whoami/kubernetes-user@hostname",
-    ),
+    ("Session ID", "name", 0, "The session's id, which is the name of its Session"),
+    ("Target", "", 0, "What the run targets, as kind/name[/container/NAME]"),
+    ("User", "", 0, "Who runs it, as whoami/kubernetes-user@hostname"),
     ("Ports", "", 0, "Which ports it steals or mirrors"),
-    (
-        "Session Duration",
-        "",
-        0,
-        "For how long it has been running",
-    ),
+    ("Session Duration", "", 0, "For how long it has been running"),
     ("State", "", 1, "pending, running or terminated"),
-    (
-        "Kind",
-        "",
-        1,
-        "How it reaches the cluster: job, ephemeral, process or operator",
-    ),
-    (
-        "Owner",
-        "",
-        1,
-        "Kubernetes user that created it, as the API server authenticated them",
-    ),
-    (
-        "Participants",
-        "",
-        1,
-        "Kubernetes users who take part: the owner, then those who joined",
-    ),
-    (
-        "Client Version",
-        "",
-        1,
-        "Version of mirrord that the client reports",
-    ),
+    ("Kind", "", 1, "How it reaches the cluster: job, ephemeral, process or operator"),
+    ("Owner", "", 1, "Kubernetes user that created it, as the API server authenticated them"),
+    ("Participants", "", 1, "Kubernetes users who take part: the owner, then those who joined"),
+    ("Client Version", "", 1, "Version of mirrord that the client reports"),
 ];
 
 fn columns() -> Value {

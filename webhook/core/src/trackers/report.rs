@@ -52,8 +52,8 @@ impl Pace {
         self.0 * EXPIRY
     }
 
-    /// A report that says nothing new isn't written down while the last one is younger than this, in
-    /// seconds. It is less than a period, so that what is reported in time never seems silent.
+    /// A report that says nothing new isn't written down while the last one is younger than this,
+    /// in seconds. It is less than a period, so that what is reported in time never seems silent.
     fn coalesce(self) -> i64 {
         seconds(self.0 * 3 / 4)
     }
@@ -80,11 +80,7 @@ pub fn read(body: &[u8]) -> Result<SessionReportSpec, Failure> {
             let field = format!("spec.ports[{at}].port");
             return Err(invalid(&field, "must be between 1 and 65535"));
         }
-        if let Some(why) = port
-            .filter
-            .as_deref()
-            .and_then(|text| unfit(text, MAX_FILTER))
-        {
+        if let Some(why) = port.filter.as_deref().and_then(|text| unfit(text, MAX_FILTER)) {
             return Err(invalid(&format!("spec.ports[{at}].filter"), &why));
         }
     }
@@ -142,12 +138,7 @@ pub fn decide(
         }
         let username = &requester.username;
         let why = "only the owner of a session reports about it";
-        return Err(Failure::forbidden_here(
-            username,
-            Subresource::Report,
-            name,
-            why,
-        ));
+        return Err(Failure::forbidden_here(username, Subresource::Report, name, why));
     }
     let status = &tracker.status;
     if status.state == SessionState::Terminated {
@@ -169,12 +160,7 @@ pub fn decide(
                 "while its agent runs, to end a session is to delete it, which is denied {cause}"
             )));
         }
-        return Ok(Reported {
-            status: None,
-            ends: true,
-            last_seen: now,
-            pace,
-        });
+        return Ok(Reported { status: None, ends: true, last_seen: now, pace });
     }
     let known: Vec<Port> = status.ports.iter().map(super::tracker::port).collect();
     let unchanged = status.state == SessionState::Running
@@ -184,12 +170,7 @@ pub fn decide(
         && unchanged
         && (0..pace.coalesce()).contains(&(now.as_second() - last_seen.as_second()))
     {
-        return Ok(Reported {
-            status: None,
-            ends: false,
-            last_seen: *last_seen,
-            pace,
-        });
+        return Ok(Reported { status: None, ends: false, last_seen: *last_seen, pace });
     }
     let summary = (!report.ports.is_empty()).then(|| Port::summary(&report.ports));
     Ok(Reported {

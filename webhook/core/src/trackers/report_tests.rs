@@ -13,23 +13,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn requester(name: &str, uid: Option<&str>) -> Requester {
-    Requester {
-        username: name.into(),
-        uid: uid.map(str::to_owned),
-        ..Requester::default()
-    }
+    Requester { username: name.into(), uid: uid.map(str::to_owned), ..Requester::default() }
 }
 
 fn report(ports: &[u16]) -> SessionReportSpec {
-    let ports = ports.iter().map(|port| Port {
-        port: *port,
-        type_: PortType::Steal,
-        filter: None,
-    });
-    SessionReportSpec {
-        ports: ports.collect(),
-        ..SessionReportSpec::default()
-    }
+    let ports = ports.iter().map(|port| Port { port: *port, type_: PortType::Steal, filter: None });
+    SessionReportSpec { ports: ports.collect(), ..SessionReportSpec::default() }
 }
 
 #[test]
@@ -38,11 +27,7 @@ fn only_the_owner_reports() {
         "deny: {rules: [{resources: ['*'], verbs: ['*'], where: user.metadata.name != 'bob'}]}";
     let (policy, _) = Policy::read("p", &serde_saphyr::from_str(deny).unwrap());
     let policies = PolicySet::new("", [policy]);
-    let live = session("shop", "s")
-        .owned_by("alice")
-        .uid("1")
-        .key("s3cret")
-        .tracker(5);
+    let live = session("shop", "s").owned_by("alice").uid("1").key("s3cret").tracker(5);
     let over = live.ended(&Ending::unknown(9), 6).unwrap();
     for (name, tracker, who, uid, code) in [
         // Hidden from its owner or not: nothing is told that they don't know.
@@ -56,14 +41,8 @@ fn only_the_owner_reports() {
     ] {
         let requester = requester(who, uid);
         let viewer = policies.viewer(&requester, JoinRights::Nowhere);
-        let decided = decide(
-            tracker,
-            &viewer,
-            &requester,
-            &report(&[80]),
-            Pace::default(),
-            at(100),
-        );
+        let decided =
+            decide(tracker, &viewer, &requester, &report(&[80]), Pace::default(), at(100));
         assert_eq!(decided.err().map(|failure| failure.code), code, "{name}");
     }
 }
@@ -74,11 +53,7 @@ fn what_says_nothing_new_is_not_written() {
     let alice = requester("alice", None);
     let viewer = PolicySet::default().viewer(&alice, JoinRights::Nowhere);
     let of = |last_seen, state| {
-        session("shop", "s")
-            .owned_by("alice")
-            .port(80, None)
-            .seen(at(last_seen), state)
-            .tracker(5)
+        session("shop", "s").owned_by("alice").port(80, None).seen(at(last_seen), state).tracker(5)
     };
     for (name, last_seen, state, ports, written) in [
         ("just now", 90, Running, &[80][..], false),
@@ -90,36 +65,18 @@ fn what_says_nothing_new_is_not_written() {
         ("not running yet", 90, Pending, &[80], true),
     ] {
         let tracker = of(last_seen, state);
-        let decided = decide(
-            &tracker,
-            &viewer,
-            &alice,
-            &report(ports),
-            Pace::default(),
-            at(100),
-        )
-        .unwrap();
+        let decided =
+            decide(&tracker, &viewer, &alice, &report(ports), Pace::default(), at(100)).unwrap();
         assert_eq!(decided.status.is_some(), written, "{name}");
         let answer = decided.answer(&tracker, &report(ports));
-        let expires = if written {
-            "1970-01-01T00:02:40Z"
-        } else {
-            "1970-01-01T00:02:"
-        };
+        let expires = if written { "1970-01-01T00:02:40Z" } else { "1970-01-01T00:02:" };
         let told = answer["status"]["expiresAt"].as_str().unwrap();
         assert!(told.starts_with(expires), "{name}: {answer}");
         assert_eq!(answer["status"]["periodSeconds"], 20);
     }
     let tracker = of(0, Pending);
-    let decided = decide(
-        &tracker,
-        &viewer,
-        &alice,
-        &report(&[]),
-        Pace::default(),
-        at(100),
-    )
-    .unwrap();
+    let decided =
+        decide(&tracker, &viewer, &alice, &report(&[]), Pace::default(), at(100)).unwrap();
     assert_eq!(
         decided.status.unwrap(),
         json!({
@@ -136,10 +93,7 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
         let live = Arc::into_inner(live().tracker(5)).unwrap();
         Arc::new(live.of_agent("Job/a/b/c"))
     };
-    let last = SessionReportSpec {
-        ended: true,
-        ..report(&[80])
-    };
+    let last = SessionReportSpec { ended: true, ..report(&[80]) };
     let all = PolicySet::default;
     let none = || policies("deny: {rules: [{resources: ['*'], verbs: [delete]}]}");
     let jobs = || {
@@ -153,13 +107,7 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
         ("an agent's", recorded(), "alice", all(), "ends with it"),
         // What has no agent would be over by falling silent too.
         ("undeletable", live().tracker(5), "alice", none(), ""),
-        (
-            "adopted",
-            live().agent("Job").tracker(5),
-            "alice",
-            all(),
-            "",
-        ),
+        ("adopted", live().agent("Job").tracker(5), "alice", all(), ""),
         (
             "adopted and undeletable",
             live().agent("Job").tracker(5),
@@ -174,23 +122,14 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
             jobs(),
             "denied by p spec.deny.rules[0]",
         ),
-        (
-            "of another kind",
-            live().agent("Pod").tracker(5),
-            "alice",
-            jobs(),
-            "",
-        ),
+        ("of another kind", live().agent("Pod").tracker(5), "alice", jobs(), ""),
     ] {
         let requester = requester(who, None);
         let viewer = set.viewer(&requester, JoinRights::Nowhere);
         let decided = decide(&live, &viewer, &requester, &last, Pace::default(), at(100));
         match decided {
             Ok(reported) if refused.is_empty() => {
-                assert!(
-                    reported.ends && reported.status.is_none(),
-                    "{name}: {reported:?}"
-                );
+                assert!(reported.ends && reported.status.is_none(), "{name}: {reported:?}");
                 let answer = reported.answer(&live, &last);
                 assert_eq!(answer["spec"]["ended"], true, "{name}");
                 assert_eq!(answer["status"], json!({}), "{name}: there is no next one");
@@ -227,37 +166,16 @@ fn bodies() {
         (json!([]), Some("expected an object")),
         (json!("x"), Some("expected an object")),
         (json!({ "ports": {} }), Some("expected a sequence")),
-        (
-            json!({ "ports": [{ "port": 0, "type": "steal" }] }),
-            Some("between 1 and 65535"),
-        ),
-        (
-            json!({ "ports": [{ "port": 65536, "type": "steal" }] }),
-            Some("spec: "),
-        ),
-        (
-            json!({ "ports": [{ "port": -1, "type": "steal" }] }),
-            Some("spec: "),
-        ),
-        (
-            json!({ "ports": [{ "port": 1, "type": "copy" }] }),
-            Some("unknown variant"),
-        ),
-        (
-            port(&"é".repeat(4097)),
-            Some("spec.ports[0].filter: may not be longer"),
-        ),
+        (json!({ "ports": [{ "port": 0, "type": "steal" }] }), Some("between 1 and 65535")),
+        (json!({ "ports": [{ "port": 65536, "type": "steal" }] }), Some("spec: ")),
+        (json!({ "ports": [{ "port": -1, "type": "steal" }] }), Some("spec: ")),
+        (json!({ "ports": [{ "port": 1, "type": "copy" }] }), Some("unknown variant")),
+        (port(&"é".repeat(4097)), Some("spec.ports[0].filter: may not be longer")),
         (port("a\u{1b}[2J"), Some("control characters")),
         (port("a\u{202e}b"), Some("invisible")),
         (many(1025), Some("at most 1024 items")),
-        (
-            json!({ "processes": vec!["a"; 65] }),
-            Some("at most 64 items"),
-        ),
-        (
-            json!({ "processes": ["a".repeat(254)] }),
-            Some("spec.processes[0]"),
-        ),
+        (json!({ "processes": vec!["a"; 65] }), Some("at most 64 items")),
+        (json!({ "processes": ["a".repeat(254)] }), Some("spec.processes[0]")),
         (json!({ "processes": [1] }), Some("spec: ")),
     ] {
         match (read(body(&spec).as_bytes()), wrong) {

@@ -34,9 +34,7 @@ impl Index {
         if version < self.floor {
             return None;
         }
-        let since = self
-            .history
-            .partition_point(|change| change.version <= version);
+        let since = self.history.partition_point(|change| change.version <= version);
         Some(self.without(self.history.range(since..)))
     }
 
@@ -48,14 +46,11 @@ impl Index {
                 then.entry(key).or_insert(change.before.as_ref());
             }
         }
-        State {
-            now: &self.trackers,
-            then,
-        }
+        State { now: &self.trackers, then }
     }
 
-    /// Whether what these two see has been the same since a version: of what there is now, and of all that
-    /// there was in between.
+    /// Whether what these two see has been the same since a version: of what there is now, and of
+    /// all that there was in between.
     #[must_use]
     pub fn alike_since(&self, version: u64, filter: &Filter, one: &Viewer, other: &Viewer) -> bool {
         let alike =
@@ -97,7 +92,8 @@ impl<'a> State<'a> {
         Box::new(keys.filter_map(|key| self.get(key)))
     }
 
-    /// The keys of a namespace, or all, after a key, in order: of what was there then, and of what is now.
+    /// The keys of a namespace, or all, after a key, in order: of what was there then, and of what
+    /// is now.
     pub fn keys<'s>(
         &'s self,
         namespace: Option<&'s str>,
@@ -118,10 +114,7 @@ fn is_within(namespace: Option<&str>, key: &Key) -> bool {
 }
 
 fn start(namespace: Option<&str>, after: Option<&Key>) -> Bound<Key> {
-    let first = namespace.map(|namespace| Key {
-        namespace: namespace.into(),
-        name: "".into(),
-    });
+    let first = namespace.map(|namespace| Key { namespace: namespace.into(), name: "".into() });
     match (after, first) {
         (Some(after), Some(first)) if *after < first => Bound::Included(first),
         (Some(after), _) => Bound::Excluded(after.clone()),

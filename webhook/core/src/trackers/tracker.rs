@@ -102,31 +102,19 @@ impl Ending {
     /// Of a session that is gone for reasons unknown.
     #[must_use]
     pub fn unknown(at: i64) -> Self {
-        Self {
-            reason: DELETED.into(),
-            by: None,
-            at,
-        }
+        Self { reason: DELETED.into(), by: None, at }
     }
 
     /// By this user, who asked for it.
     #[must_use]
     pub fn stopped(by: &str, at: i64) -> Self {
-        Self {
-            reason: STOPPED.into(),
-            by: Some(by.into()),
-            at,
-        }
+        Self { reason: STOPPED.into(), by: Some(by.into()), at }
     }
 
     /// Of which different things were told.
     #[must_use]
     pub fn disputed(at: i64) -> Self {
-        Self {
-            reason: DISPUTED.into(),
-            by: None,
-            at,
-        }
+        Self { reason: DISPUTED.into(), by: None, at }
     }
 
     /// Whether both tell the same of it.
@@ -142,8 +130,8 @@ impl Ending {
     }
 }
 
-/// Metadata of a tracker: no annotations, since kubectl keeps the whole Session in one, its key too.
-/// The resource version goes before what a user chose, so that it is found first.
+/// Metadata of a tracker: no annotations, since kubectl keeps the whole Session in one, its key
+/// too. The resource version goes before what a user chose, so that it is found first.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
@@ -201,19 +189,13 @@ impl Tracker {
             None
         };
         Ok(Self {
-            key: Key {
-                namespace: namespace.into(),
-                name: name.into(),
-            },
+            key: Key { namespace: namespace.into(), name: name.into() },
             uid: uid.to_owned(),
             version,
             labels,
             created: seconds(meta.creation_timestamp.as_ref()),
             ended: None,
-            recorded_for: meta
-                .annotations
-                .as_ref()
-                .and_then(|all| agent(all.get(AGENT)?)),
+            recorded_for: meta.annotations.as_ref().and_then(|all| agent(all.get(AGENT)?)),
             spec,
             status,
             full,
@@ -249,7 +231,8 @@ impl Tracker {
         })
     }
 
-    /// The tracker of a session that has ended, from the JSON of [`Self::form`] as somebody kept it.
+    /// The tracker of a session that has ended, from the JSON of [`Self::form`] as somebody kept
+    /// it.
     ///
     /// # Errors
     /// It isn't that, or it is that of a session which hasn't ended.
@@ -264,9 +247,7 @@ impl Tracker {
         let namespace = present(&meta.namespace, "namespace")?;
         let uid = present(&meta.uid, "uid")?;
         let number = present(&meta.resource_version, "resourceVersion")?;
-        let version = number
-            .parse()
-            .map_err(|_| InvalidSession::Version(number.clone()))?;
+        let version = number.parse().map_err(|_| InvalidSession::Version(number.clone()))?;
         let labels = meta.labels.clone().unwrap_or_default();
         let metadata = serde_json::to_string(&Metadata {
             name: &name,
@@ -282,10 +263,7 @@ impl Tracker {
         status.state = SessionState::Terminated;
         let ended = seconds(status.ended_at.as_ref()).ok_or(InvalidSession::Missing("endedAt"))?;
         Ok(Self {
-            key: Key {
-                namespace: namespace.into(),
-                name: name.into(),
-            },
+            key: Key { namespace: namespace.into(), name: name.into() },
             uid,
             version,
             labels,
@@ -348,9 +326,7 @@ impl Tracker {
             kube_cluster: "",
             host_user: owner.map_or("", |owner| &owner.username),
             host_roles: owner.map_or(&[], |owner| &owner.groups),
-            joined: participants
-                .get(usize::from(owner.is_some())..)
-                .unwrap_or_default(),
+            joined: participants.get(usize::from(owner.is_some())..).unwrap_or_default(),
         }
     }
 }
@@ -438,10 +414,7 @@ fn spec(session: &Session, name: &str) -> SessionTrackerSpec {
 fn status(session: &Session) -> SessionTrackerStatus {
     let status = session.status.clone().unwrap_or_default();
     let owner = session.spec.owner.as_ref().map(|owner| &owner.username);
-    let joined = status
-        .participants
-        .iter()
-        .filter(|participant| Some(*participant) != owner);
+    let joined = status.participants.iter().filter(|participant| Some(*participant) != owner);
     SessionTrackerStatus {
         state: status.state,
         started: session.metadata.creation_timestamp.clone(),
@@ -467,11 +440,7 @@ fn status(session: &Session) -> SessionTrackerStatus {
 
 /// A port as a Session holds it.
 pub(super) fn port(tracked: &TrackedPort) -> Port {
-    Port {
-        port: tracked.port,
-        type_: tracked.type_,
-        filter: tracked.filter.clone(),
-    }
+    Port { port: tracked.port, type_: tracked.type_, filter: tracked.filter.clone() }
 }
 
 fn summary(ports: &[Port]) -> Option<String> {
@@ -555,10 +524,7 @@ mod tests {
             (&"terminated".into(), &"bob".into())
         );
         assert_eq!(object["status"]["endedAt"], "2023-11-14T22:13:20Z");
-        assert_eq!(
-            ended.view().participants().count(),
-            live.view().participants().count()
-        );
+        assert_eq!(ended.view().participants().count(), live.view().participants().count());
 
         let json = String::from_utf8(ended.form(false).object.to_vec()).unwrap();
         let kept = Tracker::kept(&json).unwrap();

@@ -1,9 +1,10 @@
 //! A watch: what one requester is told of changes, step by step.
 //!
-//! A watch holds no queue of its own. It remembers how far in the shared history it is, and is asked
-//! for the next events when its client has taken the last ones. Whoever is so slow that the history
-//! moved on is told that their version is gone, and starts again. What is there at the start, and what other
-//! policies hide or show, isn't queued either: both are a way through the index, of which a key is remembered.
+//! A watch holds no queue of its own. It remembers how far in the shared history it is, and is
+//! asked for the next events when its client has taken the last ones. Whoever is so slow that the
+//! history moved on is told that their version is gone, and starts again. What is there at the
+//! start, and what other policies hide or show, isn't queued either: both are a way through the
+//! index, of which a key is remembered.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -44,8 +45,8 @@ pub struct Watch {
     withheld: BTreeSet<Box<str>>,
 }
 
-/// The way, key by key, from what the client holds to what it is to hold: nothing at first, what it saw by
-/// other policies or rights later.
+/// The way, key by key, from what the client holds to what it is to hold: nothing at first, what it
+/// saw by other policies or rights later.
 #[derive(Debug)]
 struct Sweep {
     /// How far it is: up to this key, the client holds what it is to.
@@ -65,8 +66,8 @@ struct Held {
     viewer: Option<Viewer>,
     /// It was seen before the change of this number.
     before: u64,
-    /// All up to this version was told. The client may come back at a version that it was told: it mustn't
-    /// be a newer one, before all of this is told.
+    /// All up to this version was told. The client may come back at a version that it was told: it
+    /// mustn't be a newer one, before all of this is told.
     told: u64,
 }
 
@@ -85,8 +86,8 @@ pub enum Step {
 }
 
 impl Watch {
-    /// A watch as somebody asked for it. Where it starts at a version, that may have been told by these
-    /// others: as they saw it; none if that isn't known any more.
+    /// A watch as somebody asked for it. Where it starts at a version, that may have been told by
+    /// these others: as they saw it; none if that isn't known any more.
     ///
     /// # Errors
     /// What it starts at is gone or to come.
@@ -111,17 +112,8 @@ impl Watch {
         };
         if initial {
             index.reached(options.version)?;
-            let nothing = Held {
-                upto: None,
-                viewer: None,
-                before: watch.next,
-                told: u64::MAX,
-            };
-            watch.sweep = Some(Sweep {
-                done: None,
-                held: [nothing].into(),
-                version: watch.told,
-            });
+            let nothing = Held { upto: None, viewer: None, before: watch.next, told: u64::MAX };
+            watch.sweep = Some(Sweep { done: None, held: [nothing].into(), version: watch.told });
             watch.initial_end = options.send_initial == Some(true) && options.bookmarks;
         } else if let Version::At(version) = options.version {
             watch.next = index.after(version)?;
@@ -251,9 +243,9 @@ impl Watch {
         Ok(())
     }
 
-    /// From now on, the viewer sees by other policies or rights. What becomes hidden is told as deleted, what becomes
-    /// visible as added. What waited to be told is told by the new ones alone: so of what has changed
-    /// since, nothing that is hidden by now.
+    /// From now on, the viewer sees by other policies or rights. What becomes hidden is told as
+    /// deleted, what becomes visible as added. What waited to be told is told by the new ones
+    /// alone: so of what has changed since, nothing that is hidden by now.
     ///
     /// # Errors
     /// The watch is too far behind, or ahead of this replica.
@@ -266,19 +258,10 @@ impl Watch {
             return Err(Failure::seen_otherwise(self.told));
         }
         let before = std::mem::replace(&mut self.viewer, viewer);
-        let seen = |upto| Held {
-            upto,
-            viewer: Some(before),
-            before: self.next,
-            told: self.told,
-        };
+        let seen = |upto| Held { upto, viewer: Some(before), before: self.next, told: self.told };
         let held = match self.sweep.take() {
             None => [seen(None)].into(),
-            Some(Sweep {
-                done: Some(done),
-                mut held,
-                ..
-            }) => {
+            Some(Sweep { done: Some(done), mut held, .. }) => {
                 held.push_front(seen(Some(done)));
                 held
             }
@@ -288,16 +271,12 @@ impl Watch {
             return Err(Failure::watch_expired(self.told, index.version()));
         }
         self.next = index.head();
-        self.sweep = Some(Sweep {
-            done: None,
-            held,
-            version: index.version(),
-        });
+        self.sweep = Some(Sweep { done: None, held, version: index.version() });
         Ok(())
     }
 
-    /// The namespaces of sessions that changed and were told without their secrets, since this was asked
-    /// last: there a right to join would tell more.
+    /// The namespaces of sessions that changed and were told without their secrets, since this was
+    /// asked last: there a right to join would tell more.
     pub fn take_withheld(&mut self) -> BTreeSet<Box<str>> {
         std::mem::take(&mut self.withheld)
     }
@@ -322,11 +301,7 @@ impl Events {
     /// None yet.
     #[must_use]
     pub fn new(look: Look) -> Self {
-        Self {
-            bytes: Vec::new(),
-            look,
-            columns_sent: false,
-        }
+        Self { bytes: Vec::new(), look, columns_sent: false }
     }
 
     /// The time by which ages are told.
@@ -335,11 +310,7 @@ impl Events {
     }
 
     fn event(&mut self, kind: &str, tracker: &Tracker, revealed: bool, version: Option<u64>) {
-        let shown = Shown {
-            tracker,
-            revealed,
-            version,
-        };
+        let shown = Shown { tracker, revealed, version };
         self.start(kind);
         // Columns go with the first event alone.
         let columns = !std::mem::replace(&mut self.columns_sent, true);

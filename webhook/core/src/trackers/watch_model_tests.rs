@@ -1,4 +1,5 @@
-//! Whatever happens in whatever order, a client ends up with what it may see, and is told of nothing else.
+//! Whatever happens in whatever order, a client ends up with what it may see, and is told of
+//! nothing else.
 
 use proptest::prelude::*;
 
@@ -52,11 +53,7 @@ impl Client {
         Self {
             held: held.collect(),
             watch: Watch::start(index, filter, &options, viewer.clone(), &[]).unwrap(),
-            out: Events::new(Look {
-                shape: Shape::Object,
-                include: Include::Metadata,
-                now: 0,
-            }),
+            out: Events::new(Look { shape: Shape::Object, include: Include::Metadata, now: 0 }),
             version: index.version(),
             complete: true,
             resumed: false,
@@ -77,11 +74,7 @@ impl Client {
         let name = metadata["name"].as_str().unwrap().to_owned();
         let owner = &event["object"]["spec"]["owner"]["username"];
         let owner = owner.as_str().unwrap().to_owned();
-        self.version = metadata["resourceVersion"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+        self.version = metadata["resourceVersion"].as_str().unwrap().parse().unwrap();
         let kind = event["type"].as_str().unwrap();
         let held = if kind == "DELETED" {
             self.held.remove(&name)
@@ -90,10 +83,7 @@ impl Client {
             self.held.insert(name, owner)
         };
         // Who goes on where it was is told some of it again.
-        assert!(
-            self.resumed || held.is_some() == (kind != "ADDED"),
-            "{event}"
-        );
+        assert!(self.resumed || held.is_some() == (kind != "ADDED"), "{event}");
         Some(())
     }
 }

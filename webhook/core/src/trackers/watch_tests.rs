@@ -35,29 +35,17 @@ fn s(name: &str, owner: &str) -> Fixture {
 
 fn index() -> Index {
     let mut index = Index::default();
-    index.replace(
-        vec![s("a", "alice").tracker(5), s("b", "bob").tracker(7)],
-        10,
-    );
+    index.replace(vec![s("a", "alice").tracker(5), s("b", "bob").tracker(7)], 10);
     index
 }
 
 fn key(name: &str) -> crate::trackers::Key {
-    crate::trackers::Key {
-        namespace: "shop".into(),
-        name: name.into(),
-    }
+    crate::trackers::Key { namespace: "shop".into(), name: name.into() }
 }
 
 fn watch(index: &Index, query: &str, owner: &'static str) -> Result<Watch, Failure> {
     let options = ListOptions::parse(&format!("watch=1&{query}")).unwrap();
-    Watch::start(
-        index,
-        Filter::new(Some("shop"), &options),
-        &options,
-        of(owner),
-        &[],
-    )
+    Watch::start(index, Filter::new(Some("shop"), &options), &options, of(owner), &[])
 }
 
 fn events(watch: &mut Watch, index: &Index) -> Vec<String> {
@@ -66,25 +54,15 @@ fn events(watch: &mut Watch, index: &Index) -> Vec<String> {
         .map(|event| {
             let object = &event["object"];
             let name = object["metadata"]["name"].as_str().unwrap_or("-");
-            let version = object["metadata"]["resourceVersion"]
-                .as_str()
-                .unwrap_or("-");
-            let key = if object["spec"]["key"].is_null() {
-                ""
-            } else {
-                " key"
-            };
+            let version = object["metadata"]["resourceVersion"].as_str().unwrap_or("-");
+            let key = if object["spec"]["key"].is_null() { "" } else { " key" };
             format!("{} {name} {version}{key}", event["type"].as_str().unwrap())
         })
         .collect()
 }
 
 fn told(watch: &mut Watch, index: &Index, shape: Shape) -> Vec<Value> {
-    let look = Look {
-        shape,
-        include: Include::Metadata,
-        now: 0,
-    };
+    let look = Look { shape, include: Include::Metadata, now: 0 };
     let mut events = Events::new(look);
     loop {
         match watch.step(index, &mut events, usize::MAX) {
@@ -97,10 +75,7 @@ fn told(watch: &mut Watch, index: &Index, shape: Shape) -> Vec<Value> {
         }
     }
     let lines = String::from_utf8(events.bytes).unwrap();
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -115,14 +90,8 @@ fn how_a_watch_starts() {
             "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
             &["ADDED a 5", "ADDED b 7", "BOOKMARK - 10"],
         ),
-        (
-            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
-            &["ADDED a 5", "ADDED b 7"],
-        ),
-        (
-            "sendInitialEvents=false&resourceVersionMatch=NotOlderThan",
-            &[],
-        ),
+        ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", &["ADDED a 5", "ADDED b 7"]),
+        ("sendInitialEvents=false&resourceVersionMatch=NotOlderThan", &[]),
         ("fieldSelector=metadata.name%3Db", &["ADDED b 7"]),
         ("fieldSelector=spec.key%3Ds3cret", &[]),
     ] {
@@ -150,17 +119,9 @@ fn changes_are_told_to_who_sees_them() {
     index.remove(&key("c"), 16);
     assert_eq!(
         events(&mut alice, &index),
-        [
-            "ADDED c 11 key",
-            "MODIFIED a 13 key",
-            "MODIFIED a 14 key",
-            "DELETED c 16 key"
-        ]
+        ["ADDED c 11 key", "MODIFIED a 13 key", "MODIFIED a 14 key", "DELETED c 16 key"]
     );
-    assert_eq!(
-        events(&mut labelled, &index),
-        ["ADDED a 13", "DELETED a 14"]
-    );
+    assert_eq!(events(&mut labelled, &index), ["ADDED a 13", "DELETED a 14"]);
     assert_eq!(labelled.bookmark(), Some(16));
 }
 
@@ -177,10 +138,7 @@ fn another_visibility_hides_and_shows() {
         ["DELETED a 5", "ADDED b 7 key", "ADDED c 10 key"]
     );
     watch.decide_anew(&index, of("*")).unwrap();
-    assert_eq!(
-        events(&mut watch, &index),
-        ["ADDED a 5", "MODIFIED b 7", "MODIFIED c 11"]
-    );
+    assert_eq!(events(&mut watch, &index), ["ADDED a 5", "MODIFIED b 7", "MODIFIED c 11"]);
     watch.decide_anew(&index, of("*")).unwrap();
     assert!(events(&mut watch, &index).is_empty());
 }
@@ -190,7 +148,8 @@ fn events_that_wait_show_nothing_that_is_hidden_by_now() {
     let mut index = index();
     let mut watch = watch(&index, "", "alice").unwrap();
     assert_eq!(events(&mut watch, &index), ["ADDED a 5 key"]);
-    // Unread: one that comes, changes and stays, one that comes and goes, and a change of what is known.
+    // Unread: one that comes, changes and stays, one that comes and goes, and a change of what is
+    // known.
     index.apply(s("c", "alice").tracker(11));
     index.apply(s("c", "alice").target("pod/secret").tracker(12));
     index.apply(s("d", "alice").tracker(13));
@@ -199,19 +158,10 @@ fn events_that_wait_show_nothing_that_is_hidden_by_now() {
     watch.decide_anew(&index, of("bob")).unwrap();
     let told = told(&mut watch, &index, Shape::Object);
     let told: Vec<String> = told.iter().map(Value::to_string).collect();
-    assert!(
-        !told.iter().any(|event| event.contains("pod/secret")),
-        "{told:?}"
-    );
+    assert!(!told.iter().any(|event| event.contains("pod/secret")), "{told:?}");
     let events: Vec<&str> = told
         .iter()
-        .map(|event| {
-            if event.contains("ADDED") {
-                "ADDED"
-            } else {
-                "DELETED"
-            }
-        })
+        .map(|event| if event.contains("ADDED") { "ADDED" } else { "DELETED" })
         .collect();
     assert_eq!(events, ["DELETED", "ADDED"], "{told:?}");
 }
@@ -241,11 +191,7 @@ fn who_is_too_slow_starts_again() {
 fn an_event_stops_at_the_limit() {
     let index = index();
     let mut watch = watch(&index, "", "*").unwrap();
-    let look = Look {
-        shape: Shape::Object,
-        include: Include::Metadata,
-        now: 0,
-    };
+    let look = Look { shape: Shape::Object, include: Include::Metadata, now: 0 };
     let mut events = Events::new(look);
     assert_eq!(watch.step(&index, &mut events, 1), Step::More);
     let lines = String::from_utf8(events.bytes).unwrap();
@@ -258,24 +204,14 @@ fn what_is_there_at_the_start_is_told_as_it_was_then() {
     let mut index = index();
     let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut watch = watch(&index, query, "*").unwrap();
-    let mut out = Events::new(Look {
-        shape: Shape::Object,
-        include: Include::Metadata,
-        now: 0,
-    });
+    let mut out = Events::new(Look { shape: Shape::Object, include: Include::Metadata, now: 0 });
     assert_eq!(watch.step(&index, &mut out, 1), Step::More);
     index.apply(s("a", "alice").tracker(11));
     index.apply(s("b", "bob").tracker(12));
     index.apply(s("c", "bob").tracker(13));
     assert_eq!(
         events(&mut watch, &index),
-        [
-            "ADDED b 7",
-            "BOOKMARK - 10",
-            "MODIFIED a 11",
-            "MODIFIED b 12",
-            "ADDED c 13"
-        ]
+        ["ADDED b 7", "BOOKMARK - 10", "MODIFIED a 11", "MODIFIED b 12", "ADDED c 13"]
     );
 }
 
@@ -308,11 +244,7 @@ fn who_goes_on_where_others_decided_lists_anew() {
         (99, "alice", &[Some("bob")], Some(410)),
         (99, "dave", &[Some("erin")], Some(410)),
     ] {
-        assert_eq!(
-            start(from, who, told_by),
-            expected,
-            "{from} {who} {told_by:?}"
-        );
+        assert_eq!(start(from, who, told_by), expected, "{from} {who} {told_by:?}");
     }
 }
 
@@ -328,10 +260,7 @@ fn who_is_ahead_of_this_replica_lists_anew_when_others_decide() {
     index.advance(12);
     let mut watch = self::watch(&index, "resourceVersion=12", "alice").unwrap();
     watch.decide_anew(&index, of("bob")).unwrap();
-    assert_eq!(
-        events(&mut watch, &index),
-        ["DELETED a 5", "ADDED b 7 key", "DELETED c 11"]
-    );
+    assert_eq!(events(&mut watch, &index), ["DELETED a 5", "ADDED b 7 key", "DELETED c 11"]);
 }
 
 #[test]
@@ -342,10 +271,7 @@ fn a_table_names_its_columns_once() {
     assert!(tables[0]["object"]["columnDefinitions"].is_array());
     assert!(tables[1]["object"]["columnDefinitions"].is_null());
     assert_eq!(tables[1]["object"]["rows"][0]["cells"][0], "b");
-    assert_eq!(
-        tables[1]["object"]["rows"][0]["object"]["kind"],
-        "PartialObjectMetadata"
-    );
+    assert_eq!(tables[1]["object"]["rows"][0]["object"]["kind"], "PartialObjectMetadata");
 }
 
 #[path = "watch_model_tests.rs"]

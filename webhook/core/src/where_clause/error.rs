@@ -20,11 +20,7 @@ impl WhereError {
         found: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
-        Self {
-            column,
-            found: found.into(),
-            expected: expected.into(),
-        }
+        Self { column, found: found.into(), expected: expected.into() }
     }
 }
 

@@ -117,10 +117,9 @@ impl Text {
     fn with<'a>(&'a self, tracker: &Tracker<'a>) -> View<'a> {
         match self {
             Self::Known(text) => View::Plain(text),
-            Self::Field(field) => field.plain(tracker).map_or(
-                View::Address(tracker.namespace, tracker.target),
-                View::Plain,
-            ),
+            Self::Field(field) => field
+                .plain(tracker)
+                .map_or(View::Address(tracker.namespace, tracker.target), View::Plain),
         }
     }
 }
@@ -189,7 +188,8 @@ enum View<'a> {
 }
 
 impl<'a> View<'a> {
-    // Inlined, it compares two pieces of memory in most of its callers: their items lie in one piece.
+    // Inlined, it compares two pieces of memory in most of its callers: their items lie in one
+    // piece.
     #[inline]
     fn equals(self, other: View<'a>) -> bool {
         match (self, other) {
@@ -208,9 +208,9 @@ impl<'a> View<'a> {
             (Self::Address(namespace, target), View::Plain(prefix)) => {
                 match prefix.strip_prefix(namespace) {
                     Some("") => true,
-                    Some(rest) => rest
-                        .strip_prefix('/')
-                        .is_some_and(|rest| target.starts_with(rest)),
+                    Some(rest) => {
+                        rest.strip_prefix('/').is_some_and(|rest| target.starts_with(rest))
+                    }
                     None => namespace.starts_with(prefix),
                 }
             }
@@ -224,9 +224,9 @@ impl<'a> View<'a> {
             (Self::Address(namespace, target), View::Plain(suffix)) => {
                 match suffix.strip_suffix(target) {
                     Some("") => true,
-                    Some(rest) => rest
-                        .strip_suffix('/')
-                        .is_some_and(|rest| namespace.ends_with(rest)),
+                    Some(rest) => {
+                        rest.strip_suffix('/').is_some_and(|rest| namespace.ends_with(rest))
+                    }
                     None => target.ends_with(suffix),
                 }
             }
@@ -245,9 +245,7 @@ impl<'a> View<'a> {
 }
 
 fn is_address(text: &str, namespace: &str, target: &str) -> bool {
-    text.strip_prefix(namespace)
-        .and_then(|rest| rest.strip_prefix('/'))
-        == Some(target)
+    text.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/')) == Some(target)
 }
 
 fn begins(mut text: impl Iterator<Item = u8>, mut start: impl Iterator<Item = u8>) -> bool {

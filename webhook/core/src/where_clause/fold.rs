@@ -1,4 +1,5 @@
-//! The requester's values put into an expression, and everything settled that no tracker can change.
+//! The requester's values put into an expression, and everything settled that no tracker can
+//! change.
 //!
 //! RFD 44 calls what is left the largest admissible subcondition.
 
@@ -77,11 +78,7 @@ impl Condition {
         }
         if open.len() > 1 {
             let tests = open.into_boxed_slice();
-            return Self::Open(if neutral {
-                Test::All(tests)
-            } else {
-                Test::Any(tests)
-            });
+            return Self::Open(if neutral { Test::All(tests) } else { Test::Any(tests) });
         }
         open.pop().map_or(Self::Known(neutral), Self::Open)
     }
@@ -156,14 +153,12 @@ fn value(expr: &Expr, user: &User<'_>) -> Value {
         }
         Expr::Boolean(boolean) => Condition::Known(*boolean),
         Expr::Not(operand) => condition(operand, user).negated(),
-        Expr::And(operands) => Condition::joined(
-            operands.iter().map(|operand| condition(operand, user)),
-            true,
-        ),
-        Expr::Or(operands) => Condition::joined(
-            operands.iter().map(|operand| condition(operand, user)),
-            false,
-        ),
+        Expr::And(operands) => {
+            Condition::joined(operands.iter().map(|operand| condition(operand, user)), true)
+        }
+        Expr::Or(operands) => {
+            Condition::joined(operands.iter().map(|operand| condition(operand, user)), false)
+        }
         Expr::Compare(comparison, left, right) => {
             let (left, right) = (value(left, user), value(right, user));
             match comparison {
@@ -224,14 +219,11 @@ fn member(item: Value, list: Value) -> Condition {
         (Value::Text(text), List::Items(mut items)) => {
             items.retain(|item| matches!(item, Value::Text(_)));
             let texts = List::Items(items).texts();
-            texts.map_or(Condition::Known(false), |texts| {
-                Condition::of(Test::Member(text, texts))
-            })
+            texts.map_or(Condition::Known(false), |texts| Condition::of(Test::Member(text, texts)))
         }
-        (item, List::Items(items)) => Condition::joined(
-            items.into_iter().map(|other| equal(item.clone(), other)),
-            false,
-        ),
+        (item, List::Items(items)) => {
+            Condition::joined(items.into_iter().map(|other| equal(item.clone(), other)), false)
+        }
     }
 }
 

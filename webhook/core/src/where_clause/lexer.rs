@@ -44,11 +44,7 @@ pub(super) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Self {
-            source,
-            rest: source.char_indices().peekable(),
-            column: 1,
-        }
+        Self { source, rest: source.char_indices().peekable(), column: 1 }
     }
 
     /// The next token and its column.
@@ -91,22 +87,18 @@ impl<'a> Lexer<'a> {
         &self.source[start..self.offset()]
     }
 
-    /// Digits, perhaps with a minus. Fractions, unsigned and hexadecimal numbers, which CEL knows too,
-    /// have nothing here to be compared with; a leading zero means octal to Go and nothing to CEL.
+    /// Digits, perhaps with a minus. Fractions, unsigned and hexadecimal numbers, which CEL knows
+    /// too, have nothing here to be compared with; a leading zero means octal to Go and nothing to
+    /// CEL.
     fn integer(&mut self, start: usize, column: usize) -> Result<Token<'a>, WhereError> {
         self.bump();
         while self.next_if(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {}
         let written = &self.source[start..self.offset()];
         let digits = written.strip_prefix('-').unwrap_or(written);
         let leading_zero = digits.len() > 1 && digits.starts_with('0');
-        written
-            .parse()
-            .ok()
-            .filter(|_| !leading_zero)
-            .map(Token::Integer)
-            .ok_or_else(|| {
-                WhereError::new(column, quoted(written), "a whole decimal number of 64 bits")
-            })
+        written.parse().ok().filter(|_| !leading_zero).map(Token::Integer).ok_or_else(|| {
+            WhereError::new(column, quoted(written), "a whole decimal number of 64 bits")
+        })
     }
 
     fn text(&mut self, quote: char, column: usize) -> Result<Token<'a>, WhereError> {
@@ -142,11 +134,7 @@ impl<'a> Lexer<'a> {
         while self.next_if(|c| c != '`') {}
         let end = self.offset();
         if self.bump().is_none() {
-            return Err(WhereError::new(
-                column,
-                "a string without end",
-                "a closing `",
-            ));
+            return Err(WhereError::new(column, "a string without end", "a closing `"));
         }
         Ok(Token::Text(self.source[start + 1..end].into()))
     }
@@ -195,8 +183,6 @@ impl<'a> Lexer<'a> {
     }
 
     fn offset(&mut self) -> usize {
-        self.rest
-            .peek()
-            .map_or(self.source.len(), |(offset, _)| *offset)
+        self.rest.peek().map_or(self.source.len(), |(offset, _)| *offset)
     }
 }

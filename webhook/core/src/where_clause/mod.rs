@@ -1,11 +1,11 @@
 //! The `where` language: conditions on sessions in the rules of a SessionPolicy.
 //!
 //! A strict subset of CEL that covers [RFD 82]: strings in double, single or back quotes, `true`,
-//! `false`, integers, lists, fields of `tracker` (or `session_tracker`, as Teleport's code has it) and
-//! `user`, `&& || ! == != in`, parentheses, and Teleport's nine functions.
+//! `false`, integers, lists, fields of `tracker` (or `session_tracker`, as Teleport's code has it)
+//! and `user`, `&& || ! == != in`, parentheses, and Teleport's nine functions.
 //!
-//! An expression is parsed once, when its policy is read ([`WhereClause::parse`]); folded once for each
-//! requester ([`WhereClause::fold`]); and what is left is asked about each tracker
+//! An expression is parsed once, when its policy is read ([`WhereClause::parse`]); folded once for
+//! each requester ([`WhereClause::fold`]); and what is left is asked about each tracker
 //! ([`Filter::matches`]), without allocating.
 //!
 //! | RFD 82 | here |
@@ -20,8 +20,8 @@
 //! | `tracker.host_user`, `tracker.host_roles` | the owner's user name and groups (stamped) |
 //! | `user.metadata.name`, `user.spec.roles`, `user.spec.traits["k"]` or `.k` | the requester's user name, groups, extra values |
 //!
-//! Names, types of operands of `&& || ! in` and numbers of arguments are checked when parsing; nothing
-//! can go wrong after that. Semantics:
+//! Names, types of operands of `&& || ! in` and numbers of arguments are checked when parsing;
+//! nothing can go wrong after that. Semantics:
 //!
 //! * A function is false on arguments of types that it doesn't know, as Teleport's are. So
 //!   `equals(1, 1)` is false: it knows strings and lists of strings. Written in the policy, such a
@@ -30,9 +30,11 @@
 //! * A missing trait is an empty list.
 //! * `is_subset`, `all_end_with` and `all_equal` hold for an empty list; `contains_all` and
 //!   `contains_any` don't, whichever side is empty.
-//! * Escapes in strings are those that mean the same to Go and CEL. Nothing is escaped in back quotes.
+//! * Escapes in strings are those that mean the same to Go and CEL. Nothing is escaped in back
+//!   quotes.
 //!
-//! [RFD 82]: https://github.com/gravitational/teleport/blob/master/rfd/0082-session-tracker-resource-rbac.md
+//! [RFD 82]:
+//! https://github.com/gravitational/teleport/blob/master/rfd/0082-session-tracker-resource-rbac.md
 
 mod error;
 mod expr;

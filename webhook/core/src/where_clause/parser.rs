@@ -42,9 +42,8 @@ struct Parser<'a> {
 /// The condition that `source` is.
 pub(super) fn parse(source: &str) -> Result<Expr, WhereError> {
     if source.len() > MAX_SOURCE {
-        let fitting = source
-            .char_indices()
-            .take_while(|(offset, c)| offset + c.len_utf8() <= MAX_SOURCE);
+        let fitting =
+            source.char_indices().take_while(|(offset, c)| offset + c.len_utf8() <= MAX_SOURCE);
         return Err(WhereError::new(
             fitting.count() + 1,
             format!("an expression of {} bytes", source.len()),
@@ -53,13 +52,7 @@ pub(super) fn parse(source: &str) -> Result<Expr, WhereError> {
     }
     let mut lexer = Lexer::new(source);
     let (column, token) = lexer.next_token()?;
-    let mut parser = Parser {
-        lexer,
-        token,
-        column,
-        nesting: 0,
-        nodes: 0,
-    };
+    let mut parser = Parser { lexer, token, column, nesting: 0, nodes: 0 };
     if parser.token == Token::End {
         return Err(WhereError::new(
             column,
@@ -93,11 +86,7 @@ impl<'a> Parser<'a> {
         if self.token != Token::Symbol(operator) {
             return Ok(first);
         }
-        let Operand {
-            expr,
-            column,
-            mut height,
-        } = condition(first)?;
+        let Operand { expr, column, mut height } = condition(first)?;
         let mut operands = vec![expr];
         while self.take(operator)? {
             let next = condition(operand(self)?)?;
@@ -308,11 +297,7 @@ impl<'a> Parser<'a> {
         if height > MAX_DEPTH {
             return Err(too_deep(column));
         }
-        Ok(Operand {
-            expr,
-            column,
-            height,
-        })
+        Ok(Operand { expr, column, height })
     }
 
     fn take(&mut self, symbol: &'static str) -> Result<bool, WhereError> {

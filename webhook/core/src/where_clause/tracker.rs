@@ -26,7 +26,8 @@ pub struct Tracker<'a> {
     pub target: &'a str,
     /// The cluster's configured name.
     pub cluster: &'a str,
-    /// The cluster's configured name, again: Teleport tells its own clusters from those of Kubernetes.
+    /// The cluster's configured name, again: Teleport tells its own clusters from those of
+    /// Kubernetes.
     pub kube_cluster: &'a str,
     /// The owner's Kubernetes user name; empty if the session has no owner.
     pub host_user: &'a str,
@@ -51,36 +52,23 @@ impl<'a> Tracker<'a> {
         Self {
             session_id: session.metadata.name.as_deref().unwrap_or_default(),
             kind: TrackerKind::of(agent).as_str(),
-            state: status
-                .map(|status| status.state)
-                .unwrap_or_default()
-                .as_str(),
-            hostname: client
-                .and_then(|client| client.hostname.as_deref())
-                .unwrap_or_default(),
-            login: client
-                .and_then(|client| client.username.as_deref())
-                .unwrap_or_default(),
+            state: status.map(|status| status.state).unwrap_or_default().as_str(),
+            hostname: client.and_then(|client| client.hostname.as_deref()).unwrap_or_default(),
+            login: client.and_then(|client| client.username.as_deref()).unwrap_or_default(),
             namespace: session.metadata.namespace.as_deref().unwrap_or_default(),
             target: &spec.target,
             cluster,
             kube_cluster: cluster,
-            host_user: owner
-                .map(|owner| owner.username.as_str())
-                .unwrap_or_default(),
+            host_user: owner.map(|owner| owner.username.as_str()).unwrap_or_default(),
             host_roles: owner.map(|owner| &*owner.groups).unwrap_or_default(),
-            joined: status
-                .map(|status| &*status.participants)
-                .unwrap_or_default(),
+            joined: status.map(|status| &*status.participants).unwrap_or_default(),
         }
     }
 
     /// The owner, then those who joined.
     pub fn participants(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let owner = Some(self.host_user).filter(|owner| !owner.is_empty());
-        owner
-            .into_iter()
-            .chain(self.joined.iter().map(String::as_str))
+        owner.into_iter().chain(self.joined.iter().map(String::as_str))
     }
 }
 

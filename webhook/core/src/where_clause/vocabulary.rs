@@ -51,9 +51,7 @@ impl TrackerField {
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find_map(|(known, field)| (known == name).then_some(field))
+        Self::ALL.into_iter().find_map(|(known, field)| (known == name).then_some(field))
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -111,9 +109,7 @@ impl Function {
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find_map(|(known, function)| (known == name).then_some(function))
+        Self::ALL.into_iter().find_map(|(known, function)| (known == name).then_some(function))
     }
 
     pub(super) fn name(self) -> &'static str {

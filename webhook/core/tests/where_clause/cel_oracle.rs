@@ -1,4 +1,5 @@
-//! The same expressions in the `cel` crate, with Teleport's functions written once more, over its values.
+//! The same expressions in the `cel` crate, with Teleport's functions written once more, over its
+//! values.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -34,10 +35,7 @@ impl Oracle<'_> {
         // A missing key is an error to CEL and an empty list to Teleport.
         let traits = KEYS.map(|key| {
             let values = asker.traits.get(key).map(Vec::as_slice);
-            (
-                key,
-                strings(values.unwrap_or_default().iter().map(String::as_str)),
-            )
+            (key, strings(values.unwrap_or_default().iter().map(String::as_str)))
         });
         let user = map([
             ("metadata", map([("name", string(&asker.name))])),
@@ -63,17 +61,11 @@ impl Oracle<'_> {
             ("login", string(tracker.login)),
             ("namespace", string(tracker.namespace)),
             ("target", string(tracker.target)),
-            (
-                "address",
-                string(&format!("{}/{}", tracker.namespace, tracker.target)),
-            ),
+            ("address", string(&format!("{}/{}", tracker.namespace, tracker.target))),
             ("cluster", string(tracker.cluster)),
             ("kube_cluster", string(tracker.kube_cluster)),
             ("host_user", string(tracker.host_user)),
-            (
-                "host_roles",
-                strings(tracker.host_roles.iter().map(String::as_str)),
-            ),
+            ("host_roles", strings(tracker.host_roles.iter().map(String::as_str))),
             ("participants", strings(tracker.participants())),
         ]);
         let mut scope = self.root.new_inner_scope();
@@ -95,9 +87,7 @@ const FUNCTIONS: [(&str, Predicate); 8] = [
         [a, b] => Some(texts(a)? == texts(b)?),
         _ => None,
     }),
-    ("contains", |arguments| {
-        Some(texts(&arguments[0])?.contains(&text(&arguments[1])?))
-    }),
+    ("contains", |arguments| Some(texts(&arguments[0])?.contains(&text(&arguments[1])?))),
     ("contains_all", |arguments| {
         let (a, b) = (texts(&arguments[0])?, texts(&arguments[1])?);
         Some(!a.is_empty() && !b.is_empty() && b.iter().all(|item| a.contains(item)))
@@ -108,31 +98,17 @@ const FUNCTIONS: [(&str, Predicate); 8] = [
     }),
     ("all_end_with", |arguments| {
         let suffix = text(&arguments[1])?;
-        Some(
-            one_or_more(&arguments[0])?
-                .iter()
-                .all(|item| item.ends_with(suffix)),
-        )
+        Some(one_or_more(&arguments[0])?.iter().all(|item| item.ends_with(suffix)))
     }),
     ("all_equal", |arguments| {
         let other = text(&arguments[1])?;
-        Some(
-            one_or_more(&arguments[0])?
-                .iter()
-                .all(|item| *item == other),
-        )
+        Some(one_or_more(&arguments[0])?.iter().all(|item| *item == other))
     }),
     ("is_subset", |arguments| {
         let of: Vec<&str> = arguments[1..].iter().map(text).collect::<Option<_>>()?;
-        Some(
-            one_or_more(&arguments[0])?
-                .iter()
-                .all(|item| of.contains(item)),
-        )
+        Some(one_or_more(&arguments[0])?.iter().all(|item| of.contains(item)))
     }),
-    ("has_prefix", |arguments| {
-        Some(text(&arguments[0])?.starts_with(text(&arguments[1])?))
-    }),
+    ("has_prefix", |arguments| Some(text(&arguments[0])?.starts_with(text(&arguments[1])?))),
 ];
 
 fn text(value: &Value) -> Option<&str> {
@@ -162,11 +138,7 @@ fn strings<'a>(texts: impl Iterator<Item = &'a str>) -> Value {
 }
 
 fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    let entries: HashMap<Key, Value> = entries
-        .into_iter()
-        .map(|(key, value)| (Key::from(key), value))
-        .collect();
-    Value::Map(Map {
-        map: Arc::new(entries),
-    })
+    let entries: HashMap<Key, Value> =
+        entries.into_iter().map(|(key, value)| (Key::from(key), value)).collect();
+    Value::Map(Map { map: Arc::new(entries) })
 }

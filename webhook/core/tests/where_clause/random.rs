@@ -3,9 +3,8 @@
 use mirrord_sessions_core::where_clause::{Tracker, Traits, User};
 use proptest::{prelude::*, sample::select};
 
-const WORDS: [&str; 12] = [
-    "", "a", "b", "ab", "alice", "bob", "prod", "prod/", "prod/a", "/a", "é\"\\\n", "job",
-];
+const WORDS: [&str; 12] =
+    ["", "a", "b", "ab", "alice", "bob", "prod", "prod/", "prod/a", "/a", "é\"\\\n", "job"];
 const TEXT_FIELDS: [&str; 11] = [
     "session_id",
     "kind",
@@ -31,11 +30,7 @@ pub(crate) struct Asker {
 
 impl Asker {
     pub(crate) fn user(&self) -> User<'_> {
-        User {
-            name: &self.name,
-            roles: &self.roles,
-            traits: &self.traits,
-        }
+        User { name: &self.name, roles: &self.roles, traits: &self.traits }
     }
 }
 
@@ -88,21 +83,12 @@ fn words() -> impl Strategy<Value = Vec<String>> {
 pub(crate) fn asker() -> impl Strategy<Value = Asker> {
     let traits =
         prop::collection::btree_map(select(&KEYS[..]).prop_map(str::to_owned), words(), 0..3);
-    (word(), words(), traits).prop_map(|(name, roles, traits)| Asker {
-        name,
-        roles,
-        traits,
-    })
+    (word(), words(), traits).prop_map(|(name, roles, traits)| Asker { name, roles, traits })
 }
 
 pub(crate) fn target() -> impl Strategy<Value = Target> {
-    (prop::array::uniform10(word()), words(), words()).prop_map(|(words, host_roles, joined)| {
-        Target {
-            words,
-            host_roles,
-            joined,
-        }
-    })
+    (prop::array::uniform10(word()), words(), words())
+        .prop_map(|(words, host_roles, joined)| Target { words, host_roles, joined })
 }
 
 fn literal() -> impl Strategy<Value = String> {
@@ -171,16 +157,8 @@ fn call() -> impl Strategy<Value = String> {
     let texts = || mostly(text(), list()).boxed();
     let lists = || mostly(list(), text()).boxed();
     prop_oneof![
-        pair(
-            texts(),
-            texts(),
-            &["equals", "has_prefix", "all_end_with", "all_equal"]
-        ),
-        pair(
-            lists(),
-            lists(),
-            &["equals", "contains_all", "contains_any"]
-        ),
+        pair(texts(), texts(), &["equals", "has_prefix", "all_end_with", "all_equal"]),
+        pair(lists(), lists(), &["equals", "contains_all", "contains_any"]),
         pair(lists(), texts(), &["contains", "all_end_with", "all_equal"]),
         (lists(), prop::collection::vec(texts(), 0..4)).prop_map(|(list, texts)| {
             let arguments: Vec<String> = [list].into_iter().chain(texts).collect();
@@ -262,12 +240,8 @@ pub(crate) fn token_soup() -> impl Strategy<Value = String> {
 
 /// An expression with one character taken out, put in or doubled.
 pub(crate) fn damaged() -> impl Strategy<Value = String> {
-    (
-        condition(),
-        any::<prop::sample::Index>(),
-        prop::option::of(any::<char>()),
-    )
-        .prop_map(|(source, at, put)| {
+    (condition(), any::<prop::sample::Index>(), prop::option::of(any::<char>())).prop_map(
+        |(source, at, put)| {
             let mut characters: Vec<char> = source.chars().collect();
             let at = at.index(characters.len());
             match put {
@@ -275,5 +249,6 @@ pub(crate) fn damaged() -> impl Strategy<Value = String> {
                 None => drop(characters.remove(at)),
             }
             characters.into_iter().collect()
-        })
+        },
+    )
 }

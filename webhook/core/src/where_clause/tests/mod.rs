@@ -22,11 +22,7 @@ fn alice() -> Alice {
 
 impl Alice {
     fn user(&self) -> User<'_> {
-        User {
-            name: "alice@corp",
-            roles: &self.roles,
-            traits: &self.traits,
-        }
+        User { name: "alice@corp", roles: &self.roles, traits: &self.traits }
     }
 }
 
@@ -68,11 +64,7 @@ fn trackers_of_sessions() {
             hostname: Some("mac".into()),
             version: None,
         }),
-        owner: Some(Owner {
-            username: "bob".into(),
-            uid: None,
-            groups: vec!["ops".into()],
-        }),
+        owner: Some(Owner { username: "bob".into(), uid: None, groups: vec!["ops".into()] }),
         ..SessionSpec::default()
     };
     let mut session = Session::new("487f4f2b6d2376ad", spec);
@@ -82,23 +74,14 @@ fn trackers_of_sessions() {
         (tracker.session_id, tracker.namespace, tracker.target),
         ("487f4f2b6d2376ad", "prod", "deployment/a")
     );
-    assert_eq!(
-        (tracker.login, tracker.hostname, tracker.cluster),
-        ("Bob", "mac", "west")
-    );
+    assert_eq!((tracker.login, tracker.hostname, tracker.cluster), ("Bob", "mac", "west"));
     assert_eq!((tracker.kind, tracker.state), ("process", "pending"));
-    assert_eq!(
-        (tracker.host_user, tracker.host_roles),
-        ("bob", &["ops".to_owned()][..])
-    );
+    assert_eq!((tracker.host_user, tracker.host_roles), ("bob", &["ops".to_owned()][..]));
 
     for (agent, kind) in [("Job", "job"), ("Pod", "ephemeral")] {
         session.status = Some(SessionStatus {
             participants: vec!["alice".into()],
-            agent: Some(AgentReference {
-                kind: agent.into(),
-                ..AgentReference::default()
-            }),
+            agent: Some(AgentReference { kind: agent.into(), ..AgentReference::default() }),
             ..SessionStatus::default()
         });
         let tracker = Tracker::of(&session, "west");
