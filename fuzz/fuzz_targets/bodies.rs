@@ -2,11 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_core::{
-    identity::Requester,
-    policy::{JoinRights, Policy, PolicySet, Verb, Visibility},
-    trackers::{Tracker, join, report},
-};
+use mirrord_sessions_core::{apiserver::{join, report}, identity::Requester, policy::{JoinRights, Policy, PolicySet, Verb, Visibility}, sessions::Tracker};
 use mirrord_sessions_crds::SessionPolicySpec;
 
 fuzz_target!(|body: &[u8]| {

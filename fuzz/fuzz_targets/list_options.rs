@@ -4,19 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_core::{
-    identity::Requester,
-    policy::{JoinRights, PolicySet},
-    trackers::{
-        Index, Tracker,
-        accept::{self, Shape, Target},
-        filter::Filter,
-        options::{self, Include, ListOptions},
-        page,
-        render::{self, Look},
-        watch::{Events, Step, Watch},
-    },
-};
+use mirrord_sessions_core::{apiserver::{page, accept::{self, Shape, Target}, filter::Filter, options::{self, Include, ListOptions}, render::{self, Look}, watch::{Events, Step, Watch}}, identity::Requester, policy::{JoinRights, PolicySet}, sessions::{Index, Tracker}};
 use mirrord_sessions_crds::Session;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use mirrord_sessions_core::trackers::Pace;
+use mirrord_sessions_core::apiserver::Pace;
 use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
 
 /// The admission webhook of mirrord-sessions: stamps each Session with who created it.

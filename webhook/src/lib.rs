@@ -3,31 +3,32 @@
 //! Decisions are `mirrord-sessions-core`'s; what is here does the I/O around them.
 
 mod admission;
+mod apiserver;
 mod args;
 mod auditor;
 mod certs;
+mod controller;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod lead;
-mod leader;
-mod lifecycle;
+mod leader_election;
+mod leader_tasks;
 mod metrics;
-mod policies;
 mod server;
-mod stored;
-mod targets;
-mod trackers;
+mod sessions;
+mod stored_objects;
 
 use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::anyhow;
+use apiserver::{Api, front_proxy::FrontProxy};
 pub use args::{Args, AuditorRole, LogFormat};
 use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
 use metrics::Metrics;
-use mirrord_sessions_core::trackers::Tracker;
+use mirrord_sessions_core::sessions::Tracker;
 use server::{Patience, health::Health, router::Router};
+use sessions::{Feed, Records, Store, policy_watch};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -35,7 +36,6 @@ use tokio::{
 };
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
-use trackers::{Api, Feed, Records, Store, auth::FrontProxy};
 
 /// How long readiness waits for trackers. Admission must not depend on them for longer.
 const TRACKERS_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         args.drain_timeout,
     ));
-    let leading = Box::pin(lead::lead(&args, &metrics, &*store, stop.clone()));
+    let leading = Box::pin(leader_tasks::lead(&args, &metrics, &*store, stop.clone()));
     tokio::select! {
         _ = futures::future::join(server, leading) => {
             info!("stopped");
@@ -116,7 +116,8 @@ async fn keep_views(
         health.give_trackers_up();
         std::future::pending::<()>().await;
     };
-    let policies = policies::follow(client.clone(), &args.cluster_name, Arc::clone(&store), health);
+    let policies =
+        policy_watch::follow(client.clone(), &args.cluster_name, Arc::clone(&store), health);
     let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
     // Who starts a run is told of others on its target also where no trackers are served.
     let feed = Feed::new(client.clone(), store, Arc::clone(&records)).run(health);

@@ -6,16 +6,16 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mirrord_sessions_core::{
-    identity::Requester,
-    policy::{JoinRights, Policy, PolicySet, Viewer},
-    trackers::{
-        Index, Tracker,
+    apiserver::{
         accept::{MetaVersion, Shape},
         filter::Filter,
         options::{Include, ListOptions},
         render::{self, Look},
         watch::{Events, Step, Watch},
     },
+    identity::Requester,
+    policy::{JoinRights, Policy, PolicySet, Viewer},
+    sessions::{Index, Tracker},
 };
 use mirrord_sessions_crds::{Client, Owner, Port, PortType, Session, SessionSpec, SessionStatus};
 

@@ -6,11 +6,12 @@
 
 pub mod admission;
 pub mod agents;
+pub mod apiserver;
 pub mod auditor;
+pub mod controller;
 pub mod identity;
-pub mod leader;
-pub mod lifecycle;
+pub mod leader_election;
 pub mod policy;
+pub mod sessions;
 pub mod text;
-pub mod trackers;
 pub mod where_clause;

@@ -5,8 +5,8 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, agent},
     agents::{Look, job_agent, words},
+    controller::{PodParts, Sought, Target},
     identity::Requester,
-    lifecycle::{PodParts, Sought, Target},
     text::printable,
 };
 use serde::de::DeserializeOwned;
@@ -155,7 +155,7 @@ fn read<T: DeserializeOwned>(object: Option<&RawValue>, name: &'static str) -> R
 
 #[cfg(test)]
 mod tests {
-    use mirrord_sessions_core::lifecycle::PodView;
+    use mirrord_sessions_core::controller::PodView;
     use serde_json::{Value, json};
 
     use super::*;

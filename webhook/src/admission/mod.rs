@@ -1,12 +1,13 @@
 //! Admission: from a review's bytes to a decision of the core, and back. No I/O happens here.
 
 mod agent;
-mod parts;
+pub(crate) mod delete;
+mod objects;
 mod review;
-mod stop;
+mod reviews;
 
 use mirrord_sessions_core::{
-    admission::{Decision, Outcome, session, session_policy},
+    admission::{Decision, Outcome, policy, session},
     identity::Requester,
     text::printable,
 };
@@ -14,8 +15,8 @@ use mirrord_sessions_crds::GROUP;
 use serde_json::{Value, value::RawValue};
 
 pub(crate) use agent::AgentReview;
+pub(crate) use delete::Stop;
 use review::{API_VERSION, Request, Resource, Review};
-pub(crate) use stop::Stop;
 
 /// Why a review gets no answer of its own.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +132,7 @@ fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided
         return Ok(Decision::allow());
     }
     let object = || {
-        let object = part(request, "object", request.object, parts::sent_identity)?;
+        let object = part(request, "object", request.object, objects::sent_identity)?;
         expect_kind(&object, "Session")?;
         Ok(object)
     };
@@ -149,7 +150,7 @@ fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided
             })
         }
         "UPDATE" => {
-            let old = part(request, "oldObject", request.old_object, parts::stored_identity)?;
+            let old = part(request, "oldObject", request.old_object, objects::stored_identity)?;
             Ok(session::on_update(&object()?, &old))
         }
         // Nothing else can change an owner, and a mistake in a configuration must not block
@@ -177,9 +178,9 @@ fn decide_policy(request: &Request<'_>) -> Decided {
     }
     match request.operation.as_str() {
         "CREATE" | "UPDATE" => {
-            let object = part(request, "object", request.object, parts::named_spec)?;
+            let object = part(request, "object", request.object, objects::named_spec)?;
             expect_kind(&object, "SessionPolicy")?;
-            Ok(session_policy::on_write(&object))
+            Ok(policy::on_write(&object))
         }
         _ => Ok(Decision::allow()),
     }

@@ -7,7 +7,7 @@ use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 
-use super::parts::MAX_SENT;
+use super::objects::MAX_SENT;
 use mirrord_sessions_core::{
     admission::{Decision, Denial, Outcome},
     identity::Requester,

@@ -8,7 +8,7 @@ use std::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tracing::{info, warn};
 
-use super::slot::CertificateSlot;
+use super::resolver::CertificateSlot;
 use crate::server::health::Health;
 
 /// How often the files are read. Contents are compared: a mounted Secret changes by swapping links,

@@ -3,7 +3,7 @@
 mod authority;
 mod bundle;
 mod files;
-mod slot;
+mod resolver;
 mod store;
 
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ use tracing::{debug, error, info};
 use crate::server::health::Health;
 use authority::{Authority, Serving};
 pub(crate) use files::{CertificateFiles, FILES_INTERVAL, FilesError};
-pub(crate) use slot::CertificateSlot;
+pub(crate) use resolver::CertificateSlot;
 
 /// How often everything is looked at, whether or not a watch told of a change.
 const INTERVAL: Duration = Duration::from_mins(10);

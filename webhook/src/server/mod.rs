@@ -21,7 +21,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::trackers::auth::PeerCertificates;
+use crate::apiserver::front_proxy::PeerCertificates;
 use activity::Activity;
 use router::Router;
 
@@ -192,10 +192,7 @@ mod tests {
     use tokio_rustls::{TlsConnector, client::TlsStream};
 
     use super::*;
-    use crate::{
-        certs::CertificateSlot,
-        trackers::{Api, Store},
-    };
+    use crate::{apiserver::Api, certs::CertificateSlot, sessions::Store};
 
     /// A server that has little patience, and who trusts it.
     async fn impatient() -> (SocketAddr, CertificateDer<'static>) {

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     admission,
+    apiserver::{Api, front_proxy::PeerCertificates},
     metrics::{self, Metrics},
-    trackers::{Api, auth::PeerCertificates},
 };
 
 /// The path of the webhook that stamps Sessions, as the webhook configuration names it.

@@ -9,7 +9,7 @@ use crate::server::body::MAX_BODY;
 
 fn router() -> (Router, Arc<Health>) {
     let health = Arc::new(Health::default());
-    let trackers = Api::new(crate::trackers::Store::new(), Arc::default(), None);
+    let trackers = Api::new(crate::sessions::Store::new(), Arc::default(), None);
     let router = Router::new(Arc::clone(&health), Arc::default(), trackers);
     (router, health)
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mirrord_sessions_core::lifecycle::{AgentId, NAMES, session_name};
+use mirrord_sessions_core::controller::{AgentId, NAMES, session_name};
 use mirrord_sessions_tests::{
     agents::{jobs, send, targetless},
     cluster::{Cluster, Webhook},

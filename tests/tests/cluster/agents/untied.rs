@@ -1,7 +1,7 @@
 //! A Session that is deleted before its agent was tied to it, while nobody leads.
 
 use kube::Client;
-use mirrord_sessions_core::lifecycle::{AgentId, session_name};
+use mirrord_sessions_core::controller::{AgentId, session_name};
 use mirrord_sessions_crds::{CONTROLLER_USERNAME, SYSTEM_NAMESPACE, WEBHOOK_NAME};
 use mirrord_sessions_tests::{
     agents::{add_ephemeral, ephemeral, jobs, send, targetless},

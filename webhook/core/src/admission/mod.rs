@@ -1,10 +1,9 @@
 //! Decisions on writes, one resource a module.
 
 pub mod agent;
-pub mod neighbours;
+pub mod delete;
+pub mod policy;
 pub mod session;
-pub mod session_delete;
-pub mod session_policy;
 
 use json_patch::PatchOperation;
 

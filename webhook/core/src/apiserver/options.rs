@@ -1,0 +1,305 @@
+//! The query of a list, a watch or a get, parsed and checked as the API server does.
+
+use super::{error::Failure, fields::FieldSelector, labels::LabelSelector};
+
+/// What a list or watch asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListOptions {
+    /// Conditions on labels.
+    pub labels: LabelSelector,
+    /// Conditions on fields.
+    pub fields: FieldSelector,
+    /// Both as they were sent: a page belongs to the list that it goes on.
+    pub selectors: String,
+    /// How many at most; nought is no limit.
+    pub limit: usize,
+    /// Where to go on.
+    pub continue_: Option<String>,
+    /// Which state.
+    pub version: Version,
+    /// How `version` is meant.
+    pub version_match: Option<Match>,
+    /// Whether this is a watch.
+    pub watch: bool,
+    /// After how many seconds a watch ends.
+    pub timeout: Option<u32>,
+    /// Whether a watch may hold bookmarks.
+    pub bookmarks: bool,
+    /// Whether a watch starts with what is there.
+    pub send_initial: Option<bool>,
+    /// What a table's rows carry.
+    pub include: Include,
+}
+
+/// A `resourceVersion`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Version {
+    /// None: the newest.
+    #[default]
+    Unset,
+    /// `0`: any.
+    Any,
+    /// That one.
+    At(u64),
+}
+
+/// A `resourceVersionMatch`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Match {
+    /// That state, or none.
+    Exact,
+    /// That state or a newer one.
+    NotOlderThan,
+}
+
+/// What the rows of a table carry.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Include {
+    /// Metadata.
+    #[default]
+    Metadata,
+    /// The whole object.
+    Object,
+    /// Nothing.
+    None,
+}
+
+impl ListOptions {
+    /// Parses a query.
+    ///
+    /// # Errors
+    /// The API server's own texts.
+    pub fn parse(query: &str) -> Result<Self, Failure> {
+        let query = Query::parse(query)?;
+        let label_text = query.get("labelSelector").unwrap_or_default();
+        let field_text = query.get("fieldSelector").unwrap_or_default();
+        let match_text = query.get("resourceVersionMatch").filter(|text| !text.is_empty());
+        let options = Self {
+            labels: LabelSelector::parse(label_text).map_err(Failure::bad_request)?,
+            fields: FieldSelector::parse(field_text).map_err(Failure::bad_request)?,
+            selectors: format!("{label_text}\n{field_text}"),
+            limit: usize::try_from(query.number("limit")?.unwrap_or_default()).unwrap_or_default(),
+            continue_: query.get("continue").filter(|token| !token.is_empty()).map(str::to_owned),
+            version: query.version()?,
+            version_match: match match_text {
+                Some("Exact") => Some(Match::Exact),
+                Some("NotOlderThan") => Some(Match::NotOlderThan),
+                _ => None,
+            },
+            watch: query.flag("watch").unwrap_or_default(),
+            timeout: query
+                .number("timeoutSeconds")?
+                .and_then(|seconds| u32::try_from(seconds).ok())
+                .filter(|seconds| *seconds > 0),
+            bookmarks: query.flag("allowWatchBookmarks").unwrap_or_default(),
+            send_initial: query.flag("sendInitialEvents"),
+            include: query.include()?,
+        };
+        let causes = if options.watch {
+            options.watch_causes(match_text)
+        } else {
+            options.list_causes(match_text)
+        };
+        if !causes.is_empty() {
+            return Err(Failure::invalid_options(&causes));
+        }
+        if options.continue_.is_some() && matches!(options.version, Version::At(_)) {
+            return Err(Failure::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        Ok(options)
+    }
+
+    fn list_causes(&self, match_text: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
+        let mut causes = Vec::new();
+        if let Some(text) = match_text {
+            let mut forbid = |why: &str| causes.push(forbidden("resourceVersionMatch", why));
+            if self.version == Version::Unset {
+                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if self.continue_.is_some() {
+                forbid("resourceVersionMatch is forbidden when continue is provided");
+            }
+            if self.version_match.is_none() {
+                causes.push(unsupported(text, r#""Exact", "NotOlderThan", """#));
+            }
+            if self.version_match == Some(Match::Exact) && self.version == Version::Any {
+                causes.push(forbidden(
+                    "resourceVersionMatch",
+                    r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#,
+                ));
+            }
+        }
+        if self.send_initial.is_some() {
+            causes.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+        causes
+    }
+
+    fn watch_causes(&self, match_text: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
+        let mut causes = Vec::new();
+        let newer = self.version_match == Some(Match::NotOlderThan);
+        if self.send_initial.is_some() && !newer {
+            causes.push(forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        if let Some(text) = match_text {
+            if self.send_initial.is_none() {
+                causes.push(forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                ));
+            }
+            if !newer {
+                causes.push(unsupported(text, r#""NotOlderThan""#));
+            }
+            if self.continue_.is_some() {
+                causes.push(forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden when continue is provided",
+                ));
+            }
+        }
+        causes
+    }
+}
+
+fn forbidden(field: &'static str, why: &str) -> (&'static str, &'static str, String) {
+    (field, "FieldValueForbidden", format!("Forbidden: {why}"))
+}
+
+fn unsupported(text: &str, supported: &str) -> (&'static str, &'static str, String) {
+    (
+        "resourceVersionMatch",
+        "FieldValueNotSupported",
+        format!("Unsupported value: {text:?}: supported values: {supported}"),
+    )
+}
+
+/// What a get asks for.
+///
+/// # Errors
+/// The API server's own texts.
+pub fn get(query: &str) -> Result<(Version, Include), Failure> {
+    let query = Query::parse(query)?;
+    Ok((query.version()?, query.include()?))
+}
+
+/// Whether a create is only to be tried.
+///
+/// # Errors
+/// The API server's own text.
+pub fn create(query: &str) -> Result<bool, Failure> {
+    let query = Query::parse(query)?;
+    let mut dry_run = false;
+    for (_, value) in query.0.iter().filter(|(name, _)| name == "dryRun") {
+        if value != "All" {
+            return Err(Failure::bad_request(format!(
+                "dryRun: Unsupported value: {value:?}: supported values: \"All\""
+            )));
+        }
+        dry_run = true;
+    }
+    Ok(dry_run)
+}
+
+/// The decoded pairs of a query. Of several values, the first counts; malformed pairs are left out,
+/// as Go's `net/url` does. One that isn't UTF-8 is refused: the API server takes it, and has
+/// decided by it whether the requester may ask.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, Failure> {
+        let pairs = query.split('&').filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((percent_bytes(name, true)?, percent_bytes(value, true)?))
+        });
+        let text = |bytes| {
+            String::from_utf8(bytes)
+                .map_err(|_| Failure::bad_request("the query holds what isn't UTF-8"))
+        };
+        let pairs = pairs.map(|(name, value)| Ok((text(name)?, text(value)?)));
+        pairs.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let pair = self.0.iter().find(|(key, _)| key == name)?;
+        Some(&pair.1)
+    }
+
+    /// As the API server reads booleans: there is enough, but for `false` and `0`.
+    fn flag(&self, name: &str) -> Option<bool> {
+        let text = self.get(name)?;
+        Some(!text.eq_ignore_ascii_case("false") && text != "0")
+    }
+
+    fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let text = self.get(name).filter(|text| !text.is_empty());
+        text.map(|text| {
+            text.parse().map_err(|_| Failure::bad_request(not_a_number("ParseInt", text)))
+        })
+        .transpose()
+    }
+
+    fn version(&self) -> Result<Version, Failure> {
+        match self.get("resourceVersion") {
+            None | Some("") => Ok(Version::Unset),
+            Some("0") => Ok(Version::Any),
+            Some(text) => text.parse().map(Version::At).map_err(|_| {
+                Failure::bad_request(format!(
+                    "invalid resource version: resourceVersion: Invalid value: {text:?}: {}",
+                    not_a_number("ParseUint", text)
+                ))
+            }),
+        }
+    }
+
+    fn include(&self) -> Result<Include, Failure> {
+        match self.get("includeObject") {
+            None | Some("" | "Metadata") => Ok(Include::Metadata),
+            Some("Object") => Ok(Include::Object),
+            Some("None") => Ok(Include::None),
+            Some(other) => Err(Failure::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+        }
+    }
+}
+
+fn not_a_number(function: &str, text: &str) -> String {
+    let digits = text.trim_start_matches(['-', '+']);
+    let why = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        "value out of range"
+    } else {
+        "invalid syntax"
+    };
+    format!("strconv.{function}: parsing {text:?}: {why}")
+}
+
+/// Text without percent-encoding; none where that is malformed or not UTF-8.
+pub(crate) fn percent_decoded(text: &str, plus_is_space: bool) -> Option<String> {
+    String::from_utf8(percent_bytes(text, plus_is_space)?).ok()
+}
+
+fn percent_bytes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' if plus_is_space => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

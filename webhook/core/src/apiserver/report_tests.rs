@@ -1,0 +1,207 @@
+use std::sync::Arc;
+
+use mirrord_sessions_crds::PortType;
+
+use super::*;
+use crate::{
+    policy::{JoinRights, Policy, PolicySet, fixtures::policies},
+    sessions::{Ending, fixtures::session},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn requester(name: &str, uid: Option<&str>) -> Requester {
+    Requester { username: name.into(), uid: uid.map(str::to_owned), ..Requester::default() }
+}
+
+fn report(ports: &[u16]) -> SessionReportSpec {
+    let ports = ports.iter().map(|port| Port { port: *port, type_: PortType::Steal, filter: None });
+    SessionReportSpec { ports: ports.collect(), ..SessionReportSpec::default() }
+}
+
+#[test]
+fn only_the_owner_reports() {
+    let deny =
+        "deny: {rules: [{resources: ['*'], verbs: ['*'], where: user.metadata.name != 'bob'}]}";
+    let (policy, _) = Policy::read("p", &serde_saphyr::from_str(deny).unwrap());
+    let policies = PolicySet::new("", [policy]);
+    let live = session("shop", "s").owned_by("alice").uid("1").key("s3cret").tracker(5);
+    let over = live.ended(&Ending::unknown(9), 6).unwrap();
+    for (name, tracker, who, uid, code) in [
+        // Hidden from its owner or not: nothing is told that they don't know.
+        ("the owner", &*live, "alice", Some("1"), None),
+        ("the owner, who has no uid here", &live, "alice", None, None),
+        ("another of that name", &live, "alice", Some("2"), Some(404)),
+        ("another, who sees it", &live, "bob", None, Some(403)),
+        ("another, who doesn't", &live, "carol", None, Some(404)),
+        ("the owner, too late", &over, "alice", Some("1"), Some(410)),
+        ("another, too late", &over, "carol", None, Some(404)),
+    ] {
+        let requester = requester(who, uid);
+        let viewer = policies.viewer(&requester, JoinRights::Nowhere);
+        let decided =
+            decide(tracker, &viewer, &requester, &report(&[80]), Pace::default(), at(100));
+        assert_eq!(decided.err().map(|failure| failure.code), code, "{name}");
+    }
+}
+
+#[test]
+fn what_says_nothing_new_is_not_written() {
+    use SessionState::{Pending, Running};
+    let alice = requester("alice", None);
+    let viewer = PolicySet::default().viewer(&alice, JoinRights::Nowhere);
+    let of = |last_seen, state| {
+        session("shop", "s").owned_by("alice").port(80, None).seen(at(last_seen), state).tracker(5)
+    };
+    for (name, last_seen, state, ports, written) in [
+        ("just now", 90, Running, &[80][..], false),
+        ("a while ago", 85, Running, &[80], true),
+        ("at once", 100, Running, &[80], false),
+        ("in the future, by another clock", 160, Running, &[80], true),
+        ("other ports", 90, Running, &[80, 81], true),
+        ("no ports", 90, Running, &[], true),
+        ("not running yet", 90, Pending, &[80], true),
+    ] {
+        let tracker = of(last_seen, state);
+        let decided =
+            decide(&tracker, &viewer, &alice, &report(ports), Pace::default(), at(100)).unwrap();
+        assert_eq!(decided.status.is_some(), written, "{name}");
+        let answer = decided.answer(&tracker, &report(ports));
+        let expires = if written { "1970-01-01T00:02:40Z" } else { "1970-01-01T00:02:" };
+        let told = answer["status"]["expiresAt"].as_str().unwrap();
+        assert!(told.starts_with(expires), "{name}: {answer}");
+        assert_eq!(answer["status"]["periodSeconds"], 20);
+    }
+    let tracker = of(0, Pending);
+    let decided =
+        decide(&tracker, &viewer, &alice, &report(&[]), Pace::default(), at(100)).unwrap();
+    assert_eq!(
+        decided.status.unwrap(),
+        json!({
+            "state": "running", "ports": [], "portSummary": null, "processes": [],
+            "lastSeen": "1970-01-01T00:01:40Z",
+        })
+    );
+}
+
+#[test]
+fn the_last_report_ends_the_session_and_is_the_owners() {
+    let live = || session("shop", "s").owned_by("alice").port(80, None);
+    let recorded = || {
+        let live = Arc::into_inner(live().tracker(5)).unwrap();
+        Arc::new(live.of_agent("Job/a/b/c"))
+    };
+    let last = SessionReportSpec { ended: true, ..report(&[80]) };
+    let all = PolicySet::default;
+    let none = || policies("deny: {rules: [{resources: ['*'], verbs: [delete]}]}");
+    let jobs = || {
+        policies(
+            "deny: {rules: [{resources: ['*'], verbs: [delete], where: tracker.kind == 'job'}]}",
+        )
+    };
+    for (name, live, who, set, refused) in [
+        ("the owner", live().tracker(5), "alice", all(), ""),
+        ("another", live().tracker(5), "bob", all(), "only the owner"),
+        ("an agent's", recorded(), "alice", all(), "ends with it"),
+        // What has no agent would be over by falling silent too.
+        ("undeletable", live().tracker(5), "alice", none(), ""),
+        ("adopted", live().agent("Job").tracker(5), "alice", all(), ""),
+        (
+            "adopted and undeletable",
+            live().agent("Job").tracker(5),
+            "alice",
+            none(),
+            "denied by p spec.deny.rules[0]",
+        ),
+        (
+            "undeletable by its agent's kind",
+            live().agent("Job").tracker(5),
+            "alice",
+            jobs(),
+            "denied by p spec.deny.rules[0]",
+        ),
+        ("of another kind", live().agent("Pod").tracker(5), "alice", jobs(), ""),
+    ] {
+        let requester = requester(who, None);
+        let viewer = set.viewer(&requester, JoinRights::Nowhere);
+        let decided = decide(&live, &viewer, &requester, &last, Pace::default(), at(100));
+        match decided {
+            Ok(reported) if refused.is_empty() => {
+                assert!(reported.ends && reported.status.is_none(), "{name}: {reported:?}");
+                let answer = reported.answer(&live, &last);
+                assert_eq!(answer["spec"]["ended"], true, "{name}");
+                assert_eq!(answer["status"], json!({}), "{name}: there is no next one");
+            }
+            Err(failure) if !refused.is_empty() => {
+                assert_eq!(failure.code, 403, "{name}");
+                let told = failure.status().to_string();
+                assert!(told.contains(refused), "{name}: {told}");
+            }
+            decided => panic!("{name}: {decided:?}"),
+        }
+    }
+}
+
+#[test]
+fn bodies() {
+    let body = |spec: &Value| {
+        json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": spec })
+            .to_string()
+    };
+    let port =
+        |filter: &str| json!({ "ports": [{ "port": 80, "type": "steal", "filter": filter }] });
+    let many =
+        |count: usize| json!({ "ports": vec![json!({ "port": 1, "type": "mirror" }); count] });
+    for (spec, wrong) in [
+        (json!({}), None),
+        (port("header=é"), None),
+        (port(&"é".repeat(4096)), None),
+        (many(1024), None),
+        (json!({ "processes": vec!["node"; 64] }), None),
+        (json!({ "ended": true }), None),
+        (json!({ "ended": "yes" }), Some("spec: ")),
+        (Value::Null, Some("spec: Required value")),
+        (json!([]), Some("expected an object")),
+        (json!("x"), Some("expected an object")),
+        (json!({ "ports": {} }), Some("expected a sequence")),
+        (json!({ "ports": [{ "port": 0, "type": "steal" }] }), Some("between 1 and 65535")),
+        (json!({ "ports": [{ "port": 65536, "type": "steal" }] }), Some("spec: ")),
+        (json!({ "ports": [{ "port": -1, "type": "steal" }] }), Some("spec: ")),
+        (json!({ "ports": [{ "port": 1, "type": "copy" }] }), Some("unknown variant")),
+        (port(&"é".repeat(4097)), Some("spec.ports[0].filter: may not be longer")),
+        (port("a\u{1b}[2J"), Some("control characters")),
+        (port("a\u{202e}b"), Some("invisible")),
+        (many(1025), Some("at most 1024 items")),
+        (json!({ "processes": vec!["a"; 65] }), Some("at most 64 items")),
+        (json!({ "processes": ["a".repeat(254)] }), Some("spec.processes[0]")),
+        (json!({ "processes": [1] }), Some("spec: ")),
+    ] {
+        match (read(body(&spec).as_bytes()), wrong) {
+            (Ok(_), None) => {}
+            (Err(failure), Some(wrong)) => {
+                let status = failure.status().to_string();
+                assert_eq!(failure.code, 422, "{status}");
+                assert!(status.contains(wrong), "{wrong}: {status}");
+            }
+            (read, _) => panic!("{wrong:?}: {read:?}"),
+        }
+    }
+    for body in ["", "{", "[]", "{}"] {
+        assert_eq!(read(body.as_bytes()).unwrap_err().code, 400, "{body}");
+    }
+}
+
+#[test]
+fn paces() {
+    let pace = |seconds| Pace::new(Duration::from_secs(seconds));
+    assert_eq!(pace(20), Some(Pace::default()));
+    for (seconds, expiry, coalesce) in [(1, 3, 0), (20, 60, 15), (600, 1800, 450)] {
+        let pace = pace(seconds).unwrap();
+        assert_eq!(pace.expiry().as_secs(), expiry);
+        assert_eq!(pace.coalesce(), coalesce);
+    }
+    assert_eq!((pace(0), pace(601)), (None, None));
+    assert_eq!(Pace::new(Duration::from_millis(1500)), None);
+}

@@ -1,0 +1,17 @@
+//! Session state of the process: the store, the watches that fill it, ended sessions and writes to
+//! Sessions.
+
+pub(crate) mod ended_sessions;
+pub(crate) mod join_rights;
+pub(crate) mod policy_watch;
+pub(crate) mod session_watch;
+pub(crate) mod session_writer;
+pub(crate) mod store;
+pub(crate) mod targets;
+
+pub(crate) use ended_sessions::Records;
+pub(crate) use session_watch::Feed;
+pub(crate) use store::Store;
+
+#[cfg(test)]
+pub(crate) use join_rights::tests::api_server;
