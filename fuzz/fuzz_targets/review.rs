@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_webhook::fuzzing::{ENDPOINTS, review};
+use mirrord_sessions_webhook::fuzzing::{ENDPOINT_COUNT, review};
 use serde_json::Value;
 
 // The first byte, a digit in the seeds, says to which endpoint.
@@ -10,7 +10,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((endpoint, body)) = input.split_first() else {
         return;
     };
-    let endpoint = usize::from(endpoint.wrapping_sub(b'0')) % ENDPOINTS;
+    let endpoint = usize::from(endpoint.wrapping_sub(b'0')) % ENDPOINT_COUNT;
     let Some(answer) = review(endpoint, body) else {
         return;
     };

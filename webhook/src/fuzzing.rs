@@ -1,32 +1,25 @@
-//! What `fuzz/` tries.
+//! Entry points of the fuzz targets in `fuzz/`.
 
 use mirrord_sessions_core::{identity::Requester, policy::PolicySet};
 
-use crate::admission::{self, AgentReview, Neighbours, Stop};
+use crate::admission::{self, ConcurrentSessions, ENDPOINTS};
 
-/// How many endpoints there are.
-pub const ENDPOINTS: usize = 4;
+/// The number of admission endpoints.
+pub const ENDPOINT_COUNT: usize = ENDPOINTS.len();
 
-struct Nobody;
+struct NoSessions;
 
-impl Neighbours for Nobody {
+impl ConcurrentSessions for NoSessions {
     fn warning(&self, _: &str, _: &[&str], _: &Requester) -> Option<String> {
         None
     }
 }
 
-/// What an endpoint of admission answers; none if it isn't a review.
+/// Returns the AdmissionReview that an endpoint responds with, or nothing for an invalid body.
 #[must_use]
 pub fn review(endpoint: usize, body: &[u8]) -> Option<Vec<u8>> {
-    let answer = match endpoint {
-        0 => admission::stamp_session(body, &Nobody),
-        1 => AgentReview::parse(body).and_then(|review| review.answer(None, &Nobody)),
-        2 => admission::validate_policy(body, &Nobody),
-        _ => Stop::parse(body).and_then(|stop| {
-            let policies = PolicySet::default();
-            let may_join = stop.asks_joining(Some(&policies)).is_some();
-            Ok(stop.answer(Some(&policies), may_join)?.0)
-        }),
-    };
-    answer.ok().map(|answer| answer.review)
+    let (uid, review) = admission::parse(ENDPOINTS[endpoint % ENDPOINT_COUNT], body).ok()?;
+    let policies = PolicySet::default();
+    let decision = admission::decide_offline(review, Some(&policies), &NoSessions);
+    admission::serialize(uid, decision).ok()
 }

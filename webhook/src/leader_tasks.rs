@@ -8,7 +8,6 @@ use mirrord_sessions_core::{
     leader_election::{Candidate, Timing},
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
-use tracing::warn;
 
 use crate::{
     args::Args,
@@ -20,21 +19,12 @@ use crate::{
 /// Takes part in the election; while this replica leads, sees to the auditor role and to agents.
 /// Nothing that fails here keeps the process from serving admission.
 pub(crate) async fn lead(
+    client: Client,
     args: &Args,
     metrics: &Metrics,
     endings: &dyn Endings,
     stop: impl Future<Output = ()>,
 ) {
-    let client = match Client::try_default().await {
-        Ok(client) => client,
-        Err(error) => {
-            warn!(
-                %error,
-                "no way to the API server: neither the auditor role nor agents are looked after"
-            );
-            return;
-        }
-    };
     let candidate = Candidate::new(identity(&args.pod_name), Timing::default());
     let leader = candidate.identity().to_owned();
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);

@@ -14,47 +14,63 @@ pub mod fuzzing;
 mod leader_election;
 mod leader_tasks;
 mod metrics;
+mod router;
 mod server;
 mod sessions;
 mod stored_objects;
+#[cfg(test)]
+mod testing;
 
-use std::{io::IsTerminal, sync::Arc};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 
+use admission::Admission;
 use anyhow::anyhow;
 use apiserver::{Api, front_proxy::FrontProxy};
 pub use args::{Args, AuditorRole, LogFormat};
-use certs::{CertificateFiles, CertificateSlot, FILES_INTERVAL, FilesError, SelfMade};
+use certs::{CertResolver, CertificateFiles, FILES_INTERVAL, FilesError, SelfMade};
 use futures::FutureExt;
+use kube::Client;
 use metrics::Metrics;
 use mirrord_sessions_core::sessions::Tracker;
-use server::{Patience, health::Health, router::Router};
-use sessions::{Feed, Records, Store, policy_watch};
+use router::Router;
+use server::{Timeouts, client_certificates::server_config, health::Health};
+use sessions::{Feed, Records, Store, join_rights::Rights, policy_watch, targets::Targets};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::mpsc::UnboundedReceiver,
 };
-use tracing::{info, warn};
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// How long readiness waits for trackers. Admission must not depend on them for longer.
-const TRACKERS_GRACE: std::time::Duration = std::time::Duration::from_secs(15);
+/// Limit for readiness to wait for trackers. Admission must not depend on trackers for longer.
+const TRACKERS_GRACE: Duration = Duration::from_secs(15);
 
-/// Serves until SIGTERM or SIGINT, and drains.
+/// Serves until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
-/// What keeps the process from serving, with what to do about it; the whole of it in its own words,
-/// since the errors below tell their sources themselves.
+/// Returns an error that keeps the process from serving, with its cause and the remedy in one line.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     start_logging(&args)?;
+    auditor::validate(&args)?;
+    let client = Client::try_default().await.map_err(|error| {
+        anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
+    })?;
     if args.dry_run {
-        return Box::pin(auditor::dry_run(&args)).await;
+        return Box::pin(auditor::dry_run(&client, &args)).await;
     }
-    // A mistake on the command line is told at once, not when this replica leads.
-    auditor::history(&args)?;
-    let slot = CertificateSlot::new();
+    serve(args, client).await
+}
+
+/// Serves the endpoints beside the watches, the certificates and the tasks of the leader.
+async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let resolver = CertResolver::new(Arc::clone(&provider));
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::default());
+    let (store, ended) = Store::keeping(args.keeps());
+    let front_proxy = Arc::new(FrontProxy::default());
+    let router = router(&args, &client, &store, &front_proxy, &health, &metrics);
     let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?.shared();
     let listener = TcpListener::bind(args.listen)
         .await
@@ -64,53 +80,61 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let client = match kube::Client::try_default().await {
-        Ok(client) => Some(client),
-        Err(error) => {
-            warn!(%error, "no way to the API server: neither trackers nor policies are served");
-            None
-        }
-    };
-    let (store, ended) = Store::keeping(args.keeps());
-    let front_proxy = Arc::new(FrontProxy::default());
-    let api = Api::new(Arc::clone(&store), Arc::clone(&front_proxy), client.clone())
-        .with_pace(args.report_period);
     let server = Box::pin(server::serve(
         listener,
-        slot.server_config()?,
-        Router::new(Arc::clone(&health), Arc::clone(&metrics), api),
-        Patience::default(),
+        server_config(provider, resolver.clone())?,
+        router,
+        Timeouts::default(),
         async {
             stop.clone().await;
             store.close();
         },
         args.drain_timeout,
     ));
-    let leading = Box::pin(leader_tasks::lead(&args, &metrics, &*store, stop.clone()));
+    let leader = leader_tasks::lead(client.clone(), &args, &metrics, &*store, stop.clone());
+    let caches =
+        keep_caches(&args, client.clone(), Arc::clone(&store), ended, &front_proxy, &health);
     tokio::select! {
-        _ = futures::future::join(server, leading) => {
+        _ = futures::future::join(server, Box::pin(leader)) => {
             info!("stopped");
             Ok(())
         }
-        ended = Box::pin(keep_certificates(&args, &slot, &health)) => ended,
-        () = Box::pin(keep_views(&args, client, Arc::clone(&store), ended, &front_proxy, &health)) => Ok(()),
+        result = Box::pin(keep_certificates(&args, client, &resolver, &health)) => result,
+        () = Box::pin(caches) => Ok(()),
     }
 }
 
-/// Keeps what trackers are served from and who may see them, for ever. Without a way to the API
-/// server stamping is served alone.
-async fn keep_views(
+/// Creates the router over the session state of the process.
+fn router(
     args: &Args,
-    client: Option<kube::Client>,
+    client: &Client,
+    store: &Arc<Store>,
+    front_proxy: &Arc<FrontProxy>,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> Router {
+    let join_rights = Arc::new(Rights::new(client.clone()));
+    let admission = Admission::new(
+        Arc::clone(store),
+        Arc::clone(&join_rights),
+        Targets::new(client.clone()),
+        Arc::clone(metrics),
+    );
+    let trackers =
+        Api::new(Arc::clone(store), Arc::clone(front_proxy), join_rights, client.clone())
+            .with_pace(args.report_period);
+    Router::new(Arc::clone(health), Arc::clone(metrics), admission, trackers)
+}
+
+/// Keeps the caches in sync with the cluster: sessions, policies, ended sessions, front proxy.
+async fn keep_caches(
+    args: &Args,
+    client: Client,
     store: Arc<Store>,
     ended: UnboundedReceiver<Arc<Tracker>>,
     front_proxy: &FrontProxy,
     health: &Health,
 ) {
-    let Some(client) = client else {
-        health.give_trackers_up();
-        return std::future::pending().await;
-    };
     let grace = async {
         tokio::time::sleep(TRACKERS_GRACE).await;
         health.give_trackers_up();
@@ -119,41 +143,39 @@ async fn keep_views(
     let policies =
         policy_watch::follow(client.clone(), &args.cluster_name, Arc::clone(&store), health);
     let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
-    // Who starts a run is told of others on its target also where no trackers are served.
-    let feed = Feed::new(client.clone(), store, Arc::clone(&records)).run(health);
+    // Sessions are watched without trackers too: requesters are warned of concurrent sessions.
+    let sessions = Feed::new(client.clone(), store, Arc::clone(&records)).run(health);
     if !args.trackers {
         health.give_trackers_up();
-        tokio::join!(policies, feed);
+        tokio::join!(policies, sessions);
         return;
     }
-    tokio::join!(policies, feed, records.run(ended), front_proxy.follow(client, health), grace,);
+    tokio::join!(policies, sessions, records.run(ended), front_proxy.follow(client, health), grace,);
 }
 
-/// Ends only with an error: a server without a certificate is of no use.
+/// Keeps the serving certificate current. Ends only with an error: without a certificate the server
+/// is of no use.
 async fn keep_certificates(
     args: &Args,
-    slot: &CertificateSlot,
+    client: Client,
+    resolver: &CertResolver,
     health: &Health,
 ) -> anyhow::Result<()> {
     if let (Some(certificate), Some(key)) = (&args.tls_cert_file, &args.tls_private_key_file) {
         let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
         return files
-            .keep_loaded(slot, health, FILES_INTERVAL)
+            .keep_loaded(resolver, health, FILES_INTERVAL)
             .await
             .map_err(|error: FilesError| error.into());
     }
-    let client = kube::Client::try_default().await.map_err(|error| {
-        anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
-    })?;
-    SelfMade::new(client, &args.namespace, &args.service, args.trackers).keep(slot, health).await;
+    let self_made = SelfMade::new(client, &args.namespace, &args.service, args.trackers);
+    self_made.keep(resolver, health).await;
     Ok(())
 }
 
-/// Done when the process was told to stop, and the API server has had time to notice.
-fn stop_signal(
-    delay: std::time::Duration,
-    health: Arc<Health>,
-) -> anyhow::Result<impl Future<Output = ()>> {
+/// Returns a future that completes `delay` after a stop signal, when the API server has had time to
+/// notice that the process is unready.
+fn stop_signal(delay: Duration, health: Arc<Health>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -162,7 +184,7 @@ fn stop_signal(
             _ = interrupt.recv() => {}
         }
         health.start_draining();
-        info!(delay_seconds = delay.as_secs(), "told to stop");
+        info!(delay_seconds = delay.as_secs(), "received a stop signal");
         tokio::time::sleep(delay).await;
     })
 }

@@ -1,4 +1,4 @@
-//! The process itself, over real sockets: TLS, HTTP/1.1 and HTTP/2, bad bytes, and the way it ends.
+//! The process over real sockets: TLS, HTTP/1.1 and HTTP/2, malformed bytes, and shutdown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,7 +22,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 const STAMP: &str = "/admission/v1/sessions/stamp";
 
-/// A running webhook process with a certificate from files; killed when dropped.
+/// A webhook process with a certificate from files, killed on drop.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -38,13 +38,47 @@ fn command(folder: &Path) -> Command {
         .arg(format!("--tls-cert-file={}", folder.join("tls.crt").display()))
         .arg(format!("--tls-private-key-file={}", folder.join("tls.key").display()))
         .env_remove("RUST_LOG")
-        .env("KUBECONFIG", folder.join("none"))
+        .env("KUBECONFIG", folder.join("kubeconfig"))
         .stderr(Stdio::piped());
     command
 }
 
+/// Starts an API server that responds 404 to every request, and writes a kubeconfig for it.
+fn api_server(folder: &Path) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap_or(0) > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink()).ok();
+            let status = r#"{"apiVersion":"v1","kind":"Status","status":"Failure","reason":"NotFound","message":"not found","code":404}"#;
+            let response = format!(
+                "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{status}",
+                status.len()
+            );
+            stream.get_mut().write_all(response.as_bytes()).ok();
+        }
+    });
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{ "name": "test", "cluster": { "server": format!("http://{address}") } }],
+        "users": [{ "name": "test", "user": {} }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+    });
+    std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+}
+
 fn start(args: &[&str]) -> Process {
     let folder = tempfile::tempdir().unwrap();
+    api_server(folder.path());
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
@@ -82,7 +116,7 @@ impl Process {
             .with_no_client_auth();
         config.alpn_protocols = vec![protocol.to_vec()];
         let name = ServerName::try_from("localhost").unwrap();
-        // The certificate is loaded while the listener is already there.
+        // The listener accepts connections before the certificate is loaded.
         for _ in 0..100 {
             let stream = TcpStream::connect(self.address).await.unwrap();
             let connector = TlsConnector::from(Arc::new(config.clone()));
@@ -109,7 +143,7 @@ impl Process {
         sender
     }
 
-    async fn is_alive(&self) {
+    async fn assert_alive(&self) {
         let answer = self.http1().await.send_request(get("/livez")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
     }
@@ -119,7 +153,7 @@ impl Process {
         assert!(kill.success());
     }
 
-    async fn ended(mut self) -> (ExitStatus, String) {
+    async fn wait(mut self) -> (ExitStatus, String) {
         tokio::task::spawn_blocking(move || {
             let mut log = String::new();
             self.log.read_to_string(&mut log).unwrap();
@@ -151,12 +185,12 @@ fn review() -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn both_protocols_are_served() {
+async fn serves_http1_and_http2() {
     let process = start(&[]);
     let answer = process.http1().await.send_request(get("/readyz")).await.unwrap();
     assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_11));
 
-    // Many at once on one connection, as an API server sends them.
+    // An API server sends many concurrent reviews on one connection.
     let sender = process.http2().await;
     let answers = (0..200).map(|_| {
         let mut sender = sender.clone();
@@ -172,14 +206,14 @@ async fn both_protocols_are_served() {
 }
 
 #[tokio::test]
-async fn bad_bytes_leave_it_alive() {
+async fn survives_malformed_bytes() {
     let process = start(&[]);
-    // Not TLS at all, TLS that stops, a peer that leaves at once.
+    // No TLS, a truncated handshake, and a peer that disconnects at once.
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01", b""] {
         let mut stream = std::net::TcpStream::connect(process.address).unwrap();
         stream.write_all(bytes).unwrap();
     }
-    // Neither HTTP/1.1 nor HTTP/2, a broken preface, a request that breaks off in its body.
+    // Neither HTTP/1.1 nor HTTP/2, a broken preface, and a truncated body.
     let cut = format!(
         "POST {STAMP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
     );
@@ -192,26 +226,26 @@ async fn bad_bytes_leave_it_alive() {
         stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.ok();
     }
-    process.is_alive().await;
+    process.assert_alive().await;
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_by_its_length() {
+async fn rejects_a_body_over_the_limit_by_its_length() {
     let process = start(&[]);
     let huge = Full::new(Bytes::from(vec![b' '; 10 << 20]));
     let request = review().map(|_| huge);
     let answer = process.http2().await.send_request(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    process.is_alive().await;
+    process.assert_alive().await;
 }
 
 /// The Deployment limits memory to 256 MiB.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn hostile_reviews_do_not_exhaust_memory() {
+async fn bounds_memory_under_hostile_reviews() {
     let process = start(&[]);
-    // The forms that cost most for their size: many small values, where they are kept and where
-    // not.
+    // The most expensive forms for their size: many small values, in fields that are parsed and in
+    // fields that are skipped.
     let many = |size: usize| format!("[{}\"\"]", "\"\",".repeat(size / 3));
     let review = |field: &str, value: &str, groups: &str| {
         format!(
@@ -241,7 +275,7 @@ async fn hostile_reviews_do_not_exhaust_memory() {
         answered += usize::from(answer.await.unwrap().is_ok());
     }
     assert_eq!(answered, 30);
-    process.is_alive().await;
+    process.assert_alive().await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
@@ -249,9 +283,9 @@ async fn hostile_reviews_do_not_exhaust_memory() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_requests_under_way_finish() {
+async fn drains_requests_in_flight_on_sigterm() {
     let process = start(&["--shutdown-delay=200ms", "--drain-timeout=20s"]);
-    // A request whose body is half sent when the signal comes.
+    // Half of the body is sent when the signal arrives.
     let body = review().into_body().collect().await.unwrap().to_bytes();
     let mut slow = process.connect(b"http/1.1").await;
     let head = format!(
@@ -261,10 +295,10 @@ async fn sigterm_lets_requests_under_way_finish() {
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&body[..10]).await.unwrap();
     slow.flush().await.unwrap();
-    process.is_alive().await;
+    process.assert_alive().await;
 
     process.terminate();
-    // Unready at once, while it still serves.
+    // The process is unready at once and still serves.
     let mut probe = process.http1().await;
     let mut unready = false;
     while let Ok(answer) = probe.send_request(get("/readyz")).await {
@@ -274,35 +308,35 @@ async fn sigterm_lets_requests_under_way_finish() {
             break;
         }
     }
-    assert!(unready, "/readyz did not fail before the listener went");
+    assert!(unready, "/readyz did not fail before the listener closed");
 
     slow.write_all(&body[10..]).await.unwrap();
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer).await.ok();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    let (status, log) = process.ended().await;
+    let (status, log) = process.wait().await;
     assert!(status.success(), "{status}: {log}");
     assert!(log.contains("draining") && log.contains("stopped"), "{log}");
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_does_not_hold_it_for_ever() {
+async fn exits_after_the_drain_timeout() {
     let process = start(&["--shutdown-delay=0s", "--drain-timeout=300ms"]);
     let mut stalled = process.connect(b"http/1.1").await;
     let head = format!(
         "POST {STAMP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
     );
     stalled.write_all(head.as_bytes()).await.unwrap();
-    process.is_alive().await;
+    process.assert_alive().await;
     process.terminate();
-    let (status, log) = process.ended().await;
+    let (status, log) = process.wait().await;
     assert!(status.success(), "{status}: {log}");
     assert!(log.contains("did not end in time"), "{log}");
 }
 
 #[tokio::test]
-async fn metrics_count_what_was_asked() {
+async fn counts_reviews_in_metrics() {
     let process = start(&[]);
     let review = process.http2().await.send_request(review()).await.unwrap();
     assert_eq!(review.status(), StatusCode::OK);
@@ -316,21 +350,24 @@ async fn metrics_count_what_was_asked() {
 }
 
 #[test]
-fn what_keeps_it_from_serving_is_one_line() {
+fn reports_startup_errors_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    api_server(folder.path());
+    let cases: [(&str, &[&str], &str); 8] = [
         (
+            "kubeconfig",
             &["--auditor-preset-version=99"],
             "there is no version 99 of the auditor preset, only 1 to 2",
         ),
-        (&["--dry-run", "--auditor-role=off"], "there is nothing to try"),
-        (&["--dry-run"], "no way to the API server"),
-        (&["--auditor-role=off"], "tls.crt: No such file or directory"),
-        (&["--listen=192.0.2.1:1"], "192.0.2.1:1 can't be listened on"),
-        (&["--log=a=b=c"], "is not a filter"),
-        (&["--shutdown-delay=soon"], "invalid value 'soon'"),
+        ("none", &["--dry-run", "--auditor-role=off"], "there is nothing to try"),
+        ("none", &["--dry-run"], "no way to the API server"),
+        ("none", &[], "no way to the API server"),
+        ("kubeconfig", &["--auditor-role=off"], "tls.crt: No such file or directory"),
+        ("kubeconfig", &["--listen=192.0.2.1:1"], "192.0.2.1:1 can't be listened on"),
+        ("none", &["--log=a=b=c"], "is not a filter"),
+        ("none", &["--shutdown-delay=soon"], "invalid value 'soon'"),
     ];
-    for (args, expected) in cases {
+    for (kubeconfig, args, expected) in cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrord-sessions-webhook"));
         command
             .arg(format!("--tls-cert-file={}", folder.path().join("tls.crt").display()))
@@ -341,14 +378,14 @@ fn what_keeps_it_from_serving_is_one_line() {
                 &["--listen=127.0.0.1:0"]
             })
             .args(args)
-            .env("KUBECONFIG", folder.path().join("none"))
+            .env("KUBECONFIG", folder.path().join(kubeconfig))
             .env_remove("RUST_LOG");
         let output = command.output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{args:?}");
         assert!(errors.contains(expected), "{args:?}: {errors}");
         assert!(!errors.contains("backtrace"), "{args:?}: {errors}");
-        let told = errors.matches("tls.crt: No such file").count();
-        assert!(told <= 1, "said twice: {errors}");
+        let reports = errors.matches("tls.crt: No such file").count();
+        assert!(reports <= 1, "reported twice: {errors}");
     }
 }

@@ -14,142 +14,151 @@ use serde_json::value::RawValue;
 use tracing::info;
 
 use super::{
-    Answer, Error, Neighbours, goes_on,
+    ConcurrentSessions, Review,
     review::{Request, Resource},
-    warned, written,
 };
 
-/// A review about an agent, decided on but for what to tell of others on its target.
+/// A decision on a write that may start a run, before the requester is warned of other sessions on
+/// its target.
 #[derive(Debug)]
-pub(crate) struct AgentReview {
-    uid: String,
-    requester: Requester,
+pub(crate) struct NewRun {
     decision: Decision,
-    starts: Starts,
+    requester: Requester,
+    target_hint: Option<Sought>,
+    /// Namespace and target as the client claims them.
+    claim: Option<(String, String)>,
 }
 
-/// What is known of an agent that starts.
-#[derive(Debug, Default)]
-struct Starts {
-    /// Where to look for its target.
-    sought: Option<Sought>,
-    /// What the user says it is, in the namespace of the agent.
-    word: Option<(String, String)>,
-}
-
-impl AgentReview {
-    /// Parses the review: stamps on CREATE, restores on UPDATE.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Error> {
-        let request = Request::parse(body)
-            .map_err(|error| Error::Invalid(printable(&error.to_string(), 512)))?;
-        let (decision, starts) = understood(&request).unwrap_or_else(|unknown| {
-            info!(
-                operation = printable(&request.operation, 32),
-                resource = printable(&request.resource.plural, 64),
-                reason = printable(&unknown.to_string(), 256),
-                "an agent's review is let through as it is"
-            );
-            (Decision::allow(), Starts::default())
-        });
-        let requester = request.requester();
-        for warning in &decision.warnings {
-            info!(
-                namespace = printable(&request.namespace, 63),
-                name = printable(&request.name, 253),
-                user = printable(&requester.username, 120),
-                warning,
-                "of an agent's review"
-            );
+impl NewRun {
+    /// Creates the review of a write. Neither a denied write nor one of the controller is warned:
+    /// the controller records runs that have started already.
+    pub(super) fn new(
+        decision: Decision,
+        requester: Requester,
+        target_hint: Option<Sought>,
+        claim: Option<(String, String)>,
+    ) -> Self {
+        let warns = matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller();
+        Self {
+            decision,
+            requester,
+            target_hint: target_hint.filter(|_| warns),
+            claim: claim.filter(|_| warns),
         }
-        let starts = if goes_on(&decision, &requester) { starts } else { Starts::default() };
-        Ok(Self { requester, decision, starts, uid: request.uid })
     }
 
-    /// Who asks.
+    /// Returns the requester of the write.
     pub(crate) fn requester(&self) -> &Requester {
         &self.requester
     }
 
-    /// Where to look for the target of the agent that starts.
-    pub(crate) fn sought(&self) -> Option<&Sought> {
-        self.starts.sought.as_ref()
+    /// Returns where to look up the target of the agent that starts.
+    pub(crate) fn target_hint(&self) -> Option<&Sought> {
+        self.target_hint.as_ref()
     }
 
-    /// Answers it. Where the target was not found it is what the user says.
-    pub(crate) fn answer(
+    /// Adds the warning of other sessions on the target. The claim of the client counts only if the
+    /// target was not found.
+    pub(crate) fn decide(
         self,
         target: Option<&Target>,
-        neighbours: &dyn Neighbours,
-    ) -> Result<Answer, Error> {
-        let warning = match (target, &self.starts.word) {
+        sessions: &dyn ConcurrentSessions,
+    ) -> Decision {
+        let warning = match (target, &self.claim) {
             (Some(target), _) => {
-                neighbours.warning(&target.namespace, &target.names(), &self.requester)
+                sessions.warning(&target.namespace, &target.names(), &self.requester)
             }
-            (None, Some((namespace, word))) => {
-                neighbours.warning(namespace, &[word], &self.requester)
+            (None, Some((namespace, name))) => {
+                sessions.warning(namespace, &[name], &self.requester)
             }
             (None, None) => None,
         };
-        written(self.uid, warned(self.decision, warning))
+        self.decision.with_warning(warning)
     }
 }
 
-/// Why a review isn't understood.
+/// Parses a review of an agent: stamps on CREATE, restores on UPDATE.
+pub(super) fn parse(request: &Request<'_>) -> Review {
+    let run = parse_agent(request).unwrap_or_else(|error| {
+        info!(
+            operation = printable(&request.operation, 32),
+            resource = printable(&request.resource.plural, 64),
+            reason = printable(&error.to_string(), 256),
+            "allowed an agent review without a stamp"
+        );
+        NewRun::new(Decision::allow(), request.requester(), None, None)
+    });
+    for warning in &run.decision.warnings {
+        info!(
+            namespace = printable(&request.namespace, 63),
+            name = printable(&request.name, 253),
+            user = printable(&run.requester.username, 120),
+            warning,
+            "agent review has a warning"
+        );
+    }
+    Review::NewRun(run)
+}
+
+/// Describes why the review of an agent can't be parsed.
 #[derive(Debug, thiserror::Error)]
-enum Unknown {
+enum ParseError {
     #[error("{0} is missing")]
     Missing(&'static str),
-    #[error("it can't be read: {0}")]
+    #[error("the object can't be parsed: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("it is none of a Job or of ephemeral containers")]
+    #[error("the resource is neither a Job nor ephemeral containers of a Pod")]
     Resource,
 }
 
-fn understood(request: &Request<'_>) -> Result<(Decision, Starts), Unknown> {
+fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
     let requester = request.requester();
     let Resource { group, plural, .. } = &request.resource;
-    let place = (group.as_str(), plural.as_str(), request.sub_resource.as_str());
-    match (place, request.operation.as_str()) {
+    let resource = (group.as_str(), plural.as_str(), request.sub_resource.as_str());
+    match (resource, request.operation.as_str()) {
         (("batch", "jobs", ""), "CREATE") => {
             let job: Job = read(request.object, "object")?;
-            if let Look::Lookalike(why) = job_agent(&job) {
+            if let Look::Lookalike(reason) = job_agent(&job) {
                 let name = job.metadata.name.as_deref().unwrap_or_default();
                 let name = printable(name, 253);
-                info!(name, why, "a Job is named like an agent and isn't one");
+                info!(name, reason, "a Job has the name of an agent and is none");
             }
-            let said = job.metadata.annotations.as_ref();
-            let said = said.and_then(|said| said.get(words::TARGET).cloned());
-            let starts = Starts {
-                sought: Sought::of_job(&job),
-                word: said.map(|target| (request.namespace.clone(), target)),
-            };
-            Ok((agent::on_job_create(&job, &requester), starts))
+            let annotations = job.metadata.annotations.as_ref();
+            let target = annotations.and_then(|all| all.get(words::TARGET).cloned());
+            let claim = target.map(|target| (request.namespace.clone(), target));
+            let decision = agent::on_job_create(&job, &requester);
+            Ok(NewRun::new(decision, requester, Sought::of_job(&job), claim))
         }
         (("batch", "jobs", ""), "UPDATE") => {
             let job: Job = read(request.object, "object")?;
             let old: Job = read(request.old_object, "oldObject")?;
             let decision = agent::on_job_update(&job, &old, &requester);
-            Ok((decision, Starts::default()))
+            Ok(NewRun::new(decision, requester, None, None))
         }
         (("", "pods", "ephemeralcontainers"), "UPDATE") => {
             let pod: Pod = read(request.object, "object")?;
             let old: Pod = read(request.old_object, "oldObject")?;
             let decision = agent::on_ephemeral_containers(&pod, &old, &requester);
-            let mut starts = Starts::default();
-            if !matches!(&decision.outcome, Outcome::Allow(stamps) if stamps.is_empty()) {
-                // As it is stored: the API server takes nothing but the containers from what is
-                // sent.
+            let stamps = !matches!(&decision.outcome, Outcome::Allow(stamps) if stamps.is_empty());
+            // The stored Pod counts: the API server takes nothing but the containers from the
+            // request.
+            let hint = if stamps {
                 let parts: PodParts = read(request.old_object, "oldObject")?;
-                starts.sought = Sought::of_pod(&old.metadata, &parts);
-            }
-            Ok((decision, starts))
+                Sought::of_pod(&old.metadata, &parts)
+            } else {
+                None
+            };
+            Ok(NewRun::new(decision, requester, hint, None))
         }
-        _ => Err(Unknown::Resource),
+        _ => Err(ParseError::Resource),
     }
 }
 
-fn read<T: DeserializeOwned>(object: Option<&RawValue>, name: &'static str) -> Result<T, Unknown> {
-    let object = object.ok_or(Unknown::Missing(name))?;
+fn read<T: DeserializeOwned>(
+    object: Option<&RawValue>,
+    name: &'static str,
+) -> Result<T, ParseError> {
+    let object = object.ok_or(ParseError::Missing(name))?;
     Ok(serde_json::from_str(object.get())?)
 }
 
@@ -159,18 +168,35 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::admission::{self, Endpoint, Error};
 
     /// Bob is on x/bobs in shop.
     struct Bob;
 
-    impl Neighbours for Bob {
+    impl ConcurrentSessions for Bob {
         fn warning(&self, namespace: &str, names: &[&str], _: &Requester) -> Option<String> {
             (namespace == "shop" && names.contains(&"x/bobs")).then(|| "bob is there".to_owned())
         }
     }
 
-    fn stamp_agent(body: &[u8]) -> Result<Answer, Error> {
-        AgentReview::parse(body)?.answer(None, &Bob)
+    fn parse(body: &[u8]) -> Result<NewRun, Error> {
+        let endpoint = Endpoint::from_path("/admission/v1/agents/stamp").unwrap();
+        match admission::parse(endpoint, body)? {
+            (uid, Review::NewRun(run)) => {
+                assert_eq!(uid, "1");
+                Ok(run)
+            }
+            review => panic!("{review:?}"),
+        }
+    }
+
+    fn respond(run: NewRun, target: Option<&Target>) -> Value {
+        let review = admission::serialize("1".into(), run.decide(target, &Bob)).unwrap();
+        serde_json::from_slice(&review).unwrap()
+    }
+
+    fn stamp_agent(review: &Value) -> Value {
+        respond(parse(review.to_string().as_bytes()).unwrap(), None)
     }
 
     fn review(operation: &str, resource: &Value, object: &Value, old: &Value) -> Value {
@@ -188,8 +214,7 @@ mod tests {
 
     /// The operations of the answer's patch.
     fn patch(review: &Value) -> Vec<Value> {
-        let answer = stamp_agent(review.to_string().as_bytes()).unwrap();
-        let answer: Value = serde_json::from_slice(&answer.review).unwrap();
+        let answer = stamp_agent(review);
         assert_eq!(answer["response"]["allowed"], true);
         assert_eq!(answer["response"]["uid"], "1");
         answer["response"].get("patch").map_or_else(Vec::new, |patch| {
@@ -231,8 +256,7 @@ mod tests {
         for (target, told) in [("x/bobs", true), ("x/other", false)] {
             job["metadata"]["annotations"][words::TARGET] = json!(target);
             let review = review("CREATE", &jobs(), &job, &json!(null));
-            let answer = stamp_agent(review.to_string().as_bytes()).unwrap();
-            let answer: Value = serde_json::from_slice(&answer.review).unwrap();
+            let answer = stamp_agent(&review);
             assert_eq!(answer["response"].get("warnings").is_some(), told);
         }
     }
@@ -245,9 +269,9 @@ mod tests {
         let mut sent = pod.clone();
         sent["metadata"] = json!({ "name": "forged" });
         let added = review("UPDATE", &pods(), &sent, &old);
-        let found: Vec<PodView> = AgentReview::parse(added.to_string().as_bytes())
+        let found: Vec<PodView> = parse(added.to_string().as_bytes())
             .unwrap()
-            .sought()
+            .target_hint()
             .map(|sought| match sought {
                 Sought::Pod(pod) => pod.clone(),
                 sought @ Sought::Container { .. } => panic!("{sought:?}"),
@@ -260,11 +284,10 @@ mod tests {
         job["metadata"]["annotations"][words::TARGET] = json!("x/bobs");
         let mut of = review("CREATE", &jobs(), &job, &json!(null));
         let warned = |review: &Value, target: Option<&Target>| {
-            let review = AgentReview::parse(review.to_string().as_bytes()).unwrap();
-            let sought = review.sought().is_some();
-            let answer = review.answer(target, &Bob).unwrap();
-            let answer: Value = serde_json::from_slice(&answer.review).unwrap();
-            (sought, answer["response"].get("warnings").is_some())
+            let run = parse(review.to_string().as_bytes()).unwrap();
+            let hint = run.target_hint().is_some();
+            let answer = respond(run, target);
+            (hint, answer["response"].get("warnings").is_some())
         };
         let mut there = found[0].clone();
         there.namespace = "shop".into();
@@ -309,7 +332,7 @@ mod tests {
             "{}",
             r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#,
         ] {
-            assert!(matches!(stamp_agent(body.as_bytes()), Err(Error::Invalid(_))), "{body}");
+            assert!(matches!(parse(body.as_bytes()), Err(Error::Invalid(_))), "{body}");
         }
     }
 }

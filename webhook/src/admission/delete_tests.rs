@@ -2,6 +2,7 @@ use mirrord_sessions_core::policy::Policy;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::admission::{self, Endpoint, Error};
 
 fn review(fields: &Value) -> Vec<u8> {
     let mut review = json!({
@@ -37,21 +38,42 @@ fn policies(yaml: &str) -> PolicySet {
     PolicySet::new("", [policy])
 }
 
+fn parse(body: &[u8]) -> Result<Review, Error> {
+    let endpoint = Endpoint::from_path("/admission/v1/sessions/stop").unwrap();
+    admission::parse(endpoint, body).map(|(uid, review)| {
+        assert_eq!(uid, "1");
+        review
+    })
+}
+
+/// Returns the review of a deletion with these fields of the request replaced.
+fn deletion(fields: &Value) -> DeleteReview {
+    match parse(&review(fields)).unwrap() {
+        Review::Delete(review) => *review,
+        review => panic!("{review:?}"),
+    }
+}
+
+fn respond(decision: Decision) -> Value {
+    serde_json::from_slice(&admission::serialize("1".into(), decision).unwrap()).unwrap()
+}
+
 /// The code of the answer, whether a Session is about to go, and the message.
 fn answer(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
-    let stop = Stop::parse(&review(fields)).unwrap();
-    let (answer, session) = stop.answer(policies, false).unwrap();
-    let review: Value = serde_json::from_slice(&answer.review).unwrap();
+    let (decision, deleted) = match parse(&review(fields)).unwrap() {
+        Review::Decided(decision) => (decision, None),
+        Review::Delete(review) => review.decide(policies, false),
+        review @ Review::NewRun(_) => panic!("{review:?}"),
+    };
+    let review = respond(decision);
     let response = &review["response"];
     assert_eq!(response["uid"], "1");
     assert!(response["patch"].is_null());
-    if let Some(session) = &session {
-        assert_eq!(session.metadata.uid.as_deref(), Some("u"));
-    }
+    assert!(deleted.as_ref().is_none_or(|uid| uid == "u"), "{deleted:?}");
     let status = &response["status"];
     assert_eq!(response["allowed"] == true, status.is_null());
     let message = status["message"].as_str().unwrap_or_default().to_owned();
-    (status["code"].as_u64().unwrap_or(200), session.is_some(), message)
+    (status["code"].as_u64().unwrap_or(200), deleted.is_some(), message)
 }
 
 #[test]
@@ -107,7 +129,7 @@ fn reviews() {
         assert!(!message.contains("s3cret"), "{name}: {message}");
     }
     for body in [&b""[..], b"[]", b"{}", b"\xff"] {
-        assert!(matches!(Stop::parse(body), Err(Error::Invalid(_))));
+        assert!(matches!(parse(body), Err(Error::Invalid(_))));
     }
 }
 
@@ -115,9 +137,8 @@ fn reviews() {
 #[test]
 fn a_hidden_session_is_missing_as_the_api_server_says_it() {
     let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
-    let stop = Stop::parse(&review(&json!({ "name": "s" }))).unwrap();
-    let (answer, _) = stop.answer(Some(&hidden), false).unwrap();
-    let review: Value = serde_json::from_slice(&answer.review).unwrap();
+    let (decision, _) = deletion(&json!({ "name": "s" })).decide(Some(&hidden), false);
+    let review = respond(decision);
     assert_eq!(
         review["response"]["status"],
         json!({
@@ -131,12 +152,11 @@ fn a_hidden_session_is_missing_as_the_api_server_says_it() {
 
 #[test]
 fn whether_joining_matters() {
-    let parse = |fields: &Value| Stop::parse(&review(fields)).unwrap();
     let none = PolicySet::default();
-    let tried = parse(&json!({ "dryRun": true }));
-    assert_eq!(tried.asks_joining(Some(&none)), Some("shop"));
-    assert_eq!(tried.asks_joining(None), None);
-    assert_eq!(parse(&json!({})).asks_joining(Some(&none)), None);
-    let (answer, _) = tried.answer(Some(&none), true).unwrap();
-    assert_eq!(answer.outcome, "allowed");
+    let dry_run = deletion(&json!({ "dryRun": true }));
+    assert_eq!(dry_run.needs_join_right(Some(&none)), Some("shop"));
+    assert_eq!(dry_run.needs_join_right(None), None);
+    assert_eq!(deletion(&json!({})).needs_join_right(Some(&none)), None);
+    let (decision, deleted) = dry_run.decide(Some(&none), true);
+    assert_eq!((admission::outcome(&decision), deleted), ("allowed", None));
 }

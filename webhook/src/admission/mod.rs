@@ -1,189 +1,296 @@
-//! Admission: from a review's bytes to a decision of the core, and back. No I/O happens here.
+//! Admission endpoints: from the bytes of an AdmissionReview to a decision of the core, and back.
+//!
+//! Every review takes the same way:
+//!
+//! 1. [`Endpoint::from_path`] selects the endpoint; one table lists them all.
+//! 2. [`Admission::handle`] reads the body within its budget and starts the timer.
+//! 3. [`parse`] calls the endpoint's parser, a pure function of the review.
+//! 4. [`Admission::decide`] completes the decision with session state, where the endpoint needs it.
+//! 5. The decision is written as an AdmissionReview and counted by its outcome.
 
 mod agent;
-pub(crate) mod delete;
+mod delete;
 mod objects;
+mod policy;
 mod review;
-mod reviews;
+mod session;
 
+use std::{sync::Arc, time::Instant};
+
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE, request::Parts};
+use http_body::Body;
 use mirrord_sessions_core::{
-    admission::{Decision, Outcome, policy, session},
+    admission::{Decision, Outcome},
     identity::Requester,
+    sessions::STOPPED,
     text::printable,
 };
-use mirrord_sessions_crds::GROUP;
-use serde_json::{Value, value::RawValue};
+use tracing::{debug, warn};
 
-pub(crate) use agent::AgentReview;
-pub(crate) use delete::Stop;
-use review::{API_VERSION, Request, Resource, Review};
+use crate::{
+    metrics::Metrics,
+    server::{
+        body::{BODY_TIMEOUT, Bodies, BodyError, Held},
+        response::{self, Response},
+    },
+    sessions::{Store, join_rights::Rights, targets::Targets},
+};
+pub(crate) use agent::NewRun;
+pub(crate) use delete::DeleteReview;
+use review::Request;
 
-/// Why a review gets no answer of its own.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// The sender's fault.
-    #[error("{0}")]
-    Invalid(String),
-    /// Ours.
-    #[error("the answer can't be written: {0}")]
-    Answer(serde_json::Error),
+/// Parses the request of a review into a decision, or into what the decision still needs.
+type Parse = fn(&Request<'_>) -> Review;
+
+/// An admission endpoint, as the webhook configurations name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint {
+    path: &'static str,
+    parse: Parse,
 }
 
-/// The answer to a review.
+/// All admission endpoints.
+pub(crate) const ENDPOINTS: [Endpoint; 4] = [
+    Endpoint { path: "/admission/v1/sessions/stamp", parse: session::parse },
+    Endpoint { path: "/admission/v1/agents/stamp", parse: agent::parse },
+    Endpoint { path: "/admission/v1/sessions/stop", parse: delete::parse },
+    Endpoint { path: "/admission/v1/sessionpolicies/validate", parse: policy::parse },
+];
+
+impl Endpoint {
+    /// Returns the endpoint that is served at `path`.
+    pub(crate) fn from_path(path: &str) -> Option<Self> {
+        ENDPOINTS.into_iter().find(|endpoint| endpoint.path == path)
+    }
+}
+
+/// A parsed review.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// The review that goes back.
-    pub(crate) review: Vec<u8>,
-    /// What became of the request, in a word.
-    pub(crate) outcome: &'static str,
+pub(crate) enum Review {
+    /// The decision depends on the review alone.
+    Decided(Decision),
+    /// An allowed write starts a run: the requester is warned of other sessions on its target.
+    NewRun(NewRun),
+    /// The deletion of a Session: policies and RBAC decide.
+    Delete(Box<DeleteReview>),
 }
 
-/// Who knows of other sessions.
-pub(crate) trait Neighbours {
-    /// What to tell who starts a run on a target where others are already.
-    /// The target may be called by several names, of which the first is told.
+/// Reports the sessions of other users on a target.
+pub(crate) trait ConcurrentSessions {
+    /// Returns the warning for a requester who starts a run on a target that other sessions use.
+    ///
+    /// `names` are the names of the target; the warning shows the first.
     fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String>;
 }
 
-/// Answers a review about a Session's owner: stamps on CREATE, restores on UPDATE.
-pub(crate) fn stamp_session(body: &[u8], neighbours: &dyn Neighbours) -> Result<Answer, Error> {
-    answer(body, |request| {
-        expect(request, "sessions", "stamps")?;
-        decide_session(request, neighbours)
-    })
+impl ConcurrentSessions for Store {
+    fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String> {
+        self.neighbours(namespace, names, requester)
+    }
 }
 
-/// Answers a review about a SessionPolicy: whether it can be read.
-pub(crate) fn validate_policy(body: &[u8], _: &dyn Neighbours) -> Result<Answer, Error> {
-    answer(body, |request| {
-        expect(request, "sessionpolicies", "checks")?;
-        decide_policy(request)
-    })
+/// Describes why a review gets no AdmissionReview in response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The request carries no body of the right type.
+    #[error("expected content type application/json")]
+    ContentType,
+    /// The body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The body is not an AdmissionReview that can be answered.
+    #[error("{0}")]
+    Invalid(String),
+    /// The response could not be serialised.
+    #[error("the response could not be serialised: {0}")]
+    Serialize(serde_json::Error),
 }
 
-/// A decision; or, as an error, the one on a review that asks for none.
-type Decided = Result<Decision, Decision>;
+/// Serves the admission endpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    store: Arc<Store>,
+    join_rights: Arc<Rights>,
+    targets: Arc<Targets>,
+    bodies: Arc<Bodies>,
+    metrics: Arc<Metrics>,
+}
 
-fn answer(body: &[u8], decide: impl FnOnce(&Request<'_>) -> Decided) -> Result<Answer, Error> {
+impl Admission {
+    /// Creates the endpoints over the session state of the process.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        join_rights: Arc<Rights>,
+        targets: Targets,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let bodies = Arc::new(Bodies::new(BODY_TIMEOUT));
+        Self { store, join_rights, targets: Arc::new(targets), bodies, metrics }
+    }
+
+    /// Responds to a request to an endpoint, and counts and times it.
+    pub(crate) async fn handle<B>(&self, endpoint: Endpoint, head: &Parts, body: B) -> Response
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
+        if head.method != Method::POST {
+            return response::method_not_allowed(&head.method, "POST");
+        }
+        let start = Instant::now();
+        let (response, outcome) = match self.review(endpoint, &head.headers, body).await {
+            Ok((review, outcome)) => {
+                (response::bytes(StatusCode::OK, "application/json", review.into()), outcome)
+            }
+            Err(error) => failed(&error),
+        };
+        self.metrics.admission(outcome, start.elapsed());
+        response
+    }
+
+    /// Returns the serialised AdmissionReview and the outcome of the decision as one word.
+    async fn review<B>(
+        &self,
+        endpoint: Endpoint,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<(Vec<u8>, &'static str), Error>
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
+        let body = self.read(headers, body).await?;
+        let (uid, review) = self.bodies.decide(body, |bytes| parse(endpoint, bytes)).await?;
+        let decision = self.decide(review).await;
+        let outcome = outcome(&decision);
+        Ok((serialize(uid, decision)?, outcome))
+    }
+
+    /// Reads the body of a review within the budget for bodies.
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Held<'_>, Error>
+    where
+        B: Body,
+        B::Error: std::error::Error,
+    {
+        if !is_json(headers) {
+            return Err(Error::ContentType);
+        }
+        Ok(self.bodies.read(body).await?)
+    }
+
+    /// Completes the decision with session state.
+    async fn decide(&self, review: Review) -> Decision {
+        match review {
+            Review::Decided(decision) => decision,
+            Review::NewRun(run) => {
+                let hint = run.target_hint();
+                let hint = hint.filter(|_| self.store.has_others(&run.requester().username));
+                let target = match hint {
+                    Some(hint) => self.targets.find(hint).await,
+                    None => None,
+                };
+                run.decide(target.as_ref(), &*self.store)
+            }
+            Review::Delete(review) => self.decide_delete(*review).await,
+        }
+    }
+
+    /// Decides the deletion of a Session, and records the requester of one that is allowed.
+    async fn decide_delete(&self, review: DeleteReview) -> Decision {
+        let policies = || self.store.policies().ok();
+        let may_join = match review.needs_join_right(policies().as_deref()) {
+            Some(namespace) => {
+                let requester = Arc::new(review.requester().clone());
+                self.join_rights.may(&requester, Some(namespace)).await
+            }
+            None => false,
+        };
+        // The policies may have changed while the join right was reviewed.
+        let (decision, deleted) = review.decide(policies().as_deref(), may_join);
+        // The controller has recorded its own reason before.
+        if let Some(uid) = deleted
+            && !review.requester().is_controller()
+        {
+            self.store.closing_session(&uid, STOPPED, Some(&review.requester().username));
+        }
+        decision
+    }
+
+    /// Limits the time for a body, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_body_timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.bodies = Arc::new(Bodies::new(timeout));
+        self
+    }
+}
+
+/// Parses the body of a review at an endpoint. Returns the uid to respond to, and the review.
+pub(crate) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<(String, Review), Error> {
     let request =
         Request::parse(body).map_err(|error| Error::Invalid(printable(&error.to_string(), 512)))?;
-    let decision = decide(&request).unwrap_or_else(|decision| decision);
-    written(request.uid, decision)
+    let review = (endpoint.parse)(&request);
+    Ok((request.uid, review))
 }
 
-fn written(uid: String, decision: Decision) -> Result<Answer, Error> {
-    let outcome = match &decision.outcome {
+/// Serialises a decision as the AdmissionReview that responds to `uid`.
+pub(crate) fn serialize(uid: String, decision: Decision) -> Result<Vec<u8>, Error> {
+    let review = review::Review::respond(uid, decision).map_err(Error::Serialize)?;
+    serde_json::to_vec(&review).map_err(Error::Serialize)
+}
+
+/// Decides a review without a cluster, by a set of policies: for fuzzing and tests.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decide_offline(
+    review: Review,
+    policies: Option<&mirrord_sessions_core::policy::PolicySet>,
+    sessions: &dyn ConcurrentSessions,
+) -> Decision {
+    match review {
+        Review::Decided(decision) => decision,
+        Review::NewRun(run) => run.decide(None, sessions),
+        Review::Delete(review) => {
+            let may_join = review.needs_join_right(policies).is_some();
+            review.decide(policies, may_join).0
+        }
+    }
+}
+
+/// Returns the outcome of a decision as the metrics label it.
+fn outcome(decision: &Decision) -> &'static str {
+    match &decision.outcome {
         Outcome::Allow(changes) if changes.is_empty() => "allowed",
         Outcome::Allow(_) => "patched",
         Outcome::Deny(_) => "denied",
+    }
+}
+
+/// Returns the response to a request that is not answered by an AdmissionReview, and its outcome.
+fn failed(error: &Error) -> (Response, &'static str) {
+    let (status, reason) = match error {
+        Error::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
+        Error::Body(BodyError::TooLarge(_)) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge")
+        }
+        Error::Body(BodyError::TooSlow(_)) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+        Error::Body(BodyError::Broken(_)) | Error::Invalid(_) => {
+            (StatusCode::BAD_REQUEST, "BadRequest")
+        }
+        Error::Serialize(_) => {
+            warn!(%error, "admission review not answered");
+            return (response::internal_error(), "failed");
+        }
     };
-    let review = Review::answer(uid, decision).map_err(Error::Answer)?;
-    let review = serde_json::to_vec(&review).map_err(Error::Answer)?;
-    Ok(Answer { review, outcome })
+    match error {
+        Error::Invalid(_) => warn!(%error, "rejected an invalid admission review"),
+        _ => debug!(%error, "could not read an admission review"),
+    }
+    (response::status(status, reason, &error.to_string()), "invalid")
 }
 
-/// That the review is about a resource that the endpoint is for.
-fn expect(request: &Request<'_>, plural: &str, does: &str) -> Result<(), Decision> {
-    let sent = &request.resource;
-    if sent.group == GROUP && sent.plural == plural {
-        return Ok(());
-    }
-    let Resource { group, version, plural: sent } = sent;
-    Err(Decision::bad_request(printable(
-        &format!(
-            "this endpoint {does} {plural}.{GROUP}, not {sent}.{version}.{group}: check the rules of the webhook configuration"
-        ),
-        512,
-    )))
-}
-
-/// What is needed of one of the request's objects.
-fn part<T>(
-    request: &Request<'_>,
-    field: &str,
-    object: Option<&RawValue>,
-    take: impl FnOnce(&RawValue) -> Result<T, serde_json::Error>,
-) -> Result<T, Decision> {
-    let object = object.ok_or_else(|| {
-        Decision::bad_request(format!(
-            "the {API_VERSION} request to {} {} has no {field}",
-            request.operation, request.resource.plural
-        ))
-    })?;
-    take(object).map_err(|error| {
-        Decision::bad_request(printable(&format!("{field} can't be read: {error}"), 512))
-    })
-}
-
-fn expect_kind(object: &Value, kind: &str) -> Result<(), Decision> {
-    let sent = object.get("kind");
-    if sent.is_some_and(|sent| sent == kind) {
-        return Ok(());
-    }
-    Err(Decision::bad_request(printable(
-        &format!("expected a {kind}, got an object of kind {}", sent.unwrap_or(&Value::Null)),
-        512,
-    )))
-}
-
-fn decide_session(request: &Request<'_>, neighbours: &dyn Neighbours) -> Decided {
-    // The API server resets spec on status writes; there is nothing to stamp.
-    if !request.sub_resource.is_empty() {
-        return Ok(Decision::allow());
-    }
-    let object = || {
-        let object = part(request, "object", request.object, objects::sent_identity)?;
-        expect_kind(&object, "Session")?;
-        Ok(object)
-    };
-    match request.operation.as_str() {
-        "CREATE" => {
-            let (object, requester) = (object()?, request.requester());
-            let decision = session::on_create(&object, &requester);
-            let target = object.pointer("/spec/target").and_then(Value::as_str);
-            Ok(match target {
-                Some(target) if goes_on(&decision, &requester) => {
-                    let warning = neighbours.warning(&request.namespace, &[target], &requester);
-                    warned(decision, warning)
-                }
-                _ => decision,
-            })
-        }
-        "UPDATE" => {
-            let old = part(request, "oldObject", request.old_object, objects::stored_identity)?;
-            Ok(session::on_update(&object()?, &old))
-        }
-        // Nothing else can change an owner, and a mistake in a configuration must not block
-        // deletes.
-        _ => Ok(Decision::allow()),
-    }
-}
-
-/// Whether the requester may be told of others on a target. The controller, which records what has
-/// started already, has nobody to tell.
-fn goes_on(decision: &Decision, requester: &Requester) -> bool {
-    matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller()
-}
-
-fn warned(decision: Decision, warning: Option<String>) -> Decision {
-    match warning {
-        Some(warning) => decision.warn(warning),
-        None => decision,
-    }
-}
-
-fn decide_policy(request: &Request<'_>) -> Decided {
-    if !request.sub_resource.is_empty() {
-        return Ok(Decision::allow());
-    }
-    match request.operation.as_str() {
-        "CREATE" | "UPDATE" => {
-            let object = part(request, "object", request.object, objects::named_spec)?;
-            expect_kind(&object, "SessionPolicy")?;
-            Ok(policy::on_write(&object))
-        }
-        _ => Ok(Decision::allow()),
-    }
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 
 use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::objects::MAX_SENT;
 use mirrord_sessions_core::{
     admission::{Decision, Denial, Outcome},
     identity::Requester,
+    text::printable,
 };
+use mirrord_sessions_crds::GROUP;
 
 /// The only version that is served.
 pub(crate) const API_VERSION: &str = "admission.k8s.io/v1";
@@ -130,7 +132,7 @@ impl<'a> Request<'a> {
 /// The answer to a review.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Review {
+pub(super) struct Review {
     api_version: &'static str,
     kind: &'static str,
     response: Response,
@@ -184,8 +186,8 @@ impl From<Denial> for Status {
 }
 
 impl Review {
-    /// Answers the request of that identifier with a decision.
-    pub(crate) fn answer(uid: String, decision: Decision) -> Result<Self, serde_json::Error> {
+    /// Returns the review that responds to the request `uid` with a decision.
+    pub(super) fn respond(uid: String, decision: Decision) -> Result<Self, serde_json::Error> {
         let mut response = Response {
             uid,
             allowed: true,
@@ -207,4 +209,52 @@ impl Review {
         }
         Ok(Self { api_version: API_VERSION, kind: KIND, response })
     }
+}
+
+/// Denies a review of any other resource than the one that the endpoint serves.
+pub(super) fn expect_resource(
+    request: &Request<'_>,
+    plural: &str,
+    purpose: &str,
+) -> Result<(), Decision> {
+    let Resource { group, version, plural: sent } = &request.resource;
+    if group == GROUP && sent == plural {
+        return Ok(());
+    }
+    Err(Decision::bad_request(printable(
+        &format!(
+            "this endpoint {purpose} {plural}.{GROUP}, not {sent}.{version}.{group}: check the rules of the webhook configuration"
+        ),
+        512,
+    )))
+}
+
+/// Extracts the required parts of one of the objects of a request.
+pub(super) fn object<T>(
+    request: &Request<'_>,
+    field: &str,
+    object: Option<&RawValue>,
+    extract: impl FnOnce(&RawValue) -> Result<T, serde_json::Error>,
+) -> Result<T, Decision> {
+    let object = object.ok_or_else(|| {
+        Decision::bad_request(format!(
+            "the {API_VERSION} request to {} {} has no {field}",
+            request.operation, request.resource.plural
+        ))
+    })?;
+    extract(object).map_err(|error| {
+        Decision::bad_request(printable(&format!("{field} can't be read: {error}"), 512))
+    })
+}
+
+/// Denies an object of another kind.
+pub(super) fn expect_kind(object: &Value, kind: &str) -> Result<(), Decision> {
+    let sent = object.get("kind");
+    if sent.is_some_and(|sent| sent == kind) {
+        return Ok(());
+    }
+    Err(Decision::bad_request(printable(
+        &format!("expected a {kind}, got an object of kind {}", sent.unwrap_or(&Value::Null)),
+        512,
+    )))
 }

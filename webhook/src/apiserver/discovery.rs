@@ -10,12 +10,12 @@ use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION};
 use serde_json::json;
 
 use super::{responses, routes::accepts};
-use crate::server::body::Answer;
+use crate::server::response::Response;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The document at a path.
-pub(crate) async fn answer(head: &Parts) -> Result<Answer, Failure> {
+pub(crate) async fn answer(head: &Parts) -> Result<Response, Failure> {
     let headers = &head.headers;
     let path = head.uri.path().trim_end_matches('/');
     let group = format!("/apis/{TRACKER_GROUP}");

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use mirrord_sessions_core::apiserver::Failure;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::server::body::Answer;
+use crate::server::response::Response;
 
 /// Kibibytes of all lists together. One that is longer takes it all.
 const BUDGET: u32 = 64 << 10;
@@ -50,7 +50,7 @@ impl Answers {
 
 impl Share {
     /// The answer, which holds the share for as long as it is there.
-    pub(crate) fn until_sent(self, answer: Answer) -> Answer {
+    pub(crate) fn until_sent(self, answer: Response) -> Response {
         answer.map(|body| {
             body.map_frame(move |frame| {
                 let _held = &self.0;

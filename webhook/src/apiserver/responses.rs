@@ -5,7 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, StatusCode,
     header::{
         ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY,
     },
@@ -13,13 +13,13 @@ use http::{
 use mirrord_sessions_core::apiserver::{Failure, accept::Encoding};
 use serde_json::Value;
 
-use crate::server::body::{Answer, full};
+use crate::server::{body::full, response::Response};
 
 /// Smaller answers aren't worth it; the API server's own bound.
 const WORTH_COMPRESSING: usize = 128 << 10;
 
 /// An answer of these bytes, which are JSON.
-pub(crate) async fn json(request: &HeaderMap, encoding: Encoding, json: Vec<u8>) -> Answer {
+pub(crate) async fn json(request: &HeaderMap, encoding: Encoding, json: Vec<u8>) -> Response {
     let (content_type, bytes) = match encoding {
         Encoding::Json => ("application/json", json),
         Encoding::Yaml => match yaml(&json) {
@@ -49,12 +49,12 @@ pub(crate) async fn json(request: &HeaderMap, encoding: Encoding, json: Vec<u8>)
 }
 
 /// A document.
-pub(crate) async fn document(request: &HeaderMap, encoding: Encoding, value: &Value) -> Answer {
+pub(crate) async fn document(request: &HeaderMap, encoding: Encoding, value: &Value) -> Response {
     json(request, encoding, value.to_string().into_bytes()).await
 }
 
 /// A Status. Never in another form than JSON: every client reads that.
-pub(crate) fn failure(failure: &Failure) -> Answer {
+pub(crate) fn failure(failure: &Failure) -> Response {
     let status = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = failure.status().to_string();
     let mut answer = respond(status, "application/json", body.into());
@@ -67,8 +67,8 @@ pub(crate) fn failure(failure: &Failure) -> Answer {
     answer
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(full(body));
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
+    let mut answer = http::Response::new(full(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

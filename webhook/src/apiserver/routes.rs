@@ -22,23 +22,20 @@ use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS}
 use tokio::sync::watch;
 
 use super::{
-    discovery,
-    front_proxy::{FrontProxy, PeerCertificates},
-    list_budget::Answers,
-    responses,
-    watch_stream::now,
+    discovery, front_proxy::FrontProxy, list_budget::Answers, responses, watch_stream::now,
+};
+use crate::server::{
+    body::{BODY_TIMEOUT, Bodies},
+    client_certificates::PeerCertificates,
+    response::Response,
 };
 use crate::sessions::{
     join_rights::{Asked, Rights},
     store::Store,
 };
-use crate::{
-    server::body::{Answer, BODY_TIMEOUT, Bodies},
-    sessions::targets::Targets,
-};
 
 /// The aggregated API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) store: Arc<Store>,
     front_proxy: Arc<FrontProxy>,
@@ -46,7 +43,7 @@ pub(crate) struct Api {
     /// Apart from those of admission, which must not wait for what a user sends slowly.
     pub(crate) bodies: Arc<Bodies>,
     answers: Arc<Answers>,
-    pub(crate) targets: Arc<Targets>,
+    pub(crate) client: Client,
     pub(crate) pace: Pace,
 }
 
@@ -58,17 +55,17 @@ enum Resource<'a> {
 }
 
 impl Api {
-    /// Without a client nobody may join, and nobody can.
     pub(crate) fn new(
         store: Arc<Store>,
         front_proxy: Arc<FrontProxy>,
-        client: Option<Client>,
+        rights: Arc<Rights>,
+        client: Client,
     ) -> Self {
         Self {
             store,
             front_proxy,
-            targets: Arc::new(Targets::new(client.clone())),
-            rights: Arc::new(Rights::new(client)),
+            rights,
+            client,
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
             answers: Arc::new(Answers::new()),
             pace: Pace::default(),
@@ -79,11 +76,6 @@ impl Api {
     pub(crate) fn with_pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
-    }
-
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let client = self.rights.client();
-        client.ok_or_else(|| Failure::not_ready("there is no way to the API server"))
     }
 
     /// Whether a path is the aggregated API's.
@@ -100,7 +92,7 @@ impl Api {
         head: &Parts,
         body: B,
         peer: Option<&PeerCertificates>,
-    ) -> Answer
+    ) -> Response
     where
         B: Body,
         B::Error: std::error::Error,
@@ -122,7 +114,7 @@ impl Api {
         body: B,
         requester: &Arc<Requester>,
         believed: watch::Receiver<()>,
-    ) -> Result<Answer, Failure>
+    ) -> Result<Response, Failure>
     where
         B: Body,
         B::Error: std::error::Error,
@@ -157,7 +149,7 @@ impl Api {
         requester: &Arc<Requester>,
         namespace: &str,
         name: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let (version, include) = options::get(head.uri.query().unwrap_or_default())?;
         let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::Object)?;
         self.store.wait_for(version).await?;
@@ -203,7 +195,7 @@ impl Api {
         requester: &Arc<Requester>,
         filter: &Filter,
         options: &ListOptions,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::List)?;
         let policies = self.store.policies()?;
         let viewer = policies.viewer(requester, JoinRights::Nowhere);

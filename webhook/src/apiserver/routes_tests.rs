@@ -10,7 +10,7 @@ use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::apiserver::front_proxy::tests::Authority;
+use crate::{apiserver::front_proxy::tests::Authority, testing::unreachable_client};
 
 const LIST: &str = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
 pub(crate) const SHOP: &str =
@@ -55,13 +55,19 @@ pub(crate) fn tracker(namespace: &str, name: &str, owner: &str, version: u64) ->
     Arc::new(Tracker::new(&session).unwrap())
 }
 
+/// Returns the API over a store, for an API server with this front proxy CA.
+fn api(store: &Arc<Store>, authority: &Authority, client: Client) -> Api {
+    let front_proxy = Arc::new(FrontProxy::known_by(authority));
+    let rights = Arc::new(Rights::new(client.clone()));
+    Api::new(Arc::clone(store), front_proxy, rights, client)
+}
+
 /// Everybody may see everything.
-pub(crate) fn with(client: Option<Client>) -> Fixture {
+pub(crate) fn with(client: Client) -> Fixture {
     let Fixture { store, .. } = fixture(PolicySet::default());
     let authority = Authority::new();
-    let front_proxy = Arc::new(FrontProxy::known_by(&authority));
     Fixture {
-        api: Api::new(Arc::clone(&store), front_proxy, client),
+        api: api(&store, &authority, client),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
     }
@@ -80,7 +86,7 @@ fn fixture(policies: PolicySet) -> Fixture {
         index.replace(trackers, 10);
     });
     Fixture {
-        api: Api::new(Arc::clone(&store), Arc::new(FrontProxy::known_by(&authority)), None),
+        api: api(&store, &authority, unreachable_client()),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
     }

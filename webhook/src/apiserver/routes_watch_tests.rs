@@ -1,6 +1,7 @@
 use tokio::time::Instant;
 
 use super::*;
+use crate::testing::unreachable_client;
 
 /// The next event of a watch.
 async fn next(body: &mut crate::server::body::Outgoing) -> Option<String> {
@@ -39,7 +40,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
     let authority = Authority::new();
     let store = Store::new();
     let fixture = Fixture {
-        api: Api::new(Arc::clone(&store), Arc::new(FrontProxy::known_by(&authority)), None),
+        api: api(&store, &authority, unreachable_client()),
         store,
         peer: authority.issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth),
     };
@@ -99,7 +100,7 @@ async fn a_watch_that_goes_on_after_a_change_of_policy() {
 /// While an API server hangs, events and policies are told all the same.
 #[tokio::test(start_paused = true)]
 async fn a_question_that_hangs_holds_nothing_up() {
-    use crate::sessions::join_rights::tests::{allowed, api_server};
+    use crate::{sessions::join_rights::tests::allowed, testing::api_server};
     let (hangs, hung) = tokio::sync::watch::channel(false);
     let (client, asked) = api_server(|_, review| allowed(review, true));
     let client = {
@@ -112,7 +113,7 @@ async fn a_question_that_hangs_holds_nothing_up() {
         });
         Client::new(service, "default")
     };
-    let fixture = with(Some(client));
+    let fixture = with(client);
     let head = head("GET", &format!("{SHOP}?watch=1"), &[("x-remote-user", "alice")]);
     let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
     let mut body = answer.into_body();

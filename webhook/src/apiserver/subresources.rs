@@ -22,7 +22,7 @@ use super::{
     responses,
     routes::{Api, accepts},
 };
-use crate::server::body::{Answer, BodyError};
+use crate::server::{body::BodyError, response::Response};
 use crate::sessions::session_writer::{Written, delete, patch_status};
 
 /// The most bytes that may be sent: a Session holds its ports twice, once as a line, and with the
@@ -47,7 +47,7 @@ impl Api {
         requester: &Arc<Requester>,
         (namespace, name): (&str, &str),
         subresource: Subresource,
-    ) -> Result<Answer, Failure>
+    ) -> Result<Response, Failure>
     where
         B: Body,
         B::Error: std::error::Error,
@@ -107,8 +107,7 @@ impl Api {
                 return Ok((http::StatusCode::OK, join::answer(&tracker, None)));
             };
             let status = json!({ "participants": joined });
-            let client = self.client()?;
-            match patch_status(&client, &tracker, true, &status, create.dry_run).await? {
+            match patch_status(&self.client, &tracker, true, &status, create.dry_run).await? {
                 Written::Done => {
                     let answer = join::answer(&tracker, Some(&joined));
                     return Ok((http::StatusCode::CREATED, answer));
@@ -131,18 +130,17 @@ impl Api {
         let now = Timestamp::now();
         let reported = report::decide(&tracker, viewer, requester, &report, self.pace, now)?;
         if reported.ends {
-            let client = self.client()?;
             if !create.dry_run {
                 self.store.closing_session(&tracker.uid, COMMAND_ENDED, None);
             }
-            if let Written::Changed = delete(&client, &tracker, create.dry_run).await? {
+            if let Written::Changed = delete(&self.client, &tracker, create.dry_run).await? {
                 return Err(Failure::no_such_tracker(&create.key.name));
             }
         }
         if let Some(status) = &reported.status {
             // What the owner says last counts, whatever else has changed.
-            let client = self.client()?;
-            let written = patch_status(&client, &tracker, false, status, create.dry_run).await?;
+            let written =
+                patch_status(&self.client, &tracker, false, status, create.dry_run).await?;
             if let Written::Changed = written {
                 return Err(Failure::contended(&create.key.name));
             }

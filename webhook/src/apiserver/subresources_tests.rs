@@ -6,7 +6,8 @@ use http_body_util::{BodyExt, Full};
 use super::*;
 use crate::{
     apiserver::routes::tests::{SHOP, head, tracker, with},
-    sessions::join_rights::tests::{allowed, api_server},
+    sessions::join_rights::tests::allowed,
+    testing::{api_server, unreachable_client},
 };
 
 const JOIN: &str = r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
@@ -21,7 +22,7 @@ async fn ask(
     content_type: &str,
 ) -> (u16, Value, Vec<(String, Value)>) {
     let (client, seen) = api_server(answer);
-    let fixture = with(Some(client));
+    let fixture = with(client);
     let headers = [("x-remote-user", user), ("content-type", content_type)];
     let head = head("POST", &format!("{SHOP}/{path}"), &headers);
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
@@ -78,7 +79,7 @@ async fn joining_goes_on_when_others_change_the_session() {
             patched("", body)
         }
     });
-    let fixture = with(Some(client));
+    let fixture = with(client);
     let store = Arc::clone(&fixture.store);
     let head = head("POST", &format!("{SHOP}/a/join"), &[("x-remote-user", "bob")]);
     let asking = fixture.api.handle(&head, Full::new(Bytes::new()), Some(&fixture.peer));
@@ -123,7 +124,7 @@ async fn the_last_report_of_the_owner_ends_the_session_by_nobody() {
         ("bob", "a/report", 403, 0),
     ] {
         let (client, seen) = api_server(patched);
-        let fixture = with(Some(client));
+        let fixture = with(client);
         let headers = [("x-remote-user", user), ("content-type", json)];
         let body = Full::new(Bytes::from(last.clone()));
         let head = head("POST", &format!("{SHOP}/{path}"), &headers);
@@ -180,7 +181,7 @@ async fn what_goes_wrong() {
         assert_eq!(got, code, "{from}: {answer}");
         assert!(!answer.to_string().contains("s3cret"), "{answer}");
     }
-    let api = with(None);
+    let api = with(unreachable_client());
     let head = head("POST", &format!("{SHOP}/a/join"), &[("x-remote-user", "bob")]);
     let answer = api.api.handle(&head, Full::new(Bytes::new()), Some(&api.peer)).await;
     assert_eq!(answer.status(), 503, "no way to the API server");
@@ -193,7 +194,7 @@ async fn the_right_to_join_shows_keys() {
     let may = Arc::new(Mutex::new(false));
     let right = Arc::clone(&may);
     let (client, _) = api_server(move |_, review| allowed(review, *right.lock().unwrap()));
-    let fixture = with(Some(client));
+    let fixture = with(client);
     let bob = [("x-remote-user", "bob")];
     let ask = async |path: &str| {
         let (_, _, body) = fixture.ask("GET", path, &bob).await;

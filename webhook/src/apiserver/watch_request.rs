@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, Response,
+    HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE},
     request::Parts,
 };
@@ -26,7 +26,7 @@ use super::{
     routes::{Api, accepts},
     watch_stream::{self, Open, now},
 };
-use crate::server::body::{Answer, full};
+use crate::server::{body::full, response::Response};
 
 /// A watch that names no timeout ends between this and twice this, as in the API server: not all of
 /// them at once.
@@ -43,7 +43,7 @@ impl Api {
         filter: Filter,
         options: &ListOptions,
         believed: watch::Receiver<()>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let (_, shape) = accept::negotiate(accepts(&head.headers), Target::Watch)?;
         self.store.wait_for(options::Version::Any).await?;
         if options.send_initial == Some(true) {
@@ -107,7 +107,7 @@ impl Api {
             }
             Err(failure) => return Err(failure),
         };
-        let mut answer = Response::new(body);
+        let mut answer = http::Response::new(body);
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));

@@ -66,17 +66,12 @@ async fn see_to_it(client: &Client, history: &History, mode: Mode, teller: &Tell
 
 /// Prints what would be done. The API server tries it, so that a conflict or a missing right shows
 /// too.
-pub(crate) async fn dry_run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn dry_run(client: &Client, args: &Args) -> anyhow::Result<()> {
     let history = history(args)?;
     let Some(mode) = mode(args) else {
-        anyhow::bail!(
-            "--auditor-role=off does nothing to the auditor role: there is nothing to try"
-        );
+        return Ok(());
     };
-    let client = Client::try_default().await.map_err(|error| {
-        anyhow!("no way to the API server; run inside a cluster, or with a kubeconfig: {error}")
-    })?;
-    let tried = role::round(&Api::all(client), &history, mode, Effect::DryRun).await;
+    let tried = role::round(&Api::all(client.clone()), &history, mode, Effect::DryRun).await;
     let (plan, error) = match tried {
         Ok(done) => (Some(done.plan), None),
         Err(RoundError { seen, error }) => (seen.map(|seen| seen.plan), Some(error)),
@@ -88,8 +83,18 @@ pub(crate) async fn dry_run(args: &Args) -> anyhow::Result<()> {
     error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// What the command line says of versions.
-pub(crate) fn history(args: &Args) -> anyhow::Result<History> {
+/// Rejects arguments that contradict each other, before anything else is done.
+pub(crate) fn validate(args: &Args) -> anyhow::Result<()> {
+    if args.dry_run && mode(args).is_none() {
+        anyhow::bail!(
+            "--auditor-role=off does nothing to the auditor role: there is nothing to try"
+        );
+    }
+    history(args).map(drop)
+}
+
+/// Returns the history of the preset up to the version of the command line.
+fn history(args: &Args) -> anyhow::Result<History> {
     let history = History::shipped();
     Ok(match args.auditor_preset_version {
         Some(version) => {

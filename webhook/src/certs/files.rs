@@ -8,7 +8,7 @@ use std::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tracing::{info, warn};
 
-use super::resolver::CertificateSlot;
+use super::resolver::CertResolver;
 use crate::server::health::Health;
 
 /// How often the files are read. Contents are compared: a mounted Secret changes by swapping links,
@@ -42,7 +42,7 @@ impl CertificateFiles {
     /// they don't serve at the start; later, the last good pair goes on serving.
     pub(crate) async fn keep_loaded(
         &self,
-        slot: &CertificateSlot,
+        slot: &CertResolver,
         health: &Health,
         interval: Duration,
     ) -> Result<(), FilesError> {
@@ -74,7 +74,7 @@ impl CertificateFiles {
         Ok((read(&self.certificate).await?, read(&self.key).await?))
     }
 
-    fn load(&self, (chain, key): &Contents, slot: &CertificateSlot) -> Result<(), FilesError> {
+    fn load(&self, (chain, key): &Contents, slot: &CertResolver) -> Result<(), FilesError> {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().unwrap_or_default();
         if chain.is_empty() {

@@ -28,7 +28,14 @@ impl Folder {
 }
 
 async fn start(files: &CertificateFiles) -> FilesError {
-    files.keep_loaded(&CertificateSlot::new(), &Health::default(), INTERVAL).await.unwrap_err()
+    files
+        .keep_loaded(
+            &CertResolver::new(Arc::new(rustls::crypto::ring::default_provider())),
+            &Health::default(),
+            INTERVAL,
+        )
+        .await
+        .unwrap_err()
 }
 
 #[tokio::test]
@@ -57,7 +64,7 @@ async fn what_does_not_serve_at_the_start_is_told() {
 async fn changed_files_are_loaded_and_broken_ones_are_not() {
     let folder = folder();
     folder.write();
-    let slot = CertificateSlot::new();
+    let slot = CertResolver::new(Arc::new(rustls::crypto::ring::default_provider()));
     let health = Arc::new(Health::default());
     let task = tokio::spawn({
         let (files, slot, health) = (folder.files.clone(), Arc::clone(&slot), Arc::clone(&health));
@@ -79,7 +86,7 @@ async fn changed_files_are_loaded_and_broken_ones_are_not() {
 }
 
 /// Waits until the slot holds a certificate of which this is true.
-async fn loaded(slot: &CertificateSlot, holds: impl Fn(&Vec<u8>) -> bool) -> Vec<u8> {
+async fn loaded(slot: &CertResolver, holds: impl Fn(&Vec<u8>) -> bool) -> Vec<u8> {
     for _ in 0..1000 {
         if let Some(current) = slot.current_der().filter(&holds) {
             return current;

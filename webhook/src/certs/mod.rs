@@ -26,7 +26,7 @@ use tracing::{debug, error, info};
 use crate::server::health::Health;
 use authority::{Authority, Serving};
 pub(crate) use files::{CertificateFiles, FILES_INTERVAL, FilesError};
-pub(crate) use resolver::CertificateSlot;
+pub(crate) use resolver::CertResolver;
 
 /// How often everything is looked at, whether or not a watch told of a change.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -83,7 +83,7 @@ impl SelfMade {
 
     /// Keeps a certificate in the slot and its CA in the webhook configuration, for ever. Failures
     /// are logged and tried again: a certificate that is there goes on serving.
-    pub(crate) async fn keep(mut self, slot: &CertificateSlot, health: &Health) {
+    pub(crate) async fn keep(mut self, slot: &CertResolver, health: &Health) {
         let objects = Objects {
             secrets: Api::namespaced(self.client.clone(), &self.namespace),
             mutating: Api::all(self.client.clone()),
@@ -129,7 +129,7 @@ impl SelfMade {
     async fn round(
         &mut self,
         objects: &Objects,
-        slot: &CertificateSlot,
+        slot: &CertResolver,
         health: &Health,
     ) -> Result<(), RoundError> {
         let now = SystemTime::now();

@@ -1,33 +1,27 @@
-//! The certificate that handshakes are answered with; it changes while the server runs.
+//! Serving certificate of TLS handshakes, replaced while the server runs.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::{
-    ServerConfig,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use crate::apiserver::front_proxy::AnyCertificate;
-
-/// Holds the current certificate. Until there is one, handshakes fail.
+/// Resolves the current certificate. Handshakes fail until one is set.
 #[derive(Debug)]
-pub(crate) struct CertificateSlot {
+pub(crate) struct CertResolver {
     provider: Arc<CryptoProvider>,
     current: RwLock<Option<Arc<CertifiedKey>>>,
 }
 
-impl CertificateSlot {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            provider: Arc::new(rustls::crypto::ring::default_provider()),
-            current: RwLock::default(),
-        })
+impl CertResolver {
+    pub(crate) fn new(provider: Arc<CryptoProvider>) -> Arc<Self> {
+        Arc::new(Self { provider, current: RwLock::default() })
     }
 
-    /// From now on, handshakes are answered with this certificate. Connections go on as they are.
+    /// Replaces the certificate for new handshakes. Open connections keep theirs.
     pub(crate) fn set(
         &self,
         chain: Vec<CertificateDer<'static>>,
@@ -44,20 +38,9 @@ impl CertificateSlot {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.as_ref().map(|current| current.cert[0].to_vec())
     }
-
-    /// A server configuration that asks this slot.
-    pub(crate) fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(Arc::new(AnyCertificate(Arc::clone(&self.provider))))
-            .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
-    }
 }
 
-impl ResolvesServerCert for CertificateSlot {
+impl ResolvesServerCert for CertResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -4,13 +4,9 @@
 use std::{convert::Infallible, pin::pin, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Response;
 use http_body::Body;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use tokio::sync::{Semaphore, SemaphorePermit};
-
-/// What goes out.
-pub(crate) type Answer = Response<Outgoing>;
 
 /// The body of an answer.
 pub(crate) type Outgoing = UnsyncBoxBody<Bytes, Infallible>;

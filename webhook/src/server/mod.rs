@@ -1,9 +1,10 @@
-//! The HTTPS server: accepts, bounds, drains.
+//! HTTPS server: accepts connections within bounds of number and time, and drains them on shutdown.
 
 mod activity;
 pub(crate) mod body;
+pub(crate) mod client_certificates;
 pub(crate) mod health;
-pub(crate) mod router;
+pub(crate) mod response;
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
@@ -21,51 +22,56 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::apiserver::front_proxy::PeerCertificates;
 use activity::Activity;
-use router::Router;
+use client_certificates::PeerCertificates;
+use response::Response;
 
-/// Connections at once. An API server holds one or two; the rest is for probes and for mistakes.
+/// Responds to the requests that the server accepts.
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    /// Responds to one request.
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+}
+
+/// Limit of open connections. An API server holds one or two; the rest is for probes and strays.
 const MAX_CONNECTIONS: u32 = 1024;
-/// Requests at once on one HTTP/2 connection.
+/// Limit of concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// The aggregator names every group of a user in a header of its own.
+/// Limit of the bytes of all headers. The aggregator sends every group of a user as a header.
 const MAX_HEADERS: u32 = 256 << 10;
 const MAX_HEADER_COUNT: usize = 4096;
 
-/// How long a connection may take for what.
+/// Time limits of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// The TLS handshake.
+pub(crate) struct Timeouts {
+    /// Limit for the TLS handshake.
     pub(crate) handshake: Duration,
-    /// The head of an HTTP/1.1 request.
+    /// Limit for the head of an HTTP/1.1 request.
     pub(crate) header: Duration,
-    /// Asking nothing. An API server opens another connection when it needs one.
+    /// Limit without a request. An API server opens another connection when it needs one.
     pub(crate) idle: Duration,
-    /// Ending, when it was told that no more requests are taken.
-    pub(crate) goodbye: Duration,
+    /// Limit for the peer to close the connection after a graceful shutdown began.
+    pub(crate) shutdown: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(30),
             idle: Duration::from_mins(1),
-            goodbye: Duration::from_secs(5),
+            shutdown: Duration::from_secs(5),
         }
     }
 }
 
-/// Serves until `stop` is done, then lets the requests that are under way finish, for `drain` at
-/// most.
-pub(crate) async fn serve(
+/// Serves until `stop` completes, then drains requests in flight for at most `drain`.
+pub(crate) async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
-    router: Router,
-    patience: Patience,
+    handler: H,
+    timeouts: Timeouts,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
@@ -75,7 +81,7 @@ pub(crate) async fn serve(
     let mut stop = pin!(stop);
     loop {
         let accepted = async {
-            // The permit first: over the bound, connections wait in the kernel's queue.
+            // Acquire the permit first: over the limit, connections wait in the kernel's queue.
             let permit = Arc::clone(&connections).acquire_owned().await;
             (permit, listener.accept().await)
         };
@@ -85,16 +91,16 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (acceptor, router, stopped) =
-                    (acceptor.clone(), router.clone(), stopped.clone());
+                let (acceptor, handler, stopped) =
+                    (acceptor.clone(), handler.clone(), stopped.clone());
                 tokio::spawn(async move {
-                    connection(stream, acceptor, router, patience, stopped).await;
+                    serve_connection(stream, acceptor, handler, timeouts, stopped).await;
                     drop(permit);
                 });
             }
             Err(error) => {
-                // Out of file descriptors, most likely: it may pass, and spinning would not help.
-                warn!(%error, "a connection could not be accepted");
+                // Most likely out of file descriptors: wait instead of spinning.
+                warn!(%error, "could not accept a connection");
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -103,30 +109,30 @@ pub(crate) async fn serve(
     let open = MAX_CONNECTIONS as usize - connections.available_permits();
     info!(open, "draining");
     drop(stopping);
-    // All permits are back when all connections have ended.
+    // All permits are available again when all connections have ended.
     if timeout(drain, connections.acquire_many(MAX_CONNECTIONS)).await.is_err() {
         warn!(seconds = drain.as_secs(), "some connections did not end in time");
     }
 }
 
-/// Serves one connection until the peer ends it, it asks nothing for a while, or the server stops.
-async fn connection(
+/// Serves one connection until the peer closes it, it is idle for too long, or the server stops.
+async fn serve_connection<H: Handler>(
     stream: TcpStream,
     acceptor: TlsAcceptor,
-    router: Router,
-    patience: Patience,
+    handler: H,
+    timeouts: Timeouts,
     mut stopped: watch::Receiver<()>,
 ) {
-    // Without it, every small answer waits 40 ms for the peer's delayed acknowledgement.
+    // Without TCP_NODELAY, every small response waits 40 ms for the peer's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "TCP_NODELAY could not be set");
+        debug!(%error, "could not set TCP_NODELAY");
     }
-    let stream = match timeout(patience.handshake, acceptor.accept(stream)).await {
+    let stream = match timeout(timeouts.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
         Err(_) => return debug!("TLS handshake timed out"),
     };
-    // Told by ALPN: to guess from the first bytes would be to wait for them.
+    // ALPN selects the protocol: detecting it from the first bytes would wait for them.
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = stream.get_ref().1.peer_certificates();
     let peer: Option<PeerCertificates> = peer.map(|certificates| {
@@ -137,14 +143,14 @@ async fn connection(
     let service = {
         let activity = Arc::clone(&activity);
         service_fn(move |mut request: Request<Incoming>| {
-            let (router, under_way) = (router.clone(), activity.begin());
+            let (handler, in_flight) = (handler.clone(), activity.begin());
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(Arc::clone(peer));
             }
             async move {
-                let answer = router.handle(request).await;
-                // Until all of it is sent: a watch may be silent for long.
-                Ok::<_, Infallible>(answer.map(|body| under_way.until_sent(body)))
+                let response = handler.handle(request).await;
+                // In flight until all of the body is sent: a watch may send nothing for long.
+                Ok::<_, Infallible>(response.map(|body| in_flight.until_sent(body)))
             }
         })
     };
@@ -153,7 +159,7 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience.header)
+        .header_read_timeout(timeouts.header)
         .max_headers(MAX_HEADER_COUNT)
         .http2()
         .timer(TokioTimer::new())
@@ -163,23 +169,23 @@ async fn connection(
         .keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    // Until it should end: by the peer, since nothing is asked, or since the server stops.
+    // Serve until the peer closes, the idle timeout expires, or the server stops.
     tokio::select! {
-        ended = connection.as_mut() => return told(ended),
-        () = activity.idle_for(patience.idle) => {}
+        result = connection.as_mut() => return log_connection_error(result),
+        () = activity.idle_for(timeouts.idle) => {}
         _ = stopped.changed() => {}
     }
-    // Then no new request is taken, and those under way are answered.
+    // Accept no new request, and finish those in flight.
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        ended = connection => told(ended),
-        () = activity.idle_for(patience.goodbye) => debug!("a connection was closed without a goodbye"),
+        result = connection => log_connection_error(result),
+        () = activity.idle_for(timeouts.shutdown) => debug!("closed a connection that its peer kept open"),
     }
 }
 
-fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke off");
+fn log_connection_error(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = result {
+        debug!(%error, "connection failed");
     }
 }
 
@@ -187,29 +193,41 @@ fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 mod tests {
     use std::net::SocketAddr;
 
-    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+    use rustls::{
+        pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName},
+        sign::{CertifiedKey, SingleCertAndKey},
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::{TlsConnector, client::TlsStream};
 
     use super::*;
-    use crate::{apiserver::Api, certs::CertificateSlot, sessions::Store};
 
-    /// A server that has little patience, and who trusts it.
-    async fn impatient() -> (SocketAddr, CertificateDer<'static>) {
+    /// Responds `ok` to every request.
+    #[derive(Clone)]
+    struct Ok200;
+
+    impl Handler for Ok200 {
+        async fn handle(&self, _: Request<Incoming>) -> Response {
+            response::text(http::StatusCode::OK, "ok\n")
+        }
+    }
+
+    /// Starts a server with short timeouts. Returns its address and its certificate.
+    async fn start_with_short_timeouts() -> (SocketAddr, CertificateDer<'static>) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
         let certificate = params.self_signed(&key).unwrap().der().clone();
-        let slot = CertificateSlot::new();
         let der = PrivatePkcs8KeyDer::from(key.serialize_der());
-        slot.set(vec![certificate.clone()], der.into()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let certified =
+            CertifiedKey::from_der(vec![certificate.clone()], der.into(), &provider).unwrap();
+        let resolver = Arc::new(SingleCertAndKey::from(certified));
+        let tls = client_certificates::server_config(provider, resolver).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let short = Duration::from_millis(50);
-        let patience = Patience { handshake: short, header: short, idle: short, goodbye: short };
-        let trackers = Api::new(Store::new(), Arc::default(), None);
-        let router = Router::new(Arc::default(), Arc::default(), trackers);
-        let tls = slot.server_config().unwrap();
-        tokio::spawn(serve(listener, tls, router, patience, std::future::pending(), short));
+        let timeouts = Timeouts { handshake: short, header: short, idle: short, shutdown: short };
+        tokio::spawn(serve(listener, tls, Ok200, timeouts, std::future::pending(), short));
         (address, certificate)
     }
 
@@ -232,22 +250,22 @@ mod tests {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 
-    /// The peer sends this and then nothing; the server ends the connection.
-    async fn ends(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, sent: &[u8]) -> bool {
+    /// Reports whether the server closes the connection of a peer that sends this and nothing more.
+    async fn closes(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, sent: &[u8]) -> bool {
         stream.write_all(sent).await.unwrap();
         let mut rest = Vec::new();
         let read = stream.read_to_end(&mut rest);
-        // An end without a goodbye of TLS is an end too.
+        // An end without close_notify counts too.
         timeout(Duration::from_secs(20), read).await.is_ok()
     }
 
     #[tokio::test]
-    async fn who_asks_nothing_is_shown_the_door() {
-        let (address, trusted) = impatient().await;
+    async fn closes_connections_without_requests() {
+        let (address, trusted) = start_with_short_timeouts().await;
         let tcp = TcpStream::connect(address).await.unwrap();
-        assert!(ends(tcp, b"").await, "no handshake");
+        assert!(closes(tcp, b"").await, "no handshake");
         let tcp = TcpStream::connect(address).await.unwrap();
-        assert!(ends(tcp, b"\x16\x03\x01").await, "half a handshake");
+        assert!(closes(tcp, b"\x16\x03\x01").await, "half a handshake");
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         let settings = [&preface[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
         for (name, protocol, sent) in [
@@ -261,7 +279,7 @@ mod tests {
         ] {
             let stream = connect(address, &trusted, protocol).await;
             let protocol = String::from_utf8_lossy(protocol);
-            assert!(ends(stream, sent).await, "{protocol}: {name}");
+            assert!(closes(stream, sent).await, "{protocol}: {name}");
         }
     }
 }

@@ -44,7 +44,7 @@ const BUDGET: usize = 8 << 20;
 /// Asks and remembers.
 #[derive(Debug)]
 pub(crate) struct Rights {
-    reviews: Option<Api<SubjectAccessReview>>,
+    reviews: Api<SubjectAccessReview>,
     known: Mutex<Known>,
     open: Semaphore,
 }
@@ -76,18 +76,8 @@ struct Known {
 }
 
 impl Rights {
-    /// Without a client nobody may join.
-    pub(crate) fn new(client: Option<Client>) -> Self {
-        Self {
-            reviews: client.map(Api::all),
-            known: Mutex::default(),
-            open: Semaphore::new(QUESTIONS),
-        }
-    }
-
-    /// The client.
-    pub(crate) fn client(&self) -> Option<Client> {
-        self.reviews.clone().map(Api::into_client)
+    pub(crate) fn new(client: Client) -> Self {
+        Self { reviews: Api::all(client), known: Mutex::default(), open: Semaphore::new(QUESTIONS) }
     }
 
     /// Where the requester may join, as far as it makes a difference to what they see of a
@@ -130,25 +120,18 @@ impl Rights {
 
     /// Whether the requester may join the sessions of a namespace, or all.
     pub(crate) async fn may(&self, who: &Arc<Requester>, namespace: Option<&str>) -> bool {
-        let Some(reviews) = &self.reviews else {
-            return false;
-        };
         let question = Question { who: Arc::clone(who), namespace: namespace.map(Into::into) };
         let answer = self.known().about(&question);
-        let (may, _) = answer.get_or_init(|| self.ask(reviews, &question)).await;
+        let (may, _) = answer.get_or_init(|| self.ask(&question)).await;
         *may
     }
 
-    async fn ask(
-        &self,
-        reviews: &Api<SubjectAccessReview>,
-        question: &Question,
-    ) -> (bool, Instant) {
+    async fn ask(&self, question: &Question) -> (bool, Instant) {
         let (review, params) = (question.review(), PostParams::default());
         let asked = async {
             // Never closed; and if it were, a question more would do no harm.
             let _turn = self.open.acquire().await.ok();
-            reviews.create(&params, &review).await
+            self.reviews.create(&params, &review).await
         };
         let why = match timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => {

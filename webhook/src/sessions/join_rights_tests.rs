@@ -1,43 +1,9 @@
-use std::convert::Infallible;
-
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use kube::client::Body;
 use mirrord_sessions_core::{policy::Policy, sessions::Tracker};
 use mirrord_sessions_crds::{Session, SessionSpec};
 use serde_json::{Value, json};
 
 use super::*;
-
-/// What an API server was asked: method and path, and the body.
-pub(crate) type Seen = Arc<Mutex<Vec<(String, Value)>>>;
-
-/// An API server that answers by a function of what it is asked.
-pub(crate) fn api_server(
-    answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + 'static,
-) -> (Client, Seen) {
-    let seen = Seen::default();
-    let log = Arc::clone(&seen);
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (answer, log) = (answer.clone(), Arc::clone(&log));
-        async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            let body = serde_json::from_slice(&body).unwrap_or_default();
-            let what = format!("{} {}", head.method, head.uri.path_and_query().unwrap());
-            let (code, answer) = answer(&what, &body);
-            log.lock().unwrap().push((what, body));
-            // Others get their turn before the answer is there.
-            tokio::task::yield_now().await;
-            let answer = Response::builder()
-                .status(code)
-                .body(Body::from(answer.to_string().into_bytes()))
-                .unwrap();
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    (Client::new(service, "default"), seen)
-}
+use crate::testing::api_server;
 
 /// Says yes to who may join there.
 pub(crate) fn allowed(review: &Value, may: bool) -> (u16, Value) {
@@ -92,7 +58,7 @@ async fn what_is_asked_of_whom() {
     ] {
         let (client, seen) =
             api_server(move |_, review| allowed(review, may.contains(&namespace(review))));
-        let rights = Rights::new(Some(client));
+        let rights = Rights::new(client);
         let policies = PolicySet::new("", policy.cloned());
         let found = rights.of(&bob(), &policies, &store(sessions), scope).await;
         assert_eq!(found.joins, expected, "{name}");
@@ -114,13 +80,12 @@ async fn what_is_asked_of_whom() {
             assert_eq!(attributes["subresource"], "join");
         }
     }
-    assert!(!Rights::new(None).may(&bob(), None).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_are_shared_and_forgotten() {
     let (client, seen) = api_server(|_, review| allowed(review, true));
-    let rights = Rights::new(Some(client));
+    let rights = Rights::new(client);
     let bob = bob();
     let asked = || seen.lock().unwrap().len();
     let (one, two) = tokio::join!(rights.may(&bob, Some("a")), rights.may(&bob, Some("a")));
@@ -145,7 +110,7 @@ async fn no_answer_is_a_no() {
         (500, status)
     };
     let (client, seen) = api_server(down);
-    let rights = Rights::new(Some(client));
+    let rights = Rights::new(client);
     assert!(!rights.may(&bob(), None).await);
     assert!(!rights.may(&bob(), None).await);
     let asked = seen.lock().unwrap().len();

@@ -12,6 +12,3 @@ pub(crate) mod targets;
 pub(crate) use ended_sessions::Records;
 pub(crate) use session_watch::Feed;
 pub(crate) use store::Store;
-
-#[cfg(test)]
-pub(crate) use join_rights::tests::api_server;

@@ -68,19 +68,18 @@ async fn metadata(client: &Client, between: &Above) -> Result<Option<ObjectMeta>
 /// Finds targets for admission: soon, or not at all.
 #[derive(Debug)]
 pub(crate) struct Targets {
-    pods: Option<Api<StoredPod>>,
+    pods: Api<StoredPod>,
     turns: Semaphore,
 }
 
 impl Targets {
-    /// Without a client nothing is found.
-    pub(crate) fn new(client: Option<Client>) -> Self {
-        Self { pods: client.map(Api::all), turns: Semaphore::new(AT_ONCE) }
+    pub(crate) fn new(client: Client) -> Self {
+        Self { pods: Api::all(client), turns: Semaphore::new(AT_ONCE) }
     }
 
     /// The target, if it is found in time.
     pub(crate) async fn find(&self, sought: &Sought) -> Option<Target> {
-        let client = self.pods.clone()?.into_client();
+        let client = self.pods.clone().into_client();
         let _turn = self.turns.try_acquire().ok()?;
         match timeout(PATIENCE, find(&client, sought)).await {
             Ok(Ok(target)) => target,

@@ -5,7 +5,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sessions::api_server;
+use crate::testing::api_server;
 
 const NODE: &str = "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-1";
 
@@ -55,7 +55,7 @@ async fn found(by_address: &[Value], on_node: &[Value], code: u16) -> (Option<Ta
             _ => pods(&on_node),
         }
     });
-    let target = Targets::new(Some(client)).find(&sought()).await;
+    let target = Targets::new(client).find(&sought()).await;
     let seen = seen.lock().unwrap();
     for (what, _) in seen.iter().filter(|(what, _)| what.contains("/pods")) {
         assert!(
@@ -87,7 +87,6 @@ async fn targets() {
         assert_eq!(target, expected, "{name}");
         assert_eq!(requests, asked, "{name}");
     }
-    assert_eq!(Targets::new(None).find(&sought()).await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +95,7 @@ async fn nobody_waits_longer_than_that() {
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
     let client = Client::new(hangs, "default");
-    let targets = Targets::new(Some(client));
+    let targets = Targets::new(client);
     let start = tokio::time::Instant::now();
     let sought = sought();
     let all = (0..=AT_ONCE).map(|_| async {

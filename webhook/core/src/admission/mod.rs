@@ -100,7 +100,16 @@ impl Decision {
         Self { outcome: Outcome::Deny(denial), warnings: Vec::new() }
     }
 
-    /// With one more line for the requester to read.
+    /// Adds a warning for the requester, if there is one.
+    #[must_use]
+    pub fn with_warning(self, warning: Option<String>) -> Self {
+        match warning {
+            Some(warning) => self.warn(warning),
+            None => self,
+        }
+    }
+
+    /// Adds a warning for the requester.
     #[must_use]
     pub fn warn(mut self, warning: impl Into<String>) -> Self {
         self.warnings.push(warning.into());

@@ -1,16 +1,35 @@
+use http::{
+    HeaderMap, HeaderValue,
+    header::{ALLOW, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use std::{convert::Infallible, time::Duration};
 
 use super::*;
-use crate::server::body::MAX_BODY;
+use crate::{
+    server::body::MAX_BODY,
+    sessions::{Store, join_rights::Rights, targets::Targets},
+    testing::unreachable_client,
+};
+
+const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 
 fn router() -> (Router, Arc<Health>) {
     let health = Arc::new(Health::default());
-    let trackers = Api::new(crate::sessions::Store::new(), Arc::default(), None);
-    let router = Router::new(Arc::clone(&health), Arc::default(), trackers);
+    let (store, client) = (Store::new(), unreachable_client());
+    let join_rights = Arc::new(Rights::new(client.clone()));
+    let metrics = Arc::new(Metrics::default());
+    let admission = Admission::new(
+        Arc::clone(&store),
+        Arc::clone(&join_rights),
+        Targets::new(client.clone()),
+        Arc::clone(&metrics),
+    );
+    let trackers = Api::new(store, Arc::default(), join_rights, client);
+    let router = Router::new(Arc::clone(&health), metrics, admission, trackers);
     (router, health)
 }
 
@@ -103,7 +122,7 @@ async fn a_body_without_end_is_cut_off() {
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
     let (mut router, _) = router();
-    router.bodies = Arc::new(Bodies::new(Duration::from_millis(1)));
+    router.admission = router.admission.with_body_timeout(Duration::from_millis(1));
     let stalled = futures::stream::pending();
     let answer = router.handle(streamed(stalled)).await;
     assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
