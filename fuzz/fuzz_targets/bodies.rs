@@ -1,4 +1,4 @@
-//! What is sent to the subresources, policies, and what others left as records.
+//! Fuzzes bodies of subresources, policies, and records of ended sessions.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,17 +6,17 @@ use mirrord_sessions_core::{apiserver::{join, report}, identity::Requester, poli
 use mirrord_sessions_crds::SessionPolicySpec;
 
 fuzz_target!(|body: &[u8]| {
-    for failure in [join::read(body).err(), report::read(body).err()].into_iter().flatten() {
-        assert!((400..500).contains(&failure.code));
+    for error in [join::read(body).err(), report::read(body).err()].into_iter().flatten() {
+        assert!((400..500).contains(&error.code));
     }
     let Ok(text) = std::str::from_utf8(body) else {
         return;
     };
-    if let Ok(tracker) = Tracker::kept(text) {
-        assert!(tracker.ended.is_some() && !tracker.has_secrets());
-        let again = std::str::from_utf8(&tracker.form(true).object).unwrap();
-        let again = Tracker::kept(again).unwrap();
-        assert_eq!(again.form(true).object, tracker.form(true).object);
+    if let Ok(tracker) = Tracker::from_record(text) {
+        assert!(tracker.ended_at.is_some() && !tracker.has_secrets());
+        let again = std::str::from_utf8(&tracker.encoded(true).object).unwrap();
+        let again = Tracker::from_record(again).unwrap();
+        assert_eq!(again.encoded(true).object, tracker.encoded(true).object);
     }
     let Ok(spec) = serde_json::from_str::<SessionPolicySpec>(text) else {
         return;

@@ -1,10 +1,10 @@
-//! Queries of lists and watches, with selectors and continue tokens, and what clients accept.
+//! Fuzzes queries of lists and watches, with selectors, continue tokens and `Accept` headers.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_core::{apiserver::{page, accept::{self, Shape, Target}, filter::Filter, options::{self, Include, ListOptions}, render::{self, Look}, watch::{Events, Step, Watch}}, identity::Requester, policy::{JoinRights, PolicySet}, sessions::{Index, Tracker}};
+use mirrord_sessions_core::{apiserver::{continue_token, content_negotiation::{self, Representation, Target}, filter::Filter, list, options::{self, IncludeObject, ListOptions}, render::{self, RenderOptions}, watch::{StepOutcome, Watch}, watch_events::EventBuffer}, identity::Requester, policy::{JoinRights, PolicySet}, sessions::{Index, Tracker}};
 use mirrord_sessions_crds::Session;
 use serde_json::{Value, json};
 
@@ -28,53 +28,53 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     index
 });
 
-// A line is the query, the rest the header.
+// The first line is the query, the rest the `Accept` header.
 fuzz_target!(|input: &str| {
     let (query, header) = input.split_once('\n').unwrap_or((input, ""));
     for target in [Target::Object, Target::List, Target::Watch] {
-        let _ = accept::negotiate(Some(header), target);
+        let _ = content_negotiation::negotiate(Some(header), target);
     }
-    let _ = accept::negotiate_discovery(Some(header));
+    let _ = content_negotiation::negotiate_discovery(Some(header));
     let _ = (options::get(query), options::create(query));
-    let _ = page::decode(query, 0);
+    let _ = continue_token::decode(query, 0);
     let parsed = match ListOptions::parse(query) {
         Ok(options) => options,
-        Err(failure) => {
-            assert!((400..500).contains(&failure.code));
-            assert!(!failure.status()["message"].as_str().unwrap().contains('\u{1b}'));
+        Err(error) => {
+            assert!((400..500).contains(&error.code));
+            assert!(!error.status()["message"].as_str().unwrap().contains('\u{1b}'));
             return;
         }
     };
     let filter = Filter::new(None, &parsed);
     let viewer = PolicySet::default().viewer(&Requester::default(), JoinRights::Nowhere);
-    let shape = Shape::Object;
-    let look = Look { shape, include: Include::Metadata, now: 0 };
+    let representation = Representation::Object;
+    let render_options = RenderOptions { representation, include: IncludeObject::Metadata, now: 0 };
     if parsed.watch {
         let Ok(mut watch) = Watch::start(&INDEX, filter, &parsed, viewer, &[]) else {
             return;
         };
-        let mut events = Events::new(look);
-        let mut told = Vec::new();
+        let mut events = EventBuffer::new(render_options);
+        let mut sent = Vec::new();
         loop {
             let step = watch.step(&INDEX, &mut events, 100);
-            told.append(&mut events.bytes);
-            if step != Step::More {
+            sent.append(&mut events.bytes);
+            if step != StepOutcome::More {
                 break;
             }
         }
-        assert!(!String::from_utf8(told).unwrap().contains("s3cret"));
+        assert!(!String::from_utf8(sent).unwrap().contains("s3cret"));
         return;
     }
-    let Ok(list) = INDEX.list(&filter, &parsed, &viewer) else {
+    let Ok(page) = list::list(&INDEX, &filter, &parsed, &viewer) else {
         return;
     };
-    let json = render::list(&list, look);
+    let json = render::list(&page, render_options);
     let shown: Value = serde_json::from_slice(&json).unwrap();
     assert!(!shown.to_string().contains("s3cret"));
-    assert_eq!(shown["items"].as_array().unwrap().len(), list.items.len());
-    assert!(parsed.limit == 0 || list.items.len() <= parsed.limit);
-    if let Some(next) = &list.next {
-        let id = page::list_id(None, &parsed.selectors);
-        assert_eq!(page::decode(next, id).unwrap().version, Some(list.version));
+    assert_eq!(shown["items"].as_array().unwrap().len(), page.items.len());
+    assert!(parsed.limit == 0 || page.items.len() <= parsed.limit);
+    if let Some(token) = &page.continue_token {
+        let id = continue_token::list_id(None, &parsed.selectors);
+        assert_eq!(continue_token::decode(token, id).unwrap().version, Some(page.version));
     }
 });

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use mirrord_sessions_core::apiserver::Pace;
+use mirrord_sessions_core::apiserver::ReportPeriod;
 use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
 
 /// The admission webhook of mirrord-sessions: stamps each Session with who created it.
@@ -68,7 +68,7 @@ pub struct Args {
     /// How often to ask the owners of sessions to report about them. A session that was not heard
     /// of for three of these is closed as expired.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = pace)]
-    pub report_period: Pace,
+    pub report_period: ReportPeriod,
 
     /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
     /// connection is sent here.
@@ -88,9 +88,9 @@ pub struct Args {
     pub log: String,
 }
 
-fn pace(text: &str) -> Result<Pace, String> {
+fn pace(text: &str) -> Result<ReportPeriod, String> {
     let period = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    Pace::new(period).ok_or_else(|| "expected whole seconds from 1s to 10m".to_owned())
+    ReportPeriod::new(period).ok_or_else(|| "expected whole seconds from 1s to 10m".to_owned())
 }
 
 impl Args {

@@ -7,6 +7,7 @@ mod apiserver;
 mod args;
 mod auditor;
 mod certs;
+mod clock;
 mod controller;
 mod events;
 #[cfg(fuzzing)]
@@ -34,7 +35,10 @@ use metrics::Metrics;
 use mirrord_sessions_core::sessions::Tracker;
 use router::Router;
 use server::{Timeouts, client_certificates::server_config, health::Health};
-use sessions::{Feed, Records, Store, join_rights::Rights, policy_watch, targets::Targets};
+use sessions::{
+    EndedSessionStore, SessionWatch, Store, join_rights::JoinAuthorizer, policy_watch,
+    targets::TargetLookup,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -68,7 +72,7 @@ async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
     let resolver = CertResolver::new(Arc::clone(&provider));
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::default());
-    let (store, ended) = Store::keeping(args.keeps());
+    let (store, ended) = Store::with_retention(args.keeps());
     let front_proxy = Arc::new(FrontProxy::default());
     let router = router(&args, &client, &store, &front_proxy, &health, &metrics);
     let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?.shared();
@@ -87,7 +91,7 @@ async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
         Timeouts::default(),
         async {
             stop.clone().await;
-            store.close();
+            store.shut_down();
         },
         args.drain_timeout,
     ));
@@ -113,16 +117,16 @@ fn router(
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> Router {
-    let join_rights = Arc::new(Rights::new(client.clone()));
+    let join_authorizer = Arc::new(JoinAuthorizer::new(client.clone()));
     let admission = Admission::new(
         Arc::clone(store),
-        Arc::clone(&join_rights),
-        Targets::new(client.clone()),
+        Arc::clone(&join_authorizer),
+        TargetLookup::new(client.clone()),
         Arc::clone(metrics),
     );
     let trackers =
-        Api::new(Arc::clone(store), Arc::clone(front_proxy), join_rights, client.clone())
-            .with_pace(args.report_period);
+        Api::new(Arc::clone(store), Arc::clone(front_proxy), join_authorizer, client.clone())
+            .with_report_period(args.report_period);
     Router::new(Arc::clone(health), Arc::clone(metrics), admission, trackers)
 }
 
@@ -141,16 +145,24 @@ async fn keep_caches(
         std::future::pending::<()>().await;
     };
     let policies =
-        policy_watch::follow(client.clone(), &args.cluster_name, Arc::clone(&store), health);
-    let records = Records::new(client.clone(), &args.namespace, Arc::clone(&store));
+        policy_watch::run(client.clone(), &args.cluster_name, Arc::clone(&store), health);
+    let ended_sessions =
+        EndedSessionStore::new(client.clone(), &args.namespace, Arc::clone(&store));
     // Sessions are watched without trackers too: requesters are warned of concurrent sessions.
-    let sessions = Feed::new(client.clone(), store, Arc::clone(&records)).run(health);
+    let sessions =
+        SessionWatch::new(client.clone(), store, Arc::clone(&ended_sessions)).run(health);
     if !args.trackers {
         health.give_trackers_up();
         tokio::join!(policies, sessions);
         return;
     }
-    tokio::join!(policies, sessions, records.run(ended), front_proxy.follow(client, health), grace,);
+    tokio::join!(
+        policies,
+        sessions,
+        ended_sessions.run(ended),
+        front_proxy.follow(client, health),
+        grace,
+    );
 }
 
 /// Keeps the serving certificate current. Ends only with an error: without a certificate the server

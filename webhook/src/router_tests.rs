@@ -11,7 +11,7 @@ use std::{convert::Infallible, time::Duration};
 use super::*;
 use crate::{
     server::body::MAX_BODY,
-    sessions::{Store, join_rights::Rights, targets::Targets},
+    sessions::{Store, join_rights::JoinAuthorizer, targets::TargetLookup},
     testing::unreachable_client,
 };
 
@@ -20,15 +20,15 @@ const STAMP_SESSION: &str = "/admission/v1/sessions/stamp";
 fn router() -> (Router, Arc<Health>) {
     let health = Arc::new(Health::default());
     let (store, client) = (Store::new(), unreachable_client());
-    let join_rights = Arc::new(Rights::new(client.clone()));
+    let join_authorizer = Arc::new(JoinAuthorizer::new(client.clone()));
     let metrics = Arc::new(Metrics::default());
     let admission = Admission::new(
         Arc::clone(&store),
-        Arc::clone(&join_rights),
-        Targets::new(client.clone()),
+        Arc::clone(&join_authorizer),
+        TargetLookup::new(client.clone()),
         Arc::clone(&metrics),
     );
-    let trackers = Api::new(store, Arc::default(), join_rights, client);
+    let trackers = Api::new(store, Arc::default(), join_authorizer, client);
     let router = Router::new(Arc::clone(&health), metrics, admission, trackers);
     (router, health)
 }

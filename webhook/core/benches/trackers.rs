@@ -1,5 +1,5 @@
-//! Lists of 10,000 and 100,000 trackers, with and without a filter, as JSON and as Table; a
-//! thousand open watches taking in changes; and the memory that a session costs.
+//! Benchmarks of lists of 10,000 and 100,000 trackers, of 1,000 open watches, and of the memory per
+//! session.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
@@ -7,11 +7,13 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mirrord_sessions_core::{
     apiserver::{
-        accept::{MetaVersion, Shape},
+        content_negotiation::{MetaVersion, Representation},
         filter::Filter,
-        options::{Include, ListOptions},
-        render::{self, Look},
-        watch::{Events, Step, Watch},
+        list,
+        options::{IncludeObject, ListOptions},
+        render::{self, RenderOptions},
+        watch::{StepOutcome, Watch},
+        watch_events::EventBuffer,
     },
     identity::Requester,
     policy::{JoinRights, Policy, PolicySet, Viewer},
@@ -19,13 +21,13 @@ use mirrord_sessions_core::{
 };
 use mirrord_sessions_crds::{Client, Owner, Port, PortType, Session, SessionSpec, SessionStatus};
 
-const OWN: &str = "
+const OWN_SESSIONS_ONLY: &str = "
 allow:
   rules:
   - {resources: [session_tracker], verbs: ['*'], where: 'contains(tracker.participants, user.metadata.name)'}
 ";
 
-/// A session as mirrord's are; one in ten is alice's.
+/// Returns a typical mirrord session. Alice owns one in ten.
 fn tracker(at: usize, version: u64) -> Arc<Tracker> {
     let owner = if at.is_multiple_of(10) { "alice" } else { "bob" };
     let spec = SessionSpec {
@@ -71,40 +73,46 @@ fn viewer(policies: &PolicySet) -> Viewer {
 }
 
 fn own_only() -> PolicySet {
-    let (policy, errors) = Policy::read("own", &serde_saphyr::from_str(OWN).unwrap());
+    let (policy, errors) = Policy::read("own", &serde_saphyr::from_str(OWN_SESSIONS_ONLY).unwrap());
     assert_eq!(errors, []);
     PolicySet::new("west", [policy])
 }
 
-const LOOK: Look = Look { shape: Shape::Object, include: Include::Metadata, now: 0 };
+const OPTIONS: RenderOptions = RenderOptions {
+    representation: Representation::Object,
+    include: IncludeObject::Metadata,
+    now: 0,
+};
 
 fn lists(c: &mut Criterion) {
     for sessions in [10_000, 100_000] {
-        let before = resident();
+        let before = resident_bytes();
         let index = index(sessions);
-        if let (Some(before), Some(after)) = (before, resident()) {
+        if let (Some(before), Some(after)) = (before, resident_bytes()) {
             let each = after.saturating_sub(before) / sessions;
             eprintln!("memory: {sessions} sessions, {each} bytes each");
         }
         let mut group = c.benchmark_group(format!("list {sessions}"));
         group.sample_size(10).measurement_time(Duration::from_secs(3));
-        for (who, policies, shown) in [
+        for (who, policies, visible) in [
             ("everything", PolicySet::default(), sessions),
             ("one in ten", own_only(), sessions / 10),
         ] {
             let viewer = viewer(&policies);
             let options = ListOptions::parse("").unwrap();
             let filter = Filter::new(None, &options);
-            for (name, shape) in [("JSON", Shape::Object), ("Table", Shape::Table(MetaVersion::V1))]
-            {
-                let list = || {
-                    let page = index.list(&filter, &options, &viewer).unwrap();
-                    assert_eq!(page.items.len(), shown);
-                    render::list(&page, Look { shape, ..LOOK })
+            for (name, representation) in [
+                ("JSON", Representation::Object),
+                ("Table", Representation::Table(MetaVersion::V1)),
+            ] {
+                let render_list = || {
+                    let page = list::list(&index, &filter, &options, &viewer).unwrap();
+                    assert_eq!(page.items.len(), visible);
+                    render::list(&page, RenderOptions { representation, ..OPTIONS })
                 };
-                group.throughput(Throughput::Bytes(list().len() as u64));
+                group.throughput(Throughput::Bytes(render_list().len() as u64));
                 group.bench_function(BenchmarkId::new(name, who), |b| {
-                    b.iter(|| black_box(list()));
+                    b.iter(|| black_box(render_list()));
                 });
             }
         }
@@ -112,49 +120,49 @@ fn lists(c: &mut Criterion) {
     }
 }
 
-/// One change, taken in by a thousand watches: a hundred a second must be far from the limit.
+/// Measures one change with 1,000 watches. The target is well over a hundred changes a second.
 fn watches(c: &mut Criterion) {
     let mut index = index(10_000);
     let options =
         ListOptions::parse("watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan");
     let options = options.unwrap_or_else(|_| ListOptions::parse("watch=1").unwrap());
     let viewer = viewer(&own_only());
-    let mut watches: Vec<(Watch, Events)> = (0..1000)
+    let mut watches: Vec<(Watch, EventBuffer)> = (0..1000)
         .map(|_| {
             let filter = Filter::new(None, &options);
             let watch = Watch::start(&index, filter, &options, viewer.clone(), &[]).unwrap();
-            (watch, Events::new(LOOK))
+            (watch, EventBuffer::new(OPTIONS))
         })
         .collect();
-    let take_in = |index: &Index, watches: &mut [(Watch, Events)]| {
+    let drain = |index: &Index, watches: &mut [(Watch, EventBuffer)]| {
         for (watch, events) in watches {
-            while watch.step(index, events, 64 << 10) == Step::More {
+            while watch.step(index, events, 64 << 10) == StepOutcome::More {
                 black_box(std::mem::take(&mut events.bytes));
             }
             events.bytes.clear();
         }
     };
-    take_in(&index, &mut watches);
+    drain(&index, &mut watches);
     let mut version = 20_000;
     c.bench_function("a change, seen by 1000 watches", |b| {
         b.iter(|| {
             version += 1;
-            // Alice's, so that each of them tells it.
+            // The session is alice's, so every watch sends an event.
             index.apply(tracker(10, version));
-            take_in(&index, &mut watches);
+            drain(&index, &mut watches);
         });
     });
     c.bench_function("a change, hidden from 1000 watches", |b| {
         b.iter(|| {
             version += 1;
             index.apply(tracker(11, version));
-            take_in(&index, &mut watches);
+            drain(&index, &mut watches);
         });
     });
 }
 
-/// Bytes of this process in memory, where the system tells.
-fn resident() -> Option<usize> {
+/// Returns the resident memory of this process in bytes, if the system reports it.
+fn resident_bytes() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;

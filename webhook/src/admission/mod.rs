@@ -33,7 +33,7 @@ use crate::{
         body::{BODY_TIMEOUT, Bodies, BodyError, Held},
         response::{self, Response},
     },
-    sessions::{Store, join_rights::Rights, targets::Targets},
+    sessions::{Store, join_rights::JoinAuthorizer, targets::TargetLookup},
 };
 pub(crate) use agent::NewRun;
 pub(crate) use delete::DeleteReview;
@@ -85,7 +85,7 @@ pub(crate) trait ConcurrentSessions {
 
 impl ConcurrentSessions for Store {
     fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String> {
-        self.neighbours(namespace, names, requester)
+        self.concurrent_sessions_warning(namespace, names, requester)
     }
 }
 
@@ -110,8 +110,8 @@ pub(crate) enum Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     store: Arc<Store>,
-    join_rights: Arc<Rights>,
-    targets: Arc<Targets>,
+    join_authorizer: Arc<JoinAuthorizer>,
+    targets: Arc<TargetLookup>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
 }
@@ -120,12 +120,12 @@ impl Admission {
     /// Creates the endpoints over the session state of the process.
     pub(crate) fn new(
         store: Arc<Store>,
-        join_rights: Arc<Rights>,
-        targets: Targets,
+        join_authorizer: Arc<JoinAuthorizer>,
+        targets: TargetLookup,
         metrics: Arc<Metrics>,
     ) -> Self {
         let bodies = Arc::new(Bodies::new(BODY_TIMEOUT));
-        Self { store, join_rights, targets: Arc::new(targets), bodies, metrics }
+        Self { store, join_authorizer, targets: Arc::new(targets), bodies, metrics }
     }
 
     /// Responds to a request to an endpoint, and counts and times it.
@@ -184,7 +184,8 @@ impl Admission {
             Review::Decided(decision) => decision,
             Review::NewRun(run) => {
                 let hint = run.target_hint();
-                let hint = hint.filter(|_| self.store.has_others(&run.requester().username));
+                let hint =
+                    hint.filter(|_| self.store.has_sessions_of_others(&run.requester().username));
                 let target = match hint {
                     Some(hint) => self.targets.find(hint).await,
                     None => None,
@@ -201,7 +202,7 @@ impl Admission {
         let may_join = match review.needs_join_right(policies().as_deref()) {
             Some(namespace) => {
                 let requester = Arc::new(review.requester().clone());
-                self.join_rights.may(&requester, Some(namespace)).await
+                self.join_authorizer.may_join(&requester, Some(namespace)).await
             }
             None => false,
         };
@@ -211,7 +212,7 @@ impl Admission {
         if let Some(uid) = deleted
             && !review.requester().is_controller()
         {
-            self.store.closing_session(&uid, STOPPED, Some(&review.requester().username));
+            self.store.announce_deletion(&uid, STOPPED, Some(&review.requester().username));
         }
         decision
     }

@@ -1,59 +1,59 @@
-//! What lists that are being answered may hold together in memory.
+//! Memory budget of lists that are being sent.
 
 use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
-use mirrord_sessions_core::apiserver::Failure;
+use mirrord_sessions_core::apiserver::ApiError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::server::response::Response;
 
-/// Kibibytes of all lists together. One that is longer takes it all.
+/// The budget of all lists in kibibytes. A longer list takes all of it.
 const BUDGET: u32 = 64 << 10;
 
 /// How long a list waits for others to be sent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The budget.
+/// Limits the memory that concurrent lists take together.
 #[derive(Debug)]
-pub(crate) struct Answers {
-    budget: Arc<Semaphore>,
-    patience: Duration,
+pub(crate) struct ListMemoryBudget {
+    kibibytes: Arc<Semaphore>,
+    timeout: Duration,
 }
 
-/// A list's share, given back when it was sent or its client has gone.
+/// A list's share of the budget, released once the list was sent or its client has disconnected.
 #[derive(Debug)]
-pub(crate) struct Share(OwnedSemaphorePermit);
+pub(crate) struct Permit(OwnedSemaphorePermit);
 
-impl Answers {
+impl ListMemoryBudget {
     pub(crate) fn new() -> Self {
-        Self::waiting(PATIENCE)
+        Self::with_timeout(TIMEOUT)
     }
 
-    fn waiting(patience: Duration) -> Self {
-        Self { budget: Arc::new(Semaphore::new(BUDGET as usize)), patience }
+    fn with_timeout(timeout: Duration) -> Self {
+        Self { kibibytes: Arc::new(Semaphore::new(BUDGET as usize)), timeout }
     }
 
-    /// The share of a list of this many bytes.
+    /// Waits for a permit for a list of this size.
     ///
     /// # Errors
-    /// It was waited for in vain.
-    pub(crate) async fn share(&self, bytes: usize) -> Result<Share, Failure> {
+    /// Returns 429 on a timeout.
+    pub(crate) async fn acquire(&self, bytes: usize) -> Result<Permit, ApiError> {
         let kibibytes = u32::try_from(bytes >> 10).unwrap_or(BUDGET).min(BUDGET);
-        let permits = Arc::clone(&self.budget).acquire_many_owned(kibibytes);
-        match tokio::time::timeout(self.patience, permits).await {
-            Ok(Ok(permit)) => Ok(Share(permit)),
-            _ => Err(Failure::too_much_at_once()),
+        let permit = Arc::clone(&self.kibibytes).acquire_many_owned(kibibytes);
+        match tokio::time::timeout(self.timeout, permit).await {
+            Ok(Ok(permit)) => Ok(Permit(permit)),
+            _ => Err(ApiError::list_budget_exceeded()),
         }
     }
 }
 
-impl Share {
-    /// The answer, which holds the share for as long as it is there.
-    pub(crate) fn until_sent(self, answer: Response) -> Response {
-        answer.map(|body| {
+impl Permit {
+    /// Holds the permit until the response is sent or dropped.
+    pub(crate) fn hold_until_sent(self, response: Response) -> Response {
+        response.map(|body| {
             body.map_frame(move |frame| {
-                let _held = &self.0;
+                let _permit = &self.0;
                 frame
             })
             .boxed_unsync()
@@ -63,23 +63,21 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
-    use http::Response;
-
     use super::*;
     use crate::server::body::full;
 
     #[tokio::test]
-    async fn lists_wait_for_those_before_them() {
-        let answers = Answers::waiting(Duration::ZERO);
-        let huge = answers.share(usize::MAX).await.unwrap();
-        let answer = huge.until_sent(Response::new(full("list".into())));
-        let refused = answers.share(1 << 10).await.unwrap_err();
-        assert_eq!((refused.code, refused.retry_after), (429, Some(1)));
-        assert!(answers.share(100).await.is_ok(), "short ones never wait");
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+    async fn limits_concurrent_lists() {
+        let budget = ListMemoryBudget::with_timeout(Duration::ZERO);
+        let permit = budget.acquire(usize::MAX).await.unwrap();
+        let response = permit.hold_until_sent(http::Response::new(full("list".into())));
+        let error = budget.acquire(1 << 10).await.unwrap_err();
+        assert_eq!((error.code, error.retry_after), (429, Some(1)));
+        assert!(budget.acquire(100).await.is_ok(), "lists below a kibibyte never wait");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "list");
-        let small = answers.share(1 << 10).await.unwrap();
-        drop(small.until_sent(Response::new(full("not read".into()))));
-        assert!(answers.share(usize::MAX).await.is_ok());
+        let permit = budget.acquire(1 << 10).await.unwrap();
+        drop(permit.hold_until_sent(http::Response::new(full("not read".into()))));
+        assert!(budget.acquire(usize::MAX).await.is_ok());
     }
 }

@@ -2,12 +2,14 @@
 //! `mirrord_sessions_core::apiserver`.
 
 mod discovery;
+mod errors;
 pub(crate) mod front_proxy;
+mod headers;
 mod list_budget;
 mod responses;
 pub(crate) mod routes;
 mod subresources;
 mod watch_request;
-pub(crate) mod watch_stream;
+mod watch_stream;
 
 pub(crate) use routes::Api;

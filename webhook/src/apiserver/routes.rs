@@ -1,84 +1,86 @@
-//! The paths of the aggregated API. Read-only by construction: nothing but GET leads anywhere, and
-//! POST to two subresources.
+//! Routes of the aggregated API.
+//!
+//! The API is read-only by construction: the only routes are GET, and POST to two subresources.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header::ACCEPT, request::Parts};
+use http::{Method, request::Parts};
 use http_body::Body;
 use kube::Client;
 use mirrord_sessions_core::{
     apiserver::{
-        Failure, Pace, Subresource,
-        accept::{self, Target},
+        ApiError, ReportPeriod, Subresource,
+        content_negotiation::{self, Target},
         filter::Filter,
+        list,
         options::{self, ListOptions},
-        render::{self, Look, Shown},
+        render::{self, RenderItem, RenderOptions},
     },
     identity::Requester,
     policy::{JoinRights, Verb},
-    sessions::Key,
+    sessions::TrackerKey,
 };
 use mirrord_sessions_crds::{SessionId, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use tokio::sync::watch;
 
 use super::{
-    discovery, front_proxy::FrontProxy, list_budget::Answers, responses, watch_stream::now,
+    discovery, front_proxy::FrontProxy, headers, list_budget::ListMemoryBudget, responses,
 };
-use crate::server::{
-    body::{BODY_TIMEOUT, Bodies},
-    client_certificates::PeerCertificates,
-    response::Response,
-};
-use crate::sessions::{
-    join_rights::{Asked, Rights},
-    store::Store,
+use crate::{
+    clock::unix_now,
+    server::{
+        body::{BODY_TIMEOUT, Bodies},
+        client_certificates::PeerCertificates,
+        response::Response,
+    },
+    sessions::{join_rights::JoinAuthorizer, store::Store},
 };
 
-/// The aggregated API.
+/// Serves the aggregated API.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) store: Arc<Store>,
     front_proxy: Arc<FrontProxy>,
-    pub(crate) rights: Arc<Rights>,
-    /// Apart from those of admission, which must not wait for what a user sends slowly.
+    pub(crate) join_authorizer: Arc<JoinAuthorizer>,
+    /// Separate from the budget of admission, which must not wait for slow uploads of users.
     pub(crate) bodies: Arc<Bodies>,
-    answers: Arc<Answers>,
+    list_budget: Arc<ListMemoryBudget>,
     pub(crate) client: Client,
-    pub(crate) pace: Pace,
+    pub(crate) report_period: ReportPeriod,
 }
 
-/// What a path is about.
+/// Resource that a path names.
 enum Resource<'a> {
     List(Option<&'a str>),
-    One(&'a str, &'a str),
-    Create(&'a str, &'a str, Subresource),
+    Tracker(&'a str, &'a str),
+    Subresource(&'a str, &'a str, Subresource),
 }
 
 impl Api {
     pub(crate) fn new(
         store: Arc<Store>,
         front_proxy: Arc<FrontProxy>,
-        rights: Arc<Rights>,
+        join_authorizer: Arc<JoinAuthorizer>,
         client: Client,
     ) -> Self {
         Self {
             store,
             front_proxy,
-            rights,
+            join_authorizer,
             client,
             bodies: Arc::new(Bodies::new(BODY_TIMEOUT)),
-            answers: Arc::new(Answers::new()),
-            pace: Pace::default(),
+            list_budget: Arc::new(ListMemoryBudget::new()),
+            report_period: ReportPeriod::default(),
         }
     }
 
-    /// The same, with reports at another pace.
-    pub(crate) fn with_pace(mut self, pace: Pace) -> Self {
-        self.pace = pace;
+    /// Sets the period in which clients report their sessions.
+    pub(crate) fn with_report_period(mut self, period: ReportPeriod) -> Self {
+        self.report_period = period;
         self
     }
 
-    /// Whether a path is the aggregated API's.
+    /// Returns whether a path belongs to the aggregated API.
     pub(crate) fn serves(path: &str) -> bool {
         path == "/version"
             || path == "/apis"
@@ -86,7 +88,9 @@ impl Api {
             || path.starts_with("/openapi/")
     }
 
-    /// Answers a request. Nobody but the aggregator gets anything, documents neither.
+    /// Handles a request.
+    ///
+    /// Every request must come from the aggregator, including those for documents.
     pub(crate) async fn handle<B>(
         &self,
         head: &Parts,
@@ -97,14 +101,14 @@ impl Api {
         B: Body,
         B::Error: std::error::Error,
     {
-        // Before it is looked at: what changes from here on is noticed.
-        let believed = self.front_proxy.changes();
+        // Subscribe before the check, so that no change in between is missed.
+        let front_proxy_changes = self.front_proxy.changes();
         let Some(requester) = self.front_proxy.requester(peer, &head.headers) else {
-            return responses::failure(&Failure::unauthorized());
+            return responses::error_response(&ApiError::unauthorized());
         };
-        match self.route(head, body, &Arc::new(requester), believed).await {
-            Ok(answer) => answer,
-            Err(failure) => responses::failure(&failure),
+        match self.route(head, body, &Arc::new(requester), front_proxy_changes).await {
+            Ok(response) => response,
+            Err(error) => responses::error_response(&error),
         }
     }
 
@@ -113,33 +117,33 @@ impl Api {
         head: &Parts,
         body: B,
         requester: &Arc<Requester>,
-        believed: watch::Receiver<()>,
-    ) -> Result<Response, Failure>
+        front_proxy_changes: watch::Receiver<()>,
+    ) -> Result<Response, ApiError>
     where
         B: Body,
         B::Error: std::error::Error,
     {
         let path = head.uri.path();
-        match (resource(path), &head.method) {
-            (Some(Resource::One(namespace, name)), &Method::GET) => {
+        match (parse_path(path), &head.method) {
+            (Some(Resource::Tracker(namespace, name)), &Method::GET) => {
                 self.get(head, requester, namespace, name).await
             }
             (Some(Resource::List(namespace)), &Method::GET) => {
                 let options = ListOptions::parse(head.uri.query().unwrap_or_default())?;
                 let filter = Filter::new(namespace, &options);
                 if options.watch {
-                    self.watch(head, requester, filter, &options, believed).await
+                    self.watch(head, requester, filter, &options, front_proxy_changes).await
                 } else {
                     self.list(head, requester, &filter, &options).await
                 }
             }
-            (Some(Resource::Create(namespace, name, subresource)), &Method::POST) => {
+            (Some(Resource::Subresource(namespace, name, subresource)), &Method::POST) => {
                 self.create(head, body, requester, (namespace, name), subresource).await
             }
-            (Some(Resource::Create(..)), _) => Err(Failure::method_not_allowed(true)),
-            (Some(_), _) => Err(Failure::method_not_allowed(false)),
-            (None, &Method::GET) => discovery::answer(head).await,
-            (None, _) => Err(Failure::no_such_path()),
+            (Some(Resource::Subresource(..)), _) => Err(ApiError::method_not_allowed("POST")),
+            (Some(_), _) => Err(ApiError::method_not_allowed("GET")),
+            (None, &Method::GET) => discovery::handle(head).await,
+            (None, _) => Err(ApiError::path_not_found()),
         }
     }
 
@@ -149,44 +153,45 @@ impl Api {
         requester: &Arc<Requester>,
         namespace: &str,
         name: &str,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, ApiError> {
         let (version, include) = options::get(head.uri.query().unwrap_or_default())?;
-        let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::Object)?;
-        self.store.wait_for(version).await?;
-        let not_found = || Failure::no_such_tracker(name);
-        // People type ids in upper case.
+        let (encoding, representation) =
+            content_negotiation::negotiate(headers::accept(&head.headers), Target::Object)?;
+        self.store.wait_for_version(version.minimum()).await?;
+        let not_found = || ApiError::tracker_not_found(name);
+        // Session ids are displayed in upper case.
         let id: SessionId = name.parse().map_err(|_| not_found())?;
-        let key = Key { namespace: namespace.into(), name: id.name().into() };
-        let seen = |joins: JoinRights| {
-            let viewer = self.store.policies()?.viewer(requester, joins);
+        let key = TrackerKey { namespace: namespace.into(), name: id.name().into() };
+        let read = |rights: JoinRights| {
+            let viewer = self.store.policies()?.viewer(requester, rights);
             if let Some(why) = viewer.refuses(Verb::Read) {
-                return Err(Failure::forbidden(&requester.username, "get", &why));
+                return Err(ApiError::forbidden(&requester.username, "get", &why));
             }
             let tracker = self.store.index().get(&key).cloned();
-            // One that is hidden is as one that isn't there.
+            // A hidden tracker must look like a missing one.
             let tracker = tracker
                 .filter(|tracker| viewer.may(Verb::Read, &tracker.view()))
                 .ok_or_else(not_found)?;
             let revealed = !tracker.has_secrets() || viewer.reveals(&tracker.view());
-            let asks = !revealed && viewer.may(Verb::Join, &tracker.view());
-            Ok((tracker, revealed, asks))
+            let needs_review = !revealed && viewer.may(Verb::Join, &tracker.view());
+            Ok((tracker, revealed, needs_review))
         };
-        let (mut tracker, mut revealed, asks) = seen(JoinRights::Nowhere)?;
-        if asks {
-            let joins = if self.rights.may(requester, Some(namespace)).await {
+        let (mut tracker, mut revealed, needs_review) = read(JoinRights::Nowhere)?;
+        if needs_review {
+            let rights = if self.join_authorizer.may_join(requester, Some(namespace)).await {
                 JoinRights::Everywhere
             } else {
                 JoinRights::Nowhere
             };
-            // As it is by now, and by those that decide now.
-            (tracker, revealed, _) = seen(joins)?;
+            // Read again, since tracker and policies may have changed during the review.
+            (tracker, revealed, _) = read(rights)?;
         }
-        let shown = Shown { tracker: &tracker, revealed, version: None };
-        let look = Look { shape, include, now: now() };
+        let item = RenderItem { tracker: &tracker, revealed, version: None };
+        let render_options = RenderOptions { representation, include, now: unix_now() };
         let mut out = Vec::new();
-        render::one(&mut out, shown, look, true);
+        render::tracker(&mut out, item, render_options, true);
         out.push(b'\n');
-        Ok(responses::json(&head.headers, encoding, out).await)
+        Ok(responses::encode(&head.headers, encoding, out).await)
     }
 
     async fn list(
@@ -195,38 +200,38 @@ impl Api {
         requester: &Arc<Requester>,
         filter: &Filter,
         options: &ListOptions,
-    ) -> Result<Response, Failure> {
-        let (encoding, shape) = accept::negotiate(accepts(&head.headers), Target::List)?;
+    ) -> Result<Response, ApiError> {
+        let (encoding, representation) =
+            content_negotiation::negotiate(headers::accept(&head.headers), Target::List)?;
         let policies = self.store.policies()?;
         let viewer = policies.viewer(requester, JoinRights::Nowhere);
         if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(Failure::forbidden(&requester.username, "list", &why));
+            return Err(ApiError::forbidden(&requester.username, "list", &why));
         }
-        self.store.wait_for(options.version).await?;
-        let Asked { joins, .. } =
-            self.rights.of(requester, &policies, &self.store, filter.namespace.as_deref()).await;
-        // Those that decide now, not when this began: by others nothing is told any more.
-        let viewer = self.store.policies()?.viewer(requester, joins);
+        self.store.wait_for_version(options.version.minimum()).await?;
+        let reviewed = self
+            .join_authorizer
+            .join_rights(requester, &policies, &self.store, filter.namespace.as_deref())
+            .await;
+        // The policies may have changed since. Only the active ones count.
+        let viewer = self.store.policies()?.viewer(requester, reviewed.rights);
         if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(Failure::forbidden(&requester.username, "list", &why));
+            return Err(ApiError::forbidden(&requester.username, "list", &why));
         }
-        let page = self.store.index().list(filter, options, &viewer)?;
-        let look = Look { shape, include: options.include, now: now() };
-        let budgeted = self.answers.share(render::size(&page)).await?;
-        let json = render::list(&page, look);
-        let answer = responses::json(&head.headers, encoding, json).await;
-        Ok(budgeted.until_sent(answer))
+        let page = list::list(&self.store.index(), filter, options, &viewer)?;
+        let render_options =
+            RenderOptions { representation, include: options.include, now: unix_now() };
+        let permit = self.list_budget.acquire(render::estimated_size(&page)).await?;
+        let json = render::list(&page, render_options);
+        let response = responses::encode(&head.headers, encoding, json).await;
+        Ok(permit.hold_until_sent(response))
     }
 }
 
-/// All `Accept` headers as one.
-pub(crate) fn accepts(headers: &HeaderMap) -> Option<&str> {
-    headers.get(ACCEPT).and_then(|value| value.to_str().ok())
-}
-
-/// The trackers that a path means. Namespaces and names need no decoding: they hold nothing that is
-/// encoded.
-fn resource(path: &str) -> Option<Resource<'_>> {
+/// Returns the resource that a path names.
+///
+/// Namespaces and names need no decoding, since they hold no character that is percent-encoded.
+fn parse_path(path: &str) -> Option<Resource<'_>> {
     let rest = path.strip_prefix("/apis/")?.strip_prefix(TRACKER_GROUP)?;
     let rest = rest.strip_prefix('/')?.strip_prefix(TRACKER_VERSION)?;
     let parts: Vec<&str> = rest.strip_prefix('/')?.split('/').collect();
@@ -236,13 +241,13 @@ fn resource(path: &str) -> Option<Resource<'_>> {
             Some(Resource::List(Some(namespace)))
         }
         ["namespaces", namespace, TRACKERS, name] if !namespace.is_empty() && !name.is_empty() => {
-            Some(Resource::One(namespace, name))
+            Some(Resource::Tracker(namespace, name))
         }
         ["namespaces", namespace, TRACKERS, name, subresource]
             if !namespace.is_empty() && !name.is_empty() =>
         {
-            let subresource = Subresource::of(subresource)?;
-            Some(Resource::Create(namespace, name, subresource))
+            let subresource = Subresource::from_name(subresource)?;
+            Some(Resource::Subresource(namespace, name, subresource))
         }
         _ => None,
     }

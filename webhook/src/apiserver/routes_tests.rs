@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{Request, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 use mirrord_sessions_core::{
     policy::{Policy, PolicySet},
@@ -58,7 +58,7 @@ pub(crate) fn tracker(namespace: &str, name: &str, owner: &str, version: u64) ->
 /// Returns the API over a store, for an API server with this front proxy CA.
 fn api(store: &Arc<Store>, authority: &Authority, client: Client) -> Api {
     let front_proxy = Arc::new(FrontProxy::known_by(authority));
-    let rights = Arc::new(Rights::new(client.clone()));
+    let rights = Arc::new(JoinAuthorizer::new(client.clone()));
     Api::new(Arc::clone(store), front_proxy, rights, client)
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn with(client: Client) -> Fixture {
 fn fixture(policies: PolicySet) -> Fixture {
     let authority = Authority::new();
     let store = Store::new();
-    store.decide_by(policies, false);
+    store.set_policies(policies, false);
     store.update(|index| {
         let trackers = vec![
             tracker("shop", "a", "alice", 5),

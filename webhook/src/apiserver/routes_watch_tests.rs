@@ -24,14 +24,14 @@ async fn an_open_watch_follows_objects_policies_and_the_process() {
     let mut body = answer.into_body();
     fixture.store.update(|index| index.apply(tracker("shop", "d", "alice", 11)));
     assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
-    fixture.store.decide_by(PolicySet::default(), false);
+    fixture.store.set_policies(PolicySet::default(), false);
     assert_eq!(next(&mut body).await.unwrap(), "ADDED b");
-    fixture.store.decide_by(own_only(), false);
+    fixture.store.set_policies(own_only(), false);
     assert_eq!(next(&mut body).await.unwrap(), "DELETED b");
     tokio::time::pause();
     assert_eq!(next(&mut body).await.unwrap(), "BOOKMARK -");
     tokio::time::resume();
-    fixture.store.close();
+    fixture.store.shut_down();
     assert_eq!(next(&mut body).await, None);
 }
 
@@ -48,7 +48,7 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
     for path in [LIST, &format!("{SHOP}/a"), &format!("{LIST}?watch=1")] {
         assert_eq!(fixture.get("alice", path).await.0, 503, "{path}");
     }
-    fixture.store.decide_by(PolicySet::default(), false);
+    fixture.store.set_policies(PolicySet::default(), false);
     assert_eq!(fixture.get("alice", LIST).await.0, 503);
     fixture.store.update(|index| index.replace(Vec::new(), 1));
     assert_eq!(fixture.get("alice", LIST).await.0, 200);
@@ -77,32 +77,32 @@ async fn a_watch_that_goes_on_after_a_change_of_policy() {
     assert_eq!(resumed(&fixture, 10).await, "");
     // Where nothing is another's, nothing has changed for alice.
     store.update(|index| {
-        index.remove(&Key { namespace: "shop".into(), name: "b".into() }, 11);
+        index.remove(&TrackerKey { namespace: "shop".into(), name: "b".into() }, 11);
     });
-    store.decide_by(PolicySet::default(), false);
+    store.set_policies(PolicySet::default(), false);
     assert_eq!(resumed(&fixture, 11).await, "");
     assert_eq!(resumed(&fixture, 10).await, r#""ERROR" 410"#);
     store.update(|index| index.apply(tracker("shop", "b", "bob", 12)));
     assert_eq!(resumed(&fixture, 12).await, r#""ERROR" 410"#);
     // A list that began later tells who has seen what.
     let patience = tokio::time::Duration::from_secs(3);
-    tokio::time::timeout(patience, store.unsettled()).await.unwrap();
+    tokio::time::timeout(patience, store.wait_for_list_due()).await.unwrap();
     let began = Instant::now();
-    store.listed(began, 20);
+    store.record_list(began, 20);
     store.update(|index| index.advance(20));
     assert_eq!(resumed(&fixture, 12).await, r#""ERROR" 410"#);
     assert_eq!(resumed(&fixture, 20).await, "");
     // Policies that were listed anew may have been others in between.
-    store.decide_by(PolicySet::default(), true);
+    store.set_policies(PolicySet::default(), true);
     assert_eq!(resumed(&fixture, 20).await, r#""ERROR" 410"#);
 }
 
 /// While an API server hangs, events and policies are told all the same.
 #[tokio::test(start_paused = true)]
 async fn a_question_that_hangs_holds_nothing_up() {
-    use crate::{sessions::join_rights::tests::allowed, testing::api_server};
+    use crate::{sessions::join_rights::tests::review_response, testing::api_server};
     let (hangs, hung) = tokio::sync::watch::channel(false);
-    let (client, asked) = api_server(|_, review| allowed(review, true));
+    let (client, asked) = api_server(|_, review| review_response(review, true));
     let client = {
         let service = tower::service_fn(move |request| {
             let (client, mut hung) = (client.clone(), hung.clone());
@@ -126,7 +126,7 @@ async fn a_question_that_hangs_holds_nothing_up() {
     let start = Instant::now();
     fixture.store.update(|index| index.apply(tracker("shop", "d", "bob", 11)));
     assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
-    fixture.store.decide_by(own_only(), false);
+    fixture.store.set_policies(own_only(), false);
     assert_eq!(next(&mut body).await.unwrap(), "DELETED b, DELETED d");
     assert_eq!(start.elapsed(), tokio::time::Duration::ZERO);
     assert_eq!(asked.lock().unwrap().len(), before, "no answer since");
@@ -147,7 +147,7 @@ async fn who_is_refused_is_told_what_went_piece_by_piece() {
     while told < 2002 {
         told += next(&mut body).await.unwrap().matches("ADDED").count();
     }
-    fixture.store.decide_by(own_only(), false);
+    fixture.store.set_policies(own_only(), false);
     let (mut frames, mut gone, mut refused) = (0, 0, false);
     while let Some(frame) = body.frame().await {
         let bytes = frame.unwrap().into_data().unwrap();

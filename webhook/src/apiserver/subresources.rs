@@ -1,79 +1,79 @@
-//! The subresources of trackers, which are created: `join` and `report`.
+//! The subresources `join` and `report` of trackers, which support only create.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
+use http::request::Parts;
 use http_body::Body;
 use k8s_openapi::jiff::Timestamp;
 use mirrord_sessions_core::{
     apiserver::{
-        Failure, Subresource,
-        accept::{self, Encoding},
+        ApiError, Subresource,
+        content_negotiation::{self, Encoding},
         join, options, report,
     },
     identity::Requester,
     policy::{JoinRights, Viewer},
-    sessions::{COMMAND_ENDED, Key, Tracker},
+    sessions::{COMMAND_ENDED, Tracker, TrackerKey},
 };
 use mirrord_sessions_crds::{SessionId, SessionReportSpec};
 use serde_json::{Value, json};
 
-use super::{
-    responses,
-    routes::{Api, accepts},
+use super::{errors::write_error, headers, responses, routes::Api};
+use crate::{
+    server::{body::BodyError, response::Response},
+    sessions::session_writer::{WriteOutcome, delete, patch_status},
 };
-use crate::server::{body::BodyError, response::Response};
-use crate::sessions::session_writer::{Written, delete, patch_status};
 
-/// The most bytes that may be sent: a Session holds its ports twice, once as a line, and with the
-/// rest of it has to fit into what etcd takes.
-const MAX_SENT: usize = 256 << 10;
-/// How often joining is tried, when others change the session at the same time.
-const ATTEMPTS: usize = 10;
+/// The maximum size of a body. A Session stores its ports twice, once as a summary line, and the
+/// whole object must fit into the size limit of etcd.
+const MAX_BODY_SIZE: usize = 256 << 10;
+/// The maximum number of attempts to join a session that concurrent writes keep changing.
+const MAX_JOIN_ATTEMPTS: usize = 10;
 
-/// What was asked for, and how.
-struct Create<'a> {
+/// A create request for a subresource.
+struct CreateRequest<'a> {
     requester: &'a Arc<Requester>,
-    key: Key,
+    key: TrackerKey,
     dry_run: bool,
 }
 
 impl Api {
-    /// Answers a create of a subresource.
-    pub(crate) async fn create<B>(
+    /// Handles a create request for a subresource.
+    pub(super) async fn create<B>(
         &self,
         head: &Parts,
         body: B,
         requester: &Arc<Requester>,
         (namespace, name): (&str, &str),
         subresource: Subresource,
-    ) -> Result<Response, Failure>
+    ) -> Result<Response, ApiError>
     where
         B: Body,
         B::Error: std::error::Error,
     {
         let dry_run = options::create(head.uri.query().unwrap_or_default())?;
-        // Nobody serves a table of these: who asks for one takes JSON next.
-        let (encoding, _) = accept::negotiate_discovery(accepts(&head.headers))
-            .unwrap_or((Encoding::Json, accept::Discovery::Legacy));
-        let body = self.bodies.read_up_to(MAX_SENT, body).await;
+        // Subresources have no table form. A client that prefers a table gets JSON.
+        let (encoding, _) =
+            content_negotiation::negotiate_discovery(headers::accept(&head.headers))
+                .unwrap_or((Encoding::Json, content_negotiation::Discovery::Legacy));
+        let body = self.bodies.read_up_to(MAX_BODY_SIZE, body).await;
         let body = body.map_err(|error| match error {
-            BodyError::TooLarge(_) => Failure::too_much(&error.to_string()),
-            _ => Failure::bad_request(error.to_string()),
+            BodyError::TooLarge(_) => ApiError::body_too_large(&error.to_string()),
+            _ => ApiError::bad_request(error.to_string()),
         })?;
-        if !body.bytes().is_empty() && !is_json(&head.headers) {
-            return Err(Failure::unsupported_media_type());
+        if !body.bytes().is_empty() && !headers::has_json_body(&head.headers) {
+            return Err(ApiError::unsupported_media_type());
         }
-        let not_found = || Failure::no_such_tracker(name);
+        let not_found = || ApiError::tracker_not_found(name);
         let id: SessionId = name.parse().map_err(|_| not_found())?;
         self.store.policies()?;
-        self.store.wait_for(options::Version::Any).await?;
-        let create = Create {
+        self.store.wait_for_version(0).await?;
+        let create = CreateRequest {
             requester,
-            key: Key { namespace: namespace.into(), name: id.name().into() },
+            key: TrackerKey { namespace: namespace.into(), name: id.name().into() },
             dry_run,
         };
-        let (code, answer) = match subresource {
+        let (code, object) = match subresource {
             Subresource::Join => {
                 join::read(body.bytes())?;
                 self.join(&create).await?
@@ -83,83 +83,79 @@ impl Api {
                 self.report(&create, report).await?
             }
         };
-        let mut answer = responses::document(&head.headers, encoding, &answer).await;
-        *answer.status_mut() = code;
-        Ok(answer)
+        let mut response = responses::document(&head.headers, encoding, &object).await;
+        *response.status_mut() = code;
+        Ok(response)
     }
 
-    fn tracker(&self, key: &Key) -> Result<Arc<Tracker>, Failure> {
+    fn tracker(&self, key: &TrackerKey) -> Result<Arc<Tracker>, ApiError> {
         let tracker = self.store.index().get(key).cloned();
-        tracker.ok_or_else(|| Failure::no_such_tracker(&key.name))
+        tracker.ok_or_else(|| ApiError::tracker_not_found(&key.name))
     }
 
-    /// By those that decide now, not when the request began.
-    fn viewer(&self, create: &Create<'_>) -> Result<Viewer, Failure> {
+    /// Returns the requester's view under the policies that are active now.
+    fn viewer(&self, create: &CreateRequest<'_>) -> Result<Viewer, ApiError> {
         let policies = self.store.policies()?;
         Ok(policies.viewer(create.requester, JoinRights::Nowhere))
     }
 
-    async fn join(&self, create: &Create<'_>) -> Result<(http::StatusCode, Value), Failure> {
-        for _ in 0..ATTEMPTS {
+    async fn join(
+        &self,
+        create: &CreateRequest<'_>,
+    ) -> Result<(http::StatusCode, Value), ApiError> {
+        for _ in 0..MAX_JOIN_ATTEMPTS {
             let tracker = self.tracker(&create.key)?;
             let joined = join::decide(&tracker, &self.viewer(create)?, create.requester)?;
             let Some(joined) = joined else {
-                return Ok((http::StatusCode::OK, join::answer(&tracker, None)));
+                return Ok((http::StatusCode::OK, join::response(&tracker, None)));
             };
             let status = json!({ "participants": joined });
-            match patch_status(&self.client, &tracker, true, &status, create.dry_run).await? {
-                Written::Done => {
-                    let answer = join::answer(&tracker, Some(&joined));
-                    return Ok((http::StatusCode::CREATED, answer));
+            let written = patch_status(&self.client, &tracker, true, &status, create.dry_run).await;
+            match written.map_err(|error| write_error(error, &create.key.name))? {
+                WriteOutcome::Written => {
+                    let object = join::response(&tracker, Some(&joined));
+                    return Ok((http::StatusCode::CREATED, object));
                 }
-                // Decided anew, on what it is now.
-                Written::Changed => self.store.wait_for_another(&tracker).await?,
+                // Decide again on the current Session.
+                WriteOutcome::Conflict if self.store.wait_for_change_of(&tracker).await => {}
+                WriteOutcome::Conflict => break,
             }
         }
-        Err(Failure::contended(&create.key.name))
+        Err(ApiError::contended(&create.key.name))
     }
 
     async fn report(
         &self,
-        create: &Create<'_>,
+        create: &CreateRequest<'_>,
         report: SessionReportSpec,
-    ) -> Result<(http::StatusCode, Value), Failure> {
+    ) -> Result<(http::StatusCode, Value), ApiError> {
         self.store.wait_for_tracker(&create.key).await;
         let tracker = self.tracker(&create.key)?;
         let (viewer, requester) = (&self.viewer(create)?, create.requester);
         let now = Timestamp::now();
-        let reported = report::decide(&tracker, viewer, requester, &report, self.pace, now)?;
-        if reported.ends {
+        let decision =
+            report::decide(&tracker, viewer, requester, &report, self.report_period, now)?;
+        if decision.ends {
             if !create.dry_run {
-                self.store.closing_session(&tracker.uid, COMMAND_ENDED, None);
+                self.store.announce_deletion(&tracker.uid, COMMAND_ENDED, None);
             }
-            if let Written::Changed = delete(&self.client, &tracker, create.dry_run).await? {
-                return Err(Failure::no_such_tracker(&create.key.name));
-            }
-        }
-        if let Some(status) = &reported.status {
-            // What the owner says last counts, whatever else has changed.
-            let written =
-                patch_status(&self.client, &tracker, false, status, create.dry_run).await?;
-            if let Written::Changed = written {
-                return Err(Failure::contended(&create.key.name));
+            let deleted = delete(&self.client, &tracker, create.dry_run).await;
+            let deleted = deleted.map_err(|error| write_error(error, &create.key.name))?;
+            if let WriteOutcome::Conflict = deleted {
+                return Err(ApiError::tracker_not_found(&create.key.name));
             }
         }
-        let answer = reported.answer(&tracker, &report);
-        Ok((http::StatusCode::CREATED, answer))
+        if let Some(status) = &decision.status {
+            // The owner's latest report wins over concurrent writes.
+            let written = patch_status(&self.client, &tracker, false, status, create.dry_run).await;
+            let written = written.map_err(|error| write_error(error, &create.key.name))?;
+            if let WriteOutcome::Conflict = written {
+                return Err(ApiError::contended(&create.key.name));
+            }
+        }
+        let object = decision.response(&tracker, &report);
+        Ok((http::StatusCode::CREATED, object))
     }
-}
-
-/// What isn't named is JSON, as for the API server: `kubectl create --raw` names nothing.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else {
-        return true;
-    };
-    let essence = content_type.to_str().ok().and_then(|v| v.split(';').next());
-    essence.is_some_and(|essence| {
-        let essence = essence.trim();
-        essence.is_empty() || essence.eq_ignore_ascii_case("application/json")
-    })
 }
 
 #[cfg(test)]

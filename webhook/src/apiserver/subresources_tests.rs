@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use super::*;
 use crate::{
     apiserver::routes::tests::{SHOP, head, tracker, with},
-    sessions::join_rights::tests::allowed,
+    sessions::join_rights::tests::review_response,
     testing::{api_server, unreachable_client},
 };
 
@@ -137,7 +137,7 @@ async fn the_last_report_of_the_owner_ends_the_session_by_nobody() {
             assert_eq!(body["preconditions"], json!({ "uid": "a" }), "{body}");
             let is_tried = path.contains("dryRun");
             assert_eq!(body["dryRun"].is_array(), is_tried, "{body}");
-            let noted = fixture.store.noted("a");
+            let noted = fixture.store.pending_ending("a");
             assert_eq!(noted.is_known(), !is_tried, "{noted:?}");
             assert_eq!(noted.by, None);
         }
@@ -150,7 +150,7 @@ async fn the_last_report_of_the_owner_ends_the_session_by_nobody() {
 
 #[tokio::test]
 async fn what_goes_wrong() {
-    let huge = format!("{JOIN}{}", " ".repeat(MAX_SENT));
+    let huge = format!("{JOIN}{}", " ".repeat(MAX_BODY_SIZE));
     let utf8 = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
         ("a/join", JOIN, "text/plain", 415, "UnsupportedMediaType"),
@@ -193,7 +193,7 @@ async fn what_goes_wrong() {
 async fn the_right_to_join_shows_keys() {
     let may = Arc::new(Mutex::new(false));
     let right = Arc::clone(&may);
-    let (client, _) = api_server(move |_, review| allowed(review, *right.lock().unwrap()));
+    let (client, _) = api_server(move |_, review| review_response(review, *right.lock().unwrap()));
     let fixture = with(client);
     let bob = [("x-remote-user", "bob")];
     let ask = async |path: &str| {
@@ -214,7 +214,7 @@ async fn the_right_to_join_shows_keys() {
     // Nobody's list but alice's shows her key, nor one of another namespace.
     for (granted, event) in [(false, "ADDED"), (true, "MODIFIED"), (false, "MODIFIED")] {
         *may.lock().unwrap() = granted;
-        tokio::time::advance(crate::sessions::join_rights::REMEMBERED * 2).await;
+        tokio::time::advance(crate::sessions::join_rights::VERDICT_TTL * 2).await;
         let told = next().await;
         assert!(told.contains(event), "{told}");
         assert_eq!(told.contains("s3cret"), granted, "{told}");

@@ -1,4 +1,4 @@
-//! A watch as it is asked for; see `stream` for how it goes on.
+//! Handling of watch requests. The module `watch_stream` produces the body.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +10,13 @@ use http::{
 use http_body_util::{BodyExt, StreamBody};
 use mirrord_sessions_core::{
     apiserver::{
-        Failure,
-        accept::{self, Target},
+        ApiError,
+        content_negotiation::{self, Target},
         filter::Filter,
-        options::{self, ListOptions},
-        render::Look,
-        watch::{Events, Watch},
+        options::{ListOptions, Version},
+        render::RenderOptions,
+        watch::Watch,
+        watch_events::EventBuffer,
     },
     identity::Requester,
     policy::{JoinRights, Verb, Viewer},
@@ -23,102 +24,113 @@ use mirrord_sessions_core::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    routes::{Api, accepts},
-    watch_stream::{self, Open, now},
+    headers,
+    routes::Api,
+    watch_stream::{self, OpenWatch},
 };
-use crate::server::{body::full, response::Response};
+use crate::{
+    clock::unix_now,
+    server::{body::full, response::Response},
+};
 
-/// A watch that names no timeout ends between this and twice this, as in the API server: not all of
-/// them at once.
-const WATCH_AT_LEAST: Duration = Duration::from_mins(30);
-/// No watch is longer: its requester is only looked at when it starts.
-const WATCH_AT_MOST: Duration = Duration::from_hours(1);
+/// The minimum timeout of watches that request none. As in the API server, each ends at a random time
+/// between this and twice this.
+const MIN_TIMEOUT: Duration = Duration::from_mins(30);
+/// The maximum timeout of watches, since the requester is authenticated only at the start.
+const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 
 impl Api {
-    /// Answers a watch.
-    pub(crate) async fn watch(
+    /// Handles a watch request.
+    pub(super) async fn watch(
         &self,
         head: &Parts,
         requester: &Arc<Requester>,
         filter: Filter,
         options: &ListOptions,
-        believed: watch::Receiver<()>,
-    ) -> Result<Response, Failure> {
-        let (_, shape) = accept::negotiate(accepts(&head.headers), Target::Watch)?;
-        self.store.wait_for(options::Version::Any).await?;
-        if options.send_initial == Some(true) {
-            self.store.wait_for(options.version).await?;
+        front_proxy_changes: watch::Receiver<()>,
+    ) -> Result<Response, ApiError> {
+        let (_, representation) =
+            content_negotiation::negotiate(headers::accept(&head.headers), Target::Watch)?;
+        self.store.wait_for_version(0).await?;
+        if options.send_initial_events == Some(true) {
+            self.store.wait_for_version(options.version.minimum()).await?;
         }
-        // Before who decides is asked: what changes from here on is noticed.
-        let mut generations = self.store.generations();
-        generations.mark_unchanged();
-        let changes = self.store.changes();
+        // Subscribe before reading the policies, so that no change in between is missed.
+        let mut policy_changes = self.store.watch_policies();
+        policy_changes.mark_unchanged();
+        let index_changes = self.store.watch_index();
         let policies = self.store.policies()?;
         let viewer = policies.viewer(requester, JoinRights::Nowhere);
         if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(Failure::forbidden(&requester.username, "watch", &why));
+            return Err(ApiError::forbidden(&requester.username, "watch", &why));
         }
         let namespace = filter.namespace.clone();
-        let scope = namespace.as_deref();
-        let asked = self.rights.of(requester, &policies, &self.store, scope).await;
-        let viewer = viewer.joining(asked.joins.clone());
-        let look = Look { shape, include: options.include, now: now() };
-        let mut events = Events::new(look);
-        let told_by = match options.version {
-            options::Version::At(version) => self.store.told_by(version, &policies),
+        let reviewed = self
+            .join_authorizer
+            .join_rights(requester, &policies, &self.store, namespace.as_deref())
+            .await;
+        let viewer = viewer.with_join_rights(reviewed.rights.clone());
+        let render_options =
+            RenderOptions { representation, include: options.include, now: unix_now() };
+        let mut events = EventBuffer::new(render_options);
+        let other_policies = match options.version {
+            Version::At(version) => self.store.policies_active_at(version, &policies),
             _ => Vec::new(),
         };
-        if !told_by.is_empty() {
-            // Another replica may have told it. Where it doesn't come, the client lists.
-            let _ = self.store.wait_for(options.version).await;
+        if !other_policies.is_empty() {
+            // Another replica may have sent the version. If this replica does not reach it in time,
+            // the client has to list again.
+            let _ = self.store.wait_for_version(options.version.minimum()).await;
         }
-        let told_by: Vec<Option<Viewer>> = told_by
+        let other_viewers: Vec<Option<Viewer>> = other_policies
             .iter()
-            .map(|set| Some(set.as_ref()?.viewer(requester, asked.joins.clone())))
+            .map(|set| Some(set.as_ref()?.viewer(requester, reviewed.rights.clone())))
             .collect();
-        let started = Watch::start(&self.store.index(), filter, options, viewer, &told_by);
+        let started = Watch::start(&self.store.index(), filter, options, viewer, &other_viewers);
         let body = match started {
             Ok(watch) => {
-                let lasts = options.timeout.map_or_else(longest, |seconds| {
-                    Duration::from_secs(seconds.into()).min(WATCH_AT_MOST)
+                let timeout = options.timeout.map_or_else(default_timeout, |seconds| {
+                    Duration::from_secs(seconds.into()).min(MAX_TIMEOUT)
                 });
-                let open = Open {
+                let open = OpenWatch {
                     store: Arc::clone(&self.store),
                     requester: Arc::clone(requester),
                     namespace,
                     policies,
-                    rights: Arc::clone(&self.rights),
-                    asked,
+                    join_authorizer: Arc::clone(&self.join_authorizer),
+                    reviewed,
                     watch,
                     events,
                     bookmarks: options.bookmarks,
-                    ends: Instant::now() + lasts,
-                    changes,
-                    generations,
-                    closing: self.store.closing(),
-                    believed,
+                    deadline: Instant::now() + timeout,
+                    index_changes,
+                    policy_changes,
+                    shutdown: self.store.watch_shutdown(),
+                    front_proxy_changes,
                 };
                 StreamBody::new(watch_stream::frames(open)).boxed_unsync()
             }
-            // As the API server tells it: in the stream, not by the answer's code.
-            Err(failure) if failure.code == 410 => {
-                events.error(&failure);
+            // Like the API server, report an expired version in the stream, with status 200.
+            Err(error) if error.code == 410 => {
+                events.push_error(&error);
                 full(events.bytes.into())
             }
-            Err(failure) => return Err(failure),
+            Err(error) => return Err(error),
         };
-        let mut answer = http::Response::new(body);
-        let headers = answer.headers_mut();
+        let mut response = http::Response::new(body);
+        let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// Somewhere between the bounds, without a source of chance: the clock's nanoseconds are enough.
-fn longest() -> Duration {
+/// Returns a random timeout between `MIN_TIMEOUT` and twice that.
+///
+/// The clock's nanoseconds are random enough.
+fn default_timeout() -> Duration {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.subsec_nanos());
-    WATCH_AT_LEAST + Duration::from_secs(u64::from(nanos % 1_800))
+    MIN_TIMEOUT + Duration::from_secs(u64::from(nanos % 1_800))
 }

@@ -1,13 +1,13 @@
-//! A watch as the body of an answer.
+//! Bodies of watch responses.
 //!
-//! The body is asked for more when the client has taken what was sent, and looks at the shared
-//! history only then: a slow client costs nothing but its place in it.
+//! A body is polled only when the client has taken the previous frame, and reads the shared history
+//! only then. A slow client therefore costs no memory besides its position in the history.
 
 use std::{
     convert::Infallible,
     hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,8 +15,9 @@ use futures::{FutureExt, Stream, stream};
 use hyper::body::Frame;
 use mirrord_sessions_core::{
     apiserver::{
-        Failure,
-        watch::{Events, Step, Watch},
+        ApiError,
+        watch::{StepOutcome, Watch},
+        watch_events::EventBuffer,
     },
     identity::Requester,
     policy::{PolicySet, Verb},
@@ -27,128 +28,132 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-use crate::sessions::{
-    join_rights::{Asked, REMEMBERED, Rights},
-    store::Store,
+use crate::{
+    clock::unix_now,
+    sessions::{
+        join_rights::{JoinAuthorizer, ReviewedRights, VERDICT_TTL},
+        store::Store,
+    },
 };
 
-/// Bytes a frame, some more.
-const FRAME: usize = 64 << 10;
-/// How often a watch that wants bookmarks gets one, as in the API server.
-const BOOKMARKS: Duration = Duration::from_mins(1);
-/// Before its end, a watch gets a last bookmark.
+/// The approximate size of a frame in bytes.
+const FRAME_SIZE: usize = 64 << 10;
+/// The interval between bookmarks, as in the API server.
+const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
+/// How long before its end a watch sends the last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// Watches ask later than they could by up to this.
-const SPREAD: Duration = Duration::from_secs(2);
+/// The maximum random delay of a review, so that watches do not send reviews at once.
+const MAX_JITTER: Duration = Duration::from_secs(2);
 
-/// What goes on while a watch is open.
-pub(crate) struct Open {
+/// Everything that an open watch needs.
+pub(super) struct OpenWatch {
     pub(crate) store: Arc<Store>,
     pub(crate) requester: Arc<Requester>,
     pub(crate) namespace: Option<String>,
     pub(crate) policies: Arc<PolicySet>,
-    pub(crate) rights: Arc<Rights>,
-    pub(crate) asked: Asked,
+    pub(crate) join_authorizer: Arc<JoinAuthorizer>,
+    pub(crate) reviewed: ReviewedRights,
     pub(crate) watch: Watch,
-    pub(crate) events: Events,
+    pub(crate) events: EventBuffer,
     pub(crate) bookmarks: bool,
-    pub(crate) ends: Instant,
-    pub(crate) changes: watch::Receiver<u64>,
-    pub(crate) generations: watch::Receiver<Option<Arc<PolicySet>>>,
-    pub(crate) closing: watch::Receiver<bool>,
-    /// Changes when another front proxy is to be believed, or none.
-    pub(crate) believed: watch::Receiver<()>,
+    pub(crate) deadline: Instant,
+    pub(crate) index_changes: watch::Receiver<u64>,
+    pub(crate) policy_changes: watch::Receiver<Option<Arc<PolicySet>>>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+    /// Notified when the front proxy that authenticated the requester is replaced.
+    pub(crate) front_proxy_changes: watch::Receiver<()>,
 }
 
-struct Running {
-    open: Open,
+struct WatchBody {
+    open: OpenWatch,
     bookmark: Interval,
     last_bookmark: Option<Instant>,
-    /// When it is asked again where the requester may join.
-    ask_at: Instant,
-    /// The question that is open. Until it is answered what was answered last goes on.
-    asking: Option<Asking>,
-    /// Whether who decides, or where the requester may join, has changed.
-    anew: bool,
-    /// Why it ends, when the client has been told what went.
-    refused: Option<Failure>,
-    over: bool,
+    /// Time of the next review of the join rights.
+    review_due: Instant,
+    /// The review in flight. Until it completes, the previous rights stay valid.
+    review: Option<PendingReview>,
+    /// Whether the policies or the join rights have changed.
+    viewer_changed: bool,
+    /// Error that ends the watch once the client has received all DELETED events.
+    forbidden: Option<ApiError>,
+    ended: bool,
 }
 
-/// A question, asked beside the events: in a task of its own, since others may wait for the same
-/// answer, and this watch goes on only when its client reads.
-struct Asking {
-    answer: JoinHandle<Asked>,
-    /// To be asked once more, since it was asked on other policies or sessions than there are now.
-    stale: bool,
+/// A review of the join rights in flight.
+///
+/// The review has a task of its own: other requests may wait for the same verdict, and this body is
+/// polled only when its client reads.
+struct PendingReview {
+    task: JoinHandle<ReviewedRights>,
+    /// Whether policies or sessions have changed since, so that the review must be repeated.
+    is_stale: bool,
 }
 
-impl Drop for Asking {
+impl Drop for PendingReview {
     fn drop(&mut self) {
-        self.answer.abort();
+        self.task.abort();
     }
 }
 
-/// Seconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// The frames of a watch, until it ends.
-pub(crate) fn frames(open: Open) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
-    let start = Instant::now() + BOOKMARKS;
-    let mut bookmark = tokio::time::interval_at(start, BOOKMARKS);
+/// Returns the frames of a watch.
+pub(super) fn frames(open: OpenWatch) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    let start = Instant::now() + BOOKMARK_INTERVAL;
+    let mut bookmark = tokio::time::interval_at(start, BOOKMARK_INTERVAL);
     bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let last_bookmark =
-        open.ends.checked_sub(LAST_BOOKMARK).filter(|at| open.bookmarks && *at > Instant::now());
-    let running = Running {
+    let last_bookmark = open
+        .deadline
+        .checked_sub(LAST_BOOKMARK)
+        .filter(|at| open.bookmarks && *at > Instant::now());
+    let body = WatchBody {
         open,
         bookmark,
         last_bookmark,
-        ask_at: ask_again(),
-        asking: None,
-        anew: false,
-        refused: None,
-        over: false,
+        review_due: next_review(),
+        review: None,
+        viewer_changed: false,
+        forbidden: None,
+        ended: false,
     };
-    stream::unfold(running, |mut running| async {
-        let bytes = running.next().await?;
-        Some((Ok(Frame::data(bytes)), running))
+    stream::unfold(body, |mut body| async {
+        let bytes = body.next().await?;
+        Some((Ok(Frame::data(bytes)), body))
     })
 }
 
-/// Not all watches at once.
-fn ask_again() -> Instant {
-    let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
-    let chance = RandomState::new().hash_one(0) % spread;
-    Instant::now() + REMEMBERED + Duration::from_millis(chance)
+/// Returns the time of the next review, with a random delay.
+fn next_review() -> Instant {
+    let max_jitter = u64::try_from(MAX_JITTER.as_millis()).unwrap_or(u64::MAX);
+    let jitter = RandomState::new().hash_one(0) % max_jitter;
+    Instant::now() + VERDICT_TTL + Duration::from_millis(jitter)
 }
 
-impl Running {
+impl WatchBody {
     async fn next(&mut self) -> Option<Bytes> {
-        while !self.over {
-            let disbelieved = self.open.believed.has_changed().unwrap_or(true);
-            if *self.open.closing.borrow() || disbelieved || Instant::now() >= self.open.ends {
+        while !self.ended {
+            let front_proxy_changed = self.open.front_proxy_changes.has_changed().unwrap_or(true);
+            if *self.open.shutdown.borrow()
+                || front_proxy_changed
+                || Instant::now() >= self.open.deadline
+            {
                 return None;
             }
-            // Also where there is always something to tell.
-            if let Some(asking) = &mut self.asking
-                && let Some(answer) = (&mut asking.answer).now_or_never()
+            // A watch that always has events never reaches `wait`, so check the review here too.
+            if let Some(review) = &mut self.review
+                && let Some(result) = (&mut review.task).now_or_never()
             {
-                self.answered(answer);
+                self.finish_review(result);
             }
-            if Instant::now() >= self.ask_at {
-                self.ask();
+            if Instant::now() >= self.review_due {
+                self.start_review();
             }
-            self.open.events.set_now(now());
+            self.open.events.set_now(unix_now());
             self.step();
             let bytes = std::mem::take(&mut self.open.events.bytes);
             if !bytes.is_empty() {
                 return Some(bytes.into());
             }
-            if self.over {
+            if self.ended {
                 return None;
             }
             self.wait().await;
@@ -156,104 +161,103 @@ impl Running {
         None
     }
 
-    /// Asks where the requester may join. Rights change without notice.
-    fn ask(&mut self) {
-        self.ask_at = ask_again();
-        if let Some(asking) = &mut self.asking {
-            asking.stale = true;
+    /// Starts a review of the join rights. RBAC sends no notice of changes.
+    fn start_review(&mut self) {
+        self.review_due = next_review();
+        if let Some(review) = &mut self.review {
+            review.is_stale = true;
             return;
         }
         let open = &self.open;
-        let (rights, store) = (Arc::clone(&open.rights), Arc::clone(&open.store));
+        let (authorizer, store) = (Arc::clone(&open.join_authorizer), Arc::clone(&open.store));
         let (requester, policies) = (Arc::clone(&open.requester), Arc::clone(&open.policies));
-        let scope = open.namespace.clone();
-        let answer = tokio::spawn(async move {
-            let scope = scope.as_deref();
-            rights.of(&requester, &policies, &store, scope).await
+        let namespace = open.namespace.clone();
+        let task = tokio::spawn(async move {
+            authorizer.join_rights(&requester, &policies, &store, namespace.as_deref()).await
         });
-        self.asking = Some(Asking { answer, stale: false });
+        self.review = Some(PendingReview { task, is_stale: false });
     }
 
-    /// One that failed is asked again in its time.
-    fn answered(&mut self, answer: Result<Asked, JoinError>) {
-        let stale = self.asking.take().is_some_and(|asking| asking.stale);
-        self.ask_at = ask_again();
-        let asked = answer.unwrap_or_default();
-        self.anew |= asked.joins != self.open.asked.joins;
-        self.open.asked = asked;
-        if stale {
-            self.ask();
+    /// Applies the result of a review. A failed review counts as a denial until the next one.
+    fn finish_review(&mut self, result: Result<ReviewedRights, JoinError>) {
+        let is_stale = self.review.take().is_some_and(|review| review.is_stale);
+        self.review_due = next_review();
+        let reviewed = result.unwrap_or_default();
+        self.viewer_changed |= reviewed.rights != self.open.reviewed.rights;
+        self.open.reviewed = reviewed;
+        if is_stale {
+            self.start_review();
         }
     }
 
-    /// Takes in what has happened, as far as it fits a frame.
+    /// Processes pending changes, up to the size of a frame.
     fn step(&mut self) {
-        // Marked before the index is read: what comes later is noticed.
-        self.open.changes.mark_unchanged();
-        let generation = if self.open.generations.has_changed().unwrap_or_default() {
-            self.open.generations.borrow_and_update().clone()
+        // Mark before reading the index, so that no later change is missed.
+        self.open.index_changes.mark_unchanged();
+        let new_policies = if self.open.policy_changes.has_changed().unwrap_or_default() {
+            self.open.policy_changes.borrow_and_update().clone()
         } else {
             None
         };
-        if let Some(policies) = generation {
+        if let Some(policies) = new_policies {
             self.open.policies = policies;
-            self.anew = true;
-            // By other policies, other sessions may be joined.
-            self.ask();
+            self.viewer_changed = true;
+            // Under other policies, the right to join may reveal other sessions.
+            self.start_review();
         }
         let open = &mut self.open;
         let index = open.store.index();
-        if std::mem::take(&mut self.anew) {
-            let joins = open.asked.joins.clone();
-            let viewer = open.policies.viewer(&open.requester, joins);
-            self.refused = viewer
+        if std::mem::take(&mut self.viewer_changed) {
+            let rights = open.reviewed.rights.clone();
+            let viewer = open.policies.viewer(&open.requester, rights);
+            self.forbidden = viewer
                 .refuses(Verb::List)
-                .map(|why| Failure::forbidden(&open.requester.username, "watch", &why));
-            if let Err(gone) = open.watch.decide_anew(&index, viewer) {
-                open.events.error(&gone);
-                self.over = true;
+                .map(|why| ApiError::forbidden(&open.requester.username, "watch", &why));
+            if let Err(error) = open.watch.set_viewer(&index, viewer) {
+                open.events.push_error(&error);
+                self.ended = true;
                 return;
             }
         }
-        let ends = match open.watch.step(&index, &mut open.events, FRAME) {
-            Step::Gone(failure) => Some(failure),
-            // Who may see nothing any more is told what went, and that it is over.
-            Step::Idle => self.refused.take(),
-            Step::More => None,
+        let error = match open.watch.step(&index, &mut open.events, FRAME_SIZE) {
+            StepOutcome::Ended(error) => Some(error),
+            // A requester who may no longer see any tracker first receives the DELETED events.
+            StepOutcome::Idle => self.forbidden.take(),
+            StepOutcome::More => None,
         };
-        if let Some(failure) = ends {
-            open.events.error(&failure);
-            self.over = true;
+        if let Some(error) = error {
+            open.events.push_error(&error);
+            self.ended = true;
         }
-        // Where there was nothing to join until now, nobody was asked.
-        let withheld = open.watch.take_withheld();
-        let unasked = !withheld.is_subset(&open.asked.about);
+        // Namespaces without secrets have not been reviewed until now.
+        let withheld = open.watch.take_withheld_namespaces();
+        let needs_review = !withheld.is_subset(&open.reviewed.namespaces);
         drop(index);
-        if unasked {
-            self.ask();
+        if needs_review {
+            self.start_review();
         }
     }
 
     async fn wait(&mut self) {
         let open = &mut self.open;
-        let last = self.last_bookmark;
-        let asking = self.asking.as_mut();
-        let answer = async {
-            match asking {
-                Some(asking) => (&mut asking.answer).await,
+        let last_bookmark = self.last_bookmark;
+        let pending = self.review.as_mut();
+        let review = async {
+            match pending {
+                Some(review) => (&mut review.task).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = open.changes.changed() => {}
-            _ = open.generations.changed() => open.generations.mark_changed(),
-            _ = open.closing.changed() => {}
-            _ = open.believed.changed() => open.believed.mark_changed(),
-            answer = answer => self.answered(answer),
-            () = tokio::time::sleep_until(self.ask_at) => {}
-            () = tokio::time::sleep_until(open.ends) => {}
+            _ = open.index_changes.changed() => {}
+            _ = open.policy_changes.changed() => open.policy_changes.mark_changed(),
+            _ = open.shutdown.changed() => {}
+            _ = open.front_proxy_changes.changed() => open.front_proxy_changes.mark_changed(),
+            result = review => self.finish_review(result),
+            () = tokio::time::sleep_until(self.review_due) => {}
+            () = tokio::time::sleep_until(open.deadline) => {}
             _ = self.bookmark.tick(), if open.bookmarks => self.add_bookmark(),
-            () = tokio::time::sleep_until(last.unwrap_or(open.ends)), if last.is_some() => {
+            () = tokio::time::sleep_until(last_bookmark.unwrap_or(open.deadline)), if last_bookmark.is_some() => {
                 self.last_bookmark = None;
                 self.add_bookmark();
             }
@@ -261,8 +265,8 @@ impl Running {
     }
 
     fn add_bookmark(&mut self) {
-        if let Some(version) = self.open.watch.bookmark() {
-            self.open.events.bookmark(version, false);
+        if let Some(version) = self.open.watch.bookmark_version() {
+            self.open.events.push_bookmark(version, false);
         }
     }
 }

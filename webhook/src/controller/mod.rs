@@ -11,6 +11,7 @@ mod events;
 mod expiry;
 mod prerequisites;
 mod session_creation;
+mod session_queries;
 mod target;
 mod watches;
 
@@ -24,7 +25,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use kube::Client;
 use mirrord_sessions_core::{
     agents::Binding,
-    apiserver::Pace,
+    apiserver::ReportPeriod,
     controller::{Agent, AgentId, Draft, Endings, Presence, Queue, Step, Told, View, next},
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -53,7 +54,7 @@ struct Controller<'a> {
     teller: Teller<'a>,
     metrics: &'a Metrics,
     endings: &'a dyn Endings,
-    pace: Pace,
+    pace: ReportPeriod,
     state: Mutex<State>,
 }
 
@@ -131,7 +132,7 @@ impl Failed {
 pub(crate) async fn while_leading(
     client: &Client,
     pod: &str,
-    pace: Pace,
+    pace: ReportPeriod,
     metrics: &Metrics,
     endings: &dyn Endings,
 ) {

@@ -7,7 +7,7 @@ use mirrord_sessions_core::{
 };
 
 use super::{Controller, Failed};
-use crate::sessions::targets::{pods_of, workload_of};
+use crate::sessions::targets::{pods_on_node, workload_of};
 
 /// A Pod of the view, to go on with after it was unlocked.
 type Matched = Result<Option<(PodView, Option<ContainerView>)>, String>;
@@ -44,7 +44,7 @@ impl Controller<'_> {
         let Some(node) = node else {
             return Ok(Ok(None));
         };
-        let pods = pods_of(&self.client, node, None, ListParams::default())
+        let pods = pods_on_node(&self.client, node, None, ListParams::default())
             .await
             .map_err(Failed::of("the Pods of its node can't be listed"))?;
         Ok(matched(&PodView::find(pods.iter(), id, Some(node))))

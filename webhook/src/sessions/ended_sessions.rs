@@ -1,12 +1,12 @@
-//! Sessions that have ended, kept for a while as ConfigMaps of the system namespace: so that a
-//! replica that starts later shows them too, and all replicas say the same of them.
+//! Records of ended sessions, stored for some minutes as ConfigMaps of the system namespace.
 //!
-//! Each replica shows by itself that a session has ended, when its watch tells that the Session is
-//! gone. The one that knows why, since it answered the review of the deletion or deleted the
-//! Session itself, keeps the record at once. Where nobody does, for what was deleted past this
-//! process or because the replica that knew is gone, any of the others does some seconds later, and
-//! says no more than that it was deleted. A record holds the tracker without key and filters, as
-//! everybody may see it who sees the session.
+//! Records let a replica that starts later show ended sessions too, and make all replicas show the
+//! same reason. Each replica shows the end of a session by itself when its watch reports the
+//! deletion. The replica that knows the reason stores the record at once: it answered the admission
+//! review of the deletion, or deleted the Session itself. If no replica knows the reason, any of
+//! them stores a record some seconds later, with the reason `deleted`. That happens if the deletion
+//! bypassed this process, or if the replica that knew has stopped. A record holds the tracker
+//! without key and filters, as every user sees it who may see the session.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use kube::{
 use mirrord_sessions_core::{
     sessions::{
         Tracker,
-        ended_records::{self, Record},
+        ended_session_records::{EndedSessionRecord, EndedSessionRecords},
     },
     text::printable,
 };
@@ -38,305 +38,327 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::store::Store;
-use crate::apiserver::watch_stream::now;
+use crate::clock::unix_now;
 
-/// What all records carry, and nothing else.
+/// The label of all records.
 const LABEL: &str = "visibility.operator.metalbear.co/record";
-const VALUE: &str = "terminated";
-/// Where a record holds the tracker.
-const FIELD: &str = "tracker";
-/// Where it holds the agent that the Session was recorded for, which trackers don't show.
-const AGENT: &str = "agent";
-/// Larger ones aren't kept: no ConfigMap is over 1 MiB.
-const MAX_RECORD: usize = 512 << 10;
-/// Records a page of the list.
-const PAGE: u32 = 500;
-/// Writes at once: many sessions may end together.
-const WRITES: usize = 8;
-/// Records that are written before others are looked at.
-const BATCH: usize = 64;
-/// Records that are deleted a second, at most.
-const DELETES: usize = 512;
-/// Ended sessions that wait to be kept; the first of more are given up.
-const WAITING: usize = 10_000;
-/// How long those who know why a session ended have to say so, before somebody keeps it who
-/// doesn't.
-const GRACE: Duration = Duration::from_secs(3);
-/// Replicas wait longer than needed by up to this, each by its own: then most often one does the
-/// work.
-const SPREAD: Duration = Duration::from_secs(4);
-const RETRY: Duration = Duration::from_secs(10);
-/// How long one call may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LABEL_VALUE: &str = "terminated";
+/// The data key of the tracker.
+const TRACKER_KEY: &str = "tracker";
+/// The data key of the agent that the Session was created for, which trackers don't show.
+const AGENT_KEY: &str = "agent";
+/// The maximum size of a tracker in a record. A ConfigMap holds at most 1 MiB.
+const MAX_RECORD_SIZE: usize = 512 << 10;
+/// The page size of lists.
+const PAGE_SIZE: u32 = 500;
+/// The maximum number of concurrent writes, since many sessions may end together.
+const MAX_CONCURRENT: usize = 8;
+/// The maximum number of records written before new ones are received.
+const BATCH_SIZE: usize = 64;
+/// The maximum number of records deleted per second.
+const MAX_DELETES: usize = 512;
+/// The maximum number of queued records. Beyond it the first are dropped.
+const QUEUE_LENGTH: usize = 10_000;
+/// How long replicas that don't know the reason of an end wait for the one that does.
+const REASON_GRACE: Duration = Duration::from_secs(3);
+/// The maximum random delay of each replica, so that usually only one of them writes.
+const MAX_JITTER: Duration = Duration::from_secs(4);
+const RETRY_DELAY: Duration = Duration::from_secs(10);
+/// The timeout of one API call.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The records, as one replica sees and makes them.
+/// Stores the records of ended sessions, and restores those of other replicas.
 #[derive(Debug)]
-pub(crate) struct Records {
-    maps: Api<ConfigMap>,
+pub(crate) struct EndedSessionStore {
+    config_maps: Api<ConfigMap>,
     store: Arc<Store>,
-    held: Mutex<ended_records::Records>,
+    records: Mutex<EndedSessionRecords>,
     random: RandomState,
 }
 
-impl Records {
+impl EndedSessionStore {
     pub(crate) fn new(client: Client, namespace: &str, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
-            maps: Api::namespaced(client, namespace),
+            config_maps: Api::namespaced(client, namespace),
             store,
-            held: Mutex::default(),
+            records: Mutex::default(),
             random: RandomState::new(),
         })
     }
 
-    /// Keeps what ends, shows what others keep, and ends both in time; for ever.
+    /// Writes, restores and deletes records. Never returns.
     pub(crate) async fn run(&self, ended: UnboundedReceiver<Arc<Tracker>>) {
-        let Some(keeps) = self.store.keeps() else {
+        let Some(retention) = self.store.retention_seconds() else {
             return std::future::pending().await;
         };
-        tokio::join!(self.follow(), self.keep(ended, keeps), self.lapse(), self.clear(keeps));
+        tokio::join!(
+            self.watch_records(),
+            self.write_records(ended, retention),
+            self.remove_expired_trackers(),
+            self.delete_expired_records(retention)
+        );
     }
 
-    /// What is kept. What can't be read isn't waited for: it is the least of what is served.
+    /// Lists the trackers of all records.
+    ///
+    /// Returns what it has read so far if the API server fails, since ended sessions matter less
+    /// than a fast start.
     pub(crate) async fn list(&self) -> Vec<Arc<Tracker>> {
-        if self.store.keeps().is_none() {
+        if self.store.retention_seconds().is_none() {
             return Vec::new();
         }
-        let mut params = ListParams::default().labels(&format!("{LABEL}={VALUE}")).limit(PAGE);
-        let mut found = Vec::new();
+        let mut params =
+            ListParams::default().labels(&format!("{LABEL}={LABEL_VALUE}")).limit(PAGE_SIZE);
+        let mut trackers = Vec::new();
         loop {
-            let page = match timeout(PATIENCE, self.maps.list(&params)).await {
+            let page = match timeout(TIMEOUT, self.config_maps.list(&params)).await {
                 Ok(Ok(page)) => page,
                 Ok(Err(error)) => {
                     let error = printable(&error.to_string(), 300);
-                    warn!(error, "sessions that have ended can't be listed");
-                    return found;
+                    warn!(error, "failed to list the records of ended sessions");
+                    return trackers;
                 }
-                Err(_) => return found,
+                Err(_) => return trackers,
             };
-            found.extend(page.items.iter().filter_map(tracker));
+            trackers.extend(page.items.iter().filter_map(parse_record));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
-                return found;
+                return trackers;
             }
         }
     }
 
-    /// Shows what others keep.
-    async fn follow(&self) {
-        let config = watcher::Config::default().labels(&format!("{LABEL}={VALUE}"));
-        let mut events = watcher(self.maps.clone(), config).default_backoff().boxed();
+    /// Restores the records that other replicas write, and removes those that they delete.
+    async fn watch_records(&self) {
+        let config = watcher::Config::default().labels(&format!("{LABEL}={LABEL_VALUE}"));
+        let mut events = watcher(self.config_maps.clone(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Init) => self.held().listing(),
-                Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => self.seen(&map),
+                Ok(watcher::Event::Init) => self.records().start_list(),
+                Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => {
+                    self.apply_record(&map)
+                }
                 Ok(watcher::Event::InitDone) => {
-                    let gone = self.held().unlisted();
-                    for name in gone {
-                        self.gone(&name);
+                    let unlisted = self.records().unlisted();
+                    for name in unlisted {
+                        self.remove_record(&name);
                     }
                 }
-                Ok(watcher::Event::Delete(map)) => self.gone(&map.name_any()),
+                Ok(watcher::Event::Delete(map)) => self.remove_record(&map.name_any()),
                 Err(error) => {
                     let error = printable(&error.to_string(), 300);
-                    debug!(error, "sessions that have ended can't be watched");
+                    debug!(error, "failed to watch the records of ended sessions");
                 }
             }
         }
     }
 
-    fn seen(&self, map: &ConfigMap) {
-        let Some(tracker) = tracker(map) else {
+    fn apply_record(&self, map: &ConfigMap) {
+        let Some(tracker) = parse_record(map) else {
             return;
         };
-        let record = Record::new(
+        let record = EndedSessionRecord::new(
             tracker.key.clone(),
             tracker.uid.clone(),
             map.metadata.uid.clone(),
-            tracker.ended.unwrap_or_default(),
-            tracker.form(false).object.len(),
+            tracker.ended_at.unwrap_or_default(),
+            tracker.encoded(false).object.len(),
         );
-        self.held().seen(map.name_any(), record);
+        self.records().insert(map.name_any(), record);
         self.store.restore(&tracker);
     }
 
-    fn gone(&self, name: &str) {
-        let held = self.held().gone(name);
-        if let Some(held) = held {
-            self.store.forget(&held.key, &held.session);
+    fn remove_record(&self, name: &str) {
+        let record = self.records().remove(name);
+        if let Some(record) = record {
+            self.store.remove_ended(&record.key, &record.session_uid);
         }
     }
 
-    /// Keeps what ends.
-    async fn keep(&self, mut ended: UnboundedReceiver<Arc<Tracker>>, keeps: i64) {
-        let mut waiting: BTreeMap<(Instant, u64), Arc<Tracker>> = BTreeMap::new();
-        let mut number = 0;
-        let mut told = String::new();
+    /// Writes a record for each session that ends.
+    async fn write_records(&self, mut ended: UnboundedReceiver<Arc<Tracker>>, retention: i64) {
+        let mut queue: BTreeMap<(Instant, u64), Arc<Tracker>> = BTreeMap::new();
+        let mut sequence = 0;
+        let mut logged = String::new();
         loop {
-            let next = waiting.first_key_value().map(|((due, _), _)| *due);
+            let next = queue.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {
                 tracker = ended.recv() => {
                     let Some(tracker) = tracker else {
                         return std::future::pending().await;
                     };
-                    let wait = if says_more(&tracker) { Duration::ZERO } else { self.spread(&tracker.uid, GRACE) };
-                    number += 1;
-                    waiting.insert((Instant::now() + wait, number), tracker);
-                    if waiting.len() > WAITING {
-                        waiting.pop_first();
+                    let delay = if has_known_reason(&tracker) {
+                        Duration::ZERO
+                    } else {
+                        self.jittered(REASON_GRACE, &tracker.uid)
+                    };
+                    sequence += 1;
+                    queue.insert((Instant::now() + delay, sequence), tracker);
+                    if queue.len() > QUEUE_LENGTH {
+                        queue.pop_first();
                     }
                     continue;
                 }
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
             let mut batch = Vec::new();
-            while batch.len() < BATCH
-                && let Some(first) = waiting.first_entry()
+            while batch.len() < BATCH_SIZE
+                && let Some(first) = queue.first_entry()
                 && first.key().0 <= Instant::now()
             {
                 batch.push(first.remove());
             }
-            let failed: Vec<_> = stream::iter(batch)
-                .map(|tracker| async move { (self.put(&tracker, keeps).await, tracker) })
-                .buffer_unordered(WRITES)
-                .filter_map(|(put, tracker)| std::future::ready(put.err().map(|e| (e, tracker))))
-                .collect()
-                .await;
+            let failed: Vec<_> =
+                stream::iter(batch)
+                    .map(|tracker| async move {
+                        (self.write_record(&tracker, retention).await, tracker)
+                    })
+                    .buffer_unordered(MAX_CONCURRENT)
+                    .filter_map(|(result, tracker)| {
+                        std::future::ready(result.err().map(|e| (e, tracker)))
+                    })
+                    .collect()
+                    .await;
             for (error, tracker) in failed {
-                if told != error {
+                if logged != error {
                     warn!(
                         error,
-                        "a session that has ended can't be kept: a replica that starts later won't show it"
+                        "failed to write the record of an ended session: other replicas may not show it"
                     );
-                    told = error;
+                    logged = error;
                 }
-                number += 1;
-                waiting.insert((Instant::now() + RETRY, number), tracker);
+                sequence += 1;
+                queue.insert((Instant::now() + RETRY_DELAY, sequence), tracker);
             }
         }
     }
 
-    async fn put(&self, tracker: &Tracker, keeps: i64) -> Result<(), String> {
-        let json = String::from_utf8_lossy(&tracker.form(false).object);
-        let over = tracker.ended.is_none_or(|ended| ended + keeps < now());
-        let Some(name) = name(&tracker.uid).filter(|_| !over && json.len() <= MAX_RECORD) else {
+    async fn write_record(&self, tracker: &Tracker, retention: i64) -> Result<(), String> {
+        let json = String::from_utf8_lossy(&tracker.encoded(false).object);
+        let is_expired = tracker.ended_at.is_none_or(|ended_at| ended_at + retention < unix_now());
+        let Some(name) =
+            record_name(&tracker.uid).filter(|_| !is_expired && json.len() <= MAX_RECORD_SIZE)
+        else {
             return Ok(());
         };
         let record = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": { "name": name, "labels": { LABEL: VALUE } },
-            "data": { FIELD: json, AGENT: tracker.recorded_for.as_deref().unwrap_or_default() },
+            "metadata": { "name": name, "labels": { LABEL: LABEL_VALUE } },
+            "data": { TRACKER_KEY: json, AGENT_KEY: tracker.recorded_for.as_deref().unwrap_or_default() },
         });
-        let written = async {
-            if says_more(tracker) {
+        let write = async {
+            if has_known_reason(tracker) {
                 let params = PatchParams::apply(WEBHOOK_NAME).force();
-                return self.maps.patch(&name, &params, &Patch::Apply(&record)).await;
+                return self.config_maps.patch(&name, &params, &Patch::Apply(&record)).await;
             }
-            // Whatever is there says as much.
-            if self.held().has(&name) {
+            // An existing record has at least as much information.
+            if self.records().contains(&name) {
                 return Ok(ConfigMap::default());
             }
             let map = serde_json::from_value(record).map_err(kube::Error::SerdeError)?;
-            self.maps.create(&PostParams::default(), &map).await
+            self.config_maps.create(&PostParams::default(), &map).await
         };
-        match timeout(PATIENCE, written).await {
+        match timeout(TIMEOUT, write).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(()),
             Ok(Err(error)) => Err(printable(&error.to_string(), 300)),
-            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+            Err(_) => Err(format!("no response within {TIMEOUT:?}")),
         }
     }
 
-    /// Ends in time what is shown, however long it takes to end what is kept.
-    async fn lapse(&self) {
-        let mut tick = each_second();
+    /// Removes expired trackers in time, however long the deletion of their records takes.
+    async fn remove_expired_trackers(&self) {
+        let mut tick = every_second();
         loop {
             tick.tick().await;
-            self.store.lapse();
+            self.store.remove_expired();
         }
     }
 
-    /// Ends what is kept, some time after it was shown. Of more than are shown the oldest go at
-    /// once, whoever kept them: a replica that is gone clears nothing up.
-    async fn clear(&self, keeps: i64) {
-        let mut tick = each_second();
+    /// Deletes expired records, and the oldest records beyond the limits at once.
+    ///
+    /// Any replica deletes any record, since the one that wrote it may have stopped.
+    async fn delete_expired_records(&self, retention: i64) {
+        let mut tick = every_second();
         loop {
             tick.tick().await;
-            let due = self.held().due(now() - keeps, DELETES, |record| {
-                let spread = self.spread(&record.session, Duration::from_secs(1));
-                i64::try_from(spread.as_secs()).unwrap_or_default()
+            let expired = self.records().expired(unix_now() - retention, MAX_DELETES, |record| {
+                let delay = self.jittered(Duration::from_secs(1), &record.session_uid);
+                i64::try_from(delay.as_secs()).unwrap_or_default()
             });
-            stream::iter(due)
-                .for_each_concurrent(WRITES, |(name, uid)| self.delete(name, uid))
+            stream::iter(expired)
+                .for_each_concurrent(MAX_CONCURRENT, |(name, uid)| self.delete_record(name, uid))
                 .await;
         }
     }
 
-    async fn delete(&self, name: String, uid: Option<String>) {
+    async fn delete_record(&self, name: String, uid: Option<String>) {
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid, resource_version: None }),
             ..DeleteParams::default()
         };
-        match timeout(PATIENCE, self.maps.delete(&name, &params)).await {
-            // Gone, by whoever: the watch may tell so later.
-            Ok(Ok(_)) => self.gone(&name),
+        match timeout(TIMEOUT, self.config_maps.delete(&name, &params)).await {
+            // Don't wait for the watch, which may report the deletion later.
+            Ok(Ok(_)) => self.remove_record(&name),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
-                self.gone(&name);
+                self.remove_record(&name);
             }
             Ok(Err(error)) => {
                 let error = printable(&error.to_string(), 300);
-                debug!(error, name, "a record can't be deleted yet");
+                debug!(error, name, "failed to delete a record");
             }
-            Err(_) => debug!(name, "a record can't be deleted yet"),
+            Err(_) => debug!(name, "timed out deleting a record"),
         }
     }
 
-    /// At least this long, and some more that differs between replicas.
-    fn spread(&self, uid: &str, least: Duration) -> Duration {
-        let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
-        least + Duration::from_millis(self.random.hash_one(uid) % spread)
+    /// Adds a jitter that differs between replicas.
+    fn jittered(&self, delay: Duration, uid: &str) -> Duration {
+        let max_jitter = u64::try_from(MAX_JITTER.as_millis()).unwrap_or(u64::MAX);
+        delay + Duration::from_millis(self.random.hash_one(uid) % max_jitter)
     }
 
-    fn held(&self) -> MutexGuard<'_, ended_records::Records> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn records(&self) -> MutexGuard<'_, EndedSessionRecords> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn each_second() -> Interval {
+fn every_second() -> Interval {
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
 }
 
-fn says_more(tracker: &Tracker) -> bool {
+fn has_known_reason(tracker: &Tracker) -> bool {
     tracker.ending().is_some_and(|ending| ending.is_known())
 }
 
-/// The record of the session of that identifier; none if it makes no name.
-fn name(uid: &str) -> Option<String> {
+/// Returns the name of the record of a session, or `None` if its uid makes no valid name.
+fn record_name(uid: &str) -> Option<String> {
     let fits = !uid.is_empty()
         && uid.len() <= 200
         && !uid.ends_with('-')
         && uid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    fits.then(|| format!("{VALUE}-{uid}"))
+    fits.then(|| format!("{LABEL_VALUE}-{uid}"))
 }
 
-fn tracker(map: &ConfigMap) -> Option<Arc<Tracker>> {
-    let json = map.data.as_ref()?.get(FIELD)?;
-    match Tracker::kept(json) {
-        // Of another session than its name says: nobody here writes that.
-        Ok(tracker) if name(&tracker.uid) != map.metadata.name => None,
+/// Returns the tracker that a record holds, or `None` if the record is invalid.
+fn parse_record(map: &ConfigMap) -> Option<Arc<Tracker>> {
+    let json = map.data.as_ref()?.get(TRACKER_KEY)?;
+    match Tracker::from_record(json) {
+        // The record names another session than its tracker, so this process did not write it.
+        Ok(tracker) if record_name(&tracker.uid) != map.metadata.name => None,
         Ok(tracker) => {
-            let agent = map.data.as_ref().and_then(|data| data.get(AGENT));
+            let agent = map.data.as_ref().and_then(|data| data.get(AGENT_KEY));
             let agent = agent.filter(|agent| !agent.is_empty());
             Some(Arc::new(match agent {
-                Some(agent) => tracker.of_agent(agent),
+                Some(agent) => tracker.with_agent(agent),
                 None => tracker,
             }))
         }
         Err(error) => {
             let error = printable(&error.to_string(), 256);
-            debug!(name = map.name_any(), error, "a record can't be read");
+            debug!(name = map.name_any(), error, "invalid record of an ended session");
             None
         }
     }
@@ -354,26 +376,26 @@ mod tests {
     use crate::sessions::store::tests::tracker;
 
     #[tokio::test]
-    async fn what_cannot_be_deleted_keeps_nothing_shown() {
+    async fn expires_trackers_while_deletions_hang() {
         let silent = tower::service_fn(|_: Request<Body>| {
             std::future::pending::<Result<Response<Body>, Infallible>>()
         });
-        let (store, ended) = Store::keeping(Duration::from_secs(1));
-        let over = tracker("over", 5).ended(&Ending::unknown(now()), 6);
-        let over = Arc::new(over.unwrap());
-        store.replace(Vec::new(), &[Arc::clone(&over)], 10);
+        let (store, ended) = Store::with_retention(Duration::from_secs(1));
+        let tracker = tracker("over", 5).terminated(&Ending::unknown(unix_now()), 6);
+        let tracker = Arc::new(tracker.unwrap());
+        store.replace(Vec::new(), &[Arc::clone(&tracker)], 10);
         assert_eq!(store.index().len(), 1);
         let client = Client::new(silent, "default");
-        let records = Records::new(client, "default", Arc::clone(&store));
-        // Long over: its deletion is waited for.
-        let old = Record::new(over.key.clone(), "old".into(), None, 0, 1);
-        records.held().seen("old".into(), old);
-        let mut changes = store.changes();
-        let gone = changes.wait_for(|_| store.index().is_empty());
+        let records = EndedSessionStore::new(client, "default", Arc::clone(&store));
+        // The record has expired, so its deletion is in flight.
+        let old = EndedSessionRecord::new(tracker.key.clone(), "old".into(), None, 0, 1);
+        records.records().insert("old".into(), old);
+        let mut changes = store.watch_index();
+        let removed = changes.wait_for(|_| store.index().is_empty());
         tokio::select! {
             () = records.run(ended) => {}
-            gone = timeout(PATIENCE / 2, gone) => {
-                gone.unwrap().unwrap();
+            removed = timeout(TIMEOUT / 2, removed) => {
+                removed.unwrap().unwrap();
             }
         }
         assert!(store.index().is_empty());

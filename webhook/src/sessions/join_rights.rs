@@ -1,5 +1,4 @@
-//! Who may join where, as RBAC has it: asked by SubjectAccessReview, and remembered for some
-//! seconds.
+//! The right to join sessions under RBAC, checked by SubjectAccessReview and cached for seconds.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +12,6 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 use mirrord_sessions_core::{
-    apiserver::Subresource,
     identity::Requester,
     policy::{JoinRights, PolicySet},
     text::printable,
@@ -27,135 +25,147 @@ use tracing::warn;
 
 use super::store::Store;
 
-/// How long an answer counts.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(10);
-/// How long it counts as a no that there was none.
-const FAILED: Duration = Duration::from_secs(2);
-/// How long an answer may take, the wait for a turn included: an API server that hangs must not be
-/// waited for once for each who asks.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Questions that are open at once.
-const QUESTIONS: usize = 16;
-/// Namespaces that one request is asked about.
-const NAMESPACES: usize = 1024;
-/// What all remembered questions may hold together: a requester may have very many groups.
-const BUDGET: usize = 8 << 20;
+/// The subresource of trackers that joins a session.
+const JOIN_SUBRESOURCE: &str = "join";
+/// How long a verdict is cached.
+pub(crate) const VERDICT_TTL: Duration = Duration::from_secs(10);
+/// How long a failed review is cached as a denial.
+const FAILURE_TTL: Duration = Duration::from_secs(2);
+/// The timeout of a review, including the wait for a permit. Requesters must not wait one after
+/// another for an API server that hangs.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// The maximum number of concurrent reviews.
+const MAX_CONCURRENT: usize = 16;
+/// The maximum number of namespaces reviewed for one request.
+const MAX_NAMESPACES: usize = 1024;
+/// Memory budget of the cache in bytes. A requester may have very many groups.
+const CACHE_BUDGET: usize = 8 << 20;
 
-/// Asks and remembers.
+/// Checks and caches which sessions a requester may join under RBAC.
 #[derive(Debug)]
-pub(crate) struct Rights {
+pub(crate) struct JoinAuthorizer {
     reviews: Api<SubjectAccessReview>,
-    known: Mutex<Known>,
-    open: Semaphore,
+    cache: Mutex<ReviewCache>,
+    permits: Semaphore,
 }
 
-/// Where somebody may join, and the namespaces that this was asked for.
+/// The join rights of a requester, and the namespaces they were reviewed for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Asked {
-    pub(crate) joins: JoinRights,
-    pub(crate) about: BTreeSet<Box<str>>,
+pub(crate) struct ReviewedRights {
+    pub(crate) rights: JoinRights,
+    pub(crate) namespaces: BTreeSet<Box<str>>,
 }
 
-/// Whether that requester may join there; everywhere, if no namespace is named.
+/// A requester and the namespace of a review; `None` stands for all namespaces.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Question {
-    who: Arc<Requester>,
+struct ReviewKey {
+    requester: Arc<Requester>,
     namespace: Option<Box<str>>,
 }
 
-/// The answer, and until when it counts. While it is awaited, others wait for the same.
-type Answer = Arc<OnceCell<(bool, Instant)>>;
+/// A verdict and the time until which it is valid. While the review is in flight, other requests
+/// wait for the same verdict.
+type Verdict = Arc<OnceCell<(bool, Instant)>>;
 
 #[derive(Debug, Default)]
-struct Known {
-    /// Each with its number in the order of asking.
-    answers: HashMap<Question, (u64, Answer)>,
-    order: BTreeMap<u64, Question>,
-    count: u64,
+struct ReviewCache {
+    /// Verdicts, each with its sequence number.
+    verdicts: HashMap<ReviewKey, (u64, Verdict)>,
+    /// Keys by sequence number, the oldest first.
+    by_age: BTreeMap<u64, ReviewKey>,
+    next_sequence: u64,
     size: usize,
 }
 
-impl Rights {
+impl JoinAuthorizer {
+    /// Creates an authorizer with an empty cache.
     pub(crate) fn new(client: Client) -> Self {
-        Self { reviews: Api::all(client), known: Mutex::default(), open: Semaphore::new(QUESTIONS) }
+        Self {
+            reviews: Api::all(client),
+            cache: Mutex::default(),
+            permits: Semaphore::new(MAX_CONCURRENT),
+        }
     }
 
-    /// Where the requester may join, as far as it makes a difference to what they see of a
-    /// namespace, or of all.
-    pub(crate) async fn of(
+    /// Returns where the requester may join, in one namespace or in all.
+    ///
+    /// Only namespaces where the right to join would reveal a key or a filter are reviewed.
+    pub(crate) async fn join_rights(
         &self,
         requester: &Arc<Requester>,
         policies: &PolicySet,
         store: &Store,
         namespace: Option<&str>,
-    ) -> Asked {
-        let without = policies.viewer(requester, JoinRights::Nowhere);
-        let about = store.index().withheld(namespace, &without);
-        if about.is_empty() {
-            return Asked::default();
+    ) -> ReviewedRights {
+        let without_rights = policies.viewer(requester, JoinRights::Nowhere);
+        let namespaces = store.index().namespaces_with_hidden_secrets(namespace, &without_rights);
+        if namespaces.is_empty() {
+            return ReviewedRights::default();
         }
-        // One question instead of many, for those who may everywhere.
-        if about.len() > 1 && self.may(requester, None).await {
-            return Asked { joins: JoinRights::Everywhere, about };
+        // A requester who may join everywhere needs one review instead of many.
+        if namespaces.len() > 1 && self.may_join(requester, None).await {
+            return ReviewedRights { rights: JoinRights::Everywhere, namespaces };
         }
-        if about.len() > NAMESPACES {
+        if namespaces.len() > MAX_NAMESPACES {
             warn!(
-                namespaces = about.len(),
-                "more namespaces than are asked about: in the rest keys and filters stay hidden"
+                namespaces = namespaces.len(),
+                "too many namespaces to review: keys and filters stay hidden in the rest"
             );
         }
-        let mut questions = Vec::new();
-        for namespace in about.iter().take(NAMESPACES) {
-            let question = async move {
-                let may = self.may(requester, Some(namespace)).await;
-                may.then(|| namespace.clone())
+        let mut reviews = Vec::new();
+        for namespace in namespaces.iter().take(MAX_NAMESPACES) {
+            let review = async move {
+                let allowed = self.may_join(requester, Some(namespace)).await;
+                allowed.then(|| namespace.clone())
             };
-            questions.push(question.boxed());
+            reviews.push(review.boxed());
         }
-        let answers = join_all(questions).await;
-        let allowed: BTreeSet<_> = answers.into_iter().flatten().collect();
-        let joins = if allowed.is_empty() { JoinRights::Nowhere } else { JoinRights::In(allowed) };
-        Asked { joins, about }
+        let verdicts = join_all(reviews).await;
+        let allowed: BTreeSet<_> = verdicts.into_iter().flatten().collect();
+        let rights = if allowed.is_empty() { JoinRights::Nowhere } else { JoinRights::In(allowed) };
+        ReviewedRights { rights, namespaces }
     }
 
-    /// Whether the requester may join the sessions of a namespace, or all.
-    pub(crate) async fn may(&self, who: &Arc<Requester>, namespace: Option<&str>) -> bool {
-        let question = Question { who: Arc::clone(who), namespace: namespace.map(Into::into) };
-        let answer = self.known().about(&question);
-        let (may, _) = answer.get_or_init(|| self.ask(&question)).await;
-        *may
+    /// Returns whether the requester may join sessions in a namespace, or in all.
+    pub(crate) async fn may_join(
+        &self,
+        requester: &Arc<Requester>,
+        namespace: Option<&str>,
+    ) -> bool {
+        let key =
+            ReviewKey { requester: Arc::clone(requester), namespace: namespace.map(Into::into) };
+        let verdict = self.cache().get_or_insert(&key);
+        let (allowed, _) = verdict.get_or_init(|| self.review(&key)).await;
+        *allowed
     }
 
-    async fn ask(&self, question: &Question) -> (bool, Instant) {
-        let (review, params) = (question.review(), PostParams::default());
-        let asked = async {
-            // Never closed; and if it were, a question more would do no harm.
-            let _turn = self.open.acquire().await.ok();
+    async fn review(&self, key: &ReviewKey) -> (bool, Instant) {
+        let (review, params) = (key.review(), PostParams::default());
+        let request = async {
+            // The semaphore is never closed.
+            let _permit = self.permits.acquire().await.ok();
             self.reviews.create(&params, &review).await
         };
-        let why = match timeout(PATIENCE, asked).await {
-            Ok(Ok(answer)) => {
-                let may = answer.status.is_some_and(|status| status.allowed);
-                return (may, Instant::now() + REMEMBERED);
+        let error = match timeout(TIMEOUT, request).await {
+            Ok(Ok(review)) => {
+                let allowed = review.status.is_some_and(|status| status.allowed);
+                return (allowed, Instant::now() + VERDICT_TTL);
             }
             Ok(Err(error)) => printable(&error.to_string(), 300),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no response within {TIMEOUT:?}"),
         };
-        warn!(
-            error = why,
-            "whether somebody may join sessions can't be asked: they see neither keys nor filters"
-        );
-        (false, Instant::now() + FAILED)
+        warn!(error, "failed to review the right to join: keys and filters stay hidden");
+        (false, Instant::now() + FAILURE_TTL)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, ReviewCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Question {
+impl ReviewKey {
     fn review(&self) -> SubjectAccessReview {
-        let Requester { username, uid, groups, extra } = &*self.who;
+        let Requester { username, uid, groups, extra } = &*self.requester;
         SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(username.clone()),
@@ -168,7 +178,7 @@ impl Question {
                     group: Some(TRACKER_GROUP.into()),
                     version: Some(TRACKER_VERSION.into()),
                     resource: Some(TRACKERS.into()),
-                    subresource: Some(Subresource::Join.name().into()),
+                    subresource: Some(JOIN_SUBRESOURCE.into()),
                     ..ResourceAttributes::default()
                 }),
                 ..SubjectAccessReviewSpec::default()
@@ -177,49 +187,53 @@ impl Question {
         }
     }
 
+    /// Returns the approximate size in bytes.
     fn size(&self) -> usize {
-        let who = &*self.who;
-        let texts = who.groups.iter().chain(who.extra.keys()).chain(who.extra.values().flatten());
+        let requester = &*self.requester;
+        let texts = requester
+            .groups
+            .iter()
+            .chain(requester.extra.keys())
+            .chain(requester.extra.values().flatten());
         let texts: usize = texts.map(|text| text.len() + 32).sum();
-        256 + who.username.len() + texts + self.namespace.as_deref().map_or(0, str::len)
+        256 + requester.username.len() + texts + self.namespace.as_deref().map_or(0, str::len)
     }
 }
 
-impl Known {
-    /// What is known or being asked; or what the first to look has to ask.
-    fn about(&mut self, question: &Question) -> Answer {
+impl ReviewCache {
+    /// Returns the cached verdict, or an empty one that the first caller must fill.
+    fn get_or_insert(&mut self, key: &ReviewKey) -> Verdict {
         let now = Instant::now();
-        let counts = |answer: &Answer| answer.get().is_none_or(|(_, until)| *until > now);
-        if let Some((number, answer)) = self.answers.get(question) {
-            if counts(answer) {
-                return Arc::clone(answer);
+        let is_valid = |verdict: &Verdict| verdict.get().is_none_or(|(_, until)| *until > now);
+        if let Some((sequence, verdict)) = self.verdicts.get(key) {
+            if is_valid(verdict) {
+                return Arc::clone(verdict);
             }
-            let number = *number;
-            self.forget(number);
+            let sequence = *sequence;
+            self.remove(sequence);
         }
-        let size = question.size();
-        // The oldest go first: those that count no more, and then those that soon won't. Who waits
-        // for an answer that isn't there yet holds it.
-        while self.size + size > BUDGET
-            && let Some((number, _)) = self.order.first_key_value()
+        let size = key.size();
+        // Evict the oldest first, since they expire first. Requests that wait for an evicted
+        // verdict hold a reference to it.
+        while self.size + size > CACHE_BUDGET
+            && let Some((sequence, _)) = self.by_age.first_key_value()
         {
-            let number = *number;
-            self.forget(number);
+            let sequence = *sequence;
+            self.remove(sequence);
         }
-        let answer = Answer::default();
-        let number = self.count;
-        self.count += 1;
-        self.order.insert(number, question.clone());
-        let remembered = (number, Arc::clone(&answer));
-        self.answers.insert(question.clone(), remembered);
+        let verdict = Verdict::default();
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.by_age.insert(sequence, key.clone());
+        self.verdicts.insert(key.clone(), (sequence, Arc::clone(&verdict)));
         self.size += size;
-        answer
+        verdict
     }
 
-    fn forget(&mut self, number: u64) {
-        if let Some(question) = self.order.remove(&number) {
-            self.answers.remove(&question);
-            self.size = self.size.saturating_sub(question.size());
+    fn remove(&mut self, sequence: u64) {
+        if let Some(key) = self.by_age.remove(&sequence) {
+            self.verdicts.remove(&key);
+            self.size = self.size.saturating_sub(key.size());
         }
     }
 }

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::api_server;
 
-/// Says yes to who may join there.
-pub(crate) fn allowed(review: &Value, may: bool) -> (u16, Value) {
+/// Responds to a SubjectAccessReview.
+pub(crate) fn review_response(review: &Value, allowed: bool) -> (u16, Value) {
     let mut review = review.clone();
-    review["status"] = json!({ "allowed": may });
+    review["status"] = json!({ "allowed": allowed });
     (201, review)
 }
 
-/// A store with sessions that have a key, by `namespace/name`.
+/// Returns a store with a session with a key for each `namespace/name`.
 fn store(names: &[&str]) -> Arc<Store> {
     let trackers = names.iter().map(|path| {
         let (namespace, name) = path.split_once('/').unwrap();
@@ -44,30 +44,40 @@ fn namespace(review: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_asked_of_whom() {
+async fn reviews_only_namespaces_with_hidden_secrets() {
     let no_join = serde_saphyr::from_str("deny: {rules: [{resources: ['*'], verbs: [join]}]}");
     let (no_join, _) = Policy::read("p", &no_join.unwrap());
     let set = |names: &[&str]| JoinRights::In(names.iter().map(|name| (*name).into()).collect());
-    for (name, sessions, scope, policy, may, asked, expected) in [
+    for (name, sessions, scope, policy, allowed, reviewed, expected) in [
         ("nothing to join", &[][..], None, None, &["*"][..], "", JoinRights::Nowhere),
         ("one namespace", &["a/x", "a/y", "b/x"], Some("a"), None, &["a"], "a", set(&["a"])),
         ("nowhere", &["a/x"], Some("a"), None, &[], "a", JoinRights::Nowhere),
         ("everywhere", &["a/x", "b/x"], None, None, &["*"], "*", JoinRights::Everywhere),
         ("some", &["a/x", "b/x", "c/x"], None, None, &["a", "c"], "* a b c", set(&["a", "c"])),
-        ("no policy lets", &["a/x"], None, Some(&no_join), &["*", "a"], "", JoinRights::Nowhere),
+        (
+            "policies deny join",
+            &["a/x"],
+            None,
+            Some(&no_join),
+            &["*", "a"],
+            "",
+            JoinRights::Nowhere,
+        ),
     ] {
-        let (client, seen) =
-            api_server(move |_, review| allowed(review, may.contains(&namespace(review))));
-        let rights = Rights::new(client);
+        let (client, requests) = api_server(move |_, review| {
+            review_response(review, allowed.contains(&namespace(review)))
+        });
+        let authorizer = JoinAuthorizer::new(client);
         let policies = PolicySet::new("", policy.cloned());
-        let found = rights.of(&bob(), &policies, &store(sessions), scope).await;
-        assert_eq!(found.joins, expected, "{name}");
-        let seen = seen.lock().unwrap();
-        let mut told: Vec<&str> = seen.iter().map(|(_, review)| namespace(review)).collect();
-        told.sort_unstable();
-        assert_eq!(told.join(" "), asked, "{name}");
-        for (what, review) in &*seen {
-            assert_eq!(what, "POST /apis/authorization.k8s.io/v1/subjectaccessreviews?");
+        let found = authorizer.join_rights(&bob(), &policies, &store(sessions), scope).await;
+        assert_eq!(found.rights, expected, "{name}");
+        let requests = requests.lock().unwrap();
+        let mut namespaces: Vec<&str> =
+            requests.iter().map(|(_, review)| namespace(review)).collect();
+        namespaces.sort_unstable();
+        assert_eq!(namespaces.join(" "), reviewed, "{name}");
+        for (request, review) in &*requests {
+            assert_eq!(request, "POST /apis/authorization.k8s.io/v1/subjectaccessreviews?");
             let spec = &review["spec"];
             assert_eq!(
                 (&spec["user"], &spec["uid"], &spec["groups"], &spec["extra"]),
@@ -83,56 +93,57 @@ async fn what_is_asked_of_whom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_shared_and_forgotten() {
-    let (client, seen) = api_server(|_, review| allowed(review, true));
-    let rights = Rights::new(client);
+async fn shares_and_expires_verdicts() {
+    let (client, requests) = api_server(|_, review| review_response(review, true));
+    let authorizer = JoinAuthorizer::new(client);
     let bob = bob();
-    let asked = || seen.lock().unwrap().len();
-    let (one, two) = tokio::join!(rights.may(&bob, Some("a")), rights.may(&bob, Some("a")));
+    let reviews = || requests.lock().unwrap().len();
+    let (one, two) =
+        tokio::join!(authorizer.may_join(&bob, Some("a")), authorizer.may_join(&bob, Some("a")));
     assert!(one && two);
-    assert_eq!(asked(), 1, "together");
-    // Another of the same name, in other groups, is another.
+    assert_eq!(reviews(), 1, "concurrent requests share a review");
+    // A requester of the same name with other groups has a verdict of its own.
     let other = Requester { groups: Vec::new(), ..(*bob).clone() };
-    rights.may(&Arc::new(other), Some("a")).await;
-    assert_eq!(asked(), 2);
-    tokio::time::advance(REMEMBERED / 2).await;
-    rights.may(&bob, Some("a")).await;
-    assert_eq!(asked(), 2, "remembered");
-    tokio::time::advance(REMEMBERED).await;
-    rights.may(&bob, Some("a")).await;
-    assert_eq!(asked(), 3, "forgotten");
+    authorizer.may_join(&Arc::new(other), Some("a")).await;
+    assert_eq!(reviews(), 2);
+    tokio::time::advance(VERDICT_TTL / 2).await;
+    authorizer.may_join(&bob, Some("a")).await;
+    assert_eq!(reviews(), 2, "the verdict is cached");
+    tokio::time::advance(VERDICT_TTL).await;
+    authorizer.may_join(&bob, Some("a")).await;
+    assert_eq!(reviews(), 3, "the verdict has expired");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_answer_is_a_no() {
+async fn caches_failed_review_as_denial() {
     let down = |_: &str, _: &Value| {
         let status = json!({ "kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": "down" });
         (500, status)
     };
-    let (client, seen) = api_server(down);
-    let rights = Rights::new(client);
-    assert!(!rights.may(&bob(), None).await);
-    assert!(!rights.may(&bob(), None).await);
-    let asked = seen.lock().unwrap().len();
-    tokio::time::advance(FAILED * 2).await;
-    assert!(!rights.may(&bob(), None).await);
-    assert!(seen.lock().unwrap().len() > asked, "asked again soon");
+    let (client, requests) = api_server(down);
+    let authorizer = JoinAuthorizer::new(client);
+    assert!(!authorizer.may_join(&bob(), None).await);
+    assert!(!authorizer.may_join(&bob(), None).await);
+    let reviews = requests.lock().unwrap().len();
+    tokio::time::advance(FAILURE_TTL * 2).await;
+    assert!(!authorizer.may_join(&bob(), None).await);
+    assert!(requests.lock().unwrap().len() > reviews, "the review is retried soon");
 }
 
 #[test]
-fn what_is_remembered_is_bounded() {
-    let mut known = Known::default();
+fn bounds_cache_size() {
+    let mut cache = ReviewCache::default();
     for n in 0..100 {
-        let who = Requester {
+        let requester = Requester {
             username: format!("u{n}"),
             groups: vec!["g".repeat(1 << 20)],
             ..Requester::default()
         };
-        known.about(&Question { who: Arc::new(who), namespace: None });
-        assert!(known.size <= BUDGET && known.answers.len() < 9);
-        assert_eq!(known.answers.len(), known.order.len());
+        cache.get_or_insert(&ReviewKey { requester: Arc::new(requester), namespace: None });
+        assert!(cache.size <= CACHE_BUDGET && cache.verdicts.len() < 9);
+        assert_eq!(cache.verdicts.len(), cache.by_age.len());
     }
-    // The latest are those that are left.
-    let left: Vec<&str> = known.order.values().map(|q| &*q.who.username).collect();
-    assert_eq!(left, ["u93", "u94", "u95", "u96", "u97", "u98", "u99"]);
+    // The oldest verdicts are evicted.
+    let cached: Vec<&str> = cache.by_age.values().map(|key| &*key.requester.username).collect();
+    assert_eq!(cached, ["u93", "u94", "u95", "u96", "u97", "u98", "u99"]);
 }

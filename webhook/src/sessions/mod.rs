@@ -9,6 +9,6 @@ pub(crate) mod session_writer;
 pub(crate) mod store;
 pub(crate) mod targets;
 
-pub(crate) use ended_sessions::Records;
-pub(crate) use session_watch::Feed;
+pub(crate) use ended_sessions::EndedSessionStore;
+pub(crate) use session_watch::SessionWatch;
 pub(crate) use store::Store;

@@ -1,4 +1,4 @@
-//! The one watch on SessionPolicies. Each change makes another generation of what decides.
+//! Watch of all SessionPolicies. Each change activates a new policy set.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,88 +17,86 @@ use tracing::{info, warn};
 
 use crate::{server::health::Health, sessions::Store, stored_objects::StoredPolicy};
 
-/// Keeps the policies that decide like the cluster's, for ever. Until they have been read once
-/// nothing decides; where they can't be watched any more, those that were read go on.
-pub(crate) async fn follow(client: Client, cluster: &str, store: Arc<Store>, health: &Health) {
+/// Keeps the active policies in sync with the cluster's SessionPolicies. Never returns.
+///
+/// No policies are active before the first list. While the API server is unavailable, the last
+/// known policies stay active.
+pub(crate) async fn run(client: Client, cluster: &str, store: Arc<Store>, health: &Health) {
     let policies: Api<StoredPolicy> = Api::all(client);
     let mut events = watcher(policies, watcher::Config::default()).default_backoff().boxed();
-    let mut known = Known::default();
+    let mut cache = PolicyCache::default();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                let listed = matches!(event, watcher::Event::InitDone);
-                if let Some(policies) = known.take(event) {
-                    info!(count = policies.len(), "read the policies");
-                    store.decide_by(PolicySet::new(cluster, policies), listed);
+                let relisted = matches!(event, watcher::Event::InitDone);
+                if let Some(policies) = cache.apply(event) {
+                    info!(count = policies.len(), "activated session policies");
+                    store.set_policies(PolicySet::new(cluster, policies), relisted);
                     health.policies_synced();
                 }
             }
             Err(error) => {
                 let error = printable(&error.to_string(), 300);
-                warn!(error, "policies can't be watched");
+                warn!(error, "failed to watch session policies");
             }
         }
     }
 }
 
-/// The policies by name; while they are listed anew, beside those that still decide.
+/// The active policies by name, and those of a list in progress.
 #[derive(Debug, Default)]
-struct Known {
-    current: BTreeMap<String, Policy>,
-    listed: Option<BTreeMap<String, Policy>>,
+struct PolicyCache {
+    active: BTreeMap<String, Policy>,
+    pending_list: Option<BTreeMap<String, Policy>>,
 }
 
-impl Known {
-    /// Takes an event in; all policies, if that is all there is to know for now and they have
-    /// changed.
-    fn take(&mut self, event: watcher::Event<StoredPolicy>) -> Option<Vec<Policy>> {
+impl PolicyCache {
+    /// Applies an event; returns all policies if they have changed and no list is in progress.
+    fn apply(&mut self, event: watcher::Event<StoredPolicy>) -> Option<Vec<Policy>> {
         match event {
             watcher::Event::Init => {
-                self.listed = Some(BTreeMap::new());
+                self.pending_list = Some(BTreeMap::new());
                 return None;
             }
             watcher::Event::InitApply(object) => {
-                let (name, policy) = read(&object);
-                self.listed.get_or_insert_default().insert(name, policy);
+                let (name, policy) = parse(&object);
+                self.pending_list.get_or_insert_default().insert(name, policy);
                 return None;
             }
-            watcher::Event::InitDone => self.current = self.listed.take().unwrap_or_default(),
+            watcher::Event::InitDone => self.active = self.pending_list.take().unwrap_or_default(),
             watcher::Event::Apply(object) => {
-                let (name, policy) = read(&object);
-                // A change of labels alone is none.
-                if self.current.get(&name) == Some(&policy) {
+                let (name, policy) = parse(&object);
+                // Ignore changes of metadata.
+                if self.active.get(&name) == Some(&policy) {
                     return None;
                 }
-                self.current.insert(name, policy);
+                self.active.insert(name, policy);
             }
             watcher::Event::Delete(object) => {
-                self.current.remove(&object.metadata.name.unwrap_or_default());
+                self.active.remove(&object.metadata.name.unwrap_or_default());
             }
         }
-        Some(self.current.values().cloned().collect())
+        Some(self.active.values().cloned().collect())
     }
 }
 
-/// What admission would have refused narrows and never widens.
-fn read(object: &StoredPolicy) -> (String, Policy) {
+/// Parses a policy; an invalid one hides sessions and never reveals any.
+fn parse(object: &StoredPolicy) -> (String, Policy) {
     let name = object.metadata.name.clone().unwrap_or_default();
-    // serde would take a list for a spec too.
+    // serde also deserializes a struct from a list.
     let spec = Some(&object.spec).filter(|spec| spec.is_object());
     let spec = spec.unwrap_or(&serde_json::Value::Null);
     let policy = match SessionPolicySpec::deserialize(spec) {
         Ok(spec) => {
             let (policy, errors) = Policy::read(&name, &spec);
             for error in errors {
-                warn!(policy = name, %error, "a policy can't be read: it hides what it might");
+                warn!(policy = name, %error, "invalid rule: the policy hides every session it may apply to");
             }
             policy
         }
         Err(error) => {
             let error = printable(&error.to_string(), 300);
-            warn!(
-                policy = name,
-                error, "a policy can't be read: it hides every session from everyone"
-            );
+            warn!(policy = name, error, "invalid policy: it hides every session from every user");
             Policy::unreadable(&name)
         }
     };
@@ -135,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn generations() {
-        let mut known = Known::default();
+    fn activates_each_complete_policy_set() {
+        let mut cache = PolicyCache::default();
         let none = json!({});
         let some = json!({ "deny": { "rules": [{ "resources": ["*"], "verbs": ["list"] }] } });
         for (event, expected) in [
@@ -148,18 +146,18 @@ mod tests {
             (Event::Apply(policy("a", &some)), Some("a b")),
             (Event::Apply(policy("c", &some)), Some("a b c")),
             (Event::Delete(policy("a", &none)), Some("b c")),
-            // Listed anew: what was there decides until the list is complete.
+            // The previous policies stay active until the new list is complete.
             (Event::Init, None),
             (Event::InitApply(policy("d", &none)), None),
             (Event::InitDone, Some("d")),
         ] {
             let shown = format!("{event:?}");
-            assert_eq!(names(known.take(event)).as_deref(), expected, "{shown}");
+            assert_eq!(names(cache.apply(event)).as_deref(), expected, "{shown}");
         }
     }
 
     #[test]
-    fn what_cannot_be_read_narrows() {
+    fn invalid_policy_hides_every_session() {
         for spec in [
             Value::Null,
             json!([]),
@@ -167,7 +165,7 @@ mod tests {
             json!({ "allow": { "rules": [{ "resources": ["*"], "verbs": ["*"], "were": "false" }] } }),
             json!({ "allow": { "rules": [{ "resources": ["*"], "verbs": ["*"], "where": "(" }] } }),
         ] {
-            let (_, policy) = read(&policy("p", &spec));
+            let (_, policy) = parse(&policy("p", &spec));
             let set = PolicySet::new("", [policy]);
             for verb in Verb::ALL {
                 let decided = set.decide(&Requester::default(), verb);

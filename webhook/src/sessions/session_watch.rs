@@ -1,7 +1,7 @@
-//! The one watch on Sessions that fills the index.
+//! List and watch of all Sessions, which fill the index.
 //!
-//! kube's own watcher keeps the versions of lists and bookmarks to itself; trackers are served by
-//! them, so this lists and watches with the plain client.
+//! kube's watcher does not expose the resource versions of lists and bookmarks. Trackers are served
+//! at these versions, so this module lists and watches with the plain client.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,76 +11,80 @@ use kube::{
     api::{ListParams, WatchEvent, WatchParams},
 };
 use mirrord_sessions_core::{
-    sessions::{Key, Tracker},
+    sessions::{Tracker, TrackerKey},
     text::printable,
 };
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{ended_sessions::Records, store::Store};
+use super::{ended_sessions::EndedSessionStore, store::Store};
 use crate::{server::health::Health, stored_objects::StoredSession};
 
-/// Sessions a page of the list. Each may have annotations of a quarter of a megabyte, so no more at
-/// once.
-const PAGE: u32 = 100;
-/// How long the first list waits for the policies: then all that is ever told is told by known
-/// ones.
-const POLICIES_FIRST: Duration = Duration::from_secs(5);
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LAST_RETRY: Duration = Duration::from_secs(15);
+/// The page size of lists. Each Session may have a quarter of a megabyte of annotations.
+const PAGE_SIZE: u32 = 100;
+/// How long the first list waits for the policies, so that every version is sent under known
+/// policies.
+const POLICIES_TIMEOUT: Duration = Duration::from_secs(5);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// Keeps the index like the cluster's Sessions.
-pub(crate) struct Feed {
+/// Keeps the index in sync with the cluster's Sessions.
+pub(crate) struct SessionWatch {
     sessions: Api<StoredSession>,
     store: Arc<Store>,
-    records: Arc<Records>,
+    ended_sessions: Arc<EndedSessionStore>,
 }
 
-/// Why a watch ended.
+/// Reason why a watch ended.
 #[derive(Debug, thiserror::Error)]
-enum FeedError {
+enum WatchError {
     #[error(transparent)]
     Kube(#[from] kube::Error),
-    #[error("the API server sent {0:?} for a resource version")]
+    #[error("invalid resource version {0:?}")]
     Version(String),
-    #[error("the API server has forgotten the version to go on from")]
+    #[error("the resource version has expired")]
     Expired,
 }
 
-impl Feed {
-    pub(crate) fn new(client: Client, store: Arc<Store>, records: Arc<Records>) -> Self {
-        Self { sessions: Api::all(client), store, records }
+impl SessionWatch {
+    pub(crate) fn new(
+        client: Client,
+        store: Arc<Store>,
+        ended_sessions: Arc<EndedSessionStore>,
+    ) -> Self {
+        Self { sessions: Api::all(client), store, ended_sessions }
     }
 
-    /// Feeds for ever. What fails is tried again; what was read is served meanwhile.
+    /// Lists and watches with backoff. Never returns.
+    ///
+    /// While the API server is unavailable, the last known state is served.
     pub(crate) async fn run(self, health: &Health) {
-        self.store.wait_for_policies(POLICIES_FIRST).await;
-        let mut retry = FIRST_RETRY;
+        self.store.wait_for_policies(POLICIES_TIMEOUT).await;
+        let mut backoff = MIN_BACKOFF;
         let mut version = None;
         loop {
-            let ended = self.round(&mut version, &mut retry, health).await;
-            match ended {
+            match self.list_and_watch(&mut version, &mut backoff, health).await {
                 Ok(()) => continue,
-                Err(FeedError::Expired) => {
-                    info!("the watch on sessions is too old and starts anew");
+                Err(WatchError::Expired) => {
+                    info!("the watch on sessions has expired, listing again");
                     version = None;
                 }
                 Err(error) => {
-                    warn!(%error, retry_seconds = retry.as_secs_f32(), "sessions can't be watched");
+                    warn!(%error, retry_seconds = backoff.as_secs_f32(), "failed to watch sessions");
                 }
             }
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
 
-    /// Lists if need be, and watches until the API server ends it.
-    async fn round(
+    /// Lists unless `version` is set, and watches until the API server closes the watch.
+    async fn list_and_watch(
         &self,
         version: &mut Option<u64>,
-        retry: &mut Duration,
+        backoff: &mut Duration,
         health: &Health,
-    ) -> Result<(), FeedError> {
+    ) -> Result<(), WatchError> {
         let from = if let Some(from) = *version {
             from
         } else {
@@ -93,8 +97,8 @@ impl Feed {
         loop {
             let event = tokio::select! {
                 event = events.try_next() => event?,
-                // Policies have changed: a list has a version of which it is known who decided.
-                () = self.store.unsettled() => {
+                // Policies have changed. List again for a version that was sent under known ones.
+                () = self.store.wait_for_list_due() => {
                     *version = None;
                     None
                 }
@@ -102,86 +106,86 @@ impl Feed {
             let Some(event) = event else {
                 return Ok(());
             };
-            *retry = FIRST_RETRY;
-            *version = Some(self.event(event)?);
+            *backoff = MIN_BACKOFF;
+            *version = Some(self.apply(event)?);
         }
     }
 
-    async fn list(&self) -> Result<u64, FeedError> {
-        let mut params = ListParams::default().limit(PAGE);
+    async fn list(&self) -> Result<u64, WatchError> {
+        let mut params = ListParams::default().limit(PAGE_SIZE);
         let mut trackers = Vec::new();
         let began = Instant::now();
         loop {
-            let page = self.sessions.list(&params).await.map_err(expired)?;
-            trackers.extend(page.items.into_iter().filter_map(tracker));
+            let page = self.sessions.list(&params).await.map_err(watch_error)?;
+            trackers.extend(page.items.into_iter().filter_map(into_tracker));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
-                let version = number(page.metadata.resource_version)?;
+                let version = parse_version(page.metadata.resource_version)?;
                 let count = trackers.len();
-                // After the sessions: of one that ends in between, both are known. Later ones are
-                // followed.
-                let first = !self.store.index().is_synced();
-                let ended = if first { self.records.list().await } else { Vec::new() };
-                self.store.replace(trackers, &ended, version);
-                self.store.listed(began, version);
-                info!(count, version, "listed the sessions");
+                // List the records after the sessions, so that a session that ends in between is
+                // in both. Later records arrive through their own watch.
+                let is_first = !self.store.index().is_synced();
+                let recorded = if is_first { self.ended_sessions.list().await } else { Vec::new() };
+                self.store.replace(trackers, &recorded, version);
+                self.store.record_list(began, version);
+                info!(count, version, "listed sessions");
                 return Ok(version);
             }
         }
     }
 
-    /// Takes one event in; the version that it brings.
-    fn event(&self, event: WatchEvent<StoredSession>) -> Result<u64, FeedError> {
+    /// Applies one event to the index and returns its resource version.
+    fn apply(&self, event: WatchEvent<StoredSession>) -> Result<u64, WatchError> {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let version = number(object.metadata.resource_version.clone())?;
-                let key = key(&object);
-                let tracker = tracker(object);
+                let version = parse_version(object.metadata.resource_version.clone())?;
+                let key = tracker_key(&object);
+                let tracker = into_tracker(object);
                 self.store.update(|index| match (tracker, key) {
                     (Some(tracker), _) => index.apply(tracker),
-                    // What can't be read must not be shown as it was before.
+                    // An invalid Session must not be shown in its previous state.
                     (None, Some(key)) => index.remove(&key, version),
                     (None, None) => {}
                 });
                 Ok(version)
             }
             WatchEvent::Deleted(object) => {
-                let version = number(object.metadata.resource_version.clone())?;
-                if let Some(key) = key(&object) {
-                    self.store.deleted(&key, version);
+                let version = parse_version(object.metadata.resource_version.clone())?;
+                if let Some(key) = tracker_key(&object) {
+                    self.store.apply_deletion(&key, version);
                 }
                 Ok(version)
             }
             WatchEvent::Bookmark(bookmark) => {
-                let version = number(Some(bookmark.metadata.resource_version))?;
+                let version = parse_version(Some(bookmark.metadata.resource_version))?;
                 self.store.update(|index| index.advance(version));
                 Ok(version)
             }
-            WatchEvent::Error(status) => Err(expired(kube::Error::Api(status))),
+            WatchEvent::Error(status) => Err(watch_error(kube::Error::Api(status))),
         }
     }
 }
 
-fn expired(error: kube::Error) -> FeedError {
+fn watch_error(error: kube::Error) -> WatchError {
     match error {
-        kube::Error::Api(status) if status.code == 410 => FeedError::Expired,
-        error => FeedError::Kube(error),
+        kube::Error::Api(status) if status.code == 410 => WatchError::Expired,
+        error => WatchError::Kube(error),
     }
 }
 
-fn number(version: Option<String>) -> Result<u64, FeedError> {
+fn parse_version(version: Option<String>) -> Result<u64, WatchError> {
     let version = version.unwrap_or_default();
-    version.parse().map_err(|_| FeedError::Version(version))
+    version.parse().map_err(|_| WatchError::Version(version))
 }
 
-fn key(object: &StoredSession) -> Option<Key> {
-    Some(Key {
+fn tracker_key(object: &StoredSession) -> Option<TrackerKey> {
+    Some(TrackerKey {
         namespace: object.metadata.namespace.as_deref()?.into(),
         name: object.metadata.name.as_deref()?.into(),
     })
 }
 
-fn tracker(object: StoredSession) -> Option<Arc<Tracker>> {
+fn into_tracker(object: StoredSession) -> Option<Arc<Tracker>> {
     let name = object.metadata.name.clone();
     let tracker =
         object.read().and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
@@ -189,7 +193,7 @@ fn tracker(object: StoredSession) -> Option<Arc<Tracker>> {
         Ok(tracker) => Some(Arc::new(tracker)),
         Err(error) => {
             let error = printable(&error, 256);
-            debug!(?name, error, "a session can't be shown");
+            debug!(?name, error, "ignoring an invalid session");
             None
         }
     }

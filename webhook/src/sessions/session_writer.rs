@@ -1,4 +1,4 @@
-//! Writing the status of Sessions, and deleting them, as the controller that this process is.
+//! Writes to Sessions with the rights of this process: status patches and deletions.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
-use mirrord_sessions_core::{apiserver::Failure, sessions::Tracker, text::printable};
+use mirrord_sessions_core::{sessions::Tracker, text::printable};
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::{Value, json};
 use tokio::time::{error::Elapsed, timeout};
@@ -14,44 +14,56 @@ use tracing::warn;
 
 use crate::stored_objects::StoredSession;
 
-/// How long a write may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What became of a write.
+/// Outcome of a write that the API server answered.
 #[derive(Debug)]
-pub(crate) enum Written {
-    Done,
-    /// The Session has changed in between, or is another.
-    Changed,
+pub(crate) enum WriteOutcome {
+    Written,
+    /// The Session has changed since, or another one has taken its name.
+    Conflict,
 }
 
-/// Merges this into the status of the very Session that the tracker shows; if `as_shown`, only if
-/// it is still as that shows it.
+/// Reason why a Session was not written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("the session does not exist")]
+    NotFound,
+    #[error("the API server is busy: try again")]
+    Busy,
+    /// The cause is logged only, since it may name what the requester must not see.
+    #[error("the session can't be written: see the log of mirrord-sessions-webhook")]
+    Failed,
+}
+
+/// Merges a patch into the status of the Session that a tracker shows.
+///
+/// With `if_unchanged`, the write conflicts unless the Session still has the tracker's version.
 pub(crate) async fn patch_status(
     client: &Client,
     tracker: &Tracker,
-    as_shown: bool,
+    if_unchanged: bool,
     status: &Value,
     dry_run: bool,
-) -> Result<Written, Failure> {
+) -> Result<WriteOutcome, WriteError> {
     let sessions: Api<StoredSession> = Api::namespaced(client.clone(), &tracker.key.namespace);
     let mut metadata = json!({ "uid": tracker.uid });
-    if as_shown {
+    if if_unchanged {
         metadata["resourceVersion"] = tracker.version.to_string().into();
     }
     let patch = Patch::Merge(json!({ "metadata": metadata, "status": status }));
     let params =
         PatchParams { dry_run, field_manager: Some(WEBHOOK_NAME.into()), ..PatchParams::default() };
-    let written = sessions.patch_status(&tracker.key.name, &params, &patch);
-    written_to(tracker, timeout(PATIENCE, written).await)
+    let request = sessions.patch_status(&tracker.key.name, &params, &patch);
+    outcome(timeout(TIMEOUT, request).await)
 }
 
-/// Deletes the very Session that the tracker shows.
+/// Deletes the Session that a tracker shows, with its uid as precondition.
 pub(crate) async fn delete(
     client: &Client,
     tracker: &Tracker,
     dry_run: bool,
-) -> Result<Written, Failure> {
+) -> Result<WriteOutcome, WriteError> {
     let sessions: Api<StoredSession> = Api::namespaced(client.clone(), &tracker.key.namespace);
     let params = DeleteParams {
         dry_run,
@@ -61,25 +73,22 @@ pub(crate) async fn delete(
         }),
         ..DeleteParams::default()
     };
-    let deleted = sessions.delete(&tracker.key.name, &params);
-    written_to(tracker, timeout(PATIENCE, deleted).await)
+    let request = sessions.delete(&tracker.key.name, &params);
+    outcome(timeout(TIMEOUT, request).await)
 }
 
-fn written_to<T>(
-    tracker: &Tracker,
-    result: Result<kube::Result<T>, Elapsed>,
-) -> Result<Written, Failure> {
+fn outcome<T>(result: Result<kube::Result<T>, Elapsed>) -> Result<WriteOutcome, WriteError> {
     let error = match result {
-        Ok(Ok(_)) => return Ok(Written::Done),
-        Ok(Err(kube::Error::Api(answer))) => match answer.code {
-            404 => return Err(Failure::no_such_tracker(&tracker.key.name)),
-            409 => return Ok(Written::Changed),
-            429 | 503 | 504 => return Err(Failure::not_ready("the API server is busy: try again")),
-            _ => printable(&answer.message, 300),
+        Ok(Ok(_)) => return Ok(WriteOutcome::Written),
+        Ok(Err(kube::Error::Api(status))) => match status.code {
+            404 => return Err(WriteError::NotFound),
+            409 => return Ok(WriteOutcome::Conflict),
+            429 | 503 | 504 => return Err(WriteError::Busy),
+            _ => printable(&status.message, 300),
         },
         Ok(Err(error)) => printable(&error.to_string(), 300),
-        Err(_) => format!("no answer within {PATIENCE:?}"),
+        Err(_) => format!("no response within {TIMEOUT:?}"),
     };
-    warn!(error, "a session can't be written");
-    Err(Failure::internal("the session can't be written: see the log of mirrord-sessions-webhook"))
+    warn!(error, "failed to write a session");
+    Err(WriteError::Failed)
 }

@@ -1,5 +1,7 @@
-//! What agents target, asked of the API server: by the controller, of an agent that it records, and
-//! by admission, of one that is about to start.
+//! Look-up of agents' targets in the API server.
+//!
+//! The controller looks up the target of an agent that it creates a Session for. Admission looks up
+//! the target of an agent that is about to start.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,39 +19,40 @@ use tracing::debug;
 
 use crate::stored_objects::StoredPod;
 
-/// How long admission waits for it at most: a developer does meanwhile, and the API server gives up
-/// on an agent's review after 2 s.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Agents whose targets are looked for at once. More aren't waited for.
-const AT_ONCE: usize = 16;
+/// The timeout of look-ups for admission. A developer waits for it, and the API server times out the
+/// review of an agent after 2 s.
+const TIMEOUT: Duration = Duration::from_millis(500);
+/// The maximum number of concurrent look-ups for admission. Beyond it they are skipped.
+const MAX_CONCURRENT: usize = 16;
 
-/// The Pods of a node; those with this address, if one is given.
-pub(crate) async fn pods_of(
+/// Lists the Pods of a node, optionally those with an address only.
+pub(crate) async fn pods_on_node(
     client: &Client,
     node: &str,
     address: Option<IpAddr>,
     params: ListParams,
 ) -> Result<Vec<PodView>, kube::Error> {
-    let address = address.map_or_else(String::new, |it| format!(",status.podIP={it}"));
+    let address = address.map_or_else(String::new, |ip| format!(",status.podIP={ip}"));
     let params = params.fields(&format!("spec.nodeName={node}{address}"));
     let pods: Api<StoredPod> = Api::all(client.clone());
     let pods = pods.list(&params).await?;
     Ok(pods.items.into_iter().filter_map(StoredPod::view).collect())
 }
 
-/// The workload of a Pod. What it belongs to and isn't ours to read, or is gone, is called by
-/// itself.
+/// Returns the workload of a Pod.
+///
+/// An owner that does not exist or may not be read counts as the workload itself.
 pub(crate) async fn workload_of(client: &Client, pod: &PodView) -> Result<String, kube::Error> {
     Ok(match workload(pod) {
         Workload::Known(path) => path,
-        Workload::Above(between) => above(&between, metadata(client, &between).await?.as_ref()),
+        Workload::Above(owner) => above(&owner, owner_metadata(client, &owner).await?.as_ref()),
     })
 }
 
-async fn metadata(client: &Client, between: &Above) -> Result<Option<ObjectMeta>, kube::Error> {
-    let Above { namespace, name, .. } = between;
+async fn owner_metadata(client: &Client, owner: &Above) -> Result<Option<ObjectMeta>, kube::Error> {
+    let Above { namespace, name, .. } = owner;
     let client = client.clone();
-    let found = if between.kind == "Job" {
+    let found = if owner.kind == "Job" {
         let jobs: Api<Job> = Api::namespaced(client, namespace);
         jobs.get_metadata_opt(name).await.map(|found| found.map(|object| object.metadata))
     } else {
@@ -58,38 +61,38 @@ async fn metadata(client: &Client, between: &Above) -> Result<Option<ObjectMeta>
     };
     match found {
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            debug!(kind = between.kind, name, "the workload above can't be read");
+            debug!(kind = owner.kind, name, "forbidden to read the owner of a pod");
             Ok(None)
         }
         found => found,
     }
 }
 
-/// Finds targets for admission: soon, or not at all.
+/// Looks up targets for admission within a short timeout.
 #[derive(Debug)]
-pub(crate) struct Targets {
+pub(crate) struct TargetLookup {
     pods: Api<StoredPod>,
-    turns: Semaphore,
+    permits: Semaphore,
 }
 
-impl Targets {
+impl TargetLookup {
     pub(crate) fn new(client: Client) -> Self {
-        Self { pods: Api::all(client), turns: Semaphore::new(AT_ONCE) }
+        Self { pods: Api::all(client), permits: Semaphore::new(MAX_CONCURRENT) }
     }
 
-    /// The target, if it is found in time.
+    /// Returns the target, or `None` if it is not found in time.
     pub(crate) async fn find(&self, sought: &Sought) -> Option<Target> {
         let client = self.pods.clone().into_client();
-        let _turn = self.turns.try_acquire().ok()?;
-        match timeout(PATIENCE, find(&client, sought)).await {
+        let _permit = self.permits.try_acquire().ok()?;
+        match timeout(TIMEOUT, find(&client, sought)).await {
             Ok(Ok(target)) => target,
             Ok(Err(error)) => {
                 let error = printable(&error.to_string(), 256);
-                debug!(error, "an agent's target can't be looked for");
+                debug!(error, "failed to look up the target of an agent");
                 None
             }
             Err(_) => {
-                debug!("an agent's target was not found in time");
+                debug!("timed out looking up the target of an agent");
                 None
             }
         }
@@ -104,13 +107,13 @@ async fn find(client: &Client, sought: &Sought) -> Result<Option<Target>, kube::
         }
         Sought::Container { id, node, address } => (id, node, address),
     };
-    // Its address spares reading the others of the node, where it is the one that Pods are selected
-    // by.
-    let tries = [*address, None];
-    for address in tries.into_iter().skip(usize::from(address.is_none())) {
-        // As the API server has it in memory: what runs has been there for a while.
+    // Selecting by address avoids reading all Pods of the node. It finds the Pod only if the address
+    // is the Pod's primary one.
+    let attempts = [*address, None];
+    for address in attempts.into_iter().skip(usize::from(address.is_none())) {
+        // Read from the watch cache: a running target is not new.
         let params = ListParams::default().match_any();
-        let pods = pods_of(client, node, address, params).await?;
+        let pods = pods_on_node(client, node, address, params).await?;
         let found: Option<(&PodView, &ContainerView)> =
             match PodView::find(pods.iter(), id, Some(node)) {
                 Found::None => continue,

@@ -1,56 +1,58 @@
-//! What goes wrong, as a Kubernetes Status with the texts that clients of the API server know.
+//! Errors of the aggregated API as Kubernetes Status objects, with the API server's own texts.
 
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKERS};
 use serde_json::{Value, json};
 
 use super::subresource::Subresource;
-use crate::sessions::tracker::Tracker;
-use crate::text::printable;
+use crate::{
+    sessions::{HistoryExpired, Tracker, VersionNotReached},
+    text::printable,
+};
 
-/// How much of what a client sent is shown to it again.
-const SHOWN: usize = 1024;
+/// The maximum length of a message, since it may quote what the client sent.
+const MAX_MESSAGE: usize = 1024;
 
-/// A request that gets no result.
+/// An error response of the aggregated API.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
+pub struct ApiError {
     /// HTTP status code.
     pub code: u16,
     reason: &'static str,
     message: String,
     details: Option<Value>,
     metadata: Value,
-    /// After how many seconds another try makes sense.
+    /// Seconds after which the client should retry.
     pub retry_after: Option<u32>,
-    /// Whether POST is served there, and not GET.
-    created: bool,
+    /// The method to report in `Allow`.
+    allow: Option<&'static str>,
 }
 
-impl Failure {
+impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl AsRef<str>) -> Self {
         Self {
             code,
             reason,
-            message: printable(message.as_ref(), SHOWN),
+            message: printable(message.as_ref(), MAX_MESSAGE),
             details: None,
             metadata: json!({}),
             retry_after: None,
-            created: false,
+            allow: None,
         }
     }
 
-    /// 400: the request makes no sense.
+    /// Returns 400 for an invalid request.
     #[must_use]
     pub fn bad_request(message: impl AsRef<str>) -> Self {
         Self::new(400, "BadRequest", message)
     }
 
-    /// 401: nobody vouches for who asks.
+    /// Returns 401 for a request that the front proxy did not authenticate.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
-    /// 403: who asks may see nothing of this.
+    /// Returns 403 for a requester who may not see any tracker in the scope of the request.
     #[must_use]
     pub fn forbidden(username: &str, verb: &str, why: &str) -> Self {
         Self {
@@ -65,9 +67,14 @@ impl Failure {
         }
     }
 
-    /// 403: who asks may not do that with this tracker, which they see.
+    /// Returns 403 for a subresource of a tracker that the requester can see.
     #[must_use]
-    pub fn forbidden_here(username: &str, subresource: Subresource, name: &str, why: &str) -> Self {
+    pub fn subresource_forbidden(
+        username: &str,
+        subresource: Subresource,
+        name: &str,
+        why: &str,
+    ) -> Self {
         let resource = format!("{TRACKERS}/{}", subresource.name());
         Self {
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": name })),
@@ -81,7 +88,7 @@ impl Failure {
         }
     }
 
-    /// 409: others change it all the time.
+    /// Returns 409 for a tracker that concurrent writes kept changing.
     #[must_use]
     pub fn contended(name: &str) -> Self {
         Self {
@@ -96,9 +103,9 @@ impl Failure {
         }
     }
 
-    /// 410: the session has ended.
+    /// Returns 410 for a session that has ended.
     #[must_use]
-    pub fn over(tracker: &Tracker) -> Self {
+    pub fn session_ended(tracker: &Tracker) -> Self {
         let (name, status) = (&*tracker.key.name, &tracker.status);
         let mut message = format!("{TRACKERS}.{TRACKER_GROUP} {name:?} has ended");
         if let Some(reason) = &status.reason {
@@ -115,13 +122,13 @@ impl Failure {
         }
     }
 
-    /// 413: too much was sent.
+    /// Returns 413 for a body beyond the size limit.
     #[must_use]
-    pub fn too_much(message: &str) -> Self {
+    pub fn body_too_large(message: &str) -> Self {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
-    /// 415: what was sent isn't JSON.
+    /// Returns 415 for a body that is not JSON.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
         Self::new(
@@ -131,7 +138,7 @@ impl Failure {
         )
     }
 
-    /// 422: what was sent breaks a rule.
+    /// Returns 422 for a body with an invalid field.
     #[must_use]
     pub fn invalid(kind: &str, field: &str, why: &str) -> Self {
         Self {
@@ -148,15 +155,15 @@ impl Failure {
         }
     }
 
-    /// 500: our fault.
+    /// Returns 500 for a failure of this server.
     #[must_use]
     pub fn internal(message: &str) -> Self {
         Self::new(500, "InternalError", message)
     }
 
-    /// 404: no tracker of that name, or none that the requester sees.
+    /// Returns 404 for a tracker that does not exist or that the requester may not see.
     #[must_use]
-    pub fn no_such_tracker(name: &str) -> Self {
+    pub fn tracker_not_found(name: &str) -> Self {
         let shown = printable(name, 253);
         Self {
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": shown })),
@@ -168,17 +175,17 @@ impl Failure {
         }
     }
 
-    /// 404: nothing is served there.
+    /// Returns 404 for a path without a resource.
     #[must_use]
-    pub fn no_such_path() -> Self {
+    pub fn path_not_found() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource")
     }
 
-    /// 405: trackers are read-only, and subresources are created.
+    /// Returns 405 for a resource that serves only the method `allow`.
     #[must_use]
-    pub fn method_not_allowed(created: bool) -> Self {
+    pub fn method_not_allowed(allow: &'static str) -> Self {
         Self {
-            created,
+            allow: Some(allow),
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS })),
             ..Self::new(
                 405,
@@ -188,7 +195,7 @@ impl Failure {
         }
     }
 
-    /// 406: nobody serves what the client would accept.
+    /// Returns 406 for an `Accept` header that names no served media type.
     #[must_use]
     pub fn not_acceptable(served: &[&str]) -> Self {
         Self::new(
@@ -198,19 +205,19 @@ impl Failure {
         )
     }
 
-    /// 406, of a transformation that doesn't fit what is asked for.
+    /// Returns 406 for a representation that does not fit the requested object.
     #[must_use]
-    pub fn wrong_shape(message: &str) -> Self {
+    pub fn wrong_representation(message: &str) -> Self {
         Self::new(406, "NotAcceptable", message)
     }
 
-    /// 410: what was asked for is no longer known.
+    /// Returns 410 for an expired resource version.
     #[must_use]
     pub fn expired(message: impl AsRef<str>) -> Self {
         Self::new(410, "Expired", message)
     }
 
-    /// 410 of a list that went on for too long, with the token that goes on anyway.
+    /// Returns 410 for an expired continue token, with a token for an inconsistent continuation.
     #[must_use]
     pub fn continue_expired(token: &str) -> Self {
         Self {
@@ -221,21 +228,21 @@ impl Failure {
         }
     }
 
-    /// 410 of a watch.
+    /// Returns 410 for a watch that starts at an expired version, or has fallen behind.
     #[must_use]
-    pub fn watch_expired(asked: u64, oldest: u64) -> Self {
-        Self::expired(format!("too old resource version: {asked} ({oldest})"))
+    pub fn watch_expired(requested: u64, oldest: u64) -> Self {
+        Self::expired(format!("too old resource version: {requested} ({oldest})"))
     }
 
-    /// 410 of a watch, of one who sees otherwise by now.
+    /// Returns 410 for a watch whose requester sees other trackers than at the start version.
     #[must_use]
-    pub fn seen_otherwise(asked: u64) -> Self {
+    pub fn visibility_changed(requested: u64) -> Self {
         Self::expired(format!(
-            "too old resource version: {asked} (what you may see has changed since)"
+            "too old resource version: {requested} (what you may see has changed since)"
         ))
     }
 
-    /// 422: a parameter that contradicts another.
+    /// Returns 422 for contradicting query parameters.
     #[must_use]
     pub fn invalid_options(causes: &[(&str, &str, String)]) -> Self {
         let texts: Vec<String> =
@@ -246,7 +253,7 @@ impl Failure {
         };
         let causes: Vec<Value> = causes
             .iter()
-            .map(|(field, reason, message)| json!({ "field": field, "reason": reason, "message": printable(message, SHOWN) }))
+            .map(|(field, reason, message)| json!({ "field": field, "reason": reason, "message": printable(message, MAX_MESSAGE) }))
             .collect();
         Self {
             details: Some(
@@ -256,9 +263,9 @@ impl Failure {
         }
     }
 
-    /// 504: a resource version that this replica hasn't seen yet.
+    /// Returns 504 for a resource version that this replica has not reached yet.
     #[must_use]
-    pub fn too_large(asked: u64, current: u64) -> Self {
+    pub fn too_large(requested: u64, current: u64) -> Self {
         Self {
             details: Some(json!({
                 "retryAfterSeconds": 1,
@@ -268,24 +275,24 @@ impl Failure {
             ..Self::new(
                 504,
                 "Timeout",
-                format!("Timeout: Too large resource version: {asked}, current: {current}"),
+                format!("Timeout: Too large resource version: {requested}, current: {current}"),
             )
         }
     }
 
-    /// 503: the index isn't filled yet, or what decides isn't known.
+    /// Returns 503 while a prerequisite is missing.
     #[must_use]
-    pub fn not_ready(what: &str) -> Self {
+    pub fn not_ready(message: &str) -> Self {
         Self {
             details: Some(json!({ "retryAfterSeconds": 1 })),
             retry_after: Some(1),
-            ..Self::new(503, "ServiceUnavailable", what)
+            ..Self::new(503, "ServiceUnavailable", message)
         }
     }
 
-    /// 429: others ask for so much at the same time.
+    /// Returns 429 while concurrent lists use up the memory budget.
     #[must_use]
-    pub fn too_much_at_once() -> Self {
+    pub fn list_budget_exceeded() -> Self {
         Self {
             details: Some(json!({ "retryAfterSeconds": 1 })),
             retry_after: Some(1),
@@ -297,14 +304,13 @@ impl Failure {
         }
     }
 
-    /// The method that is served there, where another was tried.
+    /// Returns the value of the `Allow` header of a 405.
     #[must_use]
     pub fn allow(&self) -> Option<&'static str> {
-        let allow = if self.created { "POST" } else { "GET" };
-        (self.code == 405).then_some(allow)
+        self.allow
     }
 
-    /// The Status.
+    /// Returns the error as a Status object.
     #[must_use]
     pub fn status(&self) -> Value {
         let mut status = json!({
@@ -320,5 +326,17 @@ impl Failure {
             status["details"] = details.clone();
         }
         status
+    }
+}
+
+impl From<HistoryExpired> for ApiError {
+    fn from(HistoryExpired { requested, oldest }: HistoryExpired) -> Self {
+        Self::watch_expired(requested, oldest)
+    }
+}
+
+impl From<VersionNotReached> for ApiError {
+    fn from(VersionNotReached { requested, current }: VersionNotReached) -> Self {
+        Self::too_large(requested, current)
     }
 }

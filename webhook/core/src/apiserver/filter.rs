@@ -1,4 +1,4 @@
-//! What of the index a request is about, and what of that the requester sees.
+//! Namespace and selectors of a request, applied together with the requester's policies.
 
 use super::{fields::FieldSelector, labels::LabelSelector, options::ListOptions};
 use crate::policy::{Verb, Viewer};
@@ -7,16 +7,16 @@ use crate::sessions::tracker::Tracker;
 /// Namespace and selectors of a list or watch.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// One namespace, or all.
+    /// The namespace; `None` for all namespaces.
     pub namespace: Option<String>,
-    /// Conditions on labels.
+    /// The label selector.
     pub labels: LabelSelector,
-    /// Conditions on fields.
+    /// The field selector.
     pub fields: FieldSelector,
 }
 
 impl Filter {
-    /// The filter of a request.
+    /// Creates the filter of a request.
     #[must_use]
     pub fn new(namespace: Option<&str>, options: &ListOptions) -> Self {
         Self {
@@ -26,11 +26,12 @@ impl Filter {
         }
     }
 
-    /// Whether the requester sees this tracker in the list; and if so, whether with its secrets.
+    /// Returns whether the secrets of a tracker are revealed, or `None` if the tracker is not
+    /// visible.
     #[must_use]
-    pub fn sees(&self, tracker: &Tracker, viewer: &Viewer) -> Option<bool> {
-        let elsewhere = |namespace: &String| **namespace != *tracker.key.namespace;
-        if self.namespace.as_ref().is_some_and(elsewhere) || !self.labels.matches(&tracker.labels) {
+    pub fn visibility(&self, tracker: &Tracker, viewer: &Viewer) -> Option<bool> {
+        let is_other = |namespace: &String| **namespace != *tracker.key.namespace;
+        if self.namespace.as_ref().is_some_and(is_other) || !self.labels.matches(&tracker.labels) {
             return None;
         }
         let view = tracker.view();
@@ -41,9 +42,9 @@ impl Filter {
         self.fields.matches(tracker, revealed).then_some(revealed)
     }
 
-    /// Whether nothing is selected by but the namespace.
+    /// Returns whether both selectors are empty.
     #[must_use]
-    pub fn is_plain(&self) -> bool {
+    pub fn selects_all(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 }

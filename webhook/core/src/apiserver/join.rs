@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
-    Failure,
+    ApiError,
     subresource::{self, Subresource},
 };
 use crate::sessions::Tracker;
@@ -21,7 +21,7 @@ use crate::{
 ///
 /// # Errors
 /// It is something else.
-pub fn read(body: &[u8]) -> Result<(), Failure> {
+pub fn read(body: &[u8]) -> Result<(), ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
@@ -36,20 +36,21 @@ pub fn decide(
     tracker: &Tracker,
     viewer: &Viewer,
     requester: &Requester,
-) -> Result<Option<Vec<String>>, Failure> {
+) -> Result<Option<Vec<String>>, ApiError> {
     let view = tracker.view();
     let name = &tracker.key.name;
     if !viewer.may(Verb::Read, &view) {
-        return Err(Failure::no_such_tracker(name));
+        return Err(ApiError::tracker_not_found(name));
     }
     if tracker.status.state == SessionState::Terminated {
-        return Err(Failure::over(tracker));
+        return Err(ApiError::session_ended(tracker));
     }
     let username = &requester.username;
     if view.participants().any(|participant| participant == username) {
         return Ok(None);
     }
-    let forbidden = |why: &str| Failure::forbidden_here(username, Subresource::Join, name, why);
+    let forbidden =
+        |why: &str| ApiError::subresource_forbidden(username, Subresource::Join, name, why);
     if let Some(cause) = viewer.why_not(Verb::Join, &view) {
         return Err(forbidden(&format!("denied {cause}")));
     }
@@ -65,7 +66,7 @@ pub fn decide(
 
 /// What is answered to who takes part, when these have joined.
 #[must_use]
-pub fn answer(tracker: &Tracker, joined: Option<&[String]>) -> Value {
+pub fn response(tracker: &Tracker, joined: Option<&[String]>) -> Value {
     let owner = tracker.spec.owner.as_ref().map(|owner| &owner.username);
     let participants = match joined {
         None => tracker.status.participants.clone(),

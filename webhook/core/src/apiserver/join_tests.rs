@@ -10,7 +10,7 @@ use crate::{
 #[test]
 fn who_joins() {
     let live = session("shop", "s").owned_by("alice").key("avi").joined(["carol"]).tracker(5);
-    let over = live.ended(&Ending::stopped("bob", 9), 6).unwrap();
+    let over = live.terminated(&Ending::stopped("bob", 9), 6).unwrap();
     let everybody: Vec<String> = (0..MAX_PARTICIPANTS).map(|n| format!("u{n}")).collect();
     let full = session("shop", "s").owned_by("alice").joined(everybody).tracker(5);
     let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
@@ -51,7 +51,7 @@ fn what_is_answered() {
     let tracker = session("shop", "s").owned_by("alice").key("avi").joined(["carol"]).tracker(5);
     let joined = ["carol".to_owned(), "bob".to_owned()];
     assert_eq!(
-        answer(&tracker, Some(&joined)),
+        response(&tracker, Some(&joined)),
         json!({
             "kind": "SessionJoin",
             "apiVersion": "visibility.operator.metalbear.co/v1",
@@ -64,7 +64,7 @@ fn what_is_answered() {
         })
     );
     let keyless = session("shop", "s").owned_by("alice").tracker(5);
-    assert_eq!(answer(&keyless, None)["status"], json!({ "participants": ["alice"] }));
+    assert_eq!(response(&keyless, None)["status"], json!({ "participants": ["alice"] }));
 }
 
 #[test]

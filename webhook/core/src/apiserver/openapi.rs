@@ -34,7 +34,7 @@ pub fn v2(version: &str) -> Value {
 #[must_use]
 pub fn v3_paths(version: &str) -> Value {
     let text = v3(version).to_string();
-    let hash = super::page::list_id(None, &text);
+    let hash = super::continue_token::list_id(None, &text);
     let path = format!("apis/{TRACKER_GROUP}/{TRACKER_VERSION}");
     let url = format!("/openapi/v3/{path}?hash={hash:016X}");
     json!({ "paths": { path: { "serverRelativeURL": url } } })

@@ -1,6 +1,6 @@
 //! The query of a list, a watch or a get, parsed and checked as the API server does.
 
-use super::{error::Failure, fields::FieldSelector, labels::LabelSelector};
+use super::{error::ApiError, fields::FieldSelector, labels::LabelSelector};
 
 /// What a list or watch asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,11 +14,11 @@ pub struct ListOptions {
     /// How many at most; nought is no limit.
     pub limit: usize,
     /// Where to go on.
-    pub continue_: Option<String>,
+    pub continue_token: Option<String>,
     /// Which state.
     pub version: Version,
     /// How `version` is meant.
-    pub version_match: Option<Match>,
+    pub version_match: Option<VersionMatch>,
     /// Whether this is a watch.
     pub watch: bool,
     /// After how many seconds a watch ends.
@@ -26,9 +26,9 @@ pub struct ListOptions {
     /// Whether a watch may hold bookmarks.
     pub bookmarks: bool,
     /// Whether a watch starts with what is there.
-    pub send_initial: Option<bool>,
+    pub send_initial_events: Option<bool>,
     /// What a table's rows carry.
-    pub include: Include,
+    pub include: IncludeObject,
 }
 
 /// A `resourceVersion`.
@@ -43,9 +43,20 @@ pub enum Version {
     At(u64),
 }
 
+impl Version {
+    /// Returns the version that the served state must have reached.
+    #[must_use]
+    pub fn minimum(self) -> u64 {
+        match self {
+            Self::Unset | Self::Any => 0,
+            Self::At(version) => version,
+        }
+    }
+}
+
 /// A `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Match {
+pub enum VersionMatch {
     /// That state, or none.
     Exact,
     /// That state or a newer one.
@@ -54,7 +65,7 @@ pub enum Match {
 
 /// What the rows of a table carry.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Include {
+pub enum IncludeObject {
     /// Metadata.
     #[default]
     Metadata,
@@ -69,21 +80,24 @@ impl ListOptions {
     ///
     /// # Errors
     /// The API server's own texts.
-    pub fn parse(query: &str) -> Result<Self, Failure> {
+    pub fn parse(query: &str) -> Result<Self, ApiError> {
         let query = Query::parse(query)?;
         let label_text = query.get("labelSelector").unwrap_or_default();
         let field_text = query.get("fieldSelector").unwrap_or_default();
         let match_text = query.get("resourceVersionMatch").filter(|text| !text.is_empty());
         let options = Self {
-            labels: LabelSelector::parse(label_text).map_err(Failure::bad_request)?,
-            fields: FieldSelector::parse(field_text).map_err(Failure::bad_request)?,
+            labels: LabelSelector::parse(label_text).map_err(ApiError::bad_request)?,
+            fields: FieldSelector::parse(field_text).map_err(ApiError::bad_request)?,
             selectors: format!("{label_text}\n{field_text}"),
             limit: usize::try_from(query.number("limit")?.unwrap_or_default()).unwrap_or_default(),
-            continue_: query.get("continue").filter(|token| !token.is_empty()).map(str::to_owned),
+            continue_token: query
+                .get("continue")
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned),
             version: query.version()?,
             version_match: match match_text {
-                Some("Exact") => Some(Match::Exact),
-                Some("NotOlderThan") => Some(Match::NotOlderThan),
+                Some("Exact") => Some(VersionMatch::Exact),
+                Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
                 _ => None,
             },
             watch: query.flag("watch").unwrap_or_default(),
@@ -92,7 +106,7 @@ impl ListOptions {
                 .and_then(|seconds| u32::try_from(seconds).ok())
                 .filter(|seconds| *seconds > 0),
             bookmarks: query.flag("allowWatchBookmarks").unwrap_or_default(),
-            send_initial: query.flag("sendInitialEvents"),
+            send_initial_events: query.flag("sendInitialEvents"),
             include: query.include()?,
         };
         let causes = if options.watch {
@@ -101,10 +115,10 @@ impl ListOptions {
             options.list_causes(match_text)
         };
         if !causes.is_empty() {
-            return Err(Failure::invalid_options(&causes));
+            return Err(ApiError::invalid_options(&causes));
         }
-        if options.continue_.is_some() && matches!(options.version, Version::At(_)) {
-            return Err(Failure::bad_request(
+        if options.continue_token.is_some() && matches!(options.version, Version::At(_)) {
+            return Err(ApiError::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
         }
@@ -118,20 +132,20 @@ impl ListOptions {
             if self.version == Version::Unset {
                 forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
             }
-            if self.continue_.is_some() {
+            if self.continue_token.is_some() {
                 forbid("resourceVersionMatch is forbidden when continue is provided");
             }
             if self.version_match.is_none() {
                 causes.push(unsupported(text, r#""Exact", "NotOlderThan", """#));
             }
-            if self.version_match == Some(Match::Exact) && self.version == Version::Any {
+            if self.version_match == Some(VersionMatch::Exact) && self.version == Version::Any {
                 causes.push(forbidden(
                     "resourceVersionMatch",
                     r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#,
                 ));
             }
         }
-        if self.send_initial.is_some() {
+        if self.send_initial_events.is_some() {
             causes.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         causes
@@ -139,15 +153,15 @@ impl ListOptions {
 
     fn watch_causes(&self, match_text: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
         let mut causes = Vec::new();
-        let newer = self.version_match == Some(Match::NotOlderThan);
-        if self.send_initial.is_some() && !newer {
+        let newer = self.version_match == Some(VersionMatch::NotOlderThan);
+        if self.send_initial_events.is_some() && !newer {
             causes.push(forbidden(
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ));
         }
         if let Some(text) = match_text {
-            if self.send_initial.is_none() {
+            if self.send_initial_events.is_none() {
                 causes.push(forbidden(
                     "resourceVersionMatch",
                     "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
@@ -156,7 +170,7 @@ impl ListOptions {
             if !newer {
                 causes.push(unsupported(text, r#""NotOlderThan""#));
             }
-            if self.continue_.is_some() {
+            if self.continue_token.is_some() {
                 causes.push(forbidden(
                     "resourceVersionMatch",
                     "resourceVersionMatch is forbidden when continue is provided",
@@ -183,7 +197,7 @@ fn unsupported(text: &str, supported: &str) -> (&'static str, &'static str, Stri
 ///
 /// # Errors
 /// The API server's own texts.
-pub fn get(query: &str) -> Result<(Version, Include), Failure> {
+pub fn get(query: &str) -> Result<(Version, IncludeObject), ApiError> {
     let query = Query::parse(query)?;
     Ok((query.version()?, query.include()?))
 }
@@ -192,12 +206,12 @@ pub fn get(query: &str) -> Result<(Version, Include), Failure> {
 ///
 /// # Errors
 /// The API server's own text.
-pub fn create(query: &str) -> Result<bool, Failure> {
+pub fn create(query: &str) -> Result<bool, ApiError> {
     let query = Query::parse(query)?;
     let mut dry_run = false;
     for (_, value) in query.0.iter().filter(|(name, _)| name == "dryRun") {
         if value != "All" {
-            return Err(Failure::bad_request(format!(
+            return Err(ApiError::bad_request(format!(
                 "dryRun: Unsupported value: {value:?}: supported values: \"All\""
             )));
         }
@@ -212,14 +226,14 @@ pub fn create(query: &str) -> Result<bool, Failure> {
 struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn parse(query: &str) -> Result<Self, Failure> {
+    fn parse(query: &str) -> Result<Self, ApiError> {
         let pairs = query.split('&').filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((percent_bytes(name, true)?, percent_bytes(value, true)?))
         });
         let text = |bytes| {
             String::from_utf8(bytes)
-                .map_err(|_| Failure::bad_request("the query holds what isn't UTF-8"))
+                .map_err(|_| ApiError::bad_request("the query holds what isn't UTF-8"))
         };
         let pairs = pairs.map(|(name, value)| Ok((text(name)?, text(value)?)));
         pairs.collect::<Result<_, _>>().map(Self)
@@ -236,20 +250,20 @@ impl Query {
         Some(!text.eq_ignore_ascii_case("false") && text != "0")
     }
 
-    fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
+    fn number(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let text = self.get(name).filter(|text| !text.is_empty());
         text.map(|text| {
-            text.parse().map_err(|_| Failure::bad_request(not_a_number("ParseInt", text)))
+            text.parse().map_err(|_| ApiError::bad_request(not_a_number("ParseInt", text)))
         })
         .transpose()
     }
 
-    fn version(&self) -> Result<Version, Failure> {
+    fn version(&self) -> Result<Version, ApiError> {
         match self.get("resourceVersion") {
             None | Some("") => Ok(Version::Unset),
             Some("0") => Ok(Version::Any),
             Some(text) => text.parse().map(Version::At).map_err(|_| {
-                Failure::bad_request(format!(
+                ApiError::bad_request(format!(
                     "invalid resource version: resourceVersion: Invalid value: {text:?}: {}",
                     not_a_number("ParseUint", text)
                 ))
@@ -257,12 +271,12 @@ impl Query {
         }
     }
 
-    fn include(&self) -> Result<Include, Failure> {
+    fn include(&self) -> Result<IncludeObject, ApiError> {
         match self.get("includeObject") {
-            None | Some("" | "Metadata") => Ok(Include::Metadata),
-            Some("Object") => Ok(Include::Object),
-            Some("None") => Ok(Include::None),
-            Some(other) => Err(Failure::bad_request(format!(
+            None | Some("" | "Metadata") => Ok(IncludeObject::Metadata),
+            Some("Object") => Ok(IncludeObject::Object),
+            Some("None") => Ok(IncludeObject::None),
+            Some(other) => Err(ApiError::bad_request(format!(
                 "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
             ))),
         }

@@ -16,7 +16,7 @@ fn what_is_asked() {
     assert_eq!(parse("limit=5&limit=7").limit, 5);
     assert_eq!(parse("limit=-1").limit, 0);
     assert_eq!(parse("resourceVersion=0").version, Version::Any);
-    assert_eq!(parse("includeObject=Object").include, Include::Object);
+    assert_eq!(parse("includeObject=Object").include, IncludeObject::Object);
     assert_eq!(parse("a=%zz&limit=2").limit, 2);
     // Left out, it would leave a selector out by which the API server has allowed the request.
     for query in ["fieldSelector=metadata.name%3Dx,spec.target!%3D%FF", "watch=%FF", "%FF=1"] {
@@ -24,7 +24,7 @@ fn what_is_asked() {
     }
     let initial =
         parse("watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=");
-    assert_eq!(initial.send_initial, Some(true));
+    assert_eq!(initial.send_initial_events, Some(true));
 }
 
 #[test]

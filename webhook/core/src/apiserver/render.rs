@@ -1,62 +1,60 @@
-//! The bytes of answers: copies of what was serialised when a tracker changed.
+//! Rendering of responses from the serialized forms of trackers.
 
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION};
 use serde_json::{Value, json};
 
 use super::{
-    accept::{MetaVersion, Shape},
-    age,
-    options::Include,
+    content_negotiation::{MetaVersion, Representation},
+    duration,
+    list::Page,
+    options::IncludeObject,
 };
-use crate::sessions::{
-    index::Page,
-    tracker::{Form, Tracker},
-};
+use crate::sessions::tracker::{EncodedTracker, Tracker};
 
-/// How somebody wants trackers to look.
+/// Representation of trackers in a response.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// As what.
-    pub shape: Shape,
-    /// What the rows of a table carry.
-    pub include: Include,
-    /// Seconds since 1970, to tell ages by.
+pub struct RenderOptions {
+    /// The representation of each object.
+    pub representation: Representation,
+    /// The part of the object that each table row includes.
+    pub include: IncludeObject,
+    /// Current time for ages, in seconds since 1970.
     pub now: i64,
 }
 
-/// One of the trackers to be written.
+/// A tracker to render.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct RenderItem<'a> {
     /// The tracker.
     pub tracker: &'a Tracker,
-    /// Whether with key and filters.
+    /// Whether to include key and filters.
     pub revealed: bool,
-    /// The version to show instead of its own: a deletion has one.
+    /// The resource version to show instead of the tracker's own, as of a deletion.
     pub version: Option<u64>,
 }
 
-/// Bytes that a list takes, more or less.
+/// Returns the approximate size of a rendered page in bytes.
 #[must_use]
-pub fn size(page: &Page) -> usize {
+pub fn estimated_size(page: &Page) -> usize {
     let items = page.items.iter();
-    items.map(|(tracker, revealed)| tracker.form(*revealed).object.len() + 1).sum()
+    items.map(|(tracker, revealed)| tracker.encoded(*revealed).object.len() + 1).sum()
 }
 
-/// A list.
+/// Renders a page of a list.
 #[must_use]
-pub fn list(page: &Page, look: Look) -> Vec<u8> {
-    let mut out = Vec::with_capacity(size(page) + 4096);
+pub fn list(page: &Page, options: RenderOptions) -> Vec<u8> {
+    let mut out = Vec::with_capacity(estimated_size(page) + 4096);
     let mut metadata = json!({ "resourceVersion": page.version.to_string() });
-    if let Some(next) = &page.next {
-        metadata["continue"] = next.as_str().into();
+    if let Some(token) = &page.continue_token {
+        metadata["continue"] = token.as_str().into();
     }
     if let Some(remaining) = page.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
-    let (kind, api_version, field) = match look.shape {
-        Shape::Object => ("SessionTrackerList", group_version(), "items"),
-        Shape::Table(version) => ("Table", version.api_version().to_owned(), "rows"),
-        Shape::Partial(version) | Shape::PartialList(version) => {
+    let (kind, api_version, field) = match options.representation {
+        Representation::Object => ("SessionTrackerList", group_version(), "items"),
+        Representation::Table(version) => ("Table", version.api_version().to_owned(), "rows"),
+        Representation::Partial(version) | Representation::PartialList(version) => {
             ("PartialObjectMetadataList", version.api_version().to_owned(), "items")
         }
     };
@@ -64,7 +62,7 @@ pub fn list(page: &Page, look: Look) -> Vec<u8> {
         &mut out,
         &format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{metadata},"#),
     );
-    if matches!(look.shape, Shape::Table(_)) {
+    if matches!(options.representation, Representation::Table(_)) {
         put(&mut out, &format!(r#""columnDefinitions":{},"#, columns()));
     }
     put(&mut out, &format!(r#""{field}":["#));
@@ -72,12 +70,12 @@ pub fn list(page: &Page, look: Look) -> Vec<u8> {
         if at > 0 {
             out.push(b',');
         }
-        let shown = Shown { tracker, revealed: *revealed, version: None };
-        match look.shape {
-            Shape::Object => object(&mut out, shown),
-            Shape::Table(version) => row(&mut out, shown, version, look),
-            Shape::Partial(version) | Shape::PartialList(version) => {
-                partial(&mut out, shown, version);
+        let item = RenderItem { tracker, revealed: *revealed, version: None };
+        match options.representation {
+            Representation::Object => put_object(&mut out, item),
+            Representation::Table(version) => put_row(&mut out, item, version, options),
+            Representation::Partial(version) | Representation::PartialList(version) => {
+                put_partial(&mut out, item, version);
             }
         }
     }
@@ -85,45 +83,57 @@ pub fn list(page: &Page, look: Look) -> Vec<u8> {
     out
 }
 
-/// One tracker on its own; of a table, with the columns or without.
-pub fn one(out: &mut Vec<u8>, shown: Shown<'_>, look: Look, with_columns: bool) {
-    match look.shape {
-        Shape::Object => object(out, shown),
-        Shape::Partial(version) | Shape::PartialList(version) => partial(out, shown, version),
-        Shape::Table(version) => {
-            let of = shown.version.unwrap_or(shown.tracker.version);
+/// Appends a single tracker; a table includes column definitions if `with_columns`.
+pub fn tracker(
+    out: &mut Vec<u8>,
+    item: RenderItem<'_>,
+    options: RenderOptions,
+    with_columns: bool,
+) {
+    match options.representation {
+        Representation::Object => put_object(out, item),
+        Representation::Partial(version) | Representation::PartialList(version) => {
+            put_partial(out, item, version)
+        }
+        Representation::Table(version) => {
+            let resource_version = item.version.unwrap_or(item.tracker.version);
             let columns = if with_columns { columns() } else { Value::Null };
             put(
                 out,
                 &format!(
-                    r#"{{"kind":"Table","apiVersion":"{}","metadata":{{"resourceVersion":"{of}"}},"columnDefinitions":{columns},"rows":["#,
+                    r#"{{"kind":"Table","apiVersion":"{}","metadata":{{"resourceVersion":"{resource_version}"}},"columnDefinitions":{columns},"rows":["#,
                     version.api_version()
                 ),
             );
-            row(out, shown, version, look);
+            put_row(out, item, version, options);
             put(out, "]}");
         }
     }
 }
 
-/// A bookmark: nothing but a version, in the form of an object.
-pub fn bookmark(out: &mut Vec<u8>, version: u64, initial_end: bool, look: Look) {
+/// Appends a bookmark, an object that holds nothing but a resource version.
+pub fn bookmark(
+    out: &mut Vec<u8>,
+    version: u64,
+    ends_initial_events: bool,
+    options: RenderOptions,
+) {
     let mut metadata = json!({ "resourceVersion": version.to_string(), "creationTimestamp": null });
-    if initial_end {
+    if ends_initial_events {
         metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
     }
-    let partial = |of: MetaVersion| json!({ "kind": "PartialObjectMetadata", "apiVersion": of.api_version(), "metadata": metadata });
-    let object = match look.shape {
-        Shape::Object => {
+    let partial = |meta: MetaVersion| json!({ "kind": "PartialObjectMetadata", "apiVersion": meta.api_version(), "metadata": metadata });
+    let object = match options.representation {
+        Representation::Object => {
             json!({ "kind": "SessionTracker", "apiVersion": group_version(), "metadata": metadata })
         }
-        Shape::Partial(of) | Shape::PartialList(of) => partial(of),
-        Shape::Table(of) => json!({
+        Representation::Partial(meta) | Representation::PartialList(meta) => partial(meta),
+        Representation::Table(meta) => json!({
             "kind": "Table",
-            "apiVersion": of.api_version(),
+            "apiVersion": meta.api_version(),
             "metadata": { "resourceVersion": version.to_string() },
             "columnDefinitions": null,
-            "rows": [{ "cells": vec![""; COLUMNS.len()], "object": partial(of) }],
+            "rows": [{ "cells": vec![""; COLUMNS.len()], "object": partial(meta) }],
         }),
     };
     put(out, &object.to_string());
@@ -137,25 +147,31 @@ fn group_version() -> String {
     format!("{TRACKER_GROUP}/{TRACKER_VERSION}")
 }
 
-/// A part of the object, with another version if need be.
-fn slice(out: &mut Vec<u8>, form: &Form, start: usize, end: usize, version: Option<u64>) {
+/// Appends a slice of the object, with its resource version replaced if `version` is set.
+fn put_slice(
+    out: &mut Vec<u8>,
+    encoded: &EncodedTracker,
+    start: usize,
+    end: usize,
+    version: Option<u64>,
+) {
     match version {
-        None => out.extend_from_slice(&form.object[start..end]),
+        None => out.extend_from_slice(&encoded.object[start..end]),
         Some(version) => {
-            out.extend_from_slice(&form.object[start..form.version.start]);
+            out.extend_from_slice(&encoded.object[start..encoded.version.start]);
             put(out, &version.to_string());
-            out.extend_from_slice(&form.object[form.version.end..end]);
+            out.extend_from_slice(&encoded.object[encoded.version.end..end]);
         }
     }
 }
 
-fn object(out: &mut Vec<u8>, shown: Shown<'_>) {
-    let form = shown.tracker.form(shown.revealed);
-    slice(out, form, 0, form.object.len(), shown.version);
+fn put_object(out: &mut Vec<u8>, item: RenderItem<'_>) {
+    let encoded = item.tracker.encoded(item.revealed);
+    put_slice(out, encoded, 0, encoded.object.len(), item.version);
 }
 
-fn partial(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion) {
-    let form = shown.tracker.form(shown.revealed);
+fn put_partial(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion) {
+    let encoded = item.tracker.encoded(item.revealed);
     put(
         out,
         &format!(
@@ -163,32 +179,36 @@ fn partial(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion) {
             version.api_version()
         ),
     );
-    let metadata = &form.metadata;
-    slice(out, form, metadata.start, metadata.end, shown.version);
+    let metadata = &encoded.metadata;
+    put_slice(out, encoded, metadata.start, metadata.end, item.version);
     out.push(b'}');
 }
 
-fn row(out: &mut Vec<u8>, shown: Shown<'_>, version: MetaVersion, look: Look) {
-    let form = shown.tracker.form(shown.revealed);
-    // What has ended grows no older.
-    let until = shown.tracker.ended.unwrap_or(look.now);
-    let age =
-        shown.tracker.created.map_or_else(|| "<unknown>".to_owned(), |at| age::human(until - at));
+fn put_row(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion, options: RenderOptions) {
+    let encoded = item.tracker.encoded(item.revealed);
+    // The age of an ended session stops at its end.
+    let until = item.tracker.ended_at.unwrap_or(options.now);
+    let age = item
+        .tracker
+        .created_at
+        .map_or_else(|| "<unknown>".to_owned(), |at| duration::human_duration(until - at));
     put(out, r#"{"cells":["#);
-    put(out, &form.cells_before);
+    put(out, &encoded.cells_before);
     put(out, &format!(r#","{age}","#));
-    put(out, &form.cells_after);
+    put(out, &encoded.cells_after);
     put(out, r#"],"object":"#);
-    match look.include {
-        Include::Metadata => partial(out, shown, version),
-        Include::Object => object(out, shown),
-        Include::None => put(out, "null"),
+    match options.include {
+        IncludeObject::Metadata => put_partial(out, item, version),
+        IncludeObject::Object => put_object(out, item),
+        IncludeObject::None => put(out, "null"),
     }
     out.push(b'}');
 }
 
-/// The columns of mirrord's status table, then what `-o wide` adds. kubectl shows the namespace
-/// itself where there are several.
+/// Name, format, priority and description of each column.
+///
+/// The first five are those of mirrord's status table; `-o wide` adds the others. kubectl adds the
+/// namespace itself.
 const COLUMNS: [(&str, &str, u8, &str); 10] = [
     ("Session ID", "name", 0, "The session's id, which is the name of its Session"),
     ("Target", "", 0, "What the run targets, as kind/name[/container/NAME]"),

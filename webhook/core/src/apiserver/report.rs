@@ -10,7 +10,7 @@ use mirrord_sessions_crds::{
 use serde_json::{Value, json};
 
 use super::{
-    Failure,
+    ApiError,
     subresource::{self, Subresource},
 };
 use crate::sessions::Tracker;
@@ -31,15 +31,15 @@ const MAX_PROCESS: usize = 253;
 
 /// How often sessions are reported about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Pace(Duration);
+pub struct ReportPeriod(Duration);
 
-impl Default for Pace {
+impl Default for ReportPeriod {
     fn default() -> Self {
         Self(PERIOD)
     }
 }
 
-impl Pace {
+impl ReportPeriod {
     /// Each period; none if that is no whole number of seconds, too short, or too long.
     #[must_use]
     pub fn new(period: Duration) -> Option<Self> {
@@ -68,9 +68,9 @@ fn seconds(duration: Duration) -> i64 {
 ///
 /// # Errors
 /// It is none, or it says what a Session can't hold.
-pub fn read(body: &[u8]) -> Result<SessionReportSpec, Failure> {
+pub fn read(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
     let kind = Subresource::Report.kind();
-    let invalid = |field: &str, why: &str| Failure::invalid(kind, field, why);
+    let invalid = |field: &str, why: &str| ApiError::invalid(kind, field, why);
     let spec: Option<SessionReportSpec> = subresource::spec(body, Subresource::Report)?;
     let spec = spec.ok_or_else(|| invalid("spec", "Required value"))?;
     if spec.ports.len() > MAX_PORTS {
@@ -110,14 +110,14 @@ fn unfit(text: &str, most: usize) -> Option<String> {
 
 /// What a report comes to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reported {
+pub struct ReportDecision {
     /// The status to be written, as a merge patch; none if that is there already.
     pub status: Option<Value>,
     /// The run is over: the Session is to be deleted.
     pub ends: bool,
     /// When the session was heard of, as far as that is written down.
     last_seen: Timestamp,
-    pace: Pace,
+    period: ReportPeriod,
 }
 
 /// What a report by this requester comes to. RBAC has allowed it.
@@ -129,26 +129,26 @@ pub fn decide(
     viewer: &Viewer,
     requester: &Requester,
     report: &SessionReportSpec,
-    pace: Pace,
+    period: ReportPeriod,
     now: Timestamp,
-) -> Result<Reported, Failure> {
+) -> Result<ReportDecision, ApiError> {
     let name = &tracker.key.name;
     if !owns(tracker, requester) {
         if !viewer.may(Verb::Read, &tracker.view()) {
-            return Err(Failure::no_such_tracker(name));
+            return Err(ApiError::tracker_not_found(name));
         }
         let username = &requester.username;
         let why = "only the owner of a session reports about it";
-        return Err(Failure::forbidden_here(username, Subresource::Report, name, why));
+        return Err(ApiError::subresource_forbidden(username, Subresource::Report, name, why));
     }
     let status = &tracker.status;
     if status.state == SessionState::Terminated {
-        return Err(Failure::over(tracker));
+        return Err(ApiError::session_ended(tracker));
     }
     if report.ended {
         // Else this would be a way to stop a run past the policies about `delete`.
         let forbidden = |why: &str| {
-            Failure::forbidden_here(&requester.username, Subresource::Report, name, why)
+            ApiError::subresource_forbidden(&requester.username, Subresource::Report, name, why)
         };
         if tracker.recorded_for.is_some() {
             let why = "a session that was recorded for an agent ends with it";
@@ -161,20 +161,21 @@ pub fn decide(
                 "while its agent runs, to end a session is to delete it, which is denied {cause}"
             )));
         }
-        return Ok(Reported { status: None, ends: true, last_seen: now, pace });
+        return Ok(ReportDecision { status: None, ends: true, last_seen: now, period });
     }
-    let known: Vec<Port> = status.ports.iter().map(crate::sessions::tracker::port).collect();
+    let known: Vec<Port> =
+        status.ports.iter().map(crate::sessions::tracker::session_port).collect();
     let unchanged = status.state == SessionState::Running
         && known == report.ports
         && status.processes == report.processes;
     if let Some(Time(last_seen)) = &status.last_seen
         && unchanged
-        && (0..pace.coalesce()).contains(&(now.as_second() - last_seen.as_second()))
+        && (0..period.coalesce()).contains(&(now.as_second() - last_seen.as_second()))
     {
-        return Ok(Reported { status: None, ends: false, last_seen: *last_seen, pace });
+        return Ok(ReportDecision { status: None, ends: false, last_seen: *last_seen, period });
     }
     let summary = (!report.ports.is_empty()).then(|| Port::summary(&report.ports));
-    Ok(Reported {
+    Ok(ReportDecision {
         status: Some(json!({
             "state": SessionState::Running,
             "ports": report.ports,
@@ -184,7 +185,7 @@ pub fn decide(
         })),
         ends: false,
         last_seen: now,
-        pace,
+        period,
     })
 }
 
@@ -199,11 +200,11 @@ fn owns(tracker: &Tracker, requester: &Requester) -> bool {
     })
 }
 
-impl Reported {
+impl ReportDecision {
     /// What is answered.
     #[must_use]
-    pub fn answer(&self, tracker: &Tracker, report: &SessionReportSpec) -> Value {
-        let expiry = seconds(self.pace.expiry());
+    pub fn response(&self, tracker: &Tracker, report: &SessionReportSpec) -> Value {
+        let expiry = seconds(self.period.expiry());
         let expires = Timestamp::from_second(self.last_seen.as_second() + expiry).ok();
         let status = if self.ends {
             SessionReportStatus::default()
@@ -211,7 +212,7 @@ impl Reported {
             SessionReportStatus {
                 last_seen: Some(Time(self.last_seen)),
                 expires_at: expires.map(Time),
-                period_seconds: i32::try_from(self.pace.0.as_secs()).ok(),
+                period_seconds: i32::try_from(self.period.0.as_secs()).ok(),
             }
         };
         json!({

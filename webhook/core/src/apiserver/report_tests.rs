@@ -28,7 +28,7 @@ fn only_the_owner_reports() {
     let (policy, _) = Policy::read("p", &serde_saphyr::from_str(deny).unwrap());
     let policies = PolicySet::new("", [policy]);
     let live = session("shop", "s").owned_by("alice").uid("1").key("s3cret").tracker(5);
-    let over = live.ended(&Ending::unknown(9), 6).unwrap();
+    let over = live.terminated(&Ending::unknown(9), 6).unwrap();
     for (name, tracker, who, uid, code) in [
         // Hidden from its owner or not: nothing is told that they don't know.
         ("the owner", &*live, "alice", Some("1"), None),
@@ -42,7 +42,7 @@ fn only_the_owner_reports() {
         let requester = requester(who, uid);
         let viewer = policies.viewer(&requester, JoinRights::Nowhere);
         let decided =
-            decide(tracker, &viewer, &requester, &report(&[80]), Pace::default(), at(100));
+            decide(tracker, &viewer, &requester, &report(&[80]), ReportPeriod::default(), at(100));
         assert_eq!(decided.err().map(|failure| failure.code), code, "{name}");
     }
 }
@@ -66,9 +66,10 @@ fn what_says_nothing_new_is_not_written() {
     ] {
         let tracker = of(last_seen, state);
         let decided =
-            decide(&tracker, &viewer, &alice, &report(ports), Pace::default(), at(100)).unwrap();
+            decide(&tracker, &viewer, &alice, &report(ports), ReportPeriod::default(), at(100))
+                .unwrap();
         assert_eq!(decided.status.is_some(), written, "{name}");
-        let answer = decided.answer(&tracker, &report(ports));
+        let answer = decided.response(&tracker, &report(ports));
         let expires = if written { "1970-01-01T00:02:40Z" } else { "1970-01-01T00:02:" };
         let told = answer["status"]["expiresAt"].as_str().unwrap();
         assert!(told.starts_with(expires), "{name}: {answer}");
@@ -76,7 +77,7 @@ fn what_says_nothing_new_is_not_written() {
     }
     let tracker = of(0, Pending);
     let decided =
-        decide(&tracker, &viewer, &alice, &report(&[]), Pace::default(), at(100)).unwrap();
+        decide(&tracker, &viewer, &alice, &report(&[]), ReportPeriod::default(), at(100)).unwrap();
     assert_eq!(
         decided.status.unwrap(),
         json!({
@@ -91,7 +92,7 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
     let live = || session("shop", "s").owned_by("alice").port(80, None);
     let recorded = || {
         let live = Arc::into_inner(live().tracker(5)).unwrap();
-        Arc::new(live.of_agent("Job/a/b/c"))
+        Arc::new(live.with_agent("Job/a/b/c"))
     };
     let last = SessionReportSpec { ended: true, ..report(&[80]) };
     let all = PolicySet::default;
@@ -126,11 +127,11 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
     ] {
         let requester = requester(who, None);
         let viewer = set.viewer(&requester, JoinRights::Nowhere);
-        let decided = decide(&live, &viewer, &requester, &last, Pace::default(), at(100));
+        let decided = decide(&live, &viewer, &requester, &last, ReportPeriod::default(), at(100));
         match decided {
             Ok(reported) if refused.is_empty() => {
                 assert!(reported.ends && reported.status.is_none(), "{name}: {reported:?}");
-                let answer = reported.answer(&live, &last);
+                let answer = reported.response(&live, &last);
                 assert_eq!(answer["spec"]["ended"], true, "{name}");
                 assert_eq!(answer["status"], json!({}), "{name}: there is no next one");
             }
@@ -195,13 +196,13 @@ fn bodies() {
 
 #[test]
 fn paces() {
-    let pace = |seconds| Pace::new(Duration::from_secs(seconds));
-    assert_eq!(pace(20), Some(Pace::default()));
+    let pace = |seconds| ReportPeriod::new(Duration::from_secs(seconds));
+    assert_eq!(pace(20), Some(ReportPeriod::default()));
     for (seconds, expiry, coalesce) in [(1, 3, 0), (20, 60, 15), (600, 1800, 450)] {
         let pace = pace(seconds).unwrap();
         assert_eq!(pace.expiry().as_secs(), expiry);
         assert_eq!(pace.coalesce(), coalesce);
     }
     assert_eq!((pace(0), pace(601)), (None, None));
-    assert_eq!(Pace::new(Duration::from_millis(1500)), None);
+    assert_eq!(ReportPeriod::new(Duration::from_millis(1500)), None);
 }

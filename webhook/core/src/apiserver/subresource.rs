@@ -4,7 +4,7 @@ use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::Failure;
+use super::ApiError;
 use crate::text::printable;
 
 /// The subresources of a tracker, which are created.
@@ -40,7 +40,7 @@ impl Subresource {
 
     /// The subresource of that name.
     #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }
 }
@@ -60,9 +60,9 @@ struct Envelope<'a> {
 pub(crate) fn spec<T: DeserializeOwned>(
     body: &[u8],
     of: Subresource,
-) -> Result<Option<T>, Failure> {
+) -> Result<Option<T>, ApiError> {
     let kind = of.kind();
-    let invalid = |why: &str| Failure::bad_request(format!("the body is not a {kind}: {why}"));
+    let invalid = |why: &str| ApiError::bad_request(format!("the body is not a {kind}: {why}"));
     // serde would take a list for an object too.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(invalid("expected a JSON object"));
@@ -81,9 +81,9 @@ pub(crate) fn spec<T: DeserializeOwned>(
         return Ok(None);
     };
     if !spec.get().starts_with('{') {
-        return Err(Failure::invalid(kind, "spec", "expected an object"));
+        return Err(ApiError::invalid(kind, "spec", "expected an object"));
     }
     serde_json::from_str(spec.get())
         .map(Some)
-        .map_err(|error| Failure::invalid(kind, "spec", &printable(&error.to_string(), 300)))
+        .map_err(|error| ApiError::invalid(kind, "spec", &printable(&error.to_string(), 300)))
 }

@@ -1,10 +1,9 @@
-//! A watch: what one requester is told of changes, step by step.
+//! Watches: the events that one requester receives, computed step by step.
 //!
-//! A watch holds no queue of its own. It remembers how far in the shared history it is, and is
-//! asked for the next events when its client has taken the last ones. Whoever is so slow that the
-//! history moved on is told that their version is gone, and starts again. What is there at the
-//! start, and what other policies hide or show, isn't queued either: both are a way through the
-//! index, of which a key is remembered.
+//! A watch has no queue of its own. It stores its position in the shared history, and computes the
+//! next events when its client has taken the last ones. A client too slow for the history receives
+//! an expiry error, and lists again. Initial events and changes of policies are not queued either:
+//! both are a resync, a walk through the index that stores the last key it has sent.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,358 +11,325 @@ use std::{
 };
 
 use super::{
-    error::Failure,
+    ApiError,
     filter::Filter,
     options::{ListOptions, Version},
-    render::{self, Look, Shown},
+    watch_events::{ADDED, DELETED, EventBuffer, MODIFIED},
 };
-use crate::policy::{Verb, Viewer};
-use crate::sessions::{
-    index::Index,
-    tracker::{Key, Tracker},
+use crate::{
+    policy::{Verb, Viewer},
+    sessions::{Index, Tracker, TrackerKey},
 };
 
-const ADDED: &str = "ADDED";
-const MODIFIED: &str = "MODIFIED";
-const DELETED: &str = "DELETED";
-
-/// A tracker, and whether with its secrets.
-type Seen<'a> = (&'a Arc<Tracker>, bool);
+/// The maximum number of policy changes during one resync.
+const MAX_HELD_RANGES: usize = 8;
 
 /// A watch of one requester.
 #[derive(Debug)]
 pub struct Watch {
     filter: Filter,
     viewer: Viewer,
-    /// The number of the next change to look at.
-    next: u64,
-    /// The client doesn't yet hold what it is to at `next`.
-    sweep: Option<Sweep>,
-    /// The client was told everything up to this version.
-    told: u64,
-    /// A bookmark ends the initial events.
-    initial_end: bool,
-    /// Namespaces of sessions that were told without their secrets.
-    withheld: BTreeSet<Box<str>>,
+    /// The sequence number of the next change to process.
+    next_sequence: u64,
+    /// Set while the client does not hold the state at `next_sequence` yet.
+    resync: Option<Resync>,
+    /// The client has received everything up to this version.
+    sent_version: u64,
+    /// Whether a bookmark has yet to end the initial events.
+    initial_bookmark_due: bool,
+    /// Namespaces of changed sessions that were sent without their secrets.
+    withheld_namespaces: BTreeSet<Box<str>>,
 }
 
-/// The way, key by key, from what the client holds to what it is to hold: nothing at first, what it
-/// saw by other policies or rights later.
+/// Walk through the keys from what the client holds to what it should hold.
+///
+/// The client holds nothing at first, and what it saw under other policies or rights later.
 #[derive(Debug)]
-struct Sweep {
-    /// How far it is: up to this key, the client holds what it is to.
-    done: Option<Key>,
-    /// What it holds after that, in order of keys.
-    held: VecDeque<Held>,
-    /// The version of the state that it is to hold.
+struct Resync {
+    /// The client is up to date for keys up to this one.
+    last_key: Option<TrackerKey>,
+    /// What the client holds after `last_key`, in order of keys.
+    held: VecDeque<HeldRange>,
+    /// The version of the state that the resync ends at.
     version: u64,
 }
 
-/// What the client holds of a range of keys.
+/// State of a range of keys that the client holds.
 #[derive(Debug)]
-struct Held {
-    /// Where the range ends; none is everything else.
-    upto: Option<Key>,
-    /// Who saw it; none if nothing of it was told.
+struct HeldRange {
+    /// The last key of the range; `None` if it has no end.
+    last_key: Option<TrackerKey>,
+    /// The viewer under which the range was sent; `None` if it was not sent.
     viewer: Option<Viewer>,
-    /// It was seen before the change of this number.
+    /// The client holds the state before the change with this sequence number.
     before: u64,
-    /// All up to this version was told. The client may come back at a version that it was told: it
-    /// mustn't be a newer one, before all of this is told.
-    told: u64,
+    /// The client has received everything up to this version. It may resume from any version in an
+    /// event, so no event may have a newer one until the resync is complete.
+    sent_version: u64,
 }
 
-/// How often who decides may change, while a client takes in what it has come to.
-const MAX_HELD: usize = 8;
-
-/// What a step came to.
+/// Outcome of one step of a watch.
 #[derive(Debug, PartialEq)]
-pub enum Step {
-    /// There was something to tell; maybe there is more.
+pub enum StepOutcome {
+    /// The step appended events, and more may follow at once.
     More,
-    /// The client knows everything.
+    /// The client is up to date.
     Idle,
-    /// The watch is over, for this reason.
-    Gone(Failure),
+    /// The watch has ended with this error.
+    Ended(ApiError),
 }
 
 impl Watch {
-    /// A watch as somebody asked for it. Where it starts at a version, that may have been told by
-    /// these others: as they saw it; none if that isn't known any more.
+    /// Starts a watch.
+    ///
+    /// If it starts at a version, `viewers_at_version` are the requester under each other policy
+    /// set that was active there. An unknown set is `None`.
     ///
     /// # Errors
-    /// What it starts at is gone or to come.
+    /// Returns an error if the version has expired or has not been reached yet, or if the requester
+    /// saw other trackers at this version than the current policies allow.
     pub fn start(
         index: &Index,
         filter: Filter,
         options: &ListOptions,
         viewer: Viewer,
-        told_by: &[Option<Viewer>],
-    ) -> Result<Self, Failure> {
-        // What a watch without a version has always meant.
-        let legacy = !matches!(options.version, Version::At(_));
-        let initial = options.send_initial.unwrap_or(legacy);
+        viewers_at_version: &[Option<Viewer>],
+    ) -> Result<Self, ApiError> {
+        // A watch without a version has always begun with the current state.
+        let is_legacy = !matches!(options.version, Version::At(_));
+        let sends_initial_events = options.send_initial_events.unwrap_or(is_legacy);
         let mut watch = Self {
             filter,
             viewer,
-            next: index.head(),
-            sweep: None,
-            told: index.version(),
-            initial_end: false,
-            withheld: BTreeSet::new(),
+            next_sequence: index.next_sequence(),
+            resync: None,
+            sent_version: index.version(),
+            initial_bookmark_due: false,
+            withheld_namespaces: BTreeSet::new(),
         };
-        if initial {
-            index.reached(options.version)?;
-            let nothing = Held { upto: None, viewer: None, before: watch.next, told: u64::MAX };
-            watch.sweep = Some(Sweep { done: None, held: [nothing].into(), version: watch.told });
-            watch.initial_end = options.send_initial == Some(true) && options.bookmarks;
+        if sends_initial_events {
+            index.check_reached(options.version.minimum())?;
+            let nothing = HeldRange {
+                last_key: None,
+                viewer: None,
+                before: watch.next_sequence,
+                sent_version: u64::MAX,
+            };
+            watch.resync = Some(Resync {
+                last_key: None,
+                held: [nothing].into(),
+                version: watch.sent_version,
+            });
+            watch.initial_bookmark_due =
+                options.send_initial_events == Some(true) && options.bookmarks;
         } else if let Version::At(version) = options.version {
-            watch.next = index.after(version)?;
-            watch.told = version;
-            let same = |other: &Option<Viewer>| {
+            watch.next_sequence = index.sequence_after(version)?;
+            watch.sent_version = version;
+            let sees_same = |other: &Option<Viewer>| {
                 let other = other.as_ref();
                 other.is_some_and(|other| {
-                    // What this replica doesn't know yet may be seen otherwise too.
+                    // Changes that this replica has not received yet may be seen differently too.
                     *other == watch.viewer
                         || (version <= index.version()
-                            && index.alike_since(version, &watch.filter, &watch.viewer, other))
+                            && sees_same_since(index, version, &watch.filter, &watch.viewer, other))
                 })
             };
-            // What is hidden now may be held, or never have been seen: a list tells.
-            if !told_by.iter().all(same) {
-                return Err(Failure::seen_otherwise(version));
+            // The watch cannot know what of the hidden trackers the client holds, so the client
+            // has to list again.
+            if !viewers_at_version.iter().all(sees_same) {
+                return Err(ApiError::visibility_changed(version));
             }
         }
         Ok(watch)
     }
 
-    /// Appends the next events to `out`, some `limit` bytes of them.
-    pub fn step(&mut self, index: &Index, out: &mut Events, limit: usize) -> Step {
+    /// Appends the next events to `out`, about `limit` bytes of them.
+    pub fn step(&mut self, index: &Index, out: &mut EventBuffer, limit: usize) -> StepOutcome {
         let before = out.bytes.len();
         loop {
             if out.bytes.len() >= limit {
-                return Step::More;
+                return StepOutcome::More;
             }
-            let advanced = if self.sweep.is_some() {
-                self.sweep(index, out, limit).map(|()| true)
-            } else if std::mem::take(&mut self.initial_end) {
-                out.bookmark(self.told, true);
+            let progressed = if self.resync.is_some() {
+                self.resync(index, out, limit).map(|()| true)
+            } else if std::mem::take(&mut self.initial_bookmark_due) {
+                out.push_bookmark(self.sent_version, true);
                 Ok(true)
             } else {
                 self.advance(index, out)
             };
-            match advanced {
+            match progressed {
                 Ok(true) => {}
-                Ok(false) if out.bytes.len() > before => return Step::More,
-                Ok(false) => return Step::Idle,
-                Err(gone) => return Step::Gone(gone),
+                Ok(false) if out.bytes.len() > before => return StepOutcome::More,
+                Ok(false) => return StepOutcome::Idle,
+                Err(error) => return StepOutcome::Ended(error),
             }
         }
     }
 
-    /// Looks at changes until one was told, or there are no more.
-    fn advance(&mut self, index: &Index, out: &mut Events) -> Result<bool, Failure> {
+    /// Processes changes until one yields an event; returns false if none is left.
+    fn advance(&mut self, index: &Index, out: &mut EventBuffer) -> Result<bool, ApiError> {
         let changes = index
-            .changes(self.next)
-            .ok_or_else(|| Failure::watch_expired(self.told, index.version()))?;
+            .changes_from(self.next_sequence)
+            .ok_or_else(|| ApiError::watch_expired(self.sent_version, index.version()))?;
         for change in changes {
-            self.next += 1;
-            // A watch may start in the future of this replica.
-            if change.version < self.told {
+            self.next_sequence += 1;
+            // A watch may start at a version that this replica has not reached yet.
+            if change.version < self.sent_version {
                 continue;
             }
-            self.told = change.version;
-            let sees = |tracker: &Option<Arc<Tracker>>| {
+            self.sent_version = change.version;
+            let visible = |tracker: &Option<Arc<Tracker>>| {
                 let tracker = tracker.as_ref()?;
-                let revealed = self.filter.sees(tracker, &self.viewer)?;
+                let revealed = self.filter.visibility(tracker, &self.viewer)?;
                 Some((Arc::clone(tracker), revealed))
             };
-            let (before, after) = (sees(&change.before), sees(&change.after));
+            let (before, after) = (visible(&change.before), visible(&change.after));
             if let Some((tracker, false)) = &after
-                && !self.withheld.contains(&tracker.key.namespace)
+                && !self.withheld_namespaces.contains(&tracker.key.namespace)
                 && self.viewer.may(Verb::Join, &tracker.view())
             {
-                self.withheld.insert(tracker.key.namespace.clone());
+                self.withheld_namespaces.insert(tracker.key.namespace.clone());
             }
             match (before, after) {
                 (None, None) => continue,
-                (None, Some((tracker, revealed))) => out.event(ADDED, &tracker, revealed, None),
+                (None, Some((tracker, revealed))) => out.push(ADDED, &tracker, revealed, None),
                 (Some(_), Some((tracker, revealed))) => {
-                    out.event(MODIFIED, &tracker, revealed, None);
+                    out.push(MODIFIED, &tracker, revealed, None);
                 }
                 (Some((tracker, revealed)), None) => {
-                    out.event(DELETED, &tracker, revealed, Some(change.version));
+                    out.push(DELETED, &tracker, revealed, Some(change.version));
                 }
             }
             return Ok(true);
         }
-        self.told = self.told.max(index.version());
+        self.sent_version = self.sent_version.max(index.version());
         Ok(false)
     }
 
-    /// Goes on with what the client holds, until there are `limit` bytes.
-    fn sweep(&mut self, index: &Index, out: &mut Events, limit: usize) -> Result<(), Failure> {
-        let Some(mut sweep) = self.sweep.take() else {
+    /// Continues the resync until it is complete or `out` has `limit` bytes.
+    fn resync<'a>(
+        &mut self,
+        index: &'a Index,
+        out: &mut EventBuffer,
+        limit: usize,
+    ) -> Result<(), ApiError> {
+        let Some(mut resync) = self.resync.take() else {
             return Ok(());
         };
-        let gone = || Failure::watch_expired(self.told, index.version());
-        let state = |number| index.before(number).ok_or_else(gone);
-        let to = state(self.next)?;
+        let expired = || ApiError::watch_expired(self.sent_version, index.version());
+        let snapshot = |sequence| index.snapshot_before(sequence).ok_or_else(expired);
+        let target = snapshot(self.next_sequence)?;
         let mut held = VecDeque::new();
-        for part in &sweep.held {
-            held.push_back(state(part.before)?);
+        for range in &resync.held {
+            held.push_back(snapshot(range.before)?);
         }
-        // The first came last: the last knows of all keys that there have been.
-        let oldest = state(sweep.held.back().map_or(self.next, |part| part.before))?;
-        let mut last: Option<&Key> = None;
-        for key in oldest.keys(self.filter.namespace.as_deref(), sweep.done.as_ref()) {
+        // Ranges are pushed to the front, so the last one is the oldest. Its snapshot knows every
+        // key that has existed since.
+        let oldest = snapshot(resync.held.back().map_or(self.next_sequence, |range| range.before))?;
+        let mut last_key: Option<&TrackerKey> = None;
+        for key in oldest.keys(self.filter.namespace.as_deref(), resync.last_key.as_ref()) {
             if out.bytes.len() >= limit {
-                sweep.done = last.cloned().or(sweep.done);
-                self.sweep = Some(sweep);
+                resync.last_key = last_key.cloned().or(resync.last_key);
+                self.resync = Some(resync);
                 return Ok(());
             }
-            let ends_before = |part: &Held| part.upto.as_ref().is_some_and(|upto| upto < key);
-            while sweep.held.front().is_some_and(ends_before) {
-                sweep.held.pop_front();
+            let ends_before =
+                |range: &HeldRange| range.last_key.as_ref().is_some_and(|last| last < key);
+            while resync.held.front().is_some_and(ends_before) {
+                resync.held.pop_front();
                 held.pop_front();
             }
-            let part = sweep.held.front().zip(held.front());
-            let was = part.and_then(|(part, state)| {
-                let tracker = state.get(key)?;
-                let revealed = self.filter.sees(tracker, part.viewer.as_ref()?)?;
+            let visible = |tracker: Option<&'a Arc<Tracker>>, viewer: &Viewer| {
+                let tracker = tracker?;
+                let revealed = self.filter.visibility(tracker, viewer)?;
                 Some((tracker, revealed))
-            });
-            let is = to.get(key).and_then(|tracker| {
-                let revealed = self.filter.sees(tracker, &self.viewer)?;
-                Some((tracker, revealed))
-            });
-            let told = part.map_or(u64::MAX, |(part, _)| part.told);
-            out.difference(was, is, told);
-            last = Some(key);
+            };
+            let range = resync.held.front().zip(held.front());
+            let old = range
+                .and_then(|(range, snapshot)| visible(snapshot.get(key), range.viewer.as_ref()?));
+            let new = visible(target.get(key), &self.viewer);
+            let max_version = range.map_or(u64::MAX, |(range, _)| range.sent_version);
+            out.push_difference(old, new, max_version);
+            last_key = Some(key);
         }
-        self.told = self.told.max(sweep.version);
+        self.sent_version = self.sent_version.max(resync.version);
         Ok(())
     }
 
-    /// From now on, the viewer sees by other policies or rights. What becomes hidden is told as
-    /// deleted, what becomes visible as added. What waited to be told is told by the new ones
-    /// alone: so of what has changed since, nothing that is hidden by now.
+    /// Replaces the viewer after a change of policies or of the right to join.
+    ///
+    /// Trackers that become hidden yield DELETED events, and those that become visible yield ADDED
+    /// events. Pending changes are filtered by the new viewer only, so a tracker that has become
+    /// hidden yields no event of what has changed in it since.
     ///
     /// # Errors
-    /// The watch is too far behind, or ahead of this replica.
-    pub fn decide_anew(&mut self, index: &Index, viewer: Viewer) -> Result<(), Failure> {
+    /// Returns an error if the watch is ahead of this replica, or if it is too far behind.
+    pub fn set_viewer(&mut self, index: &Index, viewer: Viewer) -> Result<(), ApiError> {
         if viewer == self.viewer {
             return Ok(());
         }
-        if self.told > index.version() {
-            // The client may hold what isn't known here yet.
-            return Err(Failure::seen_otherwise(self.told));
+        if self.sent_version > index.version() {
+            // The client may hold trackers that this replica has not received yet.
+            return Err(ApiError::visibility_changed(self.sent_version));
         }
-        let before = std::mem::replace(&mut self.viewer, viewer);
-        let seen = |upto| Held { upto, viewer: Some(before), before: self.next, told: self.told };
-        let held = match self.sweep.take() {
-            None => [seen(None)].into(),
-            Some(Sweep { done: Some(done), mut held, .. }) => {
-                held.push_front(seen(Some(done)));
+        let previous = std::mem::replace(&mut self.viewer, viewer);
+        let up_to_date = |last_key| HeldRange {
+            last_key,
+            viewer: Some(previous),
+            before: self.next_sequence,
+            sent_version: self.sent_version,
+        };
+        let held = match self.resync.take() {
+            None => [up_to_date(None)].into(),
+            Some(Resync { last_key: Some(last_key), mut held, .. }) => {
+                held.push_front(up_to_date(Some(last_key)));
                 held
             }
-            Some(Sweep { held, .. }) => held,
+            Some(Resync { held, .. }) => held,
         };
-        if index.changes(self.next).is_none() || held.len() > MAX_HELD {
-            return Err(Failure::watch_expired(self.told, index.version()));
+        if index.changes_from(self.next_sequence).is_none() || held.len() > MAX_HELD_RANGES {
+            return Err(ApiError::watch_expired(self.sent_version, index.version()));
         }
-        self.next = index.head();
-        self.sweep = Some(Sweep { done: None, held, version: index.version() });
+        self.next_sequence = index.next_sequence();
+        self.resync = Some(Resync { last_key: None, held, version: index.version() });
         Ok(())
     }
 
-    /// The namespaces of sessions that changed and were told without their secrets, since this was
-    /// asked last: there a right to join would tell more.
-    pub fn take_withheld(&mut self) -> BTreeSet<Box<str>> {
-        std::mem::take(&mut self.withheld)
+    /// Drains the namespaces of changed sessions that were sent without their secrets.
+    ///
+    /// In these namespaces the right to join would reveal more.
+    pub fn take_withheld_namespaces(&mut self) -> BTreeSet<Box<str>> {
+        std::mem::take(&mut self.withheld_namespaces)
     }
 
-    /// The version of a bookmark: everything up to it was told. None if something is still to be.
+    /// Returns the version for a bookmark, or `None` while earlier events are pending.
     #[must_use]
-    pub fn bookmark(&self) -> Option<u64> {
-        (self.sweep.is_none() && !self.initial_end).then_some(self.told)
+    pub fn bookmark_version(&self) -> Option<u64> {
+        (self.resync.is_none() && !self.initial_bookmark_due).then_some(self.sent_version)
     }
 }
 
-/// Events as bytes, one JSON object a line.
-#[derive(Debug)]
-pub struct Events {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    look: Look,
-    columns_sent: bool,
-}
-
-impl Events {
-    /// None yet.
-    #[must_use]
-    pub fn new(look: Look) -> Self {
-        Self { bytes: Vec::new(), look, columns_sent: false }
-    }
-
-    /// The time by which ages are told.
-    pub fn set_now(&mut self, now: i64) {
-        self.look.now = now;
-    }
-
-    fn event(&mut self, kind: &str, tracker: &Tracker, revealed: bool, version: Option<u64>) {
-        let shown = Shown { tracker, revealed, version };
-        self.start(kind);
-        // Columns go with the first event alone.
-        let columns = !std::mem::replace(&mut self.columns_sent, true);
-        render::one(&mut self.bytes, shown, self.look, columns);
-        self.end();
-    }
-
-    /// What has become of a tracker, at a version that isn't newer than `told`.
-    fn difference(&mut self, was: Option<Seen<'_>>, is: Option<Seen<'_>>, told: u64) {
-        let version = |tracker: &Tracker| (tracker.version > told).then_some(told);
-        match (was, is) {
-            (None, None) => {}
-            (Some((was, shown)), Some((is, revealed))) if was.uid == is.uid => {
-                if !Arc::ptr_eq(was, is) || shown != revealed {
-                    self.event(MODIFIED, is, revealed, version(is));
-                }
-            }
-            (was, is) => {
-                if let Some((was, _)) = was {
-                    self.event(DELETED, was, false, version(was));
-                }
-                if let Some((is, revealed)) = is {
-                    self.event(ADDED, is, revealed, version(is));
-                }
-            }
-        }
-    }
-
-    /// Appends a bookmark.
-    pub fn bookmark(&mut self, version: u64, initial_end: bool) {
-        self.start("BOOKMARK");
-        render::bookmark(&mut self.bytes, version, initial_end, self.look);
-        self.end();
-    }
-
-    /// Appends the end of a watch that can't go on.
-    pub fn error(&mut self, failure: &Failure) {
-        self.start("ERROR");
-        let status = failure.status().to_string();
-        self.bytes.extend_from_slice(status.as_bytes());
-        self.end();
-    }
-
-    fn start(&mut self, kind: &str) {
-        let start = format!(r#"{{"type":"{kind}","object":"#);
-        self.bytes.extend_from_slice(start.as_bytes());
-    }
-
-    fn end(&mut self) {
-        self.bytes.extend_from_slice(b"}\n");
-    }
+/// Returns whether two viewers see the same of all current trackers and of all changes since a
+/// version.
+fn sees_same_since(
+    index: &Index,
+    version: u64,
+    filter: &Filter,
+    viewer: &Viewer,
+    other: &Viewer,
+) -> bool {
+    let is_same = |tracker: &Arc<Tracker>| {
+        filter.visibility(tracker, viewer) == filter.visibility(tracker, other)
+    };
+    // If the history has dropped changes since, the watch fails with an expiry error anyway.
+    let since = index.sequence_after(version).ok().and_then(|from| index.changes_from(from));
+    viewer == other
+        || (index.trackers().all(is_same)
+            && since.into_iter().flatten().all(|change| {
+                let both = change.before.iter().chain(&change.after);
+                both.into_iter().all(is_same)
+            }))
 }
 
 #[cfg(test)]

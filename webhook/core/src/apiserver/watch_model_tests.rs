@@ -1,71 +1,75 @@
-//! Whatever happens in whatever order, a client ends up with what it may see, and is told of
-//! nothing else.
+//! Model test: after any sequence of actions, a client holds exactly the trackers it may see, and
+//! receives no event of any other.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[derive(Clone, Debug)]
-enum Act {
-    /// A session of this name is created or changed, and is somebody's.
+enum Action {
+    /// Creates or updates the session of this name, with this owner.
     Apply(usize, usize),
     Remove(usize),
-    /// Other policies: that of somebody else.
-    Decide(usize),
-    /// The client takes so many events.
+    /// Switches to the policies of another requester.
+    SetViewer(usize),
+    /// The client reads this number of events.
     Read(usize),
-    /// The client loses its connection and goes on where it was.
+    /// The client reconnects and resumes at its version.
     Resume,
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const PEOPLE: [&str; 3] = ["alice", "bob", "*"];
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (0..NAMES.len(), 0..2_usize).prop_map(|(name, owner)| Act::Apply(name, owner)),
-        2 => (0..NAMES.len()).prop_map(Act::Remove),
-        2 => (0..PEOPLE.len()).prop_map(Act::Decide),
-        3 => (1..4_usize).prop_map(Act::Read),
-        1 => Just(Act::Resume),
+        4 => (0..NAMES.len(), 0..2_usize).prop_map(|(name, owner)| Action::Apply(name, owner)),
+        2 => (0..NAMES.len()).prop_map(Action::Remove),
+        2 => (0..PEOPLE.len()).prop_map(Action::SetViewer),
+        3 => (1..4_usize).prop_map(Action::Read),
+        1 => Just(Action::Resume),
     ]
 }
 
 struct Client {
     watch: Watch,
-    out: Events,
-    /// Name and owner of what it holds.
+    out: EventBuffer,
+    /// Name and owner of each tracker that the client holds.
     held: BTreeMap<String, String>,
     version: u64,
-    /// Told everything once.
+    /// Whether the client has been up to date at least once.
     complete: bool,
     resumed: bool,
 }
 
 impl Client {
-    fn listed(index: &Index, viewer: &Viewer) -> Self {
+    fn from_list(index: &Index, viewer: &Viewer) -> Self {
         let options = ListOptions::default();
         let filter = Filter::new(Some("shop"), &options);
-        let seen = index.all().filter(|it| filter.sees(it, viewer).is_some());
-        let held = seen.map(|it| (it.key.name.to_string(), it.view().host_user.to_owned()));
+        let visible = index.trackers().filter(|it| filter.visibility(it, viewer).is_some());
+        let held = visible.map(|it| (it.key.name.to_string(), it.view().host_user.to_owned()));
         let query = "watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
         let options = ListOptions::parse(query).unwrap();
         Self {
             held: held.collect(),
             watch: Watch::start(index, filter, &options, viewer.clone(), &[]).unwrap(),
-            out: Events::new(Look { shape: Shape::Object, include: Include::Metadata, now: 0 }),
+            out: EventBuffer::new(RenderOptions {
+                representation: Representation::Object,
+                include: IncludeObject::Metadata,
+                now: 0,
+            }),
             version: index.version(),
             complete: true,
             resumed: false,
         }
     }
 
-    /// Takes an event; none if there is none.
+    /// Reads one event; returns `None` if there is none.
     fn read(&mut self, index: &Index, who: &str) -> Option<()> {
         self.out.bytes.clear();
         let step = self.watch.step(index, &mut self.out, 1);
-        assert!(!matches!(step, Step::Gone(_)), "{step:?}");
-        self.complete |= self.watch.bookmark().is_some();
+        assert!(!matches!(step, StepOutcome::Ended(_)), "{step:?}");
+        self.complete |= self.watch.bookmark_version().is_some();
         if self.out.bytes.is_empty() {
             return None;
         }
@@ -79,10 +83,10 @@ impl Client {
         let held = if kind == "DELETED" {
             self.held.remove(&name)
         } else {
-            assert!(who == "*" || owner == who, "{who} is told of {owner}");
+            assert!(who == "*" || owner == who, "{who} receives an event of {owner}");
             self.held.insert(name, owner)
         };
-        // Who goes on where it was is told some of it again.
+        // A client that resumes may receive events twice.
         assert!(self.resumed || held.is_some() == (kind != "ADDED"), "{event}");
         Some(())
     }
@@ -91,58 +95,58 @@ impl Client {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn a_client_holds_what_it_may_see(acts in prop::collection::vec(act(), 1..60)) {
+    fn client_holds_what_it_may_see(actions in prop::collection::vec(action(), 1..60)) {
         let mut index = index();
         let mut who = "alice";
         let mut before: Vec<(u64, &str)> = Vec::new();
         let initial = ListOptions::parse("watch=1").unwrap();
         let filter = Filter::new(Some("shop"), &initial);
-        let mut client = Client::listed(&index, &of(who));
+        let mut client = Client::from_list(&index, &viewer_for(who));
         client.held.clear();
         client.complete = false;
-        client.watch = Watch::start(&index, filter, &initial, of(who), &[]).unwrap();
-        for act in acts {
+        client.watch = Watch::start(&index, filter, &initial, viewer_for(who), &[]).unwrap();
+        for action in actions {
             let version = index.version() + 1;
-            match act {
-                Act::Apply(name, owner) => index.apply(s(NAMES[name], PEOPLE[owner]).tracker(version)),
-                Act::Remove(name) => index.remove(&key(NAMES[name]), version),
-                Act::Decide(other) => {
+            match action {
+                Action::Apply(name, owner) => index.apply(owned_session(NAMES[name], PEOPLE[owner]).tracker(version)),
+                Action::Remove(name) => index.remove(&key(NAMES[name]), version),
+                Action::SetViewer(other) => {
                     before.push((index.version(), who));
                     who = PEOPLE[other];
-                    if client.watch.decide_anew(&index, of(who)).is_err() {
-                        client = Client::listed(&index, &of(who));
+                    if client.watch.set_viewer(&index, viewer_for(who)).is_err() {
+                        client = Client::from_list(&index, &viewer_for(who));
                     }
                 }
-                Act::Read(count) => {
+                Action::Read(count) => {
                     for _ in 0..count {
                         client.read(&index, who);
                     }
                 }
-                Act::Resume if !client.complete => {}
-                Act::Resume => {
+                Action::Resume if !client.complete => {}
+                Action::Resume => {
                     let query = format!("watch=1&resourceVersion={}", client.version);
                     let options = ListOptions::parse(&query).unwrap();
                     let filter = Filter::new(Some("shop"), &options);
-                    let told_by: Vec<_> = before
+                    let others: Vec<_> = before
                         .iter()
                         .filter(|(until, _)| client.version <= *until)
-                        .map(|(_, who)| Some(of(who)))
+                        .map(|(_, who)| Some(viewer_for(who)))
                         .collect();
-                    match Watch::start(&index, filter, &options, of(who), &told_by) {
+                    match Watch::start(&index, filter, &options, viewer_for(who), &others) {
                         Ok(watch) => {
                             client.watch = watch;
                             client.resumed = true;
                         }
-                        Err(gone) => {
-                            assert_eq!(gone.code, 410);
-                            client = Client::listed(&index, &of(who));
+                        Err(error) => {
+                            assert_eq!(error.code, 410);
+                            client = Client::from_list(&index, &viewer_for(who));
                         }
                     }
                 }
             }
         }
         while client.read(&index, who).is_some() {}
-        let expected = Client::listed(&index, &of(who)).held;
+        let expected = Client::from_list(&index, &viewer_for(who)).held;
         prop_assert_eq!(client.held, expected);
     }
 }

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::*;
 use crate::{
     apiserver::{
-        accept::{MetaVersion, Shape},
-        options::Include,
+        content_negotiation::{MetaVersion, Representation},
+        options::IncludeObject,
+        render::RenderOptions,
     },
     policy::{
         JoinRights,
@@ -15,8 +16,8 @@ use crate::{
     sessions::fixtures::{Fixture, session},
 };
 
-/// Sees their own sessions; `*` all of them, and no secrets.
-fn of(owner: &str) -> Viewer {
+/// Returns a viewer that sees the sessions of this owner; `*` sees all, without secrets.
+fn viewer_for(owner: &str) -> Viewer {
     let own = policies(
         "
         allow:
@@ -29,27 +30,30 @@ fn of(owner: &str) -> Viewer {
     own.viewer(&requester(owner), JoinRights::Nowhere)
 }
 
-fn s(name: &str, owner: &str) -> Fixture {
+fn owned_session(name: &str, owner: &str) -> Fixture {
     session("shop", name).owned_by(owner).key("s3cret")
 }
 
 fn index() -> Index {
     let mut index = Index::default();
-    index.replace(vec![s("a", "alice").tracker(5), s("b", "bob").tracker(7)], 10);
+    index.replace(
+        vec![owned_session("a", "alice").tracker(5), owned_session("b", "bob").tracker(7)],
+        10,
+    );
     index
 }
 
-fn key(name: &str) -> crate::sessions::Key {
-    crate::sessions::Key { namespace: "shop".into(), name: name.into() }
+fn key(name: &str) -> TrackerKey {
+    TrackerKey { namespace: "shop".into(), name: name.into() }
 }
 
-fn watch(index: &Index, query: &str, owner: &'static str) -> Result<Watch, Failure> {
+fn watch(index: &Index, query: &str, owner: &'static str) -> Result<Watch, ApiError> {
     let options = ListOptions::parse(&format!("watch=1&{query}")).unwrap();
-    Watch::start(index, Filter::new(Some("shop"), &options), &options, of(owner), &[])
+    Watch::start(index, Filter::new(Some("shop"), &options), &options, viewer_for(owner), &[])
 }
 
 fn events(watch: &mut Watch, index: &Index) -> Vec<String> {
-    told(watch, index, Shape::Object)
+    raw_events(watch, index, Representation::Object)
         .iter()
         .map(|event| {
             let object = &event["object"];
@@ -61,15 +65,15 @@ fn events(watch: &mut Watch, index: &Index) -> Vec<String> {
         .collect()
 }
 
-fn told(watch: &mut Watch, index: &Index, shape: Shape) -> Vec<Value> {
-    let look = Look { shape, include: Include::Metadata, now: 0 };
-    let mut events = Events::new(look);
+fn raw_events(watch: &mut Watch, index: &Index, representation: Representation) -> Vec<Value> {
+    let options = RenderOptions { representation, include: IncludeObject::Metadata, now: 0 };
+    let mut events = EventBuffer::new(options);
     loop {
         match watch.step(index, &mut events, usize::MAX) {
-            Step::More => {}
-            Step::Idle => break,
-            Step::Gone(failure) => {
-                events.error(&failure);
+            StepOutcome::More => {}
+            StepOutcome::Idle => break,
+            StepOutcome::Ended(error) => {
+                events.push_error(&error);
                 break;
             }
         }
@@ -79,7 +83,7 @@ fn told(watch: &mut Watch, index: &Index, shape: Shape) -> Vec<Value> {
 }
 
 #[test]
-fn how_a_watch_starts() {
+fn starts_with_initial_events_or_at_version() {
     let index = index();
     for (query, expected) in [
         ("", &["ADDED a 5", "ADDED b 7"][..]),
@@ -107,14 +111,14 @@ fn how_a_watch_starts() {
 }
 
 #[test]
-fn changes_are_told_to_who_sees_them() {
+fn sends_changes_of_visible_trackers() {
     let mut index = index();
     let mut alice = watch(&index, "resourceVersion=10", "alice").unwrap();
     let mut labelled = watch(&index, "resourceVersion=10&labelSelector=x", "*").unwrap();
-    index.apply(s("c", "alice").tracker(11));
-    index.apply(s("d", "bob").tracker(12));
-    index.apply(s("a", "alice").label("x", "y").tracker(13));
-    index.apply(s("a", "alice").tracker(14));
+    index.apply(owned_session("c", "alice").tracker(11));
+    index.apply(owned_session("d", "bob").tracker(12));
+    index.apply(owned_session("a", "alice").label("x", "y").tracker(13));
+    index.apply(owned_session("a", "alice").tracker(14));
     index.remove(&key("b"), 15);
     index.remove(&key("c"), 16);
     assert_eq!(
@@ -122,93 +126,99 @@ fn changes_are_told_to_who_sees_them() {
         ["ADDED c 11 key", "MODIFIED a 13 key", "MODIFIED a 14 key", "DELETED c 16 key"]
     );
     assert_eq!(events(&mut labelled, &index), ["ADDED a 13", "DELETED a 14"]);
-    assert_eq!(labelled.bookmark(), Some(16));
+    assert_eq!(labelled.bookmark_version(), Some(16));
 }
 
 #[test]
-fn another_visibility_hides_and_shows() {
+fn new_viewer_deletes_hidden_and_adds_visible_trackers() {
     let mut index = index();
     let mut watch = watch(&index, "", "alice").unwrap();
     assert_eq!(events(&mut watch, &index), ["ADDED a 5 key"]);
-    index.apply(s("c", "bob").tracker(11));
-    watch.decide_anew(&index, of("bob")).unwrap();
+    index.apply(owned_session("c", "bob").tracker(11));
+    watch.set_viewer(&index, viewer_for("bob")).unwrap();
     assert_eq!(
         events(&mut watch, &index),
-        // At no version that is newer than what all of it was told at.
+        // No event of a resync has a version newer than the one the client was up to date at.
         ["DELETED a 5", "ADDED b 7 key", "ADDED c 10 key"]
     );
-    watch.decide_anew(&index, of("*")).unwrap();
+    watch.set_viewer(&index, viewer_for("*")).unwrap();
     assert_eq!(events(&mut watch, &index), ["ADDED a 5", "MODIFIED b 7", "MODIFIED c 11"]);
-    watch.decide_anew(&index, of("*")).unwrap();
+    watch.set_viewer(&index, viewer_for("*")).unwrap();
     assert!(events(&mut watch, &index).is_empty());
 }
 
 #[test]
-fn events_that_wait_show_nothing_that_is_hidden_by_now() {
+fn pending_events_reveal_no_tracker_hidden_since() {
     let mut index = index();
     let mut watch = watch(&index, "", "alice").unwrap();
     assert_eq!(events(&mut watch, &index), ["ADDED a 5 key"]);
-    // Unread: one that comes, changes and stays, one that comes and goes, and a change of what is
-    // known.
-    index.apply(s("c", "alice").tracker(11));
-    index.apply(s("c", "alice").target("pod/secret").tracker(12));
-    index.apply(s("d", "alice").tracker(13));
+    // Pending: a tracker created and updated, one created and deleted, and an update of a tracker
+    // that the client holds.
+    index.apply(owned_session("c", "alice").tracker(11));
+    index.apply(owned_session("c", "alice").target("pod/secret").tracker(12));
+    index.apply(owned_session("d", "alice").tracker(13));
     index.remove(&key("d"), 14);
-    index.apply(s("a", "alice").target("pod/secret").tracker(15));
-    watch.decide_anew(&index, of("bob")).unwrap();
-    let told = told(&mut watch, &index, Shape::Object);
-    let told: Vec<String> = told.iter().map(Value::to_string).collect();
-    assert!(!told.iter().any(|event| event.contains("pod/secret")), "{told:?}");
-    let events: Vec<&str> = told
-        .iter()
-        .map(|event| if event.contains("ADDED") { "ADDED" } else { "DELETED" })
-        .collect();
-    assert_eq!(events, ["DELETED", "ADDED"], "{told:?}");
+    index.apply(owned_session("a", "alice").target("pod/secret").tracker(15));
+    watch.set_viewer(&index, viewer_for("bob")).unwrap();
+    let raw = raw_events(&mut watch, &index, Representation::Object);
+    let raw: Vec<String> = raw.iter().map(Value::to_string).collect();
+    assert!(!raw.iter().any(|event| event.contains("pod/secret")), "{raw:?}");
+    let events: Vec<&str> =
+        raw.iter().map(|event| if event.contains("ADDED") { "ADDED" } else { "DELETED" }).collect();
+    assert_eq!(events, ["DELETED", "ADDED"], "{raw:?}");
 }
 
 #[test]
-fn events_that_wait_show_no_secret_that_was_taken_away() {
+fn pending_events_reveal_no_secret_withdrawn_since() {
     let mut index = index();
     let mut watch = watch(&index, "", "alice").unwrap();
-    index.apply(s("c", "alice").tracker(11));
-    watch.decide_anew(&index, of("*")).unwrap();
+    index.apply(owned_session("c", "alice").tracker(11));
+    watch.set_viewer(&index, viewer_for("*")).unwrap();
     for event in events(&mut watch, &index) {
         assert!(!event.contains("key"), "{event}");
     }
 }
 
 #[test]
-fn who_is_too_slow_starts_again() {
+fn ends_with_error_when_history_is_lost() {
     let mut index = index();
     let mut watch = watch(&index, "resourceVersion=10", "*").unwrap();
     for version in 11..=11 + crate::sessions::index::HISTORY as u64 {
-        index.apply(s("a", "alice").tracker(version));
+        index.apply(owned_session("a", "alice").tracker(version));
     }
     assert_eq!(events(&mut watch, &index), ["ERROR - -"]);
 }
 
 #[test]
-fn an_event_stops_at_the_limit() {
+fn step_stops_at_byte_limit() {
     let index = index();
     let mut watch = watch(&index, "", "*").unwrap();
-    let look = Look { shape: Shape::Object, include: Include::Metadata, now: 0 };
-    let mut events = Events::new(look);
-    assert_eq!(watch.step(&index, &mut events, 1), Step::More);
+    let options = RenderOptions {
+        representation: Representation::Object,
+        include: IncludeObject::Metadata,
+        now: 0,
+    };
+    let mut events = EventBuffer::new(options);
+    assert_eq!(watch.step(&index, &mut events, 1), StepOutcome::More);
     let lines = String::from_utf8(events.bytes).unwrap();
     assert_eq!(lines.lines().count(), 1);
-    assert_eq!(watch.bookmark(), None);
+    assert_eq!(watch.bookmark_version(), None);
 }
 
 #[test]
-fn what_is_there_at_the_start_is_told_as_it_was_then() {
+fn initial_events_show_state_at_start() {
     let mut index = index();
     let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut watch = watch(&index, query, "*").unwrap();
-    let mut out = Events::new(Look { shape: Shape::Object, include: Include::Metadata, now: 0 });
-    assert_eq!(watch.step(&index, &mut out, 1), Step::More);
-    index.apply(s("a", "alice").tracker(11));
-    index.apply(s("b", "bob").tracker(12));
-    index.apply(s("c", "bob").tracker(13));
+    let mut out = EventBuffer::new(RenderOptions {
+        representation: Representation::Object,
+        include: IncludeObject::Metadata,
+        now: 0,
+    });
+    assert_eq!(watch.step(&index, &mut out, 1), StepOutcome::More);
+    index.apply(owned_session("a", "alice").tracker(11));
+    index.apply(owned_session("b", "bob").tracker(12));
+    index.apply(owned_session("c", "bob").tracker(13));
     assert_eq!(
         events(&mut watch, &index),
         ["ADDED b 7", "BOOKMARK - 10", "MODIFIED a 11", "MODIFIED b 12", "ADDED c 13"]
@@ -216,58 +226,58 @@ fn what_is_there_at_the_start_is_told_as_it_was_then() {
 }
 
 #[test]
-fn who_goes_on_where_others_decided_lists_anew() {
+fn returns_410_if_requester_saw_other_trackers_at_version() {
     let mut index = index();
-    index.apply(s("c", "carol").tracker(11));
+    index.apply(owned_session("c", "carol").tracker(11));
     index.remove(&key("c"), 12);
-    let start = |from: u64, who: &str, told_by: &[Option<&str>]| {
+    let start = |from: u64, who: &str, others: &[Option<&str>]| {
         let options = ListOptions::parse(&format!("watch=1&resourceVersion={from}")).unwrap();
         let filter = Filter::new(Some("shop"), &options);
-        let told_by: Vec<Option<Viewer>> = told_by.iter().map(|name| name.map(of)).collect();
-        let started = Watch::start(&index, filter, &options, of(who), &told_by);
-        started.err().map(|failure| failure.code)
+        let others: Vec<Option<Viewer>> = others.iter().map(|name| name.map(viewer_for)).collect();
+        let started = Watch::start(&index, filter, &options, viewer_for(who), &others);
+        started.err().map(|error| error.code)
     };
-    for (from, who, told_by, expected) in [
+    for (from, who, others, expected) in [
         (10, "alice", &[][..], None),
         (10, "alice", &[Some("alice")], None),
         (10, "alice", &[Some("bob")], Some(410)),
         (10, "alice", &[Some("alice"), Some("*")], Some(410)),
         (10, "alice", &[None], Some(410)),
-        // Whoever decides, they see none of it.
+        // Neither viewer sees any tracker.
         (12, "dave", &[Some("erin")], None),
-        // What came and went in between tells them apart, until it has.
+        // A tracker created and deleted since is visible to one of them only.
         (10, "carol", &[Some("erin")], Some(410)),
         (12, "carol", &[Some("erin")], None),
-        // Ahead of this replica: what came until then isn't known.
+        // The version is ahead of this replica, so changes up to it are unknown.
         (99, "alice", &[], None),
         (99, "alice", &[Some("alice")], None),
         (99, "alice", &[Some("bob")], Some(410)),
         (99, "dave", &[Some("erin")], Some(410)),
     ] {
-        assert_eq!(start(from, who, told_by), expected, "{from} {who} {told_by:?}");
+        assert_eq!(start(from, who, others), expected, "{from} {who} {others:?}");
     }
 }
 
 #[test]
-fn who_is_ahead_of_this_replica_lists_anew_when_others_decide() {
+fn new_viewer_ends_watch_that_is_ahead_of_replica() {
     let mut index = index();
     let mut watch = watch(&index, "resourceVersion=12", "alice").unwrap();
-    assert_eq!(watch.decide_anew(&index, of("alice")), Ok(()));
-    let ahead = watch.decide_anew(&index, of("bob"));
-    assert_eq!(ahead.map_err(|failure| failure.code), Err(410));
-    // When it is known what the client may hold, that is told.
-    index.apply(s("c", "alice").tracker(11));
+    assert_eq!(watch.set_viewer(&index, viewer_for("alice")), Ok(()));
+    let result = watch.set_viewer(&index, viewer_for("bob"));
+    assert_eq!(result.map_err(|error| error.code), Err(410));
+    // Once the replica has caught up, the watch resyncs.
+    index.apply(owned_session("c", "alice").tracker(11));
     index.advance(12);
     let mut watch = self::watch(&index, "resourceVersion=12", "alice").unwrap();
-    watch.decide_anew(&index, of("bob")).unwrap();
+    watch.set_viewer(&index, viewer_for("bob")).unwrap();
     assert_eq!(events(&mut watch, &index), ["DELETED a 5", "ADDED b 7 key", "DELETED c 11"]);
 }
 
 #[test]
-fn a_table_names_its_columns_once() {
+fn table_events_define_columns_once() {
     let index = index();
     let mut watch = watch(&index, "", "*").unwrap();
-    let tables = told(&mut watch, &index, Shape::Table(MetaVersion::V1));
+    let tables = raw_events(&mut watch, &index, Representation::Table(MetaVersion::V1));
     assert!(tables[0]["object"]["columnDefinitions"].is_array());
     assert!(tables[1]["object"]["columnDefinitions"].is_null());
     assert_eq!(tables[1]["object"]["rows"][0]["cells"][0], "b");

@@ -43,7 +43,7 @@ pub use view::{Place, Recorded, View, place};
 
 /// The annotation of a Session that names the agent which it was recorded for. The guard keeps it
 /// for the controller.
-pub const AGENT: &str = "operator.metalbear.co/agent";
+pub use crate::sessions::tracker::AGENT_ANNOTATION as AGENT;
 
 /// What is known of how Sessions end, and told: the seam to whoever keeps that.
 pub trait Endings: std::fmt::Debug + Send + Sync {

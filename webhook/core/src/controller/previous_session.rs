@@ -45,7 +45,7 @@ impl Past {
             uid: tracker.uid.clone(),
             owner: owner.map_or_else(String::new, |owner| owner.username.clone()),
             target: tracker.spec.target.clone(),
-            created: tracker.created,
+            created: tracker.created_at,
             stopped: matches!(&*ending.reason, STOPPED | DELETED),
         })
     }
@@ -101,7 +101,7 @@ mod tests {
         let annotations = session.metadata.annotations.get_or_insert_default();
         annotations.insert(AGENT.into(), recorded_for.into());
         let ending = Ending { reason: reason.into(), ..Ending::unknown(120) };
-        Tracker::new(&session).unwrap().ended(&ending, 2).unwrap()
+        Tracker::new(&session).unwrap().terminated(&ending, 2).unwrap()
     }
 
     fn definition(created: i64) -> Definition {

@@ -142,7 +142,7 @@ impl Viewer {
 
     /// The same, who may join there.
     #[must_use]
-    pub fn joining(self, joins: JoinRights) -> Self {
+    pub fn with_join_rights(self, joins: JoinRights) -> Self {
         Self { joins, ..self }
     }
 

@@ -31,7 +31,7 @@ pub fn warning<'a>(
     let wanted = workload(names.first()?)?;
     let mut others = BTreeSet::new();
     let mut hidden = false;
-    for tracker in on(there, names, &requester.username) {
+    for tracker in on_target(there, names, &requester.username) {
         let owner = owner(tracker);
         let shown = viewer.is_some_and(|viewer| viewer.may(Verb::List, &tracker.view()));
         if shown && !owner.is_empty() {
@@ -55,21 +55,21 @@ pub fn warning<'a>(
 }
 
 /// The sessions of others on a target that is called so.
-pub fn on<'a>(
+pub fn on_target<'a>(
     there: impl Iterator<Item = &'a Tracker>,
     names: &[&str],
     user: &str,
 ) -> impl Iterator<Item = &'a Tracker> {
     let wanted: BTreeSet<&str> = names.iter().filter_map(|name| workload(name)).collect();
     there.filter(move |tracker| {
-        is_others(tracker, user)
+        is_concurrent(tracker, user)
             && workload(&tracker.spec.target).is_some_and(|target| wanted.contains(target))
     })
 }
 
 /// Whether it is a session of somebody else's that may get in this user's way.
 #[must_use]
-pub fn is_others(tracker: &Tracker, user: &str) -> bool {
+pub fn is_concurrent(tracker: &Tracker, user: &str) -> bool {
     tracker.status.state != SessionState::Terminated
         && owner(tracker) != user
         && workload(&tracker.spec.target).is_some()

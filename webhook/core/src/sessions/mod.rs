@@ -2,7 +2,7 @@
 //! and the history of policies.
 
 pub mod concurrent_sessions;
-pub mod ended_records;
+pub mod ended_session_records;
 pub mod index;
 pub mod pending_deletions;
 pub mod policy_history;
@@ -11,8 +11,9 @@ pub mod tracker;
 #[cfg(test)]
 pub(crate) mod fixtures;
 
-pub use index::{Index, Restored};
-pub use pending_deletions::Notes;
+pub use index::{HistoryExpired, Index, RestoreOutcome, Snapshot, VersionNotReached};
+pub use pending_deletions::PendingDeletions;
+pub use policy_history::PolicyHistory;
 pub use tracker::{
-    AGENT_ENDED, COMMAND_ENDED, DELETED, DISPUTED, EXPIRED, Ending, Key, STOPPED, Tracker,
+    AGENT_ENDED, COMMAND_ENDED, DELETED, DISPUTED, EXPIRED, Ending, STOPPED, Tracker, TrackerKey,
 };

@@ -1,69 +1,76 @@
-//! Why sessions are about to end, told before they do.
+//! Reasons of deletions that are about to happen.
 
 use std::collections::HashMap;
 
 use super::tracker::Ending;
 
-/// How many are remembered at once.
+/// The maximum number of sessions with a pending deletion.
 const MAX: usize = 20_000;
 
-/// What is known of the ends of sessions that live, by their identifiers.
+/// Caches why sessions are about to be deleted, by uid of the Session.
 ///
-/// Most of it comes from reviews, and the API server doesn't say who it is when it sends one. So
-/// nobody's word takes that of another away: where two tell different things, neither is believed.
+/// Most reasons come from admission reviews, and the API server does not authenticate itself when
+/// it sends one. So one source cannot override another: if two report different reasons, the ending
+/// is disputed.
 #[derive(Debug, Default)]
-pub struct Notes(HashMap<Box<str>, Told>);
+pub struct PendingDeletions(HashMap<Box<str>, Vec<PendingDeletion>>);
 
-/// Endings, and until when each counts.
-type Told = Vec<(Ending, i64)>;
+#[derive(Debug)]
+struct PendingDeletion {
+    ending: Ending,
+    /// Time until which the reason counts, in seconds since 1970.
+    expires_at: i64,
+}
 
-impl Notes {
-    /// This is how the session ends, if it does until then (both times in seconds since 1970).
-    pub fn note(&mut self, uid: &str, ending: Ending, until: i64, now: i64) {
+impl PendingDeletions {
+    /// Records how a session will end, if its Session is deleted before `expires_at`.
+    ///
+    /// Both times are in seconds since 1970.
+    pub fn insert(&mut self, uid: &str, ending: Ending, expires_at: i64, now: i64) {
         if self.0.len() >= MAX {
-            self.0.retain(|_, told| {
-                told.retain(|(_, until)| *until >= now);
-                !told.is_empty()
+            self.0.retain(|_, pending| {
+                pending.retain(|pending| pending.expires_at >= now);
+                !pending.is_empty()
             });
         }
         if self.0.len() >= MAX && !self.0.contains_key(uid) {
             return;
         }
-        let told = self.0.entry(uid.into()).or_default();
-        told.retain(|(other, until)| *until >= now && !other.agrees(&ending));
-        // Two that differ are as good as more.
-        if told.len() > 1 {
-            told.remove(0);
+        let pending = self.0.entry(uid.into()).or_default();
+        pending.retain(|other| other.expires_at >= now && !other.ending.agrees(&ending));
+        // Two contradicting reasons suffice for a dispute.
+        if pending.len() > 1 {
+            pending.remove(0);
         }
-        told.push((ending, until));
+        pending.push(PendingDeletion { ending, expires_at });
     }
 
-    /// It doesn't end for this reason, which nobody in particular was behind.
-    pub fn take_back(&mut self, uid: &str, reason: &str) {
-        let Some(told) = self.0.get_mut(uid) else {
+    /// Withdraws a reason that names no user.
+    pub fn withdraw(&mut self, uid: &str, reason: &str) {
+        let Some(pending) = self.0.get_mut(uid) else {
             return;
         };
-        told.retain(|(ending, _)| *ending.reason != *reason || ending.by.is_some());
-        if told.is_empty() {
+        pending.retain(|pending| *pending.ending.reason != *reason || pending.ending.by.is_some());
+        if pending.is_empty() {
             self.0.remove(uid);
         }
     }
 
-    /// The session has ended, now: how, as far as somebody said so in time.
+    /// Removes and returns how a session ended, given that its Session was deleted now.
     pub fn take(&mut self, uid: &str, now: i64) -> Ending {
         let ending = self.ending(uid, now);
         self.0.remove(uid);
         ending
     }
 
-    /// The same, for who may have to ask again.
+    /// Returns how a session ended, given that its Session was deleted now.
     #[must_use]
     pub fn ending(&self, uid: &str, now: i64) -> Ending {
-        let told = self.0.get(uid).into_iter().flatten();
-        let mut told = told.filter(|(_, until)| *until >= now);
-        match (told.next(), told.next()) {
+        let pending = self.0.get(uid).into_iter().flatten();
+        let mut pending = pending.filter(|pending| pending.expires_at >= now);
+        match (pending.next(), pending.next()) {
             (None, _) => Ending::unknown(now),
-            (Some((ending, _)), None) => Ending { at: now, ..ending.clone() },
+            (Some(pending), None) => Ending { at: now, ..pending.ending.clone() },
             _ => Ending::disputed(now),
         }
     }
@@ -74,87 +81,87 @@ mod tests {
     use super::{super::EXPIRED, *};
 
     #[test]
-    fn what_was_told() {
+    fn returns_recorded_ending_or_dispute() {
         let stopped = |by: &str| Ending::stopped(by, 0);
-        let over = Ending { reason: "its agent ended".into(), by: None, at: 0 };
-        for (name, told, at, expected) in [
-            ("nothing", vec![], 12, Ending::unknown(12)),
-            ("by one", vec![(10, stopped("bob"))], 12, Ending::stopped("bob", 12)),
+        let agent_ended = Ending { reason: "its agent ended".into(), by: None, at: 0 };
+        for (name, reasons, at, expected) in [
+            ("no reason", vec![], 12, Ending::unknown(12)),
+            ("one source", vec![(10, stopped("bob"))], 12, Ending::stopped("bob", 12)),
             (
-                "again by the same",
+                "the same source again",
                 vec![(10, stopped("bob")), (11, stopped("bob"))],
                 71,
                 Ending::stopped("bob", 71),
             ),
             (
-                "by two",
+                "two sources",
                 vec![(10, stopped("alice")), (11, stopped("bob"))],
                 12,
                 Ending::disputed(12),
             ),
             (
-                "by two, long after each other",
+                "two sources, long after each other",
                 vec![(10, stopped("alice")), (71, stopped("bob"))],
                 72,
                 Ending::stopped("bob", 72),
             ),
             (
-                "by the first again",
+                "the first source again",
                 vec![(10, stopped("alice")), (11, stopped("bob")), (12, stopped("alice"))],
                 13,
                 Ending::disputed(13),
             ),
             (
-                "by three",
+                "three sources",
                 vec![(10, stopped("alice")), (11, stopped("bob")), (12, stopped("eve"))],
                 13,
                 Ending::disputed(13),
             ),
             (
-                "what the process saw is no more",
-                vec![(10, over), (11, stopped("eve"))],
+                "the controller and a user",
+                vec![(10, agent_ended), (11, stopped("eve"))],
                 12,
                 Ending::disputed(12),
             ),
-            ("too old", vec![(10, stopped("bob"))], 71, Ending::unknown(71)),
+            ("expired", vec![(10, stopped("bob"))], 71, Ending::unknown(71)),
         ] {
-            let mut notes = Notes::default();
-            for (now, ending) in told {
-                notes.note("a", ending, now + 60, now);
+            let mut deletions = PendingDeletions::default();
+            for (now, ending) in reasons {
+                deletions.insert("a", ending, now + 60, now);
             }
-            assert_eq!(notes.ending("a", at), expected, "{name}: asked before");
-            assert_eq!(notes.take("a", at), expected, "{name}");
-            assert_eq!(notes.take("a", at), Ending::unknown(at), "{name}: told once");
+            assert_eq!(deletions.ending("a", at), expected, "{name}: before taking it");
+            assert_eq!(deletions.take("a", at), expected, "{name}");
+            assert_eq!(deletions.take("a", at), Ending::unknown(at), "{name}: taken twice");
         }
     }
 
     #[test]
-    fn what_was_taken_back() {
+    fn withdraws_reason_without_user() {
         let expired = || Ending { reason: EXPIRED.into(), by: None, at: 0 };
         let stopped = || Ending::stopped("bob", 0);
-        for (name, told, expected) in [
-            ("nothing was told", vec![], Ending::unknown(12)),
-            ("alone", vec![expired()], Ending::unknown(12)),
-            ("beside what somebody told", vec![stopped(), expired()], Ending::stopped("bob", 12)),
-            ("of another reason", vec![stopped()], Ending::stopped("bob", 12)),
+        for (name, reasons, expected) in [
+            ("no reason", vec![], Ending::unknown(12)),
+            ("one reason", vec![expired()], Ending::unknown(12)),
+            ("beside the reason of a user", vec![stopped(), expired()], Ending::stopped("bob", 12)),
+            ("another reason", vec![stopped()], Ending::stopped("bob", 12)),
         ] {
-            let mut notes = Notes::default();
-            for ending in told {
-                notes.note("a", ending, 60, 0);
+            let mut deletions = PendingDeletions::default();
+            for ending in reasons {
+                deletions.insert("a", ending, 60, 0);
             }
-            notes.take_back("a", EXPIRED);
-            assert_eq!(notes.take("a", 12), expected, "{name}");
+            deletions.withdraw("a", EXPIRED);
+            assert_eq!(deletions.take("a", 12), expected, "{name}");
         }
     }
 
     #[test]
-    fn no_more_than_so_many() {
-        let mut notes = Notes::default();
+    fn limits_number_of_sessions() {
+        let mut deletions = PendingDeletions::default();
         for uid in 0..=MAX {
-            notes.note(&uid.to_string(), Ending::unknown(0), 60, 0);
+            deletions.insert(&uid.to_string(), Ending::unknown(0), 60, 0);
         }
-        assert_eq!(notes.0.len(), MAX);
-        notes.note("late", Ending::stopped("bob", 61), 120, 61);
-        assert!(notes.take("late", 61).is_known());
+        assert_eq!(deletions.0.len(), MAX);
+        deletions.insert("late", Ending::stopped("bob", 61), 120, 61);
+        assert!(deletions.take("late", 61).is_known());
     }
 }

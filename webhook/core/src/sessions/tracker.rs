@@ -1,4 +1,4 @@
-//! One session as it is shown, serialised once when it changes.
+//! Trackers: sessions as clients see them, serialized once per change.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -11,86 +11,89 @@ use mirrord_sessions_crds::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{controller::AGENT, where_clause};
+use crate::where_clause;
 
-/// What stands for a filter or a key where it isn't shown.
+/// Annotation of a Session that names the agent the controller created it for.
+pub const AGENT_ANNOTATION: &str = "operator.metalbear.co/agent";
+
+/// Placeholder for a filter that the requester may not see.
 const HIDDEN: &str = "<hidden>";
 
-/// Names and identifiers are shorter; more is none of the controller's.
+/// The maximum length of an agent annotation. The controller never writes a longer one.
 const MAX_AGENT: usize = 1024;
 
-/// Where a tracker is. Ordered by namespace, then name.
+/// Namespace and name of a tracker, in this order.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Key {
+pub struct TrackerKey {
     /// `metadata.namespace`.
     pub namespace: Box<str>,
     /// `metadata.name`.
     pub name: Box<str>,
 }
 
-/// A tracker in every form that it is served in.
+/// A tracker with its serialized forms.
 #[derive(Debug)]
 pub struct Tracker {
-    /// Where it is.
-    pub key: Key,
-    /// The Session's identifier: another one is another session.
+    /// Namespace and name of the Session.
+    pub key: TrackerKey,
+    /// `metadata.uid` of the Session.
     pub uid: String,
-    /// The Session's resource version.
+    /// Resource version of the Session.
     pub version: u64,
-    /// Its labels.
+    /// Labels of the Session.
     pub labels: BTreeMap<String, String>,
-    /// Its spec, with everything in it.
+    /// The spec, including secrets.
     pub spec: SessionTrackerSpec,
-    /// Its status, with everything in it.
+    /// The status, including secrets.
     pub status: SessionTrackerStatus,
-    /// Seconds since 1970 of its creation.
-    pub created: Option<i64>,
-    /// Seconds since 1970 of its end, if it has ended.
-    pub ended: Option<i64>,
-    /// The agent that the controller recorded the Session for, if it did; not shown.
+    /// Time of creation, in seconds since 1970.
+    pub created_at: Option<i64>,
+    /// Time at which the session ended, in seconds since 1970.
+    pub ended_at: Option<i64>,
+    /// The agent that the controller created the Session for; never served.
     pub recorded_for: Option<Box<str>>,
-    full: Form,
-    /// Without key and filters; none where there are neither.
-    redacted: Option<Form>,
+    full: EncodedTracker,
+    /// The form without key and filters; `None` if the tracker has neither.
+    redacted: Option<EncodedTracker>,
 }
 
-/// A tracker's bytes, as somebody sees it.
+/// One serialized form of a tracker, with or without its secrets.
 #[derive(Debug)]
-pub struct Form {
+pub struct EncodedTracker {
     /// The object as JSON.
     pub object: Bytes,
-    /// Where its metadata are in `object`.
+    /// Range of the metadata in `object`.
     pub metadata: Range<usize>,
-    /// Where its resource version is in `object`, without the quotes.
+    /// Range of the resource version in `object`, without the quotes.
     pub version: Range<usize>,
-    /// The cells of its table row before the one that tells its age, as JSON.
+    /// Cells of the table row before the age, as JSON.
     pub cells_before: Box<str>,
-    /// The cells after that one.
+    /// Cells of the table row after the age, as JSON.
     pub cells_after: Box<str>,
 }
 
-/// A Session that can't be shown.
+/// A Session or record that cannot be turned into a tracker.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSession {
-    /// The API server always gives these.
-    #[error("it has no {0}")]
+    /// A metadata field is missing, though the API server always sets it.
+    #[error("missing metadata.{0}")]
     Missing(&'static str),
-    /// Resource versions of the API server are revisions of etcd.
-    #[error("its resource version {0:?} is not a number")]
+    /// The resource version is not a revision of etcd.
+    #[error("resource version {0:?} is not a number")]
     Version(String),
-    /// Should not happen.
-    #[error("it can't be written as JSON: {0}")]
+    /// The object is not valid JSON, or cannot be serialized.
+    #[error("invalid JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// How a session ended.
+/// Reason and time of a session's end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ending {
-    /// Why, in a word or a line.
+    /// The reason, in a word or a line.
     pub reason: Box<str>,
-    /// Kubernetes user that stopped it, where that is known.
+    /// The Kubernetes user that stopped the session, if known.
     pub by: Option<Box<str>>,
-    /// When, in seconds since 1970.
+    /// Time in seconds since 1970.
     pub at: i64,
 }
 
@@ -99,39 +102,42 @@ pub use mirrord_sessions_crds::session_tracker::{
 };
 
 impl Ending {
-    /// Of a session that is gone for reasons unknown.
+    /// Returns the ending of a session deleted for an unknown reason.
     #[must_use]
     pub fn unknown(at: i64) -> Self {
         Self { reason: DELETED.into(), by: None, at }
     }
 
-    /// By this user, who asked for it.
+    /// Returns the ending of a session that a user stopped.
     #[must_use]
     pub fn stopped(by: &str, at: i64) -> Self {
         Self { reason: STOPPED.into(), by: Some(by.into()), at }
     }
 
-    /// Of which different things were told.
+    /// Returns the ending of a session for which sources reported different reasons.
     #[must_use]
     pub fn disputed(at: i64) -> Self {
         Self { reason: DISPUTED.into(), by: None, at }
     }
 
-    /// Whether both tell the same of it.
+    /// Returns whether both endings have the same reason and user.
     #[must_use]
     pub fn agrees(&self, other: &Self) -> bool {
         self.reason == other.reason && self.by == other.by
     }
 
-    /// Whether anything is known but that it is over.
+    /// Returns whether the reason or the user is known.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.by.is_some() || *self.reason != *DELETED
     }
 }
 
-/// Metadata of a tracker: no annotations, since kubectl keeps the whole Session in one, its key
-/// too. The resource version goes before what a user chose, so that it is found first.
+/// Metadata of a tracker.
+///
+/// Annotations are left out, since kubectl stores the whole Session in one of them, including its
+/// key. The resource version precedes every field that a user controls, so that a text search finds
+/// it first.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata<'a> {
@@ -148,10 +154,10 @@ struct Metadata<'a> {
 }
 
 impl Tracker {
-    /// The tracker of a Session.
+    /// Creates the tracker of a live Session.
     ///
     /// # Errors
-    /// What the API server would not have stored.
+    /// Returns an error if the Session lacks a field that the API server always sets.
     pub fn new(session: &Session) -> Result<Self, InvalidSession> {
         fn present<'a>(
             field: Option<&'a String>,
@@ -178,24 +184,27 @@ impl Tracker {
             deletion_timestamp: serde_json::to_value(&meta.deletion_timestamp)?,
             labels: &labels,
         })?;
-        let spec = spec(session, name);
-        let status = status(session);
-        let full = Form::new(&metadata, resource_version, &spec, &status)?;
-        let secret = spec.key.is_some() || status.ports.iter().any(|port| port.filtered);
-        let redacted = if secret {
+        let spec = tracker_spec(session, name);
+        let status = tracker_status(session);
+        let full = EncodedTracker::new(&metadata, resource_version, &spec, &status)?;
+        let has_secrets = spec.key.is_some() || status.ports.iter().any(|port| port.filtered);
+        let redacted = if has_secrets {
             let (spec, status) = redact(&spec, &status);
-            Some(Form::new(&metadata, resource_version, &spec, &status)?)
+            Some(EncodedTracker::new(&metadata, resource_version, &spec, &status)?)
         } else {
             None
         };
         Ok(Self {
-            key: Key { namespace: namespace.into(), name: name.into() },
+            key: TrackerKey { namespace: namespace.into(), name: name.into() },
             uid: uid.to_owned(),
             version,
             labels,
-            created: seconds(meta.creation_timestamp.as_ref()),
-            ended: None,
-            recorded_for: meta.annotations.as_ref().and_then(|all| agent(all.get(AGENT)?)),
+            created_at: unix_seconds(meta.creation_timestamp.as_ref()),
+            ended_at: None,
+            recorded_for: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| valid_agent(all.get(AGENT_ANNOTATION)?)),
             spec,
             status,
             full,
@@ -203,11 +212,11 @@ impl Tracker {
         })
     }
 
-    /// This session after its end: without key and filters, which are of no use any more.
+    /// Returns the tracker of this session after its end, without key and filters.
     ///
     /// # Errors
-    /// Should not happen.
-    pub fn ended(&self, ending: &Ending, version: u64) -> Result<Self, serde_json::Error> {
+    /// Returns an error if the tracker cannot be serialized.
+    pub fn terminated(&self, ending: &Ending, version: u64) -> Result<Self, serde_json::Error> {
         let (spec, mut status) = redact(&self.spec, &self.status);
         status.state = SessionState::Terminated;
         status.reason = Some(ending.reason.to_string());
@@ -221,24 +230,23 @@ impl Tracker {
             uid: self.uid.clone(),
             version,
             labels: self.labels.clone(),
-            created: self.created,
-            ended: Some(ending.at),
+            created_at: self.created_at,
+            ended_at: Some(ending.at),
             recorded_for: self.recorded_for.clone(),
-            full: Form::new(&metadata, &number, &spec, &status)?,
+            full: EncodedTracker::new(&metadata, &number, &spec, &status)?,
             redacted: None,
             spec,
             status,
         })
     }
 
-    /// The tracker of a session that has ended, from the JSON of [`Self::form`] as somebody kept
-    /// it.
+    /// Parses the tracker of an ended session from its record, the JSON of [`Self::encoded`].
     ///
     /// # Errors
-    /// It isn't that, or it is that of a session which hasn't ended.
-    pub fn kept(json: &str) -> Result<Self, InvalidSession> {
-        let kept: SessionTracker = serde_json::from_str(json)?;
-        let meta = &kept.metadata;
+    /// Returns an error if the JSON is not a tracker, or if its session has not ended.
+    pub fn from_record(json: &str) -> Result<Self, InvalidSession> {
+        let record: SessionTracker = serde_json::from_str(json)?;
+        let meta = &record.metadata;
         let present = |field: &Option<String>, name| {
             let field = field.clone().filter(|field| !field.is_empty());
             field.ok_or(InvalidSession::Missing(name))
@@ -258,58 +266,60 @@ impl Tracker {
             deletion_timestamp: serde_json::to_value(&meta.deletion_timestamp)?,
             labels: &labels,
         })?;
-        // Whatever was kept: what is over shows no secrets.
-        let (spec, mut status) = redact(&kept.spec, &kept.status.unwrap_or_default());
+        // Redact again: the tracker of an ended session must hold no secrets, whatever the record
+        // holds.
+        let (spec, mut status) = redact(&record.spec, &record.status.unwrap_or_default());
         status.state = SessionState::Terminated;
-        let ended = seconds(status.ended_at.as_ref()).ok_or(InvalidSession::Missing("endedAt"))?;
+        let ended_at =
+            unix_seconds(status.ended_at.as_ref()).ok_or(InvalidSession::Missing("endedAt"))?;
         Ok(Self {
-            key: Key { namespace: namespace.into(), name: name.into() },
+            key: TrackerKey { namespace: namespace.into(), name: name.into() },
             uid,
             version,
             labels,
-            created: seconds(meta.creation_timestamp.as_ref()),
-            ended: Some(ended),
+            created_at: unix_seconds(meta.creation_timestamp.as_ref()),
+            ended_at: Some(ended_at),
             recorded_for: None,
-            full: Form::new(&metadata, &number, &spec, &status)?,
+            full: EncodedTracker::new(&metadata, &number, &spec, &status)?,
             redacted: None,
             spec,
             status,
         })
     }
 
-    /// The same, of a Session that was recorded for this agent.
+    /// Sets the agent that the controller created the Session for.
     #[must_use]
-    pub fn of_agent(mut self, text: &str) -> Self {
-        self.recorded_for = agent(text);
+    pub fn with_agent(mut self, agent: &str) -> Self {
+        self.recorded_for = valid_agent(agent);
         self
     }
 
-    /// How this session ended, if it has.
+    /// Returns how the session ended, or `None` if it is live.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
         Some(Ending {
             reason: self.status.reason.as_deref().unwrap_or_default().into(),
             by: self.status.stopped_by.as_deref().map(Into::into),
-            at: self.ended?,
+            at: self.ended_at?,
         })
     }
 
-    /// The bytes for somebody who sees key and filters, or doesn't.
+    /// Returns the serialized tracker, with key and filters if `revealed`.
     #[must_use]
-    pub fn form(&self, revealed: bool) -> &Form {
+    pub fn encoded(&self, revealed: bool) -> &EncodedTracker {
         match &self.redacted {
             Some(redacted) if !revealed => redacted,
             _ => &self.full,
         }
     }
 
-    /// Whether there is anything that not everybody sees.
+    /// Returns whether the tracker has a key or a filter.
     #[must_use]
     pub fn has_secrets(&self) -> bool {
         self.redacted.is_some()
     }
 
-    /// What decisions are made on, but for the name of the cluster.
+    /// Returns the fields that policies can refer to, except the name of the cluster.
     #[must_use]
     pub fn view(&self) -> where_clause::Tracker<'_> {
         let owner = self.spec.owner.as_ref();
@@ -331,7 +341,7 @@ impl Tracker {
     }
 }
 
-impl Form {
+impl EncodedTracker {
     fn new(
         metadata: &str,
         version: &str,
@@ -346,7 +356,7 @@ impl Form {
             serde_json::to_string(spec)?,
             serde_json::to_string(status)?
         );
-        let at = version_at(&object);
+        let at = version_offset(&object);
         let cell = |text: &str| serde_json::to_string(text);
         let owner = spec.owner.as_ref().map_or("", |owner| &owner.username);
         let before = [
@@ -372,53 +382,53 @@ impl Form {
     }
 }
 
-/// Where the version starts; it goes before what a user chose.
-fn version_at(json: &str) -> usize {
+/// Returns the offset of the resource version, which precedes every field that a user controls.
+fn version_offset(json: &str) -> usize {
     let field = r#""resourceVersion":""#;
     json.find(field).map_or(0, |at| at + field.len())
 }
 
-/// Metadata with another version.
+/// Replaces the resource version of serialized metadata.
 fn with_version(metadata: &str, version: &str) -> String {
-    let (before, rest) = metadata.split_at(version_at(metadata));
+    let (before, rest) = metadata.split_at(version_offset(metadata));
     let after = rest.find('"').map_or("", |end| &rest[end..]);
     format!("{before}{version}{after}")
 }
 
-fn agent(text: &str) -> Option<Box<str>> {
-    (text.len() <= MAX_AGENT).then(|| text.into())
+fn valid_agent(agent: &str) -> Option<Box<str>> {
+    (agent.len() <= MAX_AGENT).then(|| agent.into())
 }
 
-fn seconds(time: Option<&Time>) -> Option<i64> {
+fn unix_seconds(time: Option<&Time>) -> Option<i64> {
     time.map(|time| time.0.as_second())
 }
 
-fn spec(session: &Session, name: &str) -> SessionTrackerSpec {
+fn tracker_spec(session: &Session, name: &str) -> SessionTrackerSpec {
     let spec = &session.spec;
     let client = spec.client.clone().unwrap_or_default();
     let agent = session.status.as_ref().and_then(|s| s.agent.as_ref());
-    let word = |word: Option<String>| word.filter(|word| !word.is_empty());
+    let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
     SessionTrackerSpec {
         session_id: SessionId::of_name(name).to_string(),
         kind: TrackerKind::of(agent),
         target: spec.target.clone(),
         user: spec.user_line().into_owned(),
-        login: word(client.username),
-        hostname: word(client.hostname),
-        client_version: word(client.version),
+        login: non_empty(client.username),
+        hostname: non_empty(client.hostname),
+        client_version: non_empty(client.version),
         owner: spec.owner.clone(),
         key: spec.key.clone(),
     }
 }
 
-fn status(session: &Session) -> SessionTrackerStatus {
+fn tracker_status(session: &Session) -> SessionTrackerStatus {
     let status = session.status.clone().unwrap_or_default();
     let owner = session.spec.owner.as_ref().map(|owner| &owner.username);
     let joined = status.participants.iter().filter(|participant| Some(*participant) != owner);
     SessionTrackerStatus {
         state: status.state,
         started: session.metadata.creation_timestamp.clone(),
-        port_summary: summary(&status.ports),
+        port_summary: port_summary(&status.ports),
         participants: owner.into_iter().chain(joined).cloned().collect(),
         ports: status
             .ports
@@ -438,16 +448,16 @@ fn status(session: &Session) -> SessionTrackerStatus {
     }
 }
 
-/// A port as a Session holds it.
-pub(crate) fn port(tracked: &TrackedPort) -> Port {
+/// Converts a tracked port to a port of a Session.
+pub(crate) fn session_port(tracked: &TrackedPort) -> Port {
     Port { port: tracked.port, type_: tracked.type_, filter: tracked.filter.clone() }
 }
 
-fn summary(ports: &[Port]) -> Option<String> {
+fn port_summary(ports: &[Port]) -> Option<String> {
     (!ports.is_empty()).then(|| Port::summary(ports))
 }
 
-/// Without what lets somebody join.
+/// Removes key and filters, which would allow any reader to join the session.
 fn redact(
     spec: &SessionTrackerSpec,
     status: &SessionTrackerStatus,
@@ -463,7 +473,7 @@ fn redact(
             filter: port.filtered.then(|| HIDDEN.to_owned()),
         })
         .collect();
-    status.port_summary = summary(&ports);
+    status.port_summary = port_summary(&ports);
     for port in &mut status.ports {
         port.filter = None;
     }
@@ -476,7 +486,7 @@ mod tests {
     use crate::sessions::fixtures::session;
 
     #[test]
-    fn a_session_in_full_and_redacted() {
+    fn serializes_with_and_without_secrets() {
         let tracker = session("shop", "487f4f2b6d2376ad")
             .owned_by("alice")
             .key("s3cret")
@@ -484,19 +494,19 @@ mod tests {
             .port(80, Some("header=s3cret"))
             .tracker(42);
         for revealed in [true, false] {
-            let form = tracker.form(revealed);
-            let object: Value = serde_json::from_slice(&form.object).unwrap();
-            assert_eq!(&form.object[form.version.clone()], b"42");
+            let encoded = tracker.encoded(revealed);
+            let object: Value = serde_json::from_slice(&encoded.object).unwrap();
+            assert_eq!(&encoded.object[encoded.version.clone()], b"42");
             let metadata: Value =
-                serde_json::from_slice(&form.object[form.metadata.clone()]).unwrap();
+                serde_json::from_slice(&encoded.object[encoded.metadata.clone()]).unwrap();
             assert_eq!(metadata, object["metadata"]);
             assert_eq!(object["metadata"]["labels"]["resourceVersion"], "42");
             assert_eq!(object["spec"]["sessionId"], "487F4F2B6D2376AD");
             assert_eq!(object["status"]["participants"][0], "alice");
             assert_eq!(object["status"]["ports"][0]["filtered"], true);
-            let shown = format!("{object} {}", form.cells_before);
+            let shown = format!("{object} {}", encoded.cells_before);
             assert_eq!(shown.contains("s3cret"), revealed, "{shown}");
-            let row = format!("[{},\"3m\",{}]", form.cells_before, form.cells_after);
+            let row = format!("[{},\"3m\",{}]", encoded.cells_before, encoded.cells_after);
             let row: Vec<String> = serde_json::from_str(&row).unwrap();
             assert_eq!(row.len(), 10);
         }
@@ -504,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_kept_without_secrets() {
+    fn records_of_ended_sessions_hold_no_secrets() {
         let live = session("shop", "487f4f2b6d2376ad")
             .owned_by("alice")
             .key("s3cret")
@@ -512,8 +522,8 @@ mod tests {
             .port(80, Some("header=s3cret"))
             .tracker(42);
         let ending = Ending::stopped("bob", 1_700_000_000);
-        let ended = live.ended(&ending, 77).unwrap();
-        let object: Value = serde_json::from_slice(&ended.form(true).object).unwrap();
+        let ended = live.terminated(&ending, 77).unwrap();
+        let object: Value = serde_json::from_slice(&ended.encoded(true).object).unwrap();
         assert!(!object.to_string().contains("s3cret"), "{object}");
         assert!(!ended.has_secrets());
         assert_eq!(object["metadata"]["resourceVersion"], "77");
@@ -526,33 +536,33 @@ mod tests {
         assert_eq!(object["status"]["endedAt"], "2023-11-14T22:13:20Z");
         assert_eq!(ended.view().participants().count(), live.view().participants().count());
 
-        let json = String::from_utf8(ended.form(false).object.to_vec()).unwrap();
-        let kept = Tracker::kept(&json).unwrap();
-        assert_eq!(kept.form(true).object, ended.form(true).object);
-        assert_eq!(kept.ending(), Some(ending));
-        assert_eq!((kept.version, kept.created), (77, ended.created));
-        assert_eq!(kept.recorded_for, None);
-        let kept = kept.of_agent("Job/a/b/c");
-        assert_eq!(kept.recorded_for.as_deref(), Some("Job/a/b/c"));
-        assert_eq!(kept.of_agent(&"a".repeat(2000)).recorded_for, None);
-        // What isn't ours, or not over, is none.
-        let live = String::from_utf8(live.form(true).object.to_vec()).unwrap();
+        let json = String::from_utf8(ended.encoded(false).object.to_vec()).unwrap();
+        let restored = Tracker::from_record(&json).unwrap();
+        assert_eq!(restored.encoded(true).object, ended.encoded(true).object);
+        assert_eq!(restored.ending(), Some(ending));
+        assert_eq!((restored.version, restored.created_at), (77, ended.created_at));
+        assert_eq!(restored.recorded_for, None);
+        let restored = restored.with_agent("Job/a/b/c");
+        assert_eq!(restored.recorded_for.as_deref(), Some("Job/a/b/c"));
+        assert_eq!(restored.with_agent(&"a".repeat(2000)).recorded_for, None);
+        // Other JSON is rejected, and so is the tracker of a live session.
+        let live = String::from_utf8(live.encoded(true).object.to_vec()).unwrap();
         for other in ["", "{}", "[]", "null", r#"{"metadata":{}}"#, &live] {
-            assert!(Tracker::kept(other).is_err(), "{other}");
+            assert!(Tracker::from_record(other).is_err(), "{other}");
         }
     }
 
     #[test]
-    fn an_annotation_is_never_shown() {
+    fn never_serves_annotations() {
         let mut session = session("shop", "x").key("s3cret").session(1);
-        let annotations = [("last-applied", "s3cret"), (AGENT, "Job/a/s3cret/c")];
+        let annotations = [("last-applied", "s3cret"), (AGENT_ANNOTATION, "Job/a/s3cret/c")];
         let annotations = annotations.map(|(key, value)| (key.into(), value.into()));
         session.metadata.annotations = Some(annotations.into());
         let tracker = Tracker::new(&session).unwrap();
         assert_eq!(tracker.recorded_for.as_deref(), Some("Job/a/s3cret/c"));
-        let shown = String::from_utf8_lossy(&tracker.form(false).object).into_owned();
+        let shown = String::from_utf8_lossy(&tracker.encoded(false).object).into_owned();
         assert!(!shown.contains("s3cret"), "{shown}");
-        let ended = tracker.ended(&Ending::unknown(1), 2).unwrap();
+        let ended = tracker.terminated(&Ending::unknown(1), 2).unwrap();
         assert_eq!(ended.recorded_for, tracker.recorded_for);
     }
 }

@@ -1,6 +1,8 @@
+use mirrord_sessions_core::sessions::Ending;
 use mirrord_sessions_crds::{Session, SessionSpec};
 
 use super::*;
+use crate::clock::unix_now;
 
 pub(crate) fn tracker(name: &str, version: u64) -> Tracker {
     let mut session = Session::new(name, SessionSpec::default());
@@ -11,23 +13,23 @@ pub(crate) fn tracker(name: &str, version: u64) -> Tracker {
 }
 
 #[test]
-fn a_list_brings_back_nothing_that_was_shown_for_long_enough() {
-    let (store, _ended) = Store::keeping(Duration::from_mins(10));
+fn list_does_not_restore_expired_sessions() {
+    let (store, _ended) = Store::with_retention(Duration::from_mins(10));
     let names = || {
         let index = store.index();
-        let names = index.all().map(|tracker| tracker.key.name.to_string());
+        let names = index.trackers().map(|tracker| tracker.key.name.to_string());
         names.collect::<Vec<_>>()
     };
     let ended = |name: &str, seconds_ago: i64| {
-        let ending = Ending::unknown(now() - seconds_ago);
-        Arc::new(tracker(name, 5).ended(&ending, 6).unwrap())
+        let ending = Ending::unknown(unix_now() - seconds_ago);
+        Arc::new(tracker(name, 5).terminated(&ending, 6).unwrap())
     };
     let records = [ended("late", 60), ended("long-ago", 660)];
     store.replace(vec![Arc::new(tracker("live", 7))], &records, 10);
     assert_eq!(names(), ["late", "live"], "the first list");
-    let head = store.index().head();
+    let head = store.index().next_sequence();
     store.replace(vec![Arc::new(tracker("live", 7))], &records, 20);
-    store.lapse();
+    store.remove_expired();
     assert_eq!(names(), ["late", "live"], "another list");
-    assert_eq!(store.index().head(), head, "nothing is told");
+    assert_eq!(store.index().next_sequence(), head, "no change is recorded");
 }

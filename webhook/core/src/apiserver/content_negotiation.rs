@@ -1,6 +1,6 @@
 //! Which representation a client is served, by its `Accept` header, as the API server negotiates.
 
-use super::error::Failure;
+use super::error::ApiError;
 
 /// The text form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +33,7 @@ impl MetaVersion {
 
 /// What an object is turned into.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shape {
+pub enum Representation {
     /// Nothing else than it is.
     Object,
     /// Rows and columns.
@@ -59,25 +59,30 @@ pub enum Target {
 ///
 /// # Errors
 /// 406 where it accepts none.
-pub fn negotiate(header: Option<&str>, target: Target) -> Result<(Encoding, Shape), Failure> {
+pub fn negotiate(
+    header: Option<&str>,
+    target: Target,
+) -> Result<(Encoding, Representation), ApiError> {
     let chosen = match header.map(str::trim) {
-        None | Some("") => Some((Encoding::Json, Shape::Object)),
+        None | Some("") => Some((Encoding::Json, Representation::Object)),
         Some(header) => {
-            clauses(header).into_iter().find_map(|clause| resource_shape(&clause, target))
+            clauses(header).into_iter().find_map(|clause| resource_representation(&clause, target))
         }
     };
-    let (encoding, shape) = chosen.ok_or_else(|| match target {
-        Target::Watch => Failure::not_acceptable(&["application/json;stream=watch"]),
-        _ => Failure::not_acceptable(&["application/json", "application/yaml"]),
+    let (encoding, representation) = chosen.ok_or_else(|| match target {
+        Target::Watch => ApiError::not_acceptable(&["application/json;stream=watch"]),
+        _ => ApiError::not_acceptable(&["application/json", "application/yaml"]),
     })?;
-    match (shape, target) {
-        (Shape::Partial(_), Target::List) => Err(Failure::wrong_shape(
+    match (representation, target) {
+        (Representation::Partial(_), Target::List) => Err(ApiError::wrong_representation(
             "you requested PartialObjectMetadata, but the requested object is a list (SessionTrackerList)",
         )),
-        (Shape::PartialList(_), Target::Object | Target::Watch) => Err(Failure::wrong_shape(
-            "you requested PartialObjectMetadataList, but the requested object is not a list (SessionTracker)",
-        )),
-        _ => Ok((encoding, shape)),
+        (Representation::PartialList(_), Target::Object | Target::Watch) => {
+            Err(ApiError::wrong_representation(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (SessionTracker)",
+            ))
+        }
+        _ => Ok((encoding, representation)),
     }
 }
 
@@ -94,7 +99,7 @@ pub enum Discovery {
 ///
 /// # Errors
 /// 406 where it accepts none.
-pub fn negotiate_discovery(header: Option<&str>) -> Result<(Encoding, Discovery), Failure> {
+pub fn negotiate_discovery(header: Option<&str>) -> Result<(Encoding, Discovery), ApiError> {
     let header = header.map(str::trim).filter(|header| !header.is_empty());
     let Some(header) = header else {
         return Ok((Encoding::Json, Discovery::Legacy));
@@ -112,7 +117,7 @@ pub fn negotiate_discovery(header: Option<&str>) -> Result<(Encoding, Discovery)
                 _ => None,
             }
         })
-        .ok_or_else(|| Failure::not_acceptable(&["application/json", "application/yaml"]))
+        .ok_or_else(|| ApiError::not_acceptable(&["application/json", "application/yaml"]))
 }
 
 /// One media type of the header with the parameters that count.
@@ -172,7 +177,10 @@ fn clause(text: &str) -> Option<Clause<'_>> {
     (clause.quality > 0.0).then_some(clause)
 }
 
-fn resource_shape(clause: &Clause<'_>, target: Target) -> Option<(Encoding, Shape)> {
+fn resource_representation(
+    clause: &Clause<'_>,
+    target: Target,
+) -> Option<(Encoding, Representation)> {
     let encoding = clause.encoding?;
     // There is no stream of YAML.
     let streams = matches!(clause.stream, None | Some("watch"));
@@ -182,20 +190,20 @@ fn resource_shape(clause: &Clause<'_>, target: Target) -> Option<(Encoding, Shap
         return None;
     }
     if (clause.as_, clause.group, clause.version) == (None, None, None) {
-        return Some((encoding, Shape::Object));
+        return Some((encoding, Representation::Object));
     }
     let version = match (clause.group?, clause.version?) {
         ("meta.k8s.io", "v1") => MetaVersion::V1,
         ("meta.k8s.io", "v1beta1") => MetaVersion::V1Beta1,
         _ => return None,
     };
-    let shape = match clause.as_? {
-        "Table" => Shape::Table(version),
-        "PartialObjectMetadata" => Shape::Partial(version),
-        "PartialObjectMetadataList" => Shape::PartialList(version),
+    let representation = match clause.as_? {
+        "Table" => Representation::Table(version),
+        "PartialObjectMetadata" => Representation::Partial(version),
+        "PartialObjectMetadataList" => Representation::PartialList(version),
         _ => return None,
     };
-    Some((encoding, shape))
+    Some((encoding, representation))
 }
 
 #[cfg(test)]
@@ -205,47 +213,51 @@ mod tests {
 
     #[test]
     fn who_gets_what() {
-        let json = |shape| Ok((Encoding::Json, shape));
-        let yaml = |shape| Ok((Encoding::Yaml, shape));
+        let json = |representation| Ok((Encoding::Json, representation));
+        let yaml = |representation| Ok((Encoding::Yaml, representation));
         let cases = [
-            (Target::List, "", json(Shape::Object)),
-            (Target::List, "*/*", json(Shape::Object)),
-            (Target::List, "application/*;q=0.1", json(Shape::Object)),
-            (Target::List, "application/yaml", yaml(Shape::Object)),
-            (Target::List, "application/json;q=0.5,application/yaml", yaml(Shape::Object)),
-            (Target::List, "*/*,application/yaml", yaml(Shape::Object)),
+            (Target::List, "", json(Representation::Object)),
+            (Target::List, "*/*", json(Representation::Object)),
+            (Target::List, "application/*;q=0.1", json(Representation::Object)),
+            (Target::List, "application/yaml", yaml(Representation::Object)),
+            (Target::List, "application/json;q=0.5,application/yaml", yaml(Representation::Object)),
+            (Target::List, "*/*,application/yaml", yaml(Representation::Object)),
             (
                 Target::List,
                 "application/vnd.kubernetes.protobuf,application/json",
-                json(Shape::Object),
+                json(Representation::Object),
             ),
             (
                 Target::List,
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
-                json(Shape::Table(V1)),
+                json(Representation::Table(V1)),
             ),
             (
                 Target::List,
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
-                json(Shape::Table(V1Beta1)),
+                json(Representation::Table(V1Beta1)),
             ),
-            (Target::List, "application/yaml;as=Table;v=v1;g=meta.k8s.io", yaml(Shape::Table(V1))),
+            (
+                Target::List,
+                "application/yaml;as=Table;v=v1;g=meta.k8s.io",
+                yaml(Representation::Table(V1)),
+            ),
             (
                 Target::List,
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-                json(Shape::PartialList(V1)),
+                json(Representation::PartialList(V1)),
             ),
             (
                 Target::Object,
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-                json(Shape::Partial(V1)),
+                json(Representation::Partial(V1)),
             ),
             (
                 Target::List,
                 "application/json;as=Table;v=v2;g=meta.k8s.io,application/json",
-                json(Shape::Object),
+                json(Representation::Object),
             ),
-            (Target::Watch, "application/json;stream=watch", json(Shape::Object)),
+            (Target::Watch, "application/json;stream=watch", json(Representation::Object)),
             (Target::Watch, "application/yaml", Err(406)),
             (Target::List, "application/json;as=Table;v=v2;g=meta.k8s.io", Err(406)),
             (

@@ -3,14 +3,14 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::error::Failure;
-use crate::sessions::tracker::Key;
+use super::error::ApiError;
+use crate::sessions::tracker::TrackerKey;
 
 /// Where a list goes on, and of which state of which list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Position {
     /// The last key that was answered.
-    pub after: Key,
+    pub after: TrackerKey,
     /// The state that the pages show; none if the list was given up as consistent.
     pub version: Option<u64>,
 }
@@ -58,8 +58,8 @@ pub fn encode(position: &Position, list: u64) -> String {
 ///
 /// # Errors
 /// It is none, or of another list.
-pub fn decode(token: &str, list: u64) -> Result<Position, Failure> {
-    let invalid = |why: &str| Failure::bad_request(format!("continue key is not valid: {why}"));
+pub fn decode(token: &str, list: u64) -> Result<Position, ApiError> {
+    let invalid = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
     if token.len() > MAX_TOKEN {
         return Err(invalid("it is too long"));
     }
@@ -75,7 +75,7 @@ pub fn decode(token: &str, list: u64) -> Result<Position, Failure> {
         ));
     }
     Ok(Position {
-        after: Key { namespace: token.namespace.into(), name: token.name.into() },
+        after: TrackerKey { namespace: token.namespace.into(), name: token.name.into() },
         version: token.rv,
     })
 }
@@ -86,8 +86,10 @@ mod tests {
 
     #[test]
     fn a_token_belongs_to_its_list() {
-        let position =
-            Position { after: Key { namespace: "a".into(), name: "b".into() }, version: Some(7) };
+        let position = Position {
+            after: TrackerKey { namespace: "a".into(), name: "b".into() },
+            version: Some(7),
+        };
         let list = list_id(Some("a"), "x=y\n");
         let token = encode(&position, list);
         assert_eq!(decode(&token, list).unwrap(), position);

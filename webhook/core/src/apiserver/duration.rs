@@ -2,7 +2,7 @@
 
 /// Seconds as Kubernetes prints durations in tables: two units at most, fewer the longer it is.
 #[must_use]
-pub fn human(seconds: i64) -> String {
+pub fn human_duration(seconds: i64) -> String {
     let two = |big: i64, unit: char, small: i64, small_unit: char| match small {
         0 => format!("{big}{unit}"),
         small => format!("{big}{unit}{small}{small_unit}"),
@@ -46,7 +46,7 @@ mod tests {
             (2 * 365 * DAY + DAY, "2y1d"),
             (9 * 365 * DAY, "9y"),
         ] {
-            assert_eq!(super::human(seconds), text);
+            assert_eq!(super::human_duration(seconds), text);
         }
     }
 }
