@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of the webhook process.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -6,9 +6,9 @@ use clap::{Parser, ValueEnum};
 use mirrord_sessions_core::apiserver::ReportPeriod;
 use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
 
-/// The admission webhook of mirrord-sessions: stamps each Session with who created it.
+/// The admission webhook of mirrord-sessions: stamps each Session with its creator.
 ///
-/// Talks to the cluster it runs in, or to the one of the current kubeconfig.
+/// Connects to the cluster that it runs in, or to the cluster of the current kubeconfig.
 #[derive(Debug, Parser)]
 #[command(name = "mirrord-sessions-webhook", version)]
 pub struct Args {
@@ -16,39 +16,39 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:9443")]
     pub listen: SocketAddr,
 
-    /// Certificate chain to serve with, in PEM; read again when it changes. Without it, the process
-    /// makes its own CA, shares it through Secret mirrord-sessions-webhook-ca, and puts it into the
-    /// webhook configuration.
+    /// Serving certificate chain in PEM; reloaded when it changes. Without it, the process creates
+    /// its own CA, shares it through Secret mirrord-sessions-webhook-ca, and applies it to the
+    /// webhook configurations.
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
 
-    /// Private key of the certificate, in PEM.
+    /// Private key of the serving certificate in PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
 
-    /// Namespace that the process and its Service are in.
+    /// Namespace of the process and its Service.
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
     pub namespace: String,
 
-    /// Name of the Service that the API server calls.
+    /// Name of the Service through which the API server reaches the process.
     #[arg(long, value_name = "NAME", default_value = WEBHOOK_NAME)]
     pub service: String,
 
-    /// What to do about ClusterRole mirrord-operator-auditor at start-up.
+    /// Management of ClusterRole mirrord-operator-auditor by the leader.
     #[arg(long, value_enum, value_name = "HOW", default_value_t = AuditorRole::Manage)]
     pub auditor_role: AuditorRole,
 
-    /// Upgrade the auditor role to this version of its preset at most, to roll a new one out in
-    /// stages; without it, to the latest.
+    /// Latest preset version to upgrade the auditor role to, for a staged rollout; default: the
+    /// latest version of this release.
     #[arg(long, value_name = "VERSION")]
     pub auditor_preset_version: Option<u32>,
 
-    /// Print what would be done to the auditor role, after the API server has tried it and written
-    /// nothing, and exit.
+    /// Print the planned change of the auditor role, validated by a dry run of the API server, and
+    /// exit.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// This replica's name in Events and in the Lease of the leader.
+    /// Name of this replica in Events and in the Lease of the leader election.
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = WEBHOOK_NAME)]
     pub pod_name: String,
 
@@ -56,26 +56,26 @@ pub struct Args {
     #[arg(long)]
     pub trackers: bool,
 
-    /// The cluster's name: tracker.cluster and tracker.kube_cluster in the rules of
+    /// Name of the cluster: tracker.cluster and tracker.kube_cluster in the rules of
     /// SessionPolicies.
     #[arg(long, value_name = "NAME", default_value = "")]
     pub cluster_name: String,
 
-    /// How long to show sessions that have ended, as terminated; 0 to show none.
+    /// Time that ended sessions are shown as terminated; 0 shows none.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     pub keep_terminated: Duration,
 
-    /// How often to ask the owners of sessions to report about them. A session that was not heard
-    /// of for three of these is closed as expired.
+    /// Interval at which owners report their sessions. A session without a report for three
+    /// intervals is closed as expired.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = pace)]
     pub report_period: ReportPeriod,
 
-    /// How long to go on serving after SIGTERM while /readyz already fails, so that no new
-    /// connection is sent here.
+    /// Time to keep serving after SIGTERM while /readyz fails, so that clients move to another
+    /// replica.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     pub shutdown_delay: Duration,
 
-    /// How long requests under way may take to finish after that.
+    /// Time limit for requests in flight to finish after that.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
@@ -83,7 +83,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What to log, as tracing's filter directives: info, or debug,hyper=warn.
+    /// Filter directives of the log, for example info, or debug,hyper=warn.
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     pub log: String,
 }
@@ -94,31 +94,33 @@ fn pace(text: &str) -> Result<ReportPeriod, String> {
 }
 
 impl Args {
-    /// For how long sessions that have ended are shown: by trackers, where these are served.
-    pub(crate) fn keeps(&self) -> Duration {
+    /// Returns how long trackers show ended sessions: zero if trackers are not served.
+    pub(crate) fn ended_session_ttl(&self) -> Duration {
         if self.trackers { self.keep_terminated } else { Duration::ZERO }
     }
 }
 
-/// What the leader does about the auditor role. Whatever it is, a role that an administrator or a
-/// GitOps tool has changed or manages is left alone.
+/// The mode in which the leader manages the auditor role.
+///
+/// In every mode, a role that an administrator or a GitOps tool has changed or manages is left
+/// unchanged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum AuditorRole {
-    /// Create it where there is none, and append what a later release adds.
+    /// Create the role if it is missing, and append the additions of later releases.
     Manage,
-    /// Append what a later release adds; a role that was deleted stays deleted.
+    /// Append the additions of later releases; a deleted role stays deleted.
     UpgradeOnly,
-    /// Write nothing and report how it differs: for roles that a GitOps repository holds.
+    /// Write nothing and report the difference, for a role in a GitOps repository.
     Report,
-    /// Don't look at it.
+    /// Neither read nor write the role.
     Off,
 }
 
-/// Format of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Lines of text for people.
     Text,
-    /// One JSON object a line.
+    /// Lines of JSON, one object each.
     Json,
 }

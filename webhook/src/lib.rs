@@ -1,6 +1,7 @@
-//! The webhook process: serves admission to the API server.
+//! The webhook process: serves admission and the aggregated API to the API server, and runs the
+//! controller.
 //!
-//! Decisions are `mirrord-sessions-core`'s; what is here does the I/O around them.
+//! `mirrord-sessions-core` decides; this crate does the I/O around its decisions.
 
 mod admission;
 mod apiserver;
@@ -28,7 +29,7 @@ use admission::Admission;
 use anyhow::anyhow;
 use apiserver::{Api, front_proxy::FrontProxy};
 pub use args::{Args, AuditorRole, LogFormat};
-use certs::{CertResolver, CertificateFiles, FILES_INTERVAL, FilesError, SelfMade};
+use certs::{CertResolver, CertificateFiles, FILES_INTERVAL, FilesError, SelfSigned};
 use futures::FutureExt;
 use kube::Client;
 use metrics::Metrics;
@@ -72,7 +73,7 @@ async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
     let resolver = CertResolver::new(Arc::clone(&provider));
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::default());
-    let (store, ended) = Store::with_retention(args.keeps());
+    let (store, ended) = Store::with_retention(args.ended_session_ttl());
     let front_proxy = Arc::new(FrontProxy::default());
     let router = router(&args, &client, &store, &front_proxy, &health, &metrics);
     let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?.shared();
@@ -141,7 +142,7 @@ async fn keep_caches(
 ) {
     let grace = async {
         tokio::time::sleep(TRACKERS_GRACE).await;
-        health.give_trackers_up();
+        health.skip_trackers();
         std::future::pending::<()>().await;
     };
     let policies =
@@ -152,7 +153,7 @@ async fn keep_caches(
     let sessions =
         SessionWatch::new(client.clone(), store, Arc::clone(&ended_sessions)).run(health);
     if !args.trackers {
-        health.give_trackers_up();
+        health.skip_trackers();
         tokio::join!(policies, sessions);
         return;
     }
@@ -180,8 +181,8 @@ async fn keep_certificates(
             .await
             .map_err(|error: FilesError| error.into());
     }
-    let self_made = SelfMade::new(client, &args.namespace, &args.service, args.trackers);
-    self_made.keep(resolver, health).await;
+    let self_signed = SelfSigned::new(client, &args.namespace, &args.service, args.trackers);
+    self_signed.keep(resolver, health).await;
     Ok(())
 }
 

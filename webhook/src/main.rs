@@ -1,4 +1,4 @@
-//! The webhook process.
+//! Binary of the webhook process.
 
 use std::process::ExitCode;
 

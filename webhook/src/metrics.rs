@@ -1,4 +1,4 @@
-//! What is counted, for Prometheus.
+//! Metrics of the process in the OpenMetrics text format.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The content type of what [`Metrics::text`] answers.
+/// The content type of the text that [`Metrics::text`] returns.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -27,7 +27,7 @@ struct Side {
     side: &'static str,
 }
 
-/// Counters and gauges of this process. Labels are of fixed words: nothing that a requester chose.
+/// Counters and gauges of this process. Label values are constants: a requester can't choose any.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -41,7 +41,7 @@ pub(crate) struct Metrics {
     auditor_difference: Family<Side, Gauge<u64, AtomicU64>>,
 }
 
-/// What may become of a look at the auditor role.
+/// The outcomes of a reconciliation of the auditor role.
 const AUDITOR_STATES: [&str; 5] = ["created", "upgraded", "current", "preserved", "failed"];
 
 impl Default for Metrics {
@@ -49,7 +49,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("mirrord_sessions"),
             admissions: Family::default(),
-            // From 16 µs to half a second.
+            // Buckets from 16 µs to half a second.
             admission_seconds: Histogram::new(exponential_buckets(16e-6, 2.0, 16)),
             leader: Gauge::default(),
             sessions: Family::default(),
@@ -61,34 +61,38 @@ impl Default for Metrics {
         let registry = &mut metrics.registry;
         registry.register(
             "admission_requests",
-            "Admission reviews by what became of them",
+            "Admission reviews by outcome",
             metrics.admissions.clone(),
         );
         registry.register(
             "admission_duration_seconds",
-            "Time from the first byte of a review to its answer",
+            "Time from the first byte of a review to its response",
             metrics.admission_seconds.clone(),
         );
-        registry.register("leader", "Whether this replica leads", metrics.leader.clone());
+        registry.register("leader", "Whether this replica is the leader", metrics.leader.clone());
         registry.register(
             "sessions",
-            "Runs that were recorded, closed, stopped, or could not be recorded",
+            "Runs of plain mirrord by outcome: recorded, closed, stopped, or not recorded",
             metrics.sessions.clone(),
         );
-        registry.register("pods", "Pods whose containers the leader knows", metrics.pods.clone());
+        registry.register(
+            "pods",
+            "Pods whose containers the leader has cached",
+            metrics.pods.clone(),
+        );
         registry.register(
             "auditor_reconciles",
-            "Looks at the auditor role by what became of them",
+            "Reconciliations of the auditor role by outcome",
             metrics.auditor_rounds.clone(),
         );
         registry.register(
             "auditor_role",
-            "1 for what became of the auditor role when this replica looked last",
+            "1 for the outcome of the last reconciliation of the auditor role by this replica",
             metrics.auditor_state.clone(),
         );
         registry.register(
             "auditor_role_difference_lines",
-            "How many lines the auditor role has beyond its latest preset, and lacks; absent if unknown",
+            "Permissions that the auditor role has beyond its latest preset, or lacks; absent if unknown",
             metrics.auditor_difference.clone(),
         );
         metrics
@@ -96,35 +100,36 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A review was answered.
+    /// Counts a review by its outcome, and records its duration.
     pub(crate) fn admission(&self, outcome: &'static str, took: Duration) {
         self.admissions.get_or_create(&Outcome { outcome }).inc();
         self.admission_seconds.observe(took.as_secs_f64());
     }
 
-    /// This replica leads, or no more.
+    /// Records whether this replica is the leader.
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
         if !leads {
-            // Another tells from now on.
+            // The next leader reports these from now on.
             self.pods.set(0);
             self.auditor_state.clear();
             self.auditor_difference.clear();
         }
     }
 
-    /// Something became of a run: recorded, closed, stopped, or refused.
+    /// Counts a run by its outcome: recorded, closed, stopped, or refused.
     pub(crate) fn session(&self, outcome: &'static str) {
         self.sessions.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// So many Pods are known.
+    /// Records the number of cached Pods.
     pub(crate) fn pods(&self, count: usize) {
         self.pods.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// The auditor role was looked at; `outcome` is one of five words, and the difference may be
-    /// unknown.
+    /// Counts a reconciliation of the auditor role by its outcome.
+    ///
+    /// `outcome` is one of [`AUDITOR_STATES`]. The difference is absent if it is unknown.
     pub(crate) fn auditor(&self, outcome: &'static str, difference: Option<&Difference>) {
         self.auditor_rounds.get_or_create(&Outcome { outcome }).inc();
         for state in AUDITOR_STATES {
@@ -142,7 +147,7 @@ impl Metrics {
         }
     }
 
-    /// All of it, as Prometheus reads it.
+    /// Returns all metrics in the OpenMetrics text format.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -157,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn told_as_prometheus_reads_it() {
+    fn encodes_metrics_for_prometheus() {
         let metrics = Metrics::default();
         metrics.admission("allowed", Duration::from_micros(20));
         metrics.leads(true);
@@ -179,7 +184,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
-        // What isn't known is not what it was.
+        // An unknown difference removes the last known one.
         metrics.auditor("failed", None);
         metrics.auditor("failed", None);
         let text = metrics.text().unwrap();

@@ -72,8 +72,8 @@ impl Router {
         }
     }
 
-    /// Returns the metrics for Prometheus. Any client that reaches the port may read them: they hold
-    /// counts and no names.
+    /// Returns the metrics for Prometheus. Any client that reaches the port may read them: they
+    /// hold counts and no names.
     fn metrics(&self) -> Response {
         match self.metrics.text() {
             Ok(text) => response::bytes(StatusCode::OK, metrics::CONTENT_TYPE, Bytes::from(text)),

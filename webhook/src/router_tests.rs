@@ -33,7 +33,7 @@ fn router() -> (Router, Arc<Health>) {
     (router, health)
 }
 
-async fn ask(
+async fn send(
     request: Request<impl Body<Data = Bytes, Error = Infallible>>,
 ) -> (StatusCode, HeaderMap, String) {
     let answer = router().0.handle(request).await;
@@ -54,7 +54,7 @@ fn empty(method: &str, path: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_review_is_answered() {
+async fn responds_to_reviews() {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -66,7 +66,7 @@ async fn a_review_is_answered() {
     for content_type in ["application/json", "Application/JSON; charset=utf-8"] {
         let mut request = post(review.to_string());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        let (status, headers, body) = ask(request).await;
+        let (status, headers, body) = send(request).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(headers[CONTENT_TYPE], "application/json");
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -75,7 +75,7 @@ async fn a_review_is_answered() {
 }
 
 #[tokio::test]
-async fn wrong_requests_get_a_status_that_says_so() {
+async fn rejects_invalid_requests_with_a_status() {
     let no_type = Request::post(STAMP_SESSION).body(Full::default()).unwrap();
     let mut yaml = post("kind: AdmissionReview");
     yaml.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
@@ -94,7 +94,7 @@ async fn wrong_requests_get_a_status_that_says_so() {
     ];
     for (request, code, text) in cases {
         let name = format!("{} {}", request.method(), request.uri());
-        let (status, headers, body) = ask(request).await;
+        let (status, headers, body) = send(request).await;
         assert_eq!(status.as_u16(), code, "{name}");
         assert_eq!(headers.contains_key(ALLOW), code == 405, "{name}");
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -103,7 +103,7 @@ async fn wrong_requests_get_a_status_that_says_so() {
     }
 }
 
-/// A body that says nothing of its length.
+/// Returns a request with a body of unknown length.
 fn streamed(
     frames: impl futures::Stream<Item = Bytes>,
 ) -> Request<impl Body<Data = Bytes, Error = Infallible>> {
@@ -113,14 +113,14 @@ fn streamed(
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_cut_off() {
+async fn rejects_an_endless_body() {
     let endless = futures::stream::repeat(Bytes::from(vec![b'['; 64 << 10]));
-    let (status, _, body) = ask(streamed(endless)).await;
+    let (status, _, body) = send(streamed(endless)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_given_up() {
+async fn times_out_a_stalled_body() {
     let (mut router, _) = router();
     router.admission = router.admission.with_body_timeout(Duration::from_millis(1));
     let stalled = futures::stream::pending();
@@ -129,7 +129,7 @@ async fn a_body_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn readiness_names_what_is_missing() {
+async fn readiness_lists_failed_checks() {
     let (router, health) = router();
     let ready = async || {
         let answer = router.handle(empty("GET", "/readyz")).await;
@@ -141,12 +141,12 @@ async fn readiness_names_what_is_missing() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("[-]certificate failed\n[-]ca-bundle failed\n"), "{body}");
     health.certificate_loaded();
-    health.ca_bundle_in_place();
+    health.ca_bundle_applied();
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("[-]trackers failed"), "{body}");
     health.sessions_synced();
-    health.front_proxy_known();
+    health.front_proxy_loaded();
     let (status, body) = ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("[+]trackers ok\n[-]policies failed"), "{body}");

@@ -100,7 +100,7 @@ async fn two_developers(stage: &mut Stage<'_>) -> anyhow::Result<()> {
         .await?;
     stage
         .show(Step {
-            shows: &["Warning: spec.owner kept as the cluster wrote it"],
+            shows: &["Warning: spec.owner restored"],
             ..Step::new(
                 "And where somebody does hold it, an administrator here, the owner is put back.",
                 &[

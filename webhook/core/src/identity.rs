@@ -1,25 +1,26 @@
-//! Who asks.
+//! Identities of requesters and owners.
 
 use std::collections::BTreeMap;
 
 use mirrord_sessions_crds::{CONTROLLER_USERNAME, Client, Owner};
 
-/// The effective user of a request, as the API server authenticated them. With impersonation that
-/// is the impersonated user: admission never sees who impersonates.
+/// The effective user of a request, as the API server authenticated them.
+///
+/// With impersonation, that is the impersonated user: admission never sees the impersonator.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Requester {
-    /// Kubernetes user name. Empty where the API server named nobody.
+    /// The Kubernetes user name. Empty if the API server named no user.
     pub username: String,
-    /// The authenticator's identifier of the user, where it has one.
+    /// The authenticator's identifier of the user, if it has one.
     pub uid: Option<String>,
-    /// Kubernetes groups.
+    /// The Kubernetes groups of the user.
     pub groups: Vec<String>,
-    /// What else the authenticator said of the user, by key.
+    /// Extra values of the authenticator, by key.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Requester {
-    /// The requester as the owner of what they create.
+    /// Returns the requester as the owner of the objects that they create.
     #[must_use]
     pub fn to_owner(&self) -> Owner {
         Owner {
@@ -29,29 +30,30 @@ impl Requester {
         }
     }
 
-    /// Whether this is the controller, which records agents on behalf of those who started them.
+    /// Returns whether this is the controller, which records agents on behalf of their requesters.
     #[must_use]
     pub fn is_controller(&self) -> bool {
         self.username == CONTROLLER_USERNAME
     }
 }
 
-/// The line that says who runs a session, as mirrord's operator writes it: `whoami/user@hostname`,
-/// where `whoami` and `hostname` are the client's word and may be empty. Where there is neither,
-/// the user's name alone.
+/// Returns the user of a session in the format of mirrord's operator: `whoami/user@hostname`.
 ///
-/// It has one reading only. The schema keeps slashes out of `whoami` and at signs out of
-/// `hostname`; so in a line with a slash, what precedes the first one is `whoami`, and what follows
-/// the last at sign `hostname`. A line without a slash is a user name, and a name with a slash
-/// never stands alone.
+/// `whoami` and `hostname` are claims of the client and may be empty. Without both, the line is the
+/// user name alone.
+///
+/// The line parses in one way only. The schema allows no slash in `whoami` and no at sign in
+/// `hostname`. In a line with a slash, `whoami` precedes the first slash, and `hostname` follows
+/// the last at sign. A line without a slash is a user name, and a user name with a slash is never
+/// alone.
 ///
 /// The guard policy (`manifests/base/guard-sessions.yaml`) composes the same line in CEL.
 #[must_use]
 pub fn user_line(client: Option<&Client>, owner: &Owner) -> String {
-    let word = |word: fn(&Client) -> &Option<String>| {
-        client.and_then(|client| word(client).as_deref()).unwrap_or_default()
+    let claim = |field: fn(&Client) -> &Option<String>| {
+        client.and_then(|client| field(client).as_deref()).unwrap_or_default()
     };
-    let (whoami, hostname) = (word(|client| &client.username), word(|client| &client.hostname));
+    let (whoami, hostname) = (claim(|client| &client.username), claim(|client| &client.hostname));
     let username = &owner.username;
     if whoami.is_empty() && hostname.is_empty() && !username.contains('/') {
         username.clone()
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_lines() {
+    fn composes_user_lines() {
         let owner = Owner { username: "aviram@metalbear.co".into(), ..Owner::default() };
         let cases = [
             // (whoami, hostname, line)
@@ -92,8 +94,8 @@ mod tests {
         assert_eq!(user_line(None, &slash), "/corp/aviram@metalbear.co@");
     }
 
-    /// What the documentation says of reading a line.
-    fn read(line: &str) -> (&str, &str, &str) {
+    /// Parses a line as the documentation of `user_line` describes.
+    fn parse(line: &str) -> (&str, &str, &str) {
         let Some((whoami, rest)) = line.split_once('/') else {
             return ("", line, "");
         };
@@ -103,7 +105,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_line_has_one_reading(
+        fn lines_parse_unambiguously(
             whoami in "[a@. ]{0,4}",
             username in "[a@/. ]{1,6}",
             hostname in "[a. ]{0,4}",
@@ -115,7 +117,7 @@ mod tests {
             };
             let owner = Owner { username: username.clone(), ..Owner::default() };
             let line = user_line(Some(&client), &owner);
-            proptest::prop_assert_eq!(read(&line), (&*whoami, &*username, &*hostname));
+            proptest::prop_assert_eq!(parse(&line), (&*whoami, &*username, &*hostname));
         }
     }
 }

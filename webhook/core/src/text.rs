@@ -1,13 +1,13 @@
-//! Text from other people's machines, made harmless.
+//! Escaping of untrusted text for terminals and logs.
 //!
-//! User names, host names, filters and messages come from other people's machines. A terminal acts
-//! on control characters, text direction overrides and invisible characters make a name read as
-//! another, and the API server drops a warning that holds a control character: so none of these is
-//! ever written raw.
+//! User names, host names, filters and messages come from other machines. A terminal interprets
+//! control characters. Direction overrides and invisible characters make one name look like
+//! another. The API server drops a warning that contains a control character. None of these
+//! characters is therefore ever written raw.
 
 use std::{borrow::Cow, fmt::Write};
 
-/// Whether a terminal would act on the character or hide it, or show its neighbours out of order.
+/// Returns whether a terminal would interpret or hide the character, or reorder text around it.
 #[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -15,7 +15,7 @@ pub fn is_unsafe(c: char) -> bool {
             // Soft hyphen, combining joiner, marks of direction and of Arabic and Mongolian.
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}'
             | '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{8e2}'
-            // Letters without a shape.
+            // Blank letters.
             | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}'
             // Zero width, direction, line and paragraph separators, invisible operators, isolates.
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -25,7 +25,7 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text on one line and without anything that a terminal acts on: `\n`, `\x1b`, `\u{202e}`.
+/// Returns the text on one line, with unsafe characters escaped as `\n`, `\x1b` or `\u{202e}`.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
@@ -42,7 +42,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same, cut after `limit` characters of the text: for a log line or a warning.
+/// Returns the escaped text, truncated after `limit` characters, for a log line or a warning.
 #[must_use]
 pub fn printable(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
@@ -53,7 +53,7 @@ pub fn printable(text: &str, limit: usize) -> String {
 
 fn push_escaped(shown: &mut String, c: char) {
     let code = u32::from(c);
-    // Writing to a String doesn't fail.
+    // Writing to a String never fails.
     let _ = match c {
         '\n' => write!(shown, "\\n"),
         '\r' => write!(shown, "\\r"),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_acts_on_is_spelled_out() {
+    fn escapes_unsafe_characters() {
         let cases = [
             ("plain", "plain"),
             ("Zoë 東京 🦀", "Zoë 東京 🦀"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters() {
+    fn truncates_between_characters() {
         for (text, limit, expected) in [
             ("abcdef", 3, "abc…"),
             ("abc", 3, "abc"),

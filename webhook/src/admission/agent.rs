@@ -1,5 +1,7 @@
-//! Reviews about mirrord's agents. Whatever can't be understood is let through as it is: a
-//! developer's run must not depend on this.
+//! Reviews of mirrord's agents.
+//!
+//! A review that can't be parsed is allowed unchanged: the run of a developer must not depend on
+//! the webhook.
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
     use crate::admission::{self, Endpoint, Error};
 
-    /// Bob is on x/bobs in shop.
+    /// Reports a session of bob on x/bobs in the namespace shop.
     struct Bob;
 
     impl ConcurrentSessions for Bob {
@@ -212,7 +214,7 @@ mod tests {
         })
     }
 
-    /// The operations of the answer's patch.
+    /// Returns the operations of the patch.
     fn patch(review: &Value) -> Vec<Value> {
         let answer = stamp_agent(review);
         assert_eq!(answer["response"]["allowed"], true);
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_stamped() {
+    fn stamps_agents() {
         let job = fixture("default.job-request-body.json");
         assert_eq!(patch(&review("CREATE", &jobs(), &job, &json!(null))).len(), 1);
         let mut changed = job.clone();
@@ -251,18 +253,18 @@ mod tests {
     }
 
     #[test]
-    fn who_is_on_the_target_already_is_told() {
+    fn warns_of_concurrent_sessions() {
         let mut job = fixture("default.job-request-body.json");
-        for (target, told) in [("x/bobs", true), ("x/other", false)] {
+        for (target, warned) in [("x/bobs", true), ("x/other", false)] {
             job["metadata"]["annotations"][words::TARGET] = json!(target);
             let review = review("CREATE", &jobs(), &job, &json!(null));
             let answer = stamp_agent(&review);
-            assert_eq!(answer["response"].get("warnings").is_some(), told);
+            assert_eq!(answer["response"].get("warnings").is_some(), warned);
         }
     }
 
     #[test]
-    fn what_is_found_counts_more_than_what_is_said() {
+    fn found_target_overrides_the_claim() {
         let pod = fixture("ephemeral.ephemeral-request-body.json");
         let mut old = pod.clone();
         old["spec"]["ephemeralContainers"] = json!([]);
@@ -282,26 +284,27 @@ mod tests {
 
         let mut job = fixture("default.job-request-body.json");
         job["metadata"]["annotations"][words::TARGET] = json!("x/bobs");
-        let mut of = review("CREATE", &jobs(), &job, &json!(null));
+        let mut create = review("CREATE", &jobs(), &job, &json!(null));
         let warned = |review: &Value, target: Option<&Target>| {
             let run = parse(review.to_string().as_bytes()).unwrap();
             let hint = run.target_hint().is_some();
             let answer = respond(run, target);
             (hint, answer["response"].get("warnings").is_some())
         };
-        let mut there = found[0].clone();
-        there.namespace = "shop".into();
-        let (his, other) = (Target::pod(&there, "x/bobs"), Target::pod(&there, "x/y"));
-        assert_eq!(warned(&of, None), (true, true));
-        assert_eq!(warned(&of, Some(&other)), (true, false));
-        assert_eq!(warned(&of, Some(&his)), (true, true));
-        // The controller is told nothing, and nothing is looked for.
-        of["request"]["userInfo"]["username"] = json!(mirrord_sessions_crds::CONTROLLER_USERNAME);
-        assert_eq!(warned(&of, None), (false, false));
+        let mut pod = found[0].clone();
+        pod.namespace = "shop".into();
+        let (bobs, other) = (Target::pod(&pod, "x/bobs"), Target::pod(&pod, "x/y"));
+        assert_eq!(warned(&create, None), (true, true));
+        assert_eq!(warned(&create, Some(&other)), (true, false));
+        assert_eq!(warned(&create, Some(&bobs)), (true, true));
+        // The controller is not warned, and its target is not looked up.
+        create["request"]["userInfo"]["username"] =
+            json!(mirrord_sessions_crds::CONTROLLER_USERNAME);
+        assert_eq!(warned(&create, None), (false, false));
     }
 
     #[test]
-    fn what_is_not_understood_is_let_through() {
+    fn allows_unparsable_reviews_unchanged() {
         let job = fixture("default.job-request-body.json");
         let mut huge = job.clone();
         huge["metadata"]["annotations"]["big"] = json!("x".repeat(1 << 20));
@@ -312,11 +315,11 @@ mod tests {
         let none = json!(null);
         for (name, review) in [
             ("no object", review("CREATE", &jobs(), &none, &none)),
-            ("a list", review("CREATE", &jobs(), &json!([]), &none)),
-            ("no job", review("CREATE", &jobs(), &json!({ "spec": 7 }), &none)),
+            ("list as object", review("CREATE", &jobs(), &json!([]), &none)),
+            ("malformed job", review("CREATE", &jobs(), &json!({ "spec": 7 }), &none)),
             ("no containers", review("CREATE", &jobs(), &lookalike, &none)),
             ("no old object", review("UPDATE", &jobs(), &job, &none)),
-            ("a deletion", review("DELETE", &jobs(), &none, &job)),
+            ("deletion", review("DELETE", &jobs(), &none, &job)),
             ("another resource", review("CREATE", &sessions, &job, &none)),
         ] {
             assert_eq!(patch(&review), Vec::<Value>::new(), "{name}");
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_review_is_refused() {
+    fn rejects_bodies_that_are_not_reviews() {
         for body in [
             "",
             "[]",

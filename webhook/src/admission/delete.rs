@@ -73,7 +73,7 @@ impl DeleteReview {
         shows.then_some(&*self.tracker.key.namespace)
     }
 
-    /// Decides the deletion. Returns the uid of the Session too, if it is about to be deleted.
+    /// Returns the decision, and the uid of the Session if it is about to be deleted.
     pub(crate) fn decide(
         &self,
         policies: Option<&PolicySet>,
@@ -93,7 +93,7 @@ impl DeleteReview {
             tracker: &self.tracker,
             requester: &self.requester,
             dry_run: self.dry_run,
-            one_of_many: self.in_collection,
+            in_collection: self.in_collection,
         }
     }
 }

@@ -13,7 +13,7 @@ fn review(fields: &Value) -> Vec<u8> {
             "resource": { "group": "operator.metalbear.co", "version": "v1", "resource": "sessions" },
             "operation": "DELETE",
             "namespace": "shop",
-            // A delete of many has none.
+            // A delete-collection names no object.
             "name": "",
             "userInfo": { "username": "bob", "extra": { "Team": ["red"] } },
             "object": null,
@@ -58,8 +58,8 @@ fn respond(decision: Decision) -> Value {
     serde_json::from_slice(&admission::serialize("1".into(), decision).unwrap()).unwrap()
 }
 
-/// The code of the answer, whether a Session is about to go, and the message.
-fn answer(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
+/// Returns the code of the response, whether the Session is about to be deleted, and the message.
+fn decide(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
     let (decision, deleted) = match parse(&review(fields)).unwrap() {
         Review::Decided(decision) => (decision, None),
         Review::Delete(review) => review.decide(policies, false),
@@ -77,35 +77,42 @@ fn answer(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
 }
 
 #[test]
-// One row a case.
+// Table of cases.
 #[allow(clippy::too_many_lines)]
-fn reviews() {
+fn decides_reviews_of_deletions() {
     let none = PolicySet::default();
     let not_bob = policies(
         "deny: {rules: [{resources: ['*'], verbs: [delete], where: \"contains(user.spec.traits.team, 'red')\"}]}",
     );
     let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
     let other = json!({ "resource": { "group": "", "version": "v1", "resource": "pods" } });
-    for (name, fields, policies, code, goes, text) in [
+    for (name, fields, policies, code, deleted, text) in [
         ("allowed", json!({}), Some(&none), 200, true, ""),
         ("denied by a trait", json!({}), Some(&not_bob), 403, false, "spec.deny.rules[0]"),
         ("hidden", json!({ "name": "s" }), Some(&hidden), 404, false, "not found"),
-        ("hidden, of many", json!({}), Some(&hidden), 403, false, "by name"),
+        ("hidden, in a collection", json!({}), Some(&hidden), 403, false, "by name"),
         ("no policies yet", json!({}), None, 503, false, "try again"),
-        ("tried, with a key", json!({ "dryRun": true }), Some(&none), 403, false, "dry run"),
+        ("dry run, with a key", json!({ "dryRun": true }), Some(&none), 403, false, "dry run"),
         (
-            "tried by a participant",
+            "dry run by a participant",
             json!({ "dryRun": true, "userInfo": { "username": "carol" } }),
             Some(&none),
             200,
             false,
             "",
         ),
-        ("not a delete", json!({ "operation": "CREATE" }), None, 200, false, ""),
-        ("of a subresource", json!({ "subResource": "status" }), None, 200, false, ""),
-        ("of something else", other, Some(&none), 400, false, "not pods.v1."),
+        ("another operation", json!({ "operation": "CREATE" }), None, 200, false, ""),
+        ("subresource", json!({ "subResource": "status" }), None, 200, false, ""),
+        ("another resource", other, Some(&none), 400, false, "not pods.v1."),
         ("no oldObject", json!({ "oldObject": null }), Some(&none), 400, false, "has no oldObject"),
-        ("a list", json!({ "oldObject": [] }), Some(&none), 400, false, "oldObject can't be read"),
+        (
+            "list as oldObject",
+            json!({ "oldObject": [] }),
+            Some(&none),
+            400,
+            false,
+            "oldObject can't be read",
+        ),
         (
             "no spec",
             json!({ "oldObject": { "metadata": { "name": "a", "namespace": "b", "uid": "c" } } }),
@@ -123,8 +130,8 @@ fn reviews() {
             "missing field",
         ),
     ] {
-        let (got, went, message) = answer(&fields, policies);
-        assert_eq!((got, went), (code, goes), "{name}: {message}");
+        let (found_code, is_deleted, message) = decide(&fields, policies);
+        assert_eq!((found_code, is_deleted), (code, deleted), "{name}: {message}");
         assert!(message.contains(text), "{name}: {message}");
         assert!(!message.contains("s3cret"), "{name}: {message}");
     }
@@ -133,9 +140,9 @@ fn reviews() {
     }
 }
 
-/// By this clients tell a missing object from a missing API.
+/// Clients distinguish a missing object from a missing API by these details.
 #[test]
-fn a_hidden_session_is_missing_as_the_api_server_says_it() {
+fn denies_a_hidden_session_like_a_missing_one() {
     let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
     let (decision, _) = deletion(&json!({ "name": "s" })).decide(Some(&hidden), false);
     let review = respond(decision);
@@ -151,7 +158,7 @@ fn a_hidden_session_is_missing_as_the_api_server_says_it() {
 }
 
 #[test]
-fn whether_joining_matters() {
+fn needs_the_join_right_for_dry_runs_only() {
     let none = PolicySet::default();
     let dry_run = deletion(&json!({ "dryRun": true }));
     assert_eq!(dry_run.needs_join_right(Some(&none)), Some("shop"));

@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 use crate::{
     metrics::Metrics,
     server::{
-        body::{BODY_TIMEOUT, Bodies, BodyError, Held},
+        body::{BODY_TIMEOUT, Bodies, BodyError, BudgetedBody},
         response::{self, Response},
     },
     sessions::{Store, join_rights::JoinAuthorizer, targets::TargetLookup},
@@ -49,7 +49,7 @@ pub(crate) struct Endpoint {
     parse: Parse,
 }
 
-/// All admission endpoints.
+/// The table of admission endpoints.
 pub(crate) const ENDPOINTS: [Endpoint; 4] = [
     Endpoint { path: "/admission/v1/sessions/stamp", parse: session::parse },
     Endpoint { path: "/admission/v1/agents/stamp", parse: agent::parse },
@@ -64,7 +64,7 @@ impl Endpoint {
     }
 }
 
-/// A parsed review.
+/// A review as its endpoint parsed it.
 #[derive(Debug)]
 pub(crate) enum Review {
     /// The decision depends on the review alone.
@@ -167,7 +167,7 @@ impl Admission {
     }
 
     /// Reads the body of a review within the budget for bodies.
-    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Held<'_>, Error>
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<BudgetedBody<'_>, Error>
     where
         B: Body,
         B::Error: std::error::Error,

@@ -1,12 +1,13 @@
-//! What decisions need of the objects in a review. The rest, which may be megabytes, isn't taken
-//! apart.
+//! Extraction of the fields that decisions need from the objects of a review.
+//!
+//! Other fields, which may have megabytes, are skipped without being parsed.
 
 use mirrord_sessions_crds::{Session, SessionSpec, SessionStatus};
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
-/// What a client sends is taken apart up to this size. More can't be stored with the rest of an
-/// object, and taking it apart costs ten times its size.
+/// Limit of a field that a client sends, in bytes. A larger field can't be stored with the rest of
+/// an object, and parsing costs ten times its size.
 pub(crate) const MAX_SENT: usize = 1 << 20;
 
 #[derive(Deserialize)]
@@ -28,28 +29,29 @@ struct SpecParts<'a> {
     target: Option<&'a RawValue>,
 }
 
-/// The parts of a Session that is sent which decide who owns it.
+/// Returns the fields of a sent Session that determine its owner.
 pub(crate) fn sent_identity(object: &RawValue) -> Result<Value, serde_json::Error> {
     identity(object, MAX_SENT)
 }
 
-/// The same of one that is stored: it has passed the API server's own limits, and may be put back
-/// as it is.
+/// Returns the fields of a stored Session that determine its owner, without a limit of their size.
+///
+/// A stored Session has passed the limits of the API server, and its fields may be restored.
 pub(crate) fn stored_identity(object: &RawValue) -> Result<Value, serde_json::Error> {
     identity(object, usize::MAX)
 }
 
 fn identity(object: &RawValue, limit: usize) -> Result<Value, serde_json::Error> {
     if !object.get().starts_with('{') {
-        // Whoever decides says that it is no object.
+        // The decision reports that the value is not an object.
         return Ok(Value::Null);
     }
     let parts: Parts<'_> = serde_json::from_str(object.get())?;
-    let mut kept = Map::new();
-    kept.extend(parts.kind.map(|kind| ("kind".to_owned(), kind)));
+    let mut fields = Map::new();
+    fields.extend(parts.kind.map(|kind| ("kind".to_owned(), kind)));
     let spec = parts.spec.map(|spec| spec_parts(spec, limit)).transpose()?;
-    kept.extend(spec.map(|spec| ("spec".to_owned(), spec)));
-    Ok(Value::Object(kept))
+    fields.extend(spec.map(|spec| ("spec".to_owned(), spec)));
+    Ok(Value::Object(fields))
 }
 
 fn spec_parts(spec: &RawValue, limit: usize) -> Result<Value, serde_json::Error> {
@@ -57,7 +59,7 @@ fn spec_parts(spec: &RawValue, limit: usize) -> Result<Value, serde_json::Error>
         return Ok(Value::Null);
     }
     let spec: SpecParts<'_> = serde_json::from_str(spec.get())?;
-    let mut kept = Map::new();
+    let mut fields = Map::new();
     for (name, part) in [
         ("client", spec.client),
         ("owner", spec.owner),
@@ -65,13 +67,13 @@ fn spec_parts(spec: &RawValue, limit: usize) -> Result<Value, serde_json::Error>
         ("target", spec.target),
     ] {
         if let Some(part) = part {
-            kept.insert(name.to_owned(), bounded(part, limit)?);
+            fields.insert(name.to_owned(), bounded(part, limit)?);
         }
     }
-    Ok(Value::Object(kept))
+    Ok(Value::Object(fields))
 }
 
-/// Name and spec of an object that is taken whole, up to a size.
+/// Returns name and spec of an object, up to the limit for a sent field.
 pub(crate) fn named_spec(object: &RawValue) -> Result<Value, serde_json::Error> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -89,10 +91,10 @@ pub(crate) fn named_spec(object: &RawValue) -> Result<Value, serde_json::Error> 
         return Ok(Value::Null);
     }
     let parts: Named<'_> = serde_json::from_str(object.get())?;
-    let mut kept = Map::new();
-    kept.extend(parts.kind.map(|kind| ("kind".to_owned(), kind)));
+    let mut fields = Map::new();
+    fields.extend(parts.kind.map(|kind| ("kind".to_owned(), kind)));
     if let Some(metadata) = parts.metadata {
-        kept.insert(
+        fields.insert(
             "metadata".into(),
             [("name".to_owned(), Value::from(metadata.name))]
                 .into_iter()
@@ -101,12 +103,12 @@ pub(crate) fn named_spec(object: &RawValue) -> Result<Value, serde_json::Error> 
         );
     }
     if let Some(spec) = parts.spec {
-        kept.insert("spec".into(), bounded(spec, MAX_SENT)?);
+        fields.insert("spec".into(), bounded(spec, MAX_SENT)?);
     }
-    Ok(Value::Object(kept))
+    Ok(Value::Object(fields))
 }
 
-/// A Session that is stored, as far as decisions rest on it and people are told of it.
+/// Returns a stored Session with the fields that decisions and responses need.
 pub(crate) fn stored_session(object: &RawValue) -> Result<Session, serde_json::Error> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -120,7 +122,7 @@ pub(crate) fn stored_session(object: &RawValue) -> Result<Session, serde_json::E
         spec: SessionSpec,
         status: Option<SessionStatus>,
     }
-    // serde would take a list for an object too.
+    // serde accepts a list for a struct too.
     if !object.get().starts_with('{') {
         return Err(serde_json::Error::custom("expected an object"));
     }

@@ -1,7 +1,8 @@
-//! `admission.k8s.io/v1` AdmissionReview, as the API server sends it and expects it back.
+//! The `admission.k8s.io/v1` AdmissionReview, as the API server sends and receives it.
 //!
-//! kube has these types too; here the object stays untyped, because what is hostile until checked
-//! may lack even metadata, and the patch is written in base64, as the API documents it.
+//! The types of kube require a well-formed object, which a hostile object is not, and write the
+//! patch as a list of numbers. Here the object stays raw, and the patch is base64, as the API
+//! documents.
 
 use k8s_openapi::{ByteString, api::authentication::v1::UserInfo};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -15,11 +16,11 @@ use mirrord_sessions_core::{
 };
 use mirrord_sessions_crds::GROUP;
 
-/// The only version that is served.
+/// The only supported version.
 pub(crate) const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// Why a body isn't a review that can be answered.
+/// Describes why a body is not a review that can be answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidReview {
     #[error("the body is not JSON of an AdmissionReview: {0}")]
@@ -49,8 +50,7 @@ struct IncomingReview<'a> {
     request: Option<Request<'a>>,
 }
 
-/// What the API server asks about: the parts of an AdmissionRequest that decisions rest on. Of its
-/// objects, each endpoint takes what it needs.
+/// The fields of an AdmissionRequest that decisions need. Endpoints parse the objects themselves.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Request<'a> {
@@ -68,7 +68,7 @@ pub(crate) struct Request<'a> {
     pub(crate) dry_run: Option<bool>,
     #[serde(default)]
     pub(crate) namespace: String,
-    #[serde(default, deserialize_with = "bounded")]
+    #[serde(default, deserialize_with = "bounded_user_info")]
     user_info: UserInfo,
     #[serde(default, borrow)]
     pub(crate) object: Option<&'a RawValue>,
@@ -76,8 +76,8 @@ pub(crate) struct Request<'a> {
     pub(crate) old_object: Option<&'a RawValue>,
 }
 
-/// Who names more than that can't be the owner of anything that the API server stores.
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Error> {
+/// Parses a bounded `userInfo`. The API server could not store a larger one as an owner.
+fn bounded_user_info<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Error> {
     let user = <&RawValue>::deserialize(deserializer)?;
     if user.get().len() > MAX_SENT {
         return Err(D::Error::custom("userInfo is over 1 MiB: no Session can hold so many groups"));
@@ -85,7 +85,7 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserInfo, D::Er
     serde_json::from_str(user.get()).map_err(D::Error::custom)
 }
 
-/// A resource as `group/version, resource`.
+/// The group, version and plural name of a resource.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq)]
 pub(crate) struct Resource {
     #[serde(default)]
@@ -98,10 +98,10 @@ pub(crate) struct Resource {
 }
 
 impl<'a> Request<'a> {
-    /// Parses a review and takes its request out.
+    /// Parses a review and returns its request.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, InvalidReview> {
-        // Types first: a ConfigMap sent here should be told that it is none of ours, not that it
-        // lacks a request.
+        // Check the type first: the error about a ConfigMap should name its kind, not the missing
+        // request.
         let types: TypeMeta = serde_json::from_slice(body)?;
         if types.kind != KIND {
             return Err(InvalidReview::Kind(types.kind));
@@ -117,7 +117,7 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// The effective user of the request.
+    /// Returns the effective user of the request.
     pub(crate) fn requester(&self) -> Requester {
         let user = &self.user_info;
         Requester {
@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The answer to a review.
+/// The AdmissionReview of a response.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Review {
@@ -162,7 +162,7 @@ struct Status {
     details: Option<Details>,
 }
 
-/// What clients recognise a missing object by, beside one of a missing API.
+/// The details by which clients distinguish a missing object from a missing API.
 #[derive(Serialize)]
 struct Details {
     name: String,

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Bob is on x/bobs in shop.
+/// Reports a session of bob on x/bobs in the namespace shop, to alice.
 struct Bob;
 
 impl ConcurrentSessions for Bob {
     fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String> {
-        let there = (namespace, names, requester.username.as_str())
+        let is_bobs = (namespace, names, requester.username.as_str())
             == ("shop", ["x/bobs"].as_slice(), "alice");
-        there.then(|| "bob already has a session".to_owned())
+        is_bobs.then(|| "bob already has a session".to_owned())
     }
 }
 
@@ -32,7 +32,7 @@ fn validate_policy(body: &[u8]) -> Result<Value, Error> {
     respond("/admission/v1/sessionpolicies/validate", body)
 }
 
-/// A review of a write by alice, with these fields of the request replaced.
+/// Returns a review of a write by alice, with these fields of the request replaced.
 fn review(fields: Value) -> Value {
     let mut review = json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -71,7 +71,7 @@ fn patched(review: &Value, answer: &Value) -> Value {
 }
 
 #[test]
-fn a_create_is_answered_with_a_patch() {
+fn patches_a_create() {
     let review = review(json!({}));
     let answer = answer(&review);
     assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
@@ -88,10 +88,10 @@ fn a_create_is_answered_with_a_patch() {
 }
 
 #[test]
-fn who_is_on_the_target_already_is_told() {
+fn warns_of_concurrent_sessions() {
     let bobs = json!({ "kind": "Session", "spec": { "target": "x/bobs" } });
     let by = |username: &str| json!({ "username": username });
-    for (fields, told) in [
+    for (fields, warned) in [
         (json!({ "object": bobs }), true),
         (json!({ "object": bobs, "namespace": "other" }), false),
         (json!({ "object": bobs, "userInfo": by(CONTROLLER_USERNAME) }), false),
@@ -100,12 +100,12 @@ fn who_is_on_the_target_already_is_told() {
     ] {
         let answer = answer(&review(fields.clone()));
         let warnings = answer["response"].get("warnings");
-        assert_eq!(warnings.is_some(), told, "{fields}");
+        assert_eq!(warnings.is_some(), warned, "{fields}");
     }
 }
 
 #[test]
-fn an_update_restores_and_warns() {
+fn restores_the_owner_on_update_with_a_warning() {
     let old = json!({ "kind": "Session", "spec": { "target": "a/b", "owner": { "username": "bob" }, "user": "bob" } });
     let review = review(json!({ "operation": "UPDATE", "oldObject": old }));
     let answer = answer(&review);
@@ -114,7 +114,7 @@ fn an_update_restores_and_warns() {
 }
 
 #[test]
-fn what_needs_no_change_has_no_patch() {
+fn omits_the_patch_without_changes() {
     let old = json!({ "kind": "Session", "spec": { "target": "a/b" } });
     for fields in [
         json!({ "operation": "UPDATE", "object": old, "oldObject": old }),
@@ -130,11 +130,11 @@ fn what_needs_no_change_has_no_patch() {
 }
 
 #[test]
-fn refusals_say_what_is_wrong() {
+fn denials_explain_the_error() {
     let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": {} });
     let pods = json!({ "group": "", "version": "v1", "resource": "pods" });
     let cases = [
-        // (fields, code, in the message)
+        // (fields, code, part of the message)
         (json!({ "resource": pods, "object": pod }), 400, "not pods.v1."),
         (json!({ "resource": {} }), 400, "stamps sessions.operator.metalbear.co"),
         (json!({ "object": pod }), 400, "kind \"Pod\""),
@@ -156,7 +156,7 @@ fn refusals_say_what_is_wrong() {
 }
 
 #[test]
-fn an_object_too_deep_to_read_is_refused() {
+fn denies_an_object_over_the_recursion_limit() {
     let good = review(json!({})).to_string();
     let deep = good.replacen(
         r#"{"target":"a/b"}"#,
@@ -171,7 +171,7 @@ fn an_object_too_deep_to_read_is_refused() {
 }
 
 #[test]
-fn policies_are_checked() {
+fn validates_policies() {
     let policy = |spec: Value| {
         let review = review(json!({
             "resource": { "group": "operator.metalbear.co", "version": "v1alpha1", "resource": "sessionpolicies" },
@@ -200,7 +200,7 @@ fn policies_are_checked() {
 }
 
 #[test]
-fn what_is_no_review_is_refused_whole() {
+fn rejects_bodies_that_are_not_reviews() {
     let good = review(json!({})).to_string();
     let v1beta1 = good.replacen("admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1);
     let deep = format!(
@@ -244,7 +244,7 @@ fn what_is_no_review_is_refused_whole() {
 }
 
 #[test]
-fn messages_carry_no_control_characters_and_end() {
+fn messages_are_escaped_and_bounded() {
     let kind = format!("\u{1b}[2J{}", "x".repeat(100_000));
     let Err(Error::Invalid(message)) =
         stamp_session(json!({ "kind": kind }).to_string().as_bytes())

@@ -95,7 +95,7 @@ impl FrontProxy {
             match event {
                 Ok(watcher::Event::Apply(map) | watcher::Event::InitApply(map)) => {
                     self.set(&map.data.unwrap_or_default());
-                    health.front_proxy_known();
+                    health.front_proxy_loaded();
                 }
                 Ok(watcher::Event::Delete(_)) => {
                     warn!(name = NAME, "the ConfigMap is gone: nobody may speak for others");

@@ -1,8 +1,8 @@
-//! The self-made certificate authority: values in, values out; `now` is passed in.
+//! The self-signed certificate authority, as pure functions; `now` is an argument.
 //!
-//! All replicas share one CA through a Secret; each issues its own serving certificate from it, in
-//! memory. The bundle that the API server is told to trust holds every CA that is still valid, so
-//! that a replica which hasn't noticed a new CA yet is believed meanwhile.
+//! All replicas share one CA through a Secret. Each replica issues its own serving certificate, in
+//! memory. The bundle for the API server contains every CA that is still valid, so that a replica
+//! that has not loaded a new CA yet stays trusted.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,39 +14,39 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// How long a CA is valid.
+/// Validity of a CA certificate.
 const CA_VALIDITY: Duration = DAY.saturating_mul(3 * 365);
-/// A CA with less left than this is followed by a new one.
+/// Remaining validity of a CA below which a new one is created.
 const CA_RENEWAL: Duration = DAY.saturating_mul(365);
-/// How long a serving certificate is valid.
+/// Validity of a serving certificate.
 const SERVING_VALIDITY: Duration = DAY.saturating_mul(90);
-/// A serving certificate with less left than this is issued anew.
+/// Remaining validity of a serving certificate below which the next is issued.
 const SERVING_RENEWAL: Duration = DAY.saturating_mul(30);
-/// Clocks differ: certificates are valid from a little before they are made.
+/// Certificates are valid from this long before their creation, because clocks differ.
 const CLOCK_SKEW: Duration = HOUR;
 
-/// The PEM texts that the Secret holds.
+/// The PEM data of the Secret.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct StoredAuthority {
-    /// Every CA certificate that is to be trusted, the one that issues first.
+    /// All trusted CA certificates, the issuing one first.
     pub(crate) bundle: String,
-    /// The private key of the first.
+    /// The private key of the issuing CA.
     pub(crate) key: String,
 }
 
-/// A certificate authority that can issue.
+/// A certificate authority that can issue certificates.
 #[derive(Debug)]
 pub(crate) struct Authority {
     stored: StoredAuthority,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What to do about the stored authority.
+/// The action on the stored authority.
 #[derive(Debug)]
 pub(crate) enum Plan {
-    /// It serves.
+    /// Uses the stored authority.
     Use(Box<Authority>),
-    /// It doesn't, for this reason: store this one.
+    /// Stores this authority, because the stored one is not usable for the given reason.
     Store(StoredAuthority, String),
 }
 
@@ -58,49 +58,49 @@ pub(crate) struct Serving {
     not_after: SystemTime,
 }
 
-/// Why a certificate could not be made.
+/// Describes why a certificate could not be created.
 #[derive(Debug, thiserror::Error)]
-#[error("a certificate could not be made: {0}")]
+#[error("a certificate could not be created: {0}")]
 pub(crate) struct MakeError(#[from] rcgen::Error);
 
-/// Decides whether the stored authority serves, and makes another if not.
+/// Decides whether the stored authority is usable, and creates another if it is not.
 ///
-/// `in_use` is the bundle that this replica serves under, if it does: a new authority goes on
-/// trusting that too, also where the stored one was lost.
+/// `in_use` is the bundle of this replica's serving certificate, if there is one. A new authority
+/// keeps that bundle trusted, even if the stored data was lost.
 pub(crate) fn plan(
     stored: &StoredAuthority,
     in_use: Option<&str>,
     now: SystemTime,
 ) -> Result<Plan, MakeError> {
-    match usable(stored, now) {
+    match issuer(stored, now) {
         Ok(issuer) => Ok(Plan::Use(Box::new(Authority { stored: stored.clone(), issuer }))),
-        Err(why) => {
+        Err(reason) => {
             let trusted = [&stored.bundle, in_use.unwrap_or_default()];
-            Ok(Plan::Store(make(&trusted.join("\n"), now)?, why))
+            Ok(Plan::Store(create(&trusted.join("\n"), now)?, reason))
         }
     }
 }
 
-/// The issuer of a stored authority, or why it doesn't serve.
-fn usable(stored: &StoredAuthority, now: SystemTime) -> Result<Issuer<'static, KeyPair>, String> {
+/// Returns the issuer of a stored authority, or the reason why the authority is not usable.
+fn issuer(stored: &StoredAuthority, now: SystemTime) -> Result<Issuer<'static, KeyPair>, String> {
     if stored.bundle.is_empty() && stored.key.is_empty() {
-        return Err("there is none yet".into());
+        return Err("there is no certificate authority yet".into());
     }
     let first = certificates(&stored.bundle).into_iter().next();
     let first = first.ok_or("its bundle holds no certificate")?;
     let expiry = not_after(&first).ok_or("its certificate can't be read")?;
     if expiry < now + CA_RENEWAL {
-        return Err("it expires within a year".into());
+        return Err("its certificate expires within a year".into());
     }
     let key = KeyPair::from_pem(&stored.key).map_err(|_| "its key can't be read")?;
-    if !certifies(&first, &key) {
+    if !is_ca_of(&first, &key) {
         return Err("its certificate is not a CA's, or not of its key".into());
     }
     Issuer::from_ca_cert_der(&first, key).map_err(|_| "its certificate is not a CA's".into())
 }
 
-/// A new authority, whose bundle goes on trusting what was trusted until it expires.
-fn make(trusted: &str, now: SystemTime) -> Result<StoredAuthority, MakeError> {
+/// Returns a new authority. Its bundle keeps trusted certificates until they expire.
+fn create(trusted: &str, now: SystemTime) -> Result<StoredAuthority, MakeError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, "mirrord-sessions-webhook-ca");
@@ -109,23 +109,23 @@ fn make(trusted: &str, now: SystemTime) -> Result<StoredAuthority, MakeError> {
     params.not_before = (now - CLOCK_SKEW).into();
     params.not_after = (now + CA_VALIDITY).into();
     let mut bundle = params.self_signed(&key)?.pem();
-    let mut kept: Vec<CertificateDer<'_>> = Vec::new();
+    let mut added: Vec<CertificateDer<'_>> = Vec::new();
     for old in certificates(trusted) {
-        if !kept.contains(&old) && not_after(&old).is_some_and(|expiry| expiry > now) {
+        if !added.contains(&old) && not_after(&old).is_some_and(|expiry| expiry > now) {
             bundle.push_str(&to_pem(&old));
-            kept.push(old);
+            added.push(old);
         }
     }
     Ok(StoredAuthority { bundle, key: key.serialize_pem() })
 }
 
 impl Authority {
-    /// The CA certificates to trust, as PEM.
+    /// Returns the trusted CA certificates in PEM.
     pub(crate) fn bundle(&self) -> &str {
         &self.stored.bundle
     }
 
-    /// Whether `other` is stored as this one is.
+    /// Returns whether both authorities have the same stored data.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         self.stored == other.stored
     }
@@ -139,7 +139,7 @@ impl Authority {
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // Several CAs of one name may be in the bundle: this tells them apart.
+        // The bundle may contain several CAs of the same name: the key identifier selects one.
         params.use_authority_key_identifier_extension = true;
         let not_after = now + SERVING_VALIDITY;
         params.not_before = (now - CLOCK_SKEW).into();
@@ -154,7 +154,7 @@ impl Authority {
 }
 
 impl Serving {
-    /// Whether it is time for the next one.
+    /// Returns whether the certificate is due for renewal.
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
         self.not_after < now + SERVING_RENEWAL
     }
@@ -174,8 +174,8 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// Whether the certificate is a CA's, and of this key.
-fn certifies(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {
+/// Returns whether the certificate is a CA certificate of this key.
+fn is_ca_of(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {
     x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, parsed)| {
         parsed.is_ca() && parsed.public_key().subject_public_key.data == key.public_key_raw()
     })

@@ -9,7 +9,7 @@ fn now() -> SystemTime {
 fn stored(now: SystemTime) -> StoredAuthority {
     match plan(&StoredAuthority::default(), None, now).unwrap() {
         Plan::Store(stored, why) => {
-            assert_eq!(why, "there is none yet");
+            assert_eq!(why, "there is no certificate authority yet");
             stored
         }
         Plan::Use(_) => panic!("nothing can't serve"),
@@ -24,7 +24,7 @@ fn authority(stored: &StoredAuthority, now: SystemTime) -> Authority {
 }
 
 #[test]
-fn a_stored_authority_serves_until_a_year_before_its_end() {
+fn uses_a_stored_authority_until_a_year_before_its_expiry() {
     let stored = stored(now());
     for (after, serves) in
         [(Duration::ZERO, true), (DAY * 729, true), (DAY * 731, false), (DAY * 2000, false)]
@@ -35,7 +35,7 @@ fn a_stored_authority_serves_until_a_year_before_its_end() {
 }
 
 #[test]
-fn what_cannot_issue_is_replaced() {
+fn replaces_unusable_authorities() {
     let good = stored(now());
     let other = stored(now());
     let leaf = authority(&good, now()).issue(&["a".into()], now()).unwrap();
@@ -60,7 +60,7 @@ fn what_cannot_issue_is_replaced() {
 }
 
 #[test]
-fn a_new_authority_goes_on_trusting_the_old_one_until_that_expires() {
+fn keeps_the_old_authority_trusted_until_it_expires() {
     let first = stored(now());
     let later = now() + DAY * 800;
     let Plan::Store(second, _) = plan(&first, None, later).unwrap() else {
@@ -70,7 +70,7 @@ fn a_new_authority_goes_on_trusting_the_old_one_until_that_expires() {
     assert_eq!(trusted.len(), 2);
     assert_eq!(trusted[1], certificates(&first.bundle)[0]);
 
-    // The stored one was lost: what is served under is trusted on, once.
+    // The stored data was lost: the bundle in use stays trusted, without duplicates.
     let Plan::Store(next, _) =
         plan(&StoredAuthority::default(), Some(&first.bundle), now()).unwrap()
     else {
@@ -93,7 +93,7 @@ fn a_new_authority_goes_on_trusting_the_old_one_until_that_expires() {
 }
 
 #[test]
-fn serving_certificates_are_verified_by_the_bundle() {
+fn bundle_verifies_serving_certificates() {
     use rustls::{
         RootCertStore,
         client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -123,7 +123,7 @@ fn serving_certificates_are_verified_by_the_bundle() {
             .is_ok()
     };
     let of_new = authority(&second, later).issue(&[name.into()], later).unwrap();
-    // Issued by a replica that has not noticed the new authority yet.
+    // Issued by a replica that has not loaded the new authority yet.
     let of_old = authority(&first, now()).issue(&[name.into()], later).unwrap();
     assert!(verify(&of_new, name, later));
     assert!(verify(&of_old, name, later));

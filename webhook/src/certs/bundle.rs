@@ -1,5 +1,6 @@
-//! The CA bundle in the webhook configurations and in the APIService: the one field of each that
-//! this process writes.
+//! The CA bundle in the webhook configurations and in the APIService.
+//!
+//! The bundle is the one field of these objects that this process writes.
 
 use std::fmt::Debug;
 
@@ -19,19 +20,19 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-/// A mutating or a validating webhook configuration, as far as it matters here.
+/// A mutating or a validating webhook configuration.
 pub(crate) trait Configuration:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
 {
-    /// What goes undone while there is none.
-    const DOES: &str;
+    /// The consequence of a missing configuration, for the log.
+    const WHILE_MISSING: &str;
 
-    /// Each webhook's name and bundle.
+    /// Returns the name and the bundle of each webhook.
     fn bundles(&self) -> Vec<(&str, Option<&ByteString>)>;
 }
 
 impl Configuration for MutatingWebhookConfiguration {
-    const DOES: &str = "Sessions aren't stamped";
+    const WHILE_MISSING: &str = "Sessions are not stamped";
 
     fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
         let webhooks = self.webhooks.iter().flatten();
@@ -40,7 +41,7 @@ impl Configuration for MutatingWebhookConfiguration {
 }
 
 impl Configuration for ValidatingWebhookConfiguration {
-    const DOES: &str = "SessionPolicies aren't checked";
+    const WHILE_MISSING: &str = "SessionPolicies are not checked";
 
     fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
         let webhooks = self.webhooks.iter().flatten();
@@ -48,9 +49,10 @@ impl Configuration for ValidatingWebhookConfiguration {
     }
 }
 
-/// Makes the configuration trust `bundle`. One that isn't there needs nothing: it may be created at
-/// any time, and is watched.
-pub(crate) async fn put_in_place<K: Configuration>(
+/// Applies the CA bundle to every webhook of a configuration.
+///
+/// A missing configuration is not an error: it may be created at any time, and is watched.
+pub(crate) async fn apply<K: Configuration>(
     configurations: &Api<K>,
     bundle: &str,
 ) -> Result<(), kube::Error> {
@@ -58,41 +60,41 @@ pub(crate) async fn put_in_place<K: Configuration>(
     let Some(configuration) = configurations.get_opt(WEBHOOK_NAME).await? else {
         warn!(
             name = WEBHOOK_NAME,
-            "there is no {kind} of that name: {} until the manifests are applied again",
-            K::DOES
+            "{kind} is missing: {} until the manifests are applied again",
+            K::WHILE_MISSING
         );
         return Ok(());
     };
     if let Some(patch) = patch(&configuration, bundle) {
-        // By force: the field is this process' own, whoever wrote it last.
+        // Force: this process owns the field, whoever wrote it last.
         let params = PatchParams::apply(WEBHOOK_NAME).force();
         configurations.patch(WEBHOOK_NAME, &params, &Patch::Apply(patch)).await?;
-        info!(name = WEBHOOK_NAME, "put the CA bundle into the {kind}");
+        info!(name = WEBHOOK_NAME, "applied the CA bundle to the {kind}");
     }
     Ok(())
 }
 
-/// Makes the APIService trust `bundle`. One that isn't there needs nothing, as above.
-pub(crate) async fn put_in_api_service(
+/// Applies the CA bundle to the APIService. A missing APIService is not an error.
+pub(crate) async fn apply_to_api_service(
     services: &Api<APIService>,
     bundle: &str,
 ) -> Result<(), kube::Error> {
     let Some(service) = services.get_opt(TRACKER_API_SERVICE).await? else {
         warn!(
             name = TRACKER_API_SERVICE,
-            "there is no APIService of that name: trackers aren't served until the manifests are applied again"
+            "APIService is missing: trackers are not served until the manifests are applied again"
         );
         return Ok(());
     };
     if let Some(patch) = api_service_patch(&service, bundle) {
         let params = PatchParams::apply(WEBHOOK_NAME).force();
         services.patch(TRACKER_API_SERVICE, &params, &Patch::Apply(patch)).await?;
-        info!(name = TRACKER_API_SERVICE, "put the CA bundle into the APIService");
+        info!(name = TRACKER_API_SERVICE, "applied the CA bundle to the APIService");
     }
     Ok(())
 }
 
-/// The server-side apply that sets the bundle and nothing else; none if it is there.
+/// Returns the server-side apply of the bundle alone, or nothing if the APIService has it.
 fn api_service_patch(service: &APIService, bundle: &str) -> Option<Value> {
     let bundle = ByteString(bundle.as_bytes().to_vec());
     let current = service.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref());
@@ -106,14 +108,14 @@ fn api_service_patch(service: &APIService, bundle: &str) -> Option<Value> {
     })
 }
 
-/// The server-side apply that sets every webhook's bundle and nothing else; none if all have it.
+/// Returns the server-side apply of every bundle alone, or nothing if all webhooks have it.
 fn patch<K: Configuration>(configuration: &K, bundle: &str) -> Option<Value> {
     let bundle = ByteString(bundle.as_bytes().to_vec());
     let bundles = configuration.bundles();
     if bundles.iter().all(|(_, current)| *current == Some(&bundle)) {
         return None;
     }
-    // All of them: a webhook left out would lose the bundle that was applied before.
+    // Name every webhook: server-side apply removes the bundle of a webhook that is omitted.
     let webhooks: Vec<Value> = bundles
         .iter()
         .map(|(name, _)| json!({ "name": name, "clientConfig": { "caBundle": bundle } }))
@@ -121,7 +123,7 @@ fn patch<K: Configuration>(configuration: &K, bundle: &str) -> Option<Value> {
     Some(json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        // With its uid, so that one which was deleted meanwhile isn't made anew from this.
+        // The uid prevents the patch from recreating a configuration that was deleted meanwhile.
         "metadata": { "name": configuration.name_any(), "uid": configuration.uid() },
         "webhooks": webhooks,
     }))
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::type_complexity)]
-    fn only_what_differs_is_written() {
+    fn patches_only_differing_bundles() {
         let cases: [(&[(&str, Option<&str>)], bool); 5] = [
             (&[], false),
             (&[("a", Some("ca"))], false),
@@ -157,13 +159,13 @@ mod tests {
             (&[("a", Some("old"))], true),
             (&[("a", Some("ca")), ("b", None)], true),
         ];
-        for (webhooks, written) in cases {
-            assert_eq!(patch(&configuration(webhooks), "ca").is_some(), written, "{webhooks:?}");
+        for (webhooks, expected) in cases {
+            assert_eq!(patch(&configuration(webhooks), "ca").is_some(), expected, "{webhooks:?}");
         }
     }
 
     #[test]
-    fn of_an_api_service_the_bundle_alone_is_set() {
+    fn sets_only_the_bundle_of_an_api_service() {
         let mut service = APIService::default();
         service.metadata.uid = Some("7".into());
         let patch = api_service_patch(&service, "ca").unwrap();
@@ -175,16 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn every_webhook_is_named_and_nothing_but_the_bundle_is_set() {
+    fn names_every_webhook_and_sets_only_the_bundle() {
         let patch = patch(&configuration(&[("a", Some("ca")), ("b", None)]), "ca").unwrap();
-        let of = |name: &str| json!({ "name": name, "clientConfig": { "caBundle": "Y2E=" } });
+        let webhook = |name: &str| json!({ "name": name, "clientConfig": { "caBundle": "Y2E=" } });
         assert_eq!(
             patch,
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": "MutatingWebhookConfiguration",
                 "metadata": { "name": WEBHOOK_NAME, "uid": "7" },
-                "webhooks": [of("a"), of("b")],
+                "webhooks": [webhook("a"), webhook("b")],
             })
         );
     }

@@ -1,4 +1,4 @@
-//! Certificates from files, as cert-manager or an administrator provides them.
+//! Certificates from files, as provided by cert-manager or an administrator.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,18 +11,18 @@ use tracing::{info, warn};
 use super::resolver::CertResolver;
 use crate::server::health::Health;
 
-/// How often the files are read. Contents are compared: a mounted Secret changes by swapping links,
-/// which file notifications and times miss.
+/// Interval of reading the files. Contents are compared, because a mounted Secret changes by
+/// swapping symbolic links, which file notifications and modification times miss.
 pub(crate) const FILES_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where certificate chain and key are, both PEM.
+/// The paths of certificate chain and private key, both in PEM.
 #[derive(Clone, Debug)]
 pub(crate) struct CertificateFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
 }
 
-/// Why the files don't serve.
+/// Describes why the files are not usable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilesError {
     #[error("{path}: {source}", path = path.display())]
@@ -31,40 +31,42 @@ pub(crate) enum FilesError {
     NoCertificate(PathBuf),
     #[error("{path}: no private key in PEM", path = .0.display())]
     NoKey(PathBuf),
-    #[error("certificate and key don't serve: {0}")]
+    #[error("certificate and key are not usable: {0}")]
     Pair(#[from] rustls::Error),
 }
 
 type Contents = (Vec<u8>, Vec<u8>);
 
 impl CertificateFiles {
-    /// Loads the files into the slot, and again whenever they change. Ends with an error only where
-    /// they don't serve at the start; later, the last good pair goes on serving.
+    /// Loads the files into the resolver, and reloads them when they change.
+    ///
+    /// Returns an error only if the files are not usable at the start. Later, the last usable pair
+    /// stays in use.
     pub(crate) async fn keep_loaded(
         &self,
-        slot: &CertResolver,
+        resolver: &CertResolver,
         health: &Health,
         interval: Duration,
     ) -> Result<(), FilesError> {
         let mut loaded = self.read().await?;
-        self.load(&loaded, slot)?;
+        self.load(&loaded, resolver)?;
         health.certificate_loaded();
-        health.ca_bundle_in_place();
+        health.ca_bundle_applied();
         loop {
             tokio::time::sleep(interval).await;
             match self.read().await {
                 Ok(contents) if contents == loaded => {}
                 Ok(contents) => {
-                    match self.load(&contents, slot) {
-                        Ok(()) => info!("the certificate files changed and were loaded"),
+                    match self.load(&contents, resolver) {
+                        Ok(()) => info!("reloaded the certificate files"),
                         Err(error) => {
-                            warn!(%error, "the certificate files changed and don't serve; the last ones go on serving");
+                            warn!(%error, "the changed certificate files are not usable; the last certificate stays in use");
                         }
                     }
                     loaded = contents;
                 }
                 Err(error) => {
-                    warn!(%error, "the certificate files can't be read; the last ones go on serving");
+                    warn!(%error, "could not read the certificate files; the last certificate stays in use");
                 }
             }
         }
@@ -74,7 +76,7 @@ impl CertificateFiles {
         Ok((read(&self.certificate).await?, read(&self.key).await?))
     }
 
-    fn load(&self, (chain, key): &Contents, slot: &CertResolver) -> Result<(), FilesError> {
+    fn load(&self, (chain, key): &Contents, resolver: &CertResolver) -> Result<(), FilesError> {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().unwrap_or_default();
         if chain.is_empty() {
@@ -82,7 +84,7 @@ impl CertificateFiles {
         }
         let key =
             PrivateKeyDer::from_pem_slice(key).map_err(|_| FilesError::NoKey(self.key.clone()))?;
-        Ok(slot.set(chain, key)?)
+        Ok(resolver.set(chain, key)?)
     }
 }
 

@@ -39,7 +39,7 @@ async fn start(files: &CertificateFiles) -> FilesError {
 }
 
 #[tokio::test]
-async fn what_does_not_serve_at_the_start_is_told() {
+async fn reports_unusable_files_at_the_start() {
     let folder = folder();
     let files = &folder.files;
     let error = start(files).await.to_string();
@@ -49,9 +49,9 @@ async fn what_does_not_serve_at_the_start_is_told() {
     fs::write(&files.key, "nothing").unwrap();
     assert!(matches!(start(files).await, FilesError::NoCertificate(_)));
 
-    let one = super::tests::folder();
-    one.write();
-    fs::copy(&one.files.certificate, &files.certificate).unwrap();
+    let first = super::tests::folder();
+    first.write();
+    fs::copy(&first.files.certificate, &files.certificate).unwrap();
     assert!(matches!(start(files).await, FilesError::NoKey(_)));
 
     let other = super::tests::folder();
@@ -61,34 +61,35 @@ async fn what_does_not_serve_at_the_start_is_told() {
 }
 
 #[tokio::test]
-async fn changed_files_are_loaded_and_broken_ones_are_not() {
+async fn reloads_changed_files_and_ignores_broken_ones() {
     let folder = folder();
     folder.write();
-    let slot = CertResolver::new(Arc::new(rustls::crypto::ring::default_provider()));
+    let resolver = CertResolver::new(Arc::new(rustls::crypto::ring::default_provider()));
     let health = Arc::new(Health::default());
     let task = tokio::spawn({
-        let (files, slot, health) = (folder.files.clone(), Arc::clone(&slot), Arc::clone(&health));
-        async move { files.keep_loaded(&slot, &health, INTERVAL).await }
+        let (files, resolver, health) =
+            (folder.files.clone(), Arc::clone(&resolver), Arc::clone(&health));
+        async move { files.keep_loaded(&resolver, &health, INTERVAL).await }
     });
-    let first = loaded(&slot, |_| true).await;
-    health.give_trackers_up();
+    let first = loaded(&resolver, |_| true).await;
+    health.skip_trackers();
     assert!(health.readiness().iter().all(|(_, holds)| *holds));
 
     folder.write();
-    let second = loaded(&slot, |current| *current != first).await;
-    // A broken pair is followed by a good one: the first good one goes on until then.
+    let second = loaded(&resolver, |current| *current != first).await;
+    // A broken pair is ignored until a usable pair replaces it.
     fs::write(&folder.files.key, "broken").unwrap();
     tokio::time::sleep(INTERVAL * 3).await;
-    assert_eq!(slot.current_der(), Some(second.clone()));
+    assert_eq!(resolver.current_der(), Some(second.clone()));
     folder.write();
-    loaded(&slot, |current| *current != second).await;
+    loaded(&resolver, |current| *current != second).await;
     task.abort();
 }
 
-/// Waits until the slot holds a certificate of which this is true.
-async fn loaded(slot: &CertResolver, holds: impl Fn(&Vec<u8>) -> bool) -> Vec<u8> {
+/// Waits until the resolver holds a certificate that satisfies the condition.
+async fn loaded(resolver: &CertResolver, holds: impl Fn(&Vec<u8>) -> bool) -> Vec<u8> {
     for _ in 0..1000 {
-        if let Some(current) = slot.current_der().filter(&holds) {
+        if let Some(current) = resolver.current_der().filter(&holds) {
             return current;
         }
         tokio::time::sleep(INTERVAL).await;

@@ -1,4 +1,4 @@
-//! Where the serving certificate comes from: files, or a self-made CA shared through a Secret.
+//! Serving certificates: from files, or issued by a CA that the replicas share through a Secret.
 
 mod authority;
 mod bundle;
@@ -28,24 +28,24 @@ use authority::{Authority, Serving};
 pub(crate) use files::{CertificateFiles, FILES_INTERVAL, FilesError};
 pub(crate) use resolver::CertResolver;
 
-/// How often everything is looked at, whether or not a watch told of a change.
+/// Interval of reconciliation without a watch event.
 const INTERVAL: Duration = Duration::from_mins(10);
-/// After a change, the time to wait for more.
-const SETTLE: Duration = Duration::from_millis(200);
-/// After a failure, the next try; doubled each time, up to the interval.
+/// Debounce after a watch event.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// First delay after a failure, doubled by each further failure up to [`INTERVAL`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// The objects that are read and written.
+/// The objects that the reconciliation reads and writes.
 struct Objects {
     secrets: Api<Secret>,
     mutating: Api<MutatingWebhookConfiguration>,
     validating: Api<ValidatingWebhookConfiguration>,
-    /// Of the trackers, where they are served.
-    services: Option<Api<APIService>>,
+    /// The APIService, if trackers are served.
+    api_services: Option<Api<APIService>>,
 }
 
-/// The self-made certificates of one replica.
-pub(crate) struct SelfMade {
+/// The self-signed CA and the serving certificate of one replica.
+pub(crate) struct SelfSigned {
     client: Client,
     namespace: String,
     names: Vec<String>,
@@ -53,60 +53,61 @@ pub(crate) struct SelfMade {
     current: Option<(Authority, Serving)>,
 }
 
-/// Why a round ended early.
+/// Describes why a reconciliation failed.
 #[derive(Debug, thiserror::Error)]
-enum RoundError {
+enum ReconcileError {
     #[error(transparent)]
     Store(#[from] store::StoreError),
-    #[error("the CA bundle can't be put into the webhook configurations: {0}")]
+    #[error("the CA bundle can't be written to the webhook configurations: {0}")]
     Bundle(#[source] kube::Error),
-    #[error("the CA bundle can't be put into the APIService: {0}")]
+    #[error("the CA bundle can't be written to the APIService: {0}")]
     ApiService(#[source] kube::Error),
     #[error(transparent)]
     Make(#[from] authority::MakeError),
-    #[error("the serving certificate doesn't serve: {0}")]
+    #[error("the serving certificate is not usable: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-impl SelfMade {
-    /// Certificates for the Service of that name.
+impl SelfSigned {
+    /// Creates the certificates of a Service.
     pub(crate) fn new(client: Client, namespace: &str, service: &str, trackers: bool) -> Self {
         Self {
             client,
             namespace: namespace.to_owned(),
-            // What the API server asks for when it calls a Service.
+            // The API server connects to a Service by this server name.
             names: vec![format!("{service}.{namespace}.svc")],
             trackers,
             current: None,
         }
     }
 
-    /// Keeps a certificate in the slot and its CA in the webhook configuration, for ever. Failures
-    /// are logged and tried again: a certificate that is there goes on serving.
-    pub(crate) async fn keep(mut self, slot: &CertResolver, health: &Health) {
+    /// Keeps the certificate of the resolver and the CA bundles current, and never returns.
+    ///
+    /// Failures are logged and retried. The current certificate stays in use meanwhile.
+    pub(crate) async fn keep(mut self, resolver: &CertResolver, health: &Health) {
         let objects = Objects {
             secrets: Api::namespaced(self.client.clone(), &self.namespace),
             mutating: Api::all(self.client.clone()),
             validating: Api::all(self.client.clone()),
-            services: self.trackers.then(|| Api::all(self.client.clone())),
+            api_services: self.trackers.then(|| Api::all(self.client.clone())),
         };
         let mut watched = vec![
             changes(objects.secrets.clone(), store::SECRET).boxed(),
             changes(objects.mutating.clone(), WEBHOOK_NAME).boxed(),
             changes(objects.validating.clone(), WEBHOOK_NAME).boxed(),
         ];
-        let services = objects.services.clone();
-        watched.extend(services.map(|services| changes(services, TRACKER_API_SERVICE).boxed()));
+        let api_services = objects.api_services.clone();
+        watched.extend(api_services.map(|services| changes(services, TRACKER_API_SERVICE).boxed()));
         let mut changes = stream::select_all(watched);
         let mut retry = FIRST_RETRY;
         loop {
-            let pause = match self.round(&objects, slot, health).await {
+            let pause = match self.reconcile(&objects, resolver, health).await {
                 Ok(()) => {
                     retry = FIRST_RETRY;
                     INTERVAL
                 }
                 Err(error) => {
-                    error!(%error, retry_seconds = retry.as_secs(), "certificates are not in place");
+                    error!(%error, retry_seconds = retry.as_secs(), "could not reconcile certificates");
                     let pause = retry;
                     retry = (retry * 2).min(INTERVAL);
                     pause
@@ -115,64 +116,66 @@ impl SelfMade {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = changes.next() => {
-                    // Changes come in bunches, our own among them; and whoever changes a bundle
-                    // back all the time is answered at this pace.
-                    tokio::time::sleep(SETTLE).await;
+                    // Events arrive in bursts, our own writes among them. The delay also limits the
+                    // rate of writes against a client that keeps reverting the bundle.
+                    tokio::time::sleep(DEBOUNCE).await;
                     while changes.next().now_or_never().is_some() {}
                 }
             }
         }
     }
 
-    /// Authority, bundle, certificate, in this order: where one certificate is served already, the
-    /// next isn't before its CA is trusted.
-    async fn round(
+    /// Reconciles the authority, the bundles and the certificate, in this order.
+    ///
+    /// A certificate that replaces another is served only after its CA is trusted.
+    async fn reconcile(
         &mut self,
         objects: &Objects,
-        slot: &CertResolver,
+        resolver: &CertResolver,
         health: &Health,
-    ) -> Result<(), RoundError> {
+    ) -> Result<(), ReconcileError> {
         let now = SystemTime::now();
         let in_use = self.current.as_ref().map(|(authority, _)| authority.bundle());
         let authority = store::authority(&objects.secrets, in_use, now).await?;
         let bundle = authority.bundle().to_owned();
-        let in_place = async {
-            bundle::put_in_place(&objects.mutating, &bundle).await?;
-            bundle::put_in_place(&objects.validating, &bundle).await
+        let bundles = async {
+            bundle::apply(&objects.mutating, &bundle).await?;
+            bundle::apply(&objects.validating, &bundle).await
         };
-        let in_place = in_place.await;
-        if in_place.is_ok() {
-            health.ca_bundle_in_place();
+        let bundles = bundles.await;
+        if bundles.is_ok() {
+            health.ca_bundle_applied();
         }
-        let next = Next::after(self.current.as_ref(), &authority, in_place.is_ok(), now);
-        if next == Next::Issue {
+        let action =
+            CertificateAction::after(self.current.as_ref(), &authority, bundles.is_ok(), now);
+        if action == CertificateAction::Issue {
             let serving = authority.issue(&self.names, now)?;
-            slot.set(serving.chain.clone(), serving.key.clone_key())?;
+            resolver.set(serving.chain.clone(), serving.key.clone_key())?;
             health.certificate_loaded();
             info!(names = ?self.names, "issued a serving certificate");
             self.current = Some((authority, serving));
         }
-        in_place.map_err(RoundError::Bundle)?;
-        // Last: admission doesn't wait for it.
-        match &objects.services {
-            Some(services) => {
-                bundle::put_in_api_service(services, &bundle).await.map_err(RoundError::ApiService)
-            }
+        bundles.map_err(ReconcileError::Bundle)?;
+        // The APIService is last, because admission does not depend on it.
+        match &objects.api_services {
+            Some(services) => bundle::apply_to_api_service(services, &bundle)
+                .await
+                .map_err(ReconcileError::ApiService),
             None => Ok(()),
         }
     }
 }
 
-/// What becomes of the certificate that is served.
+/// The action on the serving certificate.
 #[derive(Debug, Eq, PartialEq)]
-enum Next {
-    /// It goes on.
+enum CertificateAction {
+    /// Keeps the current certificate.
     Keep,
-    /// Another follows.
+    /// Issues the next certificate.
     Issue,
 }
 
-impl Next {
+impl CertificateAction {
     fn after(
         current: Option<&(Authority, Serving)>,
         authority: &Authority,
@@ -180,7 +183,8 @@ impl Next {
         now: SystemTime,
     ) -> Self {
         match current {
-            // The first: another replica may have put the same CA in place.
+            // The first certificate is served at once: another replica may have applied the same
+            // CA.
             None => Self::Issue,
             Some((issued_by, serving)) => {
                 let same = issued_by.same_as(authority);
@@ -194,7 +198,7 @@ impl Next {
     }
 }
 
-/// Something each time the object of that name changes, or may have.
+/// Returns a stream with an item for each possible change of an object.
 fn changes<K>(api: Api<K>, name: &str) -> impl Stream<Item = ()> + use<K>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
@@ -207,7 +211,7 @@ where
             }
             Ok(_) => None,
             Err(error) => {
-                debug!(%error, "a watch broke off and is started again");
+                debug!(%error, "watch failed and is restarted");
                 None
             }
         }
@@ -221,16 +225,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_not_served_before_it_is_trusted() {
+    fn issues_no_certificate_before_its_authority_is_trusted() {
         let now = SystemTime::now();
         let make = || {
             let Plan::Store(stored, _) =
                 authority::plan(&StoredAuthority::default(), None, now).unwrap()
             else {
-                panic!("nothing can't serve");
+                panic!("an empty authority is not usable");
             };
             let Plan::Use(authority) = authority::plan(&stored, None, now).unwrap() else {
-                panic!("a new one serves");
+                panic!("a new authority is usable");
             };
             (stored, authority)
         };
@@ -238,19 +242,44 @@ mod tests {
         let (_, second) = make();
         let serving = first.issue(&["a".into()], now).unwrap();
         let Plan::Use(same) = authority::plan(&stored, None, now).unwrap() else {
-            panic!("it serves");
+            panic!("the stored authority is usable");
         };
         let current = Some((*first, serving));
         let due = now + Duration::from_hours(24 * 61);
         for (name, current, authority, is_trusted, at, expected) in [
-            ("the first", None, &same, false, now, Next::Issue),
-            ("the same", current.as_ref(), &same, true, now, Next::Keep),
-            ("the same, not written", current.as_ref(), &same, false, now, Next::Keep),
-            ("due", current.as_ref(), &same, false, due, Next::Issue),
-            ("another, trusted", current.as_ref(), &second, true, now, Next::Issue),
-            ("another, not trusted", current.as_ref(), &second, false, due, Next::Keep),
+            ("first certificate", None, &same, false, now, CertificateAction::Issue),
+            ("same authority", current.as_ref(), &same, true, now, CertificateAction::Keep),
+            (
+                "same authority, bundle not written",
+                current.as_ref(),
+                &same,
+                false,
+                now,
+                CertificateAction::Keep,
+            ),
+            ("due for renewal", current.as_ref(), &same, false, due, CertificateAction::Issue),
+            (
+                "another authority, trusted",
+                current.as_ref(),
+                &second,
+                true,
+                now,
+                CertificateAction::Issue,
+            ),
+            (
+                "another authority, not trusted",
+                current.as_ref(),
+                &second,
+                false,
+                due,
+                CertificateAction::Keep,
+            ),
         ] {
-            assert_eq!(Next::after(current, authority, is_trusted, at), expected, "{name}");
+            assert_eq!(
+                CertificateAction::after(current, authority, is_trusted, at),
+                expected,
+                "{name}"
+            );
         }
     }
 }

@@ -1,5 +1,7 @@
-//! The Secret that the replicas share their CA through. It comes with the manifests, empty, so that
-//! the service account needs no right to create Secrets.
+//! The Secret through which the replicas share their CA.
+//!
+//! The manifests contain the Secret without data, so that the service account needs no right to
+//! create Secrets.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -9,19 +11,19 @@ use tracing::info;
 
 use super::authority::{self, Authority, MakeError, Plan, StoredAuthority};
 
-/// The Secret's name.
+/// The name of the Secret.
 pub(crate) const SECRET: &str = "mirrord-sessions-webhook-ca";
 const BUNDLE: &str = "ca.crt";
 const KEY: &str = "ca.key";
 
-/// Another replica may store its own in between, and then that one is used; more often than this is
-/// somebody fighting over the Secret.
+/// Limit of attempts to store an authority. Another replica may win once, and its authority is
+/// used; further conflicts mean that another client keeps overwriting the Secret.
 const ATTEMPTS: usize = 5;
 
-/// Why there is no authority.
+/// Describes why no authority is available.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("Secret {SECRET} is missing: apply the manifests again, they hold it empty")]
+    #[error("Secret {SECRET} is missing: apply the manifests again, they contain it without data")]
     Missing,
     #[error("Secret {SECRET} can't be read: {0}")]
     Read(#[source] kube::Error),
@@ -33,7 +35,7 @@ pub(crate) enum StoreError {
     Make(#[from] MakeError),
 }
 
-/// The shared authority; stores a new one first where there is none that serves.
+/// Returns the shared authority, after storing a new one if the stored one is not usable.
 pub(crate) async fn authority(
     secrets: &Api<Secret>,
     in_use: Option<&str>,
@@ -44,9 +46,9 @@ pub(crate) async fn authority(
         let secret = secret.ok_or(StoreError::Missing)?;
         match authority::plan(&stored(&secret), in_use, now)? {
             Plan::Use(authority) => return Ok(*authority),
-            Plan::Store(next, why) => {
-                info!(secret = SECRET, why, "storing a new certificate authority");
-                // With the resource version that was read: of two replicas, one wins.
+            Plan::Store(next, reason) => {
+                info!(secret = SECRET, reason, "storing a new certificate authority");
+                // The resource version is a precondition, so that one of two replicas wins.
                 let written =
                     secrets.replace(SECRET, &PostParams::default(), &with_data(secret, next)).await;
                 match written {

@@ -1,4 +1,4 @@
-//! Whether anything goes on on a connection.
+//! Activity of a connection: requests in flight, and the time since the last one.
 
 use std::{
     pin::Pin,
@@ -10,36 +10,36 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-/// How many requests are under way, and when the last one ended.
+/// The requests in flight on a connection, and when the last one ended.
 #[derive(Debug)]
 pub(super) struct Activity(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    under_way: usize,
+    in_flight: usize,
     since: Instant,
 }
 
-/// A request under way; over when dropped.
+/// A request in flight, which ends on drop.
 #[derive(Debug)]
-pub(super) struct UnderWay(Arc<Activity>);
+pub(super) struct InFlight(Arc<Activity>);
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State { under_way: 0, since: Instant::now() }))
+        Self(Mutex::new(State { in_flight: 0, since: Instant::now() }))
     }
 
-    /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
-        self.change(|state| state.under_way += 1);
-        UnderWay(Arc::clone(self))
+    /// Registers the start of a request.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.change(|state| state.in_flight += 1);
+        InFlight(Arc::clone(self))
     }
 
-    /// Done when nothing has been under way for that long, from now on.
+    /// Completes when no request has been in flight for `limit`, counted from this call on.
     pub(super) async fn idle_for(&self, limit: Duration) {
         let start = Instant::now();
         loop {
-            let until = self.change(|state| match state.under_way {
+            let until = self.change(|state| match state.in_flight {
                 0 => state.since.max(start) + limit,
                 _ => Instant::now() + limit,
             });
@@ -55,20 +55,20 @@ impl Activity {
     }
 }
 
-/// The body of an answer, which goes on with its request.
-pub(super) struct Sending<B> {
+/// The body of a response, which keeps its request in flight until it is sent.
+pub(super) struct TrackedBody<B> {
     body: B,
-    _under_way: UnderWay,
+    _in_flight: InFlight,
 }
 
-impl UnderWay {
-    /// Goes on until the body is sent, or given up.
-    pub(super) fn until_sent<B>(self, body: B) -> Sending<B> {
-        Sending { body, _under_way: self }
+impl InFlight {
+    /// Keeps the request in flight until the body is sent or dropped.
+    pub(super) fn until_sent<B>(self, body: B) -> TrackedBody<B> {
+        TrackedBody { body, _in_flight: self }
     }
 }
 
-impl<B: Body + Unpin> Body for Sending<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -88,10 +88,10 @@ impl<B: Body + Unpin> Body for Sending<B> {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.change(|state| {
-            state.under_way -= 1;
+            state.in_flight -= 1;
             state.since = Instant::now();
         });
     }
@@ -104,27 +104,27 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn a_connection_is_idle_when_nothing_is_under_way() {
+    async fn connection_is_idle_without_requests_in_flight() {
         let activity = Arc::new(Activity::new());
         activity.idle_for(LIMIT).await;
         let request = activity.begin();
         let other = activity.begin();
         drop(other);
         let waited = tokio::time::timeout(LIMIT * 5, activity.idle_for(LIMIT)).await;
-        assert!(waited.is_err(), "a request is under way");
-        let over = Instant::now();
+        assert!(waited.is_err(), "a request is in flight");
+        let ended = Instant::now();
         drop(request);
         activity.idle_for(LIMIT).await;
-        assert!(over.elapsed() >= LIMIT);
+        assert!(ended.elapsed() >= LIMIT);
     }
 
     #[tokio::test]
-    async fn a_body_that_is_being_sent_is_under_way() {
+    async fn request_is_in_flight_until_its_body_is_sent() {
         let activity = Arc::new(Activity::new());
         let body = http_body_util::Empty::<bytes::Bytes>::new();
         let body = activity.begin().until_sent(body);
         let waited = tokio::time::timeout(LIMIT * 5, activity.idle_for(LIMIT)).await;
-        assert!(waited.is_err(), "a watch may be silent");
+        assert!(waited.is_err(), "the body of a watch is not sent yet");
         drop(body);
         activity.idle_for(LIMIT).await;
     }

@@ -1,5 +1,4 @@
-//! Bodies: a request's, bounded in size and time, and all of them together in memory; an answer's,
-//! at once or as a stream.
+//! Bodies of requests, bounded in size, in time and in total memory, and bodies of responses.
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
@@ -8,30 +7,33 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The body of an answer.
+/// The body of a response, complete or streamed.
 pub(crate) type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A body that is all there.
+/// Returns a complete body.
 pub(crate) fn full(bytes: Bytes) -> Outgoing {
     Full::new(bytes).boxed_unsync()
 }
 
-/// A review carries an object of up to 3 MiB, which is what the API server takes, and one that is
-/// stored, of up to 1.5 MiB; whether it is a Session, a Job, or a Pod with its ephemeral
-/// containers.
+/// Limit of the body of a request, in bytes.
+///
+/// A review contains a sent object of up to 3 MiB, the limit of the API server, and a stored object
+/// of up to 1.5 MiB.
 pub(crate) const MAX_BODY: usize = 5 << 20;
 
-/// How long a body may take. The API server waits for a webhook 30 s at most.
+/// Time limit of the body of a request. The API server waits for a webhook for at most 30 s.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What all bodies that are being read or decided on may hold together. A body takes its share as
-/// it arrives, so that who declares much and sends little holds little.
-const BUDGET: usize = 24 << 20;
+/// Memory budget of all bodies that are being read or decided, in bytes.
+///
+/// A body acquires permits as its bytes arrive, so that a client that declares a large body and
+/// sends little holds little of the budget.
+const MEMORY_BUDGET: usize = 24 << 20;
 
-/// Reviews that are taken apart at once: that costs up to ten times a body's size.
-const DECISIONS: usize = 2;
+/// Limit of reviews that are parsed at once. Parsing takes up to ten times the size of a body.
+const MAX_DECISIONS: usize = 2;
 
-/// Why a body can't be had.
+/// Describes why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the body is over {}", size(*.0))]
@@ -46,7 +48,7 @@ fn size(bytes: usize) -> String {
     if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }
 
-/// What the bodies under way share.
+/// The budgets that all bodies in flight share.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     budget: Semaphore,
@@ -54,28 +56,32 @@ pub(crate) struct Bodies {
     timeout: Duration,
 }
 
-/// A body with its share of the budget, given back when dropped.
+/// A body with its permits of the memory budget, which are released on drop.
 #[derive(Debug)]
-pub(crate) struct Held<'a> {
+pub(crate) struct BudgetedBody<'a> {
     bytes: Bytes,
-    _share: Vec<SemaphorePermit<'a>>,
+    _permits: Vec<SemaphorePermit<'a>>,
 }
 
-impl Held<'_> {
-    /// All of it.
+impl BudgetedBody<'_> {
+    /// Returns the bytes of the body.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl Bodies {
-    /// A budget for bodies that may take that long.
+    /// Creates the budgets, with a time limit for each body.
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { budget: Semaphore::new(BUDGET), decisions: Semaphore::new(DECISIONS), timeout }
+        Self {
+            budget: Semaphore::new(MEMORY_BUDGET),
+            decisions: Semaphore::new(MAX_DECISIONS),
+            timeout,
+        }
     }
 
-    /// The whole body, or why not.
-    pub(crate) async fn read<B>(&self, body: B) -> Result<Held<'_>, BodyError>
+    /// Reads a body of up to [`MAX_BODY`] bytes.
+    pub(crate) async fn read<B>(&self, body: B) -> Result<BudgetedBody<'_>, BodyError>
     where
         B: Body,
         B::Error: std::error::Error,
@@ -83,51 +89,59 @@ impl Bodies {
         self.read_up_to(MAX_BODY, body).await
     }
 
-    /// The same of a body that may have so many bytes.
-    pub(crate) async fn read_up_to<B>(&self, most: usize, body: B) -> Result<Held<'_>, BodyError>
+    /// Reads a body of up to `limit` bytes.
+    pub(crate) async fn read_up_to<B>(
+        &self,
+        limit: usize,
+        body: B,
+    ) -> Result<BudgetedBody<'_>, BodyError>
     where
         B: Body,
         B::Error: std::error::Error,
     {
-        // Told by its length, before a byte of it is read.
-        if body.size_hint().lower() > most as u64 {
-            return Err(BodyError::TooLarge(most));
+        // Reject by Content-Length before reading the body.
+        if body.size_hint().lower() > limit as u64 {
+            return Err(BodyError::TooLarge(limit));
         }
-        tokio::time::timeout(self.timeout, self.collect(most, body))
+        tokio::time::timeout(self.timeout, self.collect(limit, body))
             .await
             .unwrap_or(Err(BodyError::TooSlow(self.timeout)))
     }
 
-    async fn collect<B>(&self, most: usize, body: B) -> Result<Held<'_>, BodyError>
+    async fn collect<B>(&self, limit: usize, body: B) -> Result<BudgetedBody<'_>, BodyError>
     where
         B: Body,
         B::Error: std::error::Error,
     {
         let mut body = pin!(body);
         let mut bytes = BytesMut::new();
-        let mut share = Vec::new();
+        let mut permits = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
             let Ok(mut data) = frame.into_data() else {
                 continue;
             };
             let length = data.remaining();
-            if bytes.len() + length > most {
-                return Err(BodyError::TooLarge(most));
+            if bytes.len() + length > limit {
+                return Err(BodyError::TooLarge(limit));
             }
-            let permits = u32::try_from(length).map_err(|_| BodyError::TooLarge(most))?;
-            // Waiting for a share counts against the time for the body.
-            let permit = self.budget.acquire_many(permits).await;
-            share.push(permit.map_err(|error| BodyError::Broken(error.to_string()))?);
+            let bytes_needed = u32::try_from(length).map_err(|_| BodyError::TooLarge(limit))?;
+            // Waiting for permits counts against the time limit.
+            let permit = self.budget.acquire_many(bytes_needed).await;
+            permits.push(permit.map_err(|error| BodyError::Broken(error.to_string()))?);
             bytes.extend_from_slice(&data.copy_to_bytes(length));
         }
-        Ok(Held { bytes: bytes.freeze(), _share: share })
+        Ok(BudgetedBody { bytes: bytes.freeze(), _permits: permits })
     }
 
-    /// Decides on a body when it is its turn.
-    pub(crate) async fn decide<T>(&self, body: Held<'_>, decide: impl FnOnce(&[u8]) -> T) -> T {
-        // Never closed; and if it were, deciding would do no harm.
-        let _turn = self.decisions.acquire().await.ok();
+    /// Decides a body as soon as fewer than the limit of decisions run.
+    pub(crate) async fn decide<T>(
+        &self,
+        body: BudgetedBody<'_>,
+        decide: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        // The semaphore is never closed, and a decision without a permit would do no harm.
+        let _permit = self.decisions.acquire().await.ok();
         decide(&body.bytes)
     }
 }

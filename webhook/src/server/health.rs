@@ -1,8 +1,8 @@
-//! What the probes are told.
+//! Readiness of the process, as the probes report it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What must hold before requests may be sent here, each by its name.
+/// The conditions of readiness.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     certificate: AtomicBool,
@@ -11,54 +11,55 @@ pub(crate) struct Health {
     sessions: AtomicBool,
     policies: AtomicBool,
     front_proxy: AtomicBool,
-    trackers_given_up: AtomicBool,
+    trackers_skipped: AtomicBool,
 }
 
 impl Health {
-    /// A serving certificate is loaded.
+    /// Records that a serving certificate is loaded.
     pub(crate) fn certificate_loaded(&self) {
         self.certificate.store(true, Ordering::Relaxed);
     }
 
-    /// The webhook configurations carry the CA that signs it, or aren't ours to write. That a later
-    /// bundle can't be put in place takes nothing from the one that is.
-    pub(crate) fn ca_bundle_in_place(&self) {
+    /// Records that the webhook configurations trust the serving certificate, or are not written by
+    /// this process. The condition holds for good: a failure to apply a later bundle leaves the
+    /// current one trusted.
+    pub(crate) fn ca_bundle_applied(&self) {
         self.ca_bundle.store(true, Ordering::Relaxed);
     }
 
-    /// The index of trackers is filled.
+    /// Records that the index of trackers is synced.
     pub(crate) fn sessions_synced(&self) {
         self.sessions.store(true, Ordering::Relaxed);
     }
 
-    /// It is known who may see what.
+    /// Records that the policies are synced.
     pub(crate) fn policies_synced(&self) {
         self.policies.store(true, Ordering::Relaxed);
     }
 
-    /// It is known who may speak for others.
-    pub(crate) fn front_proxy_known(&self) {
+    /// Records that the front proxy's CA and headers are loaded.
+    pub(crate) fn front_proxy_loaded(&self) {
         self.front_proxy.store(true, Ordering::Relaxed);
     }
 
-    /// Trackers were waited for long enough: admission is served without them.
-    pub(crate) fn give_trackers_up(&self) {
-        self.trackers_given_up.store(true, Ordering::Relaxed);
+    /// Stops waiting for trackers: admission is served without them.
+    pub(crate) fn skip_trackers(&self) {
+        self.trackers_skipped.store(true, Ordering::Relaxed);
     }
 
-    /// The process is about to end.
+    /// Records that the process is about to stop.
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The checks by name, and whether each holds.
+    /// Returns the conditions by name, and whether each holds.
     pub(crate) fn readiness(&self) -> [(&'static str, bool); 5] {
         let load = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let trackers = load(&self.sessions) && load(&self.front_proxy);
-        let given_up = load(&self.trackers_given_up);
+        let skipped = load(&self.trackers_skipped);
         [
-            ("trackers", trackers || given_up),
-            ("policies", load(&self.policies) || given_up),
+            ("trackers", trackers || skipped),
+            ("policies", load(&self.policies) || skipped),
             ("certificate", self.certificate.load(Ordering::Relaxed)),
             ("ca-bundle", self.ca_bundle.load(Ordering::Relaxed)),
             ("not-draining", !self.draining.load(Ordering::Relaxed)),

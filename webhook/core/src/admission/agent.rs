@@ -1,5 +1,7 @@
-//! Who asked for an agent, written on it as it is created. Nothing here ever refuses: an agent
-//! without a stamp is shown as unverified, and a developer's run must not depend on this.
+//! Stamps agents with their requester when they are created.
+//!
+//! No decision here denies a write. An agent without a stamp is shown as unverified, and the run of
+//! a developer must not depend on the webhook.
 
 use json_patch::{
     AddOperation, PatchOperation, RemoveOperation,
@@ -20,10 +22,10 @@ use crate::{
     identity::Requester,
 };
 
-/// What the API server takes for all annotations of an object together.
+/// Limit of the API server for all annotations of an object, in bytes.
 const MAX_ANNOTATIONS: usize = 256 << 10;
 
-/// Stamps a new agent Job; every other Job is left as it is.
+/// Stamps a new agent Job with its requester. Any other Job is allowed unchanged.
 #[must_use]
 pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
     if !matches!(job_agent(job), Look::Agent(_)) {
@@ -42,8 +44,8 @@ pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
         (None, Some(_)) => operations.push(remove(&path)),
         (None, None) => {}
     }
-    let bound = sent(SESSION).is_some() && !requester.is_controller();
-    if bound {
+    let sends_binding = sent(SESSION).is_some() && !requester.is_controller();
+    if sends_binding {
         operations.push(remove(&["metadata", "annotations", SESSION]));
     }
     let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
@@ -54,20 +56,19 @@ pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
     }
     let decision = Decision::patch(operations);
     let forged = sent(REQUESTER).is_some_and(|sent| Some(sent) != stamp.as_ref());
-    if forged || bound {
+    if forged || sends_binding {
         return decision.warn(format!(
-            "annotations {REQUESTER} and {SESSION} are the cluster's to write: what was sent is ignored"
+            "annotations {REQUESTER} and {SESSION} are written by the cluster alone: the sent values are ignored"
         ));
     }
     decision
 }
 
-/// Puts stamp and binding of an updated Job back as they were. The binding is the controller's to
-/// write.
+/// Restores the stamp and the binding of an updated Job. Only the controller writes the binding.
 #[must_use]
 pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
     let mut operations = Vec::new();
-    let mut lost = job.metadata.annotations.is_none();
+    let mut lacks_annotations = job.metadata.annotations.is_none();
     for key in [REQUESTER, SESSION] {
         if key == SESSION && requester.is_controller() {
             continue;
@@ -76,7 +77,7 @@ pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
         match (annotation(&job.metadata, key), annotation(&old.metadata, key)) {
             (sent, before) if sent == before => {}
             (_, Some(before)) => {
-                if std::mem::take(&mut lost) {
+                if std::mem::take(&mut lacks_annotations) {
                     operations.push(add(&path[..2], json!({})));
                 }
                 operations.push(add(&path, json!(before)));
@@ -87,8 +88,9 @@ pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
     if operations.is_empty() {
         return Decision::allow();
     }
-    Decision::patch(operations)
-        .warn(format!("annotations {REQUESTER} and {SESSION} kept as the cluster wrote them"))
+    Decision::patch(operations).warn(format!(
+        "annotations {REQUESTER} and {SESSION} were restored: only the cluster writes them"
+    ))
 }
 
 /// Stamps the agents among the ephemeral containers that an update adds.
@@ -102,15 +104,15 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
     let stamp = Stamp::text(requester);
     let mut operations = Vec::new();
     let mut forged = false;
-    for (place, container) in agent_containers(containers(pod)) {
+    for (index, container) in agent_containers(containers(pod)) {
         if known(&container.name) {
             continue;
         }
-        let place = place.to_string();
-        let path = ["spec", "ephemeralContainers", place.as_str(), "env"];
+        let index = index.to_string();
+        let path = ["spec", "ephemeralContainers", index.as_str(), "env"];
         let env = container.env.as_deref();
-        // From the last to the first, so that the places stay true.
-        for (at, _) in env
+        // Remove from last to first, so that the remaining indexes stay valid.
+        for (position, _) in env
             .unwrap_or_default()
             .iter()
             .enumerate()
@@ -118,8 +120,8 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
             .filter(|(_, variable)| variable.name == REQUESTER_VARIABLE)
         {
             forged = true;
-            let at = at.to_string();
-            operations.push(remove(&[path[0], path[1], path[2], path[3], &at]));
+            let position = position.to_string();
+            operations.push(remove(&[path[0], path[1], path[2], path[3], &position]));
         }
         let Some(stamp) = &stamp else {
             continue;
@@ -134,7 +136,7 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
     let decision = Decision::patch(operations);
     if forged {
         return decision.warn(format!(
-            "variable {REQUESTER_VARIABLE} is the cluster's to write: what was sent is ignored"
+            "variable {REQUESTER_VARIABLE} is written by the cluster alone: the sent value is ignored"
         ));
     }
     decision
@@ -144,7 +146,7 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     metadata.annotations.as_ref()?.get(key)
 }
 
-/// Whether the API server would take the annotations with this stamp.
+/// Returns whether the annotations stay within the limit of the API server with this stamp.
 fn fits(metadata: &ObjectMeta, stamp: &str) -> bool {
     let others = metadata.annotations.iter().flatten();
     let others: usize = others

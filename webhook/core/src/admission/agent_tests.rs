@@ -19,7 +19,7 @@ fn requester(username: &str) -> Requester {
     }
 }
 
-fn carried_out(object: &Value, decision: &Decision) -> Value {
+fn apply(object: &Value, decision: &Decision) -> Value {
     let Outcome::Allow(operations) = &decision.outcome else {
         panic!("refused: {decision:?}");
     };
@@ -31,11 +31,11 @@ fn carried_out(object: &Value, decision: &Decision) -> Value {
 fn created(object: &Value, by: &str) -> (Value, Decision) {
     let job: Job = serde_json::from_value(object.clone()).unwrap();
     let decision = on_job_create(&job, &requester(by));
-    (carried_out(object, &decision), decision)
+    (apply(object, &decision), decision)
 }
 
 #[test]
-fn agents_are_stamped_and_nothing_else_of_them_changes() {
+fn stamps_agents_and_changes_nothing_else() {
     for fixture in [DEFAULT, RUNNING, TARGETLESS] {
         let sent = value(fixture);
         let (mut stored, decision) = created(&sent, "alice");
@@ -51,7 +51,7 @@ fn agents_are_stamped_and_nothing_else_of_them_changes() {
 }
 
 #[test]
-fn every_copy_of_a_forged_stamp_is_replaced() {
+fn replaces_every_copy_of_a_forged_stamp() {
     let mut sent = value(DEFAULT);
     for metadata in ["/metadata", "/spec/template/metadata"] {
         let annotations = &mut sent.pointer_mut(metadata).unwrap()["annotations"];
@@ -65,7 +65,8 @@ fn every_copy_of_a_forged_stamp_is_replaced() {
     assert!(annotations.get(SESSION).is_none());
     let template = &stored["spec"]["template"]["metadata"]["annotations"];
     assert!(template.get(REQUESTER).is_none() && template.get(SESSION).is_none());
-    // Sent again as it is stored, as a backup does: nothing to do, or for somebody else, replaced.
+    // A backup restores the stored Job: the stamp stays for its requester, and is replaced for
+    // another.
     let (again, decision) = created(&stored, "alice");
     assert_eq!((again, decision), (stored.clone(), Decision::allow()));
     let (other, decision) = created(&stored, "carol");
@@ -74,7 +75,7 @@ fn every_copy_of_a_forged_stamp_is_replaced() {
 }
 
 #[test]
-fn what_is_no_agent_passes_untouched() {
+fn allows_other_jobs_unchanged() {
     let change = |path: &str, to: Value| {
         let mut object = value(DEFAULT);
         *object.pointer_mut(path).unwrap() = to;
@@ -93,23 +94,23 @@ fn what_is_no_agent_passes_untouched() {
 }
 
 #[test]
-fn a_stamp_that_has_no_room_is_left_out() {
+fn omits_a_stamp_over_the_annotation_limit() {
     let mut sent = value(DEFAULT);
     sent["metadata"]["annotations"]["big"] = json!("x".repeat(MAX_ANNOTATIONS - 60));
     sent["metadata"]["annotations"][REQUESTER] = json!("u");
     let (stored, _) = created(&sent, "alice");
     assert!(stored["metadata"]["annotations"].get(REQUESTER).is_none());
-    // What the API server refuses anyway is its to refuse.
+    // Annotations that are over the limit already are left for the API server to reject.
     sent["metadata"]["annotations"]["big"] = json!("x".repeat(1 << 20));
     let (stored, _) = created(&sent, "alice");
     assert_eq!(stored["metadata"]["annotations"][REQUESTER], ALICE);
-    // Nobody has no stamp.
+    // A request without a user gets no stamp.
     let (stored, _) = created(&value(DEFAULT), "");
     assert!(stored["metadata"]["annotations"].get(REQUESTER).is_none());
 }
 
 #[test]
-fn updates_restore() {
+fn restores_stamp_and_binding_on_update() {
     let mut old = value(RUNNING);
     old["metadata"]["annotations"][REQUESTER] = json!(ALICE);
     let mut bound = old.clone();
@@ -125,7 +126,7 @@ fn updates_restore() {
         // (name, old, new annotations, by, restored annotations)
         ("nothing changes", &old, alice.clone(), "mallory", alice.clone()),
         ("forged and bound", &old, mallory, "mallory", alice.clone()),
-        ("taken away", &bound, json!(null), "mallory", bound["metadata"]["annotations"].clone()),
+        ("removed", &bound, json!(null), "mallory", bound["metadata"]["annotations"].clone()),
         (
             "bound by the controller",
             &old,
@@ -138,7 +139,7 @@ fn updates_restore() {
         let new = with(old, annotations);
         let parse = |value: &Value| serde_json::from_value::<Job>(value.clone()).unwrap();
         let decision = on_job_update(&parse(&new), &parse(old), &requester(by));
-        let restored = carried_out(&new, &decision);
+        let restored = apply(&new, &decision);
         for key in [REQUESTER, SESSION] {
             assert_eq!(restored["metadata"]["annotations"].get(key), expected.get(key), "{name}");
         }
@@ -146,7 +147,7 @@ fn updates_restore() {
 }
 
 #[test]
-fn ephemeral_agents_are_stamped() {
+fn stamps_ephemeral_agents() {
     let new = value(EPHEMERAL);
     let mut old = new.clone();
     old["spec"].as_object_mut().unwrap().remove("ephemeralContainers");
@@ -154,7 +155,7 @@ fn ephemeral_agents_are_stamped() {
     let stamp = |new: &Value, old: &Value| {
         let decision = on_ephemeral_containers(&parse(new), &parse(old), &requester("alice"));
         let warned = !decision.warnings.is_empty();
-        (carried_out(new, &decision), warned)
+        (apply(new, &decision), warned)
     };
     let stamped = json!({ "name": REQUESTER_VARIABLE, "value": ALICE });
     let (mut stored, warned) = stamp(&new, &old);
@@ -163,7 +164,7 @@ fn ephemeral_agents_are_stamped() {
     assert_eq!(env.pop(), Some(stamped.clone()));
     assert_eq!(stored, new);
 
-    // Every copy goes, by value and by reference; the variables between them stay.
+    // Every copy of the variable is removed, by value and by reference. Other variables stay.
     let mut forged = new.clone();
     let env = forged["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();
     env.insert(1, json!({ "name": REQUESTER_VARIABLE, "value": "username=bob" }));
@@ -174,13 +175,13 @@ fn ephemeral_agents_are_stamped() {
     assert_eq!(env.pop(), Some(stamped.clone()));
     assert_eq!(stored, new);
 
-    // Without variables at all.
+    // A container without variables.
     let mut bare = new.clone();
     bare["spec"]["ephemeralContainers"][0].as_object_mut().unwrap().remove("env");
     let (stored, _) = stamp(&bare, &old);
     assert_eq!(stored["spec"]["ephemeralContainers"][0]["env"], json!([stamped]));
 
-    // What was there before can't be changed, and who debugs isn't an agent.
+    // Existing containers can't change, and a debug container is not an agent.
     assert_eq!(stamp(&new, &new), (new.clone(), false));
     let mut debug = new.clone();
     debug["spec"]["ephemeralContainers"][0]["name"] = json!("debugger-abcde");

@@ -1,8 +1,9 @@
-//! Who may delete a Session: who sees it, and whom no policy forbids it. RBAC has allowed it
-//! already.
+//! Decides the deletion of Sessions, which RBAC has allowed already.
 //!
-//! The answer to a delete that is only tried holds the whole Session, key and filters too, as does
-//! that of a delete of many. So what somebody doesn't see, they can't try to delete either.
+//! A requester may delete a Session that policies let them read, unless a policy denies the
+//! deletion. The API server returns the full object, key and filters included, for dry-run deletes
+//! and for each item of a delete-collection. Such a deletion is therefore a read, and needs the
+//! right to see them.
 
 use mirrord_sessions_crds::{GROUP, SESSIONS};
 
@@ -14,21 +15,21 @@ use crate::{
     text::printable,
 };
 
-/// A delete that is asked for.
+/// The requested deletion of a Session.
 #[derive(Clone, Copy, Debug)]
 pub struct Deletion<'a> {
-    /// The Session.
+    /// The tracker of the Session.
     pub tracker: &'a Tracker,
-    /// Who asks.
+    /// The requester of the deletion.
     pub requester: &'a Requester,
-    /// Whether it is only tried.
+    /// Set for a dry run.
     pub dry_run: bool,
-    /// Whether it is one of many, none of which was named.
-    pub one_of_many: bool,
+    /// Set for an item of a delete-collection, whose request names no object.
+    pub in_collection: bool,
 }
 
 impl Deletion<'_> {
-    /// Whether the answer would show the requester what they only see if they may join.
+    /// Returns whether the response would show secrets that only the right to join reveals.
     #[must_use]
     pub fn shows_secrets(&self, policies: &PolicySet) -> bool {
         self.dry_run
@@ -36,8 +37,10 @@ impl Deletion<'_> {
             && !policies.viewer(self.requester, JoinRights::Nowhere).reveals(&self.tracker.view())
     }
 
-    /// Decides by the policies, once they are known. `may_join` is what RBAC says of the Session's
-    /// namespace, which only matters where secrets would be shown.
+    /// Decides by the policies, and denies until they are loaded.
+    ///
+    /// `may_join` is the decision of RBAC in the Session's namespace. It matters only if
+    /// [`Self::shows_secrets`].
     #[must_use]
     pub fn decide(&self, policies: Option<&PolicySet>, may_join: bool) -> Decision {
         if self.requester.is_controller() {
@@ -47,7 +50,7 @@ impl Deletion<'_> {
             return Decision::deny(
                 503,
                 "ServiceUnavailable",
-                "the SessionPolicies, which say who may delete a Session, aren't read yet: try again",
+                "the SessionPolicies, which decide who may delete a Session, are not loaded yet: try again",
             );
         };
         let joins = if may_join { JoinRights::Everywhere } else { JoinRights::Nowhere };
@@ -55,13 +58,14 @@ impl Deletion<'_> {
         let view = self.tracker.view();
         let name = &self.tracker.key.name;
         let username = printable(&self.requester.username, 253);
-        // A deletion of many answers all of them: a list.
-        let hidden =
-            !viewer.may(Verb::Read, &view) || (self.one_of_many && !viewer.may(Verb::List, &view));
+        // A delete-collection returns all of its items, like a list.
+        let hidden = !viewer.may(Verb::Read, &view)
+            || (self.in_collection && !viewer.may(Verb::List, &view));
         if hidden {
-            // Nothing of it is told, not even that a policy decides. Of many the API server takes a
-            // 404 for one that is gone already, goes on, and answers them all, this one too.
-            if self.one_of_many {
+            // The response reveals nothing, not even that a policy decided. In a collection, the
+            // API server would take a 404 for an object deleted meanwhile, and would return that
+            // object with the others.
+            if self.in_collection {
                 return Decision::forbidden(format!(
                     "{SESSIONS} is forbidden: User \"{username}\" cannot delete all of them here: delete them by name"
                 ));
@@ -81,7 +85,7 @@ impl Deletion<'_> {
         }
         if self.dry_run && self.tracker.has_secrets() && !viewer.reveals(&view) {
             return forbidden(
-                "the answer to a dry run holds its key and filters, which only those see who may join it",
+                "a dry run returns its key and filters, which only users who may join it see",
             );
         }
         Decision::allow()
@@ -115,12 +119,12 @@ mod tests {
     const NOT_LISTED: &str = "deny: {rules: [{resources: ['*'], verbs: [list]}]}";
 
     #[test]
-    fn requester_policy_and_session() {
+    fn decides_by_requester_policy_and_session() {
         let forbidden = "denied by p spec.deny.rules[0]";
         for (name, policy, namespace, who, refused) in [
             ("no policy", "{}", "shop", "bob", None),
-            ("only one's own", OWN_ONLY, "shop", "alice", None),
-            ("only one's own", OWN_ONLY, "shop", "bob", Some((403, forbidden))),
+            ("own sessions only", OWN_ONLY, "shop", "alice", None),
+            ("own sessions only", OWN_ONLY, "shop", "bob", Some((403, forbidden))),
             ("never in prod", NEVER_IN_PROD, "shop", "alice", None),
             ("never in prod", NEVER_IN_PROD, "prod", "alice", Some((403, forbidden))),
             ("allowed for participants", OWN_ALLOWED, "shop", "carol", None),
@@ -135,7 +139,7 @@ mod tests {
             ("hidden", HIDDEN, "shop", "bob", Some((404, "\"s\" not found"))),
             ("everything denied", NOTHING, "shop", "alice", Some((404, "\"s\" not found"))),
             ("everything denied", NOTHING, "shop", CONTROLLER_USERNAME, None),
-            ("not listed and yet read", NOT_LISTED, "shop", "bob", None),
+            ("list denied, read allowed", NOT_LISTED, "shop", "bob", None),
         ] {
             for dry_run in [false, true] {
                 let tracker =
@@ -145,7 +149,7 @@ mod tests {
                     tracker: &tracker,
                     requester: &requester,
                     dry_run,
-                    one_of_many: false,
+                    in_collection: false,
                 };
                 match (deletion.decide(Some(&policies(policy)), false).outcome, refused) {
                     (Outcome::Allow(changes), None) => assert!(changes.is_empty()),
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn without_policies_nothing_is_decided() {
+    fn denies_until_policies_are_loaded() {
         let tracker = session("shop", "s").owned_by("alice").tracker(1);
         for (who, code) in [("alice", Some(503)), (CONTROLLER_USERNAME, None)] {
             let requester = requester(who);
@@ -170,7 +174,7 @@ mod tests {
                 tracker: &tracker,
                 requester: &requester,
                 dry_run: false,
-                one_of_many: false,
+                in_collection: false,
             };
             let refused = match deletion.decide(None, true).outcome {
                 Outcome::Allow(_) => None,
@@ -181,41 +185,46 @@ mod tests {
     }
 
     #[test]
-    fn one_of_many_is_never_said_to_be_gone() {
+    fn denies_hidden_items_of_a_collection_as_forbidden() {
         let tracker = session("shop", "hidden").owned_by("alice").tracker(1);
         let requester = requester("bob");
-        let deletion =
-            Deletion { tracker: &tracker, requester: &requester, dry_run: true, one_of_many: true };
+        let deletion = Deletion {
+            tracker: &tracker,
+            requester: &requester,
+            dry_run: true,
+            in_collection: true,
+        };
         for policy in [HIDDEN, NOTHING, NOT_LISTED] {
             let Outcome::Deny(denial) = deletion.decide(Some(&policies(policy)), true).outcome
             else {
-                panic!("let through");
+                panic!("allowed");
             };
             assert_eq!((denial.code, denial.reason), (403, "Forbidden"));
-            let tells =
+            let leaks =
                 ["hidden", "alice", "spec.deny"].iter().any(|it| denial.message.contains(it));
-            assert!(!tells, "{}", denial.message);
+            assert!(!leaks, "{}", denial.message);
         }
     }
 
     #[test]
-    fn trying_is_for_those_who_see_the_key() {
+    fn requires_access_to_the_key_for_dry_runs() {
         let with_key = session("shop", "s").owned_by("alice").key("s3cret").tracker(1);
         let without = session("shop", "s").owned_by("alice").tracker(1);
-        for (name, tracker, who, may_join, dry_run, asks, allowed) in [
+        for (name, tracker, who, may_join, dry_run, shows_secrets, allowed) in [
             ("the owner", &with_key, "alice", false, true, false, true),
-            ("another", &with_key, "bob", false, true, true, false),
-            ("who may join", &with_key, "bob", true, true, true, true),
+            ("another user", &with_key, "bob", false, true, true, false),
+            ("with the right to join", &with_key, "bob", true, true, true, true),
             ("no key", &without, "bob", false, true, false, true),
-            ("for good", &with_key, "bob", false, false, false, true),
+            ("no dry run", &with_key, "bob", false, false, false, true),
         ] {
             let requester = requester(who);
-            let deletion = Deletion { tracker, requester: &requester, dry_run, one_of_many: false };
+            let deletion =
+                Deletion { tracker, requester: &requester, dry_run, in_collection: false };
             let policies = PolicySet::default();
-            assert_eq!(deletion.shows_secrets(&policies), asks, "{name}");
-            let decided = deletion.decide(Some(&policies), may_join).outcome;
-            assert_eq!(matches!(decided, Outcome::Allow(_)), allowed, "{name}");
-            assert!(!format!("{decided:?}").contains("s3cret"), "{name}");
+            assert_eq!(deletion.shows_secrets(&policies), shows_secrets, "{name}");
+            let outcome = deletion.decide(Some(&policies), may_join).outcome;
+            assert_eq!(matches!(outcome, Outcome::Allow(_)), allowed, "{name}");
+            assert!(!format!("{outcome:?}").contains("s3cret"), "{name}");
         }
     }
 }

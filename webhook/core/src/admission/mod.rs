@@ -1,4 +1,4 @@
-//! Decisions on writes, one resource a module.
+//! Admission decisions, one module per resource.
 
 pub mod agent;
 pub mod delete;
@@ -7,84 +7,83 @@ pub mod session;
 
 use json_patch::PatchOperation;
 
-/// What becomes of a write.
+/// The decision on a write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// Let it through, or not.
+    /// The outcome, with the changes or the denial.
     pub outcome: Outcome,
-    /// Lines for the requester to read; kubectl prints each after `Warning:`.
+    /// Warnings for the requester. kubectl prints each after `Warning:`.
     pub warnings: Vec<String>,
 }
 
-/// Whether a write goes on.
+/// The outcome of a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It does, with these changes (RFC 6902); none leaves the object as it was sent.
+    /// Allows the write with these changes (RFC 6902). No change leaves the object as it was sent.
     Allow(Vec<PatchOperation>),
-    /// It does not.
+    /// Denies the write for this reason.
     Deny(Denial),
 }
 
-/// Why a write is refused, in the words of a Kubernetes Status.
+/// The reason of a denied write, in the terms of a Kubernetes Status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denial {
-    /// HTTP status code.
+    /// The HTTP status code.
     pub code: u16,
     /// The machine-readable reason that goes with the code.
     pub reason: &'static str,
-    /// What is wrong and what to do.
+    /// The error and its remedy, for the requester.
     pub message: String,
-    /// The object that isn't there, where that is why.
+    /// The missing object, if the decision is `NotFound`.
     pub missing: Option<Box<Missing>>,
 }
 
-/// An object that isn't there, or not for the requester.
+/// An object that does not exist, or that the requester may not see.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Missing {
-    /// Its API group.
+    /// The API group of the object.
     pub group: &'static str,
-    /// Its resource, as the API server names it in `details.kind`.
+    /// The resource of the object, as the API server names it in `details.kind`.
     pub resource: &'static str,
-    /// Its name.
+    /// The name of the object.
     pub name: String,
 }
 
 impl Decision {
-    /// The object is fine as it is.
+    /// Returns a decision that allows the object unchanged.
     #[must_use]
     pub fn allow() -> Self {
         Self::patch(Vec::new())
     }
 
-    /// The object is let through with changes.
+    /// Returns a decision that allows the object with changes.
     #[must_use]
     pub fn patch(operations: Vec<PatchOperation>) -> Self {
         Self { outcome: Outcome::Allow(operations), warnings: Vec::new() }
     }
 
-    /// What was sent can't be an object of this kind.
+    /// Returns a denial of an object that is not of the expected kind.
     #[must_use]
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::deny(400, "BadRequest", message)
     }
 
-    /// The object is of the right kind and breaks a rule.
+    /// Returns a denial of an object that violates a rule of its kind.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::deny(422, "Invalid", message)
     }
 
-    /// Not by this requester.
+    /// Returns a denial of a write that this requester may not make.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::deny(403, "Forbidden", message)
     }
 
-    /// There is no such object, as far as the requester is told: in words and shape the API
-    /// server's own.
+    /// Returns a denial that looks like the API server's own response for a missing object.
     #[must_use]
     pub fn not_found(group: &'static str, resource: &'static str, name: &str) -> Self {
-        Self::denied(Denial {
+        Self::from_denial(Denial {
             code: 404,
             reason: "NotFound",
             message: format!("{resource}.{group} {name:?} not found"),
@@ -93,10 +92,10 @@ impl Decision {
     }
 
     fn deny(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self::denied(Denial { code, reason, message: message.into(), missing: None })
+        Self::from_denial(Denial { code, reason, message: message.into(), missing: None })
     }
 
-    fn denied(denial: Denial) -> Self {
+    fn from_denial(denial: Denial) -> Self {
         Self { outcome: Outcome::Deny(denial), warnings: Vec::new() }
     }
 

@@ -1,4 +1,5 @@
-//! A SessionPolicy is refused when it is written, not found broken when it is asked.
+//! Rejects SessionPolicies that cannot be parsed when they are written, not when they are
+//! evaluated.
 
 use mirrord_sessions_crds::SessionPolicySpec;
 use serde::Deserialize;
@@ -10,31 +11,31 @@ use crate::{
     text::printable,
 };
 
-/// Decides on a new SessionPolicy, or on an updated one: whether each of its fields can be read.
+/// Allows a new or updated SessionPolicy if each of its fields can be parsed.
 ///
-/// All errors go into one message, each with its path, and for an expression the column and what
-/// was expected there.
+/// One message lists all errors with their paths. The error of an expression names the column and
+/// the expected token.
 #[must_use]
 pub fn on_write(object: &Value) -> Decision {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let refuse = |problem: String| {
+    let invalid = |problem: String| {
         let name = printable(name, 253);
         Decision::invalid(format!("SessionPolicy \"{name}\" is invalid: {problem}"))
     };
     let Some(spec) = object.get("spec") else {
-        return refuse("spec: Required value".into());
+        return invalid("spec: Required value".into());
     };
-    // The schema holds before validating admission is asked, so this is about another schema than
-    // ours.
+    // The API server checks the schema before validating admission, so this error means that the
+    // cluster has another version of the schema.
     let spec = match SessionPolicySpec::deserialize(spec) {
         Ok(spec) => spec,
-        Err(error) => return refuse(format!("spec: {}", printable(&error.to_string(), 300))),
+        Err(error) => return invalid(format!("spec: {}", printable(&error.to_string(), 300))),
     };
     let (_, errors) = Policy::read(name, &spec);
     if errors.is_empty() {
         return Decision::allow();
     }
-    refuse(InvalidPolicy(errors).to_string())
+    invalid(InvalidPolicy(errors).to_string())
 }
 
 #[cfg(test)]
@@ -45,12 +46,12 @@ mod tests {
     use crate::admission::Outcome;
 
     #[test]
-    fn writes() {
+    fn reports_errors_with_path_and_column() {
         let cases = [
-            // (name, spec, what is wrong)
-            ("nothing in it", json!({}), None),
+            // (name, spec, error)
+            ("empty spec", json!({}), None),
             (
-                "RFD 82, denied",
+                "RFD 82: deny by participant",
                 json!({ "deny": { "rules": [{
                     "resources": ["session_tracker"],
                     "verbs": ["list", "read"],
@@ -59,19 +60,19 @@ mod tests {
                 None,
             ),
             (
-                "RFD 82, the auditor",
+                "RFD 82: auditor",
                 json!({ "allow": { "rules": [{ "resources": ["session_tracker"], "verbs": ["list", "read"] }] } }),
                 None,
             ),
             (
-                "an expression",
+                "invalid expression",
                 json!({ "allow": { "rules": [{
                     "resources": ["session_tracker"], "verbs": ["list"], "where": "tracker.kind = 'job'",
                 }] } }),
                 Some(r#"spec.allow.rules[0].where: column 14: "="; expected "==""#),
             ),
             (
-                "an empty expression",
+                "empty expression",
                 json!({ "allow": { "rules": [{ "resources": ["*"], "verbs": ["*"], "where": "" }] } }),
                 Some(
                     "spec.allow.rules[0].where: column 1: nothing; expected a condition (leave the field out to match every session)",
@@ -99,20 +100,20 @@ mod tests {
                 )),
             ),
             (
-                "not what the schema says",
+                "unknown variant",
                 json!({ "subjects": [{ "kind": "Robot\u{1b}", "name": "a" }] }),
                 Some(
                     "spec: unknown variant `Robot\\x1b`, expected one of `User`, `Group`, `ServiceAccount`",
                 ),
             ),
         ];
-        for (name, spec, wrong) in cases {
+        for (name, spec, error) in cases {
             let object = json!({ "metadata": { "name": "own-only" }, "spec": spec });
-            match (on_write(&object).outcome, wrong) {
+            match (on_write(&object).outcome, error) {
                 (Outcome::Allow(operations), None) => assert!(operations.is_empty(), "{name}"),
-                (Outcome::Deny(denial), Some(wrong)) => {
+                (Outcome::Deny(denial), Some(error)) => {
                     assert_eq!(denial.code, 422);
-                    let expected = format!("SessionPolicy \"own-only\" is invalid: {wrong}");
+                    let expected = format!("SessionPolicy \"own-only\" is invalid: {error}");
                     assert_eq!(denial.message, expected, "{name}");
                 }
                 (outcome, _) => panic!("{name}: {outcome:?}"),
@@ -125,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn more_errors_than_anyone_reads() {
+    fn limits_the_number_of_reported_errors() {
         let robots = vec![json!({ "kind": "User", "name": "a", "namespace": "b" }); 10];
         let Outcome::Deny(denial) = on_write(&json!({ "spec": { "subjects": robots } })).outcome
         else {
-            panic!("let through");
+            panic!("allowed");
         };
         let message = denial.message;
         assert_eq!(message.matches("spec.subjects[").count(), 8, "{message}");

@@ -1,8 +1,9 @@
-//! Who owns a Session: its creator, and nobody else ever.
+//! Stamps Sessions with their owner: the creator, for the lifetime of the Session.
 //!
-//! `spec.owner` and `spec.user` belong to the cluster. On CREATE they become the requester's,
-//! whatever was sent; on UPDATE they are put back as they were, so that applying the original
-//! manifest again stays harmless. The guard policy holds the same without this process.
+//! The cluster writes `spec.owner` and `spec.user`. On CREATE they are set from the requester,
+//! whatever the request contains. On UPDATE they are restored from the old object, so that applying
+//! the original manifest again stays harmless. The guard policy enforces the same rule without this
+//! process.
 
 use json_patch::{
     AddOperation, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf,
@@ -18,8 +19,7 @@ use crate::{
 
 /// Stamps a new Session with its creator.
 ///
-/// The controller alone may name another owner: it records agents on behalf of those who started
-/// them.
+/// Only the controller may name another owner: it records agents on behalf of their requesters.
 #[must_use]
 pub fn on_create(object: &Value, requester: &Requester) -> Decision {
     let Some(spec) = object.get("spec").and_then(Value::as_object) else {
@@ -34,7 +34,7 @@ pub fn on_create(object: &Value, requester: &Requester) -> Decision {
         Some(owner) if requester.is_controller() => owner,
         _ => requester.to_owner(),
     };
-    let user = user_line(client_words(object).as_ref(), &owner);
+    let user = user_line(client_info(object).as_ref(), &owner);
     let stamps = [("owner", owner_value(&owner)), ("user", Value::String(user))];
     let forged: Vec<&str> = stamps
         .iter()
@@ -48,41 +48,42 @@ pub fn on_create(object: &Value, requester: &Requester) -> Decision {
         return decision;
     }
     decision.warn(format!(
-        "spec.{} ignored: a Session belongs to who creates it ({})",
+        "spec.{} ignored: a Session belongs to its creator ({})",
         forged.join(" and spec."),
-        printable(&owner.username, SHOWN)
+        printable(&owner.username, MAX_SHOWN_NAME)
     ))
 }
 
-/// Puts owner and user of an updated Session back as they were.
+/// Restores the owner and the user of an updated Session.
 #[must_use]
 pub fn on_update(object: &Value, old: &Value) -> Decision {
     if !object.get("spec").is_some_and(Value::is_object) {
         return Decision::invalid("spec: Required value: a Session needs a spec with a target");
     }
-    let before = |field: &str| old.get("spec").and_then(|spec| spec.get(field));
+    let stored = |field: &str| old.get("spec").and_then(|spec| spec.get(field));
     let (fields, operations): (Vec<&str>, Vec<PatchOperation>) = ["owner", "user"]
         .into_iter()
-        .filter_map(|field| Some((field, set(object, field, before(field))?)))
+        .filter_map(|field| Some((field, set(object, field, stored(field))?)))
         .unzip();
     if fields.is_empty() {
         return Decision::allow();
     }
-    let owner = before("owner")
+    let owner = stored("owner")
         .and_then(|owner| owner.get("username"))
         .and_then(Value::as_str)
-        .unwrap_or("nobody");
+        .unwrap_or("unknown");
     Decision::patch(operations).warn(format!(
-        "spec.{} kept as the cluster wrote it: the owner of a Session ({}) never changes",
+        "spec.{} restored: the owner of a Session ({}) never changes",
         fields.join(" and spec."),
-        printable(owner, SHOWN)
+        printable(owner, MAX_SHOWN_NAME)
     ))
 }
 
-/// How much of a user name a warning shows; the API server cuts long warnings.
-const SHOWN: usize = 80;
+/// Limit of a user name in a warning, in characters. The API server truncates long warnings.
+const MAX_SHOWN_NAME: usize = 80;
 
-/// The one operation that gives `spec.<field>` this value, or none if it has it already.
+/// Returns the operation that sets `spec.<field>` to a value, or nothing if the field has it
+/// already.
 fn set(object: &Value, field: &'static str, value: Option<&Value>) -> Option<PatchOperation> {
     let sent = object.get("spec").and_then(|spec| spec.get(field));
     let path = PointerBuf::from_tokens(["spec", field]);
@@ -98,15 +99,15 @@ fn set(object: &Value, field: &'static str, value: Option<&Value>) -> Option<Pat
     }
 }
 
-/// What the client says of itself. A word of another type than text is left to the schema to
-/// refuse.
-fn client_words(object: &Value) -> Option<Client> {
+/// Returns the client's unverified description of itself. The schema rejects values that are not
+/// strings.
+fn client_info(object: &Value) -> Option<Client> {
     let client = object.get("spec")?.get("client")?;
-    let word = |name: &str| client.get(name).and_then(Value::as_str).map(str::to_owned);
+    let field = |name: &str| client.get(name).and_then(Value::as_str).map(str::to_owned);
     Some(Client {
-        username: word("username"),
-        hostname: word("hostname"),
-        version: word("version"),
+        username: field("username"),
+        hostname: field("hostname"),
+        version: field("version"),
     })
 }
 
@@ -116,7 +117,7 @@ fn recorded_owner(object: &Value) -> Option<Owner> {
     (!owner.username.is_empty()).then_some(owner)
 }
 
-/// The owner as JSON, without the fields that the API server did not give.
+/// Returns the owner as JSON, without the fields that the API server did not provide.
 fn owner_value(owner: &Owner) -> Value {
     let mut fields = serde_json::Map::new();
     fields.insert("username".into(), owner.username.clone().into());

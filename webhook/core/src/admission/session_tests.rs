@@ -1,4 +1,4 @@
-// One row a case, with its name.
+// Tables of cases: one row per case, with its name.
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
 use json_patch::Patch;
@@ -30,8 +30,8 @@ fn stamp(username: &str) -> Value {
     })
 }
 
-/// The object that comes out, and the operations that made it.
-fn carried_out(object: &Value, decision: &Decision) -> (Value, usize) {
+/// Returns the patched object and the number of operations.
+fn apply(object: &Value, decision: &Decision) -> (Value, usize) {
     let Outcome::Allow(operations) = &decision.outcome else {
         panic!("refused: {decision:?}");
     };
@@ -41,7 +41,7 @@ fn carried_out(object: &Value, decision: &Decision) -> (Value, usize) {
 }
 
 #[test]
-fn creates() {
+fn stamps_owner_on_create() {
     struct Case {
         name: &'static str,
         by: &'static str,
@@ -145,7 +145,7 @@ fn creates() {
     for case in cases {
         let sent = session(case.sent);
         let decision = on_create(&sent, &requester(case.by));
-        let (stored, operations) = carried_out(&sent, &decision);
+        let (stored, operations) = apply(&sent, &decision);
         assert_eq!(stored, session(case.stored), "{}", case.name);
         assert_eq!(operations, case.operations, "{}", case.name);
         assert_eq!(!decision.warnings.is_empty(), case.warns, "{}", case.name);
@@ -153,7 +153,7 @@ fn creates() {
 }
 
 #[test]
-fn creates_that_cannot_be_stamped() {
+fn denies_create_without_spec_or_user() {
     let alice = requester("alice");
     let cases = [
         ("no spec", json!({}), &alice, 422),
@@ -171,15 +171,15 @@ fn creates_that_cannot_be_stamped() {
 }
 
 #[test]
-fn only_absent_identity_fields_are_left_out() {
+fn omits_absent_identity_fields() {
     let nameless = Requester { username: "alice".into(), ..Requester::default() };
     let sent = session(json!({ "target": "a/b" }));
-    let (stored, _) = carried_out(&sent, &on_create(&sent, &nameless));
+    let (stored, _) = apply(&sent, &on_create(&sent, &nameless));
     assert_eq!(stored["spec"]["owner"], json!({ "username": "alice" }));
 }
 
 #[test]
-fn updates() {
+fn restores_owner_on_update() {
     let old = session(json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }));
     let cases = [
         // (name, spec as sent, operations)
@@ -203,7 +203,7 @@ fn updates() {
     for (name, spec, expected) in cases {
         let sent = session(spec);
         let decision = on_update(&sent, &old);
-        let (stored, operations) = carried_out(&sent, &decision);
+        let (stored, operations) = apply(&sent, &decision);
         assert_eq!(stored, old, "{name}");
         assert_eq!(operations, expected, "{name}");
         assert_eq!(decision.warnings.len(), usize::from(expected > 0), "{name}");
@@ -211,15 +211,15 @@ fn updates() {
 }
 
 #[test]
-fn an_update_never_gives_an_owner_to_an_unowned_session() {
+fn leaves_a_session_without_owner_unowned_on_update() {
     let old = session(json!({ "target": "a/b" }));
     let sent = session(json!({ "target": "a/b", "owner": stamp("mallory") }));
-    let (stored, operations) = carried_out(&sent, &on_update(&sent, &old));
+    let (stored, operations) = apply(&sent, &on_update(&sent, &old));
     assert_eq!((stored, operations), (old, 1));
 }
 
 #[test]
-fn other_changes_are_not_its_business() {
+fn allows_other_changes_unpatched() {
     let old = session(json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }));
     let mut sent = old.clone();
     sent["metadata"] = json!({ "labels": { "team": "payments" } });
@@ -228,14 +228,14 @@ fn other_changes_are_not_its_business() {
 }
 
 #[test]
-fn warnings_hold_no_control_characters() {
+fn escapes_control_characters_in_warnings() {
     let eve = requester("eve\u{1b}[2J\n");
     let sent = session(json!({ "target": "a/b", "user": "x" }));
     let decision = on_create(&sent, &eve);
     assert!(!decision.warnings[0].chars().any(char::is_control));
 }
 
-/// Any JSON, a few levels deep.
+/// Generates any JSON value, a few levels deep.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -263,13 +263,13 @@ fn json_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_is_sent_the_owner_is_who_sent_it(spec in json_value(), by in "[a-z:/@]{1,12}") {
+    fn owner_is_always_the_requester(spec in json_value(), by in "[a-z:/@]{1,12}") {
         let object = json!({ "spec": spec });
         let decision = on_create(&object, &requester(&by));
         if let Outcome::Allow(_) = decision.outcome {
-            let (stored, _) = carried_out(&object, &decision);
+            let (stored, _) = apply(&object, &decision);
             prop_assert_eq!(&stored["spec"]["owner"], &stamp(&by));
-            // Stamping twice changes nothing more.
+            // Stamping is idempotent.
             prop_assert_eq!(on_create(&stored, &requester(&by)), Decision::allow());
         } else {
             prop_assert!(!object["spec"].is_object());
@@ -277,11 +277,11 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_sent_the_owner_stays(spec in json_value(), before in json_value()) {
+    fn owner_never_changes_on_update(spec in json_value(), before in json_value()) {
         let (object, old) = (json!({ "spec": spec }), json!({ "spec": before }));
         let decision = on_update(&object, &old);
         if let Outcome::Allow(_) = decision.outcome {
-            let (stored, _) = carried_out(&object, &decision);
+            let (stored, _) = apply(&object, &decision);
             prop_assert_eq!(stored["spec"].get("owner"), old["spec"].get("owner"));
             prop_assert_eq!(stored["spec"].get("user"), old["spec"].get("user"));
         }
