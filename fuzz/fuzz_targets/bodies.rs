@@ -6,7 +6,7 @@ use mirrord_sessions_core::{apiserver::{join, report}, identity::Requester, poli
 use mirrord_sessions_crds::SessionPolicySpec;
 
 fuzz_target!(|body: &[u8]| {
-    for error in [join::read(body).err(), report::read(body).err()].into_iter().flatten() {
+    for error in [join::validate(body).err(), report::parse(body).err()].into_iter().flatten() {
         assert!((400..500).contains(&error.code));
     }
     let Ok(text) = std::str::from_utf8(body) else {
@@ -21,12 +21,12 @@ fuzz_target!(|body: &[u8]| {
     let Ok(spec) = serde_json::from_str::<SessionPolicySpec>(text) else {
         return;
     };
-    let (policy, errors) = Policy::read("p", &spec);
+    let (policy, errors) = Policy::from_spec("p", &spec);
     let set = PolicySet::new("", [policy]);
     for verb in Verb::ALL {
-        let decided = set.decide(&Requester::default(), verb);
+        let visibility = set.visibility(&Requester::default(), verb);
         let viewer = set.viewer(&Requester::default(), JoinRights::Everywhere);
-        assert_eq!(viewer.refuses(verb).is_some(), matches!(decided, Visibility::Nothing(_)));
+        assert_eq!(viewer.forbidden_reason(verb).is_some(), matches!(visibility, Visibility::Nothing(_)));
     }
     for error in errors {
         assert!(!error.to_string().contains('\u{1b}'));

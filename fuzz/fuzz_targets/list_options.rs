@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_core::{apiserver::{continue_token, content_negotiation::{self, Representation, Target}, filter::Filter, list, options::{self, IncludeObject, ListOptions}, render::{self, RenderOptions}, watch::{StepOutcome, Watch}, watch_events::EventBuffer}, identity::Requester, policy::{JoinRights, PolicySet}, sessions::{Index, Tracker}};
+use mirrord_sessions_core::{apiserver::{continue_token, content_negotiation::{self, Representation, ResponseKind}, filter::Filter, list, options::{self, IncludeObject, ListOptions}, render::{self, RenderOptions}, watch::{StepOutcome, Watch}, watch_events::EventBuffer}, identity::Requester, policy::{JoinRights, PolicySet}, sessions::{Index, Tracker}};
 use mirrord_sessions_crds::Session;
 use serde_json::{Value, json};
 
@@ -31,11 +31,11 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
 // The first line is the query, the rest the `Accept` header.
 fuzz_target!(|input: &str| {
     let (query, header) = input.split_once('\n').unwrap_or((input, ""));
-    for target in [Target::Object, Target::List, Target::Watch] {
-        let _ = content_negotiation::negotiate(Some(header), target);
+    for kind in [ResponseKind::Object, ResponseKind::List, ResponseKind::Watch] {
+        let _ = content_negotiation::negotiate(Some(header), kind);
     }
     let _ = content_negotiation::negotiate_discovery(Some(header));
-    let _ = (options::get(query), options::create(query));
+    let _ = (options::parse_get(query), options::parse_create(query));
     let _ = continue_token::decode(query, 0);
     let parsed = match ListOptions::parse(query) {
         Ok(options) => options,

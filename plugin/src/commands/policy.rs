@@ -52,7 +52,7 @@ pub(super) async fn run(
         }
         (sessions, scope == Scope::All)
     };
-    let visibility = Visibility::of(&policies, &requester.user(), args.verb.into());
+    let visibility = Visibility::resolve(&policies, &requester.user(), args.verb.into());
     let seen: Vec<Seen> = sessions
         .into_iter()
         .map(|session| Seen::of(session, &visibility, &args.cluster_name))
@@ -198,7 +198,7 @@ fn policies(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<Policy>, Error> 
             };
             let spec = SessionPolicySpec::deserialize(spec)
                 .map_err(|error| invalid(&format!("spec: {error}")))?;
-            let (policy, errors) = Policy::read(name, &spec);
+            let (policy, errors) = Policy::from_spec(name, &spec);
             if !errors.is_empty() {
                 return Err(invalid(&mirrord_sessions_core::policy::InvalidPolicy(errors)));
             }

@@ -75,7 +75,7 @@ fn offline() {
          e            deployment/counter   shop        Avi/avi@x@host   yes       by own-only spec.allow.rules[0]\n"
     );
     for (arguments, visible, why) in [
-        ("--as eve", [true, true], "because no rule is about it"),
+        ("--as eve", [true, true], "because no rule applies to it"),
         ("--as eve --as-group devs --verb read", [false, true], "by own-only spec.allow.rules[0]"),
         (
             "--as bob --as-group devs --as-user-extra team=shop",

@@ -73,7 +73,8 @@ fn viewer(policies: &PolicySet) -> Viewer {
 }
 
 fn own_only() -> PolicySet {
-    let (policy, errors) = Policy::read("own", &serde_saphyr::from_str(OWN_SESSIONS_ONLY).unwrap());
+    let (policy, errors) =
+        Policy::from_spec("own", &serde_saphyr::from_str(OWN_SESSIONS_ONLY).unwrap());
     assert_eq!(errors, []);
     PolicySet::new("west", [policy])
 }

@@ -33,7 +33,7 @@ fn review(fields: &Value) -> Vec<u8> {
 }
 
 fn policies(yaml: &str) -> PolicySet {
-    let (policy, errors) = Policy::read("p", &serde_saphyr::from_str(yaml).unwrap());
+    let (policy, errors) = Policy::from_spec("p", &serde_saphyr::from_str(yaml).unwrap());
     assert_eq!(errors, []);
     PolicySet::new("", [policy])
 }

@@ -47,7 +47,7 @@ pub(super) async fn handle(head: &Parts) -> Result<Response, ApiError> {
             return Ok(response);
         }
         ("/apis", Discovery::Legacy) => discovery::groups(),
-        (path, _) if path == group => discovery::this_group(),
+        (path, _) if path == group => discovery::api_group(),
         (path, _) if path == version => discovery::resources(),
         _ => return Err(ApiError::path_not_found()),
     };

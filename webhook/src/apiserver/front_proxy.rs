@@ -75,7 +75,7 @@ impl FrontProxy {
         }
         let headers: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        front_proxy::requester(&known.headers, &headers)
+        front_proxy::parse_requester(&known.headers, &headers)
             .inspect_err(|why| debug!(?why, "the front proxy named nobody"))
             .ok()
     }

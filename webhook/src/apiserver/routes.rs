@@ -10,7 +10,7 @@ use kube::Client;
 use mirrord_sessions_core::{
     apiserver::{
         ApiError, ReportPeriod, Subresource,
-        content_negotiation::{self, Target},
+        content_negotiation::{self, ResponseKind},
         filter::Filter,
         list,
         options::{self, ListOptions},
@@ -154,9 +154,9 @@ impl Api {
         namespace: &str,
         name: &str,
     ) -> Result<Response, ApiError> {
-        let (version, include) = options::get(head.uri.query().unwrap_or_default())?;
+        let (version, include) = options::parse_get(head.uri.query().unwrap_or_default())?;
         let (encoding, representation) =
-            content_negotiation::negotiate(headers::accept(&head.headers), Target::Object)?;
+            content_negotiation::negotiate(headers::accept(&head.headers), ResponseKind::Object)?;
         self.store.wait_for_version(version.minimum()).await?;
         let not_found = || ApiError::tracker_not_found(name);
         // Session ids are displayed in upper case.
@@ -164,8 +164,8 @@ impl Api {
         let key = TrackerKey { namespace: namespace.into(), name: id.name().into() };
         let read = |rights: JoinRights| {
             let viewer = self.store.policies()?.viewer(requester, rights);
-            if let Some(why) = viewer.refuses(Verb::Read) {
-                return Err(ApiError::forbidden(&requester.username, "get", &why));
+            if let Some(reason) = viewer.forbidden_reason(Verb::Read) {
+                return Err(ApiError::forbidden(&requester.username, "get", &reason));
             }
             let tracker = self.store.index().get(&key).cloned();
             // A hidden tracker must look like a missing one.
@@ -202,11 +202,11 @@ impl Api {
         options: &ListOptions,
     ) -> Result<Response, ApiError> {
         let (encoding, representation) =
-            content_negotiation::negotiate(headers::accept(&head.headers), Target::List)?;
+            content_negotiation::negotiate(headers::accept(&head.headers), ResponseKind::List)?;
         let policies = self.store.policies()?;
         let viewer = policies.viewer(requester, JoinRights::Nowhere);
-        if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(ApiError::forbidden(&requester.username, "list", &why));
+        if let Some(reason) = viewer.forbidden_reason(Verb::List) {
+            return Err(ApiError::forbidden(&requester.username, "list", &reason));
         }
         self.store.wait_for_version(options.version.minimum()).await?;
         let reviewed = self
@@ -215,8 +215,8 @@ impl Api {
             .await;
         // The policies may have changed since. Only the active ones count.
         let viewer = self.store.policies()?.viewer(requester, reviewed.rights);
-        if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(ApiError::forbidden(&requester.username, "list", &why));
+        if let Some(reason) = viewer.forbidden_reason(Verb::List) {
+            return Err(ApiError::forbidden(&requester.username, "list", &reason));
         }
         let page = list::list(&self.store.index(), filter, options, &viewer)?;
         let render_options =

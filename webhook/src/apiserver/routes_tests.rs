@@ -30,7 +30,7 @@ fn own_only() -> PolicySet {
           - {resources: ['*'], verbs: ['*'], where: user.metadata.name == 'barred'}
         ",
     );
-    let (policy, errors) = Policy::read("own", &own.unwrap());
+    let (policy, errors) = Policy::from_spec("own", &own.unwrap());
     assert_eq!(errors, []);
     PolicySet::new("", [policy])
 }

@@ -51,7 +51,7 @@ impl Api {
         B: Body,
         B::Error: std::error::Error,
     {
-        let dry_run = options::create(head.uri.query().unwrap_or_default())?;
+        let dry_run = options::parse_create(head.uri.query().unwrap_or_default())?;
         // Subresources have no table form. A client that prefers a table gets JSON.
         let (encoding, _) =
             content_negotiation::negotiate_discovery(headers::accept(&head.headers))
@@ -75,11 +75,11 @@ impl Api {
         };
         let (code, object) = match subresource {
             Subresource::Join => {
-                join::read(body.bytes())?;
+                join::validate(body.bytes())?;
                 self.join(&create).await?
             }
             Subresource::Report => {
-                let report = report::read(body.bytes())?;
+                let report = report::parse(body.bytes())?;
                 self.report(&create, report).await?
             }
         };

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use mirrord_sessions_core::{
     apiserver::{
         ApiError,
-        content_negotiation::{self, Target},
+        content_negotiation::{self, ResponseKind},
         filter::Filter,
         options::{ListOptions, Version},
         render::RenderOptions,
@@ -50,7 +50,7 @@ impl Api {
         front_proxy_changes: watch::Receiver<()>,
     ) -> Result<Response, ApiError> {
         let (_, representation) =
-            content_negotiation::negotiate(headers::accept(&head.headers), Target::Watch)?;
+            content_negotiation::negotiate(headers::accept(&head.headers), ResponseKind::Watch)?;
         self.store.wait_for_version(0).await?;
         if options.send_initial_events == Some(true) {
             self.store.wait_for_version(options.version.minimum()).await?;
@@ -61,8 +61,8 @@ impl Api {
         let index_changes = self.store.watch_index();
         let policies = self.store.policies()?;
         let viewer = policies.viewer(requester, JoinRights::Nowhere);
-        if let Some(why) = viewer.refuses(Verb::List) {
-            return Err(ApiError::forbidden(&requester.username, "watch", &why));
+        if let Some(reason) = viewer.forbidden_reason(Verb::List) {
+            return Err(ApiError::forbidden(&requester.username, "watch", &reason));
         }
         let namespace = filter.namespace.clone();
         let reviewed = self

@@ -211,8 +211,8 @@ impl WatchBody {
             let rights = open.reviewed.rights.clone();
             let viewer = open.policies.viewer(&open.requester, rights);
             self.forbidden = viewer
-                .refuses(Verb::List)
-                .map(|why| ApiError::forbidden(&open.requester.username, "watch", &why));
+                .forbidden_reason(Verb::List)
+                .map(|reason| ApiError::forbidden(&open.requester.username, "watch", &reason));
             if let Err(error) = open.watch.set_viewer(&index, viewer) {
                 open.events.push_error(&error);
                 self.ended = true;

@@ -46,7 +46,7 @@ fn namespace(review: &Value) -> &str {
 #[tokio::test]
 async fn reviews_only_namespaces_with_hidden_secrets() {
     let no_join = serde_saphyr::from_str("deny: {rules: [{resources: ['*'], verbs: [join]}]}");
-    let (no_join, _) = Policy::read("p", &no_join.unwrap());
+    let (no_join, _) = Policy::from_spec("p", &no_join.unwrap());
     let set = |names: &[&str]| JoinRights::In(names.iter().map(|name| (*name).into()).collect());
     for (name, sessions, scope, policy, allowed, reviewed, expected) in [
         ("nothing to join", &[][..], None, None, &["*"][..], "", JoinRights::Nowhere),

@@ -88,7 +88,7 @@ fn parse(object: &StoredPolicy) -> (String, Policy) {
     let spec = spec.unwrap_or(&serde_json::Value::Null);
     let policy = match SessionPolicySpec::deserialize(spec) {
         Ok(spec) => {
-            let (policy, errors) = Policy::read(&name, &spec);
+            let (policy, errors) = Policy::from_spec(&name, &spec);
             for error in errors {
                 warn!(policy = name, %error, "invalid rule: the policy hides every session it may apply to");
             }
@@ -97,7 +97,7 @@ fn parse(object: &StoredPolicy) -> (String, Policy) {
         Err(error) => {
             let error = printable(&error.to_string(), 300);
             warn!(policy = name, error, "invalid policy: it hides every session from every user");
-            Policy::unreadable(&name)
+            Policy::deny_all(&name)
         }
     };
     (name, policy)
@@ -168,8 +168,8 @@ mod tests {
             let (_, policy) = parse(&policy("p", &spec));
             let set = PolicySet::new("", [policy]);
             for verb in Verb::ALL {
-                let decided = set.decide(&Requester::default(), verb);
-                assert!(matches!(decided, Visibility::Nothing(_)), "{spec} {verb}");
+                let visibility = set.visibility(&Requester::default(), verb);
+                assert!(matches!(visibility, Visibility::Nothing(_)), "{spec} {verb}");
             }
         }
     }

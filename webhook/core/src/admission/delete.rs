@@ -80,7 +80,7 @@ impl Deletion<'_> {
                 1024,
             ))
         };
-        if let Some(cause) = viewer.why_not(Verb::Delete, &view) {
+        if let Some(cause) = viewer.denial_cause(Verb::Delete, &view) {
             return forbidden(&format!("denied {cause}"));
         }
         if self.dry_run && self.tracker.has_secrets() && !viewer.reveals(&view) {

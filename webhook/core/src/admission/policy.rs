@@ -31,7 +31,7 @@ pub fn on_write(object: &Value) -> Decision {
         Ok(spec) => spec,
         Err(error) => return invalid(format!("spec: {}", printable(&error.to_string(), 300))),
     };
-    let (_, errors) = Policy::read(name, &spec);
+    let (_, errors) = Policy::from_spec(name, &spec);
     if errors.is_empty() {
         return Decision::allow();
     }

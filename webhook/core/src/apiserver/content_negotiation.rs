@@ -1,8 +1,8 @@
-//! Which representation a client is served, by its `Accept` header, as the API server negotiates.
+//! Content negotiation by the `Accept` header, with the rules of the API server.
 
-use super::error::ApiError;
+use super::ApiError;
 
-/// The text form.
+/// Text format of a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Encoding {
     /// `application/json`
@@ -11,7 +11,7 @@ pub enum Encoding {
     Yaml,
 }
 
-/// Version of the types in `meta.k8s.io`.
+/// Version of the API group `meta.k8s.io`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetaVersion {
     /// `v1`
@@ -21,7 +21,7 @@ pub enum MetaVersion {
 }
 
 impl MetaVersion {
-    /// As an `apiVersion`.
+    /// Returns the `apiVersion`.
     #[must_use]
     pub fn api_version(self) -> &'static str {
         match self {
@@ -31,53 +31,53 @@ impl MetaVersion {
     }
 }
 
-/// What an object is turned into.
+/// Form in which an object is served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Representation {
-    /// Nothing else than it is.
+    /// The object itself.
     Object,
-    /// Rows and columns.
+    /// A Table.
     Table(MetaVersion),
-    /// Metadata alone.
+    /// A PartialObjectMetadata.
     Partial(MetaVersion),
-    /// Metadata alone, of a list.
+    /// A PartialObjectMetadataList.
     PartialList(MetaVersion),
 }
 
-/// What is asked for.
+/// Kind of response that a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Target {
-    /// One object.
+pub enum ResponseKind {
+    /// A single object.
     Object,
-    /// A list.
+    /// A list of objects.
     List,
-    /// A stream of events.
+    /// A stream of watch events.
     Watch,
 }
 
-/// The representation that a client prefers among those served.
+/// Returns the served encoding and representation that the client prefers.
 ///
 /// # Errors
-/// 406 where it accepts none.
+/// Returns 406 if the client accepts none of them.
 pub fn negotiate(
     header: Option<&str>,
-    target: Target,
+    kind: ResponseKind,
 ) -> Result<(Encoding, Representation), ApiError> {
     let chosen = match header.map(str::trim) {
         None | Some("") => Some((Encoding::Json, Representation::Object)),
         Some(header) => {
-            clauses(header).into_iter().find_map(|clause| resource_representation(&clause, target))
+            clauses(header).into_iter().find_map(|clause| resource_representation(&clause, kind))
         }
     };
-    let (encoding, representation) = chosen.ok_or_else(|| match target {
-        Target::Watch => ApiError::not_acceptable(&["application/json;stream=watch"]),
+    let (encoding, representation) = chosen.ok_or_else(|| match kind {
+        ResponseKind::Watch => ApiError::not_acceptable(&["application/json;stream=watch"]),
         _ => ApiError::not_acceptable(&["application/json", "application/yaml"]),
     })?;
-    match (representation, target) {
-        (Representation::Partial(_), Target::List) => Err(ApiError::wrong_representation(
+    match (representation, kind) {
+        (Representation::Partial(_), ResponseKind::List) => Err(ApiError::wrong_representation(
             "you requested PartialObjectMetadata, but the requested object is a list (SessionTrackerList)",
         )),
-        (Representation::PartialList(_), Target::Object | Target::Watch) => {
+        (Representation::PartialList(_), ResponseKind::Object | ResponseKind::Watch) => {
             Err(ApiError::wrong_representation(
                 "you requested PartialObjectMetadataList, but the requested object is not a list (SessionTracker)",
             ))
@@ -86,19 +86,19 @@ pub fn negotiate(
     }
 }
 
-/// Which document of discovery is served.
+/// Format of discovery documents.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Discovery {
-    /// `APIGroupList` and the like.
+    /// Separate documents: `APIGroupList`, `APIGroup` and `APIResourceList`.
     Legacy,
-    /// `APIGroupDiscoveryList`, in `v2` or `v2beta1`.
+    /// One `APIGroupDiscoveryList` of version `v2` or `v2beta1`.
     Aggregated(&'static str),
 }
 
-/// The form of discovery that a client prefers.
+/// Returns the encoding and the discovery format that the client prefers.
 ///
 /// # Errors
-/// 406 where it accepts none.
+/// Returns 406 if the client accepts none of them.
 pub fn negotiate_discovery(header: Option<&str>) -> Result<(Encoding, Discovery), ApiError> {
     let header = header.map(str::trim).filter(|header| !header.is_empty());
     let Some(header) = header else {
@@ -120,7 +120,7 @@ pub fn negotiate_discovery(header: Option<&str>) -> Result<(Encoding, Discovery)
         .ok_or_else(|| ApiError::not_acceptable(&["application/json", "application/yaml"]))
 }
 
-/// One media type of the header with the parameters that count.
+/// A media type of the header with its relevant parameters.
 struct Clause<'a> {
     quality: f32,
     wildcard: bool,
@@ -131,10 +131,10 @@ struct Clause<'a> {
     stream: Option<&'a str>,
 }
 
-/// The clauses, the most preferred first.
+/// Returns the clauses of the header, the most preferred first.
 fn clauses(header: &str) -> Vec<Clause<'_>> {
     let mut clauses: Vec<Clause<'_>> = header.split(',').filter_map(clause).collect();
-    // Stable: what was named first goes first among equals; what is named goes before wildcards.
+    // The sort is stable, so clauses of equal quality keep their order. Wildcards come last.
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildcard.cmp(&b.wildcard)));
     clauses
 }
@@ -142,13 +142,13 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
 fn clause(text: &str) -> Option<Clause<'_>> {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next()?;
-    let is = |name: &str| media.eq_ignore_ascii_case(name);
+    let media_is = |name: &str| media.eq_ignore_ascii_case(name);
     let mut clause = Clause {
         quality: 1.0,
         wildcard: media.contains('*'),
-        encoding: if is("application/json") || is("application/*") || is("*/*") {
+        encoding: if media_is("application/json") || media_is("application/*") || media_is("*/*") {
             Some(Encoding::Json)
-        } else if is("application/yaml") {
+        } else if media_is("application/yaml") {
             Some(Encoding::Yaml)
         } else {
             None
@@ -169,7 +169,7 @@ fn clause(text: &str) -> Option<Clause<'_>> {
             "g" => clause.group = value,
             "v" => clause.version = value,
             "stream" => clause.stream = value,
-            // As an unknown server version, which nobody serves.
+            // The API server rejects unknown server versions.
             "sv" if value.is_some() => clause.encoding = None,
             _ => {}
         }
@@ -179,13 +179,13 @@ fn clause(text: &str) -> Option<Clause<'_>> {
 
 fn resource_representation(
     clause: &Clause<'_>,
-    target: Target,
+    kind: ResponseKind,
 ) -> Option<(Encoding, Representation)> {
     let encoding = clause.encoding?;
-    // There is no stream of YAML.
+    // YAML is not served as a stream.
     let streams = matches!(clause.stream, None | Some("watch"));
     if !streams
-        || (target == Target::Watch || clause.stream.is_some()) && encoding == Encoding::Yaml
+        || (kind == ResponseKind::Watch || clause.stream.is_some()) && encoding == Encoding::Yaml
     {
         return None;
     }
@@ -212,77 +212,81 @@ mod tests {
     use MetaVersion::{V1, V1Beta1};
 
     #[test]
-    fn who_gets_what() {
+    fn negotiates_like_the_api_server() {
         let json = |representation| Ok((Encoding::Json, representation));
         let yaml = |representation| Ok((Encoding::Yaml, representation));
         let cases = [
-            (Target::List, "", json(Representation::Object)),
-            (Target::List, "*/*", json(Representation::Object)),
-            (Target::List, "application/*;q=0.1", json(Representation::Object)),
-            (Target::List, "application/yaml", yaml(Representation::Object)),
-            (Target::List, "application/json;q=0.5,application/yaml", yaml(Representation::Object)),
-            (Target::List, "*/*,application/yaml", yaml(Representation::Object)),
+            (ResponseKind::List, "", json(Representation::Object)),
+            (ResponseKind::List, "*/*", json(Representation::Object)),
+            (ResponseKind::List, "application/*;q=0.1", json(Representation::Object)),
+            (ResponseKind::List, "application/yaml", yaml(Representation::Object)),
             (
-                Target::List,
+                ResponseKind::List,
+                "application/json;q=0.5,application/yaml",
+                yaml(Representation::Object),
+            ),
+            (ResponseKind::List, "*/*,application/yaml", yaml(Representation::Object)),
+            (
+                ResponseKind::List,
                 "application/vnd.kubernetes.protobuf,application/json",
                 json(Representation::Object),
             ),
             (
-                Target::List,
+                ResponseKind::List,
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
                 json(Representation::Table(V1)),
             ),
             (
-                Target::List,
+                ResponseKind::List,
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
                 json(Representation::Table(V1Beta1)),
             ),
             (
-                Target::List,
+                ResponseKind::List,
                 "application/yaml;as=Table;v=v1;g=meta.k8s.io",
                 yaml(Representation::Table(V1)),
             ),
             (
-                Target::List,
+                ResponseKind::List,
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
                 json(Representation::PartialList(V1)),
             ),
             (
-                Target::Object,
+                ResponseKind::Object,
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
                 json(Representation::Partial(V1)),
             ),
             (
-                Target::List,
+                ResponseKind::List,
                 "application/json;as=Table;v=v2;g=meta.k8s.io,application/json",
                 json(Representation::Object),
             ),
-            (Target::Watch, "application/json;stream=watch", json(Representation::Object)),
-            (Target::Watch, "application/yaml", Err(406)),
-            (Target::List, "application/json;as=Table;v=v2;g=meta.k8s.io", Err(406)),
+            (ResponseKind::Watch, "application/json;stream=watch", json(Representation::Object)),
+            (ResponseKind::Watch, "application/yaml", Err(406)),
+            (ResponseKind::List, "application/json;as=Table;v=v2;g=meta.k8s.io", Err(406)),
             (
-                Target::List,
+                ResponseKind::List,
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
                 Err(406),
             ),
             (
-                Target::Object,
+                ResponseKind::Object,
                 "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
                 Err(406),
             ),
-            (Target::List, "application/json;stream=other", Err(406)),
-            (Target::List, "text/html", Err(406)),
-            (Target::List, "application/json;q=0", Err(406)),
-            (Target::List, ";;;,,,=;", Err(406)),
+            (ResponseKind::List, "application/json;stream=other", Err(406)),
+            (ResponseKind::List, "text/html", Err(406)),
+            (ResponseKind::List, "application/json;q=0", Err(406)),
+            (ResponseKind::List, ";;;,,,=;", Err(406)),
         ];
-        for (target, header, expected) in cases {
-            let got = negotiate(Some(header), target).map_err(|failure| failure.code);
-            assert_eq!(got, expected, "{target:?} {header}");
+        for (kind, header, expected) in cases {
+            let got = negotiate(Some(header), kind).map_err(|error| error.code);
+            assert_eq!(got, expected, "{kind:?} {header}");
         }
     }
 
     #[test]
-    fn discovery_of_either_kind() {
+    fn negotiates_discovery_format() {
         let both = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         let cases = [
             ("", Ok(Discovery::Legacy)),
@@ -297,7 +301,7 @@ mod tests {
         ];
         for (header, expected) in cases {
             let got = negotiate_discovery(Some(header));
-            let got = got.map(|(_, form)| form).map_err(|failure| failure.code);
+            let got = got.map(|(_, format)| format).map_err(|error| error.code);
             assert_eq!(got, expected, "{header}");
         }
     }

@@ -1,23 +1,23 @@
-//! Lists in pages: what a continue token holds.
+//! Continue tokens of paginated lists.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::error::ApiError;
+use super::ApiError;
 use crate::sessions::tracker::TrackerKey;
 
-/// Where a list goes on, and of which state of which list.
+/// Position of a continue token in a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Position {
-    /// The last key that was answered.
+    /// The last key of the previous page.
     pub after: TrackerKey,
-    /// The state that the pages show; none if the list was given up as consistent.
+    /// The version of the listed state; `None` for an inconsistent continuation.
     pub version: Option<u64>,
 }
 
-/// Longer tokens are not ours.
-const MAX_TOKEN: usize = 2048;
-/// The version of this form.
+/// The maximum length of a token. Longer ones were not issued by this server.
+const MAX_TOKEN_LENGTH: usize = 2048;
+/// The version of the token format.
 const VERSION: &str = "visibility.operator.metalbear.co/v1";
 
 #[derive(Deserialize, Serialize)]
@@ -30,17 +30,17 @@ struct Token<'a> {
     of: u64,
 }
 
-/// A number that differs for lists of another namespace or other selectors.
+/// Returns a hash of the namespace and the selectors of a list.
 #[must_use]
 pub fn list_id(namespace: Option<&str>, selectors: &str) -> u64 {
-    // FNV-1a. It tells lists apart; it protects nothing, since a position grants no sight.
+    // FNV-1a suffices: a token grants no access, so the hash need not resist forgery.
     let text = format!("{}\n{selectors}", namespace.unwrap_or("*"));
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// The token of a position in a list.
+/// Encodes a position in a list as a token.
 #[must_use]
 pub fn encode(position: &Position, list: u64) -> String {
     let token = Token {
@@ -54,13 +54,13 @@ pub fn encode(position: &Position, list: u64) -> String {
     URL_SAFE_NO_PAD.encode(json)
 }
 
-/// The position that a token of this list tells.
+/// Decodes a token of this list.
 ///
 /// # Errors
-/// It is none, or of another list.
+/// Returns 400 if the token is invalid or belongs to another list.
 pub fn decode(token: &str, list: u64) -> Result<Position, ApiError> {
     let invalid = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-    if token.len() > MAX_TOKEN {
+    if token.len() > MAX_TOKEN_LENGTH {
         return Err(invalid("it is too long"));
     }
     let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid("illegal base64 data"))?;
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_belongs_to_its_list() {
+    fn rejects_invalid_tokens_and_tokens_of_other_lists() {
         let position = Position {
             after: TrackerKey { namespace: "a".into(), name: "b".into() },
             version: Some(7),

@@ -1,24 +1,24 @@
-//! The documents by which clients learn what is served.
+//! Discovery documents of the API group.
 
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use serde_json::{Value, json};
 
 use super::subresource::Subresource;
 
-/// What may be done with trackers.
+/// The verbs of trackers.
 const VERBS: [&str; 3] = ["get", "list", "watch"];
 
 fn group_version() -> Value {
     json!({ "groupVersion": format!("{TRACKER_GROUP}/{TRACKER_VERSION}"), "version": TRACKER_VERSION })
 }
 
-/// `/apis`
+/// Returns the document of `/apis`.
 #[must_use]
 pub fn groups() -> Value {
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [group()] })
 }
 
-/// `/apis/GROUP`, without the fields that say what it is.
+/// Returns the group without `kind` and `apiVersion`.
 fn group() -> Value {
     json!({
         "name": TRACKER_GROUP,
@@ -27,16 +27,16 @@ fn group() -> Value {
     })
 }
 
-/// `/apis/GROUP`
+/// Returns the document of `/apis/GROUP`.
 #[must_use]
-pub fn this_group() -> Value {
+pub fn api_group() -> Value {
     let mut group = group();
     group["kind"] = "APIGroup".into();
     group["apiVersion"] = "v1".into();
     group
 }
 
-/// `/apis/GROUP/VERSION`
+/// Returns the document of `/apis/GROUP/VERSION`.
 #[must_use]
 pub fn resources() -> Value {
     json!({
@@ -51,31 +51,31 @@ pub fn resources() -> Value {
             "verbs": VERBS,
             "shortNames": ["mst"],
             "categories": ["mirrord"],
-        }, subresource(Subresource::Join), subresource(Subresource::Report)],
+        }, subresource_resource(Subresource::Join), subresource_resource(Subresource::Report)],
     })
 }
 
-fn subresource(one: Subresource) -> Value {
+fn subresource_resource(subresource: Subresource) -> Value {
     json!({
-        "name": format!("{TRACKERS}/{}", one.name()),
+        "name": format!("{TRACKERS}/{}", subresource.name()),
         "singularName": "",
         "namespaced": true,
         "group": TRACKER_GROUP,
         "version": TRACKER_VERSION,
-        "kind": one.kind(),
+        "kind": subresource.kind(),
         "verbs": ["create"],
     })
 }
 
-/// `/apis`, in one document with everything.
+/// Returns the aggregated discovery document of `/apis`.
 #[must_use]
 pub fn aggregated(version: &str) -> Value {
     let kind =
         |kind: &str| json!({ "group": TRACKER_GROUP, "version": TRACKER_VERSION, "kind": kind });
-    let subresources = Subresource::ALL.map(|one| {
+    let subresources = Subresource::ALL.map(|subresource| {
         json!({
-            "subresource": one.name(),
-            "responseKind": kind(one.kind()),
+            "subresource": subresource.name(),
+            "responseKind": kind(subresource.kind()),
             "verbs": ["create"],
         })
     });

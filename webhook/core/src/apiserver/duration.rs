@@ -1,6 +1,6 @@
-//! How long ago, as kubectl's tables say it.
+//! Durations in the format of kubectl's tables.
 
-/// Seconds as Kubernetes prints durations in tables: two units at most, fewer the longer it is.
+/// Formats seconds like `HumanDuration` of Kubernetes, with at most two units.
 #[must_use]
 pub fn human_duration(seconds: i64) -> String {
     let two = |big: i64, unit: char, small: i64, small_unit: char| match small {
@@ -26,7 +26,7 @@ pub fn human_duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn ages() {
+    fn formats_like_kubernetes() {
         const DAY: i64 = 86_400;
         for (seconds, text) in [
             (-5, "<invalid>"),

@@ -248,7 +248,7 @@ impl ApiError {
         let texts: Vec<String> =
             causes.iter().map(|(field, _, message)| format!("{field}: {message}")).collect();
         let text = match texts.as_slice() {
-            [one] => one.clone(),
+            [text] => text.clone(),
             several => format!("[{}]", several.join(", ")),
         };
         let causes: Vec<Value> = causes

@@ -1,10 +1,10 @@
-//! Field selectors, in Kubernetes' syntax and with its error texts.
+//! Field selectors with the syntax and error texts of Kubernetes.
 
 use mirrord_sessions_crds::Owner;
 
 use crate::sessions::tracker::Tracker;
 
-/// Parsed conditions on fields, all of which must hold.
+/// A parsed field selector, a conjunction of terms.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FieldSelector(Vec<Term>);
 
@@ -15,7 +15,7 @@ struct Term {
     value: String,
 }
 
-/// The fields that can be selected by.
+/// A field that selectors support.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Field {
     /// `metadata.name`
@@ -36,14 +36,14 @@ pub enum Field {
     Hostname,
     /// `spec.owner.username`
     Owner,
-    /// `spec.key`, which is empty for those who don't see it.
+    /// `spec.key`, which is empty if it is not revealed to the requester.
     Key,
     /// `status.state`
     State,
 }
 
 impl Field {
-    /// Every field by its path.
+    /// Every field with its path.
     pub const ALL: [(&'static str, Self); 11] = [
         ("metadata.name", Self::Name),
         ("metadata.namespace", Self::Namespace),
@@ -58,7 +58,7 @@ impl Field {
         ("status.state", Self::State),
     ];
 
-    fn of(self, tracker: &Tracker, revealed: bool) -> &str {
+    fn value(self, tracker: &Tracker, revealed: bool) -> &str {
         let spec = &tracker.spec;
         match self {
             Self::Name => &tracker.key.name,
@@ -70,7 +70,7 @@ impl Field {
             Self::Login => spec.login.as_deref().unwrap_or_default(),
             Self::Hostname => spec.hostname.as_deref().unwrap_or_default(),
             Self::Owner => spec.owner.as_ref().map_or("", |Owner { username, .. }| username),
-            // Otherwise a selector would be a way to guess it.
+            // A selector must not allow guessing a hidden key.
             Self::Key if !revealed => "",
             Self::Key => spec.key.as_deref().unwrap_or_default(),
             Self::State => tracker.status.state.as_str(),
@@ -82,14 +82,14 @@ impl FieldSelector {
     /// Parses a selector.
     ///
     /// # Errors
-    /// The API server's own text.
+    /// Returns the API server's error text for an invalid selector.
     pub fn parse(selector: &str) -> Result<Self, String> {
         let mut terms = Vec::new();
-        for part in split(selector) {
+        for part in split_terms(selector) {
             if part.is_empty() {
                 continue;
             }
-            let (name, equal, value) = operator(part).ok_or_else(|| {
+            let (name, equal, value) = split_operator(part).ok_or_else(|| {
                 format!("invalid selector: '{selector}'; can't understand '{part}'")
             })?;
             let value = unescape(value)?;
@@ -103,27 +103,27 @@ impl FieldSelector {
         Ok(Self(terms))
     }
 
-    /// Whether everything matches.
+    /// Returns whether the selector has no terms.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether all conditions hold for this tracker, as somebody sees it.
+    /// Returns whether the selector matches a tracker with the key revealed or not.
     #[must_use]
     pub fn matches(&self, tracker: &Tracker, revealed: bool) -> bool {
-        self.0.iter().all(|term| (term.field.of(tracker, revealed) == term.value) == term.equal)
+        self.0.iter().all(|term| (term.field.value(tracker, revealed) == term.value) == term.equal)
     }
 
-    /// The name that a tracker must have, if one is asked for.
+    /// Returns the value that the selector requires of a field.
     #[must_use]
-    pub fn exact(&self, field: Field) -> Option<&str> {
+    pub fn required_value(&self, field: Field) -> Option<&str> {
         self.0.iter().find(|term| term.field == field && term.equal).map(|term| term.value.as_str())
     }
 }
 
-/// The terms between commas; a backslash takes the next character's meaning away.
-fn split(selector: &str) -> Vec<&str> {
+/// Splits a selector at commas that are not escaped with a backslash.
+fn split_terms(selector: &str) -> Vec<&str> {
     let mut terms = Vec::new();
     let (mut start, mut escaped) = (0, false);
     for (at, c) in selector.char_indices() {
@@ -141,8 +141,8 @@ fn split(selector: &str) -> Vec<&str> {
     terms
 }
 
-/// The first operator of a term with what is around it.
-fn operator(term: &str) -> Option<(&str, bool, &str)> {
+/// Splits a term at its first operator; the flag is true for equality.
+fn split_operator(term: &str) -> Option<(&str, bool, &str)> {
     for (at, _) in term.char_indices() {
         let rest = &term[at..];
         for (operator, equal) in [("!=", false), ("==", true), ("=", true)] {
@@ -157,26 +157,26 @@ fn operator(term: &str) -> Option<(&str, bool, &str)> {
 fn unescape(value: &str) -> Result<String, String> {
     let invalid =
         |sequence: &str| format!("invalid field selector: invalid escape sequence: {sequence}");
-    let mut plain = String::with_capacity(value.len());
+    let mut unescaped = String::with_capacity(value.len());
     let mut characters = value.chars();
     while let Some(c) = characters.next() {
         match c {
             '\\' => match characters.next() {
-                Some(c @ ('\\' | ',' | '=')) => plain.push(c),
+                Some(c @ ('\\' | ',' | '=')) => unescaped.push(c),
                 Some(c) => return Err(invalid(&format!("\\{c}"))),
                 None => return Err(invalid("\\")),
             },
-            // The API server prints the character's number.
+            // The API server prints the code point.
             ',' | '=' => {
                 return Err(format!(
                     "invalid field selector: unescaped character in value: {}",
                     u32::from(c)
                 ));
             }
-            c => plain.push(c),
+            c => unescaped.push(c),
         }
     }
-    Ok(plain)
+    Ok(unescaped)
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
     use crate::sessions::fixtures::session;
 
     #[test]
-    fn what_matches() {
+    fn matches_fields() {
         let tracker = session("shop", "487f4f2b6d2376ad")
             .target("deployment/a=b,c")
             .owned_by("alice")
@@ -211,11 +211,11 @@ mod tests {
             assert_eq!(parsed.matches(&tracker, true), expected, "{selector}");
         }
         let key = FieldSelector::parse("spec.key=avi").unwrap();
-        assert!(!key.matches(&tracker, false), "the key can't be guessed");
+        assert!(!key.matches(&tracker, false), "a hidden key does not match");
     }
 
     #[test]
-    fn errors_are_the_api_servers() {
+    fn returns_error_texts_of_api_server() {
         for (selector, error) in [
             (
                 "metadata.name",

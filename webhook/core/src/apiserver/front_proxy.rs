@@ -1,40 +1,43 @@
-//! Who asks, in the headers of an aggregator that was verified.
+//! The requester in the headers of an authenticated front proxy.
 
 use crate::identity::Requester;
 
-/// The names of the headers, as the cluster's ConfigMap has them. Compared without regard to case.
+/// Header names from the cluster's ConfigMap, compared case-insensitively.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HeaderNames {
-    /// Of the user name: the first that is there counts.
+    /// Headers of the user name. The first non-empty one counts.
     pub username: Vec<String>,
-    /// Of the user's identifier.
+    /// Headers of the user's uid.
     pub uid: Vec<String>,
-    /// Of the groups, one a header.
+    /// Headers of groups, each with one group.
     pub groups: Vec<String>,
-    /// How the headers of everything else start.
+    /// Prefixes of headers of extra values.
     pub extra_prefixes: Vec<String>,
 }
 
-/// More than this of groups or extra values can't be told from an attack.
+/// The maximum number of groups, and of extra values. More indicate an attack.
 const MAX_VALUES: usize = 8192;
 
-/// Why the headers name nobody.
+/// Reason why the headers name no requester.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Nobody {
-    /// There is no user name.
-    Unnamed,
-    /// A value is not UTF-8, so it can't be compared with what policies say.
-    NotText,
-    /// There are too many. None is left out: fewer groups may see more.
+pub enum InvalidHeaders {
+    /// The user name is missing.
+    MissingUsername,
+    /// A value is not UTF-8, so policies cannot refer to it.
+    NotUtf8,
+    /// There are too many values. Dropping some is unsafe, since fewer groups may see more.
     TooMany,
 }
 
-/// The requester that the headers name.
+/// Parses the requester from the headers.
 ///
 /// # Errors
-/// They name nobody; the answer is 401.
-pub fn requester(names: &HeaderNames, headers: &[(&str, &[u8])]) -> Result<Requester, Nobody> {
-    let all = |wanted: &[String]| -> Result<Vec<String>, Nobody> {
+/// Returns an error if the headers name no requester; the response is 401 then.
+pub fn parse_requester(
+    names: &HeaderNames,
+    headers: &[(&str, &[u8])],
+) -> Result<Requester, InvalidHeaders> {
+    let all = |wanted: &[String]| -> Result<Vec<String>, InvalidHeaders> {
         let mut values = Vec::new();
         for name in wanted {
             for (_, value) in headers
@@ -42,7 +45,7 @@ pub fn requester(names: &HeaderNames, headers: &[(&str, &[u8])]) -> Result<Reque
                 .filter(|(header, value)| header.eq_ignore_ascii_case(name) && !value.is_empty())
             {
                 if values.len() == MAX_VALUES {
-                    return Err(Nobody::TooMany);
+                    return Err(InvalidHeaders::TooMany);
                 }
                 values.push(text(value)?);
             }
@@ -51,7 +54,7 @@ pub fn requester(names: &HeaderNames, headers: &[(&str, &[u8])]) -> Result<Reque
     };
     let first = |wanted: &[String]| all(wanted).map(|values| values.into_iter().next());
     let mut requester = Requester {
-        username: first(&names.username)?.ok_or(Nobody::Unnamed)?,
+        username: first(&names.username)?.ok_or(InvalidHeaders::MissingUsername)?,
         uid: first(&names.uid)?,
         groups: all(&names.groups)?,
         ..Requester::default()
@@ -67,22 +70,22 @@ pub fn requester(names: &HeaderNames, headers: &[(&str, &[u8])]) -> Result<Reque
             }
             count += 1;
             if count > MAX_VALUES {
-                return Err(Nobody::TooMany);
+                return Err(InvalidHeaders::TooMany);
             }
-            let key = decoded(&key.to_ascii_lowercase());
+            let key = decode_key(&key.to_ascii_lowercase());
             requester.extra.entry(key).or_default().push(text(value)?);
         }
     }
     Ok(requester)
 }
 
-fn text(value: &[u8]) -> Result<String, Nobody> {
-    String::from_utf8(value.to_vec()).map_err(|_| Nobody::NotText)
+fn text(value: &[u8]) -> Result<String, InvalidHeaders> {
+    String::from_utf8(value.to_vec()).map_err(|_| InvalidHeaders::NotUtf8)
 }
 
-/// A key without its percent-encoding; as it is where that is malformed, as the API server has it.
-fn decoded(key: &str) -> String {
-    super::options::percent_decoded(key, false).unwrap_or_else(|| key.to_owned())
+/// Decodes a percent-encoded key; like the API server, leaves a malformed one unchanged.
+fn decode_key(key: &str) -> String {
+    super::options::percent_decode(key, false).unwrap_or_else(|| key.to_owned())
 }
 
 #[cfg(test)]
@@ -99,15 +102,15 @@ mod tests {
         }
     }
 
-    fn ask(headers: &[(&str, &str)]) -> Result<Requester, Nobody> {
+    fn parse(headers: &[(&str, &str)]) -> Result<Requester, InvalidHeaders> {
         let headers: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-        requester(&names(), &headers)
+        parse_requester(&names(), &headers)
     }
 
     #[test]
-    fn everything_that_is_said() {
-        let requester = ask(&[
+    fn parses_all_headers() {
+        let requester = parse(&[
             ("x-remote-user", "Zoë \u{202e}/@,;"),
             ("x-remote-uid", "7"),
             ("x-remote-group", "a,b"),
@@ -128,14 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn nobody() {
-        assert_eq!(ask(&[]), Err(Nobody::Unnamed));
-        assert_eq!(ask(&[("x-remote-group", "system:masters")]), Err(Nobody::Unnamed));
-        assert_eq!(ask(&[("x-remote-user", "")]), Err(Nobody::Unnamed));
+    fn rejects_invalid_headers() {
+        assert_eq!(parse(&[]), Err(InvalidHeaders::MissingUsername));
+        assert_eq!(
+            parse(&[("x-remote-group", "system:masters")]),
+            Err(InvalidHeaders::MissingUsername)
+        );
+        assert_eq!(parse(&[("x-remote-user", "")]), Err(InvalidHeaders::MissingUsername));
         let broken: &[(&str, &[u8])] = &[("x-remote-user", b"\xff")];
-        assert_eq!(requester(&names(), broken), Err(Nobody::NotText));
+        assert_eq!(parse_requester(&names(), broken), Err(InvalidHeaders::NotUtf8));
         let groups = vec![("x-remote-group", "g"); MAX_VALUES + 1];
         let many = [&[("x-remote-user", "a")][..], &groups].concat();
-        assert_eq!(ask(&many), Err(Nobody::TooMany));
+        assert_eq!(parse(&many), Err(InvalidHeaders::TooMany));
     }
 }

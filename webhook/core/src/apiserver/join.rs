@@ -1,4 +1,4 @@
-//! `sessiontrackers/join`: who may take part, and what they are told.
+//! The subresource `sessiontrackers/join`, which adds the requester to the participants.
 
 use mirrord_sessions_crds::{
     JoinHeader, SessionJoinStatus, SessionState, TRACKER_GROUP, TRACKER_VERSION,
@@ -11,27 +11,30 @@ use super::{
     ApiError,
     subresource::{self, Subresource},
 };
-use crate::sessions::Tracker;
 use crate::{
     identity::Requester,
     policy::{Verb, Viewer},
+    sessions::Tracker,
 };
 
-/// Checks what was sent, which may be nothing: there is nothing to say.
+/// Validates the body of a join, which may be empty.
 ///
 /// # Errors
-/// It is something else.
-pub fn read(body: &[u8]) -> Result<(), ApiError> {
+/// Returns 400 or 422 if the body is not a SessionJoin.
+pub fn validate(body: &[u8]) -> Result<(), ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    subresource::spec::<IgnoredAny>(body, Subresource::Join).map(|_| ())
+    subresource::parse_spec::<IgnoredAny>(body, Subresource::Join).map(|_| ())
 }
 
-/// Who has joined after the requester did; none if they take part already. RBAC has allowed it.
+/// Returns the users who have joined once the requester has, or `None` if the requester already
+/// participates.
+///
+/// RBAC has allowed the request before.
 ///
 /// # Errors
-/// They may not, or there is no such session to their eyes.
+/// Returns 403 if policies deny the join, 404 if the session is hidden, and 410 if it has ended.
 pub fn decide(
     tracker: &Tracker,
     viewer: &Viewer,
@@ -51,12 +54,12 @@ pub fn decide(
     }
     let forbidden =
         |why: &str| ApiError::subresource_forbidden(username, Subresource::Join, name, why);
-    if let Some(cause) = viewer.why_not(Verb::Join, &view) {
+    if let Some(cause) = viewer.denial_cause(Verb::Join, &view) {
         return Err(forbidden(&format!("denied {cause}")));
     }
     if view.joined.len() >= MAX_PARTICIPANTS {
         return Err(forbidden(&format!(
-            "{MAX_PARTICIPANTS} have joined already, which is as many as can"
+            "{MAX_PARTICIPANTS} users have joined already, which is the maximum"
         )));
     }
     let mut joined = view.joined.to_vec();
@@ -64,7 +67,7 @@ pub fn decide(
     Ok(Some(joined))
 }
 
-/// What is answered to who takes part, when these have joined.
+/// Returns the response to a participant, with `joined` as the new list of joined users.
 #[must_use]
 pub fn response(tracker: &Tracker, joined: Option<&[String]>) -> Value {
     let owner = tracker.spec.owner.as_ref().map(|owner| &owner.username);

@@ -8,37 +8,37 @@ use crate::{
 };
 
 #[test]
-fn who_joins() {
+fn decides_who_may_join() {
     let live = session("shop", "s").owned_by("alice").key("avi").joined(["carol"]).tracker(5);
-    let over = live.terminated(&Ending::stopped("bob", 9), 6).unwrap();
-    let everybody: Vec<String> = (0..MAX_PARTICIPANTS).map(|n| format!("u{n}")).collect();
-    let full = session("shop", "s").owned_by("alice").joined(everybody).tracker(5);
+    let ended = live.terminated(&Ending::stopped("bob", 9), 6).unwrap();
+    let participants: Vec<String> = (0..MAX_PARTICIPANTS).map(|n| format!("u{n}")).collect();
+    let full = session("shop", "s").owned_by("alice").joined(participants).tracker(5);
     let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
     let no_read =
         "deny: {rules: [{resources: ['*'], verbs: [read], where: user.metadata.name == 'bob'}]}";
     let ok = |joined: &[&str]| Ok(Some(joined.iter().map(|name| (*name).to_owned()).collect()));
     for (name, tracker, policy, who, expected) in [
-        ("another", &*live, "{}", "bob", ok(&["carol", "bob"])),
+        ("another user", &*live, "{}", "bob", ok(&["carol", "bob"])),
         ("the owner", &live, "{}", "alice", Ok(None)),
-        ("who has joined", &live, "{}", "carol", Ok(None)),
+        ("a participant", &live, "{}", "carol", Ok(None)),
         ("the owner, denied", &live, no_join, "alice", Ok(None)),
-        ("who has joined, denied", &live, no_join, "carol", Ok(None)),
+        ("a participant, denied", &live, no_join, "carol", Ok(None)),
         ("denied", &live, no_join, "bob", Err((403, "denied by p spec.deny.rules[0]"))),
         ("hidden", &live, no_read, "bob", Err((404, "\"s\" not found"))),
-        ("over", &over, "{}", "alice", Err((410, "has ended: stopped by bob"))),
-        ("over and hidden", &over, no_read, "bob", Err((404, "not found"))),
-        ("full", &full, "{}", "bob", Err((403, "256 have joined already"))),
-        ("full, one of them", &full, "{}", "u7", Ok(None)),
+        ("ended", &ended, "{}", "alice", Err((410, "has ended: stopped by bob"))),
+        ("ended and hidden", &ended, no_read, "bob", Err((404, "not found"))),
+        ("full", &full, "{}", "bob", Err((403, "256 users have joined already"))),
+        ("full, a participant", &full, "{}", "u7", Ok(None)),
     ] {
         let requester = requester(who);
         let viewer = policies(policy).viewer(&requester, JoinRights::Everywhere);
         match (decide(tracker, &viewer, &requester), expected) {
             (Ok(joined), Ok(expected)) => assert_eq!(joined, expected, "{name}"),
-            (Err(failure), Err((code, text))) => {
-                let status = failure.status().to_string();
-                let plain = status.replace('\\', "");
-                assert_eq!(failure.code, code, "{name}: {status}");
-                assert!(plain.contains(text), "{name}: {status}");
+            (Err(error), Err((code, text))) => {
+                let status = error.status().to_string();
+                let unescaped = status.replace('\\', "");
+                assert_eq!(error.code, code, "{name}: {status}");
+                assert!(unescaped.contains(text), "{name}: {status}");
                 assert!(!status.contains("avi"), "{name}: {status}");
             }
             (decided, _) => panic!("{name}: {decided:?}"),
@@ -47,7 +47,7 @@ fn who_joins() {
 }
 
 #[test]
-fn what_is_answered() {
+fn responds_with_key_and_participants() {
     let tracker = session("shop", "s").owned_by("alice").key("avi").joined(["carol"]).tracker(5);
     let joined = ["carol".to_owned(), "bob".to_owned()];
     assert_eq!(
@@ -68,7 +68,7 @@ fn what_is_answered() {
 }
 
 #[test]
-fn bodies() {
+fn validates_bodies() {
     let good = r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
     let deep = format!(
         "{}{}",
@@ -89,8 +89,8 @@ fn bodies() {
         (&deep, Some(400)),
         ("{\"kind\":{\"a\":1}}", Some(400)),
     ] {
-        let read = read(body.as_bytes()).map_err(|failure| failure.code);
-        assert_eq!(read.err(), code, "{body:.100}");
+        let result = validate(body.as_bytes()).map_err(|error| error.code);
+        assert_eq!(result.err(), code, "{body:.100}");
     }
-    assert!(read(b"\xff\xfe").is_err());
+    assert!(validate(b"\xff\xfe").is_err());
 }

@@ -1,8 +1,8 @@
-//! Label selectors, in Kubernetes' syntax and with its error texts.
+//! Label selectors with the syntax and error texts of Kubernetes.
 
 use std::collections::BTreeMap;
 
-/// Parsed conditions on labels, all of which must hold.
+/// A parsed label selector, a conjunction of requirements.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LabelSelector(Vec<Requirement>);
 
@@ -23,7 +23,7 @@ enum Operator {
     LessThan,
 }
 
-/// A token with its text.
+/// Kind and text of a token.
 type Token<'a> = (Kind, &'a str);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,19 +47,19 @@ impl LabelSelector {
     /// Parses a selector.
     ///
     /// # Errors
-    /// The API server's own text.
+    /// Returns the API server's error text for an invalid selector.
     pub fn parse(selector: &str) -> Result<Self, String> {
         let mut parser = Parser { tokens: scan(selector), at: 0 };
         parser.selector().map(Self)
     }
 
-    /// Whether everything matches.
+    /// Returns whether the selector has no requirements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether all conditions hold for these labels.
+    /// Returns whether the selector matches these labels.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| requirement.matches(labels))
@@ -69,14 +69,14 @@ impl LabelSelector {
 impl Requirement {
     fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
-        let listed = |value: &String| self.values.contains(value);
+        let is_listed = |value: &String| self.values.contains(value);
         let compared = |holds: fn(i64, i64) -> bool| {
             let number = |text: Option<&String>| text?.parse::<i64>().ok();
             matches!((number(value), number(self.values.first())), (Some(a), Some(b)) if holds(a, b))
         };
         match self.operator {
-            Operator::In => value.is_some_and(listed),
-            Operator::NotIn => !value.is_some_and(listed),
+            Operator::In => value.is_some_and(is_listed),
+            Operator::NotIn => !value.is_some_and(is_listed),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan => compared(|value, bound| value > bound),
@@ -97,15 +97,15 @@ fn scan(text: &str) -> Vec<Token<'_>> {
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
-    // As the API server's lexer, this ends at a NUL.
+    // Like the API server's lexer, stop at a NUL.
     while let Some(&first) = bytes.get(at).filter(|b| **b != 0) {
         if is_space(first) {
             at += 1;
             continue;
         }
         if !is_special(first) {
-            let ends = |b: &u8| *b == 0 || is_special(*b) || is_space(*b);
-            let length = bytes[at..].iter().position(ends);
+            let ends_word = |b: &u8| *b == 0 || is_special(*b) || is_space(*b);
+            let length = bytes[at..].iter().position(ends_word);
             let word = &text[at..length.map_or(text.len(), |length| at + length)];
             let kind = match word {
                 "in" => Kind::In,
@@ -146,7 +146,7 @@ impl<'a> Parser<'a> {
         self.tokens.get(self.at).copied().unwrap_or((Kind::End, ""))
     }
 
-    /// The next token where `in` and `notin` are words like others.
+    /// Returns the next token, with `in` and `notin` as identifiers.
     fn peek(&self) -> Token<'a> {
         match self.peek_raw() {
             (Kind::In | Kind::NotIn, word) => (Kind::Identifier, word),
@@ -222,7 +222,7 @@ impl<'a> Parser<'a> {
             }
         };
         let values = if set { self.set()? } else { vec![self.value()?] };
-        check(key, operator, &values)?;
+        validate_values(key, operator, &values)?;
         Ok(Requirement { key: key.to_owned(), operator, values })
     }
 
@@ -237,30 +237,30 @@ impl<'a> Parser<'a> {
             return Err(format!("found '{text}', expected: ',', ')' or identifier"));
         }
         let mut values = std::collections::BTreeSet::new();
-        // Whether a value may stand here; where none does, it is the empty one.
-        let mut open = true;
+        // Whether a value is expected. A missing value counts as an empty one.
+        let mut expects_value = true;
         loop {
             match self.next() {
-                (Kind::Identifier, value) if open => {
+                (Kind::Identifier, value) if expects_value => {
                     values.insert(value.to_owned());
-                    open = false;
+                    expects_value = false;
                 }
                 (Kind::Identifier, text) => {
                     return Err(format!("found '{text}', expected: ',' or ')'"));
                 }
                 (Kind::Comma, _) => {
-                    if open {
+                    if expects_value {
                         values.insert(String::new());
                     }
-                    open = true;
+                    expects_value = true;
                 }
                 (Kind::Close, _) => {
-                    if open {
+                    if expects_value {
                         values.insert(String::new());
                     }
                     return Ok(values.into_iter().collect());
                 }
-                (_, text) if open => {
+                (_, text) if expects_value => {
                     return Err(format!("found '{text}', expected: ',', or identifier"));
                 }
                 (_, text) => return Err(format!("found '{text}', expected: ',' or ')'")),
@@ -279,7 +279,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn check(key: &str, operator: Operator, values: &[String]) -> Result<(), String> {
+fn validate_values(key: &str, operator: Operator, values: &[String]) -> Result<(), String> {
     let mut errors = Vec::new();
     for (index, value) in values.iter().enumerate() {
         let number = matches!(operator, Operator::GreaterThan | Operator::LessThan);
@@ -294,7 +294,7 @@ fn check(key: &str, operator: Operator, values: &[String]) -> Result<(), String>
     }
     match errors.as_slice() {
         [] => Ok(()),
-        [one] => Err(one.clone()),
+        [error] => Err(error.clone()),
         several => Err(format!("[{}]", several.join(", "))),
     }
 }
@@ -305,9 +305,9 @@ const VALUE_RULE: &str = "a valid label must be an empty string or consist of al
 
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    ends(bytes.first())
-        && ends(bytes.last())
+    let is_alphanumeric = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    is_alphanumeric(bytes.first())
+        && is_alphanumeric(bytes.last())
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 

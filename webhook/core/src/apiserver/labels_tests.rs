@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn what_matches() {
+fn matches_labels() {
     let labels: BTreeMap<String, String> = [("a", "b"), ("n", "5"), ("example.com/x", "")]
         .map(|(key, value)| (key.into(), value.into()))
         .into();
@@ -36,7 +36,7 @@ fn what_matches() {
 }
 
 #[test]
-fn errors_are_the_api_servers() {
+fn returns_error_texts_of_api_server() {
     for (selector, error) in [
         ("=", "found '=', expected: !, identifier, or 'end of string'"),
         ("a,", "found '', expected: identifier after ','"),
@@ -83,7 +83,7 @@ fn errors_are_the_api_servers() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_is_sent_gets_an_answer(selector in "\\PC{0,40}") {
+    fn never_panics(selector in "\\PC{0,40}") {
         let _ = LabelSelector::parse(&selector);
         let _ = crate::apiserver::fields::FieldSelector::parse(&selector);
     }

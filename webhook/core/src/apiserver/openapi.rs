@@ -1,4 +1,4 @@
-//! The schema, for `kubectl explain` and the like: made from the type that is served.
+//! OpenAPI documents, generated from the served types, for `kubectl explain` among others.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use mirrord_sessions_crds::{
@@ -9,16 +9,17 @@ use serde_json::{Map, Value, json};
 
 use super::subresource::Subresource;
 
-/// The schema's name, as Kubernetes names those of its own.
+/// The schema name of trackers, in the style of Kubernetes.
 const NAME: &str = "co.metalbear.operator.visibility.v1.SessionTracker";
-/// The schema's name of another kind.
+
+/// Returns the schema name of a kind.
 fn schema_name(kind: &str) -> String {
     format!("co.metalbear.operator.visibility.v1.{kind}")
 }
 
 const LIST: &str = "co.metalbear.operator.visibility.v1.SessionTrackerList";
 
-/// `/openapi/v2`
+/// Returns the document of `/openapi/v2`.
 #[must_use]
 pub fn v2(version: &str) -> Value {
     let reference = |name: &str| json!({ "$ref": format!("#/definitions/{name}") });
@@ -26,11 +27,11 @@ pub fn v2(version: &str) -> Value {
         "swagger": "2.0",
         "info": info(version),
         "paths": paths(&|name| json!({ "schema": reference(name), "description": "OK" }), &|name, place| json!({ "name": name, "in": place, "type": "string", "required": place == "path", "uniqueItems": true })),
-        "definitions": swagger(schemas(&reference)),
+        "definitions": to_swagger(schemas(&reference)),
     })
 }
 
-/// `/openapi/v3`, with where the document is. Its hash changes with the document.
+/// Returns the index of `/openapi/v3`, with a hash that changes with the document.
 #[must_use]
 pub fn v3_paths(version: &str) -> Value {
     let text = v3(version).to_string();
@@ -40,7 +41,7 @@ pub fn v3_paths(version: &str) -> Value {
     json!({ "paths": { path: { "serverRelativeURL": url } } })
 }
 
-/// `/openapi/v3/apis/GROUP/VERSION`
+/// Returns the document of `/openapi/v3/apis/GROUP/VERSION`.
 #[must_use]
 pub fn v3(version: &str) -> Value {
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
@@ -52,21 +53,23 @@ pub fn v3(version: &str) -> Value {
     })
 }
 
-/// Without what version 2 doesn't know. One such word in one aggregated API, and the API server
-/// serves nobody's schema: `kubectl apply` then fails for every custom resource.
-fn swagger(mut schema: Value) -> Value {
+/// Removes keywords that OpenAPI version 2 does not define.
+///
+/// A single one in an aggregated API keeps the API server from serving any schema, and `kubectl
+/// apply` then fails for every custom resource.
+fn to_swagger(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(fields) => {
             for unknown in ["nullable", "anyOf", "oneOf", "not", "x-kubernetes-validations"] {
                 fields.remove(unknown);
             }
             for field in fields.values_mut() {
-                *field = swagger(field.take());
+                *field = to_swagger(field.take());
             }
         }
         Value::Array(items) => {
             for item in items {
-                *item = swagger(item.take());
+                *item = to_swagger(item.take());
             }
         }
         _ => {}
@@ -83,17 +86,17 @@ fn kind(kind: &str) -> Value {
 }
 
 fn paths(
-    answer: &dyn Fn(&str) -> Value,
+    response: &dyn Fn(&str) -> Value,
     parameter: &dyn Fn(&str, &str) -> Value,
 ) -> Map<String, Value> {
     let base = format!("/apis/{TRACKER_GROUP}/{TRACKER_VERSION}");
-    let everywhere = format!("{base}/{TRACKERS}");
+    let cluster_wide = format!("{base}/{TRACKERS}");
     let namespaced = format!("{base}/namespaces/{{namespace}}/{TRACKERS}");
-    let one = format!("{namespaced}/{{name}}");
+    let named = format!("{namespaced}/{{name}}");
     [
-        (everywhere, "list", "ForAllNamespaces", LIST, &[][..]),
+        (cluster_wide, "list", "ForAllNamespaces", LIST, &[][..]),
         (namespaced, "list", "Namespaced", LIST, &["namespace"]),
-        (one, "get", "Namespaced", NAME, &["name", "namespace"]),
+        (named, "get", "Namespaced", NAME, &["name", "namespace"]),
     ]
     .into_iter()
     .map(|(path, action, scope, schema, in_path)| {
@@ -109,49 +112,49 @@ fn paths(
             "operationId": id,
             "description": format!("{action} trackers of mirrord sessions"),
             "tags": ["visibilityOperatorMetalbearCo_v1"],
-            "responses": { "200": answer(schema) },
+            "responses": { "200": response(schema) },
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": kind("SessionTracker"),
         });
-        if answer(schema).get("schema").is_some() {
+        if response(schema).get("schema").is_some() {
             operation["produces"] = json!(["application/json", "application/yaml"]);
         }
         (path, json!({ "get": operation, "parameters": parameters }))
     })
-    .chain(Subresource::ALL.map(|one| created(one, answer, parameter)))
+    .chain(Subresource::ALL.map(|subresource| subresource_path(subresource, response, parameter)))
     .collect()
 }
 
-/// The path of a subresource.
-fn created(
-    one: Subresource,
-    answer: &dyn Fn(&str) -> Value,
+/// Returns the path of a subresource and its operations.
+fn subresource_path(
+    subresource: Subresource,
+    response: &dyn Fn(&str) -> Value,
     parameter: &dyn Fn(&str, &str) -> Value,
 ) -> (String, Value) {
-    let name = one.name();
+    let name = subresource.name();
     let path = format!(
         "/apis/{TRACKER_GROUP}/{TRACKER_VERSION}/namespaces/{{namespace}}/{TRACKERS}/{{name}}/{name}"
     );
-    let schema = schema_name(one.kind());
+    let schema = schema_name(subresource.kind());
     let mut parameters: Vec<Value> =
         ["name", "namespace"].map(|name| parameter(name, "path")).into();
     parameters.push(parameter("dryRun", "query"));
-    let id = match one {
+    let id = match subresource {
         Subresource::Join => "createVisibilityOperatorMetalbearCoV1NamespacedSessionTrackerJoin",
         Subresource::Report => {
             "createVisibilityOperatorMetalbearCoV1NamespacedSessionTrackerReport"
         }
     };
-    let ok = answer(&schema);
+    let ok = response(&schema);
     let mut operation = json!({
         "operationId": id,
         "description": format!("create {name} of a tracker of a mirrord session"),
         "tags": ["visibilityOperatorMetalbearCo_v1"],
         "responses": { "200": ok, "201": ok },
         "x-kubernetes-action": "post",
-        "x-kubernetes-group-version-kind": kind(one.kind()),
+        "x-kubernetes-group-version-kind": kind(subresource.kind()),
     });
-    // The one difference that the two versions of OpenAPI have here.
+    // OpenAPI version 2 has the body among the parameters, version 3 apart.
     if let Some(reference) = ok.get("schema") {
         let body = json!({ "name": "body", "in": "body", "required": true, "schema": reference });
         parameters.push(body);
@@ -168,7 +171,7 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
     let types = || {
         [
             ("apiVersion", text("The version of the schema: visibility.operator.metalbear.co/v1.")),
-            ("kind", text("What this is.")),
+            ("kind", text("The kind of the object: a string in CamelCase.")),
         ]
     };
     let mut tracker = structural(custom_resource_definition::<SessionTracker>());
@@ -189,7 +192,7 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
                 "properties": {
                     "resourceVersion": text("The state that the list shows."),
                     "continue": text("The token of the next page."),
-                    "remainingItemCount": { "type": "integer", "format": "int64", "description": "How many trackers there are after this page." },
+                    "remainingItemCount": { "type": "integer", "format": "int64", "description": "The number of trackers after this page." },
                 },
             },
         },
@@ -199,12 +202,12 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
         list["properties"][name] = schema;
     }
     let mut schemas = json!({ NAME: tracker, LIST: list });
-    for (one, mut schema) in [
+    for (subresource, mut schema) in [
         (Subresource::Join, structural(custom_resource_definition::<SessionJoin>())),
         (Subresource::Report, structural(custom_resource_definition::<SessionReport>())),
     ] {
-        // kube makes a spec for each, and a join says nothing.
-        if one == Subresource::Join
+        // kube derives a spec for each type, but a join has none.
+        if subresource == Subresource::Join
             && let Some(properties) = schema["properties"].as_object_mut()
         {
             properties.remove("spec");
@@ -214,8 +217,8 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
             schema["properties"][name] = schema_of;
         }
         schema["properties"]["metadata"] = metadata();
-        schema["x-kubernetes-group-version-kind"] = json!([kind(one.kind())]);
-        schemas[schema_name(one.kind())] = schema;
+        schema["x-kubernetes-group-version-kind"] = json!([kind(subresource.kind())]);
+        schemas[schema_name(subresource.kind())] = schema;
     }
     schemas
 }
@@ -225,20 +228,20 @@ fn metadata() -> Value {
     let time = |description: &str| json!({ "type": "string", "format": "date-time", "description": description });
     json!({
         "type": "object",
-        "description": "Metadata, those of the Session of the same name.",
+        "description": "Metadata of the Session of the same name.",
         "properties": {
             "name": text("The session's id, in lower case."),
             "namespace": text("The namespace of the session's target."),
             "uid": text("The Session's unique identifier."),
             "resourceVersion": text("The Session's version."),
-            "creationTimestamp": time("When the Session was created."),
-            "deletionTimestamp": time("When the Session is to be deleted."),
+            "creationTimestamp": time("The time at which the Session was created."),
+            "deletionTimestamp": time("The time at which the Session is to be deleted."),
             "labels": { "type": "object", "additionalProperties": { "type": "string" }, "description": "The Session's labels." },
         },
     })
 }
 
-/// The structural schema that kube derives from a type.
+/// Returns the structural schema that kube derives from a type.
 fn structural(definition: CustomResourceDefinition) -> Value {
     let crd = serde_json::to_value(definition);
     let schema = crd.ok().and_then(|mut crd| {
@@ -252,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_is_explained_and_every_reference_leads_somewhere() {
+    fn documents_describe_fields_and_resolve_references() {
         for (document, schemas) in [(v2("1"), "/definitions"), (v3("1"), "/components/schemas")] {
             let schemas = document.pointer(schemas).unwrap();
             let tracker = &schemas[NAME];

@@ -1,45 +1,45 @@
-//! The query of a list, a watch or a get, parsed and checked as the API server does.
+//! Query parameters of requests, parsed and validated like in the API server.
 
-use super::{error::ApiError, fields::FieldSelector, labels::LabelSelector};
+use super::{ApiError, fields::FieldSelector, labels::LabelSelector};
 
-/// What a list or watch asks for.
+/// Query parameters of a list or watch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListOptions {
-    /// Conditions on labels.
+    /// `labelSelector`
     pub labels: LabelSelector,
-    /// Conditions on fields.
+    /// `fieldSelector`
     pub fields: FieldSelector,
-    /// Both as they were sent: a page belongs to the list that it goes on.
+    /// The text of both selectors, which binds a continue token to its list.
     pub selectors: String,
-    /// How many at most; nought is no limit.
+    /// `limit`; 0 means no limit.
     pub limit: usize,
-    /// Where to go on.
+    /// `continue`
     pub continue_token: Option<String>,
-    /// Which state.
+    /// `resourceVersion`
     pub version: Version,
-    /// How `version` is meant.
+    /// `resourceVersionMatch`
     pub version_match: Option<VersionMatch>,
-    /// Whether this is a watch.
+    /// `watch`
     pub watch: bool,
-    /// After how many seconds a watch ends.
+    /// `timeoutSeconds`
     pub timeout: Option<u32>,
-    /// Whether a watch may hold bookmarks.
+    /// `allowWatchBookmarks`
     pub bookmarks: bool,
-    /// Whether a watch starts with what is there.
+    /// `sendInitialEvents`
     pub send_initial_events: Option<bool>,
-    /// What a table's rows carry.
+    /// `includeObject`
     pub include: IncludeObject,
 }
 
-/// A `resourceVersion`.
+/// Value of `resourceVersion`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Version {
-    /// None: the newest.
+    /// Not set: the newest state.
     #[default]
     Unset,
-    /// `0`: any.
+    /// `0`: any state.
     Any,
-    /// That one.
+    /// A specific version.
     At(u64),
 }
 
@@ -54,24 +54,24 @@ impl Version {
     }
 }
 
-/// A `resourceVersionMatch`.
+/// Value of `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum VersionMatch {
-    /// That state, or none.
+    /// Exactly this state.
     Exact,
-    /// That state or a newer one.
+    /// This state or a newer one.
     NotOlderThan,
 }
 
-/// What the rows of a table carry.
+/// Value of `includeObject`: the part of the object that table rows include.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum IncludeObject {
-    /// Metadata.
+    /// The metadata.
     #[default]
     Metadata,
     /// The whole object.
     Object,
-    /// Nothing.
+    /// No part.
     None,
 }
 
@@ -79,7 +79,7 @@ impl ListOptions {
     /// Parses a query.
     ///
     /// # Errors
-    /// The API server's own texts.
+    /// Returns the API server's error for invalid parameters.
     pub fn parse(query: &str) -> Result<Self, ApiError> {
         let query = Query::parse(query)?;
         let label_text = query.get("labelSelector").unwrap_or_default();
@@ -193,20 +193,20 @@ fn unsupported(text: &str, supported: &str) -> (&'static str, &'static str, Stri
     )
 }
 
-/// What a get asks for.
+/// Parses the query of a get.
 ///
 /// # Errors
-/// The API server's own texts.
-pub fn get(query: &str) -> Result<(Version, IncludeObject), ApiError> {
+/// Returns the API server's error for invalid parameters.
+pub fn parse_get(query: &str) -> Result<(Version, IncludeObject), ApiError> {
     let query = Query::parse(query)?;
     Ok((query.version()?, query.include()?))
 }
 
-/// Whether a create is only to be tried.
+/// Parses the query of a create and returns whether it is a dry run.
 ///
 /// # Errors
-/// The API server's own text.
-pub fn create(query: &str) -> Result<bool, ApiError> {
+/// Returns the API server's error for invalid parameters.
+pub fn parse_create(query: &str) -> Result<bool, ApiError> {
     let query = Query::parse(query)?;
     let mut dry_run = false;
     for (_, value) in query.0.iter().filter(|(name, _)| name == "dryRun") {
@@ -220,16 +220,18 @@ pub fn create(query: &str) -> Result<bool, ApiError> {
     Ok(dry_run)
 }
 
-/// The decoded pairs of a query. Of several values, the first counts; malformed pairs are left out,
-/// as Go's `net/url` does. One that isn't UTF-8 is refused: the API server takes it, and has
-/// decided by it whether the requester may ask.
+/// Decoded pairs of a query.
+///
+/// Like in Go's `net/url`, the first of several values counts, and malformed pairs are ignored. A
+/// pair that is not UTF-8 is rejected: the API server accepts it, and has authorized the request by
+/// its value.
 struct Query(Vec<(String, String)>);
 
 impl Query {
     fn parse(query: &str) -> Result<Self, ApiError> {
         let pairs = query.split('&').filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((percent_bytes(name, true)?, percent_bytes(value, true)?))
+            Some((percent_decode_bytes(name, true)?, percent_decode_bytes(value, true)?))
         });
         let text = |bytes| {
             String::from_utf8(bytes)
@@ -244,7 +246,7 @@ impl Query {
         Some(&pair.1)
     }
 
-    /// As the API server reads booleans: there is enough, but for `false` and `0`.
+    /// Parses a boolean like the API server: any value except `false` and `0` is true.
     fn flag(&self, name: &str) -> Option<bool> {
         let text = self.get(name)?;
         Some(!text.eq_ignore_ascii_case("false") && text != "0")
@@ -293,12 +295,12 @@ fn not_a_number(function: &str, text: &str) -> String {
     format!("strconv.{function}: parsing {text:?}: {why}")
 }
 
-/// Text without percent-encoding; none where that is malformed or not UTF-8.
-pub(crate) fn percent_decoded(text: &str, plus_is_space: bool) -> Option<String> {
-    String::from_utf8(percent_bytes(text, plus_is_space)?).ok()
+/// Decodes percent-encoded text; returns `None` if it is malformed or not UTF-8.
+pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
+    String::from_utf8(percent_decode_bytes(text, plus_is_space)?).ok()
 }
 
-fn percent_bytes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
+fn percent_decode_bytes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,9 +1,10 @@
 use super::*;
 
 #[test]
-fn what_is_asked() {
-    let parse =
-        |query: &str| ListOptions::parse(query).unwrap_or_else(|f| panic!("{query}: {f:?}"));
+fn parses_parameters() {
+    let parse = |query: &str| {
+        ListOptions::parse(query).unwrap_or_else(|error| panic!("{query}: {error:?}"))
+    };
     assert_eq!(parse("").version, Version::Unset);
     let watch = parse(
         "watch=true&allowWatchBookmarks=1&resourceVersion=7&timeoutSeconds=30&labelSelector=a%3Db+,c",
@@ -18,7 +19,7 @@ fn what_is_asked() {
     assert_eq!(parse("resourceVersion=0").version, Version::Any);
     assert_eq!(parse("includeObject=Object").include, IncludeObject::Object);
     assert_eq!(parse("a=%zz&limit=2").limit, 2);
-    // Left out, it would leave a selector out by which the API server has allowed the request.
+    // Ignoring the pair would drop a selector by which the API server has authorized the request.
     for query in ["fieldSelector=metadata.name%3Dx,spec.target!%3D%FF", "watch=%FF", "%FF=1"] {
         assert_eq!(ListOptions::parse(query).unwrap_err().code, 400, "{query}");
     }
@@ -28,7 +29,7 @@ fn what_is_asked() {
 }
 
 #[test]
-fn what_is_refused() {
+fn rejects_invalid_parameters() {
     for (query, code, text) in [
         ("limit=x", 400, r#"strconv.ParseInt: parsing "x": invalid syntax"#),
         ("limit=99999999999999999999", 400, "value out of range"),
@@ -66,9 +67,9 @@ fn what_is_refused() {
             "forbidden for watch unless sendInitialEvents is provided",
         ),
     ] {
-        let failure = ListOptions::parse(query).unwrap_err();
-        assert_eq!(failure.code, code, "{query}");
-        let status = failure.status();
+        let error = ListOptions::parse(query).unwrap_err();
+        assert_eq!(error.code, code, "{query}");
+        let status = error.status();
         let message = status["message"].as_str().unwrap();
         assert!(message.contains(text), "{query}: {message}");
     }
@@ -76,7 +77,7 @@ fn what_is_refused() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_is_asked_gets_an_answer(query in "\\PC{0,60}") {
+    fn never_panics(query in "\\PC{0,60}") {
         let _ = ListOptions::parse(&query);
     }
 }

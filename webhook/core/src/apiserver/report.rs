@@ -1,4 +1,4 @@
-//! `sessiontrackers/report`: the owner of a session tells that it lives, and its ports.
+//! The subresource `sessiontrackers/report`: heartbeats of a session by its owner, with its ports.
 
 use std::time::Duration;
 
@@ -13,49 +13,51 @@ use super::{
     ApiError,
     subresource::{self, Subresource},
 };
-use crate::sessions::Tracker;
 use crate::{
     identity::Requester,
     policy::{Verb, Viewer},
+    sessions::{Tracker, tracker::session_port},
     text,
 };
 
-/// How often a session is reported about, if nobody says otherwise.
-const PERIOD: Duration = Duration::from_secs(20);
-/// Least and most of what may be said.
-const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
-/// After how many periods without a report a session counts as over: two may be lost.
-const EXPIRY: u32 = 3;
-/// The longest name of a process, in characters.
-const MAX_PROCESS: usize = 253;
+/// The default report period.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(20);
+/// The minimum and the maximum report period.
+const PERIOD_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
+/// The number of periods without a report after which a session expires. Two reports may be lost.
+const EXPIRY_PERIODS: u32 = 3;
+/// The maximum length of a process name in characters.
+const MAX_PROCESS_LENGTH: usize = 253;
 
-/// How often sessions are reported about.
+/// Period in which clients report their sessions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReportPeriod(Duration);
 
 impl Default for ReportPeriod {
     fn default() -> Self {
-        Self(PERIOD)
+        Self(DEFAULT_PERIOD)
     }
 }
 
 impl ReportPeriod {
-    /// Each period; none if that is no whole number of seconds, too short, or too long.
+    /// Creates a period; returns `None` unless it is a whole number of seconds within the limits.
     #[must_use]
     pub fn new(period: Duration) -> Option<Self> {
-        let fits = period.subsec_nanos() == 0 && (PERIODS.0..=PERIODS.1).contains(&period);
+        let fits =
+            period.subsec_nanos() == 0 && (PERIOD_LIMITS.0..=PERIOD_LIMITS.1).contains(&period);
         fits.then_some(Self(period))
     }
 
-    /// After how long without a report a session is over.
+    /// Returns the time without a report after which a session expires.
     #[must_use]
     pub fn expiry(self) -> Duration {
-        self.0 * EXPIRY
+        self.0 * EXPIRY_PERIODS
     }
 
-    /// A report that says nothing new isn't written down while the last one is younger than this,
-    /// in seconds. It is less than a period, so that what is reported in time never seems silent.
-    fn coalesce(self) -> i64 {
+    /// Returns the age of `lastSeen` in seconds up to which an unchanged report is not written.
+    ///
+    /// The age is less than a period, so that a session with timely reports never seems silent.
+    fn coalescing_window(self) -> i64 {
         seconds(self.0 * 3 / 4)
     }
 }
@@ -64,14 +66,15 @@ fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The report that was sent.
+/// Parses and validates the body of a report.
 ///
 /// # Errors
-/// It is none, or it says what a Session can't hold.
-pub fn read(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
+/// Returns 400 if the body is not a SessionReport, and 422 if a field exceeds the limits of a
+/// Session.
+pub fn parse(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
     let kind = Subresource::Report.kind();
     let invalid = |field: &str, why: &str| ApiError::invalid(kind, field, why);
-    let spec: Option<SessionReportSpec> = subresource::spec(body, Subresource::Report)?;
+    let spec: Option<SessionReportSpec> = subresource::parse_spec(body, Subresource::Report)?;
     let spec = spec.ok_or_else(|| invalid("spec", "Required value"))?;
     if spec.ports.len() > MAX_PORTS {
         return Err(invalid("spec.ports", &too_many(MAX_PORTS)));
@@ -81,7 +84,7 @@ pub fn read(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
             let field = format!("spec.ports[{at}].port");
             return Err(invalid(&field, "must be between 1 and 65535"));
         }
-        if let Some(why) = port.filter.as_deref().and_then(|text| unfit(text, MAX_FILTER)) {
+        if let Some(why) = port.filter.as_deref().and_then(|text| text_error(text, MAX_FILTER)) {
             return Err(invalid(&format!("spec.ports[{at}].filter"), &why));
         }
     }
@@ -89,41 +92,44 @@ pub fn read(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
         return Err(invalid("spec.processes", &too_many(MAX_PROCESSES)));
     }
     for (at, process) in spec.processes.iter().enumerate() {
-        if let Some(why) = unfit(process, MAX_PROCESS) {
+        if let Some(why) = text_error(process, MAX_PROCESS_LENGTH) {
             return Err(invalid(&format!("spec.processes[{at}]"), &why));
         }
     }
     Ok(spec)
 }
 
-fn too_many(most: usize) -> String {
-    format!("must have at most {most} items")
+fn too_many(limit: usize) -> String {
+    format!("must have at most {limit} items")
 }
 
-fn unfit(text: &str, most: usize) -> Option<String> {
-    if text.chars().nth(most).is_some() {
-        return Some(format!("may not be longer than {most} characters"));
+fn text_error(text: &str, limit: usize) -> Option<String> {
+    if text.chars().nth(limit).is_some() {
+        return Some(format!("may not be longer than {limit} characters"));
     }
     let control = text.chars().any(text::is_unsafe);
-    control.then(|| "may hold no control characters, nor what is invisible".to_owned())
+    control.then(|| "may not contain control or invisible characters".to_owned())
 }
 
-/// What a report comes to.
+/// Outcome of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportDecision {
-    /// The status to be written, as a merge patch; none if that is there already.
+    /// Merge patch of the status; `None` if the Session is up to date.
     pub status: Option<Value>,
-    /// The run is over: the Session is to be deleted.
+    /// Whether the run has ended, so that the Session is to be deleted.
     pub ends: bool,
-    /// When the session was heard of, as far as that is written down.
+    /// The `lastSeen` of the Session after the write.
     last_seen: Timestamp,
     period: ReportPeriod,
 }
 
-/// What a report by this requester comes to. RBAC has allowed it.
+/// Decides on a report.
+///
+/// RBAC has allowed the request before.
 ///
 /// # Errors
-/// They don't own the session, or there is no such session to their eyes.
+/// Returns 403 if the requester does not own the session, 404 if it is hidden, and 410 if it has
+/// ended.
 pub fn decide(
     tracker: &Tracker,
     viewer: &Viewer,
@@ -133,12 +139,12 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<ReportDecision, ApiError> {
     let name = &tracker.key.name;
-    if !owns(tracker, requester) {
+    if !is_owner(tracker, requester) {
         if !viewer.may(Verb::Read, &tracker.view()) {
             return Err(ApiError::tracker_not_found(name));
         }
         let username = &requester.username;
-        let why = "only the owner of a session reports about it";
+        let why = "only the owner of a session may report on it";
         return Err(ApiError::subresource_forbidden(username, Subresource::Report, name, why));
     }
     let status = &tracker.status;
@@ -146,31 +152,30 @@ pub fn decide(
         return Err(ApiError::session_ended(tracker));
     }
     if report.ended {
-        // Else this would be a way to stop a run past the policies about `delete`.
+        // Otherwise a report could stop a run in spite of policies for `delete`.
         let forbidden = |why: &str| {
             ApiError::subresource_forbidden(&requester.username, Subresource::Report, name, why)
         };
         if tracker.recorded_for.is_some() {
-            let why = "a session that was recorded for an agent ends with it";
+            let why = "a session that was created for an agent ends with its agent";
             return Err(forbidden(why));
         }
         if status.agent.is_some()
-            && let Some(cause) = viewer.why_not(Verb::Delete, &tracker.view())
+            && let Some(cause) = viewer.denial_cause(Verb::Delete, &tracker.view())
         {
             return Err(forbidden(&format!(
-                "while its agent runs, to end a session is to delete it, which is denied {cause}"
+                "while its agent runs, ending a session requires the right to delete it, which is denied {cause}"
             )));
         }
         return Ok(ReportDecision { status: None, ends: true, last_seen: now, period });
     }
-    let known: Vec<Port> =
-        status.ports.iter().map(crate::sessions::tracker::session_port).collect();
+    let current: Vec<Port> = status.ports.iter().map(session_port).collect();
     let unchanged = status.state == SessionState::Running
-        && known == report.ports
+        && current == report.ports
         && status.processes == report.processes;
     if let Some(Time(last_seen)) = &status.last_seen
         && unchanged
-        && (0..period.coalesce()).contains(&(now.as_second() - last_seen.as_second()))
+        && (0..period.coalescing_window()).contains(&(now.as_second() - last_seen.as_second()))
     {
         return Ok(ReportDecision { status: None, ends: false, last_seen: *last_seen, period });
     }
@@ -189,19 +194,21 @@ pub fn decide(
     })
 }
 
-/// Names are what people know; an identifier tells two users of one name apart, where there is one.
-fn owns(tracker: &Tracker, requester: &Requester) -> bool {
+/// Returns whether the requester owns the session.
+///
+/// Both must have the same user name, and the same uid if both have one.
+fn is_owner(tracker: &Tracker, requester: &Requester) -> bool {
     tracker.spec.owner.as_ref().is_some_and(|owner| {
-        let another = match (&owner.uid, &requester.uid) {
+        let differs = match (&owner.uid, &requester.uid) {
             (Some(owner), Some(requester)) => owner != requester,
             _ => false,
         };
-        owner.username == requester.username && !another
+        owner.username == requester.username && !differs
     })
 }
 
 impl ReportDecision {
-    /// What is answered.
+    /// Returns the response to the owner.
     #[must_use]
     pub fn response(&self, tracker: &Tracker, report: &SessionReportSpec) -> Value {
         let expiry = seconds(self.period.expiry());

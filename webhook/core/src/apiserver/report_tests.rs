@@ -22,37 +22,37 @@ fn report(ports: &[u16]) -> SessionReportSpec {
 }
 
 #[test]
-fn only_the_owner_reports() {
+fn only_owner_may_report() {
     let deny =
         "deny: {rules: [{resources: ['*'], verbs: ['*'], where: user.metadata.name != 'bob'}]}";
-    let (policy, _) = Policy::read("p", &serde_saphyr::from_str(deny).unwrap());
+    let (policy, _) = Policy::from_spec("p", &serde_saphyr::from_str(deny).unwrap());
     let policies = PolicySet::new("", [policy]);
     let live = session("shop", "s").owned_by("alice").uid("1").key("s3cret").tracker(5);
-    let over = live.terminated(&Ending::unknown(9), 6).unwrap();
+    let ended = live.terminated(&Ending::unknown(9), 6).unwrap();
     for (name, tracker, who, uid, code) in [
-        // Hidden from its owner or not: nothing is told that they don't know.
+        // The owner may report even if policies hide the session from them.
         ("the owner", &*live, "alice", Some("1"), None),
-        ("the owner, who has no uid here", &live, "alice", None, None),
-        ("another of that name", &live, "alice", Some("2"), Some(404)),
-        ("another, who sees it", &live, "bob", None, Some(403)),
-        ("another, who doesn't", &live, "carol", None, Some(404)),
-        ("the owner, too late", &over, "alice", Some("1"), Some(410)),
-        ("another, too late", &over, "carol", None, Some(404)),
+        ("the owner, without a uid", &live, "alice", None, None),
+        ("another user of the same name", &live, "alice", Some("2"), Some(404)),
+        ("another user, who sees it", &live, "bob", None, Some(403)),
+        ("another user, who doesn't see it", &live, "carol", None, Some(404)),
+        ("the owner, after the end", &ended, "alice", Some("1"), Some(410)),
+        ("another user, after the end", &ended, "carol", None, Some(404)),
     ] {
         let requester = requester(who, uid);
         let viewer = policies.viewer(&requester, JoinRights::Nowhere);
         let decided =
             decide(tracker, &viewer, &requester, &report(&[80]), ReportPeriod::default(), at(100));
-        assert_eq!(decided.err().map(|failure| failure.code), code, "{name}");
+        assert_eq!(decided.err().map(|error| error.code), code, "{name}");
     }
 }
 
 #[test]
-fn what_says_nothing_new_is_not_written() {
+fn unchanged_reports_are_coalesced() {
     use SessionState::{Pending, Running};
     let alice = requester("alice", None);
     let viewer = PolicySet::default().viewer(&alice, JoinRights::Nowhere);
-    let of = |last_seen, state| {
+    let tracker = |last_seen, state| {
         session("shop", "s").owned_by("alice").port(80, None).seen(at(last_seen), state).tracker(5)
     };
     for (name, last_seen, state, ports, written) in [
@@ -64,18 +64,18 @@ fn what_says_nothing_new_is_not_written() {
         ("no ports", 90, Running, &[], true),
         ("not running yet", 90, Pending, &[80], true),
     ] {
-        let tracker = of(last_seen, state);
+        let tracker = tracker(last_seen, state);
         let decided =
             decide(&tracker, &viewer, &alice, &report(ports), ReportPeriod::default(), at(100))
                 .unwrap();
         assert_eq!(decided.status.is_some(), written, "{name}");
-        let answer = decided.response(&tracker, &report(ports));
+        let response = decided.response(&tracker, &report(ports));
         let expires = if written { "1970-01-01T00:02:40Z" } else { "1970-01-01T00:02:" };
-        let told = answer["status"]["expiresAt"].as_str().unwrap();
-        assert!(told.starts_with(expires), "{name}: {answer}");
-        assert_eq!(answer["status"]["periodSeconds"], 20);
+        let expires_at = response["status"]["expiresAt"].as_str().unwrap();
+        assert!(expires_at.starts_with(expires), "{name}: {response}");
+        assert_eq!(response["status"]["periodSeconds"], 20);
     }
-    let tracker = of(0, Pending);
+    let tracker = tracker(0, Pending);
     let decided =
         decide(&tracker, &viewer, &alice, &report(&[]), ReportPeriod::default(), at(100)).unwrap();
     assert_eq!(
@@ -88,9 +88,9 @@ fn what_says_nothing_new_is_not_written() {
 }
 
 #[test]
-fn the_last_report_ends_the_session_and_is_the_owners() {
+fn final_report_ends_session_if_policies_allow() {
     let live = || session("shop", "s").owned_by("alice").port(80, None);
-    let recorded = || {
+    let created_for_agent = || {
         let live = Arc::into_inner(live().tracker(5)).unwrap();
         Arc::new(live.with_agent("Job/a/b/c"))
     };
@@ -104,9 +104,9 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
     };
     for (name, live, who, set, refused) in [
         ("the owner", live().tracker(5), "alice", all(), ""),
-        ("another", live().tracker(5), "bob", all(), "only the owner"),
-        ("an agent's", recorded(), "alice", all(), "ends with it"),
-        // What has no agent would be over by falling silent too.
+        ("another user", live().tracker(5), "bob", all(), "only the owner"),
+        ("created for an agent", created_for_agent(), "alice", all(), "ends with its agent"),
+        // A session without an agent would also end by expiry.
         ("undeletable", live().tracker(5), "alice", none(), ""),
         ("adopted", live().agent("Job").tracker(5), "alice", all(), ""),
         (
@@ -123,22 +123,22 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
             jobs(),
             "denied by p spec.deny.rules[0]",
         ),
-        ("of another kind", live().agent("Pod").tracker(5), "alice", jobs(), ""),
+        ("another kind of agent", live().agent("Pod").tracker(5), "alice", jobs(), ""),
     ] {
         let requester = requester(who, None);
         let viewer = set.viewer(&requester, JoinRights::Nowhere);
         let decided = decide(&live, &viewer, &requester, &last, ReportPeriod::default(), at(100));
         match decided {
-            Ok(reported) if refused.is_empty() => {
-                assert!(reported.ends && reported.status.is_none(), "{name}: {reported:?}");
-                let answer = reported.response(&live, &last);
-                assert_eq!(answer["spec"]["ended"], true, "{name}");
-                assert_eq!(answer["status"], json!({}), "{name}: there is no next one");
+            Ok(decision) if refused.is_empty() => {
+                assert!(decision.ends && decision.status.is_none(), "{name}: {decision:?}");
+                let response = decision.response(&live, &last);
+                assert_eq!(response["spec"]["ended"], true, "{name}");
+                assert_eq!(response["status"], json!({}), "{name}: no next report is expected");
             }
-            Err(failure) if !refused.is_empty() => {
-                assert_eq!(failure.code, 403, "{name}");
-                let told = failure.status().to_string();
-                assert!(told.contains(refused), "{name}: {told}");
+            Err(error) if !refused.is_empty() => {
+                assert_eq!(error.code, 403, "{name}");
+                let status = error.status().to_string();
+                assert!(status.contains(refused), "{name}: {status}");
             }
             decided => panic!("{name}: {decided:?}"),
         }
@@ -146,7 +146,7 @@ fn the_last_report_ends_the_session_and_is_the_owners() {
 }
 
 #[test]
-fn bodies() {
+fn validates_bodies() {
     let body = |spec: &Value| {
         json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": spec })
             .to_string()
@@ -172,37 +172,37 @@ fn bodies() {
         (json!({ "ports": [{ "port": -1, "type": "steal" }] }), Some("spec: ")),
         (json!({ "ports": [{ "port": 1, "type": "copy" }] }), Some("unknown variant")),
         (port(&"é".repeat(4097)), Some("spec.ports[0].filter: may not be longer")),
-        (port("a\u{1b}[2J"), Some("control characters")),
+        (port("a\u{1b}[2J"), Some("control or invisible characters")),
         (port("a\u{202e}b"), Some("invisible")),
         (many(1025), Some("at most 1024 items")),
         (json!({ "processes": vec!["a"; 65] }), Some("at most 64 items")),
         (json!({ "processes": ["a".repeat(254)] }), Some("spec.processes[0]")),
         (json!({ "processes": [1] }), Some("spec: ")),
     ] {
-        match (read(body(&spec).as_bytes()), wrong) {
+        match (parse(body(&spec).as_bytes()), wrong) {
             (Ok(_), None) => {}
-            (Err(failure), Some(wrong)) => {
-                let status = failure.status().to_string();
-                assert_eq!(failure.code, 422, "{status}");
+            (Err(error), Some(wrong)) => {
+                let status = error.status().to_string();
+                assert_eq!(error.code, 422, "{status}");
                 assert!(status.contains(wrong), "{wrong}: {status}");
             }
-            (read, _) => panic!("{wrong:?}: {read:?}"),
+            (result, _) => panic!("{wrong:?}: {result:?}"),
         }
     }
     for body in ["", "{", "[]", "{}"] {
-        assert_eq!(read(body.as_bytes()).unwrap_err().code, 400, "{body}");
+        assert_eq!(parse(body.as_bytes()).unwrap_err().code, 400, "{body}");
     }
 }
 
 #[test]
-fn paces() {
-    let pace = |seconds| ReportPeriod::new(Duration::from_secs(seconds));
-    assert_eq!(pace(20), Some(ReportPeriod::default()));
-    for (seconds, expiry, coalesce) in [(1, 3, 0), (20, 60, 15), (600, 1800, 450)] {
-        let pace = pace(seconds).unwrap();
-        assert_eq!(pace.expiry().as_secs(), expiry);
-        assert_eq!(pace.coalesce(), coalesce);
+fn periods_have_limits_and_expiry() {
+    let period = |seconds| ReportPeriod::new(Duration::from_secs(seconds));
+    assert_eq!(period(20), Some(ReportPeriod::default()));
+    for (seconds, expiry, window) in [(1, 3, 0), (20, 60, 15), (600, 1800, 450)] {
+        let period = period(seconds).unwrap();
+        assert_eq!(period.expiry().as_secs(), expiry);
+        assert_eq!(period.coalescing_window(), window);
     }
-    assert_eq!((pace(0), pace(601)), (None, None));
+    assert_eq!((period(0), period(601)), (None, None));
     assert_eq!(ReportPeriod::new(Duration::from_millis(1500)), None);
 }

@@ -1,4 +1,4 @@
-//! What is sent to a subresource.
+//! The subresources of trackers and the parsing of their bodies.
 
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -7,20 +7,20 @@ use serde_json::value::RawValue;
 use super::ApiError;
 use crate::text::printable;
 
-/// The subresources of a tracker, which are created.
+/// A subresource of trackers; each supports only create.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Subresource {
-    /// Taking part.
+    /// Adds the requester to the participants.
     Join,
-    /// Telling that it lives.
+    /// Reports that the session is live.
     Report,
 }
 
 impl Subresource {
-    /// All of them.
+    /// All subresources.
     pub const ALL: [Self; 2] = [Self::Join, Self::Report];
 
-    /// The last part of its path.
+    /// Returns the last segment of the path.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Subresource {
         }
     }
 
-    /// The kind of what is sent and answered.
+    /// Returns the kind of the request and the response.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -38,10 +38,10 @@ impl Subresource {
         }
     }
 
-    /// The subresource of that name.
+    /// Returns the subresource of a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
+        Self::ALL.into_iter().find(|subresource| subresource.name() == name)
     }
 }
 
@@ -56,14 +56,14 @@ struct Envelope<'a> {
     spec: Option<&'a RawValue>,
 }
 
-/// The spec of an object of this kind, or none if it has none.
-pub(crate) fn spec<T: DeserializeOwned>(
+/// Parses the body for a subresource and returns its spec, if any.
+pub(crate) fn parse_spec<T: DeserializeOwned>(
     body: &[u8],
-    of: Subresource,
+    subresource: Subresource,
 ) -> Result<Option<T>, ApiError> {
-    let kind = of.kind();
+    let kind = subresource.kind();
     let invalid = |why: &str| ApiError::bad_request(format!("the body is not a {kind}: {why}"));
-    // serde would take a list for an object too.
+    // serde also deserializes a struct from a list.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(invalid("expected a JSON object"));
     }

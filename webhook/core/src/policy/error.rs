@@ -1,51 +1,51 @@
-//! What is wrong with a policy.
+//! Errors in SessionPolicies.
 
 use std::fmt;
 
 use crate::where_clause::WhereError;
 
-/// A field that isn't right.
+/// An invalid field of a policy.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{path}: {problem}")]
 pub struct FieldError {
-    /// Where it is, as `spec.allow.rules[0].where`.
+    /// Path of the field, for example `spec.allow.rules[0].where`.
     pub path: String,
-    /// What is wrong there.
+    /// The problem with its value.
     pub problem: Problem,
 }
 
-/// What is wrong with a field.
+/// Problem with the value of a field.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {
-    /// An expression, with the column in it.
+    /// Invalid expression, with the column of the error.
     #[error(transparent)]
     Where(#[from] WhereError),
-    /// A value that is none of those that are known.
+    /// Unknown value.
     #[error("{found}; expected {expected}")]
     Value {
-        /// What is there.
+        /// The value.
         found: String,
-        /// What could be there instead.
+        /// The values that are allowed.
         expected: String,
     },
 }
 
-/// All that is wrong with a policy; there is at least one error.
+/// All errors in a policy, at least one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InvalidPolicy(pub Vec<FieldError>);
 
-/// How many errors a message tells: the API server and kubectl show it as one line.
-const SHOWN: usize = 8;
+/// The maximum number of errors in a message, since kubectl shows it as one line.
+const MAX_SHOWN: usize = 8;
 
 impl fmt::Display for InvalidPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, error) in self.0.iter().take(SHOWN).enumerate() {
+        for (position, error) in self.0.iter().take(MAX_SHOWN).enumerate() {
             if position > 0 {
                 f.write_str("; ")?;
             }
             write!(f, "{error}")?;
         }
-        match self.0.len().saturating_sub(SHOWN) {
+        match self.0.len().saturating_sub(MAX_SHOWN) {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

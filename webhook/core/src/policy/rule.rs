@@ -1,27 +1,27 @@
-//! A policy as it is decided by: parsed, nothing left to check.
+//! Parsed policies and their rules.
 
 use std::{fmt, sync::Arc};
 
 use crate::where_clause::{User, WhereClause};
 
-/// What a requester would do with a session.
+/// Action of a requester on a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verb {
-    /// Have it in a list or a watch.
+    /// List or watch the session.
     List,
-    /// Get it by name.
+    /// Get the session by name.
     Read,
-    /// Stop it.
+    /// Stop the session.
     Delete,
-    /// Join it.
+    /// Join the session.
     Join,
 }
 
 impl Verb {
-    /// Every verb.
+    /// All verbs.
     pub const ALL: [Self; 4] = [Self::List, Self::Read, Self::Delete, Self::Join];
 
-    /// The verb as a rule spells it.
+    /// Returns the verb as written in a rule.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// Verbs of a rule.
+/// Set of verbs of a rule.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Verbs(u8);
 
@@ -54,22 +54,22 @@ impl Verbs {
         Self(self.0 | other.0)
     }
 
-    pub(super) fn has(self, verb: Verb) -> bool {
+    pub(super) fn contains(self, verb: Verb) -> bool {
         self.0 & 1 << verb as u8 != 0
     }
 }
 
-/// What a rule does to the sessions it matches.
+/// Effect of a rule on the sessions it matches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// Lets the requester.
+    /// Allows the action.
     Allow,
-    /// Doesn't.
+    /// Denies the action.
     Deny,
 }
 
 impl Effect {
-    /// The effect as a policy spells it.
+    /// Returns the effect as written in a policy.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,14 +79,14 @@ impl Effect {
     }
 }
 
-/// A rule by its place. Shown as `own-only spec.deny.rules[0]`.
+/// Reference to a rule, displayed as `own-only spec.deny.rules[0]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleRef {
     /// Name of the policy.
     pub policy: Arc<str>,
-    /// In which of its lists the rule is.
+    /// The list that the rule is in.
     pub effect: Effect,
-    /// At which place, from 0.
+    /// Index in the list, from 0.
     pub index: usize,
 }
 
@@ -97,39 +97,39 @@ impl fmt::Display for RuleRef {
     }
 }
 
-/// A SessionPolicy, parsed.
+/// A parsed SessionPolicy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
     pub(super) name: Arc<str>,
-    /// Nobody named: everyone.
+    /// The subjects; none means every user.
     pub(super) subjects: Vec<Subject>,
-    /// Of both effects.
+    /// Rules of both effects.
     pub(super) rules: Vec<Rule>,
 }
 
 impl Policy {
-    /// Name of the policy.
+    /// Returns the name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the policy is for this requester.
+    /// Returns whether the subjects include this requester.
     #[must_use]
-    pub fn is_for(&self, user: &User<'_>) -> bool {
-        self.subjects.is_empty() || self.subjects.iter().any(|subject| subject.is(user))
+    pub fn applies_to(&self, user: &User<'_>) -> bool {
+        self.subjects.is_empty() || self.subjects.iter().any(|subject| subject.matches(user))
     }
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Subject {
-    /// A user name; a service account's is `system:serviceaccount:NAMESPACE:NAME`.
+    /// A user by name; for a service account, `system:serviceaccount:NAMESPACE:NAME`.
     User(String),
     Group(String),
 }
 
 impl Subject {
-    fn is(&self, user: &User<'_>) -> bool {
+    fn matches(&self, user: &User<'_>) -> bool {
         match self {
             Self::User(name) => user.name == name,
             Self::Group(name) => user.roles.contains(name),
@@ -139,15 +139,15 @@ impl Subject {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Rule {
-    pub(super) place: RuleRef,
+    pub(super) rule_ref: RuleRef,
     pub(super) verbs: Verbs,
-    pub(super) when: When,
+    pub(super) condition: Condition,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum When {
+pub(super) enum Condition {
     Always,
-    /// A rule that can't be read, and would let.
+    /// An invalid allow rule.
     Never,
     Where(WhereClause),
 }

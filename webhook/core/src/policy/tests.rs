@@ -1,4 +1,4 @@
-//! Requester × policies × session × verb.
+//! Visibility of sessions by requester, policies and verb.
 
 use mirrord_sessions_crds::SessionPolicySpec;
 
@@ -56,7 +56,7 @@ deny:
 
 fn policy(name: &str, yaml: &str) -> Policy {
     let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
-    let (policy, errors) = Policy::read(name, &spec);
+    let (policy, errors) = Policy::from_spec(name, &spec);
     assert_eq!(errors, [], "{yaml}");
     policy
 }
@@ -66,7 +66,7 @@ struct Requester {
     roles: Vec<String>,
 }
 
-/// alice (devs), bob (devs, auditors), the service account tools/ci, and root.
+/// Returns alice (devs), bob (devs, auditors), the service account tools/ci, and root.
 fn requesters() -> [Requester; 4] {
     let requester = |name, roles: &[&str]| Requester {
         name,
@@ -80,7 +80,7 @@ fn requesters() -> [Requester; 4] {
     ]
 }
 
-/// A, alice's; B, bob's in prod; J, bob's that alice joined; R, root's in prod.
+/// Returns A of alice, B of bob in prod, J of bob with alice joined, and R of root in prod.
 fn sessions(joined: &[String]) -> [(char, Tracker<'_>); 4] {
     let session = |namespace, host_user, joined| Tracker {
         namespace,
@@ -99,40 +99,45 @@ fn sessions(joined: &[String]) -> [(char, Tracker<'_>); 4] {
 const ALL: &str = "ABJR: everything";
 const NONE: &str = ": nothing";
 
-/// The sessions that are visible, and whether that was settled without asking.
-fn seen(policies: &[Policy], requester: &Requester, verb: Verb) -> String {
+/// Returns the letters of the visible sessions, and whether the result depends on the session.
+fn visible(policies: &[Policy], requester: &Requester, verb: Verb) -> String {
     let traits = Traits::new();
     let user = User { name: requester.name, roles: &requester.roles, traits: &traits };
     let joined = ["alice".to_owned()];
-    let visibility = Visibility::of(policies, &user, verb);
-    let reversed = Visibility::of(policies.iter().rev(), &user, verb);
-    let mut seen = String::new();
+    let visibility = Visibility::resolve(policies, &user, verb);
+    let reversed = Visibility::resolve(policies.iter().rev(), &user, verb);
+    let mut visible = String::new();
     for (letter, tracker) in sessions(&joined) {
         let verdict = visibility.explain(&tracker);
-        assert_eq!(verdict.visible, visibility.shows(&tracker));
-        assert_eq!(verdict.visible, reversed.shows(&tracker), "order means nothing");
+        assert_eq!(verdict.visible, visibility.includes(&tracker));
+        assert_eq!(
+            verdict.visible,
+            reversed.includes(&tracker),
+            "the order of policies does not matter"
+        );
         if let Cause::Rule(rule) = verdict.cause {
             assert_eq!(rule.effect == Effect::Allow, verdict.visible, "{rule}");
         }
         if verdict.visible {
-            seen.push(letter);
+            visible.push(letter);
         }
     }
-    seen + match visibility {
-        Visibility::Nothing(_) => NONE,
-        Visibility::Everything(_) => ": everything",
-        Visibility::Filtered(_) => "",
-    }
+    visible
+        + match visibility {
+            Visibility::Nothing(_) => NONE,
+            Visibility::Everything(_) => ": everything",
+            Visibility::Filtered(_) => "",
+        }
 }
 
 #[test]
-fn matrix() {
-    // For each verb, what alice, bob, tools/ci and root see.
+fn resolves_policies_for_each_requester_and_verb() {
+    // For each verb, the sessions visible to alice, bob, tools/ci and root.
     let same = |row: [&'static str; 4]| [row; 4];
     let cases = [
         ("no policies", vec![], same([ALL; 4])),
         (
-            "RFD 82: not one's own",
+            "RFD 82: sessions of others only",
             vec![RFD_DENY_OWN],
             [["BR", "AR", "ABJR", "ABJ"], ["BR", "AR", "ABJR", "ABJ"], [ALL; 4], [ALL; 4]],
         ),
@@ -144,7 +149,7 @@ fn matrix() {
         ),
         ("own only, for a group", vec![OWN_ONLY], same(["AJ", "BJ", ALL, ALL])),
         (
-            "auditors see more, and stop no more",
+            "auditors may see more, but not stop more",
             vec![OWN_ONLY, AUDITORS_SEE_ALL],
             [
                 ["AJ", ALL, ALL, ALL],
@@ -171,12 +176,12 @@ fn matrix() {
             same([ALL, ALL, NONE, ALL]),
         ),
         (
-            "allowed to somebody else alone",
+            "allowed to another user only",
             vec![ROOT_ONLY],
             [[ALL; 4], [ALL; 4], [ALL; 4], [NONE, NONE, NONE, ALL]],
         ),
         (
-            "what the user alone decides is folded away",
+            "conditions on the user are folded",
             vec![ROOT_ONLY, OWN_ONLY],
             [
                 ["AJ", "BJ", ALL, ALL],
@@ -186,7 +191,7 @@ fn matrix() {
             ],
         ),
         (
-            "a user by name, and a rule of theirs that is about another",
+            "a user by name, with a rule on another user",
             vec![ALICE_NOT_BOBS],
             [["AR", ALL, ALL, ALL], [ALL; 4], [ALL; 4], [ALL; 4]],
         ),
@@ -195,28 +200,31 @@ fn matrix() {
         let policies: Vec<Policy> = policies.iter().map(|yaml| policy("p", yaml)).collect();
         for (verb, expected) in Verb::ALL.into_iter().zip(expected) {
             for (requester, expected) in requesters().iter().zip(expected) {
-                let seen = seen(&policies, requester, verb);
-                assert_eq!(seen, expected, "{name}: {} would {verb}", requester.name);
+                let visible = visible(&policies, requester, verb);
+                assert_eq!(visible, expected, "{name}: {verb} by {}", requester.name);
             }
         }
     }
 }
 
 #[test]
-fn which_rule_decided() {
+fn explains_deciding_rule() {
     let policies = [
         policy("own", OWN_ONLY),
         policy("audit", AUDITORS_SEE_ALL),
         policy("prod", NEVER_STOP_PROD),
     ];
     let requesters = requesters();
-    let why = |of: usize, verb, letter| {
+    let explain = |requester: usize, verb, letter| {
         let (traits, joined) = (Traits::new(), ["alice".to_owned()]);
-        let user =
-            User { name: requesters[of].name, roles: &requesters[of].roles, traits: &traits };
+        let user = User {
+            name: requesters[requester].name,
+            roles: &requesters[requester].roles,
+            traits: &traits,
+        };
         let sessions = sessions(&joined);
         let (_, tracker) = sessions.iter().find(|(name, _)| *name == letter).unwrap();
-        let verdict = Visibility::of(&policies, &user, verb).explain(tracker);
+        let verdict = Visibility::resolve(&policies, &user, verb).explain(tracker);
         format!("{}: {}", verdict.visible, verdict.cause)
     };
     let cases = [
@@ -225,62 +233,61 @@ fn which_rule_decided() {
         (1, Verb::List, 'A', "true: by audit spec.allow.rules[0]"),
         (1, Verb::Delete, 'B', "false: by prod spec.deny.rules[0]"),
         (3, Verb::Delete, 'A', "true: because no deny rule matches"),
-        (3, Verb::Join, 'A', "true: because no rule is about it"),
+        (3, Verb::Join, 'A', "true: because no rule applies to it"),
     ];
-    for (of, verb, letter, expected) in cases {
-        assert_eq!(why(of, verb, letter), expected);
+    for (requester, verb, letter, expected) in cases {
+        assert_eq!(explain(requester, verb, letter), expected);
     }
 }
 
-/// Broken policies narrow. What alice, bob, tools/ci and root may list, and how many errors there
-/// are.
+/// The cases hold the number of errors, and the sessions that alice, bob, tools/ci and root may list.
 #[test]
-fn broken_policies() {
+fn invalid_policies_narrow_visibility() {
     let cases = [
         (
-            "an allow rule that can't be read allows nothing, and is there",
+            "an invalid allow rule counts, but allows nothing",
             "allow: {rules: [{resources: ['*'], verbs: [list], where: 'x'}]}",
             1,
             [NONE; 4],
         ),
         (
-            "another still does",
+            "a valid allow rule beside it still allows",
             "allow: {rules: [{resources: ['*'], verbs: [list], where: 'x'}, {resources: ['*'], verbs: [list], where: 'tracker.host_user == \"bob\"'}]}",
             1,
             ["BJ"; 4],
         ),
         (
-            "a deny rule that can't be read denies everything",
+            "an invalid deny rule denies everything",
             "deny: {rules: [{resources: ['*'], verbs: [list], where: 'x'}]}",
             1,
             [NONE; 4],
         ),
         (
-            "but only to its subjects",
+            "an invalid deny rule applies to its subjects only",
             "{subjects: [{kind: User, name: alice}], deny: {rules: [{resources: ['*'], verbs: [list], where: 'x'}]}}",
             1,
             [NONE, ALL, ALL, ALL],
         ),
         (
-            "an unknown verb may be any",
+            "an unknown verb counts as any verb",
             "deny: {rules: [{resources: ['*'], verbs: [ilst], where: 'true'}]}",
             1,
             [NONE; 4],
         ),
         (
-            "an unknown resource may be ours",
+            "an unknown resource counts as trackers",
             "deny: {rules: [{resources: [session], verbs: [list]}]}",
             1,
             [NONE; 4],
         ),
         (
-            "a subject that can't be read may be anyone, whom nothing is allowed",
+            "allow rules with an invalid subject allow nothing to any user",
             "{subjects: [{kind: User, name: alice, namespace: a}, {kind: User, name: bob}], allow: {rules: [{resources: ['*'], verbs: [list]}]}}",
             1,
             [NONE; 4],
         ),
         (
-            "and everything denied that is denied",
+            "deny rules with an invalid subject apply to every user",
             "{subjects: [{kind: User, name: alice, apiGroup: ''}], deny: {rules: [{resources: ['*'], verbs: [list], where: 'tracker.host_user == \"bob\"'}]}}",
             1,
             ["AR"; 4],
@@ -288,22 +295,21 @@ fn broken_policies() {
     ];
     for (name, yaml, errors, expected) in cases {
         let spec: SessionPolicySpec = serde_saphyr::from_str(yaml).unwrap();
-        let (policy, found) = Policy::read("broken", &spec);
+        let (policy, found) = Policy::from_spec("broken", &spec);
         assert_eq!(found.len(), errors, "{name}: {found:?}");
-        let written = mirrord_sessions_crds::SessionPolicy::new("broken", spec);
-        assert_eq!(Policy::try_from(&written), Err(InvalidPolicy(found)));
+        let resource = mirrord_sessions_crds::SessionPolicy::new("broken", spec);
+        assert_eq!(Policy::try_from(&resource), Err(InvalidPolicy(found)));
         let policies = [policy];
         for (requester, expected) in requesters().iter().zip(expected) {
-            assert_eq!(seen(&policies, requester, Verb::List), expected, "{name}");
+            assert_eq!(visible(&policies, requester, Verb::List), expected, "{name}");
         }
     }
 }
 
-/// What the documentation shows can be written.
 #[test]
-fn documented_policies_can_be_read() {
+fn parses_policies_of_documentation() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
-    let mut read = 0;
+    let mut count = 0;
     for file in ["README.md", "docs/session-policies.md"] {
         let text = std::fs::read_to_string(format!("{root}{file}")).unwrap();
         let blocks = text.split("```yaml\n").skip(1);
@@ -312,8 +318,8 @@ fn documented_policies_can_be_read() {
             let policy: mirrord_sessions_crds::SessionPolicy =
                 serde_saphyr::from_str(yaml).unwrap();
             Policy::try_from(&policy).unwrap_or_else(|error| panic!("{file}: {error}"));
-            read += 1;
+            count += 1;
         }
     }
-    assert_eq!(read, 2);
+    assert_eq!(count, 2);
 }

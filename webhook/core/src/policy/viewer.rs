@@ -1,4 +1,4 @@
-//! All policies at once, and what one requester sees by them.
+//! The set of all policies, and its resolution for one requester.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use crate::{
     where_clause::{Tracker, User},
 };
 
-/// One generation of the cluster's policies. A change makes another generation.
+/// Immutable set of the cluster's policies. Each change creates a new set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PolicySet {
     policies: BTreeMap<Arc<str>, Policy>,
@@ -19,7 +19,7 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// These policies, of the cluster of this configured name.
+    /// Creates a set of policies for the cluster with this configured name.
     #[must_use]
     pub fn new(cluster: &str, policies: impl IntoIterator<Item = Policy>) -> Self {
         let policies = policies.into_iter();
@@ -29,57 +29,57 @@ impl PolicySet {
         }
     }
 
-    /// Policies written, in whatever order they came.
+    /// Returns the number of policies.
     #[must_use]
     pub fn len(&self) -> usize {
         self.policies.len()
     }
 
-    /// Whether there is no policy.
+    /// Returns whether there are no policies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()
     }
 
-    /// What they come to for one verb.
+    /// Resolves the policies for a requester and a verb.
     #[must_use]
-    pub fn decide(&self, requester: &Requester, verb: Verb) -> Visibility {
+    pub fn visibility(&self, requester: &Requester, verb: Verb) -> Visibility {
         let user =
             User { name: &requester.username, roles: &requester.groups, traits: &requester.extra };
-        Visibility::of(self.policies.values(), &user, verb)
+        Visibility::resolve(self.policies.values(), &user, verb)
     }
 
-    /// What this requester sees, who may join where RBAC says.
+    /// Resolves the policies for a requester with these join rights.
     #[must_use]
-    pub fn viewer(&self, requester: &Requester, joins: JoinRights) -> Viewer {
+    pub fn viewer(&self, requester: &Requester, join_rights: JoinRights) -> Viewer {
         Viewer {
             username: requester.username.as_str().into(),
-            list: self.decide(requester, Verb::List),
-            read: self.decide(requester, Verb::Read),
-            delete: self.decide(requester, Verb::Delete),
-            join: self.decide(requester, Verb::Join),
-            joins,
+            list: self.visibility(requester, Verb::List),
+            read: self.visibility(requester, Verb::Read),
+            delete: self.visibility(requester, Verb::Delete),
+            join: self.visibility(requester, Verb::Join),
+            join_rights,
             cluster: Arc::clone(&self.cluster),
         }
     }
 }
 
-/// Where RBAC lets a requester `create sessiontrackers/join`.
+/// Namespaces in which RBAC allows a requester to create `sessiontrackers/join`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum JoinRights {
-    /// In no namespace.
+    /// No namespace.
     #[default]
     Nowhere,
-    /// In every namespace.
+    /// Every namespace.
     Everywhere,
-    /// In these.
+    /// These namespaces.
     In(BTreeSet<Box<str>>),
 }
 
 impl JoinRights {
-    /// Whether the requester may join sessions of this namespace.
+    /// Returns whether the requester may join sessions in a namespace.
     #[must_use]
-    pub fn cover(&self, namespace: &str) -> bool {
+    pub fn covers(&self, namespace: &str) -> bool {
         match self {
             Self::Nowhere => false,
             Self::Everywhere => true,
@@ -88,8 +88,9 @@ impl JoinRights {
     }
 }
 
-/// What one requester sees and may do, by one generation of the policies. Asked for every tracker
-/// of a list: nothing here allocates.
+/// A policy set resolved for one requester.
+///
+/// Lists query it for every tracker, so its methods do not allocate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Viewer {
     username: Box<str>,
@@ -97,56 +98,62 @@ pub struct Viewer {
     read: Visibility,
     delete: Visibility,
     join: Visibility,
-    joins: JoinRights,
+    join_rights: JoinRights,
     cluster: Arc<str>,
 }
 
 impl Viewer {
-    /// Whether policy lets the requester do that to this session. A watch counts as a list.
+    /// Returns whether policies allow a verb on a session. A watch counts as a list.
     #[must_use]
     pub fn may(&self, verb: Verb, tracker: &Tracker<'_>) -> bool {
-        match self.of(verb) {
+        match self.visibility(verb) {
             Visibility::Everything(_) => true,
             Visibility::Nothing(_) => false,
-            filtered @ Visibility::Filtered(_) => filtered.shows(&self.here(tracker)),
+            filtered @ Visibility::Filtered(_) => filtered.includes(&self.with_cluster(tracker)),
         }
     }
 
-    /// Whether the requester, who sees the session, also sees its key and filters: what lets
-    /// somebody join. Those do who take part, and those whom RBAC and policy let join.
+    /// Returns whether the requester may see key and filters of a visible session.
+    ///
+    /// They allow any reader to join. Participants see them, and users whom RBAC and policies allow to
+    /// join.
     #[must_use]
     pub fn reveals(&self, tracker: &Tracker<'_>) -> bool {
         tracker.participants().any(|name| *name == *self.username)
-            || (self.joins.cover(tracker.namespace) && self.may(Verb::Join, tracker))
+            || (self.join_rights.covers(tracker.namespace) && self.may(Verb::Join, tracker))
     }
 
-    /// Why the requester may do that to no session at all, where it doesn't depend on the session:
-    /// the request as a whole is forbidden then.
+    /// Returns why a verb is forbidden on every session, or `None` if it depends on the session.
     #[must_use]
-    pub fn refuses(&self, verb: Verb) -> Option<String> {
-        match self.of(verb) {
-            Visibility::Nothing(Cause::NoAllowRule) => Some(
-                "a SessionPolicy says which sessions one may, and no rule of it can match".into(),
-            ),
-            Visibility::Nothing(cause) => Some(format!("SessionPolicy {cause}")),
+    pub fn forbidden_reason(&self, verb: Verb) -> Option<String> {
+        match self.visibility(verb) {
+            Visibility::Nothing(Cause::NoAllowRule) => {
+                Some("SessionPolicies have allow rules for it, and none of them can match".into())
+            }
+            Visibility::Nothing(Cause::Rule(rule)) => {
+                Some(format!("denied by SessionPolicy {rule}"))
+            }
+            Visibility::Nothing(cause) => Some(format!("denied {cause}")),
             _ => None,
         }
     }
 
-    /// Why policy doesn't let the requester do that to this session, for one who sees it.
+    /// Returns why policies deny a verb on a session, or `None` if they allow it.
+    ///
+    /// The reason names a rule, so it must not be shown to a requester who does not see the session.
     #[must_use]
-    pub fn why_not(&self, verb: Verb, tracker: &Tracker<'_>) -> Option<Cause> {
-        let verdict = self.of(verb).explain(&self.here(tracker));
+    pub fn denial_cause(&self, verb: Verb, tracker: &Tracker<'_>) -> Option<Cause> {
+        let verdict = self.visibility(verb).explain(&self.with_cluster(tracker));
         (!verdict.visible).then_some(verdict.cause)
     }
 
-    /// The same, who may join there.
+    /// Replaces the join rights.
     #[must_use]
-    pub fn with_join_rights(self, joins: JoinRights) -> Self {
-        Self { joins, ..self }
+    pub fn with_join_rights(self, join_rights: JoinRights) -> Self {
+        Self { join_rights, ..self }
     }
 
-    fn of(&self, verb: Verb) -> &Visibility {
+    fn visibility(&self, verb: Verb) -> &Visibility {
         match verb {
             Verb::List => &self.list,
             Verb::Read => &self.read,
@@ -155,8 +162,8 @@ impl Viewer {
         }
     }
 
-    /// Sessions are kept without the name of the cluster, which is the same for all.
-    fn here<'a>(&'a self, tracker: &Tracker<'a>) -> Tracker<'a> {
+    /// Sets the name of the cluster, which trackers are stored without.
+    fn with_cluster<'a>(&'a self, tracker: &Tracker<'a>) -> Tracker<'a> {
         Tracker { cluster: &self.cluster, kube_cluster: &self.cluster, ..*tracker }
     }
 }
@@ -189,7 +196,7 @@ mod tests {
     };
 
     #[test]
-    fn rules_know_the_cluster_and_traits() {
+    fn conditions_use_cluster_and_traits() {
         for (clause, expected) in [
             ("tracker.cluster == 'west'", true),
             ("tracker.kube_cluster == 'east'", false),
@@ -201,20 +208,20 @@ mod tests {
             );
             let viewer = policies(&yaml).viewer(&requester("bob"), JoinRights::Nowhere);
             assert_eq!(viewer.may(Verb::List, &ALICES), expected, "{clause}");
-            assert!(viewer.may(Verb::Read, &ALICES), "no rule is about it");
+            assert!(viewer.may(Verb::Read, &ALICES), "no rule applies to the verb");
         }
     }
 
     #[test]
-    fn secrets_are_for_who_takes_part_or_may_join() {
+    fn reveals_secrets_to_participants_and_users_who_may_join() {
         let shop = || JoinRights::In([Box::from("shop")].into());
         let till = || JoinRights::In([Box::from("till")].into());
         let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
-        for (name, yaml, who, joins, expected) in [
+        for (name, yaml, who, join_rights, expected) in [
             ("the owner", "{}", "alice", JoinRights::Nowhere, true),
             ("the owner, denied", no_join, "alice", JoinRights::Nowhere, true),
-            ("joined", "{}", "carol", JoinRights::Nowhere, true),
-            ("another", "{}", "bob", JoinRights::Nowhere, false),
+            ("a participant", "{}", "carol", JoinRights::Nowhere, true),
+            ("another user", "{}", "bob", JoinRights::Nowhere, false),
             ("may join", "{}", "bob", JoinRights::Everywhere, true),
             ("may join here", "{}", "bob", shop(), true),
             ("may join elsewhere", "{}", "bob", till(), false),
@@ -222,29 +229,32 @@ mod tests {
         ] {
             let joined = ["carol".to_owned()];
             let tracker = Tracker { joined: &joined, ..ALICES };
-            let viewer = policies(yaml).viewer(&requester(who), joins);
+            let viewer = policies(yaml).viewer(&requester(who), join_rights);
             assert_eq!(viewer.reveals(&tracker), expected, "{name}");
         }
     }
 
     #[test]
-    fn what_is_refused_as_a_whole_says_why() {
+    fn returns_reason_of_forbidden_verb() {
         let deny = policies("deny: {rules: [{resources: ['*'], verbs: [list]}]}");
-        let nobody = policies(
+        let root_only = policies(
             "allow: {rules: [{resources: ['*'], verbs: [list], where: 'user.metadata.name == \"root\"'}]}",
         );
-        let why = |set: &PolicySet, verb| {
+        let reason = |set: &PolicySet, verb| {
             let viewer = set.viewer(&requester("bob"), JoinRights::Nowhere);
-            viewer.refuses(verb)
+            viewer.forbidden_reason(verb)
         };
         assert_eq!(
-            why(&deny, Verb::List).as_deref(),
-            Some("SessionPolicy by p spec.deny.rules[0]")
+            reason(&deny, Verb::List).as_deref(),
+            Some("denied by SessionPolicy p spec.deny.rules[0]")
         );
-        assert!(why(&nobody, Verb::List).is_some_and(|why| why.contains("no rule")));
-        assert_eq!(why(&nobody, Verb::Join), None);
+        assert!(
+            reason(&root_only, Verb::List)
+                .is_some_and(|reason| reason.contains("none of them can match"))
+        );
+        assert_eq!(reason(&root_only, Verb::Join), None);
         let viewer = deny.viewer(&requester("bob"), JoinRights::Nowhere);
-        assert!(matches!(viewer.why_not(Verb::List, &ALICES), Some(Cause::Rule(_))));
-        assert_eq!(viewer.why_not(Verb::Read, &ALICES), None);
+        assert!(matches!(viewer.denial_cause(Verb::List, &ALICES), Some(Cause::Rule(_))));
+        assert_eq!(viewer.denial_cause(Verb::Read, &ALICES), None);
     }
 }

@@ -1,32 +1,33 @@
-//! What the policies come to for one requester and verb.
+//! Policies resolved for one requester and verb.
 
 use std::fmt;
 
-use super::rule::{Effect, Policy, RuleRef, Verb, When};
+use super::rule::{Condition, Effect, Policy, RuleRef, Verb};
 use crate::where_clause::{Filter, Folded, Tracker, User};
 
-/// Which sessions a requester may see, or delete, or join. Made once for a list, and kept with a
-/// watch until policies change.
+/// Sessions that a requester may see, delete or join.
+///
+/// A list resolves it once, and a watch each time that policies change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Visibility {
-    /// None, now and ever: the request as a whole is forbidden.
+    /// No session, so the whole request is forbidden.
     Nothing(Cause),
-    /// All of them: there is nothing to ask.
+    /// Every session.
     Everything(Cause),
-    /// Each session is to be asked about.
+    /// The sessions that a filter matches.
     Filtered(Filtered),
 }
 
-/// Why a session is visible or isn't.
+/// Reason why a session is visible or hidden.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// This rule matches it.
+    /// This rule matches the session.
     Rule(RuleRef),
-    /// There are allow rules, and none matches it.
+    /// There are allow rules, but none matches the session.
     NoAllowRule,
-    /// No rule is about this requester and verb.
+    /// No rule applies to the requester and verb.
     NoRule,
-    /// No deny rule matches it, and there are no allow rules.
+    /// No deny rule matches the session, and there are no allow rules.
     NotDenied,
 }
 
@@ -35,22 +36,22 @@ impl fmt::Display for Cause {
         match self {
             Self::Rule(rule) => write!(f, "by {rule}"),
             Self::NoAllowRule => f.write_str("because no allow rule matches"),
-            Self::NoRule => f.write_str("because no rule is about it"),
+            Self::NoRule => f.write_str("because no rule applies to it"),
             Self::NotDenied => f.write_str("because no deny rule matches"),
         }
     }
 }
 
-/// Whether a session is visible, and why.
+/// Decision on one session with its reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verdict {
-    /// Whether it is.
+    /// Whether the session is visible.
     pub visible: bool,
-    /// What decided.
+    /// The reason.
     pub cause: Cause,
 }
 
-/// What there is to ask about a session.
+/// Filters of the rules that depend on the session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Filtered {
     deny: Vec<(RuleRef, Filter)>,
@@ -59,15 +60,15 @@ pub struct Filtered {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Allow {
-    /// Every session.
+    /// Allows every session.
     All(Cause),
-    /// Those that one of these matches.
+    /// Allows the sessions that one of the rules matches.
     AnyOf(Vec<(RuleRef, Filter)>),
 }
 
 impl Visibility {
-    /// What `policies`, in any order, come to for `user`.
-    pub fn of<'a>(
+    /// Resolves policies, in any order, for a user and a verb.
+    pub fn resolve<'a>(
         policies: impl IntoIterator<Item = &'a Policy>,
         user: &User<'_>,
         verb: Verb,
@@ -79,28 +80,28 @@ impl Visibility {
         let mut allows_all = None;
         let rules = policies
             .into_iter()
-            .filter(|policy| policy.is_for(user))
+            .filter(|policy| policy.applies_to(user))
             .flat_map(|policy| &policy.rules)
-            .filter(|rule| rule.verbs.has(verb));
+            .filter(|rule| rule.verbs.contains(verb));
         for rule in rules {
-            let (some, all) = match rule.place.effect {
+            let (filters, matches_all) = match rule.rule_ref.effect {
                 Effect::Allow => {
                     has_allow_rules = true;
                     (&mut allow, &mut allows_all)
                 }
                 Effect::Deny => (&mut deny, &mut denies_all),
             };
-            let folded = match &rule.when {
-                When::Always => Folded::Everything,
-                When::Never => Folded::Nothing,
-                When::Where(clause) => clause.fold(user),
+            let folded = match &rule.condition {
+                Condition::Always => Folded::Everything,
+                Condition::Never => Folded::Nothing,
+                Condition::Where(clause) => clause.fold(user),
             };
             match folded {
                 Folded::Nothing => {}
                 Folded::Everything => {
-                    all.get_or_insert_with(|| rule.place.clone());
+                    matches_all.get_or_insert_with(|| rule.rule_ref.clone());
                 }
-                Folded::Residual(filter) => some.push((rule.place.clone(), filter)),
+                Folded::Residual(filter) => filters.push((rule.rule_ref.clone(), filter)),
             }
         }
         if let Some(rule) = denies_all {
@@ -121,17 +122,17 @@ impl Visibility {
         }
     }
 
-    /// Whether the session is visible. Allocates nothing.
+    /// Returns whether a session is visible, without allocating.
     #[must_use]
-    pub fn shows(&self, tracker: &Tracker<'_>) -> bool {
+    pub fn includes(&self, tracker: &Tracker<'_>) -> bool {
         match self {
             Self::Nothing(_) => false,
             Self::Everything(_) => true,
-            Self::Filtered(filtered) => filtered.shows(tracker),
+            Self::Filtered(filtered) => filtered.includes(tracker),
         }
     }
 
-    /// Whether the session is visible, and which rule decided.
+    /// Returns whether a session is visible, and the deciding rule.
     #[must_use]
     pub fn explain(&self, tracker: &Tracker<'_>) -> Verdict {
         let (visible, cause) = match self {
@@ -144,7 +145,7 @@ impl Visibility {
 }
 
 impl Filtered {
-    fn shows(&self, tracker: &Tracker<'_>) -> bool {
+    fn includes(&self, tracker: &Tracker<'_>) -> bool {
         let matches =
             |rules: &[(RuleRef, Filter)]| rules.iter().any(|(_, filter)| filter.matches(tracker));
         !matches(&self.deny)

@@ -112,7 +112,7 @@ mod tests {
         ];
         let hides =
             "deny: {rules: [{resources: ['*'], verbs: [list], where: tracker.host_user == 'bob'}]}";
-        let (hides, errors) = Policy::read("p", &serde_saphyr::from_str(hides).unwrap());
+        let (hides, errors) = Policy::from_spec("p", &serde_saphyr::from_str(hides).unwrap());
         assert_eq!(errors, []);
         let requester = |name: &str| Requester { username: name.into(), ..Requester::default() };
         let all = PolicySet::default();

@@ -15,5 +15,6 @@ pub use index::{HistoryExpired, Index, RestoreOutcome, Snapshot, VersionNotReach
 pub use pending_deletions::PendingDeletions;
 pub use policy_history::PolicyHistory;
 pub use tracker::{
-    AGENT_ENDED, COMMAND_ENDED, DELETED, DISPUTED, EXPIRED, Ending, STOPPED, Tracker, TrackerKey,
+    AGENT_ANNOTATION, AGENT_ENDED, COMMAND_ENDED, DELETED, DISPUTED, EXPIRED, Ending, STOPPED,
+    Tracker, TrackerKey,
 };

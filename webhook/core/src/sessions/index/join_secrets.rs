@@ -16,7 +16,7 @@ impl Index {
         viewer: &Viewer,
     ) -> BTreeSet<Box<str>> {
         let mut namespaces = BTreeSet::new();
-        if viewer.refuses(Verb::Join).is_some() {
+        if viewer.forbidden_reason(Verb::Join).is_some() {
             return namespaces;
         }
         let mut from = Bound::Included(TrackerKey {
@@ -77,7 +77,7 @@ mod tests {
         );
         let bob = Requester { username: "bob".into(), ..Requester::default() };
         let set = |yaml: &str| {
-            let (policy, errors) = Policy::read("p", &serde_saphyr::from_str(yaml).unwrap());
+            let (policy, errors) = Policy::from_spec("p", &serde_saphyr::from_str(yaml).unwrap());
             assert_eq!(errors, []);
             PolicySet::new("", [policy])
         };
