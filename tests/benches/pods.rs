@@ -160,7 +160,7 @@ fn pod(at: usize, owner: &Value) -> Value {
 
 async fn leads(webhook: &Webhook) {
     until("it leads and has listed everything", async || {
-        webhook.log_text().contains("looking after agents").then_some(())
+        webhook.log_text().contains("starting to reconcile agents").then_some(())
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Events, as this process publishes them.
+//! Publishing of Kubernetes Events.
 
 use std::time::Duration;
 
@@ -11,28 +11,29 @@ use mirrord_sessions_crds::WEBHOOK_NAME;
 use tokio::time::timeout;
 use tracing::debug;
 
-/// How long an Event may take: nothing else that is done waits longer for it.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The API server refuses an Event with a longer note.
+/// The timeout of publishing an Event, which delays the task that publishes it.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum length of a note in bytes, above which the API server rejects the Event.
 const MAX_NOTE: usize = 1024;
 
-/// Who publishes.
-pub(crate) struct Publisher<'a> {
+/// Publishes Events in the name of a Pod.
+pub(crate) struct EventPublisher<'a> {
     client: Client,
-    pod: &'a str,
+    pod_name: &'a str,
 }
 
-impl<'a> Publisher<'a> {
-    /// In the name of this Pod.
-    pub(crate) fn new(client: Client, pod: &'a str) -> Self {
-        Self { client, pod }
+impl<'a> EventPublisher<'a> {
+    /// Creates a publisher that names this Pod as the source of its Events.
+    pub(crate) fn new(client: Client, pod_name: &'a str) -> Self {
+        Self { client, pod_name }
     }
 
-    /// One that can't be published is logged: a namespace that is going takes none, which is
-    /// nobody's fault.
+    /// Publishes an Event.
+    ///
+    /// A failure is only logged. A namespace that is being deleted, for example, rejects all Events.
     pub(crate) async fn publish(
         &self,
-        about: &ObjectReference,
+        reference: &ObjectReference,
         kind: EventType,
         reason: &str,
         note: &str,
@@ -40,24 +41,24 @@ impl<'a> Publisher<'a> {
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),
-            note: Some(cut(note, MAX_NOTE)),
+            note: Some(truncate(note, MAX_NOTE)),
             action: "Reconcile".into(),
             secondary: None,
         };
         let reporter =
-            Reporter { controller: WEBHOOK_NAME.into(), instance: Some(self.pod.to_owned()) };
-        // A new recorder each time: one that remembers would need the right to patch Events.
+            Reporter { controller: WEBHOOK_NAME.into(), instance: Some(self.pod_name.to_owned()) };
+        // A recorder that lives longer aggregates Events and needs the right to patch them.
         let recorder = Recorder::new(self.client.clone(), reporter);
-        match timeout(PATIENCE, recorder.publish(&event, about)).await {
+        match timeout(PUBLISH_TIMEOUT, recorder.publish(&event, reference)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%error, reason, "an Event could not be published"),
-            Err(_) => debug!(reason, "an Event was not published in {PATIENCE:?}"),
+            Ok(Err(error)) => debug!(%error, reason, "failed to publish an Event"),
+            Err(_) => debug!(reason, "timed out publishing an Event after {PUBLISH_TIMEOUT:?}"),
         }
     }
 }
 
-/// At most so many bytes of the text.
-fn cut(text: &str, bytes: usize) -> String {
+/// Truncates the text to a number of bytes and marks the cut with an ellipsis.
+fn truncate(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();
     }
@@ -77,22 +78,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cut_to_bytes() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcdef", 5), "ab…");
-        assert_eq!(cut("éééé", 6), "é…");
+    fn truncates_to_bytes() {
+        assert_eq!(truncate("abc", 3), "abc");
+        assert_eq!(truncate("abcdef", 5), "ab…");
+        assert_eq!(truncate("éééé", 6), "é…");
     }
 
-    /// In a cluster kube's client waits for ever.
+    /// Checks the timeout, because kube's client in a cluster has none.
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_an_event_for_long() {
-        let silent = service_fn(|_: Request<Body>| {
+    async fn gives_up_publishing_after_timeout() {
+        let hanging = service_fn(|_: Request<Body>| {
             std::future::pending::<Result<Response<Body>, Infallible>>()
         });
-        let publisher = Publisher::new(Client::new(silent, "default"), "webhook-0");
+        let publisher = EventPublisher::new(Client::new(hanging, "default"), "webhook-0");
         let start = Instant::now();
-        let about = ObjectReference::default();
-        publisher.publish(&about, EventType::Warning, "SessionRefused", "exceeded quota").await;
-        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+        let reference = ObjectReference::default();
+        publisher.publish(&reference, EventType::Warning, "SessionRefused", "exceeded quota").await;
+        assert_eq!(start.elapsed().as_secs(), PUBLISH_TIMEOUT.as_secs());
     }
 }

@@ -1,4 +1,4 @@
-//! Leading: reads and writes the Lease as the core's election says.
+//! Leader election through a Lease, with the decisions of the core.
 
 use std::{pin::pin, time::Duration};
 
@@ -11,7 +11,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
-use mirrord_sessions_core::leader_election::{Candidate, Step};
+use mirrord_sessions_core::leader_election::{Candidate, ElectionStep};
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,15 +19,14 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
 
-/// How long giving the Lease up may take at the end.
+/// The timeout of releasing the Lease on shutdown.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Before the Lease is read again that somebody else wrote in between: one who writes it all the
-/// time must not make this replica ask all the time.
-const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
+/// The delay after a write conflict, which limits the requests if a client keeps writing the Lease.
+const CONFLICT_DELAY: Duration = Duration::from_millis(200);
 
-/// One replica's part in an election.
-pub(crate) struct Election<'a> {
+/// The participation of this replica in an election.
+pub(crate) struct LeaderElection<'a> {
     leases: Api<Lease>,
     name: &'a str,
     candidate: Candidate,
@@ -35,19 +34,19 @@ pub(crate) struct Election<'a> {
     metrics: &'a Metrics,
 }
 
-/// Why a try ended early.
+/// The error of an attempt to acquire or renew the Lease.
 #[derive(Debug, thiserror::Error)]
-enum TryError {
-    #[error("it can't be read: {0}")]
+enum ElectionError {
+    #[error("failed to read the Lease: {0}")]
     Read(#[source] kube::Error),
-    #[error("it can't be written: {0}")]
+    #[error("failed to write the Lease: {0}")]
     Write(#[source] kube::Error),
-    #[error("the API server did not answer within {0:?}")]
+    #[error("no response from the API server within {0:?}")]
     Timeout(Duration),
 }
 
-impl<'a> Election<'a> {
-    /// An election by the Lease of that name, which is made if it is missing.
+impl<'a> LeaderElection<'a> {
+    /// Creates an election for the Lease of this name, which is created if it is missing.
     pub(crate) fn new(
         leases: Api<Lease>,
         name: &'a str,
@@ -57,29 +56,31 @@ impl<'a> Election<'a> {
         Self { leases, name, candidate, start: Instant::now(), metrics }
     }
 
-    /// Begins `work` each time this replica is elected, and drops it when it leads no more. Goes on
-    /// until `stop` is done; then the Lease is free for the next at once.
-    pub(crate) async fn run<W: Future<Output = ()>>(
+    /// Runs `tasks` whenever this replica leads, until `stop` completes.
+    ///
+    /// The future of `tasks` is dropped when leadership is lost. On `stop` the Lease is released, so
+    /// that another replica can lead at once.
+    pub(crate) async fn run<T: Future<Output = ()>>(
         mut self,
-        work: impl Fn() -> W,
+        tasks: impl Fn() -> T,
         stop: impl Future<Output = ()>,
     ) {
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => return self.release().await,
-                () = self.win() => {}
+                () = self.acquire() => {}
             }
-            info!(lease = self.name, identity = self.candidate.identity(), "leading");
+            info!(lease = self.name, identity = self.candidate.identity(), "acquired leadership");
             self.metrics.leads(true);
-            let worked = async {
-                work().await;
+            let lead = async {
+                tasks().await;
                 std::future::pending::<()>().await;
             };
             let stopped = tokio::select! {
                 () = &mut stop => true,
-                () = self.hold() => false,
-                () = worked => false,
+                () = self.renew_until_lost() => false,
+                () = lead => false,
             };
             self.metrics.leads(false);
             if stopped {
@@ -87,87 +88,92 @@ impl<'a> Election<'a> {
             }
             warn!(
                 lease = self.name,
-                "leading no more: the Lease is another's, or could not be renewed in time"
+                "lost leadership: another replica holds the Lease, or it was not renewed in time"
             );
         }
     }
 
-    /// Ends when this replica leads.
-    async fn win(&mut self) {
-        let mut told = String::new();
+    /// Waits until this replica holds the Lease.
+    async fn acquire(&mut self) {
+        let mut last_error = String::new();
         loop {
-            let pause = match self.attempt().await {
+            let delay = match self.attempt().await {
                 Ok(None) => return,
-                Ok(Some(pause)) => {
-                    told.clear();
-                    pause
+                Ok(Some(delay)) => {
+                    last_error.clear();
+                    delay
                 }
                 Err(error) => {
-                    // Once for each reason: this goes on every two seconds.
-                    let text = error.to_string();
-                    if told != text {
-                        warn!(lease = self.name, error = %text, "no part in the election of a leader");
-                        told = text;
+                    // Log each error once, because the attempt is repeated every two seconds.
+                    let error = error.to_string();
+                    if last_error != error {
+                        warn!(lease = self.name, %error, "failed to acquire the Lease, retrying");
+                        last_error = error;
                     }
                     self.candidate.timing().retry
                 }
             };
-            sleep(pause).await;
+            sleep(delay).await;
         }
     }
 
-    /// Ends when this replica leads no more, or can't know that it does.
-    async fn hold(&mut self) {
+    /// Renews the Lease until another replica holds it or no renewal succeeds within the deadline.
+    async fn renew_until_lost(&mut self) {
         let deadline = self.candidate.timing().renew_deadline;
-        while matches!(timeout(deadline, self.renewed()).await, Ok(true)) {}
+        while matches!(timeout(deadline, self.renew()).await, Ok(true)) {}
     }
 
-    /// Tries until the Lease is renewed, or somebody else's.
-    async fn renewed(&mut self) -> bool {
+    /// Retries until the Lease is renewed, or returns false if another replica holds it.
+    async fn renew(&mut self) -> bool {
         loop {
             sleep(self.candidate.timing().retry).await;
             match self.attempt().await {
-                Ok(next) => return next.is_none(),
-                Err(error) => debug!(lease = self.name, %error, "the Lease is not renewed yet"),
+                Ok(delay) => return delay.is_none(),
+                Err(error) => debug!(lease = self.name, %error, "failed to renew the Lease"),
             }
         }
     }
 
-    /// Looks at the Lease once; `None` if this replica leads, or after how long to look again.
-    async fn attempt(&mut self) -> Result<Option<Duration>, TryError> {
+    /// Attempts to acquire or renew the Lease within a timeout.
+    ///
+    /// Returns `None` if this replica holds the Lease, or else the delay before the next attempt.
+    async fn attempt(&mut self) -> Result<Option<Duration>, ElectionError> {
         let limit = self.candidate.timing().renew_deadline / 2;
-        timeout(limit, self.look()).await.map_err(|_| TryError::Timeout(limit))?
+        timeout(limit, self.acquire_or_renew()).await.map_err(|_| ElectionError::Timeout(limit))?
     }
 
-    async fn look(&mut self) -> Result<Option<Duration>, TryError> {
+    async fn acquire_or_renew(&mut self) -> Result<Option<Duration>, ElectionError> {
         loop {
             let lease = self.read().await?;
             let spec = lease.spec.clone().unwrap_or_default();
-            if let Step::Wait(pause) = self.candidate.step(&spec, self.start.elapsed()) {
-                return Ok(Some(pause));
+            let step = self.candidate.next_step(&spec, self.start.elapsed());
+            if let ElectionStep::Wait(delay) = step {
+                return Ok(Some(delay));
             }
-            let held = self.candidate.held(&spec, now());
+            let held = self.candidate.held_spec(&spec, now());
             match self.write(lease, held).await {
                 Ok(()) => return Ok(None),
-                // Somebody was quicker.
+                // Another client wrote the Lease in between.
                 Err(kube::Error::Api(status)) if status.is_conflict() => {
-                    sleep(CONFLICT_PAUSE).await;
+                    sleep(CONFLICT_DELAY).await;
                 }
-                Err(error) => return Err(TryError::Write(error)),
+                Err(error) => return Err(ElectionError::Write(error)),
             }
         }
     }
 
-    async fn read(&self) -> Result<Lease, TryError> {
-        let lease = self.leases.get_opt(self.name).await.map_err(TryError::Read)?;
+    async fn read(&self) -> Result<Lease, ElectionError> {
+        let lease = self.leases.get_opt(self.name).await.map_err(ElectionError::Read)?;
         match lease {
             Some(lease) => Ok(lease),
-            None => self.create().await.map_err(TryError::Write),
+            None => self.create().await.map_err(ElectionError::Write),
         }
     }
 
-    /// An empty Lease, for anybody to take. It isn't in the manifests, since GitOps tools leave
-    /// Leases out; server-side apply lets RBAC hold its creation to this one name.
+    /// Creates a Lease without a holder.
+    ///
+    /// The manifests contain no Lease because GitOps tools ignore Leases. Server-side apply allows
+    /// RBAC to restrict the creation to this name.
     async fn create(&self) -> Result<Lease, kube::Error> {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
@@ -178,27 +184,27 @@ impl<'a> Election<'a> {
         self.leases.patch(self.name, &params, &Patch::Apply(lease)).await
     }
 
-    /// With the version that was read: of two replicas, one wins.
+    /// Replaces the Lease with its resource version as a precondition.
     async fn write(&self, mut lease: Lease, spec: LeaseSpec) -> Result<(), kube::Error> {
         lease.spec = Some(spec);
         self.leases.replace(self.name, &PostParams::default(), &lease).await.map(|_| ())
     }
 
-    /// Leaves the Lease to the next, if it is this one's.
+    /// Releases the Lease if this replica holds it.
     async fn release(&self) {
-        let released = async {
+        let release = async {
             let lease = self.read().await?;
             let spec = lease.spec.clone().unwrap_or_default();
-            if let Some(released) = self.candidate.released(&spec, now()) {
-                self.write(lease, released).await.map_err(TryError::Write)?;
-                info!(lease = self.name, "left the Lease to the next leader");
+            if let Some(released) = self.candidate.released_spec(&spec, now()) {
+                self.write(lease, released).await.map_err(ElectionError::Write)?;
+                info!(lease = self.name, "released the Lease");
             }
-            Ok::<_, TryError>(())
+            Ok::<_, ElectionError>(())
         };
-        match timeout(RELEASE_TIMEOUT, released).await {
+        match timeout(RELEASE_TIMEOUT, release).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(lease = self.name, %error, "the Lease is left to run out"),
-            Err(_) => debug!(lease = self.name, "the Lease is left to run out"),
+            Ok(Err(error)) => debug!(lease = self.name, %error, "failed to release the Lease"),
+            Err(_) => debug!(lease = self.name, "timed out releasing the Lease"),
         }
     }
 }
@@ -207,9 +213,9 @@ fn now() -> MicroTime {
     MicroTime(Timestamp::now())
 }
 
-/// A name that no other process has or had.
-pub(crate) fn identity(name: &str) -> String {
+/// Returns an identity for the Lease that no other process has.
+pub(crate) fn unique_identity(pod_name: &str) -> String {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(std::process::id());
-    format!("{name}_{random:016x}")
+    format!("{pod_name}_{random:016x}")
 }

@@ -1,10 +1,12 @@
-//! What the leader of the replicas does. One Lease for all of it: each part is idle most of the
-//! time, and none is better done by another replica than the rest.
+//! The tasks of the elected leader: the auditor role and the controller.
+//!
+//! Both tasks share one Lease. They are idle most of the time, so spreading them over replicas would
+//! gain nothing.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use mirrord_sessions_core::{
-    controller::Endings,
+    controller::{DeleteReasons, SessionQueries},
     leader_election::{Candidate, Timing},
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
@@ -12,34 +14,36 @@ use mirrord_sessions_crds::WEBHOOK_NAME;
 use crate::{
     args::Args,
     auditor, controller,
-    leader_election::{Election, identity},
+    leader_election::{LeaderElection, unique_identity},
     metrics::Metrics,
 };
 
-/// Takes part in the election; while this replica leads, sees to the auditor role and to agents.
-/// Nothing that fails here keeps the process from serving admission.
-pub(crate) async fn lead(
+/// Takes part in the leader election until `stop` completes, and runs the tasks while leading.
+///
+/// A failure of these tasks does not affect admission.
+pub(crate) async fn run<S: DeleteReasons + SessionQueries>(
     client: Client,
     args: &Args,
     metrics: &Metrics,
-    endings: &dyn Endings,
+    store: &S,
     stop: impl Future<Output = ()>,
 ) {
-    let candidate = Candidate::new(identity(&args.pod_name), Timing::default());
-    let leader = candidate.identity().to_owned();
+    let candidate = Candidate::new(unique_identity(&args.pod_name), Timing::default());
+    let identity = candidate.identity().to_owned();
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
-    let work = || async {
+    let tasks = || async {
         futures::future::join(
-            auditor::while_leading(&client, args, &leader, metrics),
-            controller::while_leading(
+            auditor::reconcile(&client, args, &identity, metrics),
+            controller::run(
                 &client,
                 &args.pod_name,
-                args.report_period,
+                args.report_period.expiry(),
                 metrics,
-                endings,
+                store,
+                store,
             ),
         )
         .await;
     };
-    Election::new(leases, WEBHOOK_NAME, candidate, metrics).run(work, stop).await;
+    LeaderElection::new(leases, WEBHOOK_NAME, candidate, metrics).run(tasks, stop).await;
 }

@@ -96,7 +96,7 @@ async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
         },
         args.drain_timeout,
     ));
-    let leader = leader_tasks::lead(client.clone(), &args, &metrics, &*store, stop.clone());
+    let leader = leader_tasks::run(client.clone(), &args, &metrics, &*store, stop.clone());
     let caches =
         keep_caches(&args, client.clone(), Arc::clone(&store), ended, &front_proxy, &health);
     tokio::select! {

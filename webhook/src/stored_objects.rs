@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::Resource;
 use mirrord_sessions_core::{
-    controller::{PodParts, PodView, SpecParts, StatusParts},
+    controller::{CachedPod, PartialPod, PartialPodSpec, PartialPodStatus},
     text::printable,
 };
 use mirrord_sessions_crds::{Session, SessionPolicy};
@@ -83,15 +83,15 @@ impl StoredJob {
 pub(crate) struct StoredPod {
     #[serde(deserialize_with = "metadata")]
     pub(crate) metadata: ObjectMeta,
-    spec: Option<SpecParts>,
-    status: Option<StatusParts>,
+    spec: Option<PartialPodSpec>,
+    status: Option<PartialPodStatus>,
 }
 
 impl StoredPod {
-    /// What is kept of it.
-    pub(crate) fn view(self) -> Option<PodView> {
-        let parts = PodParts { spec: self.spec, status: self.status };
-        PodView::of(&self.metadata, &parts)
+    /// Returns the fields of the Pod that the controller caches.
+    pub(crate) fn to_cached(self) -> Option<CachedPod> {
+        let parts = PartialPod { spec: self.spec, status: self.status };
+        CachedPod::from_parts(&self.metadata, &parts)
     }
 }
 

@@ -134,7 +134,7 @@ async fn stopped(stage: &mut Stage<'_>, name: &str) -> anyhow::Result<()> {
         .show(Step {
             shows: &[
                 "of developer-1 on deployment/ip-visit-counter ended after",
-                "its agent deleted",
+                "its agent was deleted",
             ],
             ..Step::new("… ended its agent, and with it the developer's process.", &events)
         })

@@ -1,28 +1,32 @@
-//! Who of several replicas leads, as client-go elects: by a Lease that the leader renews, and that
-//! another takes once it has seen it unchanged for as long as the Lease says.
+//! Leader election with a Lease, following client-go's algorithm.
 //!
-//! Only how long a replica itself has watched the Lease counts, never the times written in it:
-//! clocks differ. A write carries the version that was read, so that of two one wins. As Kubernetes
-//! knows no fencing, what a leader writes must carry preconditions of its own.
+//! The leader renews the Lease. Another candidate acquires it after observing it unchanged for the
+//! Lease's duration.
+//!
+//! A candidate measures that duration on its own clock and ignores the times in the Lease, because
+//! clocks of machines differ. Each write has the resource version that was read as a precondition,
+//! so one of two concurrent writes wins. Kubernetes has no fencing tokens, so the writes of a leader
+//! need preconditions of their own.
 
 use std::time::Duration;
 
 use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::meta::v1::MicroTime};
 
-/// How long things take.
+/// The intervals of an election.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long a Lease holds that isn't renewed.
+    /// The duration for which a Lease is valid without renewal.
     pub lease: Duration,
-    /// After how long without success a leader gives up. Shorter, so that it has before another
-    /// begins.
+    /// The time without a successful renewal after which a leader gives up.
+    ///
+    /// It is shorter than `lease`, so that a leader stops before another one starts.
     pub renew_deadline: Duration,
-    /// How often the Lease is looked at, and renewed.
+    /// The interval between attempts to acquire or renew the Lease.
     pub retry: Duration,
 }
 
 impl Default for Timing {
-    /// Those of client-go, and so of Kubernetes' own components.
+    /// Returns client-go's defaults, which the components of Kubernetes use.
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(15),
@@ -32,73 +36,73 @@ impl Default for Timing {
     }
 }
 
-/// What a replica does next.
+/// The next step of a candidate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Write itself into the Lease.
+pub enum ElectionStep {
+    /// Write this candidate into the Lease.
     Acquire,
-    /// It leads: write the time.
+    /// Renew the Lease that this candidate holds.
     Renew,
-    /// Somebody else leads: look again after that.
+    /// Wait for this time, because another candidate holds the Lease.
     Wait(Duration),
 }
 
-/// One replica.
+/// A replica that takes part in an election.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     identity: String,
     timing: Timing,
-    /// The Lease as it was seen last, and since when it is so.
-    seen: Option<(LeaseSpec, Duration)>,
+    /// The Lease as last observed, and the time at which it was first observed so.
+    observed: Option<(LeaseSpec, Duration)>,
 }
 
 impl Candidate {
-    /// A replica of a name that no other has or had.
+    /// Creates a candidate with an identity that no other candidate has or had.
     #[must_use]
     pub fn new(identity: String, timing: Timing) -> Self {
-        Self { identity, timing, seen: None }
+        Self { identity, timing, observed: None }
     }
 
-    /// The replica's name.
+    /// Returns the candidate's identity.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// How long things take.
+    /// Returns the intervals of the election.
     #[must_use]
     pub fn timing(&self) -> Timing {
         self.timing
     }
 
-    /// What to do about a Lease that was read `now`, on a clock that only goes forward.
-    pub fn step(&mut self, lease: &LeaseSpec, now: Duration) -> Step {
-        let since = match &self.seen {
-            Some((seen, since)) if seen == lease => *since,
+    /// Returns the next step after the Lease was read at `now` on a monotonic clock.
+    pub fn next_step(&mut self, lease: &LeaseSpec, now: Duration) -> ElectionStep {
+        let since = match &self.observed {
+            Some((observed, since)) if observed == lease => *since,
             _ => {
-                self.seen = Some((lease.clone(), now));
+                self.observed = Some((lease.clone(), now));
                 now
             }
         };
         match lease.holder_identity.as_deref() {
-            None | Some("") => Step::Acquire,
-            Some(holder) if holder == self.identity => Step::Renew,
+            None | Some("") => ElectionStep::Acquire,
+            Some(holder) if holder == self.identity => ElectionStep::Renew,
             Some(_) => {
-                let holds = lease
+                let duration = lease
                     .lease_duration_seconds
                     .and_then(|seconds| u64::try_from(seconds).ok())
                     .map_or(self.timing.lease, Duration::from_secs);
-                match (since + holds).checked_sub(now) {
-                    None | Some(Duration::ZERO) => Step::Acquire,
-                    Some(left) => Step::Wait(left.min(self.timing.retry)),
+                match (since + duration).checked_sub(now) {
+                    None | Some(Duration::ZERO) => ElectionStep::Acquire,
+                    Some(remaining) => ElectionStep::Wait(remaining.min(self.timing.retry)),
                 }
             }
         }
     }
 
-    /// The Lease with this replica as its holder.
+    /// Returns the Lease with this candidate as its holder, renewed at `time`.
     #[must_use]
-    pub fn held(&self, lease: &LeaseSpec, time: MicroTime) -> LeaseSpec {
+    pub fn held_spec(&self, lease: &LeaseSpec, time: MicroTime) -> LeaseSpec {
         let mut held = lease.clone();
         if lease.holder_identity.as_deref() != Some(&self.identity) {
             held.holder_identity = Some(self.identity.clone());
@@ -112,9 +116,9 @@ impl Candidate {
         held
     }
 
-    /// The Lease that this replica gives up; none if it isn't this one's.
+    /// Returns the released Lease, or `None` if this candidate does not hold it.
     #[must_use]
-    pub fn released(&self, lease: &LeaseSpec, time: MicroTime) -> Option<LeaseSpec> {
+    pub fn released_spec(&self, lease: &LeaseSpec, time: MicroTime) -> Option<LeaseSpec> {
         (lease.holder_identity.as_deref() == Some(&self.identity)).then(|| LeaseSpec {
             holder_identity: Some(String::new()),
             lease_duration_seconds: Some(1),
@@ -141,41 +145,41 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_lease_is_taken_and_renewed() {
+    fn acquires_and_renews_empty_lease() {
         let mut a = candidate("a");
         for empty in [
             LeaseSpec::default(),
             LeaseSpec { holder_identity: Some(String::new()), ..LeaseSpec::default() },
         ] {
-            assert_eq!(a.step(&empty, SECOND), Step::Acquire);
-            let held = a.held(&empty, time(5));
+            assert_eq!(a.next_step(&empty, SECOND), ElectionStep::Acquire);
+            let held = a.held_spec(&empty, time(5));
             assert_eq!(held.holder_identity.as_deref(), Some("a"));
             assert_eq!((held.lease_transitions, held.lease_duration_seconds), (Some(1), Some(15)));
-            assert_eq!(a.step(&held, SECOND), Step::Renew);
-            let renewed = a.held(&held, time(7));
+            assert_eq!(a.next_step(&held, SECOND), ElectionStep::Renew);
+            let renewed = a.held_spec(&held, time(7));
             assert_eq!(
                 (renewed.acquire_time.clone(), renewed.renew_time.clone()),
                 (Some(time(5)), Some(time(7)))
             );
             assert_eq!(renewed.lease_transitions, Some(1));
-            // However long ago: nobody else took it.
-            assert_eq!(a.step(&renewed, SECOND * 1000), Step::Renew);
+            // No other candidate acquired it, so the time since the last renewal does not matter.
+            assert_eq!(a.next_step(&renewed, SECOND * 1000), ElectionStep::Renew);
         }
     }
 
     #[test]
-    fn anothers_lease_is_taken_when_it_was_seen_unchanged_for_its_duration() {
-        let held = candidate("a").held(&LeaseSpec::default(), time(5));
+    fn acquires_lease_observed_unchanged_for_its_duration() {
+        let held = candidate("a").held_spec(&LeaseSpec::default(), time(5));
         let mut b = candidate("b");
-        let wait = |seconds| Step::Wait(SECOND * seconds);
-        // Whatever the times in it say, and whatever the watcher's own clock began with.
-        assert_eq!(b.step(&held, SECOND * 100), wait(2));
-        assert_eq!(b.step(&held, SECOND * 114), wait(1));
-        let renewed = candidate("a").held(&held, time(6));
-        assert_eq!(b.step(&renewed, SECOND * 114), wait(2));
-        assert_eq!(b.step(&renewed, SECOND * 128), wait(1));
-        assert_eq!(b.step(&renewed, SECOND * 129), Step::Acquire);
-        let taken = b.held(&renewed, time(30));
+        let wait = |seconds| ElectionStep::Wait(SECOND * seconds);
+        // Neither the times in the Lease nor the origin of the own clock matter.
+        assert_eq!(b.next_step(&held, SECOND * 100), wait(2));
+        assert_eq!(b.next_step(&held, SECOND * 114), wait(1));
+        let renewed = candidate("a").held_spec(&held, time(6));
+        assert_eq!(b.next_step(&renewed, SECOND * 114), wait(2));
+        assert_eq!(b.next_step(&renewed, SECOND * 128), wait(1));
+        assert_eq!(b.next_step(&renewed, SECOND * 129), ElectionStep::Acquire);
+        let taken = b.held_spec(&renewed, time(30));
         assert_eq!(
             (taken.holder_identity.as_deref(), taken.lease_transitions),
             (Some("b"), Some(2))
@@ -183,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_says_itself_how_long_it_holds() {
-        for (seconds, after, taken) in [
+    fn uses_duration_in_lease() {
+        for (seconds, after, acquired) in [
             (Some(60), 59, false),
             (Some(60), 60, true),
             (Some(1), 1, true),
@@ -199,25 +203,29 @@ mod tests {
                 ..LeaseSpec::default()
             };
             let mut b = candidate("b");
-            b.step(&held, Duration::ZERO);
-            let step = b.step(&held, SECOND * after);
-            assert_eq!(step == Step::Acquire, taken, "{seconds:?} after {after}: {step:?}");
+            b.next_step(&held, Duration::ZERO);
+            let step = b.next_step(&held, SECOND * after);
+            assert_eq!(
+                step == ElectionStep::Acquire,
+                acquired,
+                "{seconds:?} after {after}: {step:?}"
+            );
         }
     }
 
     #[test]
-    fn a_leader_that_goes_leaves_the_lease_to_the_next_at_once() {
+    fn released_lease_is_acquired_at_once() {
         let a = candidate("a");
-        let held = a.held(&LeaseSpec::default(), time(5));
-        let released = a.released(&held, time(6)).unwrap();
+        let held = a.held_spec(&LeaseSpec::default(), time(5));
+        let released = a.released_spec(&held, time(6)).unwrap();
         let mut b = candidate("b");
-        assert_eq!(b.step(&released, SECOND), Step::Acquire);
-        assert_eq!(b.released(&held, time(6)), None);
-        assert_eq!(b.held(&released, time(7)).lease_transitions, Some(2));
+        assert_eq!(b.next_step(&released, SECOND), ElectionStep::Acquire);
+        assert_eq!(b.released_spec(&held, time(6)), None);
+        assert_eq!(b.held_spec(&released, time(7)).lease_transitions, Some(2));
     }
 
     #[test]
-    fn a_leader_gives_up_before_another_may_begin() {
+    fn leader_gives_up_before_lease_expires() {
         let timing = Timing::default();
         assert!(timing.renew_deadline + timing.retry < timing.lease);
     }

@@ -6,11 +6,12 @@
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, agent},
-    agents::{Look, job_agent, words},
-    controller::{PodParts, Sought, Target},
+    agents::{JobClass, classify_job},
+    controller::{PartialPod, Target, TargetHint},
     identity::Requester,
     text::printable,
 };
+use mirrord_sessions_crds::annotations;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tracing::info;
@@ -26,7 +27,7 @@ use super::{
 pub(crate) struct NewRun {
     decision: Decision,
     requester: Requester,
-    target_hint: Option<Sought>,
+    target_hint: Option<TargetHint>,
     /// Namespace and target as the client claims them.
     claim: Option<(String, String)>,
 }
@@ -37,7 +38,7 @@ impl NewRun {
     pub(super) fn new(
         decision: Decision,
         requester: Requester,
-        target_hint: Option<Sought>,
+        target_hint: Option<TargetHint>,
         claim: Option<(String, String)>,
     ) -> Self {
         let warns = matches!(decision.outcome, Outcome::Allow(_)) && !requester.is_controller();
@@ -55,7 +56,7 @@ impl NewRun {
     }
 
     /// Returns where to look up the target of the agent that starts.
-    pub(crate) fn target_hint(&self) -> Option<&Sought> {
+    pub(crate) fn target_hint(&self) -> Option<&TargetHint> {
         self.target_hint.as_ref()
     }
 
@@ -68,7 +69,7 @@ impl NewRun {
     ) -> Decision {
         let warning = match (target, &self.claim) {
             (Some(target), _) => {
-                sessions.warning(&target.namespace, &target.names(), &self.requester)
+                sessions.warning(&target.namespace, &target.paths(), &self.requester)
             }
             (None, Some((namespace, name))) => {
                 sessions.warning(namespace, &[name], &self.requester)
@@ -120,16 +121,16 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
     match (resource, request.operation.as_str()) {
         (("batch", "jobs", ""), "CREATE") => {
             let job: Job = read(request.object, "object")?;
-            if let Look::Lookalike(reason) = job_agent(&job) {
+            if let JobClass::Lookalike(reason) = classify_job(&job) {
                 let name = job.metadata.name.as_deref().unwrap_or_default();
                 let name = printable(name, 253);
                 info!(name, reason, "a Job has the name of an agent and is none");
             }
             let annotations = job.metadata.annotations.as_ref();
-            let target = annotations.and_then(|all| all.get(words::TARGET).cloned());
+            let target = annotations.and_then(|all| all.get(annotations::TARGET).cloned());
             let claim = target.map(|target| (request.namespace.clone(), target));
             let decision = agent::on_job_create(&job, &requester);
-            Ok(NewRun::new(decision, requester, Sought::of_job(&job), claim))
+            Ok(NewRun::new(decision, requester, TargetHint::from_job(&job), claim))
         }
         (("batch", "jobs", ""), "UPDATE") => {
             let job: Job = read(request.object, "object")?;
@@ -145,8 +146,8 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
             // The stored Pod counts: the API server takes nothing but the containers from the
             // request.
             let hint = if stamps {
-                let parts: PodParts = read(request.old_object, "oldObject")?;
-                Sought::of_pod(&old.metadata, &parts)
+                let parts: PartialPod = read(request.old_object, "oldObject")?;
+                TargetHint::from_pod(&old.metadata, &parts)
             } else {
                 None
             };
@@ -166,7 +167,7 @@ fn read<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
-    use mirrord_sessions_core::controller::PodView;
+    use mirrord_sessions_core::controller::CachedPod;
     use serde_json::{Value, json};
 
     use super::*;
@@ -256,7 +257,7 @@ mod tests {
     fn warns_of_concurrent_sessions() {
         let mut job = fixture("default.job-request-body.json");
         for (target, warned) in [("x/bobs", true), ("x/other", false)] {
-            job["metadata"]["annotations"][words::TARGET] = json!(target);
+            job["metadata"]["annotations"][annotations::TARGET] = json!(target);
             let review = review("CREATE", &jobs(), &job, &json!(null));
             let answer = stamp_agent(&review);
             assert_eq!(answer["response"].get("warnings").is_some(), warned);
@@ -271,19 +272,19 @@ mod tests {
         let mut sent = pod.clone();
         sent["metadata"] = json!({ "name": "forged" });
         let added = review("UPDATE", &pods(), &sent, &old);
-        let found: Vec<PodView> = parse(added.to_string().as_bytes())
+        let found: Vec<CachedPod> = parse(added.to_string().as_bytes())
             .unwrap()
             .target_hint()
-            .map(|sought| match sought {
-                Sought::Pod(pod) => pod.clone(),
-                sought @ Sought::Container { .. } => panic!("{sought:?}"),
+            .map(|hint| match hint {
+                TargetHint::Pod(pod) => pod.clone(),
+                hint @ TargetHint::Container { .. } => panic!("{hint:?}"),
             })
             .into_iter()
             .collect();
         assert_eq!(*found[0].name, *pod["metadata"]["name"].as_str().unwrap());
 
         let mut job = fixture("default.job-request-body.json");
-        job["metadata"]["annotations"][words::TARGET] = json!("x/bobs");
+        job["metadata"]["annotations"][annotations::TARGET] = json!("x/bobs");
         let mut create = review("CREATE", &jobs(), &job, &json!(null));
         let warned = |review: &Value, target: Option<&Target>| {
             let run = parse(review.to_string().as_bytes()).unwrap();

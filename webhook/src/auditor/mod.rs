@@ -1,8 +1,8 @@
 //! Looks after the auditor role while this replica leads: read → the core's plan → carry out →
 //! tell.
 
+mod reporter;
 mod role;
-mod tell;
 
 use std::{io::Write, time::Duration};
 
@@ -15,8 +15,8 @@ use crate::{
     args::{Args, AuditorRole},
     metrics::Metrics,
 };
+use reporter::Reporter;
 use role::{Effect, RoundError};
-use tell::Teller;
 
 /// After a failure, the next try; doubled each time, up to the longest. What fails here is a
 /// missing right more often than not, and then it takes somebody who applies manifests.
@@ -33,28 +33,28 @@ struct Done {
 }
 
 /// Sees to the role, once for each time that this replica begins to lead.
-pub(crate) async fn while_leading(client: &Client, args: &Args, identity: &str, metrics: &Metrics) {
+pub(crate) async fn reconcile(client: &Client, args: &Args, identity: &str, metrics: &Metrics) {
     let (Some(mode), Ok(history)) = (mode(args), history(args)) else {
         return;
     };
-    let teller = Teller::new(client.clone(), args, identity, metrics);
-    see_to_it(client, &history, mode, &teller).await;
+    let reporter = Reporter::new(client.clone(), args, identity, metrics);
+    see_to_it(client, &history, mode, &reporter).await;
 }
 
 /// Goes on until the role is as it should be, or is somebody else's.
-async fn see_to_it(client: &Client, history: &History, mode: Mode, teller: &Teller<'_>) {
+async fn see_to_it(client: &Client, history: &History, mode: Mode, reporter: &Reporter<'_>) {
     let roles = Api::all(client.clone());
     let mut retry = FIRST_RETRY;
     let mut told = String::new();
     loop {
         match role::round(&roles, history, mode, Effect::Real).await {
-            Ok(done) => return teller.done(history, mode, &done).await,
+            Ok(done) => return reporter.done(history, mode, &done).await,
             Err(failed) => {
-                teller.count(&failed);
+                reporter.count(&failed);
                 // Told once for each reason.
                 let text = failed.error.to_string();
                 if told != text {
-                    teller.failed(history, &failed).await;
+                    reporter.failed(history, &failed).await;
                     told = text;
                 }
             }

@@ -1,10 +1,9 @@
-//! What is done about an agent. Each is a step of its own: it changes the cluster, and the view
-//! with it.
+//! Execution of plans: each action changes the cluster and applies the result to the cache.
 //!
-//! A leader that lost its Lease unnoticed can't do harm: names of Sessions are derived from agents,
-//! and every other write names the identifier of what it is about.
+//! A former leader that still runs cannot do harm. Names of Sessions are derived from agents, so it
+//! creates no second Session. Every other write has the UID of its object as a precondition.
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use kube::{
@@ -12,8 +11,11 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use mirrord_sessions_core::{
-    agents::{Binding, SESSION},
-    controller::{Agent, AgentId, AgentKind, Lost, Recorded, Told, View, may_stop, when_lost},
+    agents::{Binding, SESSION_ANNOTATION},
+    controller::{
+        Agent, AgentId, AgentKind, AgentSession, MissingReason, RunEvent, may_delete_agent,
+        missing_reason,
+    },
     sessions::Ending,
 };
 use mirrord_sessions_crds::{Session, SessionStatus};
@@ -21,44 +23,44 @@ use serde_json::json;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Controller, Failed, Looked, events};
+use super::{Action, Controller, Error, events::session_reference};
 use crate::stored_objects::StoredPod;
 
-/// Go on with the next step.
-pub(crate) const GO_ON: Option<Looked> = None;
-const DONE: Option<Looked> = Some(Looked::Done);
-/// A Session that is deleted again and again comes back no sooner.
-pub(crate) const AGAIN: Duration = Duration::from_secs(5);
+/// The result of an action: plan again, or end the reconciliation.
+pub(crate) type ActionResult = Result<ControlFlow<Action>, Error>;
 
-pub(crate) type Next = Result<Option<Looked>, Failed>;
+pub(crate) const PLAN_AGAIN: ControlFlow<Action> = ControlFlow::Continue(());
+const AWAIT_CHANGE: ControlFlow<Action> = ControlFlow::Break(Action::AwaitChange);
+/// The minimum delay before a Session that a user deletes repeatedly is created again.
+pub(crate) const RECREATE_DELAY: Duration = Duration::from_secs(5);
 
 impl Controller<'_> {
-    /// Writes the status, which the API server drops when a Session is created.
-    pub(crate) async fn report(&self, agent: &Agent, session: &Recorded) -> Next {
-        let draft = self.state().drafts.get(&agent.id).cloned();
-        let draft = match draft {
-            Some(draft) => draft,
-            None => self.draft(agent).await?.0,
+    /// Writes the status of a Session, which the API server drops on create.
+    pub(crate) async fn write_status(&self, agent: &Agent, session: &AgentSession) -> ActionResult {
+        let cached = self.state().session_plans.get(&agent.id).cloned();
+        let session_plan = match cached {
+            Some(session_plan) => session_plan,
+            None => self.plan_session(agent).await?.0,
         };
-        let written = self.write_status(session, &draft.status).await;
+        let result = self.patch_status(session, &session_plan.status).await;
         let mut state = self.state();
-        match written {
+        match result {
             Ok(stored) => {
-                state.drafts.remove(&agent.id);
-                state.view.apply_session(&stored);
-                Ok(GO_ON)
+                state.session_plans.remove(&agent.id);
+                state.cache.apply_session(&stored);
+                Ok(PLAN_AGAIN)
             }
-            Err(error) if is_gone(&error) => {
-                state.view.forget_session(session);
-                Ok(GO_ON)
+            Err(error) if is_deleted(&error) => {
+                state.cache.forget_session(session);
+                Ok(PLAN_AGAIN)
             }
-            Err(error) => Err(Failed::of("the Session's status can't be written")(error)),
+            Err(error) => Err(Error::on("write the status of the Session")(error)),
         }
     }
 
-    async fn write_status(
+    async fn patch_status(
         &self,
-        session: &Recorded,
+        session: &AgentSession,
         status: &SessionStatus,
     ) -> Result<Session, kube::Error> {
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
@@ -67,79 +69,90 @@ impl Controller<'_> {
         sessions.patch_status(&session.name, &params, &Patch::Merge(patch)).await
     }
 
-    /// Ties an agent to its Session.
-    pub(crate) async fn bind(&self, session: &Recorded) -> Next {
-        let made = {
+    /// Binds an agent Job to its Session.
+    pub(crate) async fn bind_agent(&self, session: &AgentSession) -> ActionResult {
+        let binding = {
             let state = self.state();
-            let made = state.recorded.get(&session.agent);
-            made.map(|made| made.binding.clone())
+            state.created.get(&session.agent).map(|created| created.binding.clone())
         };
-        if let Some(binding) = made.filter(|binding| binding.uid == session.uid) {
-            return self.tie(&session.agent, &binding).await;
+        if let Some(binding) = binding.filter(|binding| binding.uid == session.uid) {
+            return self.write_binding(&session.agent, &binding).await;
         }
-        // Made by another leader, and there: so it was under the definition that is.
-        let ground = self.grounds.read().await;
-        let ground = ground.map_err(Failed::of("the definition can't be read"))?;
-        let definition = ground.definition.ok_or(Failed::NoDefinition)?;
-        self.tie(&session.agent, &binding(session, definition.uid)).await
+        // Another leader created the Session. The Session exists, so it belongs to the current CRD.
+        let prerequisites = self.prerequisites.read().await;
+        let prerequisites = prerequisites.map_err(Error::on("read the Session CRD"))?;
+        let crd = prerequisites.crd.ok_or(Error::CrdMissing)?;
+        self.write_binding(&session.agent, &new_binding(session, crd.uid)).await
     }
 
-    pub(crate) async fn tie(&self, agent: &AgentId, binding: &Binding) -> Next {
+    /// Writes the binding on the agent Job.
+    pub(crate) async fn write_binding(&self, agent: &AgentId, binding: &Binding) -> ActionResult {
         let patch = json!({
-            "metadata": { "uid": agent.uid, "annotations": { SESSION: binding.text() } },
+            "metadata": { "uid": agent.uid, "annotations": { SESSION_ANNOTATION: binding.encode() } },
         });
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.namespace);
-        let bound = jobs.patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        match bound {
+        let result = jobs.patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        match result {
             Ok(job) => {
-                self.state().view.apply_job(&job);
-                Ok(GO_ON)
+                self.state().cache.apply_job(&job);
+                Ok(PLAN_AGAIN)
             }
-            // The watch will tell.
-            Err(error) if is_gone(&error) => Ok(DONE),
-            Err(error) => Err(Failed::of("the agent can't be tied to its Session")(error)),
+            // The watch delivers the deletion.
+            Err(error) if is_deleted(&error) => Ok(AWAIT_CHANGE),
+            Err(error) => Err(Error::on("bind the agent to its Session")(error)),
         }
     }
 
-    /// The Session that an agent is tied to isn't seen.
-    pub(crate) async fn missed(&self, agent: &Agent, binding: &Binding) -> Next {
-        let ground =
-            self.grounds.read().await.map_err(Failed::of("the definition can't be read"))?;
-        let definition = ground.definition.as_ref();
-        if definition.is_none_or(|definition| definition.going) {
-            return Err(Failed::NoDefinition);
+    /// Handles a bound agent whose Session is not cached.
+    ///
+    /// Deletes the agent if a client deleted the Session. Creates another Session if the CRD was
+    /// recreated.
+    pub(crate) async fn resolve_missing_session(
+        &self,
+        agent: &Agent,
+        binding: &Binding,
+    ) -> ActionResult {
+        let prerequisites = self.prerequisites.read().await;
+        let prerequisites = prerequisites.map_err(Error::on("read the Session CRD"))?;
+        let crd = prerequisites.crd.as_ref();
+        if crd.is_none_or(|crd| crd.deleting) {
+            return Err(Error::CrdMissing);
         }
-        // A list: where the definition is missing it fails, and a get would say "not found".
+        // List, because a get returns 404 also if the CRD is missing.
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &binding.namespace);
         let params = ListParams::default().fields(&format!("metadata.name={}", binding.name));
-        let listed = sessions.list(&params).await;
-        let listed = listed.map_err(Failed::of("its Session can't be looked for"))?;
-        let session = listed.items.first();
+        let list = sessions.list(&params).await;
+        let list = list.map_err(Error::on("list the Session of the agent"))?;
+        let session = list.items.first();
         let uid = session.and_then(|session| session.metadata.uid.as_deref());
-        match when_lost(binding, definition, uid) {
-            Lost::Stopped => self.stop(agent, binding).await,
-            Lost::Forgotten => self.record(agent).await,
-            Lost::Unknown if uid == Some(&binding.uid) => {
+        match missing_reason(binding, crd, uid) {
+            MissingReason::Deleted => self.delete_agent(agent, binding).await,
+            MissingReason::CrdRecreated => self.create_session(agent).await,
+            MissingReason::Unknown if uid == Some(&binding.uid) => {
                 if let Some(session) = session {
-                    self.state().view.apply_session(session);
+                    self.state().cache.apply_session(session);
                 }
-                Ok(Some(Looked::Again(AGAIN)))
+                Ok(ControlFlow::Break(Action::RequeueAfter(RECREATE_DELAY)))
             }
-            Lost::Unknown => Err(Failed::NoDefinition),
+            MissingReason::Unknown => Err(Error::CrdMissing),
         }
     }
 
     /// Deletes an agent whose Session was deleted.
-    async fn stop(&self, agent: &Agent, binding: &Binding) -> Next {
+    async fn delete_agent(&self, agent: &Agent, binding: &Binding) -> ActionResult {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.id.namespace);
-        let found = jobs.get_opt(&agent.id.name).await;
-        let found = found.map_err(Failed::of("the agent can't be read"))?;
-        let Some(now) = found.as_ref().and_then(Agent::of_job) else {
-            return Ok(DONE);
+        let job = jobs.get_opt(&agent.id.name).await;
+        let job = job.map_err(Error::on("read the agent"))?;
+        let Some(current) = job.as_ref().and_then(Agent::from_job) else {
+            return Ok(AWAIT_CHANGE);
         };
-        if now.id != agent.id || !may_stop(&now, binding) {
-            warn!(agent = %agent.id, session = binding.name, "not the agent that was tied to the Session: left alone");
-            return Ok(DONE);
+        if current.id != agent.id || !may_delete_agent(&current, binding) {
+            warn!(
+                agent = %agent.id,
+                session = binding.name,
+                "not deleting the agent of a deleted Session: its binding or stamp does not match"
+            );
+            return Ok(AWAIT_CHANGE);
         }
         let params = DeleteParams::background().preconditions(Preconditions {
             uid: Some(agent.id.uid.clone()),
@@ -147,30 +160,36 @@ impl Controller<'_> {
         });
         match jobs.delete(&agent.id.name, &params).await {
             Ok(_) => {}
-            Err(error) if is_gone(&error) => return Ok(DONE),
-            Err(error) => return Err(Failed::of("the agent can't be deleted")(error)),
+            Err(error) if is_deleted(&error) => return Ok(AWAIT_CHANGE),
+            Err(error) => return Err(Error::on("delete the agent")(error)),
         }
         let Binding { namespace, name, uid, .. } = binding;
-        let how = self.ending(namespace, name, uid).await;
-        let about = events::session(&binding.namespace, &binding.name, &binding.uid);
-        let told = Told::stopped(agent, binding, how.as_ref(), Timestamp::now());
-        let by = how.as_ref().and_then(|how| how.by.as_deref());
-        let reason = how.as_ref().map(|how| &*how.reason);
-        info!(agent = %agent.id, session = binding.name, reason, by, "ended a run: its Session was deleted");
-        self.metrics.session(if told.is_stop() { "stopped" } else { "closed" });
-        if self.state().tells(uid) {
-            self.teller.publish(&about, &told).await;
+        let ending = self.wait_for_ending(namespace, name, uid).await;
+        let event = RunEvent::agent_deleted(agent, binding, ending.as_ref(), Timestamp::now());
+        let by = ending.as_ref().and_then(|ending| ending.by.as_deref());
+        let reason = ending.as_ref().map(|ending| &*ending.reason);
+        info!(agent = %agent.id, session = name, reason, by, "deleted the agent of a deleted Session");
+        self.metrics.session(if event.is_stop() { "stopped" } else { "closed" });
+        if self.state().mark_reported(uid) {
+            self.recorder.record(&session_reference(namespace, name, uid), &event).await;
         }
-        Ok(DONE)
+        Ok(AWAIT_CHANGE)
     }
 
-    /// How the Session ended. Another replica may have been asked, whose word takes a moment.
-    pub(crate) async fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<Ending> {
+    /// Returns how a Session ended.
+    ///
+    /// Admission may have recorded the reason on another replica, so this waits for it briefly.
+    pub(crate) async fn wait_for_ending(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Option<Ending> {
         for _ in 0..10 {
-            if let Some(how) = self.endings.ending(namespace, name, uid) {
-                return Some(how);
+            if let Some(ending) = self.delete_reasons.ending(namespace, name, uid) {
+                return Some(ending);
             }
-            if !self.endings.are_shared() {
+            if !self.delete_reasons.are_replicated() {
                 break;
             }
             sleep(Duration::from_millis(200)).await;
@@ -178,98 +197,111 @@ impl Controller<'_> {
         None
     }
 
-    /// The agent of a Session isn't seen: it may have ended, or not be seen yet.
-    pub(crate) async fn confirm(&self, session: &Recorded) -> Next {
+    /// Reads the agent of a Session from the API server and deletes the Session if it is gone.
+    ///
+    /// The agent is not cached: it ended, or the watch has not delivered it yet.
+    pub(crate) async fn verify_agent_gone(&self, session: &AgentSession) -> ActionResult {
         let id = &session.agent;
-        let there = match id.kind {
+        let exists = match id.kind {
             AgentKind::Job => {
                 let jobs: Api<Job> = Api::namespaced(self.client.clone(), &id.namespace);
                 let job = jobs.get_opt(&id.name).await;
-                let job = job.map_err(Failed::of("the agent can't be read"))?;
+                let job = job.map_err(Error::on("read the agent"))?;
                 let job = job.filter(|job| job.meta().uid.as_deref() == Some(&id.uid));
-                job.is_some_and(|job| self.see(|view| view.apply_job(&job)))
+                if let Some(job) = &job {
+                    self.state().cache.apply_job(job);
+                }
+                job.is_some()
             }
             AgentKind::Pod => {
                 let pods: Api<StoredPod> = Api::namespaced(self.client.clone(), &id.namespace);
                 let pod = pods.get_opt(&id.name).await;
-                let pod = pod.map_err(Failed::of("the agent's Pod can't be read"))?;
-                let pod = pod.and_then(StoredPod::view);
-                let pod = pod.filter(|pod| pod.agents.iter().any(|agent| agent.id == *id));
-                pod.is_some_and(|pod| self.see(|view| view.apply_pod(pod, None)))
+                let pod = pod.map_err(Error::on("read the Pod of the agent"))?;
+                let pod = pod
+                    .and_then(StoredPod::to_cached)
+                    .filter(|pod| pod.agents.iter().any(|agent| agent.id == *id));
+                let exists = pod.is_some();
+                if let Some(pod) = pod {
+                    self.state().cache.apply_pod(pod, None);
+                }
+                exists
             }
         };
-        if !there {
+        if !exists {
             return if session.adopted {
-                self.release(session).await
+                self.unbind_agent(session).await
             } else {
-                self.close(session, true).await
+                self.delete_session(session).await
             };
         }
         if self.agent(id).is_some() {
-            return Ok(GO_ON);
+            return Ok(PLAN_AGAIN);
         }
-        // It lost what an agent is known by, and runs: it is looked at from time to time.
-        Ok(Some(Looked::Again(Duration::from_mins(1))))
-    }
-
-    fn see<T>(&self, see: impl FnOnce(&mut View) -> T) -> bool {
-        see(&mut self.state().view);
-        true
+        // The Job runs but is no longer recognized as an agent. Check it from time to time.
+        Ok(ControlFlow::Break(Action::RequeueAfter(Duration::from_mins(1))))
     }
 
     /// Deletes the Session of an agent that ended.
-    pub(crate) async fn close(&self, session: &Recorded, tell: bool) -> Next {
+    pub(crate) async fn delete_session(&self, session: &AgentSession) -> ActionResult {
+        self.delete_reasons.record_agent_ended(session);
+        if self.send_delete(session).await? {
+            info!(
+                session = session.name,
+                namespace = session.namespace,
+                "deleted the Session of an agent that ended"
+            );
+            self.metrics.session("closed");
+            let event = RunEvent::agent_ended(session, Timestamp::now());
+            self.recorder.record_for_session(session, &event).await;
+        }
+        Ok(PLAN_AGAIN)
+    }
+
+    /// Deletes the Session of an agent that has an older one.
+    pub(crate) async fn delete_duplicate(&self, session: &AgentSession) -> ActionResult {
+        self.delete_reasons.record_duplicate(session);
+        self.send_delete(session).await?;
+        Ok(PLAN_AGAIN)
+    }
+
+    /// Deletes a Session and returns whether it still existed.
+    async fn send_delete(&self, session: &AgentSession) -> Result<bool, Error> {
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(session.uid.clone()),
             resource_version: None,
         });
-        if tell {
-            self.endings.over(session);
-        } else {
-            self.endings.doubled(session);
-        }
-        let deleted = sessions.delete(&session.name, &params).await;
-        match deleted {
-            Ok(_) => {}
-            Err(error) if is_gone(&error) => {
-                self.state().view.forget_session(session);
-                return Ok(GO_ON);
-            }
-            Err(error) => return Err(Failed::of("the Session can't be deleted")(error)),
-        }
-        self.state().view.forget_session(session);
-        if tell {
-            info!(
-                session = session.name,
-                namespace = session.namespace,
-                "closed a run: its agent ended"
-            );
-            self.metrics.session("closed");
-            self.teller.of_session(session, &Told::over(session, Timestamp::now())).await;
-        }
-        Ok(GO_ON)
+        let existed = match sessions.delete(&session.name, &params).await {
+            Ok(_) => true,
+            Err(error) if is_deleted(&error) => false,
+            Err(error) => return Err(Error::on("delete the Session")(error)),
+        };
+        self.state().cache.forget_session(session);
+        Ok(existed)
     }
 }
 
-pub(crate) fn binding(session: &Recorded, definition: String) -> Binding {
+/// Creates the binding of an agent to its Session.
+pub(crate) fn new_binding(session: &AgentSession, crd_uid: String) -> Binding {
     Binding {
         namespace: session.namespace.clone(),
         name: session.name.clone(),
         uid: session.uid.clone(),
-        agent: session.agent.uid.clone(),
-        definition,
+        agent_uid: session.agent.uid.clone(),
+        crd_uid,
         owner: session.owner.clone(),
         target: session.target.clone(),
     }
 }
 
-/// It isn't there any more, or is another of the same name. Other conflicts pass.
-pub(crate) fn is_gone(error: &kube::Error) -> bool {
+/// Returns whether the object was deleted or replaced by another one of the same name.
+///
+/// Other conflicts are temporary.
+pub(crate) fn is_deleted(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };
-    let other =
+    let is_other_uid =
         status.message.contains("UID in precondition") || status.message.contains("metadata.uid");
-    status.code == 404 || (other && matches!(status.code, 409 | 422))
+    status.code == 404 || (is_other_uid && matches!(status.code, 409 | 422))
 }

@@ -1,11 +1,13 @@
-//! Sessions that were created for a run before its agent: by `kubectl mirrord-sessions run`.
+//! Adoption of Sessions that `kubectl mirrord-sessions run` created before the agent started.
+
+use std::ops::ControlFlow;
 
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
 use mirrord_sessions_core::{
-    controller::{Agent, Draft, Recorded, adoption, claim},
+    controller::{Agent, AgentSession, SessionPlan, check_adoption, claimed_session},
     text::printable,
 };
 use mirrord_sessions_crds::{Session, SessionId, SessionState};
@@ -14,108 +16,116 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    Controller, Failed, Looked, Made,
-    actions::{GO_ON, Next, binding, is_gone},
+    Action, Controller, CreatedSession, Error,
+    actions::{ActionResult, PLAN_AGAIN, is_deleted, new_binding},
 };
 
-/// How often a Session is read again that changes while an agent is tied to it.
-const TRIES: u32 = 4;
+/// The number of attempts to write a Session that changes concurrently.
+const MAX_ATTEMPTS: u32 = 4;
 
 impl Controller<'_> {
-    /// The Session that the client created for the run, with this agent tied to it; none where it
-    /// says nothing of one, or that isn't the agent's.
-    pub(crate) async fn adopted(
+    /// Binds the agent to the Session that its client claims and returns that Session.
+    ///
+    /// Returns `None` if the client claims none, or if the Session may not be adopted.
+    pub(crate) async fn adopt_claimed_session(
         &self,
         agent: &Agent,
-        draft: &Draft,
-    ) -> Result<Option<Recorded>, Failed> {
-        let refused = match claim(agent, draft) {
+        plan: &SessionPlan,
+    ) -> Result<Option<AgentSession>, Error> {
+        let reason = match claimed_session(agent, plan) {
             None => return Ok(None),
-            Some(Ok(id)) => match self.adopt(agent, draft, &id).await? {
+            Some(Ok(id)) => match self.adopt(agent, plan, &id).await? {
                 Ok(session) => return Ok(Some(session)),
-                Err(why) => why,
+                Err(reason) => reason,
             },
-            Some(Err(why)) => why,
+            Some(Err(reason)) => reason,
         };
-        let name = agent.words.session.as_deref().unwrap_or_default();
+        let name = agent.client_info.session_name.as_deref().unwrap_or_default();
         let session = printable(name, 64);
-        warn!(agent = %agent.id, session, why = refused, "not tied to the Session that its client names: it gets its own");
+        warn!(agent = %agent.id, session, reason, "not adopting the Session that the client names");
         Ok(None)
     }
 
     async fn adopt(
         &self,
         agent: &Agent,
-        draft: &Draft,
+        plan: &SessionPlan,
         id: &SessionId,
-    ) -> Result<Result<Recorded, &'static str>, Failed> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &draft.namespace);
-        for _ in 0..TRIES {
+    ) -> Result<Result<AgentSession, &'static str>, Error> {
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &plan.namespace);
+        for _ in 0..MAX_ATTEMPTS {
             let stored = sessions.get_opt(id.name()).await;
-            let stored = stored.map_err(Failed::of("the Session of its run can't be read"))?;
-            if let Err(why) = adoption(agent, draft, stored.as_ref()) {
-                return Ok(Err(why));
+            let stored = stored.map_err(Error::on("read the Session that the client names"))?;
+            if let Err(reason) = check_adoption(agent, plan, stored.as_ref()) {
+                return Ok(Err(reason));
             }
             let meta = stored.map(|session| session.metadata).unwrap_or_default();
-            // Exactly the one that was decided on.
+            // The preconditions restrict the write to the version that was checked.
             let patch = Patch::Merge(json!({
                 "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version },
-                "status": { "state": SessionState::Running, "agent": draft.status.agent },
+                "status": { "state": SessionState::Running, "agent": plan.status.agent },
             }));
             let params = PatchParams::default();
-            let tied = sessions.patch_status(id.name(), &params, &patch);
-            match tied.await {
+            match sessions.patch_status(id.name(), &params, &patch).await {
                 Ok(session) => {
-                    self.state().view.apply_session(&session);
-                    return Ok(Recorded::of(&session).ok_or("it can't be read"));
+                    self.state().cache.apply_session(&session);
+                    return Ok(AgentSession::from_session(&session)
+                        .ok_or("the stored Session is incomplete"));
                 }
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
-                    return Ok(Err("the API server refuses to tie the agent to it"));
+                    return Ok(Err("the API server rejected the status of the Session"));
                 }
                 Err(error) => {
-                    return Err(Failed::of("the agent can't be tied to its run's Session")(error));
+                    return Err(Error::on("write the status of the claimed Session")(error));
                 }
             }
         }
-        Ok(Err("it changes all the time"))
+        Ok(Err("the Session kept changing"))
     }
 
-    pub(crate) fn has_adopted(&self, session: Recorded, definition: String) -> Option<Looked> {
+    /// Records that an agent adopted a Session.
+    pub(crate) fn record_adoption(
+        &self,
+        session: AgentSession,
+        crd_uid: String,
+    ) -> ControlFlow<Action> {
         info!(
             session = session.name,
             namespace = session.namespace,
             agent = %session.agent,
-            "tied a run to the Session that was created for it"
+            "adopted the Session that the client created for its run"
         );
         self.metrics.session("adopted");
-        let made = Made { at: Instant::now(), binding: binding(&session, definition) };
-        self.state().recorded.insert(session.agent, made);
-        GO_ON
+        let binding = new_binding(&session, crd_uid);
+        let created = CreatedSession { at: Instant::now(), binding };
+        self.state().created.insert(session.agent, created);
+        PLAN_AGAIN
     }
 
-    /// Unties a Session from its agent: whoever created it deletes it, or its reports cease.
-    pub(crate) async fn release(&self, session: &Recorded) -> Next {
+    /// Removes the agent from the status of an adopted Session.
+    ///
+    /// The creator of the Session deletes it, or it expires without heartbeats.
+    pub(crate) async fn unbind_agent(&self, session: &AgentSession) -> ActionResult {
         let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
         let patch = Patch::Merge(json!({
             "metadata": { "uid": session.uid }, "status": { "agent": null },
         }));
         let params = PatchParams::default();
-        let released = sessions.patch_status(&session.name, &params, &patch);
-        match released.await {
+        match sessions.patch_status(&session.name, &params, &patch).await {
             Ok(stored) => {
-                self.state().view.apply_session(&stored);
+                self.state().cache.apply_session(&stored);
                 info!(
                     session = session.name,
                     namespace = session.namespace,
-                    "the agent of a run ended: its Session is left to who created it"
+                    "removed an agent from its adopted Session"
                 );
             }
-            Err(error) if is_gone(&error) => self.state().view.forget_session(session),
+            Err(error) if is_deleted(&error) => self.state().cache.forget_session(session),
             Err(error) => {
-                return Err(Failed::of("the Session can't be untied from its agent")(error));
+                return Err(Error::on("remove the agent from the status of its Session")(error));
             }
         }
-        Ok(GO_ON)
+        Ok(PLAN_AGAIN)
     }
 }

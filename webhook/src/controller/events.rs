@@ -1,4 +1,4 @@
-//! Tells of runs, in Events and in the log.
+//! Events and log messages about runs.
 
 use std::{
     collections::HashMap,
@@ -8,25 +8,25 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, runtime::events::EventType};
 use mirrord_sessions_core::{
-    controller::{AgentId, AgentKind, Recorded, Told},
+    controller::{AgentId, AgentKind, AgentSession, RunEvent},
     text::printable,
 };
 use tracing::{debug, warn};
 
-use crate::events::Publisher;
+use crate::events::EventPublisher;
 
-/// How much of a failure is told, and remembered.
-const SHOWN: usize = 512;
+/// The maximum length of an error in the log.
+const MAX_ERROR: usize = 512;
 
-/// Who tells.
-pub(crate) struct Teller<'a> {
-    events: Publisher<'a>,
-    /// What was told last of an agent that could not be dealt with.
-    told: Mutex<HashMap<AgentId, String>>,
+/// Records Events about runs, and reports each error of an agent once.
+pub(crate) struct EventRecorder<'a> {
+    publisher: EventPublisher<'a>,
+    /// The last reported error of each agent.
+    last_errors: Mutex<HashMap<AgentId, String>>,
 }
 
-/// A Session, as Events refer to it.
-pub(crate) fn session(namespace: &str, name: &str, uid: &str) -> ObjectReference {
+/// Returns the reference to a Session for Events.
+pub(crate) fn session_reference(namespace: &str, name: &str, uid: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some("operator.metalbear.co/v1".into()),
         kind: Some("Session".into()),
@@ -37,8 +37,7 @@ pub(crate) fn session(namespace: &str, name: &str, uid: &str) -> ObjectReference
     }
 }
 
-/// An agent, as Events refer to it.
-fn agent(id: &AgentId) -> ObjectReference {
+fn agent_reference(id: &AgentId) -> ObjectReference {
     let version = match id.kind {
         AgentKind::Job => "batch/v1",
         AgentKind::Pod => "v1",
@@ -53,48 +52,53 @@ fn agent(id: &AgentId) -> ObjectReference {
     }
 }
 
-impl<'a> Teller<'a> {
-    pub(crate) fn new(client: Client, pod: &'a str) -> Self {
-        Self { events: Publisher::new(client, pod), told: Mutex::default() }
+impl<'a> EventRecorder<'a> {
+    /// Creates a recorder that names this Pod as the source of Events.
+    pub(crate) fn new(client: Client, pod_name: &'a str) -> Self {
+        Self { publisher: EventPublisher::new(client, pod_name), last_errors: Mutex::default() }
     }
 
-    /// Of a Session.
-    pub(crate) async fn of_session(&self, about: &Recorded, told: &Told) {
-        let about = session(&about.namespace, &about.name, &about.uid);
-        self.publish(&about, told).await;
+    /// Records an Event about a Session.
+    pub(crate) async fn record_for_session(&self, session: &AgentSession, event: &RunEvent) {
+        let reference = session_reference(&session.namespace, &session.name, &session.uid);
+        self.record(&reference, event).await;
     }
 
-    /// An agent has no Session, and why; once for each reason.
-    pub(crate) async fn refused(&self, id: &AgentId, text: &str, told: &Told) {
-        let text = printable(text, SHOWN);
-        if !self.with(|told| told.get(id) == Some(&text)) {
-            self.publish(&agent(id), told).await;
+    /// Records an Event about an agent unless its last reported error is the same.
+    pub(crate) async fn record_for_agent(&self, id: &AgentId, error: &str, event: &RunEvent) {
+        if !self.is_last_error(id, &printable(error, MAX_ERROR)) {
+            self.record(&agent_reference(id), event).await;
         }
     }
 
-    /// Once for each reason.
-    pub(crate) fn log_failure(&self, id: &AgentId, text: &str) {
+    /// Logs an error of an agent, at debug level if it is the same as the last one.
+    pub(crate) fn log_error(&self, id: &AgentId, error: &str) {
         let agent = id.to_string();
-        let text = printable(text, SHOWN);
-        if self.with(|told| told.get(id) == Some(&text)) {
-            debug!(agent, error = text, "still not looked after");
+        let error = printable(error, MAX_ERROR);
+        if self.is_last_error(id, &error) {
+            debug!(agent, error, "reconciling the agent still fails");
             return;
         }
-        warn!(agent, error = text, "an agent could not be looked after, and will be again");
-        self.with(|told| told.insert(id.clone(), text));
+        warn!(agent, error, "failed to reconcile the agent, retrying with backoff");
+        self.with_last_errors(|errors| errors.insert(id.clone(), error));
     }
 
-    /// The agent is gone.
+    /// Forgets the last error of an agent that is gone.
     pub(crate) fn forget(&self, id: &AgentId) {
-        self.with(|told| told.remove(id));
+        self.with_last_errors(|errors| errors.remove(id));
     }
 
-    fn with<T>(&self, with: impl FnOnce(&mut HashMap<AgentId, String>) -> T) -> T {
-        with(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    fn is_last_error(&self, id: &AgentId, error: &str) -> bool {
+        self.with_last_errors(|errors| errors.get(id).is_some_and(|last| last == error))
     }
 
-    pub(crate) async fn publish(&self, about: &ObjectReference, told: &Told) {
-        let kind = if told.warning { EventType::Warning } else { EventType::Normal };
-        self.events.publish(about, kind, told.reason, &told.note).await;
+    fn with_last_errors<T>(&self, access: impl FnOnce(&mut HashMap<AgentId, String>) -> T) -> T {
+        access(&mut self.last_errors.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Records an Event about any object.
+    pub(crate) async fn record(&self, reference: &ObjectReference, event: &RunEvent) {
+        let kind = if event.warning { EventType::Warning } else { EventType::Normal };
+        self.publisher.publish(reference, kind, event.reason, &event.note).await;
     }
 }

@@ -1,22 +1,28 @@
-//! Looks after agents while this replica leads: sees them start, records each as a Session, closes
-//! it when its agent ends, and ends the agent when its Session is deleted.
+//! The controller of agents and Sessions, which runs on the leader.
 //!
-//! Three watches fill a view; what changes there is put into a queue; each agent in it is looked at
-//! by itself, step by step as the core says. Nothing is remembered that the cluster doesn't know
-//! too, so that a next leader goes on where this one was.
+//! 1. [`watches`] feed changes of agent Jobs, Pods and Sessions into the cache and enqueue the
+//!    affected agents.
+//! 2. [`Controller::reconcile`] handles one agent at a time: it takes the plan from the core,
+//!    executes it through [`actions`], and plans again until nothing is left to do.
+//! 3. A failed agent is requeued with backoff.
+//! 4. [`heartbeat_expiry`] deletes Sessions whose owners stopped sending reports.
+//! 5. [`events`] records Events and log messages about runs.
+//!
+//! All persistent state is in the cluster, so a new leader continues where this one stopped.
 
 mod actions;
 mod adoption;
 mod events;
-mod expiry;
+mod heartbeat_expiry;
 mod prerequisites;
 mod session_creation;
-mod session_queries;
-mod target;
+mod session_store;
+mod target_resolution;
 mod watches;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    ops::ControlFlow,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,272 +31,280 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use kube::Client;
 use mirrord_sessions_core::{
     agents::Binding,
-    apiserver::ReportPeriod,
-    controller::{Agent, AgentId, Draft, Endings, Presence, Queue, Step, Told, View, next},
+    controller::{
+        Agent, AgentId, AgentState, Cache, DeleteReasons, Plan, RunEvent, SessionPlan,
+        SessionQueries, WorkQueue, plan,
+    },
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use events::Teller;
-use prerequisites::Grounds;
-use watches::Feeds;
+use events::EventRecorder;
+use prerequisites::PrerequisitesReader;
+use watches::Watches;
 
-/// Agents that are looked at at once.
-const AT_ONCE: usize = 16;
-/// How long a look may take, with everything that it does.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long is waited for what is known of Sessions that have ended, where it can't be read.
-const GRACE: Duration = Duration::from_secs(15);
-/// How many Sessions are remembered of whose end was told.
-const TOLD: usize = 10_000;
-/// More steps than any agent needs.
-const STEPS: usize = 12;
+/// The maximum number of agents that are reconciled concurrently.
+const MAX_CONCURRENT: usize = 16;
+/// The timeout of one reconciliation with all its requests.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the start is delayed for ended sessions that are still being loaded.
+const STORE_SYNC_TIMEOUT: Duration = Duration::from_secs(15);
+/// The maximum number of Sessions remembered as already reported.
+const MAX_REPORTED: usize = 10_000;
+/// The maximum number of plans executed in one reconciliation, more than any agent needs.
+const MAX_PLANS: usize = 12;
 
-/// What the parts of this share.
+/// The dependencies and the state that all parts of the controller share.
 struct Controller<'a> {
     client: Client,
-    grounds: Grounds,
-    teller: Teller<'a>,
+    prerequisites: PrerequisitesReader,
+    recorder: EventRecorder<'a>,
     metrics: &'a Metrics,
-    endings: &'a dyn Endings,
-    pace: ReportPeriod,
+    delete_reasons: &'a dyn DeleteReasons,
+    session_queries: &'a dyn SessionQueries,
+    /// How long a Session without heartbeats is retained.
+    heartbeat_expiry: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    view: View,
-    /// The view holds all there is: before that, what isn't seen may be there.
+    cache: Cache,
+    /// Set once all watches have listed their objects.
     synced: bool,
-    /// Sessions whose status is still to be written.
-    drafts: HashMap<AgentId, Draft>,
-    /// The Sessions that agents got last.
-    recorded: HashMap<AgentId, Made>,
-    /// The Sessions of whose end was told, by their identifiers: for a while, since two may.
-    told: HashSet<String>,
+    /// Plans of created Sessions whose status is not written yet.
+    session_plans: HashMap<AgentId, SessionPlan>,
+    /// The latest Session that was created for or adopted by each agent.
+    created: HashMap<AgentId, CreatedSession>,
+    /// UIDs of Sessions whose end was reported, because two tasks can observe the same end.
+    reported: HashSet<String>,
 }
 
 impl State {
-    /// Whether the end of a Session is to be told now, since nobody has.
-    fn tells(&mut self, uid: &str) -> bool {
-        if self.told.len() >= TOLD {
-            self.told.clear();
+    /// Marks the end of a Session as reported and returns whether it was not reported before.
+    fn mark_reported(&mut self, uid: &str) -> bool {
+        if self.reported.len() >= MAX_REPORTED {
+            self.reported.clear();
         }
-        self.told.insert(uid.to_owned())
+        self.reported.insert(uid.to_owned())
     }
 }
 
-/// A Session that was made for an agent.
-struct Made {
+/// A Session that was created for or adopted by an agent.
+struct CreatedSession {
     at: Instant,
-    /// What is to tie the agent to it.
+    /// The binding to write on the agent.
     binding: Binding,
 }
 
-/// What comes of a look.
-enum Looked {
-    /// Nothing is left to do.
-    Done,
-    /// To be looked at again after that time, though nothing failed.
-    Again(Duration),
+/// The successful result of a reconciliation.
+enum Action {
+    /// Wait for the next change.
+    AwaitChange,
+    /// Reconcile again after this delay.
+    RequeueAfter(Duration),
 }
 
-/// Why a look ended early.
+/// The error of a reconciliation, after which the agent is requeued with backoff.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error("{what}: {error}")]
-    Kube { what: &'static str, error: kube::Error },
-    /// The API server doesn't want the Session, which won't change soon.
-    #[error("the Session is refused: {0}")]
-    Refused(String),
-    #[error("the definition of Sessions is not there")]
-    NoDefinition,
-    #[error(
-        "every name that its Session could have in namespace {namespace} is taken by somebody else's"
-    )]
-    NoName { namespace: String, names: Vec<String> },
-    #[error("it took more than {0:?}")]
-    Slow(Duration),
+enum Error {
+    #[error("failed to {operation}: {source}")]
+    Kube { operation: &'static str, source: kube::Error },
+    #[error("the API server rejected the Session: {0}")]
+    SessionRefused(String),
+    #[error("the Session CRD does not exist or is being deleted")]
+    CrdMissing,
+    #[error("Sessions of other users have every candidate name in namespace {namespace}")]
+    NamesTaken { namespace: String, names: Vec<String> },
+    #[error("timed out after {0:?}")]
+    Timeout(Duration),
 }
 
-impl Failed {
-    fn of(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
-        move |error| Self::Kube { what, error }
+impl Error {
+    /// Returns a function for `map_err` that adds the failed operation to an error.
+    fn on(operation: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Kube { operation, source }
     }
 
-    /// How long the pause before the next try becomes at most.
-    fn longest_pause(&self) -> Duration {
+    fn max_backoff(&self) -> Duration {
         match self {
-            Self::Refused(_) | Self::NoName { .. } => Duration::from_mins(5),
+            // These errors last until a user acts.
+            Self::SessionRefused(_) | Self::NamesTaken { .. } => Duration::from_mins(5),
             _ => Duration::from_secs(30),
         }
     }
 }
 
-/// Goes on for as long as it is polled.
-pub(crate) async fn while_leading(
+/// Runs the controller until the future is dropped.
+pub(crate) async fn run(
     client: &Client,
-    pod: &str,
-    pace: ReportPeriod,
+    pod_name: &str,
+    heartbeat_expiry: Duration,
     metrics: &Metrics,
-    endings: &dyn Endings,
+    delete_reasons: &dyn DeleteReasons,
+    session_queries: &dyn SessionQueries,
 ) {
     let controller = Controller {
         client: client.clone(),
-        grounds: Grounds::new(client.clone()),
-        teller: Teller::new(client.clone(), pod),
+        prerequisites: PrerequisitesReader::new(client.clone()),
+        recorder: EventRecorder::new(client.clone(), pod_name),
         metrics,
-        endings,
-        pace,
+        delete_reasons,
+        session_queries,
+        heartbeat_expiry,
         state: Mutex::default(),
     };
-    Box::pin(futures::future::join(controller.run(), controller.expire())).await;
+    let reconciler = controller.run_reconciler();
+    Box::pin(futures::future::join(reconciler, controller.run_heartbeat_expiry())).await;
 }
 
 impl Controller<'_> {
-    async fn run(&self) {
+    async fn run_reconciler(&self) {
         let start = Instant::now();
-        while !self.endings.are_read() && start.elapsed() < GRACE {
+        while !self.session_queries.is_synced() && start.elapsed() < STORE_SYNC_TIMEOUT {
             sleep(Duration::from_millis(50)).await;
         }
-        let mut queue: Queue<AgentId> = Queue::default();
-        let mut feeds = Feeds::new(&self.client);
-        let mut looks = FuturesUnordered::new();
-        let mut gone = VecDeque::new();
-        let mut tells = FuturesUnordered::new();
+        let mut queue: WorkQueue<AgentId> = WorkQueue::default();
+        let mut watches = Watches::new(&self.client);
+        let mut reconciles = FuturesUnordered::new();
+        let mut deleted_sessions = VecDeque::new();
+        let mut reports = FuturesUnordered::new();
         let mut synced = false;
         loop {
-            let due = queue.next_due().filter(|_| synced && looks.len() < AT_ONCE);
-            let wake = async {
+            let due = queue.next_due().filter(|_| synced && reconciles.len() < MAX_CONCURRENT);
+            let wait_for_due = async {
                 match due {
                     Some(due) => sleep_until(start + due).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = wake => {}
-                about = feeds.next(&self.state) => {
-                    self.metrics.pods(self.state().view.pods());
-                    gone.extend(self.state().view.take_gone());
-                    for id in about {
-                        queue.touch(id, start.elapsed());
+                () = wait_for_due => {}
+                affected = watches.next(&self.state) => {
+                    let mut state = self.state();
+                    self.metrics.pods(state.cache.pod_count());
+                    deleted_sessions.extend(state.cache.drain_deleted_heartbeat_sessions());
+                    for id in affected {
+                        queue.add_changed(id, start.elapsed());
                     }
-                    if !synced && feeds.synced() {
+                    if !synced && watches.synced() {
                         synced = true;
-                        self.state().synced = true;
-                        let agents = self.state().view.agents();
-                        info!(agents = agents.len(), "looking after agents");
+                        state.synced = true;
+                        let agents = state.cache.agents();
+                        info!(agents = agents.len(), "caches synced, starting to reconcile agents");
                         for id in agents {
-                            queue.touch(id, start.elapsed());
+                            queue.add_changed(id, start.elapsed());
                         }
                     }
                 }
-                Some(()) = tells.next() => {}
-                Some((id, looked)) = looks.next() => {
+                Some(()) = reports.next() => {}
+                Some((id, result)) = reconciles.next() => {
                     let now = start.elapsed();
-                    match looked {
-                        Ok(Looked::Done) => queue.done(id, now, None),
-                        Ok(Looked::Again(pause)) => queue.done(id, now, Some(pause)),
-                        Err(failed) => {
-                            queue.failed(id, now, Failed::longest_pause(&failed));
-                        }
+                    match result {
+                        Ok(Action::AwaitChange) => queue.finish(id, now, None),
+                        Ok(Action::RequeueAfter(delay)) => queue.finish(id, now, Some(delay)),
+                        Err(error) => queue.retry(id, now, Error::max_backoff(&error)),
                     }
                 }
             }
-            while tells.len() < AT_ONCE
-                && let Some(session) = gone.pop_front()
+            while reports.len() < MAX_CONCURRENT
+                && let Some(session) = deleted_sessions.pop_front()
             {
-                tells.push(self.tell_gone(session));
+                reports.push(self.report_deleted_session(session));
             }
-            while synced && looks.len() < AT_ONCE {
-                let Some(id) = queue.take(start.elapsed()) else {
+            while synced && reconciles.len() < MAX_CONCURRENT {
+                let Some(id) = queue.pop(start.elapsed()) else {
                     break;
                 };
-                looks.push(async {
-                    let looked = timeout(PATIENCE, self.look(&id)).await;
-                    let looked = looked.unwrap_or(Err(Failed::Slow(PATIENCE)));
-                    // Here, not in the loop: the other agents don't wait for an Event about this
-                    // one.
-                    if let Err(failed) = &looked {
-                        self.failed(&id, failed).await;
+                reconciles.push(async {
+                    let result = timeout(RECONCILE_TIMEOUT, self.reconcile(&id)).await;
+                    let result = result.unwrap_or(Err(Error::Timeout(RECONCILE_TIMEOUT)));
+                    // Report here, so that the loop does not wait for the Event.
+                    if let Err(error) = &result {
+                        self.report_error(&id, error).await;
                     }
-                    (id, looked)
+                    (id, result)
                 });
             }
         }
     }
 
-    /// Does for one agent all that there is to do now.
-    async fn look(&self, id: &AgentId) -> Result<Looked, Failed> {
-        for _ in 0..STEPS {
-            let (presence, step) = {
+    /// Executes plans for one agent until nothing is left to do.
+    async fn reconcile(&self, id: &AgentId) -> Result<Action, Error> {
+        for _ in 0..MAX_PLANS {
+            let (agent_state, plan) = {
                 let state = self.state();
-                let presence = Presence::of(state.view.agent(id));
-                let step = next(&presence, &state.view.sessions(id));
-                (presence, step)
+                let agent_state = AgentState::from_observed(state.cache.agent(id));
+                let plan = plan(&agent_state, &state.cache.sessions(id));
+                (agent_state, plan)
             };
-            let looked = match (&presence, step) {
-                (Presence::Running(agent), Step::Record) => self.record(agent).await?,
-                (Presence::Running(agent), Step::Report(session)) => {
-                    self.report(agent, &session).await?
+            let flow = match (&agent_state, plan) {
+                (AgentState::Running(agent), Plan::CreateSession) => {
+                    self.create_session(agent).await?
                 }
-                (Presence::Running(_), Step::Bind(session)) => self.bind(&session).await?,
-                (Presence::Running(agent), Step::Missed(binding)) => {
-                    self.missed(agent, &binding).await?
+                (AgentState::Running(agent), Plan::WriteStatus(session)) => {
+                    self.write_status(agent, &session).await?
                 }
-                (_, Step::Confirm(session)) => self.confirm(&session).await?,
-                (_, Step::Release(session)) => self.release(&session).await?,
-                (_, Step::Close(session)) => self.close(&session, true).await?,
-                (_, Step::Drop(session)) => {
-                    warn!(session = session.name, "an agent had two Sessions");
-                    self.close(&session, false).await?
+                (AgentState::Running(_), Plan::BindAgent(session)) => {
+                    self.bind_agent(&session).await?
+                }
+                (AgentState::Running(agent), Plan::ResolveMissingSession(binding)) => {
+                    self.resolve_missing_session(agent, &binding).await?
+                }
+                (_, Plan::VerifyAgentGone(session)) => self.verify_agent_gone(&session).await?,
+                (_, Plan::UnbindAgent(session)) => self.unbind_agent(&session).await?,
+                (_, Plan::DeleteSession(session)) => self.delete_session(&session).await?,
+                (_, Plan::DeleteDuplicate(session)) => {
+                    warn!(session = session.name, "deleting the second Session of an agent");
+                    self.delete_duplicate(&session).await?
                 }
                 _ => {
-                    self.rest(id, &presence);
-                    return Ok(Looked::Done);
+                    self.forget_if_gone(id, &agent_state);
+                    return Ok(Action::AwaitChange);
                 }
             };
-            if let Some(looked) = looked {
-                return Ok(looked);
+            if let ControlFlow::Break(action) = flow {
+                return Ok(action);
             }
         }
-        // It changes all the time: others come first.
-        Ok(Looked::Again(Duration::from_secs(1)))
+        // The agent keeps changing. Give other agents their turn.
+        Ok(Action::RequeueAfter(Duration::from_secs(1)))
     }
 
-    /// Forgets what was only known of an agent that is gone.
-    fn rest(&self, id: &AgentId, presence: &Presence) {
-        if *presence != Presence::Unseen {
+    fn forget_if_gone(&self, id: &AgentId, agent_state: &AgentState) {
+        if *agent_state != AgentState::Unobserved {
             return;
         }
         let mut state = self.state();
-        state.drafts.remove(id);
-        state.recorded.remove(id);
-        self.teller.forget(id);
+        state.session_plans.remove(id);
+        state.created.remove(id);
+        self.recorder.forget(id);
     }
 
-    async fn failed(&self, id: &AgentId, failed: &Failed) {
-        let text = failed.to_string();
-        let told = match failed {
-            Failed::Refused(why) => Some(Told::refused(why)),
-            Failed::NoName { namespace, names } => Some(Told::names_taken(namespace, names)),
+    async fn report_error(&self, id: &AgentId, error: &Error) {
+        let text = error.to_string();
+        let event = match error {
+            Error::SessionRefused(reason) => Some(RunEvent::session_refused(reason)),
+            Error::NamesTaken { namespace, names } => {
+                Some(RunEvent::session_names_taken(namespace, names))
+            }
             _ => None,
         };
-        if let Some(told) = told {
+        if let Some(event) = event {
             self.metrics.session("refused");
-            self.teller.refused(id, &text, &told).await;
+            self.recorder.record_for_agent(id, &text, &event).await;
         }
-        self.teller.log_failure(id, &text);
+        self.recorder.log_error(id, &text);
     }
 
-    /// Never held while something is waited for.
+    /// Locks the state. The guard must not be held across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     fn agent(&self, id: &AgentId) -> Option<Agent> {
-        self.state().view.agent(id).cloned()
+        self.state().cache.agent(id).cloned()
     }
 }
 

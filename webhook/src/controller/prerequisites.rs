@@ -1,75 +1,76 @@
-//! Reads what the controller stands on.
+//! Reading of the guard policies and the Session CRD.
 
 use k8s_openapi::{
     api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    jiff::Timestamp,
 };
 use kube::{Api, Client, Resource};
-use mirrord_sessions_core::controller::{Definition, Ground, policy_age};
+use mirrord_sessions_core::controller::{Prerequisites, SessionCrd, guarded_since};
 use mirrord_sessions_crds::SESSIONS;
 use serde::de::DeserializeOwned;
 use tokio::{sync::Mutex, time::Instant};
 
-const JOBS: &str = "agents.mirrord-sessions";
-const EPHEMERAL: &str = "ephemeral-agents.mirrord-sessions";
+/// The name of the guard policy for agent Jobs and of its binding.
+const JOB_GUARD: &str = "agents.mirrord-sessions";
+/// The name of the guard policy for ephemeral agents and of its binding.
+const EPHEMERAL_GUARD: &str = "ephemeral-agents.mirrord-sessions";
 
-/// Reads the guard and the definition; once for all who ask while a read is under way.
-pub(crate) struct Grounds {
+/// Reads [`Prerequisites`] and shares the result of a read among concurrent callers.
+pub(crate) struct PrerequisitesReader {
     policies: Api<ValidatingAdmissionPolicy>,
     bindings: Api<ValidatingAdmissionPolicyBinding>,
-    definitions: Api<CustomResourceDefinition>,
-    latest: Mutex<Option<(Instant, Ground)>>,
+    crds: Api<CustomResourceDefinition>,
+    /// The result of the last read with the time at which it started.
+    latest: Mutex<Option<(Instant, Prerequisites)>>,
 }
 
-impl Grounds {
+impl PrerequisitesReader {
     pub(crate) fn new(client: Client) -> Self {
         Self {
             policies: Api::all(client.clone()),
             bindings: Api::all(client.clone()),
-            definitions: Api::all(client),
+            crds: Api::all(client),
             latest: Mutex::default(),
         }
     }
 
-    /// As it is now: read after this was asked.
-    pub(crate) async fn read(&self) -> Result<Ground, kube::Error> {
-        let asked = Instant::now();
+    /// Returns the prerequisites from a read that started after this call.
+    pub(crate) async fn read(&self) -> Result<Prerequisites, kube::Error> {
+        let called_at = Instant::now();
         let mut latest = self.latest.lock().await;
-        if let Some((began, ground)) = &*latest
-            && *began >= asked
+        if let Some((started_at, prerequisites)) = &*latest
+            && *started_at >= called_at
         {
-            return Ok(ground.clone());
+            return Ok(prerequisites.clone());
         }
-        let began = Instant::now();
-        let (jobs, ephemeral, definition) = futures::future::try_join3(
-            self.guard(JOBS),
-            self.guard(EPHEMERAL),
-            metadata(&self.definitions, SESSIONS),
+        let started_at = Instant::now();
+        let (jobs_guarded_since, ephemeral_guarded_since, crd) = futures::future::try_join3(
+            self.guarded_since(JOB_GUARD),
+            self.guarded_since(EPHEMERAL_GUARD),
+            metadata(&self.crds, SESSIONS),
         )
         .await?;
-        let ground = Ground {
-            jobs_guarded: jobs,
-            ephemeral_guarded: ephemeral,
-            definition: definition.and_then(|meta| {
-                Some(Definition {
-                    going: meta.deletion_timestamp.is_some(),
-                    created: meta.creation_timestamp.map(|time| time.0),
-                    uid: meta.uid?,
-                })
-            }),
-        };
-        *latest = Some((began, ground.clone()));
-        Ok(ground)
+        let crd = crd.and_then(|meta| {
+            Some(SessionCrd {
+                deleting: meta.deletion_timestamp.is_some(),
+                created: meta.creation_timestamp.map(|time| time.0),
+                uid: meta.uid?,
+            })
+        });
+        let prerequisites = Prerequisites { jobs_guarded_since, ephemeral_guarded_since, crd };
+        *latest = Some((started_at, prerequisites.clone()));
+        Ok(prerequisites)
     }
 
-    async fn guard(&self, name: &str) -> Result<Option<k8s_openapi::jiff::Timestamp>, kube::Error> {
+    async fn guarded_since(&self, name: &str) -> Result<Option<Timestamp>, kube::Error> {
         let (policy, binding) = futures::future::try_join(
             metadata(&self.policies, name),
             metadata(&self.bindings, name),
         )
         .await?;
-        Ok(policy_age(policy.as_ref(), binding.as_ref()))
+        Ok(guarded_since(policy.as_ref(), binding.as_ref()))
     }
 }
 
@@ -77,6 +78,6 @@ async fn metadata<K>(api: &Api<K>, name: &str) -> Result<Option<ObjectMeta>, kub
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let found = api.get_metadata_opt(name).await?;
-    Ok(found.map(|object| object.metadata))
+    let object = api.get_metadata_opt(name).await?;
+    Ok(object.map(|object| object.metadata))
 }

@@ -1,134 +1,147 @@
-//! Creates Sessions for agents.
+//! Creation of Sessions for agents.
+
+use std::ops::ControlFlow;
 
 use kube::{Api, api::PostParams};
 use mirrord_sessions_core::controller::{
-    Agent, AgentKind, Definition, Draft, NAMES, Recorded, Told, owner, session_name,
+    Agent, AgentKind, AgentSession, NAME_CANDIDATES, RunEvent, SessionCrd, SessionPlan,
+    session_name, verify_owner,
 };
 use mirrord_sessions_crds::Session;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    Controller, Failed, Looked, Made,
-    actions::{AGAIN, GO_ON, Next, binding},
+    Action, Controller, CreatedSession, Error,
+    actions::{ActionResult, PLAN_AGAIN, RECREATE_DELAY, new_binding},
 };
 
 impl Controller<'_> {
-    /// Creates the Session of an agent.
-    pub(crate) async fn record(&self, agent: &Agent) -> Next {
-        let before = {
+    /// Creates the Session of an agent, or adopts the one that its client claims.
+    ///
+    /// If the agent had a Session that was deleted before the agent was bound to it, this writes the
+    /// binding instead. The next plan then deletes the agent.
+    pub(crate) async fn create_session(&self, agent: &Agent) -> ActionResult {
+        let previously_created = {
             let state = self.state();
-            let made = state.recorded.get(&agent.id);
-            made.map(|made| (made.at.elapsed(), made.binding.clone()))
+            let created = state.created.get(&agent.id);
+            created.map(|created| (created.at.elapsed(), created.binding.clone()))
         };
-        if let Some((ago, binding)) = &before {
-            // Deleted before the agent was tied to it: it is now, and ends with it.
-            if agent.id.kind == AgentKind::Job && agent.bound().is_none() {
-                return self.tie(&agent.id, binding).await;
+        let is_unbound_job = agent.id.kind == AgentKind::Job && agent.valid_binding().is_none();
+        if let Some((age, binding)) = &previously_created {
+            if is_unbound_job {
+                return self.write_binding(&agent.id, binding).await;
             }
-            if let Some(wait) = AGAIN.checked_sub(*ago) {
-                return Ok(Some(Looked::Again(wait)));
+            if let Some(delay) = RECREATE_DELAY.checked_sub(*age) {
+                return Ok(ControlFlow::Break(Action::RequeueAfter(delay)));
             }
         }
-        let past = self.endings.past(agent);
-        let (draft, definition) = self.draft(agent).await?;
-        let stopped = past.filter(|past| past.stops(agent, &definition));
-        if let Some(past) = &stopped
-            && agent.id.kind == AgentKind::Job
-            && agent.bound().is_none()
+        let previous = self.session_queries.previous_session(agent);
+        let (plan, crd) = self.plan_session(agent).await?;
+        let stopped = previous.filter(|previous| previous.stops(agent, &crd));
+        if let Some(previous) = &stopped
+            && is_unbound_job
         {
-            info!(agent = %agent.id, "its Session was deleted before it was tied to it: it is now");
-            let binding = past.binding(agent, &definition);
-            return self.tie(&agent.id, &binding).await;
+            info!(agent = %agent.id, "binding an agent to its Session that was deleted before");
+            return self.write_binding(&agent.id, &previous.binding(agent, &crd)).await;
         }
-        if agent.binding.is_some() && agent.bound().is_none() {
-            warn!(agent = %agent.id, "the tie to a Session that it carries is none of its own, and counts nothing");
+        if agent.binding.is_some() && agent.valid_binding().is_none() {
+            warn!(agent = %agent.id, "ignoring a binding that was copied from another agent");
         }
-        if draft.altered {
-            info!(agent = %agent.id, "what the client says of itself is more than a Session holds: kept is what is fit to be shown");
+        if plan.client_info_altered {
+            info!(
+                agent = %agent.id,
+                "truncated or sanitized the client's information to fit into a Session"
+            );
         }
-        let definition = definition.uid;
-        if let Some(session) = self.adopted(agent, &draft).await? {
-            return Ok(self.has_adopted(session, definition));
+        if let Some(session) = self.adopt_claimed_session(agent, &plan).await? {
+            return Ok(self.record_adoption(session, crd.uid));
         }
-        let session = match self.create(agent, &draft).await {
-            // More likely a word of the client's that its schema doesn't take than anything else.
-            Err(Failed::Refused(why)) if why.contains("is invalid") => {
-                warn!(agent = %agent.id, why, "recorded without what the client says of itself");
-                self.create(agent, &draft.clone().without_words()).await?
+        let session = match self.send_create(agent, &plan).await {
+            // The schema most likely rejects a value that the client controls.
+            Err(Error::SessionRefused(reason)) if reason.contains("is invalid") => {
+                warn!(agent = %agent.id, reason, "creating a Session without client information");
+                self.send_create(agent, &plan.clone().without_client_info()).await?
             }
-            created => created?,
+            result => result?,
         };
-        let Some(recorded) = Recorded::of(&session) else {
-            return Ok(Some(Looked::Again(AGAIN)));
+        let Some(created) = AgentSession::from_session(&session) else {
+            return Ok(ControlFlow::Break(Action::RequeueAfter(RECREATE_DELAY)));
         };
         info!(
-            session = recorded.name,
-            namespace = recorded.namespace,
+            session = created.name,
+            namespace = created.namespace,
             agent = %agent.id,
-            verified = draft.unverified.is_none(),
-            resolved = draft.unresolved.is_none(),
-            "recorded a run"
+            verified = plan.unverified.is_none(),
+            resolved = plan.unresolved.is_none(),
+            "created session"
         );
         self.metrics.session("recorded");
         {
             let mut state = self.state();
-            state.view.apply_session(&session);
-            state.drafts.insert(agent.id.clone(), draft.clone());
-            let made = Made { at: Instant::now(), binding: binding(&recorded, definition) };
-            state.recorded.insert(agent.id.clone(), made);
+            state.cache.apply_session(&session);
+            state.session_plans.insert(agent.id.clone(), plan.clone());
+            let binding = new_binding(&created, crd.uid);
+            let created = CreatedSession { at: Instant::now(), binding };
+            state.created.insert(agent.id.clone(), created);
         }
-        for told in Told::of_record(&draft) {
-            self.teller.of_session(&recorded, &told).await;
+        for event in RunEvent::for_new_session(&plan) {
+            self.recorder.record_for_session(&created, &event).await;
         }
-        if self.endings.shares(&recorded, &draft.target) {
-            self.teller.of_session(&recorded, &Told::shared(&recorded)).await;
+        if self.session_queries.is_target_shared(&created, &plan.target) {
+            self.recorder.record_for_session(&created, &RunEvent::target_shared(&created)).await;
         }
-        if (before.is_some() || stopped.is_some()) && agent.id.kind == AgentKind::Pod {
-            self.teller.of_session(&recorded, &Told::runs_on(&agent.id)).await;
+        let was_deleted = previously_created.is_some() || stopped.is_some();
+        if was_deleted && agent.id.kind == AgentKind::Pod {
+            let event = RunEvent::agent_runs_on(&agent.id);
+            self.recorder.record_for_session(&created, &event).await;
         }
-        Ok(GO_ON)
+        Ok(PLAN_AGAIN)
     }
 
-    /// The Session to be, and the definition that it is made under.
-    pub(crate) async fn draft(&self, agent: &Agent) -> Result<(Draft, Definition), Failed> {
-        let ground = self.grounds.read().await.map_err(Failed::of("the guard can't be read"))?;
-        let definition = match &ground.definition {
-            Some(definition) if !definition.going => definition.clone(),
-            _ => return Err(Failed::NoDefinition),
+    /// Plans the Session of an agent and returns it with the CRD that it is created under.
+    pub(crate) async fn plan_session(
+        &self,
+        agent: &Agent,
+    ) -> Result<(SessionPlan, SessionCrd), Error> {
+        let prerequisites = self.prerequisites.read().await;
+        let prerequisites =
+            prerequisites.map_err(Error::on("read the guard policies and the Session CRD"))?;
+        let crd = match &prerequisites.crd {
+            Some(crd) if !crd.deleting => crd.clone(),
+            _ => return Err(Error::CrdMissing),
         };
-        let target = self.target(agent).await?;
-        let draft = Draft::new(agent, &target, &owner(agent, &ground));
-        Ok((draft, definition))
+        let target = self.resolve_target(agent).await?;
+        Ok((SessionPlan::new(agent, &target, &verify_owner(agent, &prerequisites)), crd))
     }
 
-    /// Under the first of its names that no stranger has.
-    async fn create(&self, agent: &Agent, draft: &Draft) -> Result<Session, Failed> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &draft.namespace);
-        let mut names = Vec::new();
-        for n in 0..NAMES {
+    /// Creates the Session under its first name that no other client has taken.
+    async fn send_create(&self, agent: &Agent, plan: &SessionPlan) -> Result<Session, Error> {
+        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &plan.namespace);
+        let mut taken = Vec::new();
+        for n in 0..NAME_CANDIDATES {
             let name = session_name(&agent.id, n);
-            let created = sessions.create(&PostParams::default(), &draft.session(&name)).await;
-            let error = match created {
+            let result = sessions.create(&PostParams::default(), &plan.session(&name)).await;
+            let error = match result {
                 Ok(session) => return Ok(session),
                 Err(error) => error,
             };
             let kube::Error::Api(status) = &error else {
-                return Err(Failed::of("the Session can't be created")(error));
+                return Err(Error::on("create the Session")(error));
             };
             match status.code {
                 409 if status.reason == "AlreadyExists" => {}
-                403 | 422 => return Err(Failed::Refused(status.message.clone())),
-                _ => return Err(Failed::of("the Session can't be created")(error)),
+                403 | 422 => return Err(Error::SessionRefused(status.message.clone())),
+                _ => return Err(Error::on("create the Session")(error)),
             }
-            let there = sessions.get_opt(&name).await;
-            let there = there.map_err(Failed::of("a Session of its name can't be read"))?;
-            if let Some(session) = there.filter(|there| draft.is(there)) {
+            let existing = sessions.get_opt(&name).await;
+            let existing = existing.map_err(Error::on("read the Session of that name"))?;
+            if let Some(session) = existing.filter(|existing| plan.matches(existing)) {
                 return Ok(session);
             }
-            info!(session = name, agent = %agent.id, "the name is taken: taking the next");
-            names.push(name);
+            info!(session = name, agent = %agent.id, "name is taken, trying the next candidate");
+            taken.push(name);
         }
-        Err(Failed::NoName { namespace: draft.namespace.clone(), names })
+        Err(Error::NamesTaken { namespace: plan.namespace.clone(), names: taken })
     }
 }

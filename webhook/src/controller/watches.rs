@@ -1,8 +1,8 @@
-//! The watches that fill the view: agent Jobs, Pods, and Sessions.
+//! The watches of agent Jobs, Pods and Sessions that feed the cache.
 //!
-//! All Pods are watched, since nothing else tells of an agent that is added to one; of each only
-//! what the core keeps is parsed. It also tells at once whose a container is: a restart changes its
-//! id.
+//! All Pods are watched because the API cannot select Pods with an ephemeral agent. Only the cached
+//! fields of a Pod are deserialized. The Pod cache also resolves the container of an agent to its
+//! Pod without a request.
 
 use std::{collections::HashSet, fmt::Debug, mem, pin::Pin, sync::Mutex, time::Duration};
 
@@ -14,7 +14,7 @@ use kube::{
 };
 use mirrord_sessions_core::{
     agents::LABEL,
-    controller::{AgentId, Place, View, place},
+    controller::{AgentId, Cache, NamespacedName},
     text::printable,
 };
 use serde::de::DeserializeOwned;
@@ -23,65 +23,64 @@ use tracing::{debug, warn};
 use super::{State, lock};
 use crate::stored_objects::{StoredJob, StoredPod, StoredSession};
 
-/// Objects a page of a list. A Pod may be large.
-const PAGE: u32 = 250;
+/// The number of objects in a page of a list. Pods may be large.
+const PAGE_SIZE: u32 = 250;
 
-/// Between the tries of a watch that fails; doubled each time. Runs may be short: kube's own, half
-/// a minute at the longest, would miss some.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The backoff of a failing watch. The maximum of kube's default, 30 s, would miss short runs.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-struct Pauses(Duration);
+struct WatchBackoff(Duration);
 
-impl Iterator for Pauses {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST_PAUSE);
-        Some(pause)
+        let delay = self.0;
+        self.0 = (delay * 2).min(MAX_BACKOFF);
+        Some(delay)
     }
 }
 
-impl Backoff for Pauses {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {
-        self.0 = FIRST_PAUSE;
+        self.0 = INITIAL_BACKOFF;
     }
 }
 
-type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
+type EventStream<K> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
 
-/// One watch.
-struct Feed<K> {
-    what: &'static str,
-    events: Events<K>,
-    /// What the list under way has told of.
-    listed: HashSet<Place>,
+/// A list and watch of one resource.
+struct Watch<K> {
+    resource: &'static str,
+    events: EventStream<K>,
+    /// The objects that the current list has returned so far.
+    listed: HashSet<NamespacedName>,
     synced: bool,
-    told: String,
+    last_error: String,
 }
 
-/// What an event says.
+/// A change of the cache that follows from a watch event.
 enum Change<K> {
-    /// The object is there; told by a list, or as it happened.
-    There(K, Option<Timestamp>),
-    Gone(Place),
-    /// A list is under way.
-    Listing,
-    /// All that a list told of is all there is.
-    Listed(HashSet<Place>),
-    Nothing,
+    /// An object was listed, or was added or updated at this time.
+    Apply(K, Option<Timestamp>),
+    Delete(NamespacedName),
+    /// A list starts.
+    ListStarted,
+    /// A list is complete and returned exactly these objects.
+    ListCompleted(HashSet<NamespacedName>),
+    None,
 }
 
-impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
-    fn new(what: &'static str, api: Api<K>, config: watcher::Config) -> Self {
-        let config = config.page_size(PAGE);
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
+    fn new(resource: &'static str, api: Api<K>, config: watcher::Config) -> Self {
+        let config = config.page_size(PAGE_SIZE);
         Self {
-            what,
-            events: watcher(api, config).backoff(Pauses(FIRST_PAUSE)).boxed(),
+            resource,
+            events: watcher(api, config).backoff(WatchBackoff(INITIAL_BACKOFF)).boxed(),
             listed: HashSet::new(),
             synced: false,
-            told: String::new(),
+            last_error: String::new(),
         }
     }
 
@@ -89,126 +88,143 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Feed<K> {
         let event = match self.events.next().await {
             Some(Ok(event)) => event,
             Some(Err(watcher::Error::WatchError(status))) if status.code == 410 => {
-                debug!(what = self.what, "the watch is too old and starts anew");
-                return Change::Nothing;
+                debug!(resource = self.resource, "resource version expired, listing again");
+                return Change::None;
             }
             Some(Err(error)) => {
-                // Once for each reason; what was seen before stays.
-                let text = printable(&error.to_string(), 256);
-                if self.told == text {
-                    debug!(what = self.what, error = text, "they still can't be watched");
-                } else {
-                    warn!(what = self.what, error = text, "they can't be watched");
-                    self.told = text;
-                }
-                return Change::Nothing;
+                self.log_error(&error);
+                return Change::None;
             }
-            // A watcher never ends.
+            // The stream of a watcher never ends.
             None => std::future::pending().await,
         };
         match event {
-            watcher::Event::Apply(object) => Change::There(object, Some(Timestamp::now())),
+            watcher::Event::Apply(object) => Change::Apply(object, Some(Timestamp::now())),
             watcher::Event::InitApply(object) => {
-                self.listed.extend(place(object.meta()));
-                Change::There(object, None)
+                self.listed.extend(NamespacedName::from_meta(object.meta()));
+                Change::Apply(object, None)
             }
             watcher::Event::Delete(object) => {
-                place(object.meta()).map_or(Change::Nothing, Change::Gone)
+                NamespacedName::from_meta(object.meta()).map_or(Change::None, Change::Delete)
             }
             watcher::Event::Init => {
                 self.listed.clear();
-                Change::Listing
+                Change::ListStarted
             }
             watcher::Event::InitDone => {
                 self.synced = true;
-                self.told.clear();
-                Change::Listed(mem::take(&mut self.listed))
+                self.last_error.clear();
+                Change::ListCompleted(mem::take(&mut self.listed))
             }
+        }
+    }
+
+    /// Logs an error, at debug level if it is the same as the last one.
+    fn log_error(&mut self, error: &watcher::Error) {
+        let error = printable(&error.to_string(), 256);
+        if self.last_error == error {
+            debug!(resource = self.resource, error, "watch still fails");
+        } else {
+            warn!(resource = self.resource, error, "watch failed, retrying with backoff");
+            self.last_error = error;
         }
     }
 }
 
-/// The three of them.
-pub(crate) struct Feeds {
-    jobs: Feed<StoredJob>,
-    pods: Feed<StoredPod>,
-    sessions: Feed<StoredSession>,
+/// The watches of all resources that the controller caches.
+pub(crate) struct Watches {
+    jobs: Watch<StoredJob>,
+    pods: Watch<StoredPod>,
+    sessions: Watch<StoredSession>,
 }
 
-impl Feeds {
+impl Watches {
     pub(crate) fn new(client: &Client) -> Self {
         let agents = watcher::Config::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
         let all = watcher::Config::default;
         Self {
-            jobs: Feed::new("agents", Api::all(client.clone()), agents),
-            pods: Feed::new("pods", Api::all(client.clone()), all()),
-            sessions: Feed::new("sessions", Api::all(client.clone()), all()),
+            jobs: Watch::new("agents", Api::all(client.clone()), agents),
+            pods: Watch::new("pods", Api::all(client.clone()), all()),
+            sessions: Watch::new("sessions", Api::all(client.clone()), all()),
         }
     }
 
-    /// All of them were listed.
+    /// Returns whether every resource was listed completely at least once.
     pub(crate) fn synced(&self) -> bool {
         self.jobs.synced && self.pods.synced && self.sessions.synced
     }
 
-    /// Takes the next event in; the agents that it is about.
+    /// Waits for the next event, applies it to the cache, and returns the affected agents.
     pub(crate) async fn next(&mut self, state: &Mutex<State>) -> Vec<AgentId> {
         tokio::select! {
-            change = self.jobs.next() => take(&mut lock(state).view, change,
-                |view, job, _| apply_job(view, job), View::remove_job, View::retain_jobs, View::listing_jobs),
-            change = self.pods.next() => take(&mut lock(state).view, change,
-                |view, pod, told| pod.view().map_or_else(Vec::new, |pod| view.apply_pod(pod, told)),
-                View::remove_pod, View::retain_pods, |_| ()),
-            change = self.sessions.next() => take(&mut lock(state).view, change,
-                |view, session, _| apply_session(view, session),
-                View::remove_session, View::retain_sessions, View::listing_sessions),
+            change = self.jobs.next() => {
+                let cache = &mut lock(state).cache;
+                match change {
+                    Change::Apply(job, _) => apply_job(cache, job),
+                    Change::Delete(key) => cache.remove_job(&key),
+                    Change::ListStarted => {
+                        cache.begin_job_list();
+                        Vec::new()
+                    }
+                    Change::ListCompleted(listed) => cache.retain_jobs(&listed),
+                    Change::None => Vec::new(),
+                }
+            }
+            change = self.pods.next() => {
+                let cache = &mut lock(state).cache;
+                match change {
+                    Change::Apply(pod, observed_at) => apply_pod(cache, pod, observed_at),
+                    Change::Delete(key) => cache.remove_pod(&key),
+                    Change::ListCompleted(listed) => cache.retain_pods(&listed),
+                    Change::ListStarted | Change::None => Vec::new(),
+                }
+            }
+            change = self.sessions.next() => {
+                let cache = &mut lock(state).cache;
+                match change {
+                    Change::Apply(session, _) => apply_session(cache, session),
+                    Change::Delete(key) => cache.remove_session(&key),
+                    Change::ListStarted => {
+                        cache.begin_session_list();
+                        Vec::new()
+                    }
+                    Change::ListCompleted(listed) => cache.retain_sessions(&listed),
+                    Change::None => Vec::new(),
+                }
+            }
         }
     }
 }
 
-// One that can't be read must not hide the others, nor be taken for what it was before.
+// An object that cannot be parsed is removed from the cache. It must neither stop the watch nor be
+// treated as its previous version.
 
-fn apply_job(view: &mut View, job: StoredJob) -> Vec<AgentId> {
-    let there = place(&job.metadata);
+fn apply_job(cache: &mut Cache, job: StoredJob) -> Vec<AgentId> {
+    let key = NamespacedName::from_meta(&job.metadata);
     match job.read() {
-        Ok(job) => view.apply_job(&job),
+        Ok(job) => cache.apply_job(&job),
         Err(error) => {
-            unreadable(there, &error).map_or_else(Vec::new, |place| view.remove_job(&place))
+            log_parse_error(key.as_ref(), &error);
+            key.map_or_else(Vec::new, |key| cache.remove_job(&key))
         }
     }
 }
 
-fn apply_session(view: &mut View, session: StoredSession) -> Vec<AgentId> {
-    let there = place(&session.metadata);
+fn apply_pod(cache: &mut Cache, pod: StoredPod, observed_at: Option<Timestamp>) -> Vec<AgentId> {
+    pod.to_cached().map_or_else(Vec::new, |pod| cache.apply_pod(pod, observed_at))
+}
+
+fn apply_session(cache: &mut Cache, session: StoredSession) -> Vec<AgentId> {
+    let key = NamespacedName::from_meta(&session.metadata);
     match session.read() {
-        Ok(session) => view.apply_session(&session),
+        Ok(session) => cache.apply_session(&session),
         Err(error) => {
-            unreadable(there, &error).map_or_else(Vec::new, |place| view.remove_session(&place))
+            log_parse_error(key.as_ref(), &error);
+            key.map_or_else(Vec::new, |key| cache.remove_session(&key))
         }
     }
 }
 
-fn unreadable(place: Option<Place>, error: &str) -> Option<Place> {
-    debug!(?place, error, "an object can't be read");
-    place
-}
-
-fn take<K>(
-    view: &mut View,
-    change: Change<K>,
-    apply: impl FnOnce(&mut View, K, Option<Timestamp>) -> Vec<AgentId>,
-    remove: impl FnOnce(&mut View, &Place) -> Vec<AgentId>,
-    retain: impl FnOnce(&mut View, &HashSet<Place>) -> Vec<AgentId>,
-    listing: impl FnOnce(&mut View),
-) -> Vec<AgentId> {
-    match change {
-        Change::There(object, told) => apply(view, object, told),
-        Change::Gone(place) => remove(view, &place),
-        Change::Listed(there) => retain(view, &there),
-        Change::Listing => {
-            listing(view);
-            Vec::new()
-        }
-        Change::Nothing => Vec::new(),
-    }
+fn log_parse_error(key: Option<&NamespacedName>, error: &str) {
+    debug!(?key, error, "failed to parse an object");
 }

@@ -11,7 +11,10 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::ListParams};
 use mirrord_sessions_core::{
-    controller::{Above, ContainerView, Found, PodView, Sought, Target, Workload, above, workload},
+    controller::{
+        CachedContainer, CachedPod, ContainerMatch, OwnerToResolve, Target, TargetHint, Workload,
+        workload_of_owner, workload_of_pod,
+    },
     text::printable,
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -31,26 +34,31 @@ pub(crate) async fn pods_on_node(
     node: &str,
     address: Option<IpAddr>,
     params: ListParams,
-) -> Result<Vec<PodView>, kube::Error> {
+) -> Result<Vec<CachedPod>, kube::Error> {
     let address = address.map_or_else(String::new, |ip| format!(",status.podIP={ip}"));
     let params = params.fields(&format!("spec.nodeName={node}{address}"));
     let pods: Api<StoredPod> = Api::all(client.clone());
     let pods = pods.list(&params).await?;
-    Ok(pods.items.into_iter().filter_map(StoredPod::view).collect())
+    Ok(pods.items.into_iter().filter_map(StoredPod::to_cached).collect())
 }
 
 /// Returns the workload of a Pod.
 ///
 /// An owner that does not exist or may not be read counts as the workload itself.
-pub(crate) async fn workload_of(client: &Client, pod: &PodView) -> Result<String, kube::Error> {
-    Ok(match workload(pod) {
+pub(crate) async fn workload_of(client: &Client, pod: &CachedPod) -> Result<String, kube::Error> {
+    Ok(match workload_of_pod(pod) {
         Workload::Known(path) => path,
-        Workload::Above(owner) => above(&owner, owner_metadata(client, &owner).await?.as_ref()),
+        Workload::NeedsOwner(owner) => {
+            workload_of_owner(&owner, owner_metadata(client, &owner).await?.as_ref())
+        }
     })
 }
 
-async fn owner_metadata(client: &Client, owner: &Above) -> Result<Option<ObjectMeta>, kube::Error> {
-    let Above { namespace, name, .. } = owner;
+async fn owner_metadata(
+    client: &Client,
+    owner: &OwnerToResolve,
+) -> Result<Option<ObjectMeta>, kube::Error> {
+    let OwnerToResolve { namespace, name, .. } = owner;
     let client = client.clone();
     let found = if owner.kind == "Job" {
         let jobs: Api<Job> = Api::namespaced(client, namespace);
@@ -81,10 +89,10 @@ impl TargetLookup {
     }
 
     /// Returns the target, or `None` if it is not found in time.
-    pub(crate) async fn find(&self, sought: &Sought) -> Option<Target> {
+    pub(crate) async fn find(&self, hint: &TargetHint) -> Option<Target> {
         let client = self.pods.clone().into_client();
         let _permit = self.permits.try_acquire().ok()?;
-        match timeout(TIMEOUT, find(&client, sought)).await {
+        match timeout(TIMEOUT, find(&client, hint)).await {
             Ok(Ok(target)) => target,
             Ok(Err(error)) => {
                 let error = printable(&error.to_string(), 256);
@@ -99,13 +107,13 @@ impl TargetLookup {
     }
 }
 
-async fn find(client: &Client, sought: &Sought) -> Result<Option<Target>, kube::Error> {
-    let (id, node, address) = match sought {
-        Sought::Pod(pod) => {
+async fn find(client: &Client, hint: &TargetHint) -> Result<Option<Target>, kube::Error> {
+    let (id, node, address) = match hint {
+        TargetHint::Pod(pod) => {
             let workload = workload_of(client, pod).await?;
             return Ok(Some(Target::pod(pod, &workload)));
         }
-        Sought::Container { id, node, address } => (id, node, address),
+        TargetHint::Container { id, node, address } => (id, node, address),
     };
     // Selecting by address avoids reading all Pods of the node. It finds the Pod only if the address
     // is the Pod's primary one.
@@ -114,11 +122,11 @@ async fn find(client: &Client, sought: &Sought) -> Result<Option<Target>, kube::
         // Read from the watch cache: a running target is not new.
         let params = ListParams::default().match_any();
         let pods = pods_on_node(client, node, address, params).await?;
-        let found: Option<(&PodView, &ContainerView)> =
-            match PodView::find(pods.iter(), id, Some(node)) {
-                Found::None => continue,
-                Found::One(pod, container) => Some((pod, container)),
-                Found::Several => None,
+        let found: Option<(&CachedPod, &CachedContainer)> =
+            match CachedPod::find(pods.iter(), id, Some(node)) {
+                ContainerMatch::None => continue,
+                ContainerMatch::One(pod, container) => Some((pod, container)),
+                ContainerMatch::Ambiguous => None,
             };
         let Some((pod, container)) = found else {
             return Ok(None);

@@ -10,11 +10,11 @@ use crate::testing::api_server;
 const NODE: &str = "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-1";
 
 /// Returns the target that the agent of the fixture names.
-fn sought() -> Sought {
+fn hint() -> TargetHint {
     let path =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/agents/default.job-request-body.json");
     let job: Job = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    Sought::of_job(&job).unwrap()
+    TargetHint::from_job(&job).unwrap()
 }
 
 fn pod(name: &str, container: &str) -> Value {
@@ -61,7 +61,7 @@ async fn find_target(
             _ => pods(&on_node),
         }
     });
-    let target = TargetLookup::new(client).find(&sought()).await;
+    let target = TargetLookup::new(client).find(&hint()).await;
     let requests = requests.lock().unwrap();
     for (request, _) in requests.iter().filter(|(request, _)| request.contains("/pods")) {
         assert!(
@@ -103,9 +103,9 @@ async fn times_out_and_limits_concurrency() {
     let client = Client::new(hangs, "default");
     let targets = TargetLookup::new(client);
     let start = tokio::time::Instant::now();
-    let sought = sought();
+    let hint = hint();
     let all = (0..=MAX_CONCURRENT).map(|_| async {
-        let target = targets.find(&sought).await;
+        let target = targets.find(&hint).await;
         assert_eq!(target, None);
         start.elapsed()
     });

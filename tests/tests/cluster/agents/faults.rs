@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mirrord_sessions_core::controller::{AgentId, NAMES, session_name};
+use mirrord_sessions_core::controller::{AgentId, NAME_CANDIDATES, session_name};
 use mirrord_sessions_tests::{
     agents::{jobs, send, targetless},
     cluster::{Cluster, Webhook},
@@ -61,7 +61,7 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     let crowded = start().await;
     let (id, crowded_id) = (id_of(&unstamped), id_of(&crowded));
     let mut taken: Vec<String> = (0..2).map(|n| session_name(&id, n)).collect();
-    taken.extend((0..NAMES).map(|n| session_name(&crowded_id, n)));
+    taken.extend((0..NAME_CANDIDATES).map(|n| session_name(&crowded_id, n)));
     let owner =
         json!({ "username": "admin", "groups": ["system:masters", "system:authenticated"] });
     for name in &taken {
@@ -102,7 +102,7 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
 
     // The other's has no name left, which is told with what to do; and goes on.
     let note = event(&home, "SessionNamesTaken").await;
-    assert!(note.contains("delete one of them") && note.ends_with(&taken[9]), "{note}");
+    assert!(note.contains("Delete one of them") && note.ends_with(&taken[9]), "{note}");
     assert!(of(&home.sessions().await, &crowded).is_none());
     let free = ["delete", "session", &taken[5], "-n", &home.name];
     cluster.admin(&free, "").await.unwrap();
@@ -163,7 +163,7 @@ async fn a_definition_that_goes_stops_no_run() {
     cluster.admin(&delete, "").await.unwrap();
     eventually("the controller can't look for the Session", || async {
         let log = cluster.webhook.log_text();
-        log.contains("its Session can't be looked for").then_some(())
+        log.contains("failed to list the Session of the agent").then_some(())
     })
     .await;
     let path = jobs(&home.name, name_of(&unlisted));
@@ -181,7 +181,7 @@ async fn a_definition_that_goes_stops_no_run() {
     let definition = ["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"];
     cluster.admin(&definition, "").await.unwrap();
     eventually("the controller has missed the Session", || async {
-        cluster.webhook.log_text().contains("the definition of Sessions is not there").then_some(())
+        cluster.webhook.log_text().contains("the Session CRD does not exist").then_some(())
     })
     .await;
     let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/sessions.yaml");

@@ -43,7 +43,7 @@ async fn list(client: &Client, namespace: &str) -> Option<Vec<Value>> {
 }
 
 fn leads(webhook: &Webhook) -> bool {
-    webhook.log_text().contains(" leading ")
+    webhook.log_text().contains(" acquired leadership ")
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ async fn what_cannot_be_resolved_is_said() {
         ),
         ("of two Pods", targeted(&twin.container, &twin.node), "more than one Pod"),
         ("on another node", targeted(&twin.container, "elsewhere"), "no Pod has its container"),
-        ("no arguments", args(Vec::clear), "say not once whether"),
+        ("no arguments", args(Vec::clear), "must name one mode"),
         (
             "a runtime that nobody knows",
             args(|args| args[8] = json!("podman")),
@@ -167,9 +167,9 @@ async fn what_cannot_be_resolved_is_said() {
         (
             "twice",
             args(|args| args.extend([json!("--container-id"), json!("b")])),
-            "--container-id is there twice",
+            "--container-id occurs twice",
         ),
-        ("a strange id", args(|args| args[6] = json!("../../etc\u{1b}[2J")), "is none"),
+        ("a strange id", args(|args| args[6] = json!("../../etc\u{1b}[2J")), "is invalid"),
     ];
     for (name, mut job, why) in cases {
         let home = namespace(cluster, "unresolved").await;

@@ -73,7 +73,7 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     leads(&client, "nobody").await;
     eventually("nobody leads", || async {
         let log = cluster.webhook.log_text();
-        log.contains("leading no more").then_some(())
+        log.contains("lost leadership").then_some(())
     })
     .await;
 
@@ -125,7 +125,7 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     leads(&client, "nobody").await;
     eventually("nobody leads again", || async {
         let log = cluster.webhook.log_text();
-        (log.matches("leading no more").count() == 2).then_some(())
+        (log.matches("lost leadership").count() == 2).then_some(())
     })
     .await;
     let home = namespace(&cluster, "untied-late").await;

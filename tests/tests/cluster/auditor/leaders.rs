@@ -3,7 +3,7 @@
 use super::{recorder::Recorder, *};
 
 pub(super) fn leads(webhook: &Webhook) -> bool {
-    webhook.log_text().contains(" leading ")
+    webhook.log_text().contains(" acquired leadership ")
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ impl Stage {
         })
         .await;
         assert!(webhook.terminate().unwrap().success());
-        assert!(webhook.log_text().contains("left the Lease"), "{}", webhook.log_text());
+        assert!(webhook.log_text().contains("released the Lease"), "{}", webhook.log_text());
         told
     }
 

@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 
 use super::Decision;
 use crate::{
-    agents::{Look, REQUESTER, REQUESTER_VARIABLE, SESSION, Stamp, agent_containers, job_agent},
+    agents::{
+        JobClass, REQUESTER_ANNOTATION, REQUESTER_ENV, SESSION_ANNOTATION, Stamp, agent_containers,
+        classify_job,
+    },
     identity::Requester,
 };
 
@@ -28,37 +31,37 @@ const MAX_ANNOTATIONS: usize = 256 << 10;
 /// Stamps a new agent Job with its requester. Any other Job is allowed unchanged.
 #[must_use]
 pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
-    if !matches!(job_agent(job), Look::Agent(_)) {
+    if !matches!(classify_job(job), JobClass::Agent(_)) {
         return Decision::allow();
     }
     let sent = |key: &str| annotation(&job.metadata, key);
-    let stamp = Stamp::text(requester).filter(|stamp| fits(&job.metadata, stamp));
+    let stamp = Stamp::encode(requester).filter(|stamp| fits(&job.metadata, stamp));
     let mut operations = Vec::new();
     if job.metadata.annotations.is_none() {
         operations.push(add(&["metadata", "annotations"], json!({})));
     }
-    let path = ["metadata", "annotations", REQUESTER];
-    match (&stamp, sent(REQUESTER)) {
+    let path = ["metadata", "annotations", REQUESTER_ANNOTATION];
+    match (&stamp, sent(REQUESTER_ANNOTATION)) {
         (Some(stamp), sent) if sent == Some(stamp) => {}
         (Some(stamp), _) => operations.push(add(&path, json!(stamp))),
         (None, Some(_)) => operations.push(remove(&path)),
         (None, None) => {}
     }
-    let sends_binding = sent(SESSION).is_some() && !requester.is_controller();
+    let sends_binding = sent(SESSION_ANNOTATION).is_some() && !requester.is_controller();
     if sends_binding {
-        operations.push(remove(&["metadata", "annotations", SESSION]));
+        operations.push(remove(&["metadata", "annotations", SESSION_ANNOTATION]));
     }
     let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
-    for key in [REQUESTER, SESSION] {
+    for key in [REQUESTER_ANNOTATION, SESSION_ANNOTATION] {
         if template.is_some_and(|template| annotation(template, key).is_some()) {
             operations.push(remove(&["spec", "template", "metadata", "annotations", key]));
         }
     }
     let decision = Decision::patch(operations);
-    let forged = sent(REQUESTER).is_some_and(|sent| Some(sent) != stamp.as_ref());
+    let forged = sent(REQUESTER_ANNOTATION).is_some_and(|sent| Some(sent) != stamp.as_ref());
     if forged || sends_binding {
         return decision.warn(format!(
-            "annotations {REQUESTER} and {SESSION} are written by the cluster alone: the sent values are ignored"
+            "annotations {REQUESTER_ANNOTATION} and {SESSION_ANNOTATION} are written by the cluster alone: the sent values are ignored"
         ));
     }
     decision
@@ -69,8 +72,8 @@ pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
 pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
     let mut operations = Vec::new();
     let mut lacks_annotations = job.metadata.annotations.is_none();
-    for key in [REQUESTER, SESSION] {
-        if key == SESSION && requester.is_controller() {
+    for key in [REQUESTER_ANNOTATION, SESSION_ANNOTATION] {
+        if key == SESSION_ANNOTATION && requester.is_controller() {
             continue;
         }
         let path = ["metadata", "annotations", key];
@@ -89,7 +92,7 @@ pub fn on_job_update(job: &Job, old: &Job, requester: &Requester) -> Decision {
         return Decision::allow();
     }
     Decision::patch(operations).warn(format!(
-        "annotations {REQUESTER} and {SESSION} were restored: only the cluster writes them"
+        "annotations {REQUESTER_ANNOTATION} and {SESSION_ANNOTATION} were restored: only the cluster writes them"
     ))
 }
 
@@ -101,7 +104,7 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
         spec.and_then(|spec| spec.ephemeral_containers.as_deref()).unwrap_or_default()
     }
     let known = |name: &str| containers(old).iter().any(|old| old.name == name);
-    let stamp = Stamp::text(requester);
+    let stamp = Stamp::encode(requester);
     let mut operations = Vec::new();
     let mut forged = false;
     for (index, container) in agent_containers(containers(pod)) {
@@ -117,7 +120,7 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
             .iter()
             .enumerate()
             .rev()
-            .filter(|(_, variable)| variable.name == REQUESTER_VARIABLE)
+            .filter(|(_, variable)| variable.name == REQUESTER_ENV)
         {
             forged = true;
             let position = position.to_string();
@@ -126,7 +129,7 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
         let Some(stamp) = &stamp else {
             continue;
         };
-        let variable = json!({ "name": REQUESTER_VARIABLE, "value": stamp });
+        let variable = json!({ "name": REQUESTER_ENV, "value": stamp });
         operations.push(if env.is_some() {
             add(&[path[0], path[1], path[2], path[3], "-"], variable)
         } else {
@@ -136,7 +139,7 @@ pub fn on_ephemeral_containers(pod: &Pod, old: &Pod, requester: &Requester) -> D
     let decision = Decision::patch(operations);
     if forged {
         return decision.warn(format!(
-            "variable {REQUESTER_VARIABLE} is written by the cluster alone: the sent value is ignored"
+            "variable {REQUESTER_ENV} is written by the cluster alone: the sent value is ignored"
         ));
     }
     decision
@@ -150,10 +153,10 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a String> {
 fn fits(metadata: &ObjectMeta, stamp: &str) -> bool {
     let others = metadata.annotations.iter().flatten();
     let others: usize = others
-        .filter(|(key, _)| *key != REQUESTER)
+        .filter(|(key, _)| *key != REQUESTER_ANNOTATION)
         .map(|(key, value)| key.len() + value.len())
         .sum();
-    others > MAX_ANNOTATIONS || others + REQUESTER.len() + stamp.len() <= MAX_ANNOTATIONS
+    others > MAX_ANNOTATIONS || others + REQUESTER_ANNOTATION.len() + stamp.len() <= MAX_ANNOTATIONS
 }
 
 fn pointer(path: &[&str]) -> PointerBuf {

@@ -41,13 +41,13 @@ fn stamps_agents_and_changes_nothing_else() {
         let (mut stored, decision) = created(&sent, "alice");
         assert!(decision.warnings.is_empty());
         let annotations = stored["metadata"]["annotations"].as_object_mut().unwrap();
-        assert_eq!(annotations.remove(REQUESTER), Some(json!(ALICE)));
+        assert_eq!(annotations.remove(REQUESTER_ANNOTATION), Some(json!(ALICE)));
         assert_eq!(stored, sent);
     }
     let mut bare = value(DEFAULT);
     bare["metadata"].as_object_mut().unwrap().remove("annotations");
     let (stored, _) = created(&bare, "alice");
-    assert_eq!(stored["metadata"]["annotations"], json!({ REQUESTER: ALICE }));
+    assert_eq!(stored["metadata"]["annotations"], json!({ REQUESTER_ANNOTATION: ALICE }));
 }
 
 #[test]
@@ -55,22 +55,27 @@ fn replaces_every_copy_of_a_forged_stamp() {
     let mut sent = value(DEFAULT);
     for metadata in ["/metadata", "/spec/template/metadata"] {
         let annotations = &mut sent.pointer_mut(metadata).unwrap()["annotations"];
-        annotations[REQUESTER] = json!("username=bob");
-        annotations[SESSION] = json!("{}");
+        annotations[REQUESTER_ANNOTATION] = json!("username=bob");
+        annotations[SESSION_ANNOTATION] = json!("{}");
     }
     let (stored, decision) = created(&sent, "alice");
     assert_eq!(decision.warnings.len(), 1);
     let annotations = &stored["metadata"]["annotations"];
-    assert_eq!(annotations[REQUESTER], ALICE);
-    assert!(annotations.get(SESSION).is_none());
+    assert_eq!(annotations[REQUESTER_ANNOTATION], ALICE);
+    assert!(annotations.get(SESSION_ANNOTATION).is_none());
     let template = &stored["spec"]["template"]["metadata"]["annotations"];
-    assert!(template.get(REQUESTER).is_none() && template.get(SESSION).is_none());
+    assert!(
+        template.get(REQUESTER_ANNOTATION).is_none() && template.get(SESSION_ANNOTATION).is_none()
+    );
     // A backup restores the stored Job: the stamp stays for its requester, and is replaced for
     // another.
     let (again, decision) = created(&stored, "alice");
     assert_eq!((again, decision), (stored.clone(), Decision::allow()));
     let (other, decision) = created(&stored, "carol");
-    assert_eq!(other["metadata"]["annotations"][REQUESTER], ALICE.replace("alice", "carol"));
+    assert_eq!(
+        other["metadata"]["annotations"][REQUESTER_ANNOTATION],
+        ALICE.replace("alice", "carol")
+    );
     assert_eq!(decision.warnings.len(), 1);
 }
 
@@ -79,7 +84,7 @@ fn allows_other_jobs_unchanged() {
     let change = |path: &str, to: Value| {
         let mut object = value(DEFAULT);
         *object.pointer_mut(path).unwrap() = to;
-        object["metadata"]["annotations"][REQUESTER] = json!("kept");
+        object["metadata"]["annotations"][REQUESTER_ANNOTATION] = json!("kept");
         object
     };
     for sent in [
@@ -97,31 +102,31 @@ fn allows_other_jobs_unchanged() {
 fn omits_a_stamp_over_the_annotation_limit() {
     let mut sent = value(DEFAULT);
     sent["metadata"]["annotations"]["big"] = json!("x".repeat(MAX_ANNOTATIONS - 60));
-    sent["metadata"]["annotations"][REQUESTER] = json!("u");
+    sent["metadata"]["annotations"][REQUESTER_ANNOTATION] = json!("u");
     let (stored, _) = created(&sent, "alice");
-    assert!(stored["metadata"]["annotations"].get(REQUESTER).is_none());
+    assert!(stored["metadata"]["annotations"].get(REQUESTER_ANNOTATION).is_none());
     // Annotations that are over the limit already are left for the API server to reject.
     sent["metadata"]["annotations"]["big"] = json!("x".repeat(1 << 20));
     let (stored, _) = created(&sent, "alice");
-    assert_eq!(stored["metadata"]["annotations"][REQUESTER], ALICE);
+    assert_eq!(stored["metadata"]["annotations"][REQUESTER_ANNOTATION], ALICE);
     // A request without a user gets no stamp.
     let (stored, _) = created(&value(DEFAULT), "");
-    assert!(stored["metadata"]["annotations"].get(REQUESTER).is_none());
+    assert!(stored["metadata"]["annotations"].get(REQUESTER_ANNOTATION).is_none());
 }
 
 #[test]
 fn restores_stamp_and_binding_on_update() {
     let mut old = value(RUNNING);
-    old["metadata"]["annotations"][REQUESTER] = json!(ALICE);
+    old["metadata"]["annotations"][REQUESTER_ANNOTATION] = json!(ALICE);
     let mut bound = old.clone();
-    bound["metadata"]["annotations"][SESSION] = json!("{}");
+    bound["metadata"]["annotations"][SESSION_ANNOTATION] = json!("{}");
     let with = |object: &Value, annotations: Value| {
         let mut object = object.clone();
         object["metadata"]["annotations"] = annotations;
         object
     };
-    let alice = json!({ REQUESTER: ALICE });
-    let mallory = json!({ REQUESTER: "username=mallory", SESSION: "{}" });
+    let alice = json!({ REQUESTER_ANNOTATION: ALICE });
+    let mallory = json!({ REQUESTER_ANNOTATION: "username=mallory", SESSION_ANNOTATION: "{}" });
     let cases = [
         // (name, old, new annotations, by, restored annotations)
         ("nothing changes", &old, alice.clone(), "mallory", alice.clone()),
@@ -130,9 +135,9 @@ fn restores_stamp_and_binding_on_update() {
         (
             "bound by the controller",
             &old,
-            json!({ REQUESTER: ALICE, SESSION: "{}" }),
+            json!({ REQUESTER_ANNOTATION: ALICE, SESSION_ANNOTATION: "{}" }),
             CONTROLLER_USERNAME,
-            json!({ REQUESTER: ALICE, SESSION: "{}" }),
+            json!({ REQUESTER_ANNOTATION: ALICE, SESSION_ANNOTATION: "{}" }),
         ),
     ];
     for (name, old, annotations, by, expected) in cases {
@@ -140,7 +145,7 @@ fn restores_stamp_and_binding_on_update() {
         let parse = |value: &Value| serde_json::from_value::<Job>(value.clone()).unwrap();
         let decision = on_job_update(&parse(&new), &parse(old), &requester(by));
         let restored = apply(&new, &decision);
-        for key in [REQUESTER, SESSION] {
+        for key in [REQUESTER_ANNOTATION, SESSION_ANNOTATION] {
             assert_eq!(restored["metadata"]["annotations"].get(key), expected.get(key), "{name}");
         }
     }
@@ -157,7 +162,7 @@ fn stamps_ephemeral_agents() {
         let warned = !decision.warnings.is_empty();
         (apply(new, &decision), warned)
     };
-    let stamped = json!({ "name": REQUESTER_VARIABLE, "value": ALICE });
+    let stamped = json!({ "name": REQUESTER_ENV, "value": ALICE });
     let (mut stored, warned) = stamp(&new, &old);
     assert!(!warned);
     let env = stored["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();
@@ -167,8 +172,8 @@ fn stamps_ephemeral_agents() {
     // Every copy of the variable is removed, by value and by reference. Other variables stay.
     let mut forged = new.clone();
     let env = forged["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();
-    env.insert(1, json!({ "name": REQUESTER_VARIABLE, "value": "username=bob" }));
-    env.push(json!({ "name": REQUESTER_VARIABLE, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }));
+    env.insert(1, json!({ "name": REQUESTER_ENV, "value": "username=bob" }));
+    env.push(json!({ "name": REQUESTER_ENV, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }));
     let (mut stored, warned) = stamp(&forged, &old);
     assert!(warned);
     let env = stored["spec"]["ephemeralContainers"][0]["env"].as_array_mut().unwrap();

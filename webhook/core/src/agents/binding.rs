@@ -1,43 +1,46 @@
-//! What ties an agent Job to its Session.
+//! The binding of an agent Job to its Session.
 
 use serde::{Deserialize, Serialize};
 
-/// Written on the Job by the controller, and by nobody else: the guard sees to that.
+/// The contents of the annotation that binds an agent Job to its Session.
 ///
-/// It names the agent too, so that one which was copied to another Job, where no guard was in
-/// force, is known for a copy.
+/// The guard policy lets only the controller write it. The binding includes the UID of its Job, so
+/// that a binding copied to another Job while no guard was in force is recognized as a copy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Binding {
     /// The Session's namespace.
     pub namespace: String,
     /// The Session's name.
     pub name: String,
-    /// The Session's identifier.
+    /// The Session's UID.
     pub uid: String,
-    /// The identifier of the Job that this is written on.
-    pub agent: String,
-    /// The identifier of the definition that the Session was stored under: with another one, the
-    /// Session did not go because somebody deleted it.
-    pub definition: String,
-    /// User name of the Session's owner.
+    /// The UID of the Job that carries the binding.
+    #[serde(rename = "agent")]
+    pub agent_uid: String,
+    /// The UID of the CRD under which the Session was created.
+    ///
+    /// If the CRD now has another UID, the Session was deleted with the old CRD and not by a user.
+    #[serde(rename = "definition")]
+    pub crd_uid: String,
+    /// The user name of the Session's owner.
     pub owner: String,
-    /// What the Session targets.
+    /// The target of the Session.
     pub target: String,
 }
 
-/// Names and identifiers; more is none of ours.
-const MAX: usize = 16 << 10;
+/// The maximum length of the annotation, which is ample for names and UIDs.
+const MAX_LENGTH: usize = 16 << 10;
 
 impl Binding {
-    /// Reads the annotation; none if the controller did not write it so.
+    /// Parses the annotation, or returns `None` for a value that the controller did not write.
     #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
-        (text.len() <= MAX).then(|| serde_json::from_str(text).ok())?
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() <= MAX_LENGTH).then(|| serde_json::from_str(text).ok())?
     }
 
-    /// The annotation's text.
+    /// Returns the value of the annotation.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn encode(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -47,21 +50,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn read_as_written() {
+    fn parses_encoded_binding() {
         let binding = Binding {
             namespace: "shop".into(),
             name: "487f4f2b6d2376ad".into(),
             uid: "1".into(),
-            agent: "2".into(),
-            definition: "3".into(),
+            agent_uid: "2".into(),
+            crd_uid: "3".into(),
             owner: "alice".into(),
             target: "deployment/ip-visit-counter".into(),
         };
-        assert_eq!(Binding::read(&binding.text()), Some(binding));
-        for wrong in ["", "{}", "shop/487f4f2b6d2376ad", "[1]", "{\"uid\":1}"] {
-            assert_eq!(Binding::read(wrong), None, "{wrong}");
+        assert_eq!(Binding::parse(&binding.encode()), Some(binding));
+        for invalid in ["", "{}", "shop/487f4f2b6d2376ad", "[1]", "{\"uid\":1}"] {
+            assert_eq!(Binding::parse(invalid), None, "{invalid}");
         }
-        let long = format!("\"{}\"", "a".repeat(MAX));
-        assert_eq!(Binding::read(&long), None);
+        let long = format!("\"{}\"", "a".repeat(MAX_LENGTH));
+        assert_eq!(Binding::parse(&long), None);
     }
 }

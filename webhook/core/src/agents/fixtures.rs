@@ -1,4 +1,4 @@
-//! What mirrord 3.250.0 really sends; `tests/data/agents` says more.
+//! Recorded requests and objects of mirrord 3.250.0, which `tests/data/agents` describes.
 
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
@@ -9,13 +9,13 @@ macro_rules! fixture {
     };
 }
 
-/// A targeted agent's Job, as it is sent.
+/// Request body that creates the Job of a targeted agent.
 pub(crate) const DEFAULT: &str = fixture!("default.job-request-body.json");
-/// A targeted agent's Job while its run goes on, with annotations of the user's.
+/// Running Job of a targeted agent with annotations of the user.
 pub(crate) const RUNNING: &str = fixture!("agent-job-running.json");
-/// A targetless agent's Job, as it is stored.
+/// Stored Job of a targetless agent.
 pub(crate) const TARGETLESS: &str = fixture!("targetless.job-stored.json");
-/// The update that adds an agent as an ephemeral container.
+/// Request body that adds an agent as an ephemeral container.
 pub(crate) const EPHEMERAL: &str = fixture!("ephemeral.ephemeral-request-body.json");
 
 pub(crate) fn value(fixture: &str) -> Value {

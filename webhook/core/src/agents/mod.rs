@@ -1,9 +1,8 @@
-//! mirrord's agents, as the open-source CLI starts them: what one looks like, and what is written
-//! on it.
+//! Agents that the open-source mirrord CLI starts: recognition, stamps and bindings.
 //!
-//! A run has exactly one: a Job, or an ephemeral container of the target's Pod. Who asked for it is
-//! stamped on it by admission; which Session it belongs to is written on a Job by the controller.
-//! Both are guarded by `manifests/base/guard-agents.yaml`.
+//! A run has exactly one agent, either a Job or an ephemeral container of the target's Pod.
+//! Admission stamps the requester on the agent. The controller writes the binding to its Session on
+//! an agent Job. The policies in `manifests/base/guard-agents.yaml` protect both.
 
 mod args;
 mod binding;
@@ -13,25 +12,24 @@ mod stamp;
 #[cfg(test)]
 pub(crate) mod fixtures;
 
-pub use args::{ContainerId, Reach};
+pub use args::{ContainerId, TargetKind};
 pub use binding::Binding;
-pub use shape::{Agent, Look, agent_containers, is_agent_name, job_agent};
+pub use shape::{JobClass, agent_containers, classify_job, is_agent_name};
 pub use stamp::{Stamp, environment_stamp, job_stamp};
 
-/// The annotation of an agent Job that holds who asked for it.
-pub const REQUESTER: &str = "operator.metalbear.co/requester";
+/// Annotation of an agent Job that holds the stamp of its requester.
+pub const REQUESTER_ANNOTATION: &str = "operator.metalbear.co/requester";
 
-/// The environment variable of an agent's ephemeral container that holds who asked for it: the API
-/// server takes no annotation along with an ephemeral container.
-pub const REQUESTER_VARIABLE: &str = "MIRRORD_SESSIONS_REQUESTER";
+/// Environment variable of an ephemeral agent container that holds the stamp of its requester.
+///
+/// The API server accepts no annotation in the request that adds an ephemeral container.
+pub const REQUESTER_ENV: &str = "MIRRORD_SESSIONS_REQUESTER";
 
-/// The annotation of an agent Job that ties it to its Session.
-pub const SESSION: &str = "operator.metalbear.co/session";
+/// Annotation of an agent Job that holds the binding to its Session.
+pub const SESSION_ANNOTATION: &str = "operator.metalbear.co/session";
 
-/// The label that mirrord forces on every agent Job, and its value.
+/// The name and value of the label that mirrord sets on every agent Job.
 pub const LABEL: (&str, &str) = ("app", "mirrord");
 
-/// What agents are named, before ten letters and digits.
+/// The prefix of agent names, which ten letters and digits follow.
 pub const NAME_PREFIX: &str = "mirrord-agent-";
-
-pub use mirrord_sessions_crds::annotations as words;

@@ -1,4 +1,4 @@
-//! What is an agent, and what only looks like one.
+//! Recognition of agents by their Jobs and ephemeral containers.
 
 use k8s_openapi::{
     api::{
@@ -8,33 +8,27 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{LABEL, NAME_PREFIX, Reach};
+use super::{LABEL, NAME_PREFIX, TargetKind};
 
 const CONTAINER: &str = "mirrord-agent";
 const COMMAND: &str = "./mirrord-agent";
-/// Set by mirrord's own operator on agents of its own, which track sessions themselves; never by
-/// the open-source CLI.
-const OPERATORS: &str = "AGENT_OPERATOR_CERT_ENV";
+/// Environment variable that mirrord's own operator sets on its agents.
+///
+/// The open-source CLI never sets it. The operator tracks the sessions of its agents itself.
+const OPERATOR_ENV: &str = "AGENT_OPERATOR_CERT_ENV";
 
-/// What a Job looks like.
+/// The classification of a Job.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Look {
-    /// An agent of the open-source CLI.
-    Agent(Agent),
-    /// Named and labelled as one, and none; why.
+pub enum JobClass {
+    /// An agent of the open-source CLI with this target.
+    Agent(TargetKind),
+    /// A Job with the name and label of an agent that is not one, with the reason.
     Lookalike(&'static str),
-    /// None of ours.
+    /// Any other Job.
     Other,
 }
 
-/// An agent of the open-source CLI.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Agent {
-    /// What it reaches.
-    pub reach: Reach,
-}
-
-/// Whether it is named as mirrord names its agents: the prefix and ten letters and digits.
+/// Returns whether the name consists of mirrord's prefix and ten lower-case letters or digits.
 #[must_use]
 pub fn is_agent_name(name: &str) -> bool {
     name.strip_prefix(NAME_PREFIX).is_some_and(|random| {
@@ -43,39 +37,40 @@ pub fn is_agent_name(name: &str) -> bool {
     })
 }
 
-/// What a Job looks like.
+/// Classifies a Job by its label, name, container, command and environment.
 #[must_use]
-pub fn job_agent(job: &Job) -> Look {
+pub fn classify_job(job: &Job) -> JobClass {
     if !has_label(&job.metadata) || !job.metadata.name.as_deref().is_some_and(is_agent_name) {
-        return Look::Other;
+        return JobClass::Other;
     }
     let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let mut containers =
         pod.iter().flat_map(|pod| &pod.containers).filter(|container| container.name == CONTAINER);
     let Some(container) = containers.next() else {
-        return Look::Lookalike("it has no container mirrord-agent");
+        return JobClass::Lookalike("it has no container mirrord-agent");
     };
-    if !is_command(container.command.as_ref()) {
-        return Look::Lookalike("its command is not ./mirrord-agent");
+    if !is_agent_command(container.command.as_ref()) {
+        return JobClass::Lookalike("its command is not ./mirrord-agent");
     }
-    if is_operators(container.env.as_ref()) {
-        return Look::Lookalike("it is an agent of mirrord's own operator");
+    if is_operator_agent(container.env.as_ref()) {
+        return JobClass::Lookalike("it is an agent of mirrord's own operator");
     }
-    let reach = match Reach::of(container.args.as_deref().unwrap_or_default()) {
-        Reach::Pod => Reach::Unreadable("it is a Job and its arguments say ephemeral".into()),
-        reach => reach,
-    };
-    Look::Agent(Agent { reach })
+    JobClass::Agent(match TargetKind::from_args(container.args.as_deref().unwrap_or_default()) {
+        TargetKind::Pod => {
+            TargetKind::Unreadable("it is a Job but its arguments name the mode ephemeral".into())
+        }
+        kind => kind,
+    })
 }
 
-/// The ephemeral containers of a Pod that are agents, with their places.
+/// Returns the ephemeral containers of a Pod that are agents, with their indexes.
 pub fn agent_containers(
     containers: &[EphemeralContainer],
 ) -> impl Iterator<Item = (usize, &EphemeralContainer)> {
     containers.iter().enumerate().filter(|(_, container)| {
         is_agent_name(&container.name)
-            && is_command(container.command.as_ref())
-            && !is_operators(container.env.as_ref())
+            && is_agent_command(container.command.as_ref())
+            && !is_operator_agent(container.env.as_ref())
     })
 }
 
@@ -84,16 +79,16 @@ fn has_label(metadata: &ObjectMeta) -> bool {
     labels.is_some_and(|labels| labels.get(LABEL.0).is_some_and(|value| value == LABEL.1))
 }
 
-fn is_command(command: Option<&Vec<String>>) -> bool {
+fn is_agent_command(command: Option<&Vec<String>>) -> bool {
     command.is_some_and(|command| command == &[COMMAND])
 }
 
-fn is_operators(env: Option<&Vec<EnvVar>>) -> bool {
-    env.is_some_and(|env| env.iter().any(|variable| variable.name == OPERATORS))
+fn is_operator_agent(env: Option<&Vec<EnvVar>>) -> bool {
+    env.is_some_and(|env| env.iter().any(|variable| variable.name == OPERATOR_ENV))
 }
 
 #[cfg(test)]
-// One row a case.
+// A large table of cases.
 #[allow(clippy::large_stack_arrays)]
 mod tests {
     use serde_json::{Value, json};
@@ -101,25 +96,25 @@ mod tests {
     use super::*;
     use crate::agents::fixtures::{DEFAULT, EPHEMERAL, RUNNING, TARGETLESS, job, value};
 
-    fn changed(path: &str, to: Value) -> Job {
+    fn job_with(path: &str, to: Value) -> Job {
         let mut object = value(DEFAULT);
         *object.pointer_mut(path).unwrap() = to;
         serde_json::from_value(object).unwrap()
     }
 
     #[test]
-    fn what_mirrord_sends() {
+    fn recognizes_agents_of_the_cli() {
         for (fixture, targeted) in [(DEFAULT, true), (RUNNING, true), (TARGETLESS, false)] {
-            let Look::Agent(Agent { reach }) = job_agent(&job(fixture)) else {
+            let JobClass::Agent(kind) = classify_job(&job(fixture)) else {
                 panic!("{fixture}");
             };
-            match reach {
-                Reach::Container(id) => {
+            match kind {
+                TargetKind::Container(id) => {
                     assert!(targeted);
                     let id = id.to_string();
                     assert_eq!(id, format!("containerd://{}", "a1b2c3d4".repeat(8)));
                 }
-                reach => assert!(!targeted && reach == Reach::Targetless),
+                kind => assert!(!targeted && kind == TargetKind::Targetless),
             }
         }
         let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_str(EPHEMERAL).unwrap();
@@ -130,46 +125,50 @@ mod tests {
     }
 
     #[test]
-    fn strangers() {
+    fn rejects_other_jobs() {
         let container = "/spec/template/spec/containers/0";
         let at = |path: &str| format!("{container}/{path}");
         let cases = [
-            ("labelled otherwise", changed("/metadata/labels/app", json!("shop")), None),
-            ("a migration", changed("/metadata/name", json!("migrate")), None),
-            ("a name too short", changed("/metadata/name", json!("mirrord-agent-abc")), None),
-            ("capitals", changed("/metadata/name", json!("mirrord-agent-ABCDEFGHIJ")), None),
-            ("no name yet", changed("/metadata/name", json!(null)), None),
+            ("another label", job_with("/metadata/labels/app", json!("shop")), None),
+            ("another name", job_with("/metadata/name", json!("migrate")), None),
+            ("name too short", job_with("/metadata/name", json!("mirrord-agent-abc")), None),
+            (
+                "upper-case name",
+                job_with("/metadata/name", json!("mirrord-agent-ABCDEFGHIJ")),
+                None,
+            ),
+            ("no name", job_with("/metadata/name", json!(null)), None),
             (
                 "no containers",
-                changed("/spec/template/spec/containers", json!([])),
+                job_with("/spec/template/spec/containers", json!([])),
                 Some("no container"),
             ),
-            ("no pod", changed("/spec/template/spec", json!(null)), Some("no container")),
-            ("another container", changed(&at("name"), json!("main")), Some("no container")),
+            ("no pod", job_with("/spec/template/spec", json!(null)), Some("no container")),
+            ("another container", job_with(&at("name"), json!("main")), Some("no container")),
             (
                 "another command",
-                changed(&at("command"), json!(["sh", "-c", "./mirrord-agent"])),
+                job_with(&at("command"), json!(["sh", "-c", "./mirrord-agent"])),
                 Some("command"),
             ),
-            ("no command", changed(&at("command"), json!(null)), Some("command")),
+            ("no command", job_with(&at("command"), json!(null)), Some("command")),
             (
-                "the operator's",
-                changed(&at("env/0/name"), json!("AGENT_OPERATOR_CERT_ENV")),
+                "agent of the operator",
+                job_with(&at("env/0/name"), json!("AGENT_OPERATOR_CERT_ENV")),
                 Some("operator"),
             ),
         ];
-        for (name, job, why) in cases {
-            match (job_agent(&job), why) {
-                (Look::Other, None) => {}
-                (Look::Lookalike(found), Some(why)) => {
-                    assert!(found.contains(why), "{name}: {found}");
+        for (name, job, reason) in cases {
+            match (classify_job(&job), reason) {
+                (JobClass::Other, None) => {}
+                (JobClass::Lookalike(found), Some(reason)) => {
+                    assert!(found.contains(reason), "{name}: {found}");
                 }
-                (look, _) => panic!("{name}: {look:?}"),
+                (class, _) => panic!("{name}: {class:?}"),
             }
         }
         for args in [json!(null), json!([]), json!(["ephemeral"])] {
-            let look = job_agent(&changed(&at("args"), args));
-            let unreadable = matches!(look, Look::Agent(Agent { reach: Reach::Unreadable(_) }));
+            let class = classify_job(&job_with(&at("args"), args));
+            let unreadable = matches!(class, JobClass::Agent(TargetKind::Unreadable(_)));
             assert!(unreadable);
         }
     }

@@ -1,7 +1,8 @@
-//! Who asked for an agent, as text that the API server can compose in CEL too.
+//! Stamps, which name the requester of an agent in a format that CEL can compose too.
 //!
-//! `username=alice@example.com&uid=…&group=devs&group=system:authenticated`, where `%` and `&` in a
-//! value are `%25` and `%26`. CEL has no JSON, and the guard must know each byte.
+//! A stamp is `username=alice@example.com&uid=…&group=devs&group=system:authenticated`, with `%` and
+//! `&` in a value escaped as `%25` and `%26`. CEL cannot write JSON, and the guard policy compares
+//! every byte of the stamp.
 
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -9,28 +10,29 @@ use k8s_openapi::api::{
 };
 use mirrord_sessions_crds::Owner;
 
-use super::{REQUESTER, REQUESTER_VARIABLE};
+use super::{REQUESTER_ANNOTATION, REQUESTER_ENV};
 use crate::identity::Requester;
 
-/// The longest stamp. All annotations of an object may have 256 KiB together; of groups with names
-/// of usual length, a thousand fit.
-const MAX: usize = 64 << 10;
+/// The maximum length of a stamp, which fits a thousand groups with names of usual length.
+///
+/// All annotations of an object together may have 256 KiB.
+const MAX_LENGTH: usize = 64 << 10;
 
-/// What an agent carries as a stamp.
+/// The stamp on an agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Stamp {
-    /// Who asked for it.
-    Of(Owner),
-    /// None: admission was not asked, or the requester has more groups than fit.
+    /// The requester of the agent.
+    Requester(Owner),
+    /// No stamp: the webhook was not called, or the requester has too many groups.
     Missing,
-    /// Something that admission did not write.
-    Unreadable,
+    /// A value that admission does not write.
+    Invalid,
 }
 
 impl Stamp {
-    /// The stamp's text; none for a requester that can't be written down.
+    /// Returns the stamp for a requester, or `None` without a user name or above the length limit.
     #[must_use]
-    pub fn text(requester: &Requester) -> Option<String> {
+    pub fn encode(requester: &Requester) -> Option<String> {
         if requester.username.is_empty() {
             return None;
         }
@@ -44,11 +46,11 @@ impl Stamp {
             text.push_str("&group=");
             escape(&mut text, group);
         }
-        (text.len() <= MAX).then_some(text)
+        (text.len() <= MAX_LENGTH).then_some(text)
     }
 
-    fn read(text: &str) -> Option<Owner> {
-        if text.len() > MAX {
+    fn decode(text: &str) -> Option<Owner> {
+        if text.len() > MAX_LENGTH {
             return None;
         }
         let mut owner = Owner::default();
@@ -56,7 +58,7 @@ impl Stamp {
             let (name, value) = field.split_once('=')?;
             let value = unescape(value)?;
             match name {
-                // In this order, and the first two once at most.
+                // Fields must be in this order, and the first two must not repeat.
                 "username" if owner == Owner::default() => owner.username = value,
                 "uid" if owner.uid.is_none() && owner.groups.is_empty() => owner.uid = Some(value),
                 "group" => owner.groups.push(value),
@@ -66,30 +68,34 @@ impl Stamp {
         (!owner.username.is_empty()).then_some(owner)
     }
 
-    fn of(text: Option<&str>) -> Self {
+    fn from_text(text: Option<&str>) -> Self {
         match text {
             None => Self::Missing,
-            Some(text) => Self::read(text).map_or(Self::Unreadable, Self::Of),
+            Some(text) => Self::decode(text).map_or(Self::Invalid, Self::Requester),
         }
     }
 }
 
-/// The stamp of an agent Job.
+/// Returns the stamp of an agent Job.
 #[must_use]
 pub fn job_stamp(job: &Job) -> Stamp {
     let annotations = job.metadata.annotations.as_ref();
-    Stamp::of(annotations.and_then(|all| all.get(REQUESTER).map(String::as_str)))
+    Stamp::from_text(annotations.and_then(|all| all.get(REQUESTER_ANNOTATION).map(String::as_str)))
 }
 
-/// The stamp of an agent's ephemeral container: there once, and written out.
+/// Returns the stamp of an ephemeral agent container.
+///
+/// The environment variable must occur once and have a literal value.
 #[must_use]
 pub fn environment_stamp(container: &EphemeralContainer) -> Stamp {
     let mut found =
-        container.env.iter().flatten().filter(|variable| variable.name == REQUESTER_VARIABLE);
+        container.env.iter().flatten().filter(|variable| variable.name == REQUESTER_ENV);
     match (found.next(), found.next()) {
         (None, _) => Stamp::Missing,
-        (Some(EnvVar { value: Some(value), value_from: None, .. }), None) => Stamp::of(Some(value)),
-        _ => Stamp::Unreadable,
+        (Some(EnvVar { value: Some(value), value_from: None, .. }), None) => {
+            Stamp::from_text(Some(value))
+        }
+        _ => Stamp::Invalid,
     }
 }
 
@@ -134,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn texts() {
+    fn encodes_requesters() {
         let cases = [
             (requester("alice", None, &[]), "username=alice"),
             (
@@ -147,13 +153,17 @@ mod tests {
             ),
         ];
         for (requester, text) in cases {
-            assert_eq!(Stamp::text(&requester).as_deref(), Some(text));
-            assert_eq!(Stamp::of(Some(text)), Stamp::Of(requester.to_owner()), "{text}");
+            assert_eq!(Stamp::encode(&requester).as_deref(), Some(text));
+            assert_eq!(
+                Stamp::from_text(Some(text)),
+                Stamp::Requester(requester.to_owner()),
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn what_nobody_wrote() {
+    fn rejects_malformed_stamps() {
         for text in [
             "",
             "alice",
@@ -167,19 +177,19 @@ mod tests {
             "username=a%2",
             "username=a%41",
         ] {
-            assert_eq!(Stamp::of(Some(text)), Stamp::Unreadable, "{text}");
+            assert_eq!(Stamp::from_text(Some(text)), Stamp::Invalid, "{text}");
         }
-        assert_eq!(Stamp::text(&requester("", None, &["devs"])), None);
+        assert_eq!(Stamp::encode(&requester("", None, &["devs"])), None);
         let many = vec!["a-group-of-a-usual-name"; 3000];
-        assert_eq!(Stamp::text(&requester("alice", None, &many)), None);
-        let long = format!("username={}", "a".repeat(MAX));
-        assert_eq!(Stamp::of(Some(&long)), Stamp::Unreadable);
+        assert_eq!(Stamp::encode(&requester("alice", None, &many)), None);
+        let long = format!("username={}", "a".repeat(MAX_LENGTH));
+        assert_eq!(Stamp::from_text(Some(&long)), Stamp::Invalid);
     }
 
     #[test]
-    fn variables() {
+    fn reads_stamp_from_environment() {
         let variable = |value: Option<&str>| EnvVar {
-            name: REQUESTER_VARIABLE.into(),
+            name: REQUESTER_ENV.into(),
             value: value.map(Into::into),
             value_from: None,
         };
@@ -190,27 +200,27 @@ mod tests {
             })
         };
         let other = EnvVar { name: "RUST_LOG".into(), ..EnvVar::default() };
-        let alice = Stamp::of(Some("username=alice"));
+        let alice = Stamp::from_text(Some("username=alice"));
         assert_eq!(stamp(vec![]), Stamp::Missing);
         assert_eq!(stamp(vec![other.clone()]), Stamp::Missing);
-        let one = variable(Some("username=alice"));
-        assert_eq!(stamp(vec![other, one.clone()]), alice);
-        assert_eq!(stamp(vec![one.clone(), one.clone()]), Stamp::Unreadable);
-        assert_eq!(stamp(vec![variable(None)]), Stamp::Unreadable);
-        let from = EnvVar { value_from: Some(EnvVarSource::default()), ..one };
-        assert_eq!(stamp(vec![from]), Stamp::Unreadable);
+        let stamped = variable(Some("username=alice"));
+        assert_eq!(stamp(vec![other, stamped.clone()]), alice);
+        assert_eq!(stamp(vec![stamped.clone(), stamped.clone()]), Stamp::Invalid);
+        assert_eq!(stamp(vec![variable(None)]), Stamp::Invalid);
+        let from = EnvVar { value_from: Some(EnvVarSource::default()), ..stamped };
+        assert_eq!(stamp(vec![from]), Stamp::Invalid);
     }
 
     proptest::proptest! {
         #[test]
-        fn one_text_one_requester(
+        fn decodes_what_it_encodes(
             username in "[%&=a2-6\u{e9}\n]{1,8}",
             uid in proptest::option::of("[%&=a]{0,4}"),
             groups in proptest::collection::vec("[%&=a]{0,4}", 0..4),
         ) {
             let requester = Requester { username, uid, groups, ..Requester::default() };
-            let text = Stamp::text(&requester).unwrap();
-            proptest::prop_assert_eq!(Stamp::of(Some(&text)), Stamp::Of(requester.to_owner()));
+            let text = Stamp::encode(&requester).unwrap();
+            proptest::prop_assert_eq!(Stamp::from_text(Some(&text)), Stamp::Requester(requester.to_owner()));
         }
     }
 }

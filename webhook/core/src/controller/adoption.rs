@@ -1,64 +1,72 @@
-//! Whether an agent belongs to a Session that was created for its run before it.
+//! Adoption of a Session that the client created for the run before it started an agent.
 //!
-//! The client says so in an annotation, which is its word only. What counts is who asked for
-//! either: the agent's stamp and the Session's owner, both the cluster's word.
+//! The client names the Session in an annotation of the agent, which proves nothing. The agent is
+//! bound to the Session only if the stamp of the agent and the owner of the Session name the same
+//! user. The cluster wrote both.
 
 use mirrord_sessions_crds::{Session, SessionId};
 
-use super::{AGENT, Agent, AgentId, Draft};
+use super::{Agent, AgentId, SessionPlan};
+use crate::sessions::tracker::AGENT_ANNOTATION;
 
-/// The Session that the client says it created for the run, in the namespace of the draft; none if
-/// it says nothing.
+/// Returns the Session that the client claims for the agent, in the namespace of the plan.
+///
+/// Returns `None` if the client claims none.
 ///
 /// # Errors
-/// Why that is not believed, whatever Session it may be.
+/// The reason why the claim is ignored without reading the Session.
 #[must_use]
-pub fn claim(agent: &Agent, draft: &Draft) -> Option<Result<SessionId, &'static str>> {
-    let name = agent.words.session.as_deref()?;
+pub fn claimed_session(
+    agent: &Agent,
+    plan: &SessionPlan,
+) -> Option<Result<SessionId, &'static str>> {
+    let name = agent.client_info.session_name.as_deref()?;
     let id = name.parse::<SessionId>().ok();
     Some(match id {
-        None => Err("that is no name of a Session"),
-        Some(_) if draft.unverified.is_some() => Err("the agent's owner is not verified"),
-        Some(_) if draft.unresolved.is_some() => Err("the agent's target is not resolved"),
+        None => Err("the name is not a valid Session name"),
+        Some(_) if plan.unverified.is_some() => Err("the owner of the agent is not verified"),
+        Some(_) if plan.unresolved.is_some() => Err("the target of the agent is not resolved"),
         Some(id) => Ok(id),
     })
 }
 
-/// Takes the agent of a draft into the Session of the name that the client says, as it is stored.
+/// Checks that the agent may be bound to the claimed Session, as it is stored.
 ///
 /// # Errors
-/// Why it is not the agent's, which gets another.
-pub fn adoption(
+/// The reason why the agent gets a Session of its own instead.
+pub fn check_adoption(
     agent: &Agent,
-    draft: &Draft,
+    plan: &SessionPlan,
     session: Option<&Session>,
 ) -> Result<(), &'static str> {
     let Some(session) = session else {
-        return Err("there is none of that name in the namespace of the target");
+        return Err("no Session of that name exists in the namespace of the target");
     };
     let annotations = session.metadata.annotations.as_ref();
-    if annotations.is_some_and(|all| all.contains_key(AGENT)) {
-        return Err("it was recorded for another agent");
+    if annotations.is_some_and(|all| all.contains_key(AGENT_ANNOTATION)) {
+        return Err("the Session was created for another agent");
     }
     if session.metadata.deletion_timestamp.is_some() {
-        return Err("it is about to go");
+        return Err("the Session is being deleted");
     }
-    let is_same = match (&session.spec.owner, &draft.spec.owner) {
-        (Some(theirs), Some(own)) => theirs.username == own.username && theirs.uid == own.uid,
+    let is_same_owner = match (&session.spec.owner, &plan.spec.owner) {
+        (Some(session), Some(agent)) => {
+            session.username == agent.username && session.uid == agent.uid
+        }
         _ => false,
     };
-    if !is_same {
-        return Err("it is somebody else's");
+    if !is_same_owner {
+        return Err("the Session belongs to another user");
     }
-    if !draft.target.is_meant_by(&session.spec.target) {
-        return Err("it has another target");
+    if !plan.target.matches(&session.spec.target) {
+        return Err("the Session has another target");
     }
     let bound = session.status.as_ref().and_then(|status| status.agent.as_ref());
-    match bound.map(AgentId::of) {
+    match bound.map(AgentId::from_reference) {
         None => Ok(()),
-        // Written before somebody could go on with it.
+        // A previous attempt wrote the status and did not finish.
         Some(Some(id)) if id == agent.id => Ok(()),
-        Some(_) => Err("another agent is tied to it"),
+        Some(_) => Err("another agent is bound to the Session"),
     }
 }
 
@@ -73,29 +81,30 @@ mod tests {
             fixtures::{EPHEMERAL, value},
         },
         controller::{
-            Ground, PodParts, PodView, Target, Words,
+            CachedPod, ClientInfo, PartialPod, Prerequisites, Target,
             fixtures::{agent, stamp, time},
-            owner,
+            verify_owner,
         },
     };
 
     const NAME: &str = "487f4f2b6d2376ad";
 
     fn claiming(name: &str) -> Agent {
-        let words = Words { session: Some(name.into()), ..Words::default() };
-        Agent { words, ..agent() }
+        let client_info = ClientInfo { session_name: Some(name.into()), ..ClientInfo::default() };
+        Agent { client_info, ..agent() }
     }
 
-    fn draft_on(agent: &Agent, target: &Target) -> Draft {
-        let ground = Ground { jobs_guarded: Some(time(0)), ..Ground::default() };
-        Draft::new(agent, target, &owner(agent, &ground))
+    fn plan_with_target(agent: &Agent, target: &Target) -> SessionPlan {
+        let prerequisites =
+            Prerequisites { jobs_guarded_since: Some(time(0)), ..Prerequisites::default() };
+        SessionPlan::new(agent, target, &verify_owner(agent, &prerequisites))
     }
 
-    fn draft(agent: &Agent) -> Draft {
-        draft_on(agent, &Target::targetless("shop"))
+    fn plan(agent: &Agent) -> SessionPlan {
+        plan_with_target(agent, &Target::targetless("shop"))
     }
 
-    fn wrapper() -> Session {
+    fn client_session() -> Session {
         let owner = Owner { username: "alice".into(), ..Owner::default() };
         let spec = SessionSpec {
             target: "targetless".into(),
@@ -106,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn claims() {
+    fn validates_claims() {
         let long = "a".repeat(254);
         for (name, expected) in [
             (NAME, Some(NAME)),
@@ -118,30 +127,30 @@ mod tests {
             (&long, None),
         ] {
             let agent = claiming(name);
-            let claimed = claim(&agent, &draft(&agent)).unwrap();
-            let name_of = claimed.as_ref().ok().map(SessionId::name);
-            assert_eq!(name_of, expected, "{name:?}");
+            let claimed = claimed_session(&agent, &plan(&agent)).unwrap();
+            let claimed_name = claimed.as_ref().ok().map(SessionId::name);
+            assert_eq!(claimed_name, expected, "{name:?}");
         }
-        assert_eq!(claim(&agent(), &draft(&agent())), None);
+        assert_eq!(claimed_session(&agent(), &plan(&agent())), None);
         let unverified = Agent { stamp: Stamp::Missing, ..claiming(NAME) };
-        let why = claim(&unverified, &draft(&unverified));
-        assert_eq!(why, Some(Err("the agent's owner is not verified")));
-        let nowhere = Target::unresolved("shop", "no Pod has its container".into());
+        let why = claimed_session(&unverified, &plan(&unverified));
+        assert_eq!(why, Some(Err("the owner of the agent is not verified")));
+        let unresolved = Target::unresolved("shop", "no Pod has its container".into());
         let claiming = claiming(NAME);
-        let why = claim(&claiming, &draft_on(&claiming, &nowhere));
-        assert_eq!(why, Some(Err("the agent's target is not resolved")));
+        let why = claimed_session(&claiming, &plan_with_target(&claiming, &unresolved));
+        assert_eq!(why, Some(Err("the target of the agent is not resolved")));
     }
 
     #[test]
-    fn whose_session_it_is() {
+    fn adopts_only_matching_sessions() {
         let agent = claiming(NAME);
         let with = |change: &dyn Fn(&mut Session)| {
-            let mut session = wrapper();
+            let mut session = client_session();
             change(&mut session);
             Some(session)
         };
-        let tied = |uid: &str| {
-            let mut reference = draft(&agent).status.agent;
+        let bound_to = |uid: &str| {
+            let mut reference = plan(&agent).status.agent;
             if let Some(reference) = &mut reference {
                 reference.uid = uid.into();
             }
@@ -153,64 +162,72 @@ mod tests {
             owner.uid = uid.map(Into::into);
         };
         let cases = [
-            ("the wrapper's", with(&|_| ()), Ok(())),
-            ("none", None, Err("there is none")),
+            ("Session of the client", with(&|_| ()), Ok(())),
+            ("no Session", None, Err("no Session of that name")),
             (
-                "a stranger's",
+                "Session of another user",
                 with(&|session| owner(session, "mallory", None)),
-                Err("somebody else's"),
+                Err("belongs to another user"),
             ),
             (
-                "of another user of that name",
+                "same user name, other UID",
                 with(&|session| owner(session, "alice", Some("7"))),
-                Err("somebody else's"),
+                Err("belongs to another user"),
             ),
-            ("nobody's", with(&|session| session.spec.owner = None), Err("somebody else's")),
             (
-                "another target",
+                "no owner",
+                with(&|session| session.spec.owner = None),
+                Err("belongs to another user"),
+            ),
+            (
+                "other target",
                 with(&|session| session.spec.target = "deployment/web".into()),
-                Err("another target"),
+                Err("has another target"),
             ),
             (
-                "with another agent",
-                with(&|session| session.status = tied("other")),
-                Err("another agent is tied"),
+                "bound to another agent",
+                with(&|session| session.status = bound_to("other")),
+                Err("another agent is bound"),
             ),
-            ("with this agent", with(&|session| session.status = tied(&agent.id.uid)), Ok(())),
             (
-                "recorded by the controller",
+                "bound to this agent",
+                with(&|session| session.status = bound_to(&agent.id.uid)),
+                Ok(()),
+            ),
+            (
+                "created by the controller",
                 with(&|session| {
                     let annotations = session.metadata.annotations.get_or_insert_default();
-                    annotations.insert(AGENT.into(), String::new());
+                    annotations.insert(AGENT_ANNOTATION.into(), String::new());
                 }),
-                Err("recorded for"),
+                Err("created for another agent"),
             ),
             (
-                "on its way out",
+                "being deleted",
                 with(&|session| {
                     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
                     session.metadata.deletion_timestamp = Some(Time(time(1)));
                 }),
-                Err("about to go"),
+                Err("is being deleted"),
             ),
         ];
         for (name, session, expected) in cases {
-            match (adoption(&agent, &draft(&agent), session.as_ref()), expected) {
+            match (check_adoption(&agent, &plan(&agent), session.as_ref()), expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(why), Err(expected)) => assert!(why.contains(expected), "{name}: {why}"),
                 (found, _) => panic!("{name}: {found:?}"),
             }
         }
         let other = Agent { stamp: stamp("bob"), ..agent };
-        assert!(adoption(&other, &draft(&other), Some(&wrapper())).is_err());
+        assert!(check_adoption(&other, &plan(&other), Some(&client_session())).is_err());
     }
 
     #[test]
-    fn targets_that_are_the_same() {
+    fn matches_equivalent_target_paths() {
         let object = value(EPHEMERAL);
         let meta = serde_json::from_value(object["metadata"].clone()).unwrap();
-        let parts: PodParts = serde_json::from_value(object).unwrap();
-        let pod = PodView::of(&meta, &parts).unwrap();
+        let parts: PartialPod = serde_json::from_value(object).unwrap();
+        let pod = CachedPod::from_parts(&meta, &parts).unwrap();
         let container = pod.containers.first().unwrap();
         let target = Target::container(&pod, container, "deployment/web");
         for (path, expected) in [
@@ -223,9 +240,9 @@ mod tests {
             ("targetless".to_owned(), false),
             ("unresolved".to_owned(), false),
         ] {
-            assert_eq!(target.is_meant_by(&path), expected, "{path}");
+            assert_eq!(target.matches(&path), expected, "{path}");
         }
-        let nowhere = Target::unresolved("shop", "why".into());
-        assert!(!nowhere.is_meant_by("unresolved"));
+        let unresolved = Target::unresolved("shop", "why".into());
+        assert!(!unresolved.matches("unresolved"));
     }
 }

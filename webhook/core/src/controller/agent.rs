@@ -1,4 +1,4 @@
-//! An agent as the controller sees it.
+//! A mirrord agent as the controller caches it.
 
 use std::{fmt, str::FromStr};
 
@@ -6,37 +6,40 @@ use k8s_openapi::{
     api::{batch::v1::Job, core::v1::PodSpec},
     jiff::Timestamp,
 };
-use mirrord_sessions_crds::AgentReference;
+use mirrord_sessions_crds::{AgentReference, annotations};
 
-use crate::agents::{self, Binding, Look, Reach, SESSION, Stamp, job_agent, job_stamp, words};
+use crate::agents::{
+    Binding, JobClass, SESSION_ANNOTATION, Stamp, TargetKind, classify_job, job_stamp,
+};
 
-/// Which object an agent runs in.
+/// The kind of object that an agent runs in.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum AgentKind {
-    /// A Job of its own.
+    /// A Job that mirrord created for the agent.
     Job,
-    /// The target's Pod, as an ephemeral container.
+    /// The Pod of the target, with the agent as an ephemeral container.
     Pod,
 }
 
-/// One agent, now and ever. Written as `Job/NAMESPACE/NAME/UID`, or
-/// `Pod/NAMESPACE/NAME/UID/CONTAINER`.
+/// The identity of an agent, which is never reused.
+///
+/// Written as `Job/NAMESPACE/NAME/UID` or `Pod/NAMESPACE/NAME/UID/CONTAINER`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AgentId {
-    /// Which object it runs in.
+    /// The kind of object that the agent runs in.
     pub kind: AgentKind,
     /// The object's namespace.
     pub namespace: String,
     /// The object's name.
     pub name: String,
-    /// The object's identifier.
+    /// The object's UID.
     pub uid: String,
-    /// Name of the ephemeral container; empty for a Job.
+    /// The name of the ephemeral container, or empty for a Job.
     pub container: String,
 }
 
 impl AgentKind {
-    /// The kind as Kubernetes spells it.
+    /// Returns the kind as Kubernetes spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,8 +50,8 @@ impl AgentKind {
 }
 
 impl AgentId {
-    /// The agent that a Session's status names.
-    pub(crate) fn of(reference: &AgentReference) -> Option<Self> {
+    /// Returns the agent that the status of a Session refers to.
+    pub(crate) fn from_reference(reference: &AgentReference) -> Option<Self> {
         let AgentReference { kind, namespace, name, uid, container, .. } = reference;
         let object = format!("{kind}/{namespace}/{name}/{uid}");
         let agent = match container {
@@ -95,77 +98,79 @@ impl FromStr for AgentId {
     }
 }
 
-/// What the user's mirrord configuration says in annotations: the user's word, cut to what a
-/// Session may hold.
+/// Information about the client from the annotations that its mirrord configuration sets.
+///
+/// The user controls these values. They are truncated to the lengths that a Session can hold.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Words {
-    /// Name of the user on their machine.
+pub struct ClientInfo {
+    /// The user name on the client's machine.
     pub username: Option<String>,
-    /// Name of their machine.
+    /// The hostname of the client's machine.
     pub hostname: Option<String>,
     /// The session key.
     pub key: Option<String>,
-    /// Name of the Session that was created for the run before its agent. One that is too long is
-    /// still too long.
-    pub session: Option<String>,
-    /// Something of it was cut.
-    pub cut: bool,
+    /// The name of a Session that the client created for the run before its agent.
+    ///
+    /// A name that is too long stays too long after truncation and is rejected later.
+    pub session_name: Option<String>,
+    /// Set if a value was truncated.
+    pub truncated: bool,
 }
 
-/// An agent.
+/// A mirrord agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Agent {
-    /// Which one.
+    /// The identity of the agent.
     pub id: AgentId,
-    /// What it reaches.
-    pub reach: Reach,
-    /// The node that it is meant for.
+    /// The kind of target, from the agent's arguments.
+    pub target_kind: TargetKind,
+    /// The node that the agent is scheduled to.
     pub node: Option<String>,
-    /// Who asked for it.
+    /// The stamp that names the requester of the agent.
     pub stamp: Stamp,
-    /// When its object was created.
+    /// The creation time of the Job or Pod.
     pub created: Option<Timestamp>,
-    /// When the controller saw it being added to a Pod that had been there before.
+    /// The time at which a watch event showed the agent in a Pod that existed before.
     pub added: Option<Timestamp>,
-    /// What the user says.
-    pub words: Words,
-    /// mirrord's version, from the image.
+    /// The client's information about itself.
+    pub client_info: ClientInfo,
+    /// The mirrord version, from the tag of the image.
     pub version: Option<String>,
-    /// What ties it to its Session.
+    /// The binding to a Session, from the annotation of the Job.
     pub binding: Option<Binding>,
-    /// It is over, or about to be.
+    /// Set if the agent ended or is being deleted.
     pub ended: bool,
 }
 
-/// The longest word that a Session holds.
-const MAX_WORD: usize = 253;
+/// The maximum length of a [`ClientInfo`] value in a Session, in characters.
+const MAX_CLIENT_INFO: usize = 253;
 
 impl Agent {
-    /// The agent that a Job is, if it is one.
+    /// Returns the agent in a Job, or `None` for any other Job.
     #[must_use]
-    pub fn of_job(job: &Job) -> Option<Self> {
-        let Look::Agent(agents::Agent { reach }) = job_agent(job) else {
+    pub fn from_job(job: &Job) -> Option<Self> {
+        let JobClass::Agent(target_kind) = classify_job(job) else {
             return None;
         };
         let meta = &job.metadata;
-        let mut is_cut = false;
-        let mut cut = |key: &str, most| {
-            let said = meta.annotations.as_ref()?.get(key)?;
-            let word: String = said.chars().take(most).collect();
-            is_cut |= word.len() < said.len();
-            (!word.is_empty()).then_some(word)
+        let mut truncated = false;
+        let mut read = |annotation: &str, limit| {
+            let value = meta.annotations.as_ref()?.get(annotation)?;
+            let text: String = value.chars().take(limit).collect();
+            truncated |= text.len() < value.len();
+            (!text.is_empty()).then_some(text)
         };
-        let mut word = |key| cut(key, MAX_WORD);
-        let mut words = Words {
-            username: word(words::USERNAME),
-            hostname: word(words::HOSTNAME),
-            key: word(words::KEY),
-            session: cut(words::SESSION_NAME, MAX_WORD + 1),
-            cut: false,
+        let mut client_info = ClientInfo {
+            username: read(annotations::USERNAME, MAX_CLIENT_INFO),
+            hostname: read(annotations::HOSTNAME, MAX_CLIENT_INFO),
+            key: read(annotations::KEY, MAX_CLIENT_INFO),
+            session_name: read(annotations::SESSION_NAME, MAX_CLIENT_INFO + 1),
+            truncated: false,
         };
-        words.cut = is_cut;
+        client_info.truncated = truncated;
         let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
         let image = pod.and_then(|pod| pod.containers.first()?.image.as_deref());
+        let binding = meta.annotations.as_ref().and_then(|all| all.get(SESSION_ANNOTATION));
         Some(Self {
             id: AgentId {
                 kind: AgentKind::Job,
@@ -174,27 +179,29 @@ impl Agent {
                 uid: meta.uid.clone()?,
                 container: String::new(),
             },
-            reach,
-            node: pod.and_then(node),
+            target_kind,
+            node: pod.and_then(pod_node),
             stamp: job_stamp(job),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             added: None,
-            words,
-            version: image.and_then(version),
-            binding: meta.annotations.as_ref().and_then(|all| Binding::read(all.get(SESSION)?)),
-            ended: meta.deletion_timestamp.is_some() || is_over(job),
+            client_info,
+            version: image.and_then(image_version),
+            binding: binding.and_then(|text| Binding::parse(text)),
+            ended: meta.deletion_timestamp.is_some() || is_finished(job),
         })
     }
 
-    /// What ties it to a Session, if that was written on this very agent.
+    /// Returns the binding if it was written for this very agent, not copied from another.
     #[must_use]
-    pub fn bound(&self) -> Option<&Binding> {
-        self.binding.as_ref().filter(|binding| binding.agent == self.id.uid)
+    pub fn valid_binding(&self) -> Option<&Binding> {
+        self.binding.as_ref().filter(|binding| binding.agent_uid == self.id.uid)
     }
 }
 
-/// mirrord sets one or the other, always, for a target.
-pub(crate) fn node(pod: &PodSpec) -> Option<String> {
+/// Returns the node that a Pod is scheduled to.
+///
+/// For an agent with a target, mirrord sets either the node name or the node selector.
+pub(crate) fn pod_node(pod: &PodSpec) -> Option<String> {
     let selected = || {
         let selector = pod.node_selector.as_ref()?;
         selector.get("kubernetes.io/hostname").cloned()
@@ -202,18 +209,18 @@ pub(crate) fn node(pod: &PodSpec) -> Option<String> {
     pod.node_name.clone().or_else(selected)
 }
 
-/// The Job's pods have ended, or will whatever happens.
-fn is_over(job: &Job) -> bool {
-    const OVER: [&str; 4] = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
+/// Returns whether the Pods of the Job ended or are certain to end.
+fn is_finished(job: &Job) -> bool {
+    const FINISHED: [&str; 4] = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"];
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref());
     conditions
         .unwrap_or_default()
         .iter()
-        .any(|condition| condition.status == "True" && OVER.contains(&condition.type_.as_str()))
+        .any(|condition| condition.status == "True" && FINISHED.contains(&condition.type_.as_str()))
 }
 
-/// The tag of an image, where it is a version.
-pub(crate) fn version(image: &str) -> Option<String> {
+/// Returns the tag of an image if it is a version.
+pub(crate) fn image_version(image: &str) -> Option<String> {
     let tag = image.rsplit_once('/').map_or(image, |(_, name)| name);
     let tag = tag.split('@').next()?.split_once(':')?.1;
     let is_version = tag.starts_with(|c: char| c.is_ascii_digit());
@@ -226,8 +233,8 @@ mod tests {
     use crate::agents::fixtures::{RUNNING, TARGETLESS, job};
 
     #[test]
-    fn of_jobs() {
-        let agent = Agent::of_job(&job(RUNNING)).unwrap();
+    fn reads_agent_from_job() {
+        let agent = Agent::from_job(&job(RUNNING)).unwrap();
         assert_eq!(agent.node.as_deref(), Some("node-1"));
         assert_eq!(agent.version.as_deref(), Some("3.250.0"));
         assert_eq!(agent.stamp, Stamp::Missing);
@@ -235,47 +242,47 @@ mod tests {
         let id = agent.id.to_string();
         assert_eq!(id, "Job/default/mirrord-agent-hgpswxnb1g/2e7cd1c0-77bd-402c-8934-dc270bd9fad5");
         assert_eq!(id.parse(), Ok(agent.id));
-        assert_eq!(Agent::of_job(&job(TARGETLESS)).unwrap().node, None);
+        assert_eq!(Agent::from_job(&job(TARGETLESS)).unwrap().node, None);
     }
 
     #[test]
-    fn over() {
+    fn detects_ended_jobs() {
         use k8s_openapi::api::batch::v1::JobCondition;
-        for (type_, status, over) in [
+        for (type_, status, ended) in [
             ("Complete", "True", true),
             ("Failed", "True", true),
             ("Complete", "False", false),
             ("Suspended", "True", false),
         ] {
             let mut job = job(RUNNING);
-            let status_of = job.status.get_or_insert_default();
-            status_of.conditions = Some(vec![JobCondition {
+            let job_status = job.status.get_or_insert_default();
+            job_status.conditions = Some(vec![JobCondition {
                 type_: type_.into(),
                 status: status.into(),
                 ..JobCondition::default()
             }]);
-            assert_eq!(Agent::of_job(&job).unwrap().ended, over, "{type_}={status}");
+            assert_eq!(Agent::from_job(&job).unwrap().ended, ended, "{type_}={status}");
         }
         let mut job = job(RUNNING);
         job.metadata.deletion_timestamp = job.metadata.creation_timestamp.clone();
-        assert!(Agent::of_job(&job).unwrap().ended);
+        assert!(Agent::from_job(&job).unwrap().ended);
     }
 
     #[test]
-    fn words_are_cut() {
-        assert!(!Agent::of_job(&job(RUNNING)).unwrap().words.cut);
+    fn truncates_client_info() {
+        assert!(!Agent::from_job(&job(RUNNING)).unwrap().client_info.truncated);
         let mut job = job(RUNNING);
         let annotations = job.metadata.annotations.get_or_insert_default();
-        annotations.insert(words::USERNAME.into(), "é".repeat(1 << 20));
-        annotations.insert(words::HOSTNAME.into(), String::new());
-        let words = Agent::of_job(&job).unwrap().words;
-        assert_eq!(words.username.unwrap().chars().count(), MAX_WORD);
-        assert_eq!((words.hostname, words.key), (None, None));
-        assert!(words.cut);
+        annotations.insert(annotations::USERNAME.into(), "é".repeat(1 << 20));
+        annotations.insert(annotations::HOSTNAME.into(), String::new());
+        let info = Agent::from_job(&job).unwrap().client_info;
+        assert_eq!(info.username.unwrap().chars().count(), MAX_CLIENT_INFO);
+        assert_eq!((info.hostname, info.key), (None, None));
+        assert!(info.truncated);
     }
 
     #[test]
-    fn ids_and_versions() {
+    fn rejects_malformed_ids_and_versions() {
         for text in ["", "Job/a/b", "Job/a/b/c/d", "Pod/a/b/c", "Pod/a/b/c/", "Node/a/b/c"] {
             assert_eq!(text.parse::<AgentId>(), Err(()), "{text}");
         }
@@ -286,7 +293,7 @@ mod tests {
             ("mirrord:latest", None),
             ("", None),
         ] {
-            assert_eq!(version(image).as_deref(), expected, "{image}");
+            assert_eq!(image_version(image).as_deref(), expected, "{image}");
         }
     }
 }

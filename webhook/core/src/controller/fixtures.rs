@@ -2,15 +2,15 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Agent, AgentId, AgentKind, Recorded};
-use crate::agents::{Binding, ContainerId, Reach, Stamp};
+use super::{Agent, AgentId, AgentKind, AgentSession};
+use crate::agents::{Binding, ContainerId, Stamp, TargetKind};
 
 pub(crate) fn container_id(id: &str) -> ContainerId {
     let args = format!("targeted --container-id {id} --container-runtime containerd");
     let args: Vec<String> = args.split(' ').map(str::to_owned).collect();
-    match Reach::of(&args) {
-        Reach::Container(id) => id,
-        reach => panic!("{reach:?}"),
+    match TargetKind::from_args(&args) {
+        TargetKind::Container(id) => id,
+        kind => panic!("{kind:?}"),
     }
 }
 
@@ -18,18 +18,18 @@ pub(crate) fn time(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// A running targetless agent of alice's, created at 100 s.
+/// Returns a running targetless agent of alice, created at 100 s.
 pub(crate) fn agent() -> Agent {
     let job = crate::agents::fixtures::job(crate::agents::fixtures::RUNNING);
     Agent {
         stamp: stamp("alice"),
         created: Some(time(100)),
-        reach: Reach::Targetless,
-        ..Agent::of_job(&job).unwrap()
+        target_kind: TargetKind::Targetless,
+        ..Agent::from_job(&job).unwrap()
     }
 }
 
-/// The same in an ephemeral container.
+/// Returns the same agent in an ephemeral container.
 pub(crate) fn ephemeral() -> Agent {
     let agent = agent();
     Agent {
@@ -38,22 +38,22 @@ pub(crate) fn ephemeral() -> Agent {
             container: "mirrord-agent-w6vxft9ixh".into(),
             ..agent.id
         },
-        reach: Reach::Pod,
+        target_kind: TargetKind::Pod,
         ..agent
     }
 }
 
 pub(crate) fn stamp(username: &str) -> Stamp {
-    Stamp::Of(mirrord_sessions_crds::Owner {
+    Stamp::Requester(mirrord_sessions_crds::Owner {
         username: username.into(),
         uid: None,
         groups: vec!["devs".into()],
     })
 }
 
-/// A Session that was recorded for an agent, its status written.
-pub(crate) fn recorded(uid: &str, agent: &Agent, owner: &str) -> Recorded {
-    Recorded {
+/// Returns a Session of an agent whose status is written.
+pub(crate) fn agent_session(uid: &str, agent: &Agent, owner: &str) -> AgentSession {
+    AgentSession {
         agent: agent.id.clone(),
         namespace: "shop".into(),
         name: format!("s-{uid}"),
@@ -62,18 +62,18 @@ pub(crate) fn recorded(uid: &str, agent: &Agent, owner: &str) -> Recorded {
         user: owner.into(),
         target: "deployment/ip-visit-counter".into(),
         created: Some(time(110)),
-        reported: true,
+        status_written: true,
         adopted: false,
     }
 }
 
-pub(crate) fn binding(agent: &Agent, session: &Recorded) -> Binding {
+pub(crate) fn binding(agent: &Agent, session: &AgentSession) -> Binding {
     Binding {
         namespace: session.namespace.clone(),
         name: session.name.clone(),
         uid: session.uid.clone(),
-        agent: agent.id.uid.clone(),
-        definition: "definition".into(),
+        agent_uid: agent.id.uid.clone(),
+        crd_uid: "crd".into(),
         owner: session.owner.clone(),
         target: session.target.clone(),
     }

@@ -1,76 +1,54 @@
-//! From an agent to its Session, and back: what the controller that looks after them does next.
+//! Decisions of the controller that keeps one Session per mirrord agent.
 //!
-//! Nothing here has an effect. The process in `webhook/` keeps what it sees of agents, Pods and
-//! Sessions in a [`View`], asks [`next`] what to do about one agent, does it, and asks again.
+//! This module performs no I/O. The process in `webhook/` runs the loop around it:
+//!
+//! 1. Watches of agent Jobs, Pods and Sessions fill a [`Cache`].
+//! 2. Each change enqueues the identifiers of the affected agents in a [`WorkQueue`].
+//! 3. Reconciling an agent calls [`plan`] with its [`AgentState`] and its [`AgentSession`]s.
+//! 4. The process executes the returned [`Plan`], applies the result to the cache, and plans again
+//!    until the plan is [`Plan::Nothing`].
+//!
+//! Sessions without an agent are kept alive by heartbeats instead, see [`HeartbeatTimer`].
 
 mod adoption;
 mod agent;
+mod cache;
 mod heartbeat;
-mod identity;
+mod namespaced_name;
+mod owner_verification;
 mod plan;
 mod pods;
 mod prerequisites;
 mod previous_session;
-mod queue;
 mod run_event;
 mod seen_versions;
 mod session_name;
 mod session_plan;
+mod session_store;
 mod target;
 mod target_hint;
-mod view;
+mod work_queue;
+mod workload_owner;
 
 #[cfg(test)]
 mod fixtures;
 
-use crate::sessions;
-
-pub use adoption::{adoption, claim};
-pub use agent::{Agent, AgentId, AgentKind, Words};
-pub use heartbeat::{Reporting, Silence};
-pub use identity::{Verdict, owner};
-pub use plan::{Lost, Presence, Step, may_stop, next, when_lost};
-pub use pods::{ContainerView, Found, PodParts, PodView, SpecParts, StatusParts};
-pub use prerequisites::{Definition, Ground, policy_age};
-pub use previous_session::Past;
-pub use queue::Queue;
-pub use run_event::{Ending, Told};
-pub use session_name::{NAMES, session_name, session_names};
-pub use session_plan::{Draft, deletion_warning};
-pub use target::{Above, Target, Workload, above, workload};
-pub use target_hint::Sought;
-pub use view::{Place, Recorded, View, place};
-
-/// The annotation of a Session that names the agent which it was recorded for. The guard keeps it
-/// for the controller.
-pub use crate::sessions::tracker::AGENT_ANNOTATION as AGENT;
-
-/// What is known of how Sessions end, and told: the seam to whoever keeps that.
-pub trait Endings: std::fmt::Debug + Send + Sync {
-    /// This Session is about to be deleted, since its agent ended.
-    fn over(&self, session: &Recorded);
-
-    /// This Session is about to be deleted, since its agent has an older one.
-    fn doubled(&self, session: &Recorded);
-
-    /// This Session is about to be deleted, since it was not heard of.
-    fn expired(&self, session: &Reporting);
-
-    /// It was not deleted after all.
-    fn spared(&self, session: &Reporting);
-
-    /// How a Session of that place and identifier ended, if more is known than that it did.
-    fn ending(&self, namespace: &str, name: &str, uid: &str) -> Option<sessions::Ending>;
-
-    /// Whether what is known of it elsewhere comes to be known here, in a moment.
-    fn are_shared(&self) -> bool;
-
-    /// The Session that this agent had last, if it has ended and that is known.
-    fn past(&self, agent: &Agent) -> Option<Past>;
-
-    /// Whether others have sessions on what this Session, which was just recorded, targets.
-    fn shares(&self, session: &Recorded, target: &Target) -> bool;
-
-    /// Whether all is known that can be: before that, what isn't may be.
-    fn are_read(&self) -> bool;
-}
+pub use adoption::{check_adoption, claimed_session};
+pub use agent::{Agent, AgentId, AgentKind, ClientInfo};
+pub use cache::{AgentSession, Cache};
+pub use heartbeat::{HeartbeatSession, HeartbeatTimer};
+pub use namespaced_name::NamespacedName;
+pub use owner_verification::{OwnerVerdict, verify_owner};
+pub use plan::{AgentState, MissingReason, Plan, may_delete_agent, missing_reason, plan};
+pub use pods::{
+    CachedContainer, CachedPod, ContainerMatch, PartialPod, PartialPodSpec, PartialPodStatus,
+};
+pub use prerequisites::{Prerequisites, SessionCrd, guarded_since};
+pub use previous_session::PreviousSession;
+pub use run_event::RunEvent;
+pub use session_name::{NAME_CANDIDATES, session_name, session_names};
+pub use session_plan::{SessionPlan, deletion_warning};
+pub use session_store::{DeleteReasons, SessionQueries};
+pub use target::{OwnerToResolve, Target, Workload, workload_of_owner, workload_of_pod};
+pub use target_hint::TargetHint;
+pub use work_queue::WorkQueue;

@@ -1,141 +1,153 @@
-//! What to do next about one agent.
+//! The next write to make for one agent.
 
 use mirrord_sessions_crds::UNVERIFIED_USERNAME;
 
-use super::{Agent, AgentKind, Definition, Recorded};
+use super::{Agent, AgentKind, AgentSession, SessionCrd};
 use crate::agents::{Binding, Stamp};
 
-/// Whether an agent is there.
+/// The state of an agent according to the cache.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Presence {
-    /// It runs, or is about to.
+pub enum AgentState {
+    /// The agent runs or is about to start.
     Running(Box<Agent>),
-    /// It is over.
+    /// The agent ended.
     Ended,
-    /// It isn't seen. Nobody may have looked.
-    Unseen,
+    /// The agent is not in the cache. The cache may lag behind.
+    Unobserved,
 }
 
-/// What to do.
+/// The next write to make for an agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Nothing.
-    Rest,
-    /// Create the Session.
-    Record,
-    /// Write the Session's status.
-    Report(Recorded),
-    /// Tie the agent to its Session.
-    Bind(Recorded),
-    /// The Session that the agent is tied to isn't seen: find out why.
-    Missed(Binding),
-    /// The agent of this Session isn't seen: find out whether it is over.
-    Confirm(Recorded),
-    /// Delete the Session, since its agent is over.
-    Close(Recorded),
-    /// Delete the Session, since its agent has an older one.
-    Drop(Recorded),
-    /// Untie the Session from its agent, which is over or has an older one: it is its owner's to
-    /// delete.
-    Release(Recorded),
+pub enum Plan {
+    /// Nothing is left to do.
+    Nothing,
+    /// Create a Session for the agent.
+    CreateSession,
+    /// Write the status of the Session, which the API server drops on create.
+    WriteStatus(AgentSession),
+    /// Write the binding to its Session on the agent Job.
+    BindAgent(AgentSession),
+    /// Find out why the Session named by the binding is missing.
+    ResolveMissingSession(Binding),
+    /// Find out whether the unobserved agent of this Session ended.
+    VerifyAgentGone(AgentSession),
+    /// Delete the Session because its agent ended.
+    DeleteSession(AgentSession),
+    /// Delete the Session because its agent has an older one.
+    DeleteDuplicate(AgentSession),
+    /// Remove the agent from the status of a Session that its owner created and will delete.
+    ///
+    /// The agent ended or has an older Session.
+    UnbindAgent(AgentSession),
 }
 
-impl Step {
-    /// The agent of this Session is over.
-    fn over(session: Recorded) -> Self {
-        if session.adopted { Self::Release(session) } else { Self::Close(session) }
+impl Plan {
+    fn for_ended_agent(session: AgentSession) -> Self {
+        if session.adopted { Self::UnbindAgent(session) } else { Self::DeleteSession(session) }
     }
 }
 
-impl Presence {
-    /// Of an agent as it was seen.
+impl AgentState {
+    /// Returns the state of an agent as it is in the cache.
     #[must_use]
-    pub fn of(agent: Option<&Agent>) -> Self {
+    pub fn from_observed(agent: Option<&Agent>) -> Self {
         match agent {
-            None => Self::Unseen,
+            None => Self::Unobserved,
             Some(agent) if agent.ended => Self::Ended,
             Some(agent) => Self::Running(Box::new(agent.clone())),
         }
     }
 }
 
-/// What to do about an agent with these Sessions, the oldest first.
+/// Returns the next write for an agent with these Sessions, which are sorted oldest first.
 #[must_use]
-pub fn next(presence: &Presence, sessions: &[Recorded]) -> Step {
-    let first = || sessions.first().cloned();
-    let agent = match presence {
-        Presence::Unseen => return first().map_or(Step::Rest, Step::Confirm),
-        Presence::Ended => return first().map_or(Step::Rest, Step::over),
-        Presence::Running(agent) => agent,
+pub fn plan(state: &AgentState, sessions: &[AgentSession]) -> Plan {
+    let oldest = || sessions.first().cloned();
+    let agent = match state {
+        AgentState::Unobserved => return oldest().map_or(Plan::Nothing, Plan::VerifyAgentGone),
+        AgentState::Ended => return oldest().map_or(Plan::Nothing, Plan::for_ended_agent),
+        AgentState::Running(agent) => agent,
     };
-    // One of another owner is a stranger's, from when no guard was in force.
-    let own = |adopted| {
+    // Ignore Sessions of other owners: any client could create them while no guard was in force.
+    let matching = |adopted| {
         sessions.iter().filter(move |session| {
-            session.adopted == adopted && is_of(&session.owner, &agent.stamp)
+            session.adopted == adopted && owner_matches_stamp(&session.owner, &agent.stamp)
         })
     };
-    // What its owner created is never the one to be dropped.
-    let mut own = own(true).chain(own(false));
-    let (Some(session), second) = (own.next(), own.next()) else {
-        return match agent.bound() {
-            Some(binding) => Step::Missed(binding.clone()),
-            None => Step::Record,
+    // Prefer adopted Sessions: the controller must not delete a Session that the owner created.
+    let mut matching = matching(true).chain(matching(false));
+    let (Some(session), duplicate) = (matching.next(), matching.next()) else {
+        return match agent.valid_binding() {
+            Some(binding) => Plan::ResolveMissingSession(binding.clone()),
+            None => Plan::CreateSession,
         };
     };
-    if let Some(second) = second {
-        return if second.adopted {
-            Step::Release(second.clone())
+    if let Some(duplicate) = duplicate {
+        return if duplicate.adopted {
+            Plan::UnbindAgent(duplicate.clone())
         } else {
-            Step::Drop(second.clone())
+            Plan::DeleteDuplicate(duplicate.clone())
         };
     }
-    // As early as can be: a Session that goes before its agent is tied to it stops nothing by
-    // itself.
-    let bound = agent.bound().is_some_and(|binding| binding.uid == session.uid);
-    if agent.id.kind == AgentKind::Job && !bound {
-        return Step::Bind(session.clone());
+    // Bind before writing the status: deleting the Session of an unbound agent does not stop it.
+    let is_bound = agent.valid_binding().is_some_and(|binding| binding.uid == session.uid);
+    if agent.id.kind == AgentKind::Job && !is_bound {
+        return Plan::BindAgent(session.clone());
     }
-    if !session.reported {
-        return Step::Report(session.clone());
+    if !session.status_written {
+        return Plan::WriteStatus(session.clone());
     }
-    Step::Rest
+    Plan::Nothing
 }
 
-/// Why a Session that an agent is tied to isn't seen.
+/// The reason why the Session of a bound agent is missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Lost {
-    /// Somebody deleted it: the agent goes too.
-    Stopped,
-    /// It went with its definition, which is there again: it gets another.
-    Forgotten,
-    /// It can't be known yet.
+pub enum MissingReason {
+    /// A client deleted the Session, so the agent is deleted too.
+    Deleted,
+    /// The CRD was deleted and created again, so the agent gets a new Session.
+    CrdRecreated,
+    /// The reason cannot be determined yet.
     Unknown,
 }
 
-/// Why a Session isn't seen, if the definition is this and a list that succeeded holds a Session of
-/// its name with this identifier, or none.
+/// Returns why the Session of a binding is missing.
+///
+/// `listed_uid` is the UID of the Session of that name in a list that succeeded, or `None` if the
+/// list has none.
 #[must_use]
-pub fn when_lost(binding: &Binding, definition: Option<&Definition>, listed: Option<&str>) -> Lost {
-    match definition {
-        // Sessions go with their definition, and nobody stopped them.
-        None | Some(Definition { going: true, .. }) => Lost::Unknown,
-        Some(definition) if definition.uid != binding.definition => Lost::Forgotten,
-        Some(_) if listed == Some(binding.uid.as_str()) => Lost::Unknown,
-        Some(_) => Lost::Stopped,
+pub fn missing_reason(
+    binding: &Binding,
+    crd: Option<&SessionCrd>,
+    listed_uid: Option<&str>,
+) -> MissingReason {
+    match crd {
+        // Deleting the CRD deletes its Sessions, which is no request to stop their runs.
+        None | Some(SessionCrd { deleting: true, .. }) => MissingReason::Unknown,
+        Some(crd) if crd.uid != binding.crd_uid => MissingReason::CrdRecreated,
+        Some(_) if listed_uid == Some(binding.uid.as_str()) => MissingReason::Unknown,
+        Some(_) => MissingReason::Deleted,
     }
 }
 
-/// Whether an agent, read just now, is the one that was tied to the Session: its binding was
-/// written on it, unchanged, and its stamp is the Session's owner.
+/// Returns whether an agent that was just read may be deleted for the deleted Session.
+///
+/// The binding must be unchanged and written on this very agent, and the stamp must name the owner
+/// of the Session.
 #[must_use]
-pub fn may_stop(agent: &Agent, binding: &Binding) -> bool {
-    !agent.ended && agent.bound() == Some(binding) && is_of(&binding.owner, &agent.stamp)
+pub fn may_delete_agent(agent: &Agent, binding: &Binding) -> bool {
+    !agent.ended
+        && agent.valid_binding() == Some(binding)
+        && owner_matches_stamp(&binding.owner, &agent.stamp)
 }
 
-/// Whether a Session of this owner may be the one of an agent with this stamp. A true stamp may not
-/// have been believed.
-pub(crate) fn is_of(owner: &str, stamp: &Stamp) -> bool {
-    owner == UNVERIFIED_USERNAME || matches!(stamp, Stamp::Of(stamp) if stamp.username == owner)
+/// Returns whether a Session with this owner can belong to an agent with this stamp.
+///
+/// A Session of an unverified owner matches every stamp, because the stamp may not have been
+/// trusted when the Session was created.
+pub(crate) fn owner_matches_stamp(owner: &str, stamp: &Stamp) -> bool {
+    owner == UNVERIFIED_USERNAME
+        || matches!(stamp, Stamp::Requester(requester) if requester.username == owner)
 }
 
 #[cfg(test)]
@@ -143,162 +155,188 @@ pub(crate) fn is_of(owner: &str, stamp: &Stamp) -> bool {
 #[allow(clippy::too_many_lines)]
 mod tests {
     use super::*;
-    use crate::controller::fixtures::{agent, binding, ephemeral, recorded, stamp};
+    use crate::controller::fixtures::{agent, agent_session, binding, ephemeral, stamp};
 
-    fn running(agent: &Agent) -> Presence {
-        Presence::of(Some(agent))
+    fn running(agent: &Agent) -> AgentState {
+        AgentState::from_observed(Some(agent))
     }
 
     #[test]
-    fn steps() {
+    fn plans_next_write() {
         let agent = agent();
-        let session = recorded("1", &agent, "alice");
-        let second = recorded("2", &agent, "alice");
-        let silent = Recorded { reported: false, ..session.clone() };
-        let forged = recorded("3", &agent, "mallory");
-        let unverified = recorded("4", &agent, UNVERIFIED_USERNAME);
+        let session = agent_session("1", &agent, "alice");
+        let second = agent_session("2", &agent, "alice");
+        let without_status = AgentSession { status_written: false, ..session.clone() };
+        let forged = agent_session("3", &agent, "mallory");
+        let unverified = agent_session("4", &agent, UNVERIFIED_USERNAME);
         let bound = Agent { binding: Some(binding(&agent, &session)), ..agent.clone() };
         let copied = Agent {
-            binding: Some(Binding { agent: "another".into(), ..binding(&agent, &session) }),
+            binding: Some(Binding { agent_uid: "another".into(), ..binding(&agent, &session) }),
             ..agent.clone()
         };
-        let wrapped = Recorded { adopted: true, ..recorded("6", &agent, "alice") };
-        let rewrapped = Recorded { adopted: true, ..recorded("7", &agent, "alice") };
+        let adopted = AgentSession { adopted: true, ..agent_session("6", &agent, "alice") };
+        let second_adopted = AgentSession { adopted: true, ..agent_session("7", &agent, "alice") };
         let ended = Agent { ended: true, ..bound.clone() };
         let unstamped = Agent { stamp: Stamp::Missing, ..agent.clone() };
         let in_pod = ephemeral();
-        let in_pods_session = recorded("5", &in_pod, "alice");
-        let in_pods_silent = Recorded { reported: false, ..in_pods_session.clone() };
-        let s = |session: &Recorded| vec![session.clone()];
+        let ephemeral_session = agent_session("5", &in_pod, "alice");
+        let ephemeral_without_status =
+            AgentSession { status_written: false, ..ephemeral_session.clone() };
+        let s = |session: &AgentSession| vec![session.clone()];
         let cases = [
-            ("new", running(&agent), vec![], Step::Record),
-            ("created", running(&agent), s(&silent), Step::Bind(silent.clone())),
+            ("new agent", running(&agent), vec![], Plan::CreateSession),
             (
-                "bound before its status is written",
-                running(&bound),
-                s(&silent),
-                Step::Report(silent.clone()),
+                "Session created",
+                running(&agent),
+                s(&without_status),
+                Plan::BindAgent(without_status.clone()),
             ),
             (
-                "reported and not bound, by an earlier release",
+                "bound, status not written",
+                running(&bound),
+                s(&without_status),
+                Plan::WriteStatus(without_status.clone()),
+            ),
+            (
+                "status written but not bound, by an earlier release",
                 running(&agent),
                 s(&session),
-                Step::Bind(session.clone()),
+                Plan::BindAgent(session.clone()),
             ),
             (
-                "ephemeral, created",
+                "ephemeral, Session created",
                 running(&in_pod),
-                s(&in_pods_silent),
-                Step::Report(in_pods_silent.clone()),
+                s(&ephemeral_without_status),
+                Plan::WriteStatus(ephemeral_without_status.clone()),
             ),
-            ("bound", running(&bound), s(&session), Step::Rest),
+            ("bound", running(&bound), s(&session), Plan::Nothing),
             (
-                "bound to one that isn't seen",
+                "bound, Session missing",
                 running(&bound),
                 vec![],
-                Step::Missed(binding(&agent, &session)),
+                Plan::ResolveMissingSession(binding(&agent, &session)),
             ),
-            ("recorded again", running(&bound), s(&second), Step::Bind(second.clone())),
-            ("twice", running(&bound), vec![session.clone(), second.clone()], Step::Drop(second)),
-            ("a copied binding", running(&copied), vec![], Step::Record),
-            ("a stranger's Session", running(&agent), s(&forged), Step::Record),
             (
-                "a Session nobody is shown for",
+                "bound to a previous Session",
+                running(&bound),
+                s(&second),
+                Plan::BindAgent(second.clone()),
+            ),
+            (
+                "duplicate Session",
+                running(&bound),
+                vec![session.clone(), second.clone()],
+                Plan::DeleteDuplicate(second),
+            ),
+            ("binding copied from another agent", running(&copied), vec![], Plan::CreateSession),
+            ("Session of another owner", running(&agent), s(&forged), Plan::CreateSession),
+            (
+                "Session of an unverified owner",
                 running(&agent),
                 s(&unverified),
-                Step::Bind(unverified.clone()),
+                Plan::BindAgent(unverified.clone()),
             ),
-            ("no stamp", running(&unstamped), s(&unverified), Step::Bind(unverified)),
-            ("no stamp, and somebody's Session", running(&unstamped), s(&session), Step::Record),
-            ("over", running(&ended), s(&session), Step::Close(session.clone())),
-            ("its wrapper's Session", running(&agent), s(&wrapped), Step::Bind(wrapped.clone())),
             (
-                "its wrapper's Session is not dropped",
+                "no stamp, unverified owner",
+                running(&unstamped),
+                s(&unverified),
+                Plan::BindAgent(unverified),
+            ),
+            (
+                "no stamp, Session of a verified owner",
+                running(&unstamped),
+                s(&session),
+                Plan::CreateSession,
+            ),
+            ("ended", running(&ended), s(&session), Plan::DeleteSession(session.clone())),
+            ("adopted Session", running(&agent), s(&adopted), Plan::BindAgent(adopted.clone())),
+            (
+                "adopted Session is not the duplicate",
                 running(&agent),
-                vec![session.clone(), wrapped.clone()],
-                Step::Drop(session.clone()),
+                vec![session.clone(), adopted.clone()],
+                Plan::DeleteDuplicate(session.clone()),
             ),
             (
-                "two of a wrapper's",
+                "two adopted Sessions",
                 running(&agent),
-                vec![wrapped.clone(), rewrapped.clone()],
-                Step::Release(rewrapped),
+                vec![adopted.clone(), second_adopted.clone()],
+                Plan::UnbindAgent(second_adopted),
             ),
             (
-                "over, and its wrapper's Session stays",
+                "ended, adopted Session stays",
                 running(&ended),
-                s(&wrapped),
-                Step::Release(wrapped.clone()),
+                s(&adopted),
+                Plan::UnbindAgent(adopted.clone()),
             ),
             (
-                "its wrapper's Session, and not seen",
-                Presence::Unseen,
-                s(&wrapped),
-                Step::Confirm(wrapped),
+                "unobserved, adopted Session",
+                AgentState::Unobserved,
+                s(&adopted),
+                Plan::VerifyAgentGone(adopted),
             ),
-            ("over and closed", running(&ended), vec![], Step::Rest),
+            ("ended, Session deleted", running(&ended), vec![], Plan::Nothing),
             (
-                "over before its status was written",
+                "ended before the status was written",
                 running(&ended),
-                s(&silent),
-                Step::Close(silent),
+                s(&without_status),
+                Plan::DeleteSession(without_status),
             ),
-            ("not seen", Presence::Unseen, s(&session), Step::Confirm(session)),
-            ("gone", Presence::Unseen, vec![], Step::Rest),
-            ("ephemeral, never bound", running(&in_pod), s(&in_pods_session), Step::Rest),
-            ("ephemeral, its Session deleted", running(&in_pod), vec![], Step::Record),
+            ("unobserved", AgentState::Unobserved, s(&session), Plan::VerifyAgentGone(session)),
+            ("unobserved without Sessions", AgentState::Unobserved, vec![], Plan::Nothing),
+            ("ephemeral, never bound", running(&in_pod), s(&ephemeral_session), Plan::Nothing),
+            ("ephemeral, its Session deleted", running(&in_pod), vec![], Plan::CreateSession),
         ];
-        for (name, presence, sessions, step) in cases {
-            assert_eq!(next(&presence, &sessions), step, "{name}");
+        for (name, state, sessions, expected) in cases {
+            assert_eq!(plan(&state, &sessions), expected, "{name}");
         }
     }
 
     #[test]
-    fn reasons_for_a_missing_session() {
+    fn determines_missing_reason() {
         let agent = agent();
-        let binding = binding(&agent, &recorded("1", &agent, "alice"));
-        let definition =
-            |uid: &str, going| Some(Definition { uid: uid.into(), going, created: None });
+        let binding = binding(&agent, &agent_session("1", &agent, "alice"));
+        let crd =
+            |uid: &str, deleting| Some(SessionCrd { uid: uid.into(), deleting, created: None });
         let cases = [
-            // (definition, listed, why)
-            (definition("definition", false), None, Lost::Stopped),
-            (definition("definition", false), Some("2"), Lost::Stopped),
-            (definition("definition", false), Some("1"), Lost::Unknown),
-            (definition("definition", true), None, Lost::Unknown),
-            (None, None, Lost::Unknown),
-            (definition("another", false), None, Lost::Forgotten),
-            (definition("another", true), None, Lost::Unknown),
+            // (crd, listed UID, expected)
+            (crd("crd", false), None, MissingReason::Deleted),
+            (crd("crd", false), Some("2"), MissingReason::Deleted),
+            (crd("crd", false), Some("1"), MissingReason::Unknown),
+            (crd("crd", true), None, MissingReason::Unknown),
+            (None, None, MissingReason::Unknown),
+            (crd("another", false), None, MissingReason::CrdRecreated),
+            (crd("another", true), None, MissingReason::Unknown),
         ];
-        for (definition, listed, why) in cases {
-            let found = when_lost(&binding, definition.as_ref(), listed);
-            assert_eq!(found, why, "{definition:?} {listed:?}");
+        for (crd, listed, expected) in cases {
+            let found = missing_reason(&binding, crd.as_ref(), listed);
+            assert_eq!(found, expected, "{crd:?} {listed:?}");
         }
     }
 
     #[test]
-    fn only_the_agent_that_was_bound_is_stopped() {
+    fn deletes_only_bound_agent() {
         let agent = agent();
-        let session = recorded("1", &agent, "alice");
-        let tie = binding(&agent, &session);
+        let session = agent_session("1", &agent, "alice");
+        let bound_to = binding(&agent, &session);
         let bound = |binding: Binding| Agent { binding: Some(binding), ..agent.clone() };
-        assert!(may_stop(&bound(tie.clone()), &tie));
-        assert!(!may_stop(&agent, &tie), "not bound");
-        let other = binding(&agent, &recorded("2", &agent, "alice"));
-        assert!(!may_stop(&bound(other), &tie), "bound to another");
-        let mut copy = bound(tie.clone());
+        assert!(may_delete_agent(&bound(bound_to.clone()), &bound_to));
+        assert!(!may_delete_agent(&agent, &bound_to), "without a binding");
+        let other = binding(&agent, &agent_session("2", &agent, "alice"));
+        assert!(!may_delete_agent(&bound(other), &bound_to), "bound to another Session");
+        let mut copy = bound(bound_to.clone());
         copy.id.uid = "another".into();
-        assert!(!may_stop(&copy, &tie), "a copy");
-        let mut stranger = bound(tie.clone());
-        stranger.stamp = stamp("mallory");
-        assert!(!may_stop(&stranger, &tie), "another's");
-        stranger.stamp = Stamp::Missing;
-        assert!(!may_stop(&stranger, &tie), "nobody's");
-        let unverified = binding(&agent, &recorded("1", &agent, UNVERIFIED_USERNAME));
+        assert!(!may_delete_agent(&copy, &bound_to), "binding copied from another Job");
+        let mut other_owner = bound(bound_to.clone());
+        other_owner.stamp = stamp("mallory");
+        assert!(!may_delete_agent(&other_owner, &bound_to), "stamp of another user");
+        other_owner.stamp = Stamp::Missing;
+        assert!(!may_delete_agent(&other_owner, &bound_to), "without a stamp");
+        let unverified = binding(&agent, &agent_session("1", &agent, UNVERIFIED_USERNAME));
         let mut unstamped = bound(unverified.clone());
         unstamped.stamp = Stamp::Missing;
-        assert!(may_stop(&unstamped, &unverified));
-        let mut ended = bound(tie.clone());
+        assert!(may_delete_agent(&unstamped, &unverified));
+        let mut ended = bound(bound_to.clone());
         ended.ended = true;
-        assert!(!may_stop(&ended, &tie), "over");
+        assert!(!may_delete_agent(&ended, &bound_to), "ended");
     }
 }

@@ -1,116 +1,118 @@
-//! What the controller keeps of Pods: whose they are, where, and which containers they have;
-//! nothing of what these are told or may hold as secrets.
+//! Pods as the controller caches them.
+//!
+//! Only the owner, the node, the containers and the agents of a Pod are retained. Arguments and
+//! environment variables, which may hold secrets, are not.
 
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, EphemeralContainer},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::Deserialize;
 
 use super::{
-    agent::{Agent, AgentId, AgentKind, Words, version},
-    target::Owner,
+    agent::{Agent, AgentId, AgentKind, ClientInfo, image_version},
+    workload_owner::WorkloadOwner,
 };
-use crate::agents::{ContainerId, Reach, agent_containers, environment_stamp};
+use crate::agents::{ContainerId, TargetKind, agent_containers, environment_stamp};
 
-/// The parts of a Pod that are read; the rest isn't even parsed.
+/// The fields of a Pod that are deserialized.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PodParts {
-    /// Where and of what.
-    pub spec: Option<SpecParts>,
-    /// What runs.
-    pub status: Option<StatusParts>,
+pub struct PartialPod {
+    /// The fields of the spec.
+    pub spec: Option<PartialPodSpec>,
+    /// The fields of the status.
+    pub status: Option<PartialPodStatus>,
 }
 
-/// Of a Pod's spec.
+/// The fields of a Pod's spec that are deserialized.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct SpecParts {
+pub struct PartialPodSpec {
     node_name: Option<Box<str>>,
-    containers: Vec<Named>,
+    containers: Vec<PartialContainer>,
     ephemeral_containers: Vec<EphemeralContainer>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Named {
+struct PartialContainer {
     name: String,
 }
 
-/// Of a Pod's status.
+/// The fields of a Pod's status that are deserialized.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct StatusParts {
+pub struct PartialPodStatus {
     phase: Option<String>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
     ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
-/// A Pod.
+/// A cached Pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PodView {
-    /// Its namespace.
+pub struct CachedPod {
+    /// The Pod's namespace.
     pub namespace: Box<str>,
-    /// Its name.
+    /// The Pod's name.
     pub name: Box<str>,
-    /// Its identifier.
+    /// The Pod's UID.
     pub uid: Box<str>,
-    /// The node that it is on.
+    /// The node that the Pod runs on.
     pub node: Option<Box<str>>,
-    /// What it belongs to.
-    pub(crate) owner: Option<Box<Owner>>,
-    /// Its containers.
-    pub containers: Box<[ContainerView]>,
-    /// The agents in it that haven't ended.
+    /// The owner that controls the Pod.
+    pub(crate) owner: Option<Box<WorkloadOwner>>,
+    /// The containers that have an ID.
+    pub containers: Box<[CachedContainer]>,
+    /// The ephemeral agents that have not ended.
     pub agents: Box<[Agent]>,
 }
 
-/// A container of a Pod.
+/// A container of a cached Pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ContainerView {
-    /// Its name.
+pub struct CachedContainer {
+    /// The container's name.
     pub name: Box<str>,
-    /// Its id, as `RUNTIME://ID`.
+    /// The container's ID, as `RUNTIME://ID`.
     pub id: Box<str>,
-    /// The id that it had before it was started again.
-    pub before: Option<Box<str>>,
-    /// It is the one that mirrord takes where none is named.
-    pub first: bool,
+    /// The container's ID before its last restart.
+    pub previous_id: Option<Box<str>>,
+    /// Set for the first container, which mirrord selects if the user names none.
+    pub is_default: bool,
 }
 
-/// Which Pod has a container.
+/// The result of a search for the Pod that has a container.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Found<'a> {
-    /// None.
+pub enum ContainerMatch<'a> {
+    /// No Pod has the container.
     None,
-    /// This.
-    One(&'a PodView, &'a ContainerView),
-    /// More than one: some status is wrong.
-    Several,
+    /// Exactly one Pod has the container.
+    One(&'a CachedPod, &'a CachedContainer),
+    /// Several Pods list the container, so some status is wrong.
+    Ambiguous,
 }
 
-impl PodView {
-    /// What is kept of a Pod.
+impl CachedPod {
+    /// Builds a cached Pod, or returns `None` if its namespace, name or UID is missing.
     #[must_use]
-    pub fn of(meta: &ObjectMeta, parts: &PodParts) -> Option<Self> {
+    pub fn from_parts(meta: &ObjectMeta, pod: &PartialPod) -> Option<Self> {
         let namespace = meta.namespace.as_deref()?;
         let name = meta.name.as_deref()?;
         let uid = meta.uid.as_deref()?;
-        let spec = parts.spec.clone().unwrap_or_default();
-        let status = parts.status.clone().unwrap_or_default();
-        let first = spec.containers.first().map(|container| &container.name);
+        let spec = pod.spec.clone().unwrap_or_default();
+        let status = pod.status.clone().unwrap_or_default();
+        let default_container = spec.containers.first().map(|container| &container.name);
         let containers = status
             .container_statuses
             .iter()
             .chain(&status.init_container_statuses)
             .chain(&status.ephemeral_container_statuses)
-            .filter_map(|status| ContainerView::of(status, first))
+            .filter_map(|status| CachedContainer::from_status(status, default_container))
             .collect();
-        let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        let is_finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let agents = agent_containers(&spec.ephemeral_containers)
-            .filter(|(_, container)| !over && !has_ended(&status, &container.name))
+            .filter(|(_, container)| !is_finished && !is_terminated(&status, &container.name))
             .map(|(_, container)| Agent {
                 id: AgentId {
                     kind: AgentKind::Pod,
@@ -119,13 +121,13 @@ impl PodView {
                     uid: uid.to_owned(),
                     container: container.name.clone(),
                 },
-                reach: Reach::Pod,
+                target_kind: TargetKind::Pod,
                 node: spec.node_name.as_deref().map(str::to_owned),
                 stamp: environment_stamp(container),
                 created: meta.creation_timestamp.as_ref().map(|time| time.0),
                 added: None,
-                words: Words::default(),
-                version: container.image.as_deref().and_then(version),
+                client_info: ClientInfo::default(),
+                version: container.image.as_deref().and_then(image_version),
                 binding: None,
                 ended: false,
             })
@@ -135,63 +137,57 @@ impl PodView {
             name: name.into(),
             uid: uid.into(),
             node: spec.node_name,
-            owner: controller(meta).map(|owner| Box::new(Owner::of(owner))),
+            owner: WorkloadOwner::from_meta(meta).map(Box::new),
             containers,
             agents,
         })
     }
 
-    fn container(&self, id: &str) -> Option<&ContainerView> {
+    fn container(&self, id: &str) -> Option<&CachedContainer> {
         self.containers.iter().find(|container| {
-            *container.id == *id || container.before.as_deref().is_some_and(|before| before == id)
+            *container.id == *id || container.previous_id.as_deref().is_some_and(|old| old == id)
         })
     }
 
-    /// Which of these Pods has the container, on the node if that is known.
+    /// Finds the Pod that has the container, on the given node if one is given.
     pub fn find<'a>(
         pods: impl Iterator<Item = &'a Self>,
         id: &ContainerId,
         node: Option<&str>,
-    ) -> Found<'a> {
+    ) -> ContainerMatch<'a> {
         let id = id.to_string();
-        let mut found = pods
+        let mut matches = pods
             .filter(|pod| node.is_none_or(|node| pod.node.as_deref() == Some(node)))
             .filter_map(|pod| Some((pod, pod.container(&id)?)));
-        match (found.next(), found.next()) {
-            (None, _) => Found::None,
-            (Some((pod, container)), None) => Found::One(pod, container),
-            (Some(_), Some(_)) => Found::Several,
+        match (matches.next(), matches.next()) {
+            (None, _) => ContainerMatch::None,
+            (Some((pod, container)), None) => ContainerMatch::One(pod, container),
+            (Some(_), Some(_)) => ContainerMatch::Ambiguous,
         }
     }
 }
 
-impl ContainerView {
-    fn of(status: &ContainerStatus, first: Option<&String>) -> Option<Self> {
-        let before = status
+impl CachedContainer {
+    fn from_status(status: &ContainerStatus, default_container: Option<&String>) -> Option<Self> {
+        let previous_id = status
             .last_state
             .as_ref()
-            .and_then(|last| last.terminated.as_ref()?.container_id.as_deref());
-        let id = status.container_id.as_deref().or(before)?;
+            .and_then(|state| state.terminated.as_ref()?.container_id.as_deref());
+        let id = status.container_id.as_deref().or(previous_id)?;
         Some(Self {
             name: status.name.as_str().into(),
             id: id.into(),
-            before: before.filter(|before| *before != id).map(Into::into),
-            first: first == Some(&status.name),
+            previous_id: previous_id.filter(|previous| *previous != id).map(Into::into),
+            is_default: default_container == Some(&status.name),
         })
     }
 }
 
-fn has_ended(status: &StatusParts, name: &str) -> bool {
+fn is_terminated(status: &PartialPodStatus, container: &str) -> bool {
     status.ephemeral_container_statuses.iter().any(|status| {
         let state = status.state.as_ref();
-        status.name == name && state.is_some_and(|state| state.terminated.is_some())
+        status.name == container && state.is_some_and(|state| state.terminated.is_some())
     })
-}
-
-/// What an object belongs to.
-pub(crate) fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    let owners = meta.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true))
 }
 
 #[cfg(test)]

@@ -10,17 +10,20 @@ use crate::{
         Stamp,
         fixtures::{EPHEMERAL, value},
     },
-    controller::{Above, Target, Workload, above, fixtures::container_id, workload},
+    controller::{
+        OwnerToResolve, Target, Workload, fixtures::container_id, workload_of_owner,
+        workload_of_pod,
+    },
 };
 
-fn pod(object: Value) -> PodView {
+fn pod(object: Value) -> CachedPod {
     let meta: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
-    let parts: PodParts = serde_json::from_value(object).unwrap();
-    PodView::of(&meta, &parts).unwrap()
+    let parts: PartialPod = serde_json::from_value(object).unwrap();
+    CachedPod::from_parts(&meta, &parts).unwrap()
 }
 
-/// A Pod with a main container and a sidecar, which was started again.
-fn shop(name: &str, owner: Value) -> Value {
+/// Returns a Pod with a main container and a sidecar that was restarted.
+fn pod_with_sidecar(name: &str, owner: Value) -> Value {
     json!({
         "metadata": {
             "namespace": "shop", "name": name, "uid": format!("uid-{name}"),
@@ -46,14 +49,14 @@ fn owned(kind: &str, name: &str) -> Value {
 }
 
 #[test]
-fn containers_are_found_by_their_id() {
-    let mut elsewhere = shop("b", json!([]));
-    elsewhere["spec"]["nodeName"] = json!("node-2");
-    let mut twin = shop("c", json!([]));
-    twin["status"]["containerStatuses"][1]["containerID"] = json!("containerd://b-main");
-    let pods = [pod(shop("a", json!([]))), pod(elsewhere), pod(twin)];
+fn finds_containers_by_id() {
+    let mut on_other_node = pod_with_sidecar("b", json!([]));
+    on_other_node["spec"]["nodeName"] = json!("node-2");
+    let mut duplicate = pod_with_sidecar("c", json!([]));
+    duplicate["status"]["containerStatuses"][1]["containerID"] = json!("containerd://b-main");
+    let pods = [pod(pod_with_sidecar("a", json!([]))), pod(on_other_node), pod(duplicate)];
     let cases = [
-        // (id, node, path or what is wrong)
+        // (id, node, Ok(path) or Err(ambiguous))
         ("a-main", Some("node-1"), Ok("pod/a")),
         ("a-main", None, Ok("pod/a")),
         ("a-new", Some("node-1"), Ok("pod/a/container/sidecar")),
@@ -65,30 +68,30 @@ fn containers_are_found_by_their_id() {
         ("b-main", Some("node-2"), Ok("pod/b")),
     ];
     for (id, node, expected) in cases {
-        match (PodView::find(pods.iter(), &container_id(id), node), expected) {
-            (Found::One(pod, container), Ok(path)) => {
-                let Workload::Known(workload) = workload(pod) else {
+        match (CachedPod::find(pods.iter(), &container_id(id), node), expected) {
+            (ContainerMatch::One(pod, container), Ok(path)) => {
+                let Workload::Known(workload) = workload_of_pod(pod) else {
                     panic!("{id}");
                 };
                 assert_eq!(Target::container(pod, container, &workload).path, path);
             }
-            (Found::None, Err(several)) => assert!(!several, "{id}"),
-            (Found::Several, Err(several)) => assert!(several, "{id}"),
+            (ContainerMatch::None, Err(ambiguous)) => assert!(!ambiguous, "{id}"),
+            (ContainerMatch::Ambiguous, Err(ambiguous)) => assert!(ambiguous, "{id}"),
             (found, _) => panic!("{id} on {node:?}: {found:?}"),
         }
     }
 }
 
 #[test]
-fn workloads() {
+fn resolves_workloads() {
     let found = |kind: &str, name: &str, uid: &str| ObjectMeta {
         uid: Some(uid.into()),
         owner_references: serde_json::from_value(owned(kind, name)).unwrap(),
         ..ObjectMeta::default()
     };
-    let bare = ObjectMeta { uid: Some("o".into()), ..ObjectMeta::default() };
+    let without_owner = ObjectMeta { uid: Some("o".into()), ..ObjectMeta::default() };
     let cases = [
-        // (what owns the Pod, what is above that, path)
+        // (owner of the Pod, metadata of that owner, path)
         (json!([]), None, "pod/p"),
         (owned("StatefulSet", "db"), None, "statefulset/db"),
         (owned("DaemonSet", "log"), None, "daemonset/log"),
@@ -98,12 +101,12 @@ fn workloads() {
         (owned("Web", "Strange Name"), None, "pod/p"),
         (owned("ReplicaSet", "rs"), Some(found("Deployment", "d", "o")), "deployment/d"),
         (owned("ReplicaSet", "rs"), Some(found("Rollout", "r", "o")), "rollout/r"),
-        (owned("ReplicaSet", "rs"), Some(bare.clone()), "replicaset/rs"),
+        (owned("ReplicaSet", "rs"), Some(without_owner.clone()), "replicaset/rs"),
         (owned("ReplicaSet", "rs"), None, "replicaset/rs"),
         (owned("ReplicaSet", "rs"), Some(found("Deployment", "d", "another")), "replicaset/rs"),
         (owned("Job", "j"), Some(found("CronJob", "c", "o")), "cronjob/c"),
-        (owned("Job", "j"), Some(bare), "job/j"),
-        // Belongs to it, and isn't controlled by it.
+        (owned("Job", "j"), Some(without_owner), "job/j"),
+        // An owner reference without `controller: true`.
         (
             json!([{ "apiVersion": "v1", "kind": "ReplicaSet", "name": "x", "uid": "o" }]),
             None,
@@ -112,22 +115,22 @@ fn workloads() {
     ];
     for (owner, found, path) in cases {
         let name = owner.to_string();
-        let path_of = match workload(&pod(shop("p", owner))) {
+        let workload = match workload_of_pod(&pod(pod_with_sidecar("p", owner))) {
             Workload::Known(path) => path,
-            Workload::Above(between) => {
-                assert_eq!(between.namespace, "shop");
-                above(&between, found.as_ref())
+            Workload::NeedsOwner(owner) => {
+                assert_eq!(owner.namespace, "shop");
+                workload_of_owner(&owner, found.as_ref())
             }
         };
-        assert_eq!(path_of, path, "{name}");
+        assert_eq!(workload, path, "{name}");
     }
-    let between =
-        Above { kind: "Job", namespace: "shop".into(), name: "j".into(), uid: "o".into() };
-    assert_eq!(above(&between, None), "job/j");
+    let owner =
+        OwnerToResolve { kind: "Job", namespace: "shop".into(), name: "j".into(), uid: "o".into() };
+    assert_eq!(workload_of_owner(&owner, None), "job/j");
 }
 
 #[test]
-fn ephemeral_agents() {
+fn lists_running_ephemeral_agents() {
     let mut object = value(EPHEMERAL);
     let agents = |object: &Value| pod(object.clone()).agents;
     let found = agents(&object);
@@ -145,35 +148,36 @@ fn ephemeral_agents() {
     status["state"] = json!({ "terminated": { "exitCode": 0 } });
     object["status"]["ephemeralContainerStatuses"] = json!([status]);
     assert!(agents(&object).is_empty());
-    let mut over = value(EPHEMERAL);
-    over["status"]["phase"] = json!("Succeeded");
-    assert!(agents(&over).is_empty());
+    let mut finished = value(EPHEMERAL);
+    finished["status"]["phase"] = json!("Succeeded");
+    assert!(agents(&finished).is_empty());
 }
 
-/// What ten thousand Pods cost: told in ARCHITECTURE.md, and held to it here.
+/// Checks the memory of 10,000 cached Pods against the limit in ARCHITECTURE.md.
 #[test]
-fn ten_thousand_pods() {
-    fn of(pod: &PodView) -> usize {
+fn ten_thousand_pods_fit_in_ten_megabytes() {
+    fn heap_size(pod: &CachedPod) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let container = |container: &ContainerView| {
-            size_of::<ContainerView>()
+        let container = |container: &CachedContainer| {
+            size_of::<CachedContainer>()
                 + container.name.len()
                 + container.id.len()
-                + text(&container.before)
+                + text(&container.previous_id)
         };
-        size_of::<PodView>()
+        size_of::<CachedPod>()
             + pod.namespace.len()
             + pod.name.len()
             + pod.uid.len()
             + text(&pod.node)
-            + pod.owner.as_ref().map_or(0, |_| size_of::<Owner>() + 80)
+            + pod.owner.as_ref().map_or(0, |_| size_of::<WorkloadOwner>() + 80)
             + pod.containers.iter().map(container).sum::<usize>()
     }
     let id = |n: usize, c: usize| format!("containerd://{n:056x}{c:08x}");
     let bytes: usize = (0..10_000)
         .map(|n| {
             let name = format!("ip-visit-counter-5d9c7b6f4-{n:05}");
-            let mut object = shop(&name, owned("ReplicaSet", "ip-visit-counter-5d9c7b6f4"));
+            let mut object =
+                pod_with_sidecar(&name, owned("ReplicaSet", "ip-visit-counter-5d9c7b6f4"));
             object["metadata"]["uid"] = json!("1c60f187-708c-47dd-800a-0bea9942673d");
             object["spec"]["containers"][0]["env"] =
                 json!([{ "name": "SECRET", "value": "x".repeat(4096) }]);
@@ -182,7 +186,7 @@ fn ten_thousand_pods() {
             {
                 status["containerID"] = json!(id(n, c));
             }
-            of(&pod(object))
+            heap_size(&pod(object))
         })
         .sum();
     assert!(bytes < 10 << 20, "{bytes}");

@@ -1,4 +1,4 @@
-//! What the controller stands on: the guard that makes stamps true, and the definition of Sessions.
+//! Cluster state that the controller depends on: the guard policies and the Session CRD.
 
 use std::time::Duration;
 
@@ -7,35 +7,39 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-/// How long a policy may take to reach every API server. Nothing that was created before then is
-/// believed.
-pub(crate) const SETTLING: Duration = Duration::from_secs(5);
+/// The time that a policy may take to reach every API server.
+///
+/// Stamps on objects that were created within this time after the policy are not trusted.
+pub(crate) const PROPAGATION_DELAY: Duration = Duration::from_secs(5);
 
-/// The guard and the definition, as they are now.
+/// The current state of the guard policies and of the Session CRD.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Ground {
-    /// Since when stamps of Jobs are guarded; none if they aren't.
-    pub jobs_guarded: Option<Timestamp>,
-    /// Since when stamps of ephemeral containers are.
-    pub ephemeral_guarded: Option<Timestamp>,
-    /// The definition of Sessions; none where there is none.
-    pub definition: Option<Definition>,
+pub struct Prerequisites {
+    /// The time since which stamps on Jobs are guarded, or `None` if they are not.
+    pub jobs_guarded_since: Option<Timestamp>,
+    /// The time since which stamps on ephemeral containers are guarded, or `None` if they are not.
+    pub ephemeral_guarded_since: Option<Timestamp>,
+    /// The Session CRD, or `None` if it does not exist.
+    pub crd: Option<SessionCrd>,
 }
 
-/// The definition of Sessions.
+/// The CustomResourceDefinition of Sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Definition {
-    /// Its identifier. Sessions end with it, and none of another are these.
+pub struct SessionCrd {
+    /// The UID of the CRD. Deleting a CRD deletes all its Sessions.
     pub uid: String,
-    /// It is about to go.
-    pub going: bool,
-    /// When it was created.
+    /// Set while the CRD is being deleted.
+    pub deleting: bool,
+    /// The creation time of the CRD.
     pub created: Option<Timestamp>,
 }
 
-/// Since when a policy is in force: it and its binding have to be there.
+/// Returns the time since which a policy is in force, or `None` without both policy and binding.
 #[must_use]
-pub fn policy_age(policy: Option<&ObjectMeta>, binding: Option<&ObjectMeta>) -> Option<Timestamp> {
+pub fn guarded_since(
+    policy: Option<&ObjectMeta>,
+    binding: Option<&ObjectMeta>,
+) -> Option<Timestamp> {
     let created = |meta: Option<&ObjectMeta>| {
         let meta = meta.filter(|meta| meta.deletion_timestamp.is_none())?;
         Some(meta.creation_timestamp.as_ref()?.0)
@@ -43,8 +47,8 @@ pub fn policy_age(policy: Option<&ObjectMeta>, binding: Option<&ObjectMeta>) -> 
     Some(created(policy)?.max(created(binding)?))
 }
 
-/// Whether something of this age was created under a guard of that.
-pub(crate) fn is_younger(than: Timestamp, created: Timestamp) -> bool {
-    let settling = SignedDuration::try_from(SETTLING).unwrap_or_default();
-    created.duration_since(than) > settling
+/// Returns whether an object was created after the guard had reached every API server.
+pub(crate) fn is_created_under_guard(guarded_since: Timestamp, created: Timestamp) -> bool {
+    let delay = SignedDuration::try_from(PROPAGATION_DELAY).unwrap_or_default();
+    created.duration_since(guarded_since) > delay
 }

@@ -1,78 +1,85 @@
-//! Sessions that ended before their agents were tied to them.
+//! Sessions that ended before their agents were bound to them.
 //!
-//! An agent is tied to its Session by the write that follows the Session's creation. Whoever
-//! creates it sees to that, also if the Session is gone by then. This is for a next leader, which
-//! finds an agent that nobody tied, and no Session: it may not have had one yet, or somebody
-//! stopped it.
+//! The controller creates a Session and then binds the agent to it with a second write. The replica
+//! that created the Session completes the binding even if the Session is deleted in between. A new
+//! leader, however, may find an agent without a binding and without a Session. A [`PreviousSession`]
+//! distinguishes an agent whose Session was deleted from an agent that never had one.
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Agent, AgentId, Definition, plan::is_of};
+use super::{Agent, AgentId, SessionCrd, plan::owner_matches_stamp};
 use crate::{
     agents::Binding,
     sessions::{DELETED, STOPPED, Tracker},
 };
 
-/// A Session that an agent had.
+/// An ended Session of an agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Past {
+pub struct PreviousSession {
     namespace: String,
     name: String,
     uid: String,
     owner: String,
     target: String,
-    /// Seconds since 1970.
+    /// Creation time in seconds since 1970.
     created: Option<i64>,
-    /// Somebody deleted it. What the process itself deletes says why.
-    stopped: bool,
+    /// Set if a client deleted the Session. The controller records a reason for its own deletions.
+    deleted_by_client: bool,
 }
 
-impl Past {
-    /// Of a tracker, if it is one of a Session that has ended and that was recorded for this agent,
-    /// or that the controller gave to it. Both are the controller's to write alone.
+impl PreviousSession {
+    /// Returns the Session of a tracker if it has ended and belonged to this agent.
+    ///
+    /// Either the annotation or the status ties a Session to its agent. Only the controller can
+    /// write them.
     #[must_use]
-    pub fn of(tracker: &Tracker, agent: &Agent) -> Option<Self> {
+    pub fn from_tracker(tracker: &Tracker, agent: &Agent) -> Option<Self> {
         let ending = tracker.ending()?;
-        let given = tracker.status.agent.as_ref().and_then(AgentId::of);
-        let recorded = tracker.recorded_for.as_deref();
-        let its = recorded.map_or(given.as_ref() == Some(&agent.id), |text| {
-            text.parse().as_ref() == Ok(&agent.id)
-        });
+        let status_agent = tracker.status.agent.as_ref().and_then(AgentId::from_reference);
+        let belongs_to_agent = match tracker.recorded_for.as_deref() {
+            Some(annotation) => annotation.parse().as_ref() == Ok(&agent.id),
+            None => status_agent.as_ref() == Some(&agent.id),
+        };
         let owner = tracker.spec.owner.as_ref();
-        its.then(|| Self {
+        belongs_to_agent.then(|| Self {
             namespace: tracker.key.namespace.to_string(),
             name: tracker.key.name.to_string(),
             uid: tracker.uid.clone(),
             owner: owner.map_or_else(String::new, |owner| owner.username.clone()),
             target: tracker.spec.target.clone(),
             created: tracker.created_at,
-            stopped: matches!(&*ending.reason, STOPPED | DELETED),
+            deleted_by_client: matches!(&*ending.reason, STOPPED | DELETED),
         })
     }
 
-    /// Whether its end was meant to stop the agent: somebody deleted this Session of its owner's,
-    /// and it did not go with its definition, of which the present one is a successor then.
+    /// Returns whether the deletion of this Session must stop the agent.
+    ///
+    /// A client must have deleted the Session, and the owner must match the stamp of the agent. The
+    /// Session must be younger than the CRD: an older one was deleted with a previous CRD.
     #[must_use]
-    pub fn stops(&self, agent: &Agent, definition: &Definition) -> bool {
-        let defined = definition.created.map(Timestamp::as_second);
-        let survived =
-            defined.zip(self.created).is_some_and(|(defined, created)| created > defined);
-        self.stopped
-            && survived
-            && !definition.going
+    pub fn stops(&self, agent: &Agent, crd: &SessionCrd) -> bool {
+        let crd_created = crd.created.map(Timestamp::as_second);
+        let is_younger_than_crd = crd_created
+            .zip(self.created)
+            .is_some_and(|(crd_created, created)| created > crd_created);
+        self.deleted_by_client
+            && is_younger_than_crd
+            && !crd.deleting
             && !agent.ended
-            && is_of(&self.owner, &agent.stamp)
+            && owner_matches_stamp(&self.owner, &agent.stamp)
     }
 
-    /// What ties the agent to it now, so that it ends as any agent does whose Session is gone.
+    /// Returns the binding to write on the agent.
+    ///
+    /// The next plan then finds the Session missing and deletes the agent.
     #[must_use]
-    pub fn binding(&self, agent: &Agent, definition: &Definition) -> Binding {
+    pub fn binding(&self, agent: &Agent, crd: &SessionCrd) -> Binding {
         Binding {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             uid: self.uid.clone(),
-            agent: agent.id.uid.clone(),
-            definition: definition.uid.clone(),
+            agent_uid: agent.id.uid.clone(),
+            crd_uid: crd.uid.clone(),
             owner: self.owner.clone(),
             target: self.target.clone(),
         }
@@ -88,80 +95,81 @@ mod tests {
     use crate::{
         agents::Stamp,
         controller::{
-            AGENT, Presence, Step,
+            AgentState, Plan,
             fixtures::{agent, stamp, time},
-            next,
+            plan,
         },
-        sessions::{EXPIRED, Ending, fixtures::session},
+        sessions::{EXPIRED, Ending, fixtures::session, tracker::AGENT_ANNOTATION},
     };
 
     fn ended(owner: &str, recorded_for: &str, reason: &str) -> Tracker {
         let mut session = session("shop", "487f4f2b6d2376ad").owned_by(owner).session(1);
         session.metadata.creation_timestamp = Some(Time(time(110)));
         let annotations = session.metadata.annotations.get_or_insert_default();
-        annotations.insert(AGENT.into(), recorded_for.into());
+        annotations.insert(AGENT_ANNOTATION.into(), recorded_for.into());
         let ending = Ending { reason: reason.into(), ..Ending::unknown(120) };
         Tracker::new(&session).unwrap().terminated(&ending, 2).unwrap()
     }
 
-    fn definition(created: i64) -> Definition {
-        Definition { uid: "definition".into(), going: false, created: Some(time(created)) }
+    fn crd(created: i64) -> SessionCrd {
+        SessionCrd { uid: "crd".into(), deleting: false, created: Some(time(created)) }
     }
 
     #[test]
-    fn what_was_meant_to_stop_an_agent() {
+    fn decides_whether_deletion_stops_agent() {
         let agent = agent();
         let id = agent.id.to_string();
-        let nobody = Agent { stamp: Stamp::Missing, ..agent.clone() };
+        let unstamped = Agent { stamp: Stamp::Missing, ..agent.clone() };
         let bobs = Agent { stamp: stamp("bob"), ..agent.clone() };
-        let over = Agent { ended: true, ..agent.clone() };
-        let going = Definition { going: true, ..definition(50) };
-        let undated = Definition { created: None, ..definition(50) };
+        let ended_agent = Agent { ended: true, ..agent.clone() };
+        let deleting = SessionCrd { deleting: true, ..crd(50) };
+        let undated = SessionCrd { created: None, ..crd(50) };
         let unverified = UNVERIFIED_USERNAME;
         let cases = [
-            // (name, owner, reason, agent, definition, stops)
-            ("stopped", "alice", STOPPED, &agent, definition(50), true),
-            ("deleted, by whoever", "alice", DELETED, &agent, definition(50), true),
-            ("unverified", unverified, STOPPED, &nobody, definition(50), true),
-            ("its agent ended", "alice", "its agent ended", &agent, definition(50), false),
-            ("expired", "alice", EXPIRED, &agent, definition(50), false),
-            ("of another owner", "alice", STOPPED, &bobs, definition(50), false),
-            ("of nobody", "alice", STOPPED, &nobody, definition(50), false),
-            ("over", "alice", STOPPED, &over, definition(50), false),
-            ("went with its definition", "alice", DELETED, &agent, definition(200), false),
-            ("may have gone with it", "alice", DELETED, &agent, definition(110), false),
-            ("goes with it", "alice", DELETED, &agent, going, false),
-            ("a definition without age", "alice", DELETED, &agent, undated, false),
+            // (name, owner, reason, agent, crd, stops)
+            ("stopped", "alice", STOPPED, &agent, crd(50), true),
+            ("deleted by an unknown client", "alice", DELETED, &agent, crd(50), true),
+            ("unverified", unverified, STOPPED, &unstamped, crd(50), true),
+            ("its agent ended", "alice", "its agent ended", &agent, crd(50), false),
+            ("expired", "alice", EXPIRED, &agent, crd(50), false),
+            ("owner and stamp differ", "alice", STOPPED, &bobs, crd(50), false),
+            ("agent without a stamp", "alice", STOPPED, &unstamped, crd(50), false),
+            ("agent already ended", "alice", STOPPED, &ended_agent, crd(50), false),
+            ("older than the CRD", "alice", DELETED, &agent, crd(200), false),
+            ("as old as the CRD", "alice", DELETED, &agent, crd(110), false),
+            ("CRD being deleted", "alice", DELETED, &agent, deleting, false),
+            ("CRD without a creation time", "alice", DELETED, &agent, undated, false),
         ];
-        for (name, owner, reason, agent, definition, stops) in cases {
-            let past = Past::of(&ended(owner, &id, reason), agent).unwrap();
-            assert_eq!(past.stops(agent, &definition), stops, "{name}");
+        for (name, owner, reason, agent, crd, stops) in cases {
+            let previous =
+                PreviousSession::from_tracker(&ended(owner, &id, reason), agent).unwrap();
+            assert_eq!(previous.stops(agent, &crd), stops, "{name}");
         }
     }
 
     #[test]
-    fn only_its_own() {
+    fn ignores_sessions_of_other_agents() {
         let agent = agent();
         let id = agent.id.to_string();
         let other = id.replace(&agent.id.uid, "other");
-        assert!(Past::of(&ended("alice", &id, STOPPED), &agent).is_some());
+        assert!(PreviousSession::from_tracker(&ended("alice", &id, STOPPED), &agent).is_some());
         for recorded_for in [other.as_str(), "", "nonsense"] {
             let tracker = ended("alice", recorded_for, STOPPED);
-            assert_eq!(Past::of(&tracker, &agent), None, "{recorded_for}");
+            assert_eq!(PreviousSession::from_tracker(&tracker, &agent), None, "{recorded_for}");
         }
         let live = session("shop", "487f4f2b6d2376ad").owned_by("alice").tracker(1);
-        assert_eq!(Past::of(&live, &agent), None, "not over");
+        assert_eq!(PreviousSession::from_tracker(&live, &agent), None, "live Session");
     }
 
     #[test]
-    fn tied_to_it_the_agent_is_missing_its_session() {
+    fn binding_to_previous_session_leads_to_missing_session() {
         let agent = agent();
         let tracker = ended("alice", &agent.id.to_string(), STOPPED);
-        let past = Past::of(&tracker, &agent).unwrap();
-        let binding = past.binding(&agent, &definition(50));
-        assert_eq!((&*binding.uid, &*binding.agent), (&*tracker.uid, &*agent.id.uid));
-        let tied = Agent { binding: Some(binding.clone()), ..agent };
-        let step = next(&Presence::of(Some(&tied)), &[]);
-        assert_eq!(step, Step::Missed(binding));
+        let previous = PreviousSession::from_tracker(&tracker, &agent).unwrap();
+        let binding = previous.binding(&agent, &crd(50));
+        assert_eq!((&*binding.uid, &*binding.agent_uid), (&*tracker.uid, &*agent.id.uid));
+        let bound = Agent { binding: Some(binding.clone()), ..agent };
+        let next = plan(&AgentState::from_observed(Some(&bound)), &[]);
+        assert_eq!(next, Plan::ResolveMissingSession(binding));
     }
 }

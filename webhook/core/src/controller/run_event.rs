@@ -1,200 +1,204 @@
-//! What is told of a run, in an Event.
+//! Contents of the Events that the controller records about runs.
 
 use k8s_openapi::jiff::Timestamp;
 use mirrord_sessions_crds::SessionId;
 
-use super::{Agent, AgentId, Draft, Recorded, Reporting};
+use super::{Agent, AgentId, AgentSession, HeartbeatSession, SessionPlan};
 use crate::{
     agents::Binding,
-    sessions,
-    sessions::{AGENT_ENDED, COMMAND_ENDED, EXPIRED},
+    sessions::{AGENT_ENDED, COMMAND_ENDED, EXPIRED, Ending},
     text::printable,
 };
 
-/// An Event's content.
+/// The type, reason and note of an Event.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Told {
-    /// It is a warning.
+pub struct RunEvent {
+    /// Set for an Event of type `Warning`.
     pub warning: bool,
-    /// A word for machines.
+    /// The machine-readable reason.
     pub reason: &'static str,
-    /// A line for people.
+    /// The human-readable note.
     pub note: String,
 }
 
-/// How a Session ended.
+/// The cause of a Session's end.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Ending<'a> {
-    /// Its agent ended.
-    Over,
-    /// The command that it was created for ended, as its owner says.
-    CommandOver,
-    /// Somebody deleted it, and the agent was deleted for it; who, if that is known.
+enum Cause<'a> {
+    /// The agent ended.
+    AgentEnded,
+    /// The owner reported that the command of the run ended.
+    CommandEnded,
+    /// A user deleted the Session, and the controller deleted the agent.
     Stopped(Option<&'a str>),
-    /// This user deleted it, and there was no agent.
-    StoppedAlone(&'a str),
-    /// It was deleted, and there was no agent.
+    /// A user deleted a Session without an agent.
+    StoppedWithoutAgent(&'a str),
+    /// An unknown client deleted a Session without an agent.
     Deleted,
-    /// It was not heard of for too long.
+    /// The reports stopped.
     Expired,
 }
 
-/// The word for a run that somebody stopped.
+/// The reason of an Event about a run that a user stopped.
 const STOPPED: &str = "SessionStopped";
-/// How much of a name is shown: notes end at 1,024 bytes.
-const SHOWN: usize = 120;
+/// The maximum length of a name in a note, because the API server rejects notes over 1,024 bytes.
+const MAX_NAME: usize = 120;
 
-impl Told {
+impl RunEvent {
     fn new(warning: bool, reason: &'static str, note: String) -> Self {
         Self { warning, reason, note }
     }
 
-    /// Whether it tells that somebody stopped a run.
+    /// Returns whether the Event reports that a user stopped a run.
     #[must_use]
     pub fn is_stop(&self) -> bool {
         self.reason == STOPPED
     }
 
-    /// Of a Session that was recorded, what is not known of it.
+    /// Returns the warnings about an unverified owner and an unresolved target of a new Session.
     #[must_use]
-    pub fn of_record(draft: &Draft) -> Vec<Self> {
-        let unverified = draft.unverified.map(|why| {
-            let note = format!("Nobody knows for sure who runs this: of the agent, {why}.");
+    pub fn for_new_session(plan: &SessionPlan) -> Vec<Self> {
+        let unverified = plan.unverified.map(|reason| {
+            let note = format!("The owner of this run is not verified: {reason}.");
             Self::new(true, "OwnerUnverified", note)
         });
-        let unresolved = draft.unresolved.as_ref().map(|why| {
-            let note = format!("It is not known what this targets: {why}.");
+        let unresolved = plan.unresolved.as_ref().map(|reason| {
+            let note = format!("The target of this run is not resolved: {reason}.");
             Self::new(true, "TargetUnresolved", note)
         });
         unverified.into_iter().chain(unresolved).collect()
     }
 
-    /// A Session ended because its agent did.
+    /// Returns the Event for a Session that was deleted because its agent ended.
     #[must_use]
-    pub fn over(session: &Recorded, now: Timestamp) -> Self {
-        ended(&session.name, &session.user, &session.target, session.created, &Ending::Over, now)
+    pub fn agent_ended(session: &AgentSession, now: Timestamp) -> Self {
+        let AgentSession { name, user, target, created, .. } = session;
+        session_ended(name, user, target, *created, &Cause::AgentEnded, now)
     }
 
-    /// A Session ended because it was not heard of.
+    /// Returns the Event for a Session that was deleted because its reports stopped.
     #[must_use]
-    pub fn expired(session: &Reporting, now: Timestamp) -> Self {
-        ended(&session.name, &session.user, &session.target, session.created, &Ending::Expired, now)
+    pub fn session_expired(session: &HeartbeatSession, now: Timestamp) -> Self {
+        let HeartbeatSession { name, user, target, created, .. } = session;
+        session_ended(name, user, target, *created, &Cause::Expired, now)
     }
 
-    /// A Session that lived by reports is gone: how, as far as is known. Of one that expired it was
-    /// told by whoever deleted it.
+    /// Returns the Event for a deleted heartbeat Session, given its ending if it is known.
+    ///
+    /// Returns `None` for an expired Session, which has its own Event.
     #[must_use]
-    pub fn gone(
-        session: &Reporting,
-        how: Option<&sessions::Ending>,
+    pub fn session_deleted(
+        session: &HeartbeatSession,
+        ending: Option<&Ending>,
         now: Timestamp,
     ) -> Option<Self> {
-        let reason = how.map(|how| &*how.reason);
-        let ending = match (reason, how.and_then(|how| how.by.as_deref())) {
+        let reason = ending.map(|ending| &*ending.reason);
+        let cause = match (reason, ending.and_then(|ending| ending.by.as_deref())) {
             (Some(EXPIRED), _) => return None,
-            (Some(COMMAND_ENDED), _) => Ending::CommandOver,
-            (_, Some(by)) => Ending::StoppedAlone(by),
-            (_, None) => Ending::Deleted,
+            (Some(COMMAND_ENDED), _) => Cause::CommandEnded,
+            (_, Some(user)) => Cause::StoppedWithoutAgent(user),
+            (_, None) => Cause::Deleted,
         };
-        Some(ended(&session.name, &session.user, &session.target, session.created, &ending, now))
+        let HeartbeatSession { name, user, target, created, .. } = session;
+        Some(session_ended(name, user, target, *created, &cause, now))
     }
 
-    /// An agent was deleted, since its Session was: how that ended, as far as is known.
+    /// Returns the Event for an agent that was deleted with its Session, given how that ended.
     #[must_use]
-    pub fn stopped(
+    pub fn agent_deleted(
         agent: &Agent,
         binding: &Binding,
-        how: Option<&sessions::Ending>,
+        ending: Option<&Ending>,
         now: Timestamp,
     ) -> Self {
-        let ending = match how {
-            Some(how) if *how.reason == *COMMAND_ENDED => Ending::CommandOver,
-            how => Ending::Stopped(how.and_then(|how| how.by.as_deref())),
+        let cause = match ending {
+            Some(ending) if *ending.reason == *COMMAND_ENDED => Cause::CommandEnded,
+            ending => Cause::Stopped(ending.and_then(|ending| ending.by.as_deref())),
         };
         let Binding { name, owner, target, .. } = binding;
-        ended(name, owner, target, agent.created, &ending, now)
+        session_ended(name, owner, target, agent.created, &cause, now)
     }
 
-    /// The Session of an agent that can't be removed was deleted, and is there again.
+    /// Returns the warning that deleting a Session cannot stop its ephemeral agent.
     #[must_use]
-    pub fn runs_on(agent: &AgentId) -> Self {
+    pub fn agent_runs_on(agent: &AgentId) -> Self {
         let note = format!(
-            "The Session was deleted and its run goes on: Kubernetes can't remove ephemeral container {}. \
-             Delete pod {} to end it.",
+            "The Session was deleted but its run continues: Kubernetes can't remove ephemeral container {}. \
+             Delete pod {} to stop the run.",
             agent.container, agent.name
         );
         Self::new(true, "AgentRunsOn", note)
     }
 
-    /// No Session could be recorded for an agent.
+    /// Returns the warning that the API server rejected the Session of an agent.
     #[must_use]
-    pub fn refused(why: &str) -> Self {
-        let why = printable(why, 240);
+    pub fn session_refused(reason: &str) -> Self {
+        let reason = printable(reason, 240);
         let note =
-            format!("This run of mirrord has no Session, since the API server refuses it: {why}");
+            format!("This mirrord run has no Session because the API server rejected it: {reason}");
         Self::new(true, "SessionRefused", note)
     }
 
-    /// Others have sessions on the same target. Who, is for `list` to say, to who may see it.
+    /// Returns the warning that other users have sessions on the same target.
+    ///
+    /// The note names no user, because every reader of the Event could see it.
     #[must_use]
-    pub fn shared(session: &Recorded) -> Self {
-        let target = printable(&session.target, SHOWN);
+    pub fn target_shared(session: &AgentSession) -> Self {
+        let target = printable(&session.target, MAX_NAME);
         let note = format!(
-            "Somebody else already has a session on {target}: two that take the same traffic get in each \
-             other's way. kubectl mirrord-sessions list -o wide shows who."
+            "Another user already has a session on {target}: sessions that take the same traffic interfere \
+             with each other. Run kubectl mirrord-sessions list -o wide to see the sessions."
         );
         Self::new(true, "TargetShared", note)
     }
 
-    /// No Session could be recorded for an agent, since strangers have all its names.
+    /// Returns the warning that Sessions of other users have all names that an agent's can have.
     #[must_use]
-    pub fn names_taken(namespace: &str, names: &[String]) -> Self {
+    pub fn session_names_taken(namespace: &str, names: &[String]) -> Self {
         let note = format!(
-            "This run of mirrord has no Session, since every name that it could have is taken by a Session of \
-             somebody else's: delete one of them in namespace {namespace}, and it gets its own: {}",
+            "This mirrord run has no Session because Sessions of other users have all of its names. \
+             Delete one of them in namespace {namespace} to free a name: {}",
             names.join(" ")
         );
         Self::new(true, "SessionNamesTaken", note)
     }
 }
 
-fn ended(
+fn session_ended(
     name: &str,
     user: &str,
     target: &str,
-    since: Option<Timestamp>,
-    ending: &Ending<'_>,
+    started: Option<Timestamp>,
+    cause: &Cause<'_>,
     now: Timestamp,
-) -> Told {
+) -> RunEvent {
     let id = name.parse::<SessionId>().map_or_else(|_| name.to_owned(), |id| id.to_string());
-    let (user, target) = (printable(user, SHOWN), printable(target, SHOWN));
-    let long = since.map_or_else(String::new, |since| {
-        let seconds = now.duration_since(since).as_secs().max(0);
-        format!(" after {}", duration(seconds.unsigned_abs()))
+    let (user, target) = (printable(user, MAX_NAME), printable(target, MAX_NAME));
+    let after = started.map_or_else(String::new, |started| {
+        let seconds = now.duration_since(started).as_secs().max(0);
+        format!(" after {}", format_duration(seconds.unsigned_abs()))
     });
-    let (reason, why) = match ending {
-        Ending::Over => ("SessionEnded", AGENT_ENDED.to_owned()),
-        Ending::CommandOver => ("SessionEnded", COMMAND_ENDED.to_owned()),
-        Ending::Expired => {
-            ("SessionExpired", "it was not heard of for too long, which stops nothing".to_owned())
+    let (reason, explanation) = match cause {
+        Cause::AgentEnded => ("SessionEnded", AGENT_ENDED.to_owned()),
+        Cause::CommandEnded => ("SessionEnded", COMMAND_ENDED.to_owned()),
+        Cause::Expired => (
+            "SessionExpired",
+            "it expired without reports, which does not stop its process".to_owned(),
+        ),
+        Cause::StoppedWithoutAgent(by) => {
+            (STOPPED, format!("it was stopped by {}", printable(by, MAX_NAME)))
         }
-        Ending::StoppedAlone(by) => {
-            (STOPPED, format!("it was stopped by {}", printable(by, SHOWN)))
-        }
-        Ending::Deleted => {
-            ("SessionEnded", "it was deleted, and who did that is not known".to_owned())
-        }
-        Ending::Stopped(by) => {
-            let by = by.map_or_else(String::new, |by| format!(" by {}", printable(by, SHOWN)));
-            (STOPPED, format!("it was stopped{by}, and its agent deleted"))
+        Cause::Deleted => ("SessionEnded", "it was deleted by an unknown client".to_owned()),
+        Cause::Stopped(by) => {
+            let by = by.map_or_else(String::new, |by| format!(" by {}", printable(by, MAX_NAME)));
+            (STOPPED, format!("it was stopped{by} and its agent was deleted"))
         }
     };
-    let note = format!("Session {id} of {user} on {target} ended{long}: {why}.");
-    Told::new(false, reason, note)
+    let note = format!("Session {id} of {user} on {target} ended{after}: {explanation}.");
+    RunEvent::new(false, reason, note)
 }
 
-/// As `kubectl` would say it with all there is: `1h2m3s`.
-fn duration(seconds: u64) -> String {
+/// Formats a duration with all its units, as `1h2m3s`.
+fn format_duration(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{seconds}s"),
@@ -209,37 +213,37 @@ mod tests {
 
     use super::*;
     use crate::controller::{
-        NAMES,
-        fixtures::{agent, binding, recorded, time},
+        NAME_CANDIDATES,
+        fixtures::{agent, agent_session, binding, time},
         session_name,
     };
 
     #[test]
-    fn endings() {
+    fn formats_notes() {
         let agent = agent();
-        let mut session = recorded("1", &agent, "alice");
+        let mut session = agent_session("1", &agent, "alice");
         session.name = "487f4f2b6d2376ad".into();
-        let told = Told::over(&session, time(110 + 3723));
+        let event = RunEvent::agent_ended(&session, time(110 + 3723));
         assert_eq!(
-            (told.reason, told.note.as_str()),
+            (event.reason, event.note.as_str()),
             (
                 "SessionEnded",
                 "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 1h2m3s: its agent ended."
             )
         );
-        let tie = binding(&agent, &session);
-        let bob = sessions::Ending::stopped("bob\u{1b}", 292);
-        let told = Told::stopped(&agent, &tie, Some(&bob), time(292));
+        let binding = binding(&agent, &session);
+        let bob = Ending::stopped("bob\u{1b}", 292);
+        let event = RunEvent::agent_deleted(&agent, &binding, Some(&bob), time(292));
         assert_eq!(
-            told.note,
-            "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: it was stopped by bob\\x1b, and its agent deleted."
+            event.note,
+            "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: it was stopped by bob\\x1b and its agent was deleted."
         );
-        let told = Told::stopped(&agent, &tie, None, time(0));
-        assert!(told.note.contains("ended after 0s: it was stopped, and"), "{}", told.note);
-        let over = sessions::Ending { reason: COMMAND_ENDED.into(), by: None, at: 292 };
-        let told = Told::stopped(&agent, &tie, Some(&over), time(292));
+        let event = RunEvent::agent_deleted(&agent, &binding, None, time(0));
+        assert!(event.note.contains("ended after 0s: it was stopped and"), "{}", event.note);
+        let command_ended = Ending { reason: COMMAND_ENDED.into(), by: None, at: 292 };
+        let event = RunEvent::agent_deleted(&agent, &binding, Some(&command_ended), time(292));
         assert_eq!(
-            (told.reason, told.note.as_str()),
+            (event.reason, event.note.as_str()),
             (
                 "SessionEnded",
                 "Session 487F4F2B6D2376AD of alice on deployment/ip-visit-counter ended after 3m12s: its command ended."
@@ -249,39 +253,39 @@ mod tests {
         created.metadata.namespace = Some("shop".into());
         created.metadata.uid = Some("1".into());
         created.metadata.annotations = Some([(REPORTS.into(), "true".into())].into());
-        let run = Reporting::of(&created).unwrap();
-        let by = |reason: &str, by: Option<&str>| sessions::Ending {
+        let run = HeartbeatSession::from_session(&created).unwrap();
+        let ending = |reason: &str, by: Option<&str>| Ending {
             reason: reason.into(),
             by: by.map(Into::into),
             at: 1,
         };
-        for (how, expected) in [
-            (Some(by(COMMAND_ENDED, None)), Some(("SessionEnded", "its command ended."))),
+        for (ending, expected) in [
+            (Some(ending(COMMAND_ENDED, None)), Some(("SessionEnded", "its command ended."))),
             (
-                Some(by("stopped", Some("bob\n"))),
+                Some(ending("stopped", Some("bob\n"))),
                 Some(("SessionStopped", "it was stopped by bob\\n.")),
             ),
-            (Some(by(EXPIRED, None)), None),
+            (Some(ending(EXPIRED, None)), None),
             (
-                Some(by("deleted", None)),
-                Some(("SessionEnded", "it was deleted, and who did that is not known.")),
+                Some(ending("deleted", None)),
+                Some(("SessionEnded", "it was deleted by an unknown client.")),
             ),
-            (None, Some(("SessionEnded", "it was deleted, and who did that is not known."))),
+            (None, Some(("SessionEnded", "it was deleted by an unknown client."))),
         ] {
-            let told = Told::gone(&run, how.as_ref(), time(5));
-            match (&told, expected) {
+            let event = RunEvent::session_deleted(&run, ending.as_ref(), time(5));
+            match (&event, expected) {
                 (None, None) => {}
-                (Some(told), Some((reason, end))) => {
-                    assert_eq!(told.reason, reason, "{how:?}");
-                    assert!(told.note.ends_with(end), "{how:?}: {}", told.note);
+                (Some(event), Some((reason, end))) => {
+                    assert_eq!(event.reason, reason, "{ending:?}");
+                    assert!(event.note.ends_with(end), "{ending:?}: {}", event.note);
                 }
-                _ => panic!("{how:?}: {told:?}"),
+                _ => panic!("{ending:?}: {event:?}"),
             }
         }
-        let long = Told::refused(&"é".repeat(5000));
+        let long = RunEvent::session_refused(&"é".repeat(5000));
         assert!(long.note.len() < 1024);
-        let names: Vec<String> = (0..NAMES).map(|n| session_name(&agent.id, n)).collect();
-        let taken = Told::names_taken(&"n".repeat(63), &names);
+        let names: Vec<String> = (0..NAME_CANDIDATES).map(|n| session_name(&agent.id, n)).collect();
+        let taken = RunEvent::session_names_taken(&"n".repeat(63), &names);
         assert!(taken.note.ends_with(&names[7]) && taken.note.len() < 1024);
     }
 }

@@ -1,48 +1,50 @@
-//! Which versions of objects were seen.
+//! The newest resource versions seen of cached objects.
 //!
-//! Who writes an object knows the newest version before the watch tells of it, which may still have
-//! to tell of older ones.
+//! The controller applies the responses to its own writes to the cache. The watch delivers the same
+//! objects later and may still deliver older versions, which must not overwrite newer ones.
 
 use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Place, place};
+use super::NamespacedName;
 
-/// The newest version that was seen of each object that is there.
+/// The newest resource version seen of each object, with the object's UID.
 #[derive(Debug, Default)]
-pub(crate) struct Versions(HashMap<Place, (Box<str>, u64)>);
+pub(crate) struct SeenVersions(HashMap<NamespacedName, (Box<str>, u64)>);
 
-impl Versions {
-    /// Whether a newer version of this very object was seen before; none is newer than one that
-    /// can't be compared.
-    pub(crate) fn is_past(&mut self, meta: &ObjectMeta) -> bool {
+impl SeenVersions {
+    /// Returns whether a newer version of the same object was seen, and records this version if not.
+    ///
+    /// A resource version that is not a number is never stale.
+    pub(crate) fn is_stale(&mut self, meta: &ObjectMeta) -> bool {
         let version = meta.resource_version.as_deref().map(str::parse::<u64>);
-        let (Some(place), Some(uid), Some(Ok(version))) =
-            (place(meta), meta.uid.as_deref(), version)
+        let (Some(key), Some(uid), Some(Ok(version))) =
+            (NamespacedName::from_meta(meta), meta.uid.as_deref(), version)
         else {
             return false;
         };
-        let seen = self.0.get(&place);
+        let seen = self.0.get(&key);
         if seen.is_some_and(|(seen, newest)| **seen == *uid && *newest > version) {
             return true;
         }
-        self.0.insert(place, (uid.into(), version));
+        self.0.insert(key, (uid.into(), version));
         false
     }
 
-    /// The object is gone.
-    pub(crate) fn forget(&mut self, place: &Place) {
-        self.0.remove(place);
+    /// Removes a deleted object.
+    pub(crate) fn remove(&mut self, key: &NamespacedName) {
+        self.0.remove(key);
     }
 
-    /// Others than these are gone.
-    pub(crate) fn retain(&mut self, there: &HashSet<Place>) {
-        self.0.retain(|place, _| there.contains(place));
+    /// Removes all objects except the listed ones.
+    pub(crate) fn retain(&mut self, listed: &HashSet<NamespacedName>) {
+        self.0.retain(|key, _| listed.contains(key));
     }
 
-    /// What is listed now counts, also where versions have gone back: a cluster may be restored
-    /// from a backup.
+    /// Removes all versions before a relist.
+    ///
+    /// A list is accepted even with older versions, because a cluster may be restored from a backup.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
@@ -53,8 +55,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_past() {
-        let mut versions = Versions::default();
+    fn detects_stale_versions() {
+        let mut versions = SeenVersions::default();
         let meta = |uid: &str, version: Option<&str>| ObjectMeta {
             namespace: Some("shop".into()),
             name: Some("a".into()),
@@ -62,27 +64,27 @@ mod tests {
             resource_version: version.map(Into::into),
             ..ObjectMeta::default()
         };
-        for (name, uid, version, past) in [
+        for (name, uid, version, is_stale) in [
             ("new", "1", Some("9"), false),
-            ("newer, as a number", "1", Some("10"), false),
+            ("newer when compared as numbers", "1", Some("10"), false),
             ("older", "1", Some("9"), true),
-            ("the same", "1", Some("10"), false),
+            ("same version", "1", Some("10"), false),
             ("no version", "1", None, false),
             ("not a number", "1", Some("x"), false),
             ("older still", "1", Some("2"), true),
-            ("another of the name", "2", Some("3"), false),
-            ("older than that", "2", Some("2"), true),
+            ("another object of the same name", "2", Some("3"), false),
+            ("older version of that object", "2", Some("2"), true),
         ] {
-            assert_eq!(versions.is_past(&meta(uid, version)), past, "{name}");
+            assert_eq!(versions.is_stale(&meta(uid, version)), is_stale, "{name}");
         }
-        let place = place(&meta("2", None)).unwrap();
-        versions.retain(&[place.clone()].into());
-        assert!(versions.is_past(&meta("2", Some("2"))));
-        versions.forget(&place);
-        assert!(!versions.is_past(&meta("2", Some("2"))));
+        let key = NamespacedName::from_meta(&meta("2", None)).unwrap();
+        versions.retain(&[key.clone()].into());
+        assert!(versions.is_stale(&meta("2", Some("2"))));
+        versions.remove(&key);
+        assert!(!versions.is_stale(&meta("2", Some("2"))));
         versions.clear();
-        assert!(!versions.is_past(&meta("2", Some("1"))));
+        assert!(!versions.is_stale(&meta("2", Some("1"))));
         versions.retain(&HashSet::new());
-        assert!(!versions.is_past(&meta("2", Some("0"))));
+        assert!(!versions.is_stale(&meta("2", Some("0"))));
     }
 }

@@ -1,17 +1,21 @@
-//! The name of an agent's Session.
+//! The names that the Session of an agent can have.
 
 use super::{Agent, AgentId};
 
-/// How many names an agent's Session may have. Strangers may take some; they would have to be
-/// quick, each time.
-pub const NAMES: u32 = 8;
+/// The number of candidate names for the Session of an agent.
+///
+/// Other clients may have taken some of the names, but only by creating a Session before the
+/// controller does.
+pub const NAME_CANDIDATES: u32 = 8;
 
-/// The n-th name that the Session of an agent may have: 16 hex digits, always the same for the same
-/// agent, so that neither a restart nor a second leader makes two.
+/// Returns the n-th candidate name for the Session of an agent, 16 hexadecimal digits.
+///
+/// The names of an agent never change. A restarted controller or a second leader therefore creates
+/// no second Session.
 #[must_use]
 pub fn session_name(agent: &AgentId, n: u32) -> String {
-    // FNV-1a, and a finalizer that spreads the last bytes: names need to be stable and apart, and
-    // no secret.
+    // FNV-1a, with a finalizer that spreads the last bytes. The names have to be stable and
+    // distinct but not secret.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let bytes = agent.uid.bytes().chain(agent.container.bytes());
     for byte in bytes.chain(n.to_le_bytes()) {
@@ -22,12 +26,11 @@ pub fn session_name(agent: &AgentId, n: u32) -> String {
     format!("{:016x}", hash ^ (hash >> 31))
 }
 
-/// All names that the Session of an agent may have; or, if it belongs to one that was created
-/// before it, has.
+/// Returns all names that the Session of an agent can have, including a claimed one.
 #[must_use]
 pub fn session_names(agent: &Agent) -> Vec<String> {
-    let derived = (0..NAMES).map(|n| session_name(&agent.id, n));
-    derived.chain(agent.words.session.clone()).collect()
+    let candidates = (0..NAME_CANDIDATES).map(|n| session_name(&agent.id, n));
+    candidates.chain(agent.client_info.session_name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -37,17 +40,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_stable_and_apart() {
+    fn names_are_stable_and_distinct() {
         let agent = |uid: &str| format!("Job/a/b/{uid}").parse::<AgentId>().unwrap();
-        let one = agent("2e7cd1c0-77bd-402c-8934-dc270bd9fad5");
-        // A release that changed this would record each running agent again.
-        assert_eq!(session_name(&one, 0), session_name(&one, 0));
-        assert_eq!(session_name(&one, 0), "152f267619763952");
+        let id = agent("2e7cd1c0-77bd-402c-8934-dc270bd9fad5");
+        // A release with other names would create a second Session for each running agent.
+        assert_eq!(session_name(&id, 0), session_name(&id, 0));
+        assert_eq!(session_name(&id, 0), "152f267619763952");
         let names: BTreeSet<String> = (0..2000)
-            .flat_map(|i| (0..NAMES).map(move |n| (i, n)))
+            .flat_map(|i| (0..NAME_CANDIDATES).map(move |n| (i, n)))
             .map(|(i, n)| session_name(&agent(&format!("2e7cd1c0-77bd-402c-8934-{i:012x}")), n))
             .collect();
-        assert_eq!(names.len(), 2000 * NAMES as usize);
+        assert_eq!(names.len(), 2000 * NAME_CANDIDATES as usize);
         assert!(names.iter().all(|name| name.len() == 16));
     }
 }

@@ -1,59 +1,67 @@
-//! The Session that an agent gets.
+//! The Session to create for an agent.
 
 use mirrord_sessions_crds::{
     AgentReference, Client, Owner, Session, SessionSpec, SessionState, SessionStatus,
     UNVERIFIED_USERNAME,
 };
 
-use super::{AGENT, Agent, AgentKind, Target, Verdict};
+use super::{Agent, AgentKind, OwnerVerdict, Target};
 use crate::{
     identity::user_line,
+    sessions::tracker::AGENT_ANNOTATION,
     text::{is_unsafe, printable},
 };
 
-/// A Session to be, but for its name.
+/// A Session to create, without its name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Draft {
-    /// Its namespace.
+pub struct SessionPlan {
+    /// The namespace of the Session.
     pub namespace: String,
     pub(crate) spec: SessionSpec,
-    /// What it targets.
+    /// The resolved target.
     pub target: Target,
-    agent: String,
-    /// What becomes of its status.
+    /// Value of the annotation that names the agent.
+    agent_id: String,
+    /// The status to write after the Session was created.
     pub status: SessionStatus,
-    /// Why its owner isn't known.
+    /// The reason why the owner is unverified.
     pub unverified: Option<&'static str>,
-    /// Why its target isn't.
+    /// The reason why the target is unresolved.
     pub unresolved: Option<String>,
-    /// A Session holds less than the client says of itself.
-    pub altered: bool,
+    /// Set if the Session cannot hold all of the client's information about itself.
+    pub client_info_altered: bool,
 }
 
-impl Draft {
-    /// The Session of an agent.
+impl SessionPlan {
+    /// Plans the Session of an agent.
     #[must_use]
-    pub fn new(agent: &Agent, target: &Target, verdict: &Verdict) -> Self {
+    pub fn new(agent: &Agent, target: &Target, verdict: &OwnerVerdict) -> Self {
         let (owner, unverified) = match verdict {
-            Verdict::Verified(owner) => (owner.clone(), None),
-            Verdict::Unverified(why) => {
-                (Owner { username: UNVERIFIED_USERNAME.to_owned(), ..Owner::default() }, Some(*why))
+            OwnerVerdict::Verified(owner) => (owner.clone(), None),
+            OwnerVerdict::Unverified(reason) => {
+                let owner = Owner { username: UNVERIFIED_USERNAME.to_owned(), ..Owner::default() };
+                (owner, Some(*reason))
             }
         };
-        let client = client(agent);
+        let info = &agent.client_info;
+        let client = sanitized_client(agent);
         let user = user_line(client.as_ref(), &owner);
         let problems: Vec<String> = unverified
-            .map(|why| format!("The owner is not verified: of the agent, {why}."))
+            .map(|reason| format!("The owner is not verified: {reason}."))
             .into_iter()
-            .chain(target.problem.as_ref().map(|why| format!("The target is not resolved: {why}.")))
+            .chain(
+                target
+                    .problem
+                    .as_ref()
+                    .map(|reason| format!("The target is not resolved: {reason}.")),
+            )
             .collect();
-        let key = agent.words.key.as_deref().and_then(|key| clean(key, &[]));
-        let kept = client.as_ref().map(|it| (&it.username, &it.hostname));
-        let words = &agent.words;
-        let same = kept.unwrap_or((&None, &None)) == (&words.username, &words.hostname)
-            && key == words.key;
+        let key = info.key.as_deref().and_then(|key| sanitize(key, &[]));
+        let retained =
+            client.as_ref().map_or((&None, &None), |client| (&client.username, &client.hostname));
+        let is_retained = retained == (&info.username, &info.hostname) && key == info.key;
         Self {
-            altered: words.cut || !same,
+            client_info_altered: info.truncated || !is_retained,
             namespace: target.namespace.clone(),
             spec: SessionSpec {
                 target: target.path.clone(),
@@ -63,10 +71,10 @@ impl Draft {
                 user: Some(user),
             },
             target: target.clone(),
-            agent: agent.id.to_string(),
+            agent_id: agent.id.to_string(),
             status: SessionStatus {
                 state: SessionState::Running,
-                agent: Some(reference(agent)),
+                agent: Some(agent_reference(agent)),
                 message: (!problems.is_empty()).then(|| problems.join(" ")),
                 ..SessionStatus::default()
             },
@@ -75,53 +83,56 @@ impl Draft {
         }
     }
 
-    /// Without what the client says of itself, for an API server that doesn't take it.
+    /// Removes the client's information about itself, for an API server that rejects it.
     #[must_use]
-    pub fn without_words(mut self) -> Self {
+    pub fn without_client_info(mut self) -> Self {
         self.spec.client = None;
         self.spec.key = None;
         self.spec.user = self.spec.owner.as_ref().map(|owner| user_line(None, owner));
         self
     }
 
-    /// The Session, by this name.
+    /// Returns the Session with this name.
     #[must_use]
     pub fn session(&self, name: &str) -> Session {
         let mut session = Session::new(name, self.spec.clone());
         session.metadata.namespace = Some(self.namespace.clone());
-        session.metadata.annotations = Some([(AGENT.to_owned(), self.agent.clone())].into());
+        session.metadata.annotations =
+            Some([(AGENT_ANNOTATION.to_owned(), self.agent_id.clone())].into());
         session
     }
 
-    /// Whether a Session that has a name already is the one that this would be: recorded for the
-    /// same agent, by the controller alone, and for the same owner.
+    /// Returns whether an existing Session is the one that this plan creates.
+    ///
+    /// The annotation, which only the controller can write, must name the same agent. The owner
+    /// must be the same or unverified.
     #[must_use]
-    pub fn is(&self, session: &Session) -> bool {
+    pub fn matches(&self, session: &Session) -> bool {
         let annotations = session.metadata.annotations.as_ref();
-        let agent = annotations.and_then(|all| all.get(AGENT));
+        let agent_id = annotations.and_then(|all| all.get(AGENT_ANNOTATION));
         let username = |spec: &SessionSpec| spec.owner.as_ref().map(|owner| owner.username.clone());
         let owner = username(&session.spec);
-        agent == Some(&self.agent)
+        agent_id == Some(&self.agent_id)
             && (owner == username(&self.spec) || owner.as_deref() == Some(UNVERIFIED_USERNAME))
     }
 }
 
-/// What stands in the way of stopping a run by deleting its Session, for whoever does.
+/// Returns the warning for a client that deletes a Session whose agent cannot be removed.
 #[must_use]
 pub fn deletion_warning(session: &Session) -> Option<String> {
     let agent = session.status.as_ref()?.agent.as_ref()?;
     (agent.kind == AgentKind::Pod.as_str()).then(|| {
-        // The API server cuts warnings after 256 characters.
+        // The API server truncates warnings to 256 characters.
         let pod = printable(&agent.name, 63);
         format!(
-            "the run goes on, and its Session comes back, until it ends: Kubernetes can't remove its agent, \
-             an ephemeral container; to end it delete pod {pod} in namespace {}",
+            "the run continues and its Session is recreated until it ends: Kubernetes can't remove its agent, an \
+             ephemeral container; to stop it, delete pod {pod} in namespace {}",
             agent.namespace
         )
     })
 }
 
-fn reference(agent: &Agent) -> AgentReference {
+fn agent_reference(agent: &Agent) -> AgentReference {
     let id = &agent.id;
     AgentReference {
         kind: id.kind.as_str().to_owned(),
@@ -133,22 +144,22 @@ fn reference(agent: &Agent) -> AgentReference {
     }
 }
 
-/// What the client says, as the schema takes it.
-fn client(agent: &Agent) -> Option<Client> {
+/// Returns the client's information about itself without characters that the schema rejects.
+fn sanitized_client(agent: &Agent) -> Option<Client> {
     const SLASHES: [char; 5] = ['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'];
-    let words = &agent.words;
+    let info = &agent.client_info;
     let client = Client {
-        username: words.username.as_deref().and_then(|word| clean(word, &SLASHES)),
-        hostname: words.hostname.as_deref().and_then(|word| clean(word, &['/', '@'])),
+        username: info.username.as_deref().and_then(|text| sanitize(text, &SLASHES)),
+        hostname: info.hostname.as_deref().and_then(|text| sanitize(text, &['/', '@'])),
         version: agent.version.clone(),
     };
     (client != Client::default()).then_some(client)
 }
 
-/// The word without what is invisible, and without these.
-fn clean(word: &str, without: &[char]) -> Option<String> {
-    let word: String = word.chars().filter(|c| !is_unsafe(*c) && !without.contains(c)).collect();
-    (!word.is_empty()).then_some(word)
+/// Removes invisible and control characters and the given ones.
+fn sanitize(text: &str, removed: &[char]) -> Option<String> {
+    let text: String = text.chars().filter(|c| !is_unsafe(*c) && !removed.contains(c)).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -157,95 +168,98 @@ mod tests {
     use crate::{
         agents::Stamp,
         controller::{
-            Ground, Words,
+            ClientInfo, Prerequisites,
             fixtures::{agent, ephemeral, time},
-            owner,
+            verify_owner,
         },
     };
 
-    fn draft(agent: &Agent) -> Draft {
-        let ground = Ground {
-            jobs_guarded: Some(time(0)),
-            ephemeral_guarded: Some(time(0)),
-            definition: None,
+    fn plan(agent: &Agent) -> SessionPlan {
+        let prerequisites = Prerequisites {
+            jobs_guarded_since: Some(time(0)),
+            ephemeral_guarded_since: Some(time(0)),
+            crd: None,
         };
-        Draft::new(agent, &Target::targetless("shop"), &owner(agent, &ground))
+        SessionPlan::new(agent, &Target::targetless("shop"), &verify_owner(agent, &prerequisites))
     }
 
     #[test]
-    fn a_session_says_whose_and_of_which_agent() {
+    fn builds_session_from_agent() {
         let agent = Agent {
-            words: Words {
+            client_info: ClientInfo {
                 username: Some("Avi\u{1b}[2J/root".into()),
                 hostname: Some("a@b\u{202e}c".into()),
                 key: Some("\n".into()),
-                ..Words::default()
+                ..ClientInfo::default()
             },
             ..agent()
         };
-        assert!(!draft(&super::super::fixtures::agent()).altered);
-        let draft = draft(&agent);
-        assert!(draft.altered);
-        let session = draft.session("487f4f2b6d2376ad");
+        assert!(!plan(&super::super::fixtures::agent()).client_info_altered);
+        let plan = plan(&agent);
+        assert!(plan.client_info_altered);
+        let session = plan.session("487f4f2b6d2376ad");
         assert_eq!(session.metadata.namespace.as_deref(), Some("shop"));
-        assert_eq!(session.metadata.annotations.as_ref().unwrap()[AGENT], agent.id.to_string());
+        assert_eq!(
+            session.metadata.annotations.as_ref().unwrap()[AGENT_ANNOTATION],
+            agent.id.to_string()
+        );
         let spec = &session.spec;
         assert_eq!(spec.user.as_deref(), Some("Avi[2Jroot/alice@abc"));
         assert_eq!(spec.key, None);
         assert_eq!(spec.owner.as_ref().unwrap().groups, ["devs"]);
         assert_eq!(spec.client.as_ref().unwrap().version.as_deref(), Some("3.250.0"));
-        assert_eq!(draft.status.message, None);
-        let bare = draft.without_words().session("a").spec;
-        assert_eq!((bare.client, bare.user.as_deref()), (None, Some("alice")));
+        assert_eq!(plan.status.message, None);
+        let without_info = plan.without_client_info().session("a").spec;
+        assert_eq!((without_info.client, without_info.user.as_deref()), (None, Some("alice")));
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn reports_unverified_owner_and_unresolved_target() {
         let agent = Agent { stamp: Stamp::Missing, ..agent() };
-        let draft = Draft::new(
+        let plan = SessionPlan::new(
             &agent,
             &Target::unresolved("shop", "no Pod has its container".into()),
-            &owner(&agent, &Ground::default()),
+            &verify_owner(&agent, &Prerequisites::default()),
         );
-        let spec = draft.session("a").spec;
+        let spec = plan.session("a").spec;
         assert_eq!(spec.owner.unwrap().username, UNVERIFIED_USERNAME);
         assert_eq!(spec.target, "unresolved");
-        let message = draft.status.message.unwrap();
+        let message = plan.status.message.unwrap();
         assert_eq!(
             message,
-            "The owner is not verified: of the agent, it has no stamp: the webhook was not asked when it started. \
+            "The owner is not verified: the agent has no stamp, so the webhook was not called when it started. \
              The target is not resolved: no Pod has its container."
         );
     }
 
     #[test]
-    fn strangers_are_told_apart() {
-        let draft = draft(&agent());
-        let mine = draft.session("a");
-        assert!(draft.is(&mine));
-        let mut stranger = mine.clone();
-        stranger.metadata.annotations = None;
-        assert!(!draft.is(&stranger), "no annotation");
-        let mut stranger = mine.clone();
-        stranger.spec.owner.get_or_insert_default().username = "mallory".into();
-        assert!(!draft.is(&stranger), "another owner");
-        let mut unverified = mine;
+    fn matches_only_own_session() {
+        let plan = plan(&agent());
+        let own = plan.session("a");
+        assert!(plan.matches(&own));
+        let mut other = own.clone();
+        other.metadata.annotations = None;
+        assert!(!plan.matches(&other), "without the annotation");
+        let mut other = own.clone();
+        other.spec.owner.get_or_insert_default().username = "mallory".into();
+        assert!(!plan.matches(&other), "another owner");
+        let mut unverified = own;
         unverified.spec.owner.get_or_insert_default().username = UNVERIFIED_USERNAME.into();
-        assert!(draft.is(&unverified));
+        assert!(plan.matches(&unverified));
     }
 
     #[test]
-    fn what_cannot_be_removed_is_told() {
+    fn warns_when_agent_cannot_be_removed() {
         let session = |agent: &Agent| {
-            let draft = draft(agent);
-            let mut session = draft.session("a");
-            session.status = Some(draft.status);
+            let plan = plan(agent);
+            let mut session = plan.session("a");
+            session.status = Some(plan.status);
             session
         };
         assert_eq!(deletion_warning(&session(&agent())), None);
         let warning = deletion_warning(&session(&ephemeral())).unwrap();
         assert!(warning.contains("pod mirrord-agent-hgpswxnb1g in namespace default"), "{warning}");
         assert!(warning.len() < 256);
-        assert_eq!(deletion_warning(&draft(&ephemeral()).session("a")), None);
+        assert_eq!(deletion_warning(&plan(&ephemeral()).session("a")), None);
     }
 }

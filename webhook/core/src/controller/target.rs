@@ -1,90 +1,63 @@
-//! From a container to what people call the target: Pod → ReplicaSet → Deployment, and so on.
+//! Resolution of a container to its target: from the Pod over a ReplicaSet or Job to the workload.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::pods::{ContainerView, PodView, controller};
+use super::{
+    pods::{CachedContainer, CachedPod},
+    workload_owner::WorkloadOwner,
+};
 
-/// What a Session targets.
+/// The target of a Session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// The namespace that the Session goes to.
+    /// The namespace of the Session.
     pub namespace: String,
-    /// `kind/name[/container/NAME]`, targetless, or unresolved.
+    /// The path `kind/name[/container/NAME]`, `targetless`, or `unresolved`.
     pub path: String,
-    /// Why it could not be told, or not all of it.
+    /// The reason why the target is not or only partly resolved.
     pub problem: Option<String>,
-    /// What else may be meant by it: the Pod, with and without the container.
-    also: Vec<String>,
-}
-
-/// What something belongs to.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Owner {
-    kind: Box<str>,
-    name: Box<str>,
-    uid: Box<str>,
-}
-
-/// The workload that a Pod belongs to.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Workload {
-    /// Known, as `kind/name`.
-    Known(String),
-    /// It depends on what this belongs to.
-    Above(Above),
-}
-
-/// Something between a Pod and its workload.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Above {
-    /// `ReplicaSet` or `Job`.
-    pub kind: &'static str,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its identifier.
-    pub uid: String,
-}
-
-impl Owner {
-    pub(crate) fn of(owner: &OwnerReference) -> Self {
-        Self {
-            kind: owner.kind.as_str().into(),
-            name: owner.name.as_str().into(),
-            uid: owner.uid.as_str().into(),
-        }
-    }
-
-    /// As mirrord writes it; none where it has no word for that.
-    fn path(&self) -> Option<String> {
-        let kind = self.kind.to_ascii_lowercase();
-        let plain = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase());
-        let name = self.name.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-        });
-        // The schema takes 400 characters, with the container's name.
-        (plain && name && kind.len() <= 63 && !self.name.is_empty())
-            .then(|| format!("{kind}/{}", self.name))
-    }
+    /// Other paths that a user may write for this target, such as its Pod or its container.
+    aliases: Vec<String>,
 }
 
 /// The workload of a Pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Workload {
+    /// The resolved workload, as `kind/name`.
+    Known(String),
+    /// A workload that depends on the owner of this ReplicaSet or Job.
+    NeedsOwner(OwnerToResolve),
+}
+
+/// A ReplicaSet or Job between a Pod and its workload, whose own owner has to be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnerToResolve {
+    /// The kind, `ReplicaSet` or `Job`.
+    pub kind: &'static str,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// The object's UID.
+    pub uid: String,
+}
+
+/// Returns the workload of a Pod as far as its owner reference identifies it.
 #[must_use]
-pub fn workload(pod: &PodView) -> Workload {
-    let bare = || Workload::Known(format!("pod/{}", pod.name));
+pub fn workload_of_pod(pod: &CachedPod) -> Workload {
+    let bare_pod = || Workload::Known(format!("pod/{}", pod.name));
     let Some(owner) = &pod.owner else {
-        return bare();
+        return bare_pod();
     };
     let kind = match &*owner.kind {
         "ReplicaSet" => "ReplicaSet",
         "Job" => "Job",
-        // A StatefulSet, a DaemonSet, or what an operator of somebody's makes Pods by. A Node has
-        // its static Pods, which nobody calls by it.
-        "Node" => return bare(),
-        _ => return owner.path().map_or_else(bare, Workload::Known),
+        // A Node owns static Pods, which users address by the Pod.
+        "Node" => return bare_pod(),
+        // A StatefulSet, a DaemonSet, or a custom resource that creates Pods directly.
+        _ => return owner.path().map_or_else(bare_pod, Workload::Known),
     };
-    Workload::Above(Above {
+    Workload::NeedsOwner(OwnerToResolve {
         kind,
         namespace: pod.namespace.to_string(),
         name: owner.name.to_string(),
@@ -92,80 +65,83 @@ pub fn workload(pod: &PodView) -> Workload {
     })
 }
 
-/// The workload that a ReplicaSet or a Job makes Pods for: a Deployment, a Rollout, a CronJob; or
-/// itself, where it belongs to nothing or is gone.
+/// Returns the workload that owns a ReplicaSet or Job: a Deployment, a Rollout, a CronJob.
+///
+/// Returns the ReplicaSet or Job itself if it has no owner, or if `found` is missing or another
+/// object of the same name.
 #[must_use]
-pub fn above(between: &Above, found: Option<&ObjectMeta>) -> String {
-    let owner = found
-        .filter(|meta| meta.uid.as_deref() == Some(&between.uid))
-        .and_then(controller)
-        .and_then(|owner| Owner::of(owner).path());
-    owner.unwrap_or_else(|| format!("{}/{}", between.kind.to_ascii_lowercase(), between.name))
+pub fn workload_of_owner(owner: &OwnerToResolve, found: Option<&ObjectMeta>) -> String {
+    let workload = found
+        .filter(|meta| meta.uid.as_deref() == Some(&owner.uid))
+        .and_then(WorkloadOwner::from_meta)
+        .and_then(|workload| workload.path());
+    workload.unwrap_or_else(|| format!("{}/{}", owner.kind.to_ascii_lowercase(), owner.name))
 }
 
 impl Target {
-    /// A container of a workload.
+    /// Creates the target for a container of a workload.
     #[must_use]
-    pub fn container(pod: &PodView, container: &ContainerView, workload: &str) -> Self {
-        let path = if container.first {
+    pub fn container(pod: &CachedPod, container: &CachedContainer, workload: &str) -> Self {
+        let path = if container.is_default {
             workload.to_owned()
         } else {
             format!("{workload}/container/{}", container.name)
         };
         let pod_path = format!("pod/{}", pod.name);
-        let within = |path: &str| format!("{path}/container/{}", container.name);
-        Self {
-            namespace: pod.namespace.to_string(),
-            path,
-            problem: None,
-            also: vec![workload.to_owned(), within(workload), within(&pod_path), pod_path],
-        }
+        let with_container = |path: &str| format!("{path}/container/{}", container.name);
+        let aliases = vec![
+            workload.to_owned(),
+            with_container(workload),
+            with_container(&pod_path),
+            pod_path,
+        ];
+        Self { namespace: pod.namespace.to_string(), path, problem: None, aliases }
     }
 
-    /// The Pod that an agent was added to.
+    /// Creates the target for an agent that runs in an ephemeral container of the Pod.
     #[must_use]
-    pub fn pod(pod: &PodView, workload: &str) -> Self {
+    pub fn pod(pod: &CachedPod, workload: &str) -> Self {
         Self {
             namespace: pod.namespace.to_string(),
             path: workload.to_owned(),
             problem: None,
-            also: vec![format!("pod/{}", pod.name)],
+            aliases: vec![format!("pod/{}", pod.name)],
         }
     }
 
-    /// None.
+    /// Creates the target of a targetless agent.
     #[must_use]
     pub fn targetless(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
             path: "targetless".to_owned(),
             problem: None,
-            also: Vec::new(),
+            aliases: Vec::new(),
         }
     }
 
-    /// One that can't be told; the Session goes where the agent is.
+    /// Creates an unresolved target, whose Session goes to the namespace of the agent.
     #[must_use]
     pub fn unresolved(namespace: &str, problem: String) -> Self {
         Self {
             namespace: namespace.to_owned(),
             path: "unresolved".to_owned(),
             problem: Some(problem),
-            also: Vec::new(),
+            aliases: Vec::new(),
         }
     }
 
-    /// What it is called, by whoever started a session on it.
+    /// Returns every path by which a Session may name this target.
     #[must_use]
-    pub fn names(&self) -> Vec<&str> {
-        let names = [&self.path].into_iter().chain(&self.also);
-        names.map(String::as_str).collect()
+    pub fn paths(&self) -> Vec<&str> {
+        [&self.path].into_iter().chain(&self.aliases).map(String::as_str).collect()
     }
 
-    /// Whether a user may mean it by this path: the container can be left out, and be named where
-    /// it is the only one.
+    /// Returns whether a path written by a user refers to this target.
+    ///
+    /// The path may omit the default container or name it.
     #[must_use]
-    pub fn is_meant_by(&self, path: &str) -> bool {
-        self.problem.is_none() && (self.path == path || self.also.iter().any(|also| also == path))
+    pub fn matches(&self, path: &str) -> bool {
+        self.problem.is_none() && self.paths().contains(&path)
     }
 }

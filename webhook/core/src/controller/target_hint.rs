@@ -1,4 +1,4 @@
-//! Where to look for the target of an agent that is about to start.
+//! Where admission looks for the target of an agent that is about to start.
 
 use std::net::IpAddr;
 
@@ -7,63 +7,64 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{PodParts, PodView, agent::node};
-use crate::agents::{self, ContainerId, Look, Reach, job_agent};
+use super::{CachedPod, PartialPod, agent::pod_node};
+use crate::agents::{ContainerId, JobClass, TargetKind, classify_job};
 
-/// The addresses of the target's Pod, as the agent is told them.
-const ADDRESSES: &str = "MIRRORD_AGENT_POD_IPS";
+/// Environment variable that passes the addresses of the target Pod to the agent.
+const POD_IPS_ENV: &str = "MIRRORD_AGENT_POD_IPS";
 
-/// Where to look for a target.
+/// Information that identifies the target of a new agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Sought {
+pub enum TargetHint {
     /// A container on a node.
     Container {
-        /// The container.
+        /// The container ID.
         id: ContainerId,
-        /// The node.
+        /// The node name.
         node: String,
-        /// The address of its Pod, if the agent is told one.
+        /// The address of the Pod, if the agent receives one.
         address: Option<IpAddr>,
     },
-    /// A Pod that is known already.
-    Pod(PodView),
+    /// The Pod that an ephemeral agent is added to.
+    Pod(CachedPod),
 }
 
-impl Sought {
-    /// The target of an agent that is a Job; none if it has none, or says too little of it to be
-    /// found at once.
+impl TargetHint {
+    /// Returns the hint in an agent Job.
+    ///
+    /// Returns `None` for a targetless agent and for a Job that does not name container and node.
     #[must_use]
-    pub fn of_job(job: &Job) -> Option<Self> {
-        let Look::Agent(agents::Agent { reach: Reach::Container(id) }) = job_agent(job) else {
+    pub fn from_job(job: &Job) -> Option<Self> {
+        let JobClass::Agent(TargetKind::Container(id)) = classify_job(job) else {
             return None;
         };
         let pod = job.spec.as_ref()?.template.spec.as_ref()?;
-        let variables = pod.containers.iter().flat_map(|it| it.env.iter().flatten());
+        let env = pod.containers.iter().flat_map(|container| container.env.iter().flatten());
         Some(Self::Container {
             id,
-            node: node(pod).filter(|node| is_name(node))?,
-            address: variables.into_iter().find_map(address),
+            node: pod_node(pod).filter(|node| is_node_name(node))?,
+            address: env.into_iter().find_map(pod_address),
         })
     }
 
-    /// The Pod that an agent is added to.
+    /// Returns the hint for an agent that is added to this Pod.
     #[must_use]
-    pub fn of_pod(meta: &ObjectMeta, parts: &PodParts) -> Option<Self> {
-        PodView::of(meta, parts).map(Self::Pod)
+    pub fn from_pod(meta: &ObjectMeta, pod: &PartialPod) -> Option<Self> {
+        CachedPod::from_parts(meta, pod).map(Self::Pod)
     }
 }
 
-/// The first of them: the one that a Pod can be selected by.
-fn address(variable: &EnvVar) -> Option<IpAddr> {
-    let addresses = variable.value.as_ref().filter(|_| variable.name == ADDRESSES)?;
+/// Returns the first address, the only one that the field selector `status.podIP` matches.
+fn pod_address(variable: &EnvVar) -> Option<IpAddr> {
+    let addresses = variable.value.as_ref().filter(|_| variable.name == POD_IPS_ENV)?;
     addresses.split(',').next()?.trim().parse().ok()
 }
 
-/// It goes into a selector.
-fn is_name(node: &str) -> bool {
-    let plain =
+/// Returns whether the text is a valid node name, which is safe in a field selector.
+fn is_node_name(node: &str) -> bool {
+    let is_allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    (1..=253).contains(&node.len()) && node.bytes().all(plain)
+    (1..=253).contains(&node.len()) && node.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -73,41 +74,41 @@ mod tests {
     use super::*;
     use crate::agents::fixtures::{DEFAULT, TARGETLESS, job, value};
 
-    fn changed(change: impl Fn(&mut Value)) -> Option<Sought> {
+    fn hint_with(change: impl Fn(&mut Value)) -> Option<TargetHint> {
         let mut object = value(DEFAULT);
         change(&mut object["spec"]["template"]["spec"]);
-        Sought::of_job(&serde_json::from_value(object).unwrap())
+        TargetHint::from_job(&serde_json::from_value(object).unwrap())
     }
 
     #[test]
-    fn of_what_mirrord_sends() {
-        let Some(Sought::Container { id, node, address }) = changed(|_| ()) else {
+    fn reads_hint_from_agent_job() {
+        let Some(TargetHint::Container { id, node, address }) = hint_with(|_| ()) else {
             panic!();
         };
         assert_eq!(id.to_string(), format!("containerd://{}", "a1b2c3d4".repeat(8)));
         assert_eq!(node, "node-1");
         assert_eq!(address, Some([10, 1, 0, 10].into()));
-        assert_eq!(Sought::of_job(&job(TARGETLESS)), None);
+        assert_eq!(TargetHint::from_job(&job(TARGETLESS)), None);
     }
 
     #[test]
-    fn what_is_not_sought() {
+    fn ignores_jobs_without_usable_hint() {
         let node = |to: &'static str| {
             move |pod: &mut Value| pod["nodeSelector"]["kubernetes.io/hostname"] = json!(to)
         };
-        let cases: [(&str, Option<Sought>); 5] = [
-            ("no node", changed(|pod| pod["nodeSelector"] = json!(null))),
-            ("a selector for a node", changed(node("a,b=c"))),
-            ("an empty node", changed(node(""))),
+        let cases: [(&str, Option<TargetHint>); 5] = [
+            ("no node", hint_with(|pod| pod["nodeSelector"] = json!(null))),
+            ("field selector as a node", hint_with(node("a,b=c"))),
+            ("empty node", hint_with(node(""))),
             (
-                "an operator's",
-                changed(|pod| {
+                "agent of the operator",
+                hint_with(|pod| {
                     pod["containers"][0]["env"][0]["name"] = json!("AGENT_OPERATOR_CERT_ENV");
                 }),
             ),
             (
-                "nonsense for a container",
-                changed(|pod| pod["containers"][0]["args"][6] = json!("../x")),
+                "invalid container ID",
+                hint_with(|pod| pod["containers"][0]["args"][6] = json!("../x")),
             ),
         ];
         for (name, found) in cases {
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn parses_first_address() {
         for (text, expected) in [
             ("10.1.0.10", Some("10.1.0.10")),
             ("10.1.0.10,fd00::1", Some("10.1.0.10")),
@@ -126,8 +127,12 @@ mod tests {
             ("a,10.1.0.10", None),
         ] {
             let variable =
-                EnvVar { name: ADDRESSES.into(), value: Some(text.into()), ..EnvVar::default() };
-            assert_eq!(address(&variable), expected.map(|text| text.parse().unwrap()), "{text}");
+                EnvVar { name: POD_IPS_ENV.into(), value: Some(text.into()), ..EnvVar::default() };
+            assert_eq!(
+                pod_address(&variable),
+                expected.map(|text| text.parse().unwrap()),
+                "{text}"
+            );
         }
     }
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use tracing::{error, info, warn};
 
 use super::{Done, RoundError};
-use crate::{args::Args, events::Publisher, metrics::Metrics};
+use crate::{args::Args, events::EventPublisher, metrics::Metrics};
 
 /// How much of what the API server says of a failure is told.
 const MAX_ERROR: usize = 2048;
@@ -26,15 +26,15 @@ const MAX_ERROR: usize = 2048;
 const PRESERVED: &str = "AuditorRolePreserved";
 
 /// Who tells.
-pub(super) struct Teller<'a> {
+pub(super) struct Reporter<'a> {
     client: Client,
     namespace: &'a str,
-    events: Publisher<'a>,
+    events: EventPublisher<'a>,
     identity: String,
     metrics: &'a Metrics,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> Reporter<'a> {
     pub(super) fn new(
         client: Client,
         args: &'a Args,
@@ -42,7 +42,7 @@ impl<'a> Teller<'a> {
         metrics: &'a Metrics,
     ) -> Self {
         Self {
-            events: Publisher::new(client.clone(), &args.pod_name),
+            events: EventPublisher::new(client.clone(), &args.pod_name),
             client,
             namespace: &args.namespace,
             identity: identity.to_owned(),

@@ -1,26 +1,29 @@
-//! What the controller reads from the session store and reports to it.
+//! The store of Session state as the controller uses it.
 
 use mirrord_sessions_core::{
-    controller::{Agent, Endings, Past, Recorded, Reporting, Target, session_names},
+    controller::{
+        Agent, AgentSession, DeleteReasons, HeartbeatSession, PreviousSession, SessionQueries,
+        Target, session_names,
+    },
     sessions::{AGENT_ENDED, EXPIRED, Ending, TrackerKey, concurrent_sessions},
 };
 
 use crate::sessions::Store;
 
-impl Endings for Store {
-    fn over(&self, session: &Recorded) {
+impl DeleteReasons for Store {
+    fn record_agent_ended(&self, session: &AgentSession) {
         self.announce_deletion(&session.uid, AGENT_ENDED, None);
     }
 
-    fn doubled(&self, session: &Recorded) {
+    fn record_duplicate(&self, session: &AgentSession) {
         self.announce_deletion(&session.uid, "its agent has an older one", None);
     }
 
-    fn expired(&self, session: &Reporting) {
+    fn record_expired(&self, session: &HeartbeatSession) {
         self.announce_deletion(&session.uid, EXPIRED, None);
     }
 
-    fn spared(&self, session: &Reporting) {
+    fn retract_expired(&self, session: &HeartbeatSession) {
         self.withdraw_deletion(&session.uid, EXPIRED);
     }
 
@@ -34,24 +37,28 @@ impl Endings for Store {
         tracker.ending().filter(Ending::is_known)
     }
 
-    fn are_shared(&self) -> bool {
+    fn are_replicated(&self) -> bool {
         self.retention_seconds().is_some()
     }
+}
 
-    fn past(&self, agent: &Agent) -> Option<Past> {
+impl SessionQueries for Store {
+    fn previous_session(&self, agent: &Agent) -> Option<PreviousSession> {
         let names = session_names(agent);
         let index = self.index();
-        index.ended_with_names(&names).find_map(|tracker| Past::of(tracker, agent))
+        index
+            .ended_with_names(&names)
+            .find_map(|tracker| PreviousSession::from_tracker(tracker, agent))
     }
 
-    fn shares(&self, session: &Recorded, target: &Target) -> bool {
+    fn is_target_shared(&self, session: &AgentSession, target: &Target) -> bool {
         let index = self.index();
         let trackers = index.in_namespace(&session.namespace).map(AsRef::as_ref);
-        concurrent_sessions::on_target(trackers, &target.names(), &session.owner)
+        concurrent_sessions::on_target(trackers, &target.paths(), &session.owner)
             .any(|tracker| tracker.uid != session.uid)
     }
 
-    fn are_read(&self) -> bool {
+    fn is_synced(&self) -> bool {
         // Without retention there are no ended sessions to wait for.
         self.retention_seconds().is_none() || self.index().is_synced()
     }
