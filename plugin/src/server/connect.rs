@@ -208,7 +208,7 @@ fn headers(user: &AuthInfo) -> Vec<(String, String)> {
 }
 
 async fn configured(mut selected: Selected) -> Result<Config, Error> {
-    let proxy = proxy::choose(&mut selected.cluster, |name| std::env::var(name).ok())?;
+    let proxy = proxy::select(&mut selected.cluster, |name| std::env::var(name).ok())?;
     let mut config = Config::from_custom_kubeconfig(
         selected.alone(),
         &kube::config::KubeConfigOptions::default(),

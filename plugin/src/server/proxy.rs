@@ -1,120 +1,102 @@
-//! The proxy to go through, chosen as Go's HTTP client does.
+//! Selection of the HTTP proxy for the API server, by the rules of client-go.
 //!
-//! kube reads `HTTPS_PROXY` too, but holds `NO_PROXY` against the proxy's address instead of the
-//! server's, and sends loopback through the proxy.
+//! kube's own detection is replaced: it matches `NO_PROXY` against the proxy's address instead of
+//! the server's, and sends requests for loopback addresses through the proxy.
 
-use std::net::IpAddr;
-
-use http::Uri;
+use http::{Uri, uri::Authority};
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::Cluster;
 
 use crate::error::Error;
 
-/// Takes the proxy out of the cluster's settings, or finds the one that the environment names for
-/// the cluster's server.
-pub(super) fn choose(
+/// Rules that exempt this machine, as Go's HTTP client always does.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+/// Takes `proxy-url` out of the cluster's settings, or finds the proxy that the environment sets
+/// for the cluster's server.
+pub(super) fn select(
     cluster: &mut Cluster,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Uri>, Error> {
     let server: Option<Uri> = cluster.server.as_deref().and_then(|server| server.parse().ok());
     let configured = cluster.proxy_url.take().filter(|proxy| !proxy.is_empty());
-    let chosen = configured.or_else(|| of_environment(server.as_ref()?, variable));
-    chosen.map(|proxy| parse(&proxy)).transpose()
+    let proxy = configured.or_else(|| proxy_from_environment(server.as_ref()?, variable));
+    proxy.map(|proxy| parse_proxy_url(&proxy)).transpose()
 }
 
-fn parse(proxy: &str) -> Result<Uri, Error> {
-    let address = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
-    address
-        .parse()
-        .map_err(|_| Error::setup("the proxy's address cannot be understood: expected http://HOST:PORT in proxy-url or HTTPS_PROXY"))
+fn parse_proxy_url(proxy: &str) -> Result<Uri, Error> {
+    let url = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
+    url.parse().map_err(|_| {
+        Error::setup("invalid proxy address: expected http://HOST:PORT in proxy-url or HTTPS_PROXY")
+    })
 }
 
-fn of_environment(server: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let either = |upper: &str| {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        set(upper).or_else(|| set(&upper.to_ascii_lowercase()))
+fn proxy_from_environment(
+    server: &Uri,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let either_case = |name: &str| {
+        let non_empty = |name: &str| variable(name).filter(|value| !value.is_empty());
+        non_empty(name).or_else(|| non_empty(&name.to_ascii_lowercase()))
     };
-    let https = server.scheme_str() == Some("https");
-    let proxy = either(if https { "HTTPS_PROXY" } else { "HTTP_PROXY" })?;
-    let host = server.host()?.trim_matches(['[', ']']).to_ascii_lowercase();
-    let port = server.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let address: Option<IpAddr> = host.parse().ok();
-    let is_local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
-    let exempt = either("NO_PROXY").is_some_and(|list| {
-        list.split(',').any(|rule| is_exempt(rule.trim(), &host, port, address))
-    });
-    (!is_local && !exempt).then_some(proxy)
+    let (name, default_port) = match server.scheme_str() {
+        Some("https") => ("HTTPS_PROXY", 443),
+        _ => ("HTTP_PROXY", 80),
+    };
+    let proxy = either_case(name)?;
+    let port = server.port_u16().unwrap_or(default_port);
+    let rules = either_case("NO_PROXY").unwrap_or_default();
+    // The matcher only decides whether the server is exempt. Its own form of the proxy's address
+    // lacks the credentials, which kube sends to the proxy.
+    let matcher = Matcher::builder()
+        .all("http://proxy")
+        .no(format!("{},{LOOPBACK}", curl_rules(&rules, server.host()?, port)))
+        .build();
+    matcher.intercept(server).map(|_| proxy)
 }
 
-/// Whether one rule of `NO_PROXY` covers the host: `*`, a name (with the names below it), an
-/// address, or a range of addresses; a name or an address may carry a port.
-fn is_exempt(rule: &str, host: &str, port: u16, address: Option<IpAddr>) -> bool {
-    let rule = rule.to_ascii_lowercase();
-    if rule.is_empty() {
-        return false;
-    }
-    if rule == "*" {
-        return true;
-    }
-    if let Some((network, bits)) = rule.split_once('/') {
-        return match (address, network.parse(), bits.parse()) {
-            (Some(address), Ok(network), Ok(bits)) => in_range(address, network, bits),
-            _ => false,
+/// Translates the rules of `NO_PROXY` from Go's syntax to curl's, which the matcher implements.
+///
+/// Go also accepts ports and `*.name`, and `.name` exempts only the subdomains of `name`.
+fn curl_rules(rules: &str, host: &str, port: u16) -> String {
+    let translate = |rule| {
+        let rule = match rule {
+            "*" => rule,
+            _ => rule.strip_prefix('*').unwrap_or(rule),
         };
-    }
-    let bare = rule.trim_matches(['[', ']']);
-    if let Ok(exempt) = bare.parse::<IpAddr>() {
-        return address == Some(exempt);
-    }
-    let name = match rule.rsplit_once(':') {
-        Some((name, wanted)) if wanted.parse() == Ok(port) => name,
-        Some((_, wanted)) if wanted.parse::<u16>().is_ok() => return false,
-        _ => &rule,
+        if rule.strip_prefix('.').is_some_and(|parent| parent.eq_ignore_ascii_case(host)) {
+            return None;
+        }
+        match rule.parse::<Authority>() {
+            Ok(authority) if authority.port().is_some() => (authority.port_u16() == Some(port))
+                .then(|| authority.host().trim_matches(['[', ']']).to_owned()),
+            _ => Some(rule.trim_matches(['[', ']']).to_owned()),
+        }
     };
-    let name = name.trim_matches(['[', ']']);
-    if let Ok(exempt) = name.parse::<IpAddr>() {
-        return address == Some(exempt);
-    }
-    let name = name.strip_prefix('*').unwrap_or(name);
-    match name.strip_prefix('.') {
-        Some(_) => host.ends_with(name),
-        None => host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')),
-    }
-}
-
-fn in_range(address: IpAddr, network: IpAddr, bits: u32) -> bool {
-    let same = |a: u128, b: u128, width: u32| {
-        bits <= width && (bits == 0 || (a ^ b) >> (width - bits) == 0)
-    };
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128),
-        _ => false,
-    }
+    rules.split(',').map(str::trim).filter_map(translate).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A variable of the environment.
-    type Set = (&'static str, &'static str);
+    type Variable = (&'static str, &'static str);
 
-    fn chosen(server: &str, proxy_url: Option<&str>, env: &[(&str, &str)]) -> Option<String> {
+    fn select_for(server: &str, proxy_url: Option<&str>, env: &[(&str, &str)]) -> Option<String> {
         let mut cluster = Cluster {
             server: Some(server.into()),
             proxy_url: proxy_url.map(Into::into),
             ..Cluster::default()
         };
         let variable = |name: &str| {
-            env.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        choose(&mut cluster, variable).unwrap().map(|uri| uri.to_string())
+        select(&mut cluster, variable).unwrap().map(|uri| uri.to_string())
     }
 
     #[test]
-    fn the_variable_of_the_scheme() {
-        let cases: [(&str, &[Set], Option<&str>); 7] = [
+    fn reads_the_variable_for_the_scheme_of_the_server() {
+        let cases: [(&str, &[Variable], Option<&str>); 7] = [
             ("https://k8s:6443", &[], None),
             ("https://k8s:6443", &[("HTTPS_PROXY", "http://p:1")], Some("http://p:1/")),
             ("https://k8s:6443", &[("https_proxy", "p:3128")], Some("http://p:3128/")),
@@ -124,16 +106,16 @@ mod tests {
             ("https://k8s:6443", &[("HTTPS_PROXY", "")], None),
         ];
         for (server, env, expected) in cases {
-            assert_eq!(chosen(server, None, env).as_deref(), expected, "{server} {env:?}");
+            assert_eq!(select_for(server, None, env).as_deref(), expected, "{server} {env:?}");
         }
         let env = [("HTTPS_PROXY", "http://p:1")];
-        let configured = chosen("https://127.0.0.1:6443", Some("socks5://s:1"), &env);
+        let configured = select_for("https://127.0.0.1:6443", Some("socks5://s:1"), &env);
         assert_eq!(configured.as_deref(), Some("socks5://s:1/"));
     }
 
     #[test]
-    fn servers_that_are_reached_without_it() {
-        // (server, NO_PROXY, whether through the proxy)
+    fn bypasses_the_proxy_for_exempt_servers() {
+        // (server, NO_PROXY, expects the proxy)
         let cases = [
             ("https://127.0.0.1:6443", "", false),
             ("https://localhost:6443", "", false),
@@ -152,10 +134,13 @@ mod tests {
             ("https://[fd00::1]:6443", "fd00::/8", false),
             ("https://[fd00::1]:6443", "fd00::1", false),
             ("https://k8s:6443", "10.0.0.0/99, /, :", true),
+            ("https://k8s:6443", "*:6443", true),
+            ("https://[fd00::1]:6443", "[fd00::1]:6443", false),
+            ("https://[fd00::1]:6443", "[fd00::1]:443", true),
         ];
-        for (server, no_proxy, through) in cases {
+        for (server, no_proxy, expected) in cases {
             let env = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", no_proxy)];
-            assert_eq!(chosen(server, None, &env).is_some(), through, "{server} {no_proxy:?}");
+            assert_eq!(select_for(server, None, &env).is_some(), expected, "{server} {no_proxy:?}");
         }
     }
 }
