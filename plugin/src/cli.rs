@@ -1,4 +1,4 @@
-//! The command line.
+//! Definition of the command line.
 
 pub mod auditor;
 pub mod completion;
@@ -25,7 +25,7 @@ use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
-pub use self::definition::{command, loosened, shown};
+pub use self::definition::{command, shown, with_boolean_values};
 pub(crate) use self::number::whole;
 use crate::server::Connection;
 
@@ -52,13 +52,13 @@ use crate::server::Connection;
 Use \"kubectl mirrord-sessions COMMAND --help\" for all the flags of a command."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// Where to do it, and as whom.
+    /// The connection options: cluster, user and namespace.
     #[command(flatten)]
     pub connection: Connection,
-    /// What is to be said of the line, though it is taken.
+    /// Warnings about options that are accepted and discouraged.
     #[arg(skip)]
     pub warnings: Vec<String>,
 }
@@ -66,8 +66,8 @@ pub struct Cli {
 impl Cli {
     /// Parses a command line.
     ///
-    /// # Errors
-    /// If it can't be understood, or asks for help or the version: what to print instead.
+    /// # Errors Returns the text to print instead, if the line is invalid or requests help or the
+    /// version.
     pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let matches = command().try_get_matches_from(&arguments)?;
@@ -76,20 +76,20 @@ impl Cli {
         if let Some((_, matches)) = matches.subcommand() {
             cli.warnings = stop::deprecated(matches);
         }
-        let arguments = cli.own(&arguments);
-        // Of a global flag clap keeps what stands behind the command and drops what stands before
-        // it, where kubectl takes the groups of both.
+        let arguments = cli.before_wrapped_command(&arguments);
+        // For a repeated global flag, clap keeps only the values behind the command. kubectl keeps
+        // those in front of it too.
         if !cli.connection.impersonate_groups.is_empty() {
-            cli.connection.impersonate_groups = all_of("--as-group", arguments);
+            cli.connection.impersonate_groups = all_values("--as-group", arguments);
         }
         if !cli.connection.impersonate_extra.is_empty() {
-            cli.connection.impersonate_extra = all_of("--as-user-extra", arguments);
+            cli.connection.impersonate_extra = all_values("--as-user-extra", arguments);
         }
         Ok(cli)
     }
 
-    /// The arguments without the command line that they wrap.
-    fn own<'a>(&self, arguments: &'a [OsString]) -> &'a [OsString] {
+    /// Returns the arguments without the command line of a wrapped command.
+    fn before_wrapped_command<'a>(&self, arguments: &'a [OsString]) -> &'a [OsString] {
         let wrapped = match &self.command {
             #[cfg(unix)]
             Command::Run(args) => args.command.len(),
@@ -99,8 +99,8 @@ impl Cli {
     }
 }
 
-/// Every value of a flag, on a command line that has been parsed before.
-fn all_of(flag: &str, arguments: &[OsString]) -> Vec<String> {
+/// Returns every value of a flag on a command line that was parsed before.
+fn all_values(flag: &str, arguments: &[OsString]) -> Vec<String> {
     let mut values = Vec::new();
     let mut arguments = arguments.iter().filter_map(|argument| argument.to_str());
     while let Some(argument) = arguments.next().filter(|argument| *argument != "--") {
@@ -113,7 +113,7 @@ fn all_of(flag: &str, arguments: &[OsString]) -> Vec<String> {
     values
 }
 
-/// The commands.
+/// The commands of the plugin.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List sessions
@@ -130,7 +130,7 @@ pub enum Command {
   kubectl mirrord-sessions list -A -o json | jq -r '.items[].spec.target'"
     )]
     List(list::ListArgs),
-    /// Show all there is to know about sessions
+    /// Show all details of sessions
     #[command(after_help = "Examples:
   kubectl mirrord-sessions describe 487F4F2B6D2376AD
   kubectl mirrord-sessions describe -A 487F4F2B6D2376AD 9D1C0E5B7A3F2468
@@ -144,7 +144,7 @@ pub enum Command {
   kubectl mirrord-sessions delete --user Aviram --target deployment/ip-visit-counter
   kubectl mirrord-sessions list -o name | xargs kubectl mirrord-sessions delete")]
     Delete(stop::DeleteArgs),
-    /// Stop sessions, in mirrord's words: the same as delete
+    /// Stop sessions, as mirrord names it: the same as delete
     #[command(after_help = "Examples:
   kubectl mirrord-sessions kill --id 487F4F2B6D2376AD
   kubectl mirrord-sessions kill 487F4F2B6D2376AD")]
@@ -155,20 +155,20 @@ pub enum Command {
   kubectl mirrord-sessions kill-all -n shop --yes
   kubectl mirrord-sessions kill-all -A --dry-run=server")]
     KillAll(stop::KillAllArgs),
-    /// Join a session: take part, and get the header that leads requests to it
+    /// Join a session: become a participant, and get the header that routes requests to it
     #[command(after_help = "Examples:
   kubectl mirrord-sessions join 487F4F2B6D2376AD
   kubectl mirrord-sessions join -n shop 487f -o json | jq -r .status.key")]
     Join(join::JoinArgs),
-    /// Run a command as a session, that others see and can stop
+    /// Run a command as a session that others see and can stop
     ///
-    /// Around "mirrord exec", the session has its target, key, ports and filters, and its agent is
-    /// of that session. The command has the terminal, standard input and output as without this,
-    /// and gets the signals that this gets. When somebody stops the session, it is ended: by
-    /// SIGTERM, then SIGKILL. A cluster that can't be reached ends nothing.
+    /// Around "mirrord exec", the session has its target, key, ports and filters, and its agent
+    /// belongs to that session. The command has the terminal, standard input and output as without
+    /// "run", and receives the signals that "run" receives. When a user stops the session, the
+    /// command is ended by SIGTERM, then SIGKILL. An unreachable cluster ends nothing.
     ///
-    /// The exit code is the command's, or 128+N if signal N ended it; 125 if there could be no
-    /// session, 126 or 127 if the command can't be run or isn't there.
+    /// The exit code is that of the command, or 128+N if signal N ended it; 125 if no session could
+    /// be created, 126 or 127 if the command can't be run or doesn't exist.
     #[cfg(unix)]
     #[command(after_help = "Examples:
   # mirrord, as ever
@@ -178,7 +178,7 @@ pub enum Command {
   # Anything else that others should know of
   kubectl mirrord-sessions run --target deployment/ip-visit-counter -- kubectl port-forward deployment/ip-visit-counter 8080:80")]
     Run(run::RunArgs),
-    /// Try out who may see, stop and join which sessions
+    /// Test which sessions a policy lets a user see, stop and join
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Show the versions of this plugin and of the cluster, and whether it has sessions
@@ -186,31 +186,32 @@ pub enum Command {
   kubectl mirrord-sessions version
   kubectl mirrord-sessions version --client -o json")]
     Version(version::VersionArgs),
-    /// Show on one screen how mirrord-sessions is doing, and what to do where it isn't well
+    /// Show the health of mirrord-sessions on one screen, with a remedy for each problem
     ///
-    /// Looks at what your roles show, tells what they don't, and has the API server try to create a
-    /// Session, which stores nothing. Exit code 1 if there is a problem; a warning is none.
+    /// Reads what your roles allow, names what they don't, and has the API server validate the
+    /// creation of a Session by a dry run. The exit code is 1 if there is a problem; a warning is
+    /// none.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions status
   kubectl mirrord-sessions status -o json | jq -r '.checks[] | select(.state == \"problem\") | .do'")]
     Status(status::HealthArgs),
-    /// Show sessions as they come and go, on a full screen: sort, filter, look closer, stop
+    /// Show sessions live on a full screen: sort, filter, inspect, stop
     ///
-    /// Keys: up and down (k, j), PageUp and PageDown, Home and End (g, G) go through the list;
-    /// Enter shows all of a session, Esc goes back; / filters by ID, namespace, target or user, and
-    /// Esc shows all again; s sorts by the next column, r reverses; x or Del stops a session, once
-    /// y says so; q or Ctrl-C ends.
+    /// Keys: up and down (k, j), PageUp and PageDown, Home and End (g, G) move through the list;
+    /// Enter shows all details of a session, Esc goes back; / filters by ID, namespace, target or
+    /// user, and Esc clears the filter; s sorts by the next column, r reverses; x or Del stops a
+    /// session after confirmation by y; q or Ctrl-C quits.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions top
   kubectl mirrord-sessions top -A")]
     Top(top::TopArgs),
-    /// Complete the words behind "kubectl mirrord-sessions", in a shell or by kubectl's own
-    /// completion
+    /// Complete the words after "kubectl mirrord-sessions", in a shell or by kubectl's
+    /// before_wrapped_command completion
     #[command(after_help = "Examples:
-  # For kubectl's own completion: once, after the plugin was installed
+  # For kubectl's before_wrapped_command completion: once, after the plugin was installed
   kubectl mirrord-sessions completion --install
 
-  # For the plugin called by its own name, in the shell that runs now
+  # For the plugin called by its before_wrapped_command name, in the shell that runs now
   source <(kubectl mirrord-sessions completion bash)
   source <(kubectl mirrord-sessions completion zsh)
   kubectl mirrord-sessions completion fish | source
@@ -219,7 +220,7 @@ pub enum Command {
   alias kms=kubectl-mirrord_sessions
   complete -F __kubectl_mirrord_sessions kms   # in bash; compdef kms=kubectl-mirrord_sessions in zsh")]
     Completion(completion::CompletionArgs),
-    /// Show how the auditor role is: who sees every session and joins none
+    /// Show the state of the auditor role, which sees every session and joins none
     #[command(subcommand)]
     Auditor(auditor::AuditorCommand),
     /// Show who may do what with sessions
@@ -227,21 +228,21 @@ pub enum Command {
     Rbac(rbac::RbacCommand),
 }
 
-/// Where sessions are looked for.
+/// The namespaces that a command works on.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Everywhere {
-    /// In all namespaces, whatever --namespace says
+    /// All namespaces, whatever --namespace says
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 }
 
-/// An ID as typed, or with the resource before it as `-o name` and kubectl print it.
+/// Parses an ID as typed, or with the resource in front, as `-o name` and kubectl print it.
 fn session_id(text: &str) -> Result<SessionId, String> {
     let bare = match text.split_once('/') {
         Some((resource, id)) if is_sessions(resource) => id,
         _ => text,
     };
-    // The beginning of an ID may be typed in either case, too.
+    // A prefix of an ID may be typed in either case too.
     let digits = crate::server::bare(bare);
     let bare = if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bare.to_ascii_lowercase()
@@ -251,15 +252,15 @@ fn session_id(text: &str) -> Result<SessionId, String> {
     bare.parse().map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
 }
 
-/// Whether the resource is that of sessions, or of their trackers.
+/// Returns whether a resource is that of sessions or of their trackers.
 fn is_sessions(resource: &str) -> bool {
     let short = |group: &str| {
         let short = resource.strip_suffix(group)?;
         short.strip_suffix('.')
     };
-    let own = short(TRACKER_GROUP).or_else(|| short(GROUP));
+    let before_wrapped_command = short(TRACKER_GROUP).or_else(|| short(GROUP));
     let names = ["session", "sessions", "msn", "sessiontracker", "sessiontrackers", "mst"];
-    names.contains(&own.unwrap_or(resource))
+    names.contains(&before_wrapped_command.unwrap_or(resource))
 }
 
 #[cfg(test)]
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_before_and_behind_the_command() {
+    fn merges_groups_before_and_after_the_command() {
         let cases = [
             ("list", &[][..]),
             ("--as-group a list", &["a"]),
@@ -286,7 +287,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_command_line_within_is_left_as_it_is() {
+    fn leaves_a_wrapped_command_line_unchanged() {
         for (line, expected) in [
             ("run -- a -b", &["a", "-b"][..]),
             ("run a --target b", &["a", "--target", "b"]),
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn users_of_the_kubeconfig_and_users_of_sessions() {
+    fn distinguishes_kubeconfig_users_from_session_users() {
         let cases = [
             ("--user a list", Some("a"), None),
             ("list --user b", None, Some("b")),
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_with_the_resource_before_them() {
+    fn parses_ids_with_a_resource_prefix() {
         let cases = [
             ("487F4F2B6D2376AD", Some("487f4f2b6d2376ad")),
             ("session.operator.metalbear.co/487f4f2b6d2376ad", Some("487f4f2b6d2376ad")),

@@ -1,6 +1,6 @@
-//! What went wrong, as one line that says what to do about it.
+//! Errors of the plugin, each as one line with a remedy.
 
-mod refusal;
+mod api_error;
 mod transport;
 
 use std::{io, time::Duration};
@@ -8,135 +8,137 @@ use std::{io, time::Duration};
 use mirrord_sessions_crds::SessionId;
 use thiserror::Error;
 
-pub(crate) use refusal::shell;
-pub use refusal::{Asked, Failure, Refusal, Verb};
+pub(crate) use api_error::shell;
+pub use api_error::{ApiError, RequestInfo, Status, Verb};
 pub use transport::Transport;
 
-/// Why a command failed. Its text is what the person reads, in kubectl's words where it has any.
+/// The error of a failed command. Its text is shown to the user, in kubectl's words if kubectl has
+/// any.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The command line or the kubeconfig can't be used as it is.
+    /// The command line or the kubeconfig is invalid.
     #[error("error: {0}")]
     Setup(String),
-    /// The server answered, and said no.
+    /// The server returned an error status.
     #[error(transparent)]
-    Refused(Box<Refusal>),
-    /// The server couldn't be reached, or the connection broke.
+    Api(Box<ApiError>),
+    /// The server is unreachable, or the connection failed.
     #[error(transparent)]
     Transport(Transport),
-    /// The server didn't answer in time.
+    /// The server did not respond in time.
     #[error(
         "Unable to connect to the server: {host} did not answer within {after:?}: is it up? --request-timeout sets how long to wait"
     )]
     Timeout {
-        /// The server's address.
+        /// The address of the server.
         host: String,
-        /// How long was waited.
+        /// The time limit of the request.
         after: Duration,
     },
-    /// The answer isn't one of a Kubernetes API server.
+    /// The response is not that of a Kubernetes API server.
     #[error(
         "error: the answer of {host} is not that of a Kubernetes API server ({what}): check the server in the kubeconfig"
     )]
     Unexpected {
-        /// The server's address.
+        /// The address of the server.
         host: String,
-        /// What is wrong with the answer.
+        /// The error in the response.
         what: String,
     },
-    /// Standard output can't be written.
+    /// Writing to standard output failed.
     #[error("error: cannot write the output: {0}")]
     Output(#[source] io::Error),
-    /// An ID that more than one session has.
+    /// Several sessions have the ID.
     #[error(
         "error: there is a session \"{id}\" in more than one namespace: name one with -n ({namespaces})"
     )]
     Ambiguous {
-        /// The ID.
+        /// The ambiguous ID.
         id: SessionId,
-        /// Where there are sessions of it.
+        /// The namespaces of the sessions.
         namespaces: String,
     },
-    /// The beginning of more than one ID.
+    /// Several session IDs have the prefix.
     #[error(
         "error: \"{id}\" is the beginning of more than one session ID, type more of it: {candidates}"
     )]
     AmbiguousPrefix {
-        /// What was typed.
+        /// The prefix as typed.
         id: SessionId,
-        /// Which ones it may mean.
+        /// The matching sessions.
         candidates: String,
     },
-    /// A session of mirrord's operator that can't be named to it.
+    /// The session of mirrord's operator has no ID to address it by.
     #[error("error: session \"{id}\" of mirrord's operator has no ID that it could be stopped by")]
     Unaddressable {
-        /// What stands for an ID.
+        /// The text shown instead of an ID.
         id: SessionId,
     },
-    /// A session that is to go and can't.
+    /// The session is marked for deletion and held by finalizers.
     #[error(
         "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): whoever set them has to remove them"
     )]
     Held {
-        /// The ID.
+        /// The ID of the session.
         id: SessionId,
-        /// Where it is.
+        /// The namespace of the session.
         namespace: String,
-        /// What holds it.
+        /// The finalizers of the session.
         finalizers: String,
     },
-    /// The command that was to be run ended so, or was not run for a reason that was told already.
+    /// The exit code of a wrapped command, or of a command that could not be run; errors are
+    /// reported already.
     #[error("error: exit code {0}")]
     Exit(u8),
-    /// Something failed, and was told already.
+    /// The command failed, and its errors are reported already.
     #[error("error: not everything was done")]
-    Told,
+    Reported,
 }
 
 impl Error {
-    /// An error of the command line or the kubeconfig.
+    /// Creates an error of the command line or the kubeconfig.
     pub fn setup(message: impl Into<String>) -> Self {
         Self::Setup(message.into())
     }
 
-    /// What the server refused, if that is what happened.
+    /// Returns the error status of the server, if this is one.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn api_error(&self) -> Option<&ApiError> {
         match self {
-            Self::Refused(refusal) => Some(refusal),
+            Self::Api(api_error) => Some(api_error),
             _ => None,
         }
     }
 
-    /// Whether there is one of that name already.
+    /// Returns whether an object of that name exists already.
     #[must_use]
-    pub fn is_already_there(&self) -> bool {
-        self.refusal().is_some_and(Refusal::is_already_there)
+    pub fn already_exists(&self) -> bool {
+        self.api_error().is_some_and(ApiError::already_exists)
     }
 
-    /// Whether the thing that was asked for doesn't exist, on a server that has such things.
+    /// Returns whether the object is missing on a server that serves the resource.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.refusal().is_some_and(Refusal::is_not_found)
+        self.api_error().is_some_and(ApiError::is_not_found)
     }
 
-    /// Whether the thing isn't the one that was meant: another has its name by now.
+    /// Returns whether a precondition failed: another object has the name now.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.failure.code == 409)
+        self.api_error().is_some_and(|api_error| api_error.status.code == 409)
     }
 
-    /// Whether the next request would fail for the same reason, whatever it asks for.
+    /// Returns whether every further request would fail in the same way.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         match self {
-            Self::Refused(refusal) => refusal.is_fatal(),
+            Self::Api(api_error) => api_error.is_fatal(),
             Self::Ambiguous { .. }
             | Self::AmbiguousPrefix { .. }
             | Self::Unaddressable { .. }
             | Self::Held { .. }
             | Self::Exit(_)
-            | Self::Told => false,
+            | Self::Reported => false,
             _ => true,
         }
     }

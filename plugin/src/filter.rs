@@ -1,4 +1,4 @@
-//! The plugin's own filters: those that no selector of the API server can express.
+//! Filters of the plugin that no selector of the API server can express.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -6,19 +6,21 @@ use std::{
     str::FromStr,
 };
 
+use serde_json::Value;
+
 use crate::session::Session;
 
-/// A target as a person types it: `deployment/shop`, `deploy/shop`, with `/container/NAME` or
-/// without, or the name alone.
+/// A target as typed by users: `deployment/shop`, `deploy/shop`, with or without `/container/NAME`,
+/// or the name alone.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Target {
-    /// The kind in full; any if there is none.
+    /// The full name of the kind; any kind if absent.
     kind: Option<String>,
     name: String,
     container: Option<String>,
 }
 
-/// Kinds of targets, and what kubectl and people write for them.
+/// The kinds of matches_targets, each with its short names.
 const KINDS: [(&str, &[&str]); 8] = [
     ("cronjob", &["cj", "cronjobs"]),
     ("deployment", &["deploy", "deployments"]),
@@ -30,7 +32,7 @@ const KINDS: [(&str, &[&str]); 8] = [
     ("statefulset", &["sts", "statefulsets"]),
 ];
 
-/// The text can't be a target.
+/// The error about a text that is not a target.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InvalidTarget(String);
 
@@ -82,9 +84,10 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Whether a session's target is this one. Where no container is named, any of them.
+    /// Returns whether this target matches that of a session. Without a container, any container
+    /// matches.
     #[must_use]
-    pub fn is(&self, target: &str) -> bool {
+    pub fn matches(&self, target: &str) -> bool {
         let Ok(target) = target.parse::<Self>() else {
             return false;
         };
@@ -95,13 +98,13 @@ impl Target {
             && fits(&self.container, &target.container)
     }
 
-    /// Whether it is one container.
+    /// Returns whether the target names a container.
     #[must_use]
     pub fn has_container(&self) -> bool {
         self.container.is_some()
     }
 
-    /// The same without its container.
+    /// Returns the target without its container.
     #[must_use]
     pub fn without_container(mut self) -> Self {
         self.container = None;
@@ -116,32 +119,39 @@ fn full_kind(kind: &str) -> String {
     known.map_or(kind, |(name, _)| (*name).to_owned())
 }
 
-/// Which sessions are shown.
+/// The conditions on shown sessions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
-    /// Only those of this user, by Kubernetes user name or by whoami.
+    /// Only sessions of this user, by Kubernetes user name or by whoami.
     pub user: Option<String>,
-    /// Only those that this Kubernetes user owns.
+    /// Only sessions owned by this Kubernetes user.
     pub owner: Option<String>,
-    /// Only those on this target.
+    /// Only sessions on this target.
     pub target: Option<Target>,
-    /// Only those that take traffic of this port.
+    /// Only sessions that take traffic of this port.
     pub port: Option<u16>,
-    /// Those that are over too.
+    /// Whether ended sessions are shown.
     pub over: bool,
-    /// mirrord's preview environments too.
+    /// Whether mirrord's preview environments are shown.
     pub previews: bool,
 }
 
 impl Filter {
-    /// Whether the session is shown.
+    /// Returns the sessions of a page that the filter shows.
+    #[must_use]
+    pub fn retain(&self, mut page: Vec<Value>) -> Vec<Value> {
+        page.retain(|item| self.shows(&Session::of_object(item)));
+        page
+    }
+
+    /// Returns whether the filter shows a session.
     #[must_use]
     pub fn shows(&self, session: &Session) -> bool {
         let is = |wanted: &Option<String>, found: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| found.as_ref() == Some(wanted))
         };
         let on_target =
-            |target: &Target| session.target.as_deref().is_some_and(|found| target.is(found));
+            |target: &Target| session.target.as_deref().is_some_and(|found| target.matches(found));
         let has_port =
             |port: u16| session.ports.iter().any(|found| found.number == Some(port.into()));
         (is(&self.user, &session.owner) || is(&self.user, &session.client_user))
@@ -153,28 +163,28 @@ impl Filter {
     }
 }
 
-/// Who is on which target.
+/// The owners of live sessions by target.
 #[derive(Clone, Debug, Default)]
-pub struct Crowd(HashMap<(String, Target), BTreeSet<String>>);
+pub struct ConcurrentSessions(HashMap<(String, Target), BTreeSet<String>>);
 
-impl Crowd {
-    /// Of these sessions.
+impl ConcurrentSessions {
+    /// Groups sessions by target.
     #[must_use]
-    pub fn of<'a>(sessions: impl IntoIterator<Item = &'a Session>) -> Self {
-        let mut crowd = Self::default();
+    pub fn new<'a>(sessions: impl IntoIterator<Item = &'a Session>) -> Self {
+        let mut concurrent = Self::default();
         for session in sessions.into_iter().filter(|session| !session.is_over()) {
             let owner = session.owner.as_ref().or(session.user.as_ref());
-            if let (Some(place), Some(owner)) = (Self::place(session), owner) {
-                crowd.0.entry(place).or_default().insert(owner.clone());
+            if let (Some(target_key), Some(owner)) = (Self::target_key(session), owner) {
+                concurrent.0.entry(target_key).or_default().insert(owner.clone());
             }
         }
-        crowd
+        concurrent
     }
 
-    /// Who else is on a session's target: the owners of other people's sessions there, each once.
+    /// Returns the other owners of sessions on the target of a session, without duplicates.
     #[must_use]
     pub fn others(&self, session: &Session) -> Vec<&str> {
-        let there = Self::place(session).and_then(|place| self.0.get(&place));
+        let there = Self::target_key(session).and_then(|target_key| self.0.get(&target_key));
         there
             .into_iter()
             .flatten()
@@ -183,8 +193,8 @@ impl Crowd {
             .collect()
     }
 
-    /// The target, if it is one, whichever container of it is meant.
-    fn place(session: &Session) -> Option<(String, Target)> {
+    /// Returns the namespace and target of a session, without the container.
+    fn target_key(session: &Session) -> Option<(String, Target)> {
         let target: Target = session.target.as_deref()?.parse().ok()?;
         (target.name != "targetless")
             .then(|| (session.namespace.clone(), target.without_container()))
@@ -206,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn targets() {
+    fn matches_targets() {
         let cases = [
             ("deployment/a", "deployment/a", true),
             ("deployment/a", "deployment/a/container/c", true),
@@ -223,7 +233,7 @@ mod tests {
         ];
         for (wanted, target, expected) in cases {
             let wanted: Target = wanted.parse().unwrap();
-            assert_eq!(wanted.is(target), expected, "{wanted} {target}");
+            assert_eq!(wanted.matches(target), expected, "{wanted} {target}");
         }
         for bad in ["", "a/", "/a", "a/b/c", "a/b/container/", "a/b/c/d/e"] {
             assert!(bad.parse::<Target>().is_err(), "{bad:?}");
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn filters() {
+    fn applies_filters() {
         let session = Session {
             client_user: Some("Avi".into()),
             ports: vec![Port { number: Some(80), line: String::new() }],
@@ -264,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn who_else_is_on_a_target() {
+    fn lists_other_owners_on_a_target() {
         let mine = session("me", "deployment/a");
         let mut elsewhere = session("far", "deployment/a");
         elsewhere.namespace = "other".into();
@@ -280,9 +290,9 @@ mod tests {
             elsewhere,
             over,
         ];
-        let crowd = Crowd::of(&all);
-        assert_eq!(crowd.others(&mine), ["eve", "zoe"]);
+        let concurrent = ConcurrentSessions::new(&all);
+        assert_eq!(concurrent.others(&mine), ["eve", "zoe"]);
         let free = [session("me", "targetless"), session("eve", "targetless")];
-        assert!(Crowd::of(&free).others(&free[0]).is_empty());
+        assert!(ConcurrentSessions::new(&free).others(&free[0]).is_empty());
     }
 }

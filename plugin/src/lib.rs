@@ -63,7 +63,7 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
     match result {
         Ok(()) => 0,
         Err(Error::Exit(code)) => code,
-        Err(Error::Told) => failure,
+        Err(Error::Reported) => failure,
         Err(error) => {
             console.say(&error.to_string());
             failure
@@ -97,7 +97,7 @@ fn misunderstood(
         }
         _ => {
             console.say_lines(&usage::message(error, arguments));
-            Err(Error::Told)
+            Err(Error::Reported)
         }
     }
 }

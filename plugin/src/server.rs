@@ -35,7 +35,7 @@ pub use watch::{Change, Event, Watch};
 
 use self::wire::encoded;
 use crate::{
-    error::{Asked, Error, Failure, Verb},
+    error::{Error, RequestInfo, Status, Verb},
     session::Session,
 };
 
@@ -204,8 +204,8 @@ impl Server {
     /// There is no such session.
     #[must_use]
     pub fn not_found(&self, scope: &Scope, id: &SessionId) -> Error {
-        let asked = Asked { id: Some(id.clone()), ..Self::asked_of(Verb::Get, scope) };
-        self.refused(asked, Failure::not_found(id))
+        let asked = RequestInfo { id: Some(id.clone()), ..Self::asked_of(Verb::Get, scope) };
+        self.refused(asked, Status::not_found(id))
     }
 
     /// One session.
@@ -333,10 +333,10 @@ pub fn gone(answer: &Value, namespace: &str, id: &SessionId) -> Result<(), Error
     })
 }
 
-fn asked(verb: Verb, namespace: &str, id: Option<&SessionId>) -> Asked {
-    Asked { verb, namespace: Some(namespace.to_owned()), id: id.cloned() }
+fn asked(verb: Verb, namespace: &str, id: Option<&SessionId>) -> RequestInfo {
+    RequestInfo { verb, namespace: Some(namespace.to_owned()), id: id.cloned() }
 }
 
-fn everywhere(verb: Verb) -> Asked {
-    Asked { verb, namespace: None, id: None }
+fn everywhere(verb: Verb) -> RequestInfo {
+    RequestInfo { verb, namespace: None, id: None }
 }

@@ -1,8 +1,8 @@
-//! A session as it is shown, read from an object of the cluster.
+//! A session as the plugin shows it, parsed from an object of the cluster.
 //!
-//! Read field by field rather than through the typed Session: an object that somebody else's
-//! software wrote, or that another version of the CRD let in, is shown as far as it can be
-//! understood instead of failing the whole list.
+//! The parser reads field by field instead of using the typed Session. An object of other software
+//! or of another version of the definition is then shown as far as it can be parsed, and never
+//! fails the list.
 
 mod operator;
 
@@ -14,98 +14,98 @@ use serde_json::Value;
 
 use crate::render::duration::{age, exact_age};
 
-/// A session's agent.
+/// The agent of a session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Agent {
-    /// Job or Pod.
+    /// The kind of the agent: Job or Pod.
     pub kind: Option<String>,
-    /// Namespace of the Job or Pod.
+    /// The namespace of the Job or Pod.
     pub namespace: Option<String>,
-    /// Name of the Job or Pod.
+    /// The name of the Job or Pod.
     pub name: Option<String>,
-    /// Node that it runs on.
+    /// The node of the agent.
     pub node: Option<String>,
 }
 
-/// A port that a session takes traffic of.
+/// A port of a session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Port {
-    /// Its number.
+    /// The port number.
     pub number: Option<u64>,
-    /// The port with its filter, in mirrord's words: `Port: 80, Type: steal, Filter: …`.
+    /// The port with its filter in mirrord's format: `Port: 80, Type: steal, Filter: …`.
     pub line: String,
 }
 
-/// A session as it is shown. What the object doesn't say is `None`, or empty.
+/// A session as the plugin shows it. Absent fields are `None` or empty.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Session {
-    /// `metadata.name`.
+    /// The field `metadata.name`.
     pub name: String,
-    /// `metadata.namespace`.
+    /// The field `metadata.namespace`.
     pub namespace: String,
-    /// `metadata.uid`.
+    /// The field `metadata.uid`.
     pub uid: Option<String>,
-    /// `metadata.labels`, by name.
+    /// The field `metadata.labels`, ordered by name.
     pub labels: Vec<(String, String)>,
-    /// When it started.
+    /// The start time of the session.
     pub started: Option<Timestamp>,
-    /// For how long it has been running, where only that is known.
+    /// The duration of the session, if the start time is unknown.
     pub lasted: Option<SignedDuration>,
-    /// When it ended.
+    /// The end time of the session.
     pub ended: Option<Timestamp>,
-    /// Why it ended.
+    /// The reason of the end.
     pub reason: Option<String>,
-    /// Who stopped it.
+    /// The user who stopped the session.
     pub stopped_by: Option<String>,
-    /// How it reaches the cluster: job, ephemeral, process or operator.
+    /// The kind of the session: job, ephemeral, process or operator.
     pub kind: Option<String>,
-    /// kind/name[/container/NAME] of the target.
+    /// The target as kind/name[/container/NAME].
     pub target: Option<String>,
-    /// Who runs it, in one line.
+    /// The user in one line: whoami/user@hostname.
     pub user: Option<String>,
-    /// Kubernetes user name of the owner.
+    /// The Kubernetes user name of the owner.
     pub owner: Option<String>,
     /// The authenticator's identifier of the owner.
     pub owner_uid: Option<String>,
-    /// Kubernetes groups of the owner.
+    /// The Kubernetes groups of the owner.
     pub owner_groups: Vec<String>,
-    /// Name of the user on the client's machine (the client's word).
+    /// The user name on the client's machine, as claimed by the client.
     pub client_user: Option<String>,
-    /// Name of the client's machine (the client's word).
+    /// The name of the client's machine, as claimed by the client.
     pub client_host: Option<String>,
-    /// Version of mirrord (the client's word).
+    /// The version of mirrord, as claimed by the client.
     pub version: Option<String>,
-    /// The key with which others join.
+    /// The key by which other users join.
     pub key: Option<String>,
-    /// pending, running or terminated.
+    /// The state: pending, running or terminated.
     pub state: Option<String>,
-    /// Its ports.
+    /// The ports of the session.
     pub ports: Vec<Port>,
-    /// The ports in one line, as the controller wrote them.
+    /// The ports in one line, as composed by the controller.
     pub port_summary: Option<String>,
-    /// Header filter of all its ports.
+    /// The header filter of all ports.
     pub header_filter: Option<String>,
-    /// Kubernetes user names of those who take part: the owner, then those who joined.
+    /// The Kubernetes user names of the participants: the owner first, then those who joined.
     pub participants: Vec<String>,
-    /// Names of the processes that run with it (the client's word).
+    /// The names of the session's processes, as claimed by the client.
     pub processes: Vec<String>,
-    /// What the cluster could not tell of it, and why.
+    /// The message about unknown properties of the session.
     pub message: Option<String>,
-    /// When the controller last heard of it.
+    /// The time of the last report or observation.
     pub last_seen: Option<Timestamp>,
-    /// mirrord's agent in the cluster.
+    /// The agent of the session in the cluster.
     pub agent: Option<Agent>,
 }
 
 impl Session {
-    /// The value of a label.
+    /// Returns the value of a label.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         let found = self.labels.iter().find(|(found, _)| found == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The labels as `a=b,c=d`, if there are any.
+    /// Returns the labels as `a=b,c=d`, if there are any.
     #[must_use]
     pub fn label_line(&self) -> Option<String> {
         let pairs = self.labels.iter().map(|(name, value)| format!("{name}={value}"));
@@ -113,7 +113,7 @@ impl Session {
         Some(line).filter(|line| !line.is_empty())
     }
 
-    /// Reads what can be read: of a Session, of a tracker, or of what mirrord's operator serves.
+    /// Parses a Session, a tracker, or a session of mirrord's operator as far as possible.
     #[must_use]
     pub fn of_object(object: &Value) -> Self {
         if object.pointer("/spec/session").is_some_and(Value::is_object) {
@@ -124,7 +124,7 @@ impl Session {
         let owner = text("/spec/owner/username");
         let mut participants = list("/status/participants");
         if let Some(owner) = &owner {
-            // Trackers have the owner among them, Sessions don't.
+            // Trackers list the owner among the participants, Sessions don't.
             participants.retain(|name| name != owner);
             participants.insert(0, owner.clone());
         }
@@ -146,7 +146,7 @@ impl Session {
             ended: time(object.pointer("/status/endedAt")),
             reason: text("/status/reason"),
             stopped_by: text("/status/stoppedBy"),
-            kind: text("/spec/kind").or_else(|| kind_by(agent.as_ref(), object)),
+            kind: text("/spec/kind").or_else(|| kind_of_agent(agent.as_ref(), object)),
             target: text("/spec/target"),
             user: text("/spec/user").or_else(|| owner.clone()),
             owner,
@@ -168,17 +168,17 @@ impl Session {
         }
     }
 
-    /// The session's id as people read and type it.
+    /// Returns the ID as users read and type it.
     #[must_use]
     pub fn id(&self) -> SessionId {
         SessionId::of_name(&self.name)
     }
 
-    /// The ports in one line, if there are any.
+    /// Returns the ports in one line, if there are any.
     #[must_use]
     pub fn port_line(&self) -> Option<String> {
-        // The same line as `Port::summary` makes: the controller's own is only there to spare
-        // kubectl the work.
+        // The line equals that of `Port::summary`. The controller stores its own for the columns of
+        // kubectl.
         if self.ports.is_empty() {
             self.port_summary.clone()
         } else {
@@ -187,44 +187,44 @@ impl Session {
         }
     }
 
-    /// Whether it is over.
+    /// Returns whether the session has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.state.as_deref() == Some("terminated")
     }
 
-    /// For how long it has been running, or ran, as kubectl tells ages.
+    /// Returns the duration of the session in kubectl's format of ages.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> String {
         age(self.began(now), self.ended.unwrap_or(now))
     }
 
-    /// For how long it has been running, or ran, as mirrord tells it.
+    /// Returns the duration of the session in mirrord's format.
     #[must_use]
     pub fn exact_age(&self, now: Timestamp) -> String {
         exact_age(self.began(now), self.ended.unwrap_or(now))
     }
 
-    /// When it started, as far as that can be told.
+    /// Returns the start time, derived from the duration if necessary.
     #[must_use]
     pub fn began(&self, now: Timestamp) -> Option<Timestamp> {
         self.started.or_else(|| now.checked_sub(self.lasted?).ok())
     }
 
-    /// By namespace, then by name: the order of the API server.
+    /// Compares by namespace, then by name, like the API server.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         (&self.namespace, &self.name).cmp(&(&other.namespace, &other.name))
     }
 }
 
-/// `session.operator.metalbear.co`: how kubectl names the kind in its messages.
+/// Returns `session.operator.metalbear.co`, the name of the kind in kubectl's messages.
 #[must_use]
 pub fn kind_name() -> String {
     format!("session.{GROUP}")
 }
 
-/// A text, or what stands in its place; nothing if there is nothing.
+/// Returns a value as text, or nothing if it is absent.
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null => None,
@@ -245,8 +245,8 @@ fn time(value: Option<&Value>) -> Option<Timestamp> {
     value?.as_str()?.parse().ok()
 }
 
-/// How a Session reaches the cluster, by its agent.
-fn kind_by(agent: Option<&Agent>, object: &Value) -> Option<String> {
+/// Returns the kind of a session, derived from its agent.
+fn kind_of_agent(agent: Option<&Agent>, object: &Value) -> Option<String> {
     let kind = match agent.map(|agent| agent.kind.as_deref()) {
         Some(Some("Pod")) => TrackerKind::Ephemeral,
         Some(Some(_)) => TrackerKind::Job,
@@ -271,9 +271,8 @@ fn ports(value: Option<&Value>) -> Vec<Port> {
     }
 }
 
-/// A port in any of the shapes that have been served: `{port, type, filter}`, a tracker's, which
-/// may only tell that there is a filter, mirrord's `{port, kind, filter}`, and `[port, kind,
-/// filter]`.
+/// Parses a port in any served form: `{port, type, filter}`, a tracker's, which may only contain
+/// that there is a filter, mirrord's `{port, kind, filter}`, and `[port, kind, filter]`.
 fn port(value: &Value) -> Port {
     let field = |name: &str, at: usize| match value {
         Value::Array(items) => items.get(at),
@@ -298,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_session() {
+    fn parses_a_complete_session() {
         let session = Session::of_object(&json!({
             "metadata": {
                 "name": "487f4f2b6d2376ad", "namespace": "default", "uid": "u",
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_objects_are_shown_as_far_as_they_go() {
+    fn parses_malformed_objects_partially() {
         let cases = [
             (json!(null), ""),
             (json!([1]), ""),
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_in_other_shapes() {
+    fn parses_ports_of_every_form() {
         let cases = [
             (json!({}), None),
             (json!({ "portSummary": "Port: 1, Type: steal" }), Some("Port: 1, Type: steal")),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     server::Trackers,
 };
 
@@ -30,7 +30,7 @@ impl<T> Reading<T> {
     pub(crate) fn of(result: Result<T, Error>) -> Self {
         match result {
             Ok(value) => Self::Known(value),
-            Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => Self::Hidden,
+            Err(error) if error.api_error().is_some_and(ApiError::is_rbac) => Self::Hidden,
             Err(error) => Self::Failed(error.to_string()),
         }
     }

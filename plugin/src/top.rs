@@ -1,5 +1,4 @@
-//! A live view of sessions, as values: what is shown, and what a key or a change makes of it. No
-//! terminal and no cluster in here.
+//! State of the live view, as pure functions of events. Neither terminal nor cluster is used here.
 
 pub(crate) mod view;
 
@@ -10,35 +9,35 @@ use serde_json::Value;
 
 use crate::session::Session;
 
-/// How long a question stands before a key answers it: what is typed or pasted at one go was typed
-/// before anybody could read it.
-const READING: Duration = Duration::from_millis(300);
+/// Time for which a confirmation ignores keys. Keys that are typed or pasted in one go were typed
+/// before the user could read the question.
+const MIN_READING_TIME: Duration = Duration::from_millis(300);
 
-/// Namespace and name.
+/// The namespace and the name of a session.
 pub(crate) type Key = (String, String);
 
-/// Something that happened.
+/// An event that changes the view.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Somebody pressed a key.
+    /// The user pressed a key.
     Press(Press),
-    /// This is all there is.
+    /// The complete list of sessions arrived.
     Listed(Vec<Value>),
-    /// A session came, or is another now.
+    /// A session was added or modified.
     Changed(Value),
-    /// A session went.
+    /// A session was deleted.
     Gone(Value),
-    /// The cluster can't be followed; it is tried again.
+    /// The watch failed and is retried.
     Trouble(String),
-    /// What became of stopping a session.
+    /// The deletion of a session completed or failed.
     Stopped(Key, Result<(), String>),
-    /// Something that is to be known.
-    Told(String),
-    /// Time has passed.
+    /// A message for the user arrived.
+    Message(String),
+    /// The clock advanced.
     Time(Timestamp),
 }
 
-/// A key, as far as it means something here.
+/// A key with a meaning in the view.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Press {
     Up,
@@ -55,24 +54,24 @@ pub(crate) enum Press {
     Letter(char),
 }
 
-/// What the keys are for.
+/// The mode of the view, which determines the meaning of keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Mode {
-    /// Going through the list.
+    /// The list of sessions.
     #[default]
     List,
-    /// Typing a filter.
+    /// The filter is being typed.
     Filter,
-    /// Looking at one session.
+    /// The details of one session.
     Details(Key),
-    /// Being asked whether to stop one.
+    /// The confirmation before a session is stopped.
     Confirm(Key),
 }
 
-/// What comes first.
+/// The order of the list.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Sort {
-    /// The API server's order.
+    /// The order of the API server.
     #[default]
     Id,
     Target,
@@ -91,20 +90,20 @@ impl Sort {
     }
 }
 
-/// What is to be done outside.
+/// A side action that the view requests.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Wish {
-    /// Stop this session.
+pub(crate) enum Action {
+    /// Deletes a session, with its uid as a precondition.
     Stop(Key, Option<String>),
-    /// End.
+    /// Ends the command.
     Quit,
 }
 
-/// All that is known and shown.
+/// The state of the view.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Top {
     sessions: BTreeMap<Key, Session>,
-    /// Where the sessions are from, for the title.
+    /// The scope of the list, for the title.
     place: String,
     everywhere: bool,
     mode: Mode,
@@ -112,19 +111,19 @@ pub(crate) struct Top {
     reversed: bool,
     filter: String,
     selected: Option<Key>,
-    /// Whether the list has been read once.
+    /// Whether the first list has arrived.
     is_read: bool,
     trouble: Option<String>,
-    told: Option<String>,
+    message: Option<String>,
     now: Timestamp,
-    /// How many rows of the list there was room for when it was last drawn.
+    /// The number of rows that the last drawn screen had room for.
     pub(crate) rows: usize,
-    /// To be taken by whoever acts.
-    pub(crate) wish: Option<Wish>,
+    /// The requested side action, taken by the event loop.
+    pub(crate) action: Option<Action>,
 }
 
 impl Top {
-    /// Before anything is known.
+    /// Creates the view before the first list.
     pub(crate) fn new(namespace: Option<&str>, now: Timestamp) -> Self {
         Self {
             place: namespace
@@ -136,12 +135,12 @@ impl Top {
         }
     }
 
-    /// The sessions that fit the filter, in order.
+    /// Returns the sessions that match the filter, in order.
     pub(crate) fn shown(&self) -> Vec<(&Key, &Session)> {
         let wanted = self.filter.to_lowercase();
         let mut shown: Vec<_> =
             self.sessions.iter().filter(|(_, session)| fits(session, &wanted)).collect();
-        // Stable, so that what is the same keeps the API server's order.
+        // The sort is stable, so that equal rows keep the order of the API server.
         match self.sort {
             Sort::Id => {}
             Sort::Target => shown.sort_by(|(_, a), (_, b)| a.target.cmp(&b.target)),
@@ -159,13 +158,13 @@ impl Top {
         self.shown().iter().position(|(key, _)| *key == selected)
     }
 
-    /// Whether what is selected is among the sessions that fit the filter.
+    /// Returns whether the selected session matches the filter.
     fn has_selection(&self) -> bool {
         let session = self.selected.as_ref().and_then(|key| self.sessions.get(key));
         session.is_some_and(|session| fits(session, &self.filter.to_lowercase()))
     }
 
-    /// Whether the event may take away what is selected.
+    /// Returns whether the event may remove the selected session.
     fn may_deselect(&self, event: &Event) -> bool {
         match event {
             Event::Listed(_) => true,
@@ -174,27 +173,27 @@ impl Top {
         }
     }
 
-    /// The session that somebody is asked about, or looks at.
-    fn in_question(&self) -> Option<&Session> {
+    /// Returns the session of the details or of the confirmation.
+    fn focused_session(&self) -> Option<&Session> {
         match &self.mode {
             Mode::Details(key) | Mode::Confirm(key) => self.sessions.get(key),
             Mode::List | Mode::Filter => None,
         }
     }
 
-    /// Whether a key that was pressed answers a question that nobody can have read yet.
+    /// Returns whether a key answers a confirmation before the user could have read it.
     pub(crate) fn is_too_early(&self, event: &Event, shown_for: Duration) -> bool {
         matches!(self.mode, Mode::Confirm(_))
             && matches!(event, Event::Press(press) if *press != Press::Interrupt)
-            && shown_for < READING
+            && shown_for < MIN_READING_TIME
     }
 
-    /// Whether it asks something.
+    /// Returns whether the view shows a confirmation.
     pub(crate) fn asks(&self) -> bool {
         matches!(self.mode, Mode::Confirm(_))
     }
 
-    /// Keeps something selected, near where the selection was.
+    /// Selects the session at or near the previous position.
     fn select_near(&mut self, before: Option<usize>) {
         if self.has_selection() {
             return;
@@ -230,11 +229,11 @@ fn read(object: &Value) -> (Key, Session) {
     ((session.namespace.clone(), session.name.clone()), session)
 }
 
-/// What an event makes of the view.
+/// Returns the view after an event.
 pub(crate) fn update(mut top: Top, event: Event) -> Top {
-    // A look at all there is, which thousands of changes at once can't all have.
+    // Finding the position scans all sessions, which is too slow for thousands of events at once.
     let before = if top.may_deselect(&event) { top.position() } else { None };
-    let uid = top.in_question().and_then(|session| session.uid.clone());
+    let uid = top.focused_session().and_then(|session| session.uid.clone());
     match event {
         Event::Press(press) => return pressed(top, press),
         Event::Listed(objects) => {
@@ -255,20 +254,20 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
         Event::Trouble(why) => top.trouble = Some(why),
         Event::Stopped((namespace, name), result) => {
             let id = mirrord_sessions_crds::SessionId::of_name(&name);
-            top.told = Some(match result {
+            top.message = Some(match result {
                 Ok(()) => format!("stopped {id} in {namespace}"),
                 Err(why) => why,
             });
         }
-        Event::Told(what) => top.told = Some(what),
+        Event::Message(what) => top.message = Some(what),
         Event::Time(now) => top.now = now,
     }
     top.select_near(before);
-    // What somebody looks at may be gone meanwhile, and another may have its name.
+    // The session may have ended, and another may have its name.
     if matches!(top.mode, Mode::Details(_) | Mode::Confirm(_))
-        && top.in_question().is_none_or(|session| session.uid != uid)
+        && top.focused_session().is_none_or(|session| session.uid != uid)
     {
-        top.told = Some("the session is over".to_owned());
+        top.message = Some("the session is over".to_owned());
         top.mode = Mode::List;
     }
     top
@@ -276,13 +275,13 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
 
 fn pressed(mut top: Top, press: Press) -> Top {
     if press == Press::Interrupt {
-        top.wish = Some(Wish::Quit);
+        top.action = Some(Action::Quit);
         return top;
     }
     let before = top.position();
     if top.mode == Mode::List {
-        // It has been read.
-        top.told = None;
+        // The message has been read.
+        top.message = None;
     }
     match (top.mode.clone(), press) {
         (Mode::Filter, Press::Letter(letter)) => top.filter.push(letter),
@@ -296,12 +295,12 @@ fn pressed(mut top: Top, press: Press) -> Top {
         }
         (Mode::Confirm(key), Press::Letter('y' | 'Y')) => {
             let uid = top.sessions.get(&key).and_then(|session| session.uid.clone());
-            top.told = Some(format!("stopping {} …", key.1));
-            top.wish = Some(Wish::Stop(key, uid));
+            top.message = Some(format!("stopping {} …", key.1));
+            top.action = Some(Action::Stop(key, uid));
             top.mode = Mode::List;
         }
         (Mode::Confirm(_), _) => {
-            top.told = Some("not stopped".to_owned());
+            top.message = Some("not stopped".to_owned());
             top.mode = Mode::List;
         }
         (Mode::Details(key), Press::Delete | Press::Letter('x')) => top.mode = Mode::Confirm(key),
@@ -327,7 +326,7 @@ fn in_list(top: &mut Top, press: Press) {
         Press::Letter('/') => top.mode = Mode::Filter,
         Press::Letter('s') => top.sort = top.sort.next(),
         Press::Letter('r') => top.reversed = !top.reversed,
-        Press::Letter('q') => top.wish = Some(Wish::Quit),
+        Press::Letter('q') => top.action = Some(Action::Quit),
         Press::Escape => {
             top.filter.clear();
         }

@@ -100,7 +100,7 @@ fn without_value(argument: &str, command: &Command, arguments: &[OsString]) -> S
 /// Why a flag of kubectl's isn't taken.
 fn refused(error: &clap::Error, command: &Command) -> Option<String> {
     let argument = text(error, ContextKind::InvalidArg)?;
-    cli::refused::why(command.get_name(), &argument)
+    cli::refused::reason(command.get_name(), &argument)
 }
 
 fn unknown(argument: &str) -> String {

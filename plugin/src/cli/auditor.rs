@@ -1,47 +1,47 @@
-//! `auditor`.
+//! Options of `auditor`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// What can be asked of the auditor role.
+/// The commands about the auditor role.
 #[derive(Debug, Subcommand)]
 pub enum AuditorCommand {
-    /// Show its version, whether it was modified, who manages it, and how it differs
+    /// Show the version of the role, whether it was modified, who manages it, and its difference
     #[command(after_help = "Examples:
   kubectl mirrord-sessions auditor status
   kubectl mirrord-sessions auditor status -o json")]
     Status(StatusArgs),
-    /// Show how it differs from its latest version; exit code 1 if it does, as of kubectl diff, and
-    /// 2 if that can't be told
+    /// Show the difference from the latest version; the exit code is 1 if there is one, as for
+    /// kubectl diff, and 2 for an error
     ///
-    /// With -o, prints the role that a GitOps repository should take over instead: the rules it
-    /// has, and those that are missing.
+    /// With -o, prints the role that a GitOps repository should contain instead: the current rules
+    /// and the missing ones.
     #[command(after_help = "Examples:
   kubectl mirrord-sessions auditor diff
   kubectl mirrord-sessions auditor diff -o yaml > auditor-role.yaml")]
     Diff(DiffArgs),
 }
 
-/// What `auditor status` takes.
+/// Options of `auditor status`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct StatusArgs {
-    /// How to show it, instead of as text
+    /// Output format, instead of text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<WholeFormat>,
 }
 
-/// What `auditor diff` takes.
+/// Options of `auditor diff`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct DiffArgs {
-    /// Print the whole role to take over, instead of a diff
+    /// Print the complete role for a GitOps repository, instead of a diff
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<WholeFormat>,
 }
 
-/// How something is shown whole.
+/// The formats of complete objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum WholeFormat {
-    /// JSON
+    /// JSON format
     Json,
-    /// YAML
+    /// YAML format
     Yaml,
 }

@@ -1,29 +1,29 @@
-//! `completion`.
+//! Options of `completion`.
 
 use clap::{Args, ValueEnum};
 
-/// What `completion` takes.
+/// Options of the command `completion`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct CompletionArgs {
-    /// Shell to print a script for, which completes the words behind kubectl-mirrord_sessions
+    /// Shell to print a completion script of kubectl-mirrord_sessions for
     #[arg(value_enum, value_name = "SHELL", required_unless_present_any = ["install", "uninstall"])]
     pub shell: Option<Shell>,
-    /// Make kubectl's own completion complete the words behind "kubectl mirrord-sessions": puts a
-    /// link beside the plugin, where kubectl looks for it
+    /// Enable kubectl's own completion of "kubectl mirrord-sessions": creates a link beside the
+    /// plugin, where kubectl looks for it
     #[arg(long, conflicts_with_all = ["shell", "uninstall"])]
     pub install: bool,
-    /// Take that link away again
+    /// Remove that link
     #[arg(long, conflicts_with = "shell")]
     pub uninstall: bool,
 }
 
-/// A shell.
+/// The supported shells.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Shell {
-    /// Bash, 3.2 and later
+    /// Bash, 3.2 or later
     Bash,
-    /// Zsh
+    /// Zsh, any version
     Zsh,
-    /// Fish
+    /// Fish, any version
     Fish,
 }

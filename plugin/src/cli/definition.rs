@@ -1,4 +1,4 @@
-//! The definition of the command line, and what is done to all of it.
+//! The clap definition of the command line, and transformations of all its flags.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 
@@ -6,31 +6,31 @@ use super::Cli;
 
 const USER: &str = "user";
 
-/// The command line as it is understood.
+/// Returns the definition that parses command lines.
 ///
-/// `--user` chooses the user of the kubeconfig, as kubectl's does, before the command and behind
-/// most of them; behind those that filter by user it filters. Every flag that is on or off takes
-/// `=true` and `=false`, as kubectl's do.
+/// `--user` selects the user of the kubeconfig, like kubectl's flag, before the command and after
+/// most commands. After a command that filters by user, it filters. Every boolean flag accepts
+/// `=true` and `=false`, like kubectl's.
 #[must_use]
 pub fn command() -> Command {
-    loosened(definition())
+    with_boolean_values(definition())
 }
 
-/// The command line as help, man pages and completion show it: of a flag that is off unless it is
-/// given nobody needs to read that `=true` may follow.
+/// Returns the definition for help, man pages and completion, which omits the `=true` of boolean
+/// flags.
 #[must_use]
 pub fn shown() -> Command {
     booleans(definition(), |action| matches!(action, ArgAction::SetFalse))
 }
 
-/// The command with flags that take `=true` and `=false`.
+/// Returns the command with flags that accept `=true` and `=false`.
 #[must_use]
-pub fn loosened(command: Command) -> Command {
+pub fn with_boolean_values(command: Command) -> Command {
     booleans(command, |action| matches!(action, ArgAction::SetTrue | ArgAction::SetFalse))
 }
 
-/// Flags of free text, whose value may be any word that follows, as it may be with kubectl.
-const FREE: [&str; 8] = [
+/// Flags of free text, whose value may be any following word, like kubectl's.
+const FREE_TEXT_FLAGS: [&str; 8] = [
     "token",
     "username",
     "password",
@@ -42,14 +42,14 @@ const FREE: [&str; 8] = [
 ];
 
 fn free(flag: Arg) -> Arg {
-    let is_free = flag.get_long().is_some_and(|long| FREE.contains(&long));
+    let is_free = flag.get_long().is_some_and(|long| FREE_TEXT_FLAGS.contains(&long));
     if is_free { flag.allow_hyphen_values(true) } else { flag }
 }
 
-/// Has flags take a value. One that its definition sets to false is on unless it is turned off:
-/// clap has no other way to say so in one word.
+/// Makes boolean flags take an optional value. A flag whose default is false is on unless it is
+/// turned off, which clap can't express in one word otherwise.
 fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
-    let loosened = |flag: Arg| {
+    let with_boolean_values = |flag: Arg| {
         if !which(flag.get_action()) {
             return flag;
         }
@@ -63,10 +63,10 @@ fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
             .hide_default_value(is_off)
             .default_missing_value("true")
     };
-    command.mut_args(loosened).mut_subcommands(|sub| booleans(sub, which))
+    command.mut_args(with_boolean_values).mut_subcommands(|sub| booleans(sub, which))
 }
 
-/// A boolean in all the ways that kubectl takes it.
+/// Parses a boolean in all forms that kubectl accepts.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -75,8 +75,8 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Flags of kubectl's that are taken and change nothing: nothing is cached here, no answer is
-/// compressed, and no log waits to be written.
+/// Flags of kubectl that are accepted without effect: the plugin neither caches nor compresses
+/// responses, and buffers no log.
 const WITHOUT_EFFECT: [&str; 3] = ["cache-dir", "disable-compression", "log-flush-frequency"];
 
 fn definition() -> Command {
@@ -108,7 +108,7 @@ fn with_user(command: Command, user: &Arg) -> Command {
     })
 }
 
-/// The user of the kubeconfig that was chosen last on the line.
+/// Returns the user of the kubeconfig that the line selects last.
 pub(super) fn kubeconfig_user(matches: &ArgMatches) -> Option<&String> {
     let behind = matches.subcommand().and_then(|(_, matches)| kubeconfig_user(matches));
     behind.or_else(|| matches.try_get_one(USER).ok().flatten())
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn definition_is_valid() {
         command().debug_assert();
         shown().debug_assert();
     }
 
     #[test]
-    fn flags_that_are_on_or_off() {
+    fn parses_boolean_flags() {
         for (line, everywhere, watches) in [
             ("list", false, false),
             ("list -A -w", true, true),
@@ -161,13 +161,13 @@ mod tests {
                 panic!("{line}");
             };
             assert_eq!(args.shared.stop.wait, waits, "{line}");
-            // What follows a flag without "=" is no value of it.
+            // A word after a flag without "=" is not its value.
             assert_eq!(args.ids.len(), 1, "{line}");
         }
     }
 
     #[test]
-    fn values_that_begin_like_flags() {
+    fn accepts_values_that_look_like_flags() {
         let line = "list --token -w -o -A --sort-by --mine --selector -l --password --";
         let cli = Cli::of(words(line)).unwrap();
         assert_eq!(cli.connection.token.as_deref(), Some("-w"));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_kubectl_that_change_nothing_here() {
+    fn accepts_kubectl_flags_without_effect() {
         for line in [
             "list --cache-dir /x --disable-compression --log-flush-frequency=5s",
             "--cache-dir=/x list --disable-compression=false",
@@ -192,9 +192,9 @@ mod tests {
         }
     }
 
-    /// Whatever is added: every flag of every command takes what kubectl's flags take.
+    /// Checks every flag of every command, including flags that are added later.
     #[test]
-    fn no_flag_is_left_out() {
+    fn transforms_every_flag() {
         fn each(command: &Command, found: &mut usize) {
             for flag in command.get_arguments() {
                 let action = flag.get_action();

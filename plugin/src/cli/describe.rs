@@ -1,4 +1,4 @@
-//! `describe`.
+//! Options of `describe`.
 
 use clap::{ArgAction, Args};
 use mirrord_sessions_crds::SessionId;
@@ -6,31 +6,31 @@ use mirrord_sessions_crds::SessionId;
 use super::{Everywhere, is_sessions, session_id};
 use crate::filter::Target;
 
-/// What `describe` takes.
+/// Options of the command `describe`.
 #[derive(Args, Debug)]
 pub struct DescribeArgs {
-    /// Sessions to describe, by ID, its beginning, or name, or by target as deployment/shop; all of
-    /// the namespace if none is named
+    /// Sessions to describe, by ID, prefix of an ID, or name, or by target, such as
+    /// deployment/shop; all sessions of the namespace by default
     #[arg(value_name = "ID|TARGET", value_parser = described)]
     pub what: Vec<Described>,
-    /// Where to look.
+    /// The namespaces to search.
     #[command(flatten)]
     pub everywhere: Everywhere,
-    /// Only sessions whose labels fit, as "a=b,c!=d,e in (f,g)"
+    /// Only sessions with matching labels, such as "a=b,c!=d,e in (f,g)"
     #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
     pub labels: Option<String>,
-    /// Show the Events about each
+    /// Show the Events of each session
     #[arg(long, action = ArgAction::SetFalse)]
     pub show_events: bool,
-    /// Read at most so many at a time, 0 reads all in one; 500 at first and then more by default
+    /// Items per request, 0 reads all at once; 500 at first and then more by default
     #[arg(long, value_name = "NUMBER", value_parser = super::number::chunk, allow_negative_numbers = true)]
     pub chunk_size: Option<usize>,
 }
 
-/// What to describe.
+/// The argument of `describe`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Described {
-    /// One session.
+    /// A session by ID.
     Session(SessionId),
     /// All sessions on a target.
     On(Target),

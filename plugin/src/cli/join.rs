@@ -1,30 +1,30 @@
-//! `join`.
+//! Options of `join`.
 
 use clap::{Args, ValueEnum};
 use mirrord_sessions_crds::SessionId;
 
 use super::{Everywhere, session_id};
 
-/// What `join` takes.
+/// Options of the command `join`.
 #[derive(Args, Debug)]
 pub struct JoinArgs {
-    /// Session to join, by ID (in either case), its beginning, or name
+    /// Session to join, by ID (in either case), prefix of an ID, or name
     #[arg(value_name = "ID", value_parser = session_id)]
     pub id: SessionId,
-    /// Where to look.
+    /// The namespaces to search.
     #[command(flatten)]
     pub everywhere: Everywhere,
-    /// How to show the answer, instead of as text
+    /// Output format, instead of text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<JoinFormat>,
 }
 
-/// How the answer is shown.
+/// The output formats of `join`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum JoinFormat {
-    /// JSON
+    /// JSON format
     Json,
-    /// YAML
+    /// YAML format
     Yaml,
     /// The name of the session
     Name,

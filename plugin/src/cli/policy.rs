@@ -1,4 +1,4 @@
-//! `policy`.
+//! Options of `policy`.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use mirrord_sessions_core::policy::Verb;
 
 use super::Everywhere;
 
-/// What can be asked of policies.
+/// The commands about policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Show which sessions policies show to somebody, and by which rule
+    /// Show the sessions that policies let a user see, and the rule that decides
     ///
-    /// Here --as, --as-group, --as-uid and --as-user-extra say about whom: they impersonate nobody.
-    /// Groups that the API server adds are added, as those of a service account where no --as-group
-    /// is given. The sessions are those of --sessions, or else those of the cluster as you see them
-    /// yourself. Only the policies of the files count, and none that the cluster has; RBAC must
-    /// allow the verb besides.
+    /// Here --as, --as-group, --as-uid and --as-user-extra name the user to test: they impersonate
+    /// nobody. Groups that the API server adds are added, such as those of a service account
+    /// without --as-group. The sessions are those of --sessions, or those that you see in the
+    /// cluster. Only the policies of the files count, not those of the cluster, and RBAC must allow
+    /// the verb in addition.
     #[command(after_help = "Examples:
   # Which of the sessions in this namespace would a policy show to Eve?
   kubectl mirrord-sessions policy test -f policy.yaml --as eve@example.com --as-group devs
@@ -30,7 +30,7 @@ pub enum PolicyCommand {
     Test(TestArgs),
 }
 
-/// What `policy test` takes.
+/// Options of `policy test`.
 #[derive(Args, Debug)]
 pub struct TestArgs {
     /// Files with SessionPolicies, as YAML or JSON; - is standard input
@@ -40,30 +40,30 @@ pub struct TestArgs {
     /// is standard input
     #[arg(long, value_name = "FILE")]
     pub sessions: Option<PathBuf>,
-    /// What the requester would do
+    /// Action of the user to test
     #[arg(long, value_enum, value_name = "VERB", default_value = "list")]
     pub verb: TestVerb,
-    /// The cluster's name as the webhook is told it, for tracker.cluster
+    /// Name of the cluster for tracker.cluster, as in the webhook's --cluster-name
     #[arg(long, value_name = "NAME", default_value = "")]
     pub cluster_name: String,
-    /// Where to look.
+    /// The namespaces to search.
     #[command(flatten)]
     pub everywhere: Everywhere,
-    /// How to show it, instead of in plain columns
+    /// Output format, instead of plain columns
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<TestFormat>,
 }
 
-/// What the requester would do.
+/// The action to test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum TestVerb {
-    /// Have it in a list or watch
+    /// See it in a list or watch
     List,
     /// Get it by name
     Read,
-    /// Stop it
+    /// Stop the session
     Delete,
-    /// Join it
+    /// Join the session
     Join,
 }
 
@@ -78,13 +78,13 @@ impl From<TestVerb> for Verb {
     }
 }
 
-/// How the outcome is shown.
+/// The output formats of `policy test`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum TestFormat {
-    /// JSON
+    /// JSON format
     Json,
-    /// YAML
+    /// YAML format
     Yaml,
-    /// The names of the sessions that are visible
+    /// The names of the visible sessions
     Name,
 }

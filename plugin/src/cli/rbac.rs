@@ -1,17 +1,16 @@
-//! `rbac`.
+//! Options of `rbac`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Everywhere, auditor::WholeFormat};
 
-/// What can be asked of RBAC.
+/// The commands about RBAC.
 #[derive(Debug, Subcommand)]
 pub enum RbacCommand {
-    /// Show which users, groups and service accounts may do something, each with the binding that
-    /// grants it
+    /// Show the users, groups and service accounts that may do something, each with its binding
     ///
-    /// Reads roles and bindings as RBAC has them; other authorizers, and who belongs to a group,
-    /// are not asked. SessionPolicies may narrow what is granted: "policy test" tries them.
+    /// Reads the roles and bindings of RBAC. Other authorizers, and the members of groups, are not
+    /// considered. SessionPolicies may restrict the result further: see "policy test".
     #[command(after_help = "Examples:
   # Who may stop sessions in namespace shop
   kubectl mirrord-sessions rbac who-can kill -n shop
@@ -21,35 +20,35 @@ pub enum RbacCommand {
     WhoCan(WhoCanArgs),
 }
 
-/// What `rbac who-can` takes.
+/// Options of `rbac who-can`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WhoCanArgs {
-    /// To do what
+    /// Action to check
     #[arg(value_enum, value_name = "WHAT")]
     pub what: What,
-    /// Where.
+    /// The namespaces to check.
     #[command(flatten)]
     pub everywhere: Everywhere,
-    /// How to show them, instead of in columns
+    /// Output format, instead of columns
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<WholeFormat>,
 }
 
-/// What somebody may do with sessions.
+/// The actions on sessions that RBAC controls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum What {
-    /// See which sessions there are
+    /// See the list of sessions
     List,
     /// See a single session
     Read,
     /// Stop sessions
     Kill,
-    /// Join somebody's session
+    /// Join sessions of other users
     Join,
 }
 
 impl What {
-    /// The word on the command line.
+    /// Returns the word on the command line.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

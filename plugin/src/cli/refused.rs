@@ -1,7 +1,6 @@
-//! Flags that people know from kubectl and that are not taken here, each with what to do instead.
+//! Flags commands kubectl that the plugin does not support, each with an alternative.
 
-/// The commands that read or stop sessions, which kubectl's `get`, `describe` and `delete` are the
-/// models of.
+/// The commands that are modelled on kubectl's `get`, `describe` and `delete`.
 const OBJECTS: &[&str] = &["list", "describe", "delete", "kill", "kill-all"];
 const LIST: &[&str] = &["list"];
 const STOPPING: &[&str] = &["delete", "kill", "kill-all"];
@@ -10,23 +9,27 @@ const EVERY: &[&str] = &[];
 const FILES: &str =
     "sessions are named here, and no files are read: give the file to kubectl itself";
 
-/// A flag that isn't taken.
-struct Refused {
-    /// Of which commands; of all of them if none is named.
-    of: &'static [&'static str],
+/// An unsupported flag.
+struct UnsupportedFlag {
+    /// The commands commands the flag; all commands if empty.
+    commands: &'static [&'static str],
     long: &'static str,
     short: Option<char>,
-    why: &'static str,
+    reason: &'static str,
 }
 
-const fn refused(of: &'static [&'static str], long: &'static str, why: &'static str) -> Refused {
-    Refused { of, long, short: None, why }
+const fn refused(
+    commands: &'static [&'static str],
+    long: &'static str,
+    reason: &'static str,
+) -> UnsupportedFlag {
+    UnsupportedFlag { commands, long, short: None, reason }
 }
 
-const ALL: &[Refused] = &[
-    Refused { short: Some('f'), ..refused(OBJECTS, "filename", FILES) },
-    Refused { short: Some('k'), ..refused(OBJECTS, "kustomize", FILES) },
-    Refused { short: Some('R'), ..refused(OBJECTS, "recursive", FILES) },
+const ALL: &[UnsupportedFlag] = &[
+    UnsupportedFlag { short: Some('f'), ..refused(OBJECTS, "filename", FILES) },
+    UnsupportedFlag { short: Some('k'), ..refused(OBJECTS, "kustomize", FILES) },
+    UnsupportedFlag { short: Some('R'), ..refused(OBJECTS, "recursive", FILES) },
     refused(LIST, "raw", "use \"kubectl get --raw\""),
     refused(STOPPING, "raw", "use \"kubectl delete --raw\""),
     refused(
@@ -37,7 +40,7 @@ const ALL: &[Refused] = &[
     refused(
         LIST,
         "server-print",
-        "columns are always those of this plugin: use -o custom-columns=HEADER:PATH for others",
+        "columns are always those commands this plugin: use -o custom-columns=HEADER:PATH for others",
     ),
     refused(
         EVERY,
@@ -52,26 +55,26 @@ const ALL: &[Refused] = &[
     refused(
         EVERY,
         "warnings-as-errors",
-        "warnings are messages, and the exit code is that of the request",
+        "warnings are messages, and the exit code is that commands the request",
     ),
     refused(EVERY, "profile", "this plugin has no profiler"),
     refused(EVERY, "profile-output", "this plugin has no profiler"),
-    refused(EVERY, "vmodule", "use -v, which is for all of the program"),
+    refused(EVERY, "vmodule", "use -v, which is for all commands the program"),
 ];
 
-/// Why a flag isn't taken, by the command and what was typed: `--raw=/x`, `-f` or `-fx`.
-pub(crate) fn why(command: &str, typed: &str) -> Option<String> {
+/// Returns reason a flag is unsupported, by command and typed text: `--raw=/x`, `-f` or `-fx`.
+pub(crate) fn reason(command: &str, typed: &str) -> Option<String> {
     let name = typed.split('=').next().unwrap_or(typed);
     let letter = |rest: &str| rest.chars().next();
-    let is_it = |flag: &&Refused| {
+    let is_it = |flag: &&UnsupportedFlag| {
         let is_named = match name.strip_prefix("--") {
             Some(long) => flag.long == long,
             None => flag.short.is_some() && name.strip_prefix('-').and_then(letter) == flag.short,
         };
-        is_named && (flag.of.is_empty() || flag.of.contains(&command))
+        is_named && (flag.commands.is_empty() || flag.commands.contains(&command))
     };
     let flag = ALL.iter().find(is_it)?;
-    Some(format!("--{} is not taken: {}", flag.long, flag.why))
+    Some(format!("--{} is not taken: {}", flag.long, flag.reason))
 }
 
 #[cfg(test)]
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_with_what_to_do() {
+    fn names_an_alternative_for_each_flag() {
         for (command, typed, expected) in [
             ("list", "--filename=x", Some("--filename is not taken: ")),
             ("delete", "-f", Some("--filename is not taken: ")),
@@ -88,14 +91,14 @@ mod tests {
             ("top", "--kuberc", Some("--kuberc is not taken: ")),
             ("list", "--raw=/x", Some("--raw is not taken: use \"kubectl get --raw\"")),
             ("kill", "--raw", Some("--raw is not taken: use \"kubectl delete --raw\"")),
-            // kubectl's has none either.
+            // kubectl's `describe` has no such flag either.
             ("describe", "--raw", None),
             ("delete", "--subresource", None),
             ("run", "-f", None),
             ("list", "--nope", None),
             ("list", "-", None),
         ] {
-            let said = why(command, typed);
+            let said = reason(command, typed);
             match expected {
                 Some(expected) => assert!(said.unwrap().starts_with(expected), "{typed}"),
                 None => assert_eq!(said, None, "{command} {typed}"),
@@ -104,12 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn none_of_them_is_taken_after_all() {
+    fn rejects_every_unsupported_flag() {
         let command = crate::cli::command();
         for flag in ALL {
-            let of = command.get_subcommands();
-            let of = of.filter(|sub| flag.of.is_empty() || flag.of.contains(&sub.get_name()));
-            for sub in of.chain(flag.of.is_empty().then_some(&command)) {
+            let commands = command.get_subcommands();
+            let commands = commands
+                .filter(|sub| flag.commands.is_empty() || flag.commands.contains(&sub.get_name()));
+            for sub in commands.chain(flag.commands.is_empty().then_some(&command)) {
                 let mut known = sub.get_arguments();
                 assert!(
                     !known.any(|one| one.get_long() == Some(flag.long)

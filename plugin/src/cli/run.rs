@@ -1,22 +1,21 @@
-//! `run`.
+//! Options of `run`.
 
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Args, ValueHint};
 
-/// What `run` takes.
+/// Options of the command `run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// What CMD works on, as deployment/NAME, pod/NAME/container/NAME or targetless; by default
-    /// what the command line or the configuration of a "mirrord exec" says
+    /// Target of CMD, as deployment/NAME, pod/NAME/container/NAME or targetless; by default that of
+    /// the command line or configuration of a "mirrord exec"
     #[arg(short, long, value_name = "TARGET", value_parser = target)]
     pub target: Option<String>,
-    /// mirrord's session key, by which others can join; by default that of a "mirrord exec", if it
-    /// says one
+    /// Session key of mirrord, by which others can join; by default that of a "mirrord exec"
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub key: Option<String>,
-    /// How long CMD and what it has started have to end after SIGTERM when the session is stopped,
-    /// as 5s or 2m, before SIGKILL
+    /// Time for CMD and its descendants to end after SIGTERM when the session is stopped, before
+    /// SIGKILL, such as 5s or 2m
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::number::duration)]
     pub grace_period: Duration,
     /// Command to run, with its arguments

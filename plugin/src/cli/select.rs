@@ -1,24 +1,25 @@
-//! Which sessions, where they aren't named.
+//! Selectors and filters of sessions.
 
 use clap::Args;
 
 use crate::filter::Target;
 
-/// Which sessions: selectors that the server checks, and filters of the plugin's own.
+/// The selection of sessions: selectors that the server evaluates, and filters of the plugin.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Select {
-    /// Only sessions whose labels fit, as "a=b,c!=d,e in (f,g)"
+    /// Only sessions with matching labels, such as "a=b,c!=d,e in (f,g)"
     #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
     pub labels: Option<String>,
-    /// Only sessions whose fields fit, as "spec.target=deployment/shop,status.state!=pending"
+    /// Only sessions with matching fields, such as
+    /// "spec.target=deployment/shop,status.state!=pending"
     #[arg(long = "field-selector", value_name = "SELECTOR")]
     pub fields: Option<String>,
-    /// Only sessions of this user, by Kubernetes user name or by the name on their machine. (The
-    /// user of the kubeconfig is chosen by a --user before the command.)
-    // Another id than that of the connection's flag, which goes by the same name elsewhere.
+    /// Only sessions of this user, by Kubernetes user name or by the name on their machine. (A
+    /// --user before the command selects the user of the kubeconfig.)
+    // The id differs from that of the connection flag, which has the same name in other commands.
     #[arg(id = "sessions_of", long = "user", value_name = "NAME")]
     pub user: Option<String>,
-    /// Only sessions on this target, as deployment/shop or shop
+    /// Only sessions on this target, such as deployment/shop or shop
     #[arg(long, value_name = "TARGET")]
     pub target: Option<Target>,
     /// Only your own sessions
@@ -27,32 +28,32 @@ pub struct Select {
     /// Only sessions that take traffic of this port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Preview environments of mirrord's own operator too
+    /// Include preview environments of mirrord's own operator
     #[arg(long)]
     pub previews: bool,
 }
 
 impl Select {
-    /// The conditions on labels, if there are any.
+    /// Returns the label selector, if it has conditions.
     #[must_use]
     pub fn labels(&self) -> Option<&str> {
         conditions(self.labels.as_deref())
     }
 
-    /// The conditions on fields, if there are any.
+    /// Returns the field selector, if it has conditions.
     #[must_use]
     pub fn fields(&self) -> Option<&str> {
         conditions(self.fields.as_deref())
     }
 
-    /// Whether a selector is given that has no condition, as of a variable that isn't set.
+    /// Returns whether a given selector has no condition, for example because a variable is unset.
     #[must_use]
     pub fn has_empty(&self) -> bool {
         self.labels.is_some() && self.labels().is_none()
             || self.fields.is_some() && self.fields().is_none()
     }
 
-    /// Whether it may leave out others who are on the target of a session that it shows.
+    /// Returns whether the selection may hide concurrent sessions on the target of a shown session.
     #[must_use]
     pub fn hides_others(&self) -> bool {
         let names_container = self.target.as_ref().is_some_and(Target::has_container);
@@ -60,7 +61,7 @@ impl Select {
         names_container || whole.is_any()
     }
 
-    /// Whether it leaves out anything.
+    /// Returns whether anything is selected or filtered.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.labels().is_some()
@@ -72,8 +73,8 @@ impl Select {
     }
 }
 
-/// A selector without the blanks around it; nothing if all of its terms are empty: the API server
-/// takes that for everything.
+/// Returns a trimmed selector, or nothing if all of its terms are empty. The API server would take
+/// an empty selector for everything.
 fn conditions(selector: Option<&str>) -> Option<&str> {
     let selector = selector?.trim();
     let is_empty = selector.split(',').all(|term| term.trim().is_empty());
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_without_conditions_select_nothing() {
+    fn detects_selectors_without_conditions() {
         for empty in ["", " ", "\t\n", ",", " , "] {
             for select in [
                 Select { labels: Some(empty.to_owned()), ..Select::default() },

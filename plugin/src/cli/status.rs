@@ -1,13 +1,13 @@
-//! `status`.
+//! Options of `status`.
 
 use clap::Args;
 
 use super::auditor::WholeFormat;
 
-/// What `status` takes.
+/// Options of the command `status`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct HealthArgs {
-    /// How to show it, instead of as text
+    /// Output format, instead of text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<WholeFormat>,
 }

@@ -1,4 +1,4 @@
-//! `delete`, `kill` and `kill-all`.
+//! Options of `delete`, `kill` and `kill-all`.
 
 use std::{str::FromStr, time::Duration};
 
@@ -7,13 +7,13 @@ use mirrord_sessions_crds::SessionId;
 
 use super::{Everywhere, select::Select, session_id};
 
-/// An ID as it was typed.
+/// An ID of the command line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Typed {
-    /// What it says.
+    /// The parsed ID.
     pub id: SessionId,
-    /// Whether it may be the beginning of another one: with the resource before it, as programs
-    /// print it, it is whole.
+    /// Whether the ID may be a prefix of another. An ID with the resource in front, as programs
+    /// print it, is complete.
     pub may_begin: bool,
 }
 
@@ -25,114 +25,115 @@ impl FromStr for Typed {
     }
 }
 
-/// What `delete` takes.
+/// Options of the command `delete`.
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
-    /// Sessions to stop, by ID (in either case), its beginning, or name
+    /// Sessions to stop, by ID (in either case), prefix of an ID, or name
     #[arg(value_name = "ID")]
     pub ids: Vec<Typed>,
-    /// What `kill` takes too.
+    /// The options in common with `kill`.
     #[command(flatten)]
     pub shared: SharedDeleteArgs,
 }
 
-/// What `kill` takes.
+/// Options of the command `kill`.
 #[derive(Args, Debug)]
 pub struct KillArgs {
-    /// Session to stop; may be given several times
+    /// Session to stop; may be repeated
     #[arg(long = "id", value_name = "ID")]
     pub id: Vec<Typed>,
     /// Sessions to stop, as with --id
     #[arg(value_name = "ID")]
     pub ids: Vec<Typed>,
-    /// What `delete` takes too.
+    /// The options in common with `delete`.
     #[command(flatten)]
     pub shared: SharedDeleteArgs,
 }
 
 impl KillArgs {
-    /// The IDs, given in either way.
+    /// Returns the IDs of both forms.
     #[must_use]
     pub fn all_ids(&self) -> Vec<Typed> {
         [self.id.as_slice(), self.ids.as_slice()].concat()
     }
 }
 
-/// What both `delete` and `kill` take.
+/// The options in common of `delete` and `kill`.
 #[derive(Args, Clone, Debug)]
 pub struct SharedDeleteArgs {
-    /// Where to look.
+    /// The namespaces to search.
     #[command(flatten)]
     pub everywhere: Everywhere,
-    /// Which ones, where no ID is given.
+    /// The selection of sessions if no ID is given.
     #[command(flatten)]
     pub select: Select,
-    /// All the sessions of the namespace
+    /// All sessions of the namespace
     #[arg(long)]
     pub all: bool,
-    /// A session that isn't there is no failure
+    /// Treat missing sessions as success
     #[arg(long)]
     pub ignore_not_found: bool,
-    /// How to stop them.
+    /// The options of the deletion.
     #[command(flatten)]
     pub stop: Stop,
 }
 
-/// What `kill-all` takes.
+/// Options of the command `kill-all`.
 #[derive(Args, Clone, Debug)]
 pub struct KillAllArgs {
-    /// Where to look.
+    /// The namespaces to search.
     #[command(flatten)]
     pub everywhere: Everywhere,
-    /// Which ones of them.
+    /// The selection of sessions.
     #[command(flatten)]
     pub select: Select,
-    /// How to stop them.
+    /// The options of the deletion.
     #[command(flatten)]
     pub stop: Stop,
 }
 
-/// How sessions are stopped.
-// Flags are independent of each other.
+/// The options of a deletion.
+// The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Clone, Debug)]
 pub struct Stop {
-    /// Don't stop them: "client" only looks whether they are there, "server" runs all the checks
+    /// Don't stop them: "client" only checks that they exist, "server" runs all checks
     #[arg(
         long,
         value_enum,
         value_name = "WHO",
         default_value = "none",
-        // As which kubectl takes it, and says that it should be given one.
+        // kubectl accepts the flag without a value, with a deprecation warning.
         default_missing_value = "unchanged",
         num_args = 0..=1,
         require_equals = true
     )]
     pub dry_run: DryRun,
-    /// Don't ask first, where several are to be stopped
+    /// Don't ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
-    /// Ask first, also for one and where nobody sits at a terminal: "y" and "yes" on standard input
-    /// are a yes
+    /// Ask for confirmation, for one session and without a terminal too: "y" or "yes" on standard
+    /// input confirms
     #[arg(short, long)]
     pub interactive: bool,
-    /// Wait until they are shown as over, or not at all
+    /// Wait until they are shown as ended
     #[arg(long, action = ArgAction::SetFalse)]
     pub wait: bool,
-    /// How long to wait for that, as 5s or 2m; 0 is a minute
+    /// Time limit of the wait, such as 5s or 2m; 0 is a minute
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = super::number::with_unit)]
     pub timeout: Duration,
-    /// Seconds to let each end in; left to the cluster if negative. Sessions end at once either way
+    /// Seconds given to each session to end; the cluster's default if negative. Sessions end at
+    /// once either way
     #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = super::number::whole)]
     pub grace_period: i64,
     /// The same as --grace-period=1
     #[arg(long)]
     pub now: bool,
-    /// Let --grace-period be 0, which it then is without being given
+    /// Allow a --grace-period of 0, which is then the default
     #[arg(long)]
     pub force: bool,
-    /// Taken for kubectl's sake: a Session has nothing that depends on it, and its agent ends with
-    /// it
+    /// Accepted for compatibility with kubectl: a Session has no dependents, and its agent ends
+    /// with it
     #[arg(
         long,
         value_name = "HOW",
@@ -143,26 +144,26 @@ pub struct Stop {
         hide_short_help = true
     )]
     pub cascade: String,
-    /// How to tell what was stopped: "name" for names alone
-    // Another id than that of formats of lists, which are completed by it.
+    /// Output format: "name" prints the names only
+    // The id differs from that of the list formats, by which completion suggests values.
     #[arg(id = "how_told", short = 'o', long = "output", value_name = "FORMAT")]
     pub output: Option<String>,
 }
 
-/// Who only tries.
+/// The mode of a dry run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum DryRun {
-    /// Nobody: it is done
+    /// No dry run
     #[value(aliases = ["0", "f", "F", "false", "FALSE", "False"])]
     None,
-    /// This plugin
+    /// The plugin checks
     #[value(aliases = ["unchanged", "1", "t", "T", "true", "TRUE", "True"])]
     Client,
-    /// The API server
+    /// The API server checks
     Server,
 }
 
-/// What kubectl says of values that it only still takes.
+/// Returns kubectl's warnings about deprecated values.
 pub(super) fn deprecated(matches: &ArgMatches) -> Vec<String> {
     let typed = |id: &str| {
         let typed = matches.try_get_raw(id).ok().flatten()?.next_back()?;

@@ -1,13 +1,13 @@
-//! `top`.
+//! Options of `top`.
 
 use clap::Args;
 
 use super::Everywhere;
 
-/// What `top` takes.
+/// Options of the command `top`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct TopArgs {
-    /// Where to look.
+    /// The namespaces to show.
     #[command(flatten)]
     pub everywhere: Everywhere,
 }

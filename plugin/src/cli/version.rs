@@ -1,23 +1,23 @@
-//! `version`.
+//! Options of `version`.
 
 use clap::{Args, ValueEnum};
 
-/// What `version` takes.
+/// Options of the command `version`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct VersionArgs {
-    /// Only the version of this plugin: the cluster isn't asked
+    /// Only the version of this plugin, without a request to the cluster
     #[arg(long)]
     pub client: bool,
-    /// How to show them, instead of as text
+    /// Output format, instead of text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<VersionFormat>,
 }
 
-/// How versions are shown.
+/// The output formats of `version`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum VersionFormat {
-    /// JSON
+    /// JSON format
     Json,
-    /// YAML
+    /// YAML format
     Yaml,
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     cli::auditor::{AuditorCommand, DiffArgs, StatusArgs, WholeFormat},
     console::Console,
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     render::{
         escape::visible,
         output::{self, Format},
@@ -46,7 +46,7 @@ pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<R
     let live = match (live, &leader) {
         (Ok(role), _) => Some(Report::of(&History::shipped(), role.as_ref(), Mode::Report)),
         // Who may not read roles may be let read the report.
-        (Err(error), Some(_)) if error.refusal().is_some_and(Refusal::is_rbac) => None,
+        (Err(error), Some(_)) if error.api_error().is_some_and(ApiError::is_rbac) => None,
         (Err(error), _) => return Err(error),
     };
     Ok((live, leader))

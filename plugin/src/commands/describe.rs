@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use self::events::{Events, event_table, events};
 use super::{
-    choose::{meant, source},
     nothing_found, once, scope,
+    selection::{find, source},
 };
 use crate::{
     cli::describe::{DescribeArgs, Described},
     console::Console,
     error::Error,
-    filter::{Crowd, Filter, Target},
+    filter::{ConcurrentSessions, Filter, Target},
     render::{columns, duration::age, escape::visible},
     server::{Listing, Scope, Server},
     session::Session,
@@ -72,7 +72,7 @@ pub(super) async fn run(
         let gap = if n == 0 { "" } else { "\n\n" };
         console.print(&format!("{gap}{}", render(&session, &around, now)))?;
     }
-    if failed { Err(Error::Told) } else { Ok(()) }
+    if failed { Err(Error::Reported) } else { Ok(()) }
 }
 
 /// What is wrong with the command line that its parser doesn't see.
@@ -126,7 +126,7 @@ impl Look<'_> {
 
     async fn described(&mut self, what: &Described) -> Result<Vec<Value>, Error> {
         let target = match what {
-            Described::Session(id) => return meant(self.server, self.scope, id).await,
+            Described::Session(id) => return find(self.server, self.scope, id).await,
             Described::On(target) => target,
         };
         let filter = Filter { target: Some(target.clone()), ..Filter::default() };
@@ -144,7 +144,11 @@ impl Look<'_> {
         };
         let all = self.all(&scope).await.ok()?;
         let all: Vec<Session> = all.iter().map(Session::of_object).collect();
-        let others = Crowd::of(&all).others(session).into_iter().map(ToOwned::to_owned).collect();
+        let others = ConcurrentSessions::new(&all)
+            .others(session)
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect();
         Some(others)
     }
 }

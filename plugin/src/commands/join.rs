@@ -1,15 +1,15 @@
-//! `join`.
+//! The command `join`.
 
 use serde_json::Value;
 
 use super::{
-    choose::{meant, source},
     scope,
+    selection::{find, source},
 };
 use crate::{
     cli::join::{JoinArgs, JoinFormat},
     console::Console,
-    error::{Error, Refusal, shell},
+    error::{ApiError, Error, shell},
     render::{
         escape::visible,
         output::{self, Format},
@@ -31,7 +31,7 @@ pub(super) async fn run(
         )));
     }
     let scope = scope(server, args.everywhere);
-    let session = find(server, &scope, args).await?;
+    let session = find_session(server, &scope, args).await?;
     if session.is_over() {
         return Err(Error::setup(format!(
             "session \"{}\" is over: there is nothing to join",
@@ -48,13 +48,13 @@ pub(super) async fn run(
     console.print(&text)
 }
 
-/// The session that was meant.
-async fn find(server: &Server, scope: &Scope, args: &JoinArgs) -> Result<Session, Error> {
-    let found = match (meant(server, scope, &args.id).await, scope) {
+/// Returns the session to join.
+async fn find_session(server: &Server, scope: &Scope, args: &JoinArgs) -> Result<Session, Error> {
+    let found = match (find(server, scope, &args.id).await, scope) {
         (Ok(found), _) => found,
-        // Who may not look may still join what they know of.
+        // A user who may not read sessions may still join a known ID.
         (Err(error), Scope::Namespace(namespace))
-            if error.refusal().is_some_and(Refusal::is_rbac) =>
+            if error.api_error().is_some_and(ApiError::is_rbac) =>
         {
             return Ok(Session {
                 name: args.id.name().to_owned(),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_key() {
+    fn renders_the_header_of_a_key() {
         let answer = json!({ "status": {
             "key": "avi's", "header": { "name": "baggage", "value": "mirrord-session=avi's" },
             "participants": ["avi@x", "eve\u{1b}"],
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key() {
+    fn renders_a_session_without_a_key() {
         let text = render(&session(), &json!({ "status": { "participants": [] } }));
         assert!(text.contains("It has no key, and so there is no header"), "{text}");
         assert!(!text.contains("curl") && !text.contains("Participants"), "{text}");

@@ -4,27 +4,28 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    choose::{choose, chosen, source},
-    delete::{Doomed, check_stop, confirmed, deletion, done, each},
+    delete::{
+        DeleteTarget, check_stop, confirm, delete_listed, deleted_line, deletion, wait_until_ended,
+    },
     nothing_found, scope,
-    wait::until_over,
+    selection::{list_selected, select, source},
 };
 use crate::{
     cli::stop::{DryRun, KillAllArgs, Stop},
     console::Console,
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     render::escape::visible,
     server::{Deletion, Effect, Scope, Server, Source, gone},
     session::{Session, kind_name},
 };
 
-/// What is known to be there; `None` if the requester may not list it.
+/// The sessions of the scope; `None` if the requester may not list them.
 type Listed = Option<Vec<Session>>;
 
-/// What is wrong with the command line that its parser doesn't see.
+/// Rejects command lines that the parser accepts and that would delete too much.
 pub(super) fn check(args: &KillAllArgs) -> Result<(), Error> {
     if args.select.has_empty() {
-        // It would stop everything, which nobody means who begins to select.
+        // An empty selector would select everything, which the user can't have intended.
         return Err(Error::setup(
             "the selector is empty: leave out -l and --field-selector to stop all the sessions",
         ));
@@ -45,53 +46,53 @@ pub(super) async fn run(
         console.say(&nothing_found(&scope));
         return Ok(());
     }
-    let go_on = match &listed {
-        Some(sessions) => confirmed(sessions, &scope, &args.stop, now, console),
-        None => confirmed_unseen(&scope, &args.stop, console),
+    let proceed = match &listed {
+        Some(sessions) => confirm(sessions, &scope, &args.stop, now, console),
+        None => confirm_unlisted(&scope, &args.stop, console),
     };
-    if !go_on {
+    if !proceed {
         return Ok(());
     }
     match (listed, deletion(&args.stop)) {
-        // Some of what the operator serves has no ID that it could be stopped by.
-        (Some(sessions), Some(how))
+        // Some sessions of mirrord's operator have no ID to delete them by.
+        (Some(sessions), Some(deletion))
             if source == Source::Operator
                 && scope == Scope::All
                 && args.select.previews
                 && !args.select.is_any() =>
         {
-            all_operators(server, &sessions, &how, &args.stop, console).await
+            delete_all_of_operator(server, &sessions, &deletion, &args.stop, console).await
         }
-        // Each by its uid: what has started since wasn't asked about, and what is hidden isn't
-        // meant.
-        (Some(sessions), _) => each(server, &sessions, &args.stop, console).await,
+        (Some(sessions), _) => delete_listed(server, &sessions, &args.stop, console).await,
         (None, _) => {
             let namespace = scope.namespace().unwrap_or_default();
-            unseen(server, namespace, &args.stop, console).await
+            delete_unlisted(server, namespace, &args.stop, console).await
         }
     }
 }
 
-/// What is there. mirrord's users may delete sessions without being allowed to list them, which
-/// must not be in the way as long as the namespace is known.
+/// Lists the selected sessions.
+///
+/// A user may be allowed to delete sessions and not to list them. Returns `None` then, if the
+/// sessions can be deleted as the collection of a namespace.
 async fn list(
     server: &Server,
     source: Source,
     scope: &Scope,
     args: &KillAllArgs,
 ) -> Result<Listed, Error> {
-    let (listing, filter) = choose(server, scope.clone(), &args.select, false).await?;
-    match chosen(server, &listing, &filter).await {
+    let (listing, filter) = select(server, scope.clone(), &args.select, false).await?;
+    match list_selected(server, &listing, &filter).await {
         Ok(sessions) => Ok(Some(sessions)),
         Err(error)
             if *scope != Scope::All
-                // mirrord's operator knows no collection but that of the cluster.
+                // mirrord's operator has no collection per namespace.
                 && source != Source::Operator
-                // What can't be seen can't be chosen from.
+                // Sessions that can't be listed can't be filtered.
                 && !args.select.is_any()
-                // A dry run on the client's side is nothing but the list.
+                // A dry run on the client consists of the list alone.
                 && args.stop.dry_run != DryRun::Client
-                && error.refusal().is_some_and(Refusal::is_rbac) =>
+                && error.api_error().is_some_and(ApiError::is_rbac) =>
         {
             Ok(None)
         }
@@ -99,8 +100,8 @@ async fn list(
     }
 }
 
-/// Asks a person before sessions are stopped that they may not list.
-fn confirmed_unseen(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bool {
+/// Asks the user to confirm the deletion of sessions that they may not list.
+fn confirm_unlisted(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bool {
     if stop.dry_run != DryRun::None || stop.yes || !(stop.interactive || console.is_interactive()) {
         return true;
     }
@@ -108,84 +109,89 @@ fn confirmed_unseen(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bo
         "You are about to delete all sessions in namespace \"{}\", which you may not list.\n",
         scope.namespace().unwrap_or_default()
     );
-    let yes = console.confirm(&text, "Do you want to continue?");
-    if !yes {
+    let is_confirmed = console.confirm(&text, "Do you want to continue?");
+    if !is_confirmed {
         console.say("deletion is cancelled");
     }
-    yes
+    is_confirmed
 }
 
-/// Ends everything that mirrord's operator knows in the cluster, what has no ID of its own too: it
-/// knows no smaller collection.
-async fn all_operators(
+/// Deletes all sessions of mirrord's operator in the cluster, its only collection.
+async fn delete_all_of_operator(
     server: &Server,
     sessions: &[Session],
-    how: &Deletion<'_>,
+    deletion: &Deletion<'_>,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    server.end_all_operators(how).await?;
-    let lines = sessions.iter().map(|session| done(&session.id(), &session.namespace, stop));
+    server.end_all_operators(deletion).await?;
+    let lines =
+        sessions.iter().map(|session| deleted_line(&session.id(), &session.namespace, stop));
     console.print(&lines.collect::<String>())
 }
 
-/// Stops whatever there is in the namespace: it can't be listed, so neither can it be named.
-async fn unseen(
+/// Deletes the sessions of a namespace as a collection, since they can't be listed.
+async fn delete_unlisted(
     server: &Server,
     namespace: &str,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let Some(how) = deletion(stop) else {
+    let Some(deletion) = deletion(stop) else {
         return Ok(());
     };
-    match server.delete_all(namespace, &how).await {
-        Ok(Some(deleted)) => tell(server, namespace, &deleted, &how, stop, console).await,
+    match server.delete_all(namespace, &deletion).await {
+        Ok(Some(deleted)) => {
+            report_deleted(server, namespace, &deleted, &deletion, stop, console).await
+        }
         Ok(None) => console.print(&format!(
             "all {}s deleted from {} namespace\n",
             kind_name(),
             visible(namespace)
         )),
-        // The server deletes one after the other and stops at the first that it refuses; without
-        // the right to delete collections it hasn't begun.
-        Err(error) if !error.is_fatal() && !error.refusal().is_some_and(Refusal::is_rbac) => {
+        // The server deletes one session after the other and stops at the first denial. An RBAC
+        // denial means that it has deleted none.
+        Err(error) if !error.is_fatal() && !error.api_error().is_some_and(ApiError::is_rbac) => {
             console.say(&error.to_string());
             console.say(&format!(
                 "Not all sessions of namespace \"{namespace}\" were deleted, and you may not list those that are left: name them, as in \"kubectl mirrord-sessions delete ID\""
             ));
-            Err(Error::Told)
+            Err(Error::Reported)
         }
         Err(error) => Err(error),
     }
 }
 
-/// What the server says that it has deleted.
-async fn tell(
+/// Reports the sessions that the server has deleted, and waits until they are shown as ended.
+async fn report_deleted(
     server: &Server,
     namespace: &str,
     deleted: &[Value],
-    how: &Deletion<'_>,
+    deletion: &Deletion<'_>,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let mut deleted: Vec<(Session, &Value)> =
         deleted.iter().map(|object| (Session::of_object(object), object)).collect();
-    deleted.sort_by(|(one, _), (other, _)| one.order(other));
+    deleted.sort_by(|(left, _), (right, _)| left.order(right));
     let mut failed = false;
-    let mut over = Vec::new();
+    let mut ended = Vec::new();
     for (session, object) in deleted {
         let id = session.id();
         match gone(object, namespace, &id) {
-            Err(error) if how.effect == Effect::Real => {
+            Err(error) if deletion.effect == Effect::Real => {
                 failed = true;
                 console.say(&error.to_string());
             }
             _ => {
-                console.print(&done(&id, namespace, stop))?;
-                over.push(Doomed { namespace: namespace.to_owned(), ..Doomed::of(&session) });
+                console.print(&deleted_line(&id, namespace, stop))?;
+                ended.push(DeleteTarget {
+                    namespace: namespace.to_owned(),
+                    ..DeleteTarget::from_session(&session)
+                });
             }
         }
     }
-    let waited = until_over(server, &over, stop, console).await;
-    if failed { Err(Error::Told) } else { waited }
+    let waited = wait_until_ended(server, &ended, stop, console).await;
+    if failed { Err(Error::Reported) } else { waited }
 }

@@ -1,14 +1,13 @@
-//! `list`.
+//! The command `list`.
 
 mod printer;
+mod watch;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
-pub(super) use self::printer::Printer;
 use super::{
-    choose::{choose, meant, source},
-    nothing_found, once, scope, watch,
+    nothing_found, once, scope,
+    selection::{find, select, source},
 };
 use crate::{
     cli::list::ListArgs,
@@ -19,15 +18,17 @@ use crate::{
     server::{Listing, Scope, Server, Source},
     session::Session,
 };
+pub(super) use printer::Printer;
+use watch::InitialList;
 
-/// What the command line says, read.
+/// The parsed and validated options of `list`.
 pub(super) struct Plan {
     pub(super) shape: Shape,
     sort: Option<SortBy>,
 }
 
 impl Plan {
-    pub(super) fn of(args: &ListArgs) -> Result<Self, Error> {
+    pub(super) fn from_args(args: &ListArgs) -> Result<Self, Error> {
         let output = args.output.as_deref().unwrap_or_default();
         if args.show_labels && !matches!(output, "" | "wide") {
             return Err(Error::setup(format!(
@@ -64,7 +65,7 @@ impl Plan {
         Ok(Self { shape, sort })
     }
 
-    /// What kubectl says of a line that it takes.
+    /// Returns kubectl's warning about a combination of options.
     fn warning(&self, args: &ListArgs) -> Option<&'static str> {
         self.sort.as_ref()?;
         if args.watch {
@@ -83,7 +84,7 @@ pub(super) async fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let plan = Plan::of(args)?;
+    let plan = Plan::from_args(args)?;
     if let Some(warning) = plan.warning(args) {
         console.say(warning);
     }
@@ -95,22 +96,22 @@ pub(super) async fn run(
         ));
     }
     if !args.ids.is_empty() {
-        return named(server, args, &plan, &scope, now, console).await;
+        return list_named(server, args, &plan, &scope, now, console).await;
     }
-    let (listing, filter) = choose(server, scope, &args.select, args.all_states).await?;
+    let (listing, filter) = select(server, scope, &args.select, args.all_states).await?;
     let listing = Listing { chunk: args.chunk_size, ..listing };
     let mut printer = Printer::new(plan.shape.clone(), args, &listing.scope, console.width());
     if args.watches() {
-        let first = watch::First::of(args.watch_only, plan.sort.as_ref());
-        return watch::run(server, &listing, &filter, first, printer, console).await;
+        let initial = InitialList::new(args.watch_only, plan.sort.as_ref());
+        return watch::run(server, &listing, &filter, initial, printer, console).await;
     }
-    // What is sorted can't be shown before the last page is there.
+    // A sorted list can't be printed before the last page has arrived.
     let streams = plan.shape.streams() && plan.sort.is_none();
     let mut pages = server.listing(&listing).await?;
     let mut all = Vec::new();
     let mut shown = 0;
     while let Some(page) = pages.next().await? {
-        let page = kept(page, &filter);
+        let page = filter.retain(page);
         shown += page.len();
         if streams {
             console.print(&printer.list(page, now)?)?;
@@ -134,8 +135,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The sessions of these IDs.
-async fn named(
+/// Lists the sessions of the IDs on the command line.
+async fn list_named(
     server: &Server,
     args: &ListArgs,
     plan: &Plan,
@@ -146,7 +147,7 @@ async fn named(
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for id in once(&args.ids) {
-        match meant(server, scope, id).await {
+        match find(server, scope, id).await {
             Ok(items) => found.extend(items),
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) if error.is_not_found() && args.ignore_not_found => {}
@@ -158,8 +159,8 @@ async fn named(
         let session = Session::of_object(item);
         let listing = Listing::named(Scope::Namespace(session.namespace), &session.name);
         let filter = Filter { over: true, previews: true, ..Filter::default() };
-        let first = watch::First::of(args.watch_only, None);
-        return watch::run(server, &listing, &filter, first, printer, console).await;
+        let initial = InitialList::new(args.watch_only, None);
+        return watch::run(server, &listing, &filter, initial, printer, console).await;
     }
     if let Some(sort) = &plan.sort {
         sort.sort(&mut found)?;
@@ -173,11 +174,5 @@ async fn named(
     for error in &missing {
         console.say(&error.to_string());
     }
-    if missing.is_empty() { Ok(()) } else { Err(Error::Told) }
-}
-
-/// What the filter leaves of a page.
-pub(super) fn kept(mut page: Vec<Value>, filter: &Filter) -> Vec<Value> {
-    page.retain(|item| filter.shows(&Session::of_object(item)));
-    page
+    if missing.is_empty() { Ok(()) } else { Err(Error::Reported) }
 }

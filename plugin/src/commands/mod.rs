@@ -1,23 +1,20 @@
-//! The commands: each fetches, then renders.
+//! The commands of the plugin. Each fetches its data, then renders it.
 
 mod auditor;
-mod choose;
 mod completion;
 mod delete;
 mod describe;
 mod join;
 mod kill_all;
 mod list;
-mod meant;
 mod policy;
 mod rbac;
 #[cfg(unix)]
 mod run;
+mod selection;
 mod status;
 mod top;
 mod version;
-mod wait;
-mod watch;
 
 use jiff::Zoned;
 
@@ -28,16 +25,16 @@ use crate::{
     server::{Scope, Server},
 };
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error> {
     let now = Zoned::now();
     let command = match cli.command {
-        // Says its own version even where no server can be found.
+        // Prints its own version even without a server.
         Command::Version(args) => return version::run(args, &cli.connection, console).await,
-        // May need none.
+        // Needs no server with --sessions.
         Command::Policy(command) => return policy::run(command, cli.connection, console).await,
         Command::Completion(args) => return completion::run(args, console),
-        // The command that it wraps may say where.
+        // The wrapped command may select the cluster.
         #[cfg(unix)]
         Command::Run(args) => return run::run(cli.connection, args, console).await,
         other => other,
@@ -46,7 +43,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
         console.say(warning);
     }
     check(&command)?;
-    if let Some(warning) = stop(&command).and_then(delete::warning) {
+    if let Some(warning) = stop_options(&command).and_then(delete::warning) {
         console.say(warning);
     }
     let server = Server::connect(&cli.connection).await?;
@@ -75,10 +72,10 @@ pub(crate) async fn run(cli: Cli, console: &mut Console<'_>) -> Result<(), Error
     }
 }
 
-/// What is wrong with a command line is told before anybody is asked.
+/// Rejects an invalid command line before any request.
 fn check(command: &Command) -> Result<(), Error> {
     match command {
-        Command::List(args) => list::Plan::of(args).map(|_| ()),
+        Command::List(args) => list::Plan::from_args(args).map(|_| ()),
         Command::Describe(args) => describe::check(args),
         Command::Delete(args) => delete::check(&args.ids, &args.shared),
         Command::Kill(args) => delete::check(&args.all_ids(), &args.shared),
@@ -87,8 +84,8 @@ fn check(command: &Command) -> Result<(), Error> {
     }
 }
 
-/// How sessions are to be stopped, if they are.
-fn stop(command: &Command) -> Option<&Stop> {
+/// Returns the options of a command that deletes sessions.
+fn stop_options(command: &Command) -> Option<&Stop> {
     match command {
         Command::Delete(args) => Some(&args.shared.stop),
         Command::Kill(args) => Some(&args.shared.stop),
@@ -105,7 +102,7 @@ fn scope(server: &Server, everywhere: Everywhere) -> Scope {
     }
 }
 
-/// kubectl's words for an empty list.
+/// Returns kubectl's message about an empty list.
 fn nothing_found(scope: &Scope) -> String {
     match scope {
         Scope::All => "No sessions found".to_owned(),
@@ -113,7 +110,7 @@ fn nothing_found(scope: &Scope) -> String {
     }
 }
 
-/// Each once, in the order they were given in.
+/// Returns the items in their order, without duplicates.
 fn once<T: PartialEq>(ids: &[T]) -> Vec<&T> {
     let mut unique: Vec<&T> = Vec::with_capacity(ids.len());
     for id in ids {

@@ -13,7 +13,7 @@ use mirrord_sessions_crds::SessionPolicySpec;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{choose::source, nothing_found, scope};
+use super::{nothing_found, scope, selection::source};
 use crate::{
     cli::policy::{PolicyCommand, TestArgs, TestFormat},
     console::Console,

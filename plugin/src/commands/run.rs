@@ -47,7 +47,7 @@ pub(super) async fn run(
     match Box::pin(attempt(connection, &args, console)).await {
         Ok(0) => Ok(()),
         Ok(code) => Err(Error::Exit(code)),
-        Err(Error::Told) => Err(Error::Exit(NOT_RUN)),
+        Err(Error::Reported) => Err(Error::Exit(NOT_RUN)),
         Err(error) => {
             console.say(&error.to_string());
             Err(Error::Exit(NOT_RUN))

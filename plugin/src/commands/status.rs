@@ -9,7 +9,7 @@ use super::{auditor, nothing_found};
 use crate::{
     cli::status::HealthArgs,
     console::Console,
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     filter::Filter,
     render::{columns::kubectl_get, escape::visible, output},
     server::{Scope, Server, Source},
@@ -33,7 +33,7 @@ pub(super) async fn run(
     }
     let (has_sessions, source) = tokio::join!(server.has_sessions(), server.source());
     // The version is told to everybody.
-    if is_refused(&has_sessions, Refusal::is_unauthenticated) {
+    if is_refused(&has_sessions, ApiError::is_unauthenticated) {
         return has_sessions.map(drop);
     }
     let is_operators = source.is_ok_and(|found| found.source == Source::Operator);
@@ -49,12 +49,12 @@ pub(super) async fn run(
             .map_err(Error::Output)?,
     };
     console.print(&text)?;
-    if is_well(&checks) { Ok(()) } else { Err(Error::Told) }
+    if is_well(&checks) { Ok(()) } else { Err(Error::Reported) }
 }
 
-fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&Refusal) -> bool) -> bool {
-    let refusal = result.as_ref().err().and_then(Error::refusal);
-    refusal.is_some_and(how)
+fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&ApiError) -> bool) -> bool {
+    let api_error = result.as_ref().err().and_then(Error::api_error);
+    api_error.is_some_and(how)
 }
 
 /// The sessions, and where they were looked for.
@@ -67,7 +67,7 @@ struct Counted {
 async fn counted(server: &Server) -> Counted {
     let mut scope = Scope::All;
     let mut all = server.sessions(&scope, None).await;
-    if is_refused(&all, Refusal::is_rbac) {
+    if is_refused(&all, ApiError::is_rbac) {
         scope = Scope::Namespace(server.namespace().to_owned());
         all = server.sessions(&scope, None).await;
     }

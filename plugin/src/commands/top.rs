@@ -1,4 +1,4 @@
-//! `top`: the terminal and the cluster, around the view.
+//! The command `top`: terminal and cluster around the view.
 
 use std::{
     io::IsTerminal,
@@ -18,13 +18,13 @@ use crate::{
     error::Error,
     server::{Change, Deletion, Effect, Event as Watched, Listing, Server, Source},
     session::Session,
-    top::{Event, Press, Top, Wish, update, view},
+    top::{Action, Event, Press, Top, update, view},
 };
 
-/// How many events may wait to be shown.
+/// Capacity of the queue of events.
 const QUEUE: usize = 1024;
 const SECOND: Duration = Duration::from_secs(1);
-/// How long to wait before the cluster is asked again.
+/// Delay before the cluster is listed again after a failure.
 const RETRY: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
@@ -36,11 +36,11 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let scope = scope(&server, args.everywhere);
     let top = Top::new(scope.namespace(), Timestamp::now());
     let server = Arc::new(server);
-    // The first list fails as every command's does, before the terminal is taken.
+    // The first list fails like that of every command, before the terminal is taken over.
     let mut listing = Listing::of(scope);
     let found = server.source().await?;
     if found.source == Source::Trackers {
-        // They remember what is over for some minutes.
+        // Trackers show ended sessions for some minutes.
         listing = listing.and("status.state!=terminated");
     }
     let mut pages = server.listing(&listing).await?;
@@ -48,22 +48,21 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let version = pages.version().to_owned();
     let mut top = update(top, Event::Listed(first));
     if let Some(warning) = &found.warning {
-        top = update(top, Event::Told(warning.clone()));
+        top = update(top, Event::Message(warning.clone()));
     }
     let (sender, events) = mpsc::channel(QUEUE);
     let following = Arc::clone(&server);
     let changes = sender.clone();
     let feed = tokio::spawn(async move { follow(&following, &listing, version, &changes).await });
-    // Before there is anything to put back.
-    let end = told_to_end();
-    // Also restores the terminal should this program panic.
+    // Register the signal handlers before the terminal changes.
+    let end = stop_signal();
+    // This also restores the terminal if the program panics.
     let mut terminal = ratatui::try_init().map_err(Error::Output)?;
     keys(sender.clone());
     let result = show(&mut terminal, top, events, end, &sender, &server).await;
     feed.abort();
     if ratatui::try_restore().and_then(|()| terminal.show_cursor()).is_err() {
-        // The terminal was closed: there is nothing to put back, and nowhere to say so, as its end
-        // would.
+        // The terminal was closed. Restoring it on drop would fail with nowhere to report it.
         std::mem::forget(terminal);
     }
     result
@@ -79,7 +78,7 @@ async fn show(
 ) -> Result<(), Error> {
     let mut clock = tokio::time::interval(SECOND);
     let mut end = std::pin::pin!(end);
-    // Since when a question has been there to be read.
+    // The time since which a confirmation has been visible.
     let mut asked: Option<Instant> = None;
     loop {
         let size = terminal.size().map_err(Error::Output)?;
@@ -94,34 +93,35 @@ async fn show(
         let Some(mut event) = event else {
             return Ok(());
         };
-        // What came at once is drawn at once.
+        // Draw once for events that arrived together.
         loop {
             let shown_for = asked.map(|asked| asked.elapsed()).unwrap_or_default();
             if !top.is_too_early(&event, shown_for) {
                 top = update(top, event);
             }
-            if top.wish.is_some() {
+            if top.action.is_some() {
                 break;
             }
             let Ok(next) = events.try_recv() else { break };
             event = next;
         }
-        match top.wish.take() {
+        match top.action.take() {
             None => {}
-            Some(Wish::Quit) => return Ok(()),
-            Some(Wish::Stop(key, uid)) => {
+            Some(Action::Quit) => return Ok(()),
+            Some(Action::Stop(key, uid)) => {
                 let (server, sender) = (Arc::clone(server), sender.clone());
                 tokio::spawn(async move {
                     let how = Deletion {
                         effect: Effect::Real,
                         grace_period: None,
-                        // The session that was shown, and not one that took its name meanwhile.
+                        // The uid prevents the deletion of another session that took the name
+                        // meanwhile.
                         uid: uid.as_deref(),
                     };
                     let id = SessionId::of_name(&key.1);
                     let result = server.delete(&key.0, &id, &how).await;
                     let result = result.map(drop).map_err(|error| error.to_string());
-                    // Nobody is left to be told if this fails.
+                    // A send error means that the view has ended.
                     let _ = sender.send(Event::Stopped(key, result)).await;
                 });
             }
@@ -129,12 +129,12 @@ async fn show(
     }
 }
 
-/// Follows the changes, and begins anew where that can't go on. Ends when nobody listens.
+/// Sends changes to the view, and lists again after a failure. Ends when the receiver is dropped.
 async fn follow(server: &Server, listing: &Listing, version: String, changes: &Sender<Event>) {
     let mut version = Some(version);
     while !changes.is_closed() {
         let result = match version.take() {
-            // It serves no watch.
+            // mirrord's operator serves no watch.
             Some(_) if is_operators(server).await => {
                 tokio::time::sleep(RETRY).await;
                 Ok(())
@@ -158,22 +158,22 @@ async fn follow(server: &Server, listing: &Listing, version: String, changes: &S
         };
         if let Err(error) = result {
             let has_fallen_behind =
-                error.refusal().is_some_and(|refusal| refusal.failure.code == 410);
+                error.api_error().is_some_and(|api_error| api_error.status.code == 410);
             if has_fallen_behind {
-                // The list that follows is of everything: not as often as the server can refuse.
+                // A complete list follows: limit its rate.
                 tokio::time::sleep(SECOND).await;
             } else {
                 let _ = changes.send(Event::Trouble(error.to_string())).await;
                 tokio::time::sleep(RETRY).await;
             }
         } else if version.is_none() {
-            // A server that ends every watch at once isn't asked as often as it can answer.
+            // Limit the rate of watches against a server that ends each at once.
             tokio::time::sleep(SECOND).await;
         }
     }
 }
 
-/// What lists show too: no preview environments.
+/// Returns the sessions that lists show too: preview environments are hidden.
 fn sessions_of(mut items: Vec<Value>) -> Vec<Value> {
     items.retain(|item| !Session::of_object(item).is_preview());
     items
@@ -204,7 +204,7 @@ async fn watch(
     Ok(())
 }
 
-/// Reads keys in a thread of its own, which ends with the process: nothing can interrupt that read.
+/// Reads keys in a thread that lives as long as the process, because the read can't be interrupted.
 fn keys(sender: Sender<Event>) {
     std::thread::spawn(move || {
         while let Ok(event) = event::read() {
@@ -212,7 +212,7 @@ fn keys(sender: Sender<Event>) {
                 event::Event::Key(key) if key.kind != KeyEventKind::Release => {
                     press(key).map(Event::Press)
                 }
-                // Draws anew.
+                // A resize redraws the screen.
                 event::Event::Resize(..) => Some(Event::Time(Timestamp::now())),
                 _ => None,
             };
@@ -222,7 +222,7 @@ fn keys(sender: Sender<Event>) {
                 return;
             }
         }
-        // Without keys nobody could end it.
+        // Without keys, the user could not quit.
         let _ = sender.blocking_send(Event::Press(Press::Interrupt));
     });
 }
@@ -247,8 +247,8 @@ fn press(key: KeyEvent) -> Option<Press> {
     })
 }
 
-/// Waits for a signal to end, from now on: the terminal has to be put back first.
-fn told_to_end() -> impl Future<Output = ()> {
+/// Returns a future that completes on a signal to stop, so that the terminal can be restored first.
+fn stop_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
     let signals = {
         use tokio::signal::unix::{SignalKind, signal};

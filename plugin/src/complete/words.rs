@@ -67,7 +67,7 @@ impl Question {
         let mut root = cli::shown();
         root.build();
         let connection = Command::new("connection").no_binary_name(true);
-        let connection = cli::loosened(Connection::augment_args(connection));
+        let connection = cli::with_boolean_values(Connection::augment_args(connection));
         let (last, before) = match words.split_last() {
             Some((last, before)) => (last.as_str(), before),
             None => ("", words),

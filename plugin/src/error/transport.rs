@@ -1,10 +1,10 @@
-//! Connections that failed: what kubectl says, and what to look at.
+//! Connection errors in kubectl's words, with a remedy.
 
 use std::{error::Error as StdError, fmt, io};
 
 use rustls::{AlertDescription as Alert, CertificateError, Error as Tls};
 
-/// A server that couldn't be reached, or a connection that broke.
+/// The cause of an unreachable server or a failed connection.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Transport {
     host: String,
@@ -13,24 +13,24 @@ pub struct Transport {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Cause {
-    /// Nothing listens there.
+    /// The connection was refused.
     Refused,
-    /// Nothing answers there.
+    /// The server did not answer.
     NoAnswer,
-    /// The server's certificate is from somebody unknown.
+    /// The server's certificate is signed by an unknown authority.
     UnknownAuthority,
-    /// The server's certificate isn't valid, in the words of the TLS library.
+    /// The server's certificate is invalid, as described by the TLS library.
     ServerCertificate(String),
-    /// The server turned down our certificate, or misses one.
+    /// The server rejected or misses a client certificate.
     ClientCertificate(String),
-    /// What answers doesn't speak TLS.
+    /// The server does not speak TLS.
     NotTls,
-    /// Anything else, in the words of whoever found it.
+    /// Any other error, with the text of its source.
     Other(String),
 }
 
 impl Transport {
-    /// Finds out why the request failed.
+    /// Finds the cause in a chain of errors.
     #[must_use]
     pub fn of(host: &str, error: &(dyn StdError + 'static)) -> Self {
         Self { host: host.to_owned(), cause: Cause::of(error) }
@@ -91,7 +91,7 @@ impl Cause {
                     io::ErrorKind::TimedOut
                     | io::ErrorKind::HostUnreachable
                     | io::ErrorKind::NetworkUnreachable => return Self::NoAnswer,
-                    // io::Error::source() skips the error that it holds.
+                    // io::Error::source() skips the error that it wraps.
                     _ => error.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
                 },
                 None => error.source(),
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// As hyper-util wraps what it gets from a connector.
+    /// An error as hyper-util wraps that of a connector.
     #[derive(Debug, thiserror::Error)]
     #[error("client error (Connect)")]
     struct Wrapped(#[source] Box<dyn StdError + Send + Sync>);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_found_behind_every_wrapping() {
+    fn finds_causes_behind_every_wrapper() {
         let cases = [
             (io::ErrorKind::ConnectionRefused.into(), Cause::Refused),
             (io::ErrorKind::TimedOut.into(), Cause::NoAnswer),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn kubectls_words_for_a_dead_server() {
+    fn uses_kubectls_words_for_an_unreachable_server() {
         let transport = Transport { host: "127.0.0.1:1".into(), cause: Cause::Refused };
         assert_eq!(
             transport.to_string(),

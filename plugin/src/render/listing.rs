@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{columns::kubectl_get, escape::visible, table};
 use crate::{
-    filter::Crowd,
+    filter::ConcurrentSessions,
     session::{Session, kind_name},
 };
 
@@ -67,7 +67,12 @@ impl Columns {
 
     /// The cells of a session.
     #[must_use]
-    pub fn row(&self, session: &Session, crowd: &Crowd, now: Timestamp) -> Vec<String> {
+    pub fn row(
+        &self,
+        session: &Session,
+        concurrent: &ConcurrentSessions,
+        now: Timestamp,
+    ) -> Vec<String> {
         let cell = |value: Option<&str>| visible(value.unwrap_or(NONE)).into_owned();
         let id = session.id().to_string();
         let id = if self.kind { format!("{}/{id}", kind_name()) } else { id };
@@ -92,7 +97,7 @@ impl Columns {
                 if self.others_unknown {
                     UNKNOWN.to_owned()
                 } else {
-                    cell(named(&crowd.others(session)).as_deref())
+                    cell(named(&concurrent.others(session)).as_deref())
                 },
             ]);
         }
@@ -118,9 +123,9 @@ fn named(others: &[&str]) -> Option<String> {
 /// Plain columns, as kubectl has them.
 #[must_use]
 pub fn plain(sessions: &[Session], columns: &Columns, now: Timestamp) -> String {
-    let crowd = Crowd::of(sessions);
+    let concurrent = ConcurrentSessions::new(sessions);
     let mut rows = vec![columns.header()];
-    rows.extend(sessions.iter().map(|session| columns.row(session, &crowd, now)));
+    rows.extend(sessions.iter().map(|session| columns.row(session, &concurrent, now)));
     kubectl_get(&rows)
 }
 
@@ -200,7 +205,8 @@ mod tests {
         });
         let session = Session::of_object(&tracker);
         let other = Session { owner: Some("eve".into()), state: None, ..session.clone() };
-        let row = columns.row(&session, &Crowd::of([&session, &other]), Timestamp::MAX);
+        let row =
+            columns.row(&session, &ConcurrentSessions::new([&session, &other]), Timestamp::MAX);
         let shown: Vec<(String, String)> = columns.header().into_iter().zip(row).collect();
         let expected = [
             ("SESSION ID", "session.operator.metalbear.co/487F4F2B6D2376AD"),

@@ -10,7 +10,7 @@ use super::{
     keep::{Failure, Look, Sight},
 };
 use crate::{
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     server::{Change, Event, Listing, Scope, Server, Source},
     session::Session,
 };
@@ -51,13 +51,13 @@ pub(crate) async fn patiently<T>(
 
 /// What a failure means for the session that was asked for.
 pub(crate) fn failure(error: Option<&Error>) -> Failure {
-    let Some(refusal) = error.and_then(Error::refusal) else {
+    let Some(api_error) = error.and_then(Error::api_error) else {
         return Failure::Unreachable;
     };
-    if refusal.is_not_installed() {
+    if api_error.is_not_installed() {
         return Failure::Refused;
     }
-    match refusal.failure.code {
+    match api_error.status.code {
         404 | 410 => Failure::Gone,
         400 | 403 | 405 | 406 | 415 | 422 => Failure::Refused,
         _ => Failure::Unreachable,
@@ -68,7 +68,7 @@ pub(crate) fn failure(error: Option<&Error>) -> Failure {
 pub(crate) fn may_have_happened(error: Option<&Error>) -> bool {
     match error {
         None | Some(Error::Transport(_) | Error::Timeout { .. } | Error::Unexpected { .. }) => true,
-        Some(Error::Refused(refusal)) => refusal.failure.code >= 500,
+        Some(Error::Api(api_error)) => api_error.status.code >= 500,
         Some(_) => false,
     }
 }
@@ -93,9 +93,11 @@ pub(crate) async fn look(server: &Server, own: &Own) -> Look {
         Ok(_) => gone().await,
         Err(Some(error)) if error.is_not_found() => gone().await,
         // There are none at all, or not for long.
-        Err(Some(error)) if error.refusal().is_some_and(Refusal::is_not_installed) => gone().await,
+        Err(Some(error)) if error.api_error().is_some_and(ApiError::is_not_installed) => {
+            gone().await
+        }
         // Who may not look at Sessions goes by what trackers show.
-        Err(Some(error)) if error.refusal().is_some_and(Refusal::is_rbac) => match &shown {
+        Err(Some(error)) if error.api_error().is_some_and(ApiError::is_rbac) => match &shown {
             Ok(session) if own.is(session) => Look::Alive,
             Ok(_) => gone().await,
             Err(error) if failure(error.as_ref()) == Failure::Gone => gone().await,
@@ -142,7 +144,8 @@ pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Sight)) {
     loop {
         let watched = watch(server, own, &listing, &tell).await;
         // Who may not watch learns of it by their next report.
-        let is_forbidden = |error: &Error| error.refusal().is_some_and(|no| no.failure.code == 403);
+        let is_forbidden =
+            |error: &Error| error.api_error().is_some_and(|no| no.status.code == 403);
         if watched.is_err_and(|error| !error.as_ref().is_some_and(is_forbidden))
             && let Ok(false) = patiently(server.takes_sessions()).await
         {
@@ -190,14 +193,14 @@ async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Asked, Failure as Answer, Verb};
+    use crate::error::{RequestInfo, Status as Answer, Verb};
 
     fn refused(code: u16, body: &str) -> Error {
-        Error::Refused(Box::new(Refusal {
+        Error::Api(Box::new(ApiError {
             host: "h".into(),
             credentials: "c".into(),
-            asked: Asked { verb: Verb::Create, namespace: None, id: None },
-            failure: Answer::read(code, body.as_bytes()),
+            asked: RequestInfo { verb: Verb::Create, namespace: None, id: None },
+            status: Answer::read(code, body.as_bytes()),
         }))
     }
 

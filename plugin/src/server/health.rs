@@ -5,7 +5,7 @@ use mirrord_sessions_crds::{GROUP, SYSTEM_NAMESPACE, TRACKER_API_SERVICE, WEBHOO
 use serde_json::{Value, json};
 
 use super::{Scope, Server, Source, everywhere};
-use crate::error::{Asked, Error, Verb};
+use crate::error::{Error, RequestInfo, Verb};
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 
@@ -66,11 +66,11 @@ impl Server {
             self.request(&self.here(Verb::List), Method::GET, &path, None).await;
         match answer {
             Ok(_) => Ok(Trackers::Served),
-            Err(error) => match error.refusal() {
-                Some(refusal) if refusal.is_not_installed() => Ok(Trackers::Missing),
+            Err(error) => match error.api_error() {
+                Some(api_error) if api_error.is_not_installed() => Ok(Trackers::Missing),
                 // As text where the aggregator has nobody to ask.
-                Some(refusal) if refusal.failure.code == 503 => {
-                    Ok(Trackers::Unreachable(refusal.failure.message.trim().to_owned()))
+                Some(api_error) if api_error.status.code == 503 => {
+                    Ok(Trackers::Unreachable(api_error.status.message.trim().to_owned()))
                 }
                 _ => Err(error),
             },
@@ -91,8 +91,8 @@ impl Server {
         self.request(&self.here(Verb::Create), Method::POST, &path, Some(&session)).await
     }
 
-    fn here(&self, verb: Verb) -> Asked {
-        Asked { namespace: Some(self.namespace().to_owned()), ..everywhere(verb) }
+    fn here(&self, verb: Verb) -> RequestInfo {
+        RequestInfo { namespace: Some(self.namespace().to_owned()), ..everywhere(verb) }
     }
 
     async fn cluster_object(&self, path: &str) -> Result<Option<Value>, Error> {

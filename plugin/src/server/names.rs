@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Connection, Listing, Scope, Server, Source, everywhere, kubeconfig::Files};
 use crate::{
-    error::{Asked, Error, Verb},
+    error::{Error, RequestInfo, Verb},
     home,
     session::Session,
 };
@@ -77,7 +77,7 @@ impl Server {
         Ok(found.iter().filter_map(name).collect())
     }
 
-    async fn some(&self, asked: &Asked, path: &str) -> Result<Vec<Value>, Error> {
+    async fn some(&self, asked: &RequestInfo, path: &str) -> Result<Vec<Value>, Error> {
         let path = format!("{path}?limit={LIMIT}");
         let mut list: Value = self.request(asked, Method::GET, &path, None).await?;
         Ok(match list["items"].take() {

@@ -6,7 +6,7 @@ use mirrord_sessions_crds::{GROUP, SessionId};
 use serde_json::{Value, json};
 
 use super::{Deletion, Effect, Listing, Scope, Server, Source, everywhere, pages::name_kind};
-use crate::error::{Asked, Error, Failure, Refusal, Verb};
+use crate::error::{ApiError, Error, RequestInfo, Status, Verb};
 
 /// What older operators put before the IDs of sessions that span clusters.
 const PREFIXES: [&str; 2] = ["mc-copy-", "mc-"];
@@ -26,11 +26,11 @@ impl Server {
             // Older operators serve no list, and some roles only their status.
             Err(error)
                 if error
-                    .refusal()
-                    .is_some_and(|refusal| [403, 404, 405].contains(&refusal.failure.code)) =>
+                    .api_error()
+                    .is_some_and(|api_error| [403, 404, 405].contains(&api_error.status.code)) =>
             {
                 let is_forbidden =
-                    error.refusal().is_some_and(|refusal| refusal.failure.code == 403);
+                    error.api_error().is_some_and(|api_error| api_error.status.code == 403);
                 // The list is what there should be a right to.
                 self.operators_status()
                     .await
@@ -74,14 +74,16 @@ impl Server {
         // Who may not look is trusted to know.
         if !namespace.is_empty() {
             match self.session(namespace, id).await {
-                Err(error) if !error.refusal().is_some_and(Refusal::is_rbac) => return Err(error),
+                Err(error) if !error.api_error().is_some_and(ApiError::is_rbac) => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
         let Some(number) = number(id.name()) else {
             return Err(Error::Unaddressable { id: id.clone() });
         };
-        let asked = Asked {
+        let asked = RequestInfo {
             verb: Verb::Delete,
             namespace: Some(namespace.to_owned()).filter(|name| !name.is_empty()),
             id: Some(id.clone()),
@@ -96,7 +98,7 @@ impl Server {
         self.end(everywhere(Verb::DeleteCollection), &path, how).await
     }
 
-    async fn end(&self, asked: Asked, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
+    async fn end(&self, asked: RequestInfo, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
         // Nothing public says that it heeds one, and to be wrong about it ends somebody's session.
         if how.effect == Effect::DryRun {
             return Err(Error::setup(
@@ -110,9 +112,9 @@ impl Server {
             .await
             .map_err(|error| self.not_there(&asked, error))?;
         // The answer may be of success, and what it says of failure.
-        if answer["kind"] == "Status" && answer["status"] == "Failure" {
+        if answer["kind"] == "Status" && answer["status"] == "Status" {
             let code = answer["code"].as_u64().and_then(|code| code.try_into().ok());
-            let failure = Failure::read(code.unwrap_or(500), answer.to_string().as_bytes());
+            let failure = Status::read(code.unwrap_or(500), answer.to_string().as_bytes());
             let refused = self.refused(asked.clone(), failure);
             return Err(self.not_there(&asked, refused));
         }
@@ -121,14 +123,14 @@ impl Server {
 
     /// An operator that was found is no missing installation: it has no such session, or doesn't
     /// know how to stop one.
-    fn not_there(&self, asked: &Asked, error: Error) -> Error {
-        let Some(refusal) = error.refusal().filter(|no| no.is_not_installed()) else {
+    fn not_there(&self, asked: &RequestInfo, error: Error) -> Error {
+        let Some(api_error) = error.api_error().filter(|no| no.is_not_installed()) else {
             return error;
         };
         // What mirrord itself takes for a missing route.
-        let has_route = refusal.failure.is_status && !refusal.failure.reason.contains("parse");
+        let has_route = api_error.status.is_status && !api_error.status.reason.contains("parse");
         match &asked.id {
-            Some(id) if has_route => self.refused(asked.clone(), Failure::not_found(id)),
+            Some(id) if has_route => self.refused(asked.clone(), Status::not_found(id)),
             _ => Error::setup(
                 "mirrord's operator can't stop sessions in this version of it: an administrator may upgrade it",
             ),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Server, everywhere, wire::encoded};
-use crate::error::{Asked, Error, Verb};
+use crate::error::{Error, RequestInfo, Verb};
 
 /// kubectl's page size.
 const PAGE: usize = 500;
@@ -32,7 +32,7 @@ struct PageMetadata {
 /// A list that is read page by page.
 pub struct Pages<'a> {
     server: &'a Server,
-    asked: Asked,
+    asked: RequestInfo,
     path: String,
     /// At most so many items a page; all of them if it is 0.
     size: usize,
@@ -53,7 +53,7 @@ pub struct Pages<'a> {
 impl<'a> Pages<'a> {
     pub(super) fn new(
         server: &'a Server,
-        asked: Asked,
+        asked: RequestInfo,
         path: &str,
         query: &[(&str, &str)],
         size: Option<usize>,
@@ -115,8 +115,8 @@ impl<'a> Pages<'a> {
                 }
                 // The pages have been going on for so long that their snapshot is gone: the rest in
                 // one then.
-                Err(Error::Refused(refusal))
-                    if refusal.failure.code == 410 && self.next.is_some() =>
+                Err(Error::Api(api_error))
+                    if api_error.status.code == 410 && self.next.is_some() =>
                 {
                     self.size = 0;
                     self.next = None;
@@ -161,7 +161,7 @@ impl Server {
     /// All the items of a list.
     pub(super) async fn pages(
         &self,
-        asked: &Asked,
+        asked: &RequestInfo,
         path: &str,
         selector: Option<&str>,
     ) -> Result<Vec<Value>, Error> {

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Scope, Server, everywhere, wire::encoded};
-use crate::error::{Asked, Error, Verb};
+use crate::error::{Error, RequestInfo, Verb};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -55,7 +55,7 @@ impl Server {
         scope: Option<&Scope>,
         path: &str,
     ) -> Result<Vec<T>, Error> {
-        let asked = Asked {
+        let asked = RequestInfo {
             namespace: scope.and_then(Scope::namespace).map(ToOwned::to_owned),
             ..everywhere(Verb::List)
         };
@@ -66,7 +66,8 @@ impl Server {
     }
 
     async fn maybe(&self, namespace: Option<&str>, path: &str) -> Result<Option<Value>, Error> {
-        let asked = Asked { namespace: namespace.map(ToOwned::to_owned), ..everywhere(Verb::Get) };
+        let asked =
+            RequestInfo { namespace: namespace.map(ToOwned::to_owned), ..everywhere(Verb::Get) };
         match self.request(&asked, Method::GET, path, None).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),

@@ -5,7 +5,7 @@ use mirrord_sessions_crds::{GROUP, SESSIONS, TRACKER_GROUP, TRACKER_VERSION, TRA
 use serde_json::Value;
 
 use super::{Scope, Server, everywhere, wire::encoded};
-use crate::error::{Asked, Error, Refusal, Verb};
+use crate::error::{ApiError, Error, RequestInfo, Verb};
 
 /// What mirrord's operator alone serves, in the group of Sessions.
 const OPERATORS: &str = "mirrordoperators";
@@ -88,14 +88,16 @@ impl Server {
         let missing = match self.resources(&group_version).await {
             Ok(resources) if resources.contains(TRACKERS) => None,
             Ok(_) => Some("not served by this cluster".to_owned()),
-            Err(error) => match error.refusal() {
+            Err(error) => match error.api_error() {
                 // Who may not discover may still read; what is forbidden the list will say.
-                Some(refusal) if refusal.failure.code == 403 && refusal.failure.is_status => None,
-                Some(refusal) if refusal.is_not_installed() => {
+                Some(api_error) if api_error.status.code == 403 && api_error.status.is_status => {
+                    None
+                }
+                Some(api_error) if api_error.is_not_installed() => {
                     Some("not served by this cluster".to_owned())
                 }
-                Some(refusal) if refusal.failure.code == 503 => {
-                    Some(format!("not available now ({})", refusal.failure.message.trim()))
+                Some(api_error) if api_error.status.code == 503 => {
+                    Some(format!("not available now ({})", api_error.status.message.trim()))
                 }
                 _ => return Err(error),
             },
@@ -105,7 +107,9 @@ impl Server {
         };
         let is_operators = match self.resources(&format!("{GROUP}/v1")).await {
             Ok(resources) => resources.contains(OPERATORS),
-            Err(error) if error.refusal().is_some_and(|refusal| refusal.failure.code == 403) => {
+            Err(error)
+                if error.api_error().is_some_and(|api_error| api_error.status.code == 403) =>
+            {
                 false
             }
             Err(error) => return Err(error),
@@ -152,9 +156,9 @@ impl Server {
     pub async fn takes_sessions(&self) -> Result<bool, Error> {
         match self.resource_list(&format!("{GROUP}/v1")).await {
             Ok(resources) => Ok(takes(&resources)),
-            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
+            Err(error) if error.api_error().is_some_and(ApiError::is_not_installed) => Ok(false),
             // Who may not discover learns nothing by it, as before.
-            Err(error) if error.refusal().is_some_and(|no| no.failure.code == 403) => Ok(true),
+            Err(error) if error.api_error().is_some_and(|no| no.status.code == 403) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -163,14 +167,14 @@ impl Server {
     pub async fn has_sessions(&self) -> Result<bool, Error> {
         match self.resources(&format!("{GROUP}/v1")).await {
             Ok(resources) => Ok(resources.contains("sessions")),
-            Err(error) if error.refusal().is_some_and(Refusal::is_not_installed) => Ok(false),
+            Err(error) if error.api_error().is_some_and(ApiError::is_not_installed) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// What is asked of this scope.
-    pub(super) fn asked_of(verb: Verb, scope: &Scope) -> Asked {
-        Asked { namespace: scope.namespace().map(ToOwned::to_owned), ..everywhere(verb) }
+    pub(super) fn asked_of(verb: Verb, scope: &Scope) -> RequestInfo {
+        RequestInfo { namespace: scope.namespace().map(ToOwned::to_owned), ..everywhere(verb) }
     }
 }
 

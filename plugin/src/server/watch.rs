@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Listing, Server, connect, pages::with_query};
-use crate::error::{Error, Failure, Verb};
+use crate::error::{Error, Status, Verb};
 
 /// The longest event that is read: more than the largest object that etcd stores.
 const LONGEST: usize = 1 << 26;
@@ -92,7 +92,7 @@ impl Server {
             return Ok(watch);
         }
         while watch.more().await? {}
-        let failure = Failure::read(head.status.as_u16(), &watch.buffer);
+        let failure = Status::read(head.status.as_u16(), &watch.buffer);
         Err(watch.refused(failure))
     }
 }
@@ -101,7 +101,7 @@ impl Watch<'_> {
     /// The next event; nothing when the server has ended the watch, or says nothing any more.
     ///
     /// # Errors
-    /// If the connection broke, or with a refusal of code 410 when the watch has fallen behind.
+    /// If the connection broke, or with a api_error of code 410 when the watch has fallen behind.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -148,13 +148,13 @@ impl Watch<'_> {
             _ => {
                 let code = object["code"].as_u64().and_then(|code| code.try_into().ok());
                 let body = object.to_string();
-                return Err(self.refused(Failure::read(code.unwrap_or(500), body.as_bytes())));
+                return Err(self.refused(Status::read(code.unwrap_or(500), body.as_bytes())));
             }
         };
         Ok(Event::Object(change, object))
     }
 
-    fn refused(&self, failure: Failure) -> Error {
+    fn refused(&self, failure: Status) -> Error {
         let asked = Server::asked_of(Verb::Watch, &self.listing.scope);
         self.server.refused(asked, failure)
     }
@@ -185,7 +185,7 @@ mod tests {
         assert!(matches!(lost, Ok(false)), "{lost:?}");
         let told = unless_quiet(soon, ready(Ok(true))).await;
         assert!(matches!(told, Ok(true)), "{told:?}");
-        let failed = unless_quiet(soon, ready(Err(Error::Told))).await;
+        let failed = unless_quiet(soon, ready(Err(Error::Reported))).await;
         assert!(failed.is_err());
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Server, connect, warning};
-use crate::error::{Asked, Error, Failure, Refusal};
+use crate::error::{ApiError, Error, RequestInfo, Status};
 
 /// How often a request is sent again that the server asks to send again, and how long it may ask
 /// to wait.
@@ -25,7 +25,7 @@ impl Server {
     /// Sends a request, again if the server asks for it; a failure that it answers is an error.
     pub(super) async fn request<T: DeserializeOwned>(
         &self,
-        asked: &Asked,
+        asked: &RequestInfo,
         method: Method,
         path: &str,
         body: Option<&Value>,
@@ -37,7 +37,7 @@ impl Server {
     /// The same, with what the server warns of.
     pub(super) async fn request_warned<T: DeserializeOwned>(
         &self,
-        asked: &Asked,
+        asked: &RequestInfo,
         method: Method,
         path: &str,
         body: Option<&Value>,
@@ -61,17 +61,17 @@ impl Server {
                 retries -= 1;
                 continue;
             }
-            return Err(self.refused(asked.clone(), Failure::read(status.as_u16(), bytes.as_ref())));
+            return Err(self.refused(asked.clone(), Status::read(status.as_u16(), bytes.as_ref())));
         }
     }
 
     /// What the server refused, as an error.
-    pub(super) fn refused(&self, asked: Asked, failure: Failure) -> Error {
-        Error::Refused(Box::new(Refusal {
+    pub(super) fn refused(&self, asked: RequestInfo, failure: Status) -> Error {
+        Error::Api(Box::new(ApiError {
             host: self.host.clone(),
             credentials: self.credentials.clone(),
             asked,
-            failure,
+            status: failure,
         }))
     }
 

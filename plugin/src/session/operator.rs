@@ -1,4 +1,4 @@
-//! A session of mirrord's own operator.
+//! Sessions of mirrord's own operator.
 
 use jiff::SignedDuration;
 use mirrord_sessions_crds::{SessionId, TrackerKind};
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{Session, ports, text};
 
-/// Who the operator says runs a preview environment, which is no session of anybody.
+/// The user that the operator shows for a preview environment.
 pub(super) const PREVIEW: &str = "preview-env";
 
-/// Reads what can be read of `spec.session`.
+/// Parses `spec.session` as far as possible.
 pub(super) fn read(object: &Value) -> Session {
     let session = &object["spec"]["session"];
     let field = |name: &str| text(session.get(name));
@@ -17,7 +17,7 @@ pub(super) fn read(object: &Value) -> Session {
     let user = field("user");
     let (login, owner, hostname) = user.as_deref().map_or((None, None, None), parts);
     Session {
-        // As it is stored elsewhere: in lower case, shown in upper case.
+        // Session names are stored in lower case and shown in upper case.
         name: id
             .map(|id| match id.parse::<SessionId>() {
                 Ok(id) => id.name().to_owned(),
@@ -45,8 +45,8 @@ pub(super) fn read(object: &Value) -> Session {
     }
 }
 
-/// `whoami/kubernetes-user@hostname`: the middle is what follows the first slash, up to the last at
-/// sign.
+/// Splits `whoami/kubernetes-user@hostname`. The user follows the first slash and ends at the last
+/// at sign.
 fn parts(user: &str) -> (Option<String>, Option<String>, Option<String>) {
     let own = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let Some((login, rest)) = user.split_once('/') else {
@@ -59,7 +59,7 @@ fn parts(user: &str) -> (Option<String>, Option<String>, Option<String>) {
 }
 
 impl Session {
-    /// Whether it is a preview environment rather than somebody's session.
+    /// Returns whether this is a preview environment instead of a user's session.
     #[must_use]
     pub fn is_preview(&self) -> bool {
         self.kind.as_deref() == Some(TrackerKind::Operator.as_str())
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modern_and_legacy_forms() {
+    fn parses_current_and_legacy_forms() {
         let modern = json!({ "port": 80, "kind": "steal", "filter": "header=a" });
         let legacy = json!([81, "mirror", null]);
         let session = Session::of_object(&json!({
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_ones_are_shown_as_far_as_they_go() {
+    fn parses_malformed_sessions_partially() {
         for session in [
             json!({}),
             json!({ "id": 5, "duration_secs": "long", "user": [], "locked_ports": "all" }),

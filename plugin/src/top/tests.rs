@@ -60,7 +60,7 @@ fn screen(top: &Top) -> String {
 }
 
 #[test]
-fn sorted_and_reversed() {
+fn sorts_and_reverses() {
     let cases: [(&str, [&str; 3]); 6] = [
         ("", ["one", "two", "x-three"]),
         ("s", ["x-three", "two", "one"]),
@@ -75,7 +75,7 @@ fn sorted_and_reversed() {
 }
 
 #[test]
-fn the_selection_follows_its_session() {
+fn selection_follows_its_session() {
     let cases = [
         ("", "one"),
         ("j", "two"),
@@ -94,7 +94,7 @@ fn the_selection_follows_its_session() {
     let top = after(three(), "j");
     let top = update(top, Event::Changed(session("a", "aaa", "new", "pod/a", 5)));
     assert_eq!(selected(&top), "two");
-    // Where it goes, its place is taken by the next.
+    // When the selected session ends, the next row takes its place.
     let top = update(top, Event::Gone(session("b", "two", "", "", 0)));
     assert_eq!(selected(&top), "x-three");
     let top = update(top, Event::Gone(session("b", "x-three", "", "", 0)));
@@ -105,7 +105,7 @@ fn the_selection_follows_its_session() {
 }
 
 #[test]
-fn a_filter_while_it_is_typed() {
+fn filters_while_typing() {
     let top = after(three(), "/PO");
     assert_eq!(top.mode, Mode::Filter);
     assert_eq!(names(&top).len(), 3);
@@ -114,46 +114,46 @@ fn a_filter_while_it_is_typed() {
     let kept = after(top.clone(), "\n");
     assert_eq!((kept.mode.clone(), names(&kept)), (Mode::List, vec!["two"]));
     assert_eq!(names(&after(kept, "^")).len(), 3);
-    // Letters that mean something elsewhere are letters here.
+    // Letters of other commands are text in the filter.
     let top = after(top, "qxsr");
-    assert_eq!((top.wish.clone(), names(&top)), (None, vec![]));
+    assert_eq!((top.action.clone(), names(&top)), (None, vec![]));
     assert_eq!(names(&after(top, "^")).len(), 3);
 }
 
 #[test]
-fn a_session_is_stopped_only_by_yes() {
+fn stops_a_session_only_after_yes() {
     let asked = after(three(), "jx");
     let key = ("b".to_owned(), "two".to_owned());
     assert_eq!(asked.mode, Mode::Confirm(key.clone()));
     for keys in ["n", "\n", "^", "q", "x"] {
         let left = after(asked.clone(), keys);
-        assert_eq!((left.mode, left.wish), (Mode::List, None), "{keys:?}");
+        assert_eq!((left.mode, left.action), (Mode::List, None), "{keys:?}");
     }
     let stopped = after(asked.clone(), "y");
-    let wish = Wish::Stop(key.clone(), Some("uid-two".to_owned()));
-    assert_eq!(stopped.wish, Some(wish));
+    let action = Action::Stop(key.clone(), Some("uid-two".to_owned()));
+    assert_eq!(stopped.action, Some(action));
     let told = update(stopped.clone(), Event::Stopped(key.clone(), Ok(())));
     assert!(screen(&told).contains("stopped two in b"));
     let told = update(stopped, Event::Stopped(key, Err("Forbidden \u{1b}[2J".to_owned())));
     assert!(screen(&told).contains("Forbidden \\x1b[2J"));
-    // Gone before the answer.
+    // The session ended before the answer.
     let gone = update(asked, Event::Gone(session("b", "two", "", "", 0)));
     assert_eq!(gone.mode, Mode::List);
-    assert_eq!(after(gone, "y").wish, None);
+    assert_eq!(after(gone, "y").action, None);
 }
 
 #[test]
-fn it_ends_when_it_is_told_to() {
-    assert_eq!(after(three(), "q").wish, Some(Wish::Quit));
-    assert_eq!(after(three(), "\nq").wish, None);
+fn quits_on_request() {
+    assert_eq!(after(three(), "q").action, Some(Action::Quit));
+    assert_eq!(after(three(), "\nq").action, None);
     for keys in ["", "/", "x", "\n"] {
         let top = update(after(three(), keys), Event::Press(Press::Interrupt));
-        assert_eq!(top.wish, Some(Wish::Quit), "{keys:?}");
+        assert_eq!(top.action, Some(Action::Quit), "{keys:?}");
     }
 }
 
 #[test]
-fn the_list() {
+fn draws_the_list() {
     let text = screen(&three());
     for expected in [
         "3 sessions in all namespaces, by ID",
@@ -179,7 +179,7 @@ fn the_list() {
 }
 
 #[test]
-fn trouble_is_told_until_it_is_over() {
+fn shows_errors_until_recovery() {
     let top = update(three(), Event::Trouble("gone away".to_owned()));
     assert!(screen(&top).contains("gone away"));
     assert_eq!(names(&top).len(), 3, "what was known stays");
@@ -188,7 +188,7 @@ fn trouble_is_told_until_it_is_over() {
 }
 
 #[test]
-fn details_and_the_question() {
+fn draws_details_and_confirmation() {
     let text = screen(&after(three(), "\n"));
     for expected in ["Session ID:   one", "Target:       pod/z", "Esc: back"] {
         assert!(text.contains(expected), "{expected}: {text}");
@@ -198,7 +198,7 @@ fn details_and_the_question() {
 }
 
 #[test]
-fn a_screen_of_any_size() {
+fn draws_screens_of_any_size() {
     for (width, height) in [(1, 1), (2, 40), (200, 2), (20, 5)] {
         for keys in ["", "\n", "x", "/"] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -210,7 +210,7 @@ fn a_screen_of_any_size() {
 }
 
 #[test]
-fn a_question_is_answered_by_who_can_have_read_it() {
+fn ignores_answers_that_are_too_early() {
     let press = |press| Event::Press(press);
     let soon = Duration::from_millis(50);
     let late = Duration::from_secs(1);
@@ -228,7 +228,7 @@ fn a_question_is_answered_by_who_can_have_read_it() {
 }
 
 #[test]
-fn a_question_is_about_the_session_that_was_shown() {
+fn confirmation_keeps_its_session() {
     let mut another = session("b", "two", "eve", "pod/y", 40);
     another["metadata"]["uid"] = json!("uid-another");
     for keys in ["jx", "j\n"] {
@@ -236,7 +236,7 @@ fn a_question_is_about_the_session_that_was_shown() {
         for event in [Event::Listed(vec![another.clone()]), Event::Changed(another.clone())] {
             let top = update(asked.clone(), event);
             assert_eq!(top.mode, Mode::List, "{keys:?}");
-            assert_eq!(after(top, "y").wish, None, "{keys:?}");
+            assert_eq!(after(top, "y").action, None, "{keys:?}");
         }
         let same = session("b", "two", "avi", "pod/other", 30);
         assert_eq!(update(asked.clone(), Event::Changed(same)).mode, asked.mode);
@@ -244,7 +244,7 @@ fn a_question_is_about_the_session_that_was_shown() {
 }
 
 #[test]
-fn what_leaves_the_filter_leaves_the_selection() {
+fn deselects_sessions_that_leave_the_filter() {
     let top = after(three(), "/pod\nj");
     let top = update(top, Event::Changed(session("b", "two", "avi", "job/y", 30)));
     assert_eq!((names(&top), selected(&top)), (vec!["one", "x-three"], "x-three"));
@@ -253,7 +253,7 @@ fn what_leaves_the_filter_leaves_the_selection() {
 }
 
 #[test]
-fn rows_far_down_are_drawn() {
+fn draws_rows_far_down() {
     let many = (0..1000).map(|n| session("a", &format!("s{n:04}"), "u", "pod/x", 1));
     let top = update(Top::new(None, at(100)), Event::Listed(many.collect()));
     let text = screen(&after(top.clone(), "G"));
@@ -264,9 +264,9 @@ fn rows_far_down_are_drawn() {
     assert!(!text.contains("s0009"), "{text}");
 }
 
-/// So many changes at once have no time to look at all there is each.
+/// Many events at once must not scan all sessions each.
 #[test]
-fn thousands_go_at_once() {
+fn handles_thousands_of_deletions() {
     let all: Vec<Value> =
         (0..4000).map(|n| session("a", &format!("s{n:04}"), "u", "pod/x", 1)).collect();
     let mut top = after(update(Top::new(None, at(100)), Event::Listed(all.clone())), "/pod\nG");

@@ -1,4 +1,4 @@
-//! What the view looks like.
+//! Rendering of the live view.
 
 use ratatui::{
     Frame,
@@ -14,13 +14,13 @@ use crate::{render::escape::visible, session::Session};
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const INVERSE: Style = Style::new().add_modifier(Modifier::REVERSED);
 
-/// How many rows of a list a screen of this height has room for.
+/// Returns the number of list rows that fit a screen of this height.
 pub(crate) fn rows(height: u16) -> usize {
-    // The title, the header, and the line of keys.
+    // The title, the header and the line of keys take three lines.
     usize::from(height.saturating_sub(3))
 }
 
-/// Draws the view. Nothing that a terminal acts on gets through: names are other people's.
+/// Draws the view. All text is escaped, because names are chosen by other users.
 pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
     let [title, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
@@ -74,13 +74,13 @@ fn footer(top: &Top) -> Line<'static> {
             "q: quit   ↑↓: move   Enter: details   /: filter   s: sort   r: reverse   x: stop"
         }
     };
-    // What happened is worth more than the keys.
-    let told: Vec<&str> =
-        [&top.told, &top.trouble].into_iter().flatten().map(String::as_str).collect();
-    if told.is_empty() {
+    // Messages have priority over the line of keys.
+    let message: Vec<&str> =
+        [&top.message, &top.trouble].into_iter().flatten().map(String::as_str).collect();
+    if message.is_empty() {
         return Line::from(keys);
     }
-    Line::from(visible(&told.join("; ")).into_owned()).style(INVERSE)
+    Line::from(visible(&message.join("; ")).into_owned()).style(INVERSE)
 }
 
 fn list(top: &Top, shown: &[(&Key, &Session)], frame: &mut Frame<'_>, area: Rect) {
@@ -109,7 +109,7 @@ fn list(top: &Top, shown: &[(&Key, &Session)], frame: &mut Frame<'_>, area: Rect
         widths.insert(1, Constraint::Length(14));
     }
     let selected = shown.iter().position(|(key, _)| Some(*key) == top.selected.as_ref());
-    // No more rows than there is room for are made, below the header.
+    // Only visible rows are built.
     let room = usize::from(area.height).saturating_sub(1).max(1);
     let first = selected.map_or(0, |selected| (selected + 1).saturating_sub(room));
     let rows = shown.iter().skip(first).take(room);

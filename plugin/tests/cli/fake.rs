@@ -306,12 +306,12 @@ fn ok(body: &Value) -> Answer {
     Answer { code: 200, headers: "", body: body.to_string() }
 }
 
-fn refusal(state: &State, seen: &Seen) -> Option<Answer> {
+fn api_error(state: &State, seen: &Seen) -> Option<Answer> {
     state.rules.iter().find_map(|rule| rule(seen))
 }
 
 fn respond(state: &State, seen: &Seen) -> Answer {
-    if let Some(answer) = refusal(state, seen) {
+    if let Some(answer) = api_error(state, seen) {
         return answer;
     }
     let not_found = || Answer { code: 404, headers: "", body: "404 page not found\n".into() };
@@ -490,8 +490,8 @@ fn delete_all(state: &State, seen: &Seen, namespace: &str) -> Answer {
     while let Some(at) = sessions.iter().position(|session| is_in(session, Some(namespace))) {
         let path = format!("{}/{}", seen.path, text(&sessions[at], "/metadata/name"));
         let single = Seen { path, ..seen.clone() };
-        if let Some(refusal) = refusal(state, &single) {
-            return refusal;
+        if let Some(api_error) = api_error(state, &single) {
+            return api_error;
         }
         deleted.push(sessions.remove(at));
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    error::Refusal,
+    error::ApiError,
     render::{columns, duration::age, escape::visible},
     server::Server,
     session::Session,
@@ -26,7 +26,7 @@ pub(super) enum Events {
 pub(super) async fn events(server: &Server, session: &Session) -> Events {
     match server.events(&session.namespace, &session.name, session.uid.as_deref()).await {
         Ok(events) => Events::Found(events),
-        Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => Events::Forbidden,
+        Err(error) if error.api_error().is_some_and(ApiError::is_rbac) => Events::Forbidden,
         Err(error) => Events::Failed(error.to_string()),
     }
 }

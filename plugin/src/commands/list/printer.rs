@@ -1,4 +1,4 @@
-//! Sessions as `list` shows them.
+//! Output of sessions by `list`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::list::ListArgs,
     error::Error,
-    filter::Crowd,
+    filter::ConcurrentSessions,
     render::{
         columns::Aligner,
         listing::{Columns, bordered, names},
@@ -17,21 +17,21 @@ use crate::{
     session::Session,
 };
 
-/// Shows sessions, piece by piece.
-// Each is chosen on its own.
+/// Prints sessions incrementally.
+// The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 pub(in crate::commands) struct Printer {
     shape: Shape,
     columns: Columns,
     aligner: Aligner,
-    /// Whether the names of the columns are still to be printed.
+    /// Whether the column headers are still to be printed.
     header: bool,
     width: Option<usize>,
-    /// Whether an object was printed that another one must be kept apart from.
+    /// Whether an object was printed, which the next must be separated from.
     follows: bool,
-    /// Whether the kind of each change is shown.
+    /// Whether the kind of each change is printed.
     events: bool,
-    /// Whether the bookkeeping of server-side apply is shown.
+    /// Whether `metadata.managedFields` is printed.
     managed_fields: bool,
 }
 
@@ -69,12 +69,12 @@ impl Printer {
         }
     }
 
-    /// Whether it shows who else is on a session's target.
+    /// Returns whether the output shows concurrent sessions.
     pub(in crate::commands) fn shows_others(&self) -> bool {
         self.columns.wide && !self.columns.others_unknown
     }
 
-    /// A list, or a part of it. What is shown whole is moved, not copied.
+    /// Returns the text of a list or of a part of it. Complete objects are moved, not copied.
     pub(in crate::commands) fn list(
         &mut self,
         items: Vec<Value>,
@@ -88,9 +88,12 @@ impl Printer {
         };
         match &self.shape {
             Shape::Plain | Shape::Wide => {
-                let crowd =
-                    if self.shows_others() { Crowd::of(&sessions) } else { Crowd::default() };
-                Ok(self.lines(&sessions, &crowd, None, now))
+                let concurrent = if self.shows_others() {
+                    ConcurrentSessions::new(&sessions)
+                } else {
+                    ConcurrentSessions::default()
+                };
+                Ok(self.lines(&sessions, &concurrent, None, now))
             }
             Shape::Name => Ok(names(&sessions)),
             Shape::Table => Ok(bordered(&sessions, now, self.header, self.width)),
@@ -105,7 +108,7 @@ impl Printer {
         }
     }
 
-    /// One session that was asked for by its name: as it is, without a list around it.
+    /// Returns the text of one session that was requested by name: the object without a list.
     pub(in crate::commands) fn single(
         &mut self,
         item: Value,
@@ -117,20 +120,20 @@ impl Printer {
         self.list(vec![item], now)
     }
 
-    /// One session, as kubectl shows it where it watches: objects follow each other, without a list
-    /// around them.
+    /// Returns the text of one changed session. Like kubectl, a watch prints objects without a
+    /// list.
     pub(in crate::commands) fn changed(
         &mut self,
         change: Change,
         item: &Value,
-        crowd: &Crowd,
+        concurrent: &ConcurrentSessions,
         now: Timestamp,
     ) -> Result<String, Error> {
         let session = || Session::of_object(item);
         let event = self.events.then_some(change.word());
         match &self.shape {
             Shape::Plain | Shape::Wide | Shape::Table => {
-                Ok(self.lines(&[session()], crowd, event, now))
+                Ok(self.lines(&[session()], concurrent, event, now))
             }
             Shape::Name => Ok(names(&[session()])),
             Shape::Columns(_) => self.custom(std::slice::from_ref(item), event),
@@ -147,7 +150,7 @@ impl Printer {
         }
     }
 
-    /// The object as it is shown whole.
+    /// Returns the object as it is printed.
     fn object(&self, mut item: Value) -> Value {
         if !self.managed_fields {
             output::without_bookkeeping(&mut item);
@@ -203,7 +206,7 @@ impl Printer {
     fn lines(
         &mut self,
         sessions: &[Session],
-        crowd: &Crowd,
+        concurrent: &ConcurrentSessions,
         event: Option<&str>,
         now: Timestamp,
     ) -> String {
@@ -216,14 +219,14 @@ impl Printer {
         }
         rows.extend(sessions.iter().map(|session| {
             let mut row: Vec<String> = event.into_iter().map(ToOwned::to_owned).collect();
-            row.extend(self.columns.row(session, crowd, now));
+            row.extend(self.columns.row(session, concurrent, now));
             row
         }));
         self.aligner.lines(&rows)
     }
 }
 
-/// What stands above the kind of a change, where that is shown.
+/// Returns the header of the column with the kind of change, if it is shown.
 fn heading(event: Option<&str>) -> Vec<String> {
     event.map(|_| "EVENT".to_owned()).into_iter().collect()
 }
@@ -278,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_one_namespace() {
+    fn prints_columns_of_one_namespace() {
         let scope = Scope::Namespace("default".into());
         assert_eq!(
             shown(&scope, ""),
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_all_namespaces_and_wide() {
+    fn prints_wide_columns_of_all_namespaces() {
         let text = shown(&Scope::All, "wide");
         let mut lines = text.lines();
         let words = |line: Option<&str>| {
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn bordered_as_mirrords() {
+    fn prints_the_bordered_table_of_mirrord() {
         assert_eq!(
             shown(&Scope::All, "table"),
             "\
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_whole_objects() {
+    fn prints_names_and_complete_objects() {
         let scope = Scope::Namespace("default".into());
         assert_eq!(
             shown(&scope, "name"),

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     console::Console,
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     run::watch::{Own, PATIENCE, may_have_happened, patiently},
     server::{Deletion, Effect, Server},
 };
@@ -69,7 +69,7 @@ pub(super) async fn create(
     };
     let (stored, warnings) = match server.create(&wanted.namespace, &session).await {
         Ok((stored, warnings)) => (Ok(stored), warnings),
-        Err(error) if error.is_already_there() => {
+        Err(error) if error.already_exists() => {
             let shown = server.session(&wanted.namespace, id);
             (patiently(shown).await, Vec::new())
         }
@@ -142,7 +142,7 @@ pub(super) async fn delete(
         Ok(Ok(_)) => return,
         Ok(Err(error)) if error.is_not_found() || error.is_conflict() => return,
         // There are none at all.
-        Ok(Err(error)) if error.refusal().is_some_and(Refusal::is_not_installed) => return,
+        Ok(Err(error)) if error.api_error().is_some_and(ApiError::is_not_installed) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("the server did not answer within {FAREWELL:?}"),
     };

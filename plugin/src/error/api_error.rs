@@ -1,4 +1,4 @@
-//! A server's no: which request, what it said, and what that means.
+//! Error statuses of the server: the request, the response, and its meaning for the user.
 
 use std::fmt;
 
@@ -7,28 +7,28 @@ use serde::Deserialize;
 
 use crate::session::kind_name;
 
-/// The role whose rules a user of sessions needs.
+/// The role that grants the rights of a user of sessions.
 const USER_ROLE: &str = "mirrord-operator-user";
 
-/// What a request wanted to do, as RBAC names it.
+/// The verb of a request, as RBAC names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
-    /// Read one.
+    /// Reads one session.
     Get,
-    /// Read all.
+    /// Reads all sessions.
     List,
-    /// Follow all.
+    /// Watches all sessions.
     Watch,
-    /// Write one.
+    /// Creates one session.
     Create,
-    /// Delete one.
+    /// Deletes one session.
     Delete,
-    /// Delete all of a namespace.
+    /// Deletes all sessions of a namespace.
     DeleteCollection,
 }
 
 impl Verb {
-    /// What hasn't been done when it was refused.
+    /// Returns the text about the action that was not done.
     fn undone(self) -> &'static str {
         match self {
             Self::Get | Self::List | Self::Watch => "not read",
@@ -38,37 +38,37 @@ impl Verb {
     }
 }
 
-/// What was asked of the server.
+/// The description of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Asked {
-    /// What to do.
+pub struct RequestInfo {
+    /// The verb of the request.
     pub verb: Verb,
-    /// In which namespace; everywhere if in none.
+    /// The namespace of the request; all namespaces if absent.
     pub namespace: Option<String>,
-    /// To which session, if to a single one.
+    /// The session of the request, if there is a single one.
     pub id: Option<SessionId>,
 }
 
-/// The part of a server's failing answer that matters here.
+/// The relevant fields of an error response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Failure {
-    /// HTTP status.
+pub struct Status {
+    /// The HTTP status code.
     pub code: u16,
-    /// Machine-readable reason, as `NotFound`.
+    /// The machine-readable reason, such as `NotFound`.
     pub reason: String,
-    /// What the server says.
+    /// The message of the server.
     pub message: String,
-    /// Name of the object that the answer is about.
+    /// The name of the object in the details.
     pub name: String,
-    /// What it is, as `namespaces`.
+    /// The kind of the object in the details, such as `namespaces`.
     pub kind: String,
-    /// Whether the answer was a Status of Kubernetes, and not some page of text.
+    /// Whether the response was a Kubernetes Status, and not another document.
     pub is_status: bool,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Status {
+struct WireStatus {
     kind: String,
     reason: Option<String>,
     message: Option<String>,
@@ -82,8 +82,8 @@ struct Details {
     kind: Option<String>,
 }
 
-impl Failure {
-    /// The answer of a server that has no session of that id.
+impl Status {
+    /// Returns the status for a missing session.
     #[must_use]
     pub fn not_found(id: &SessionId) -> Self {
         Self {
@@ -95,10 +95,10 @@ impl Failure {
         }
     }
 
-    /// Reads an answer with an HTTP status of failure.
+    /// Parses an error response.
     #[must_use]
     pub fn read(code: u16, body: &[u8]) -> Self {
-        match serde_json::from_slice::<Status>(body) {
+        match serde_json::from_slice::<WireStatus>(body) {
             Ok(status) if status.kind == "Status" => {
                 let details = status.details.unwrap_or_default();
                 Self {
@@ -119,73 +119,73 @@ impl Failure {
     }
 }
 
-/// A request that the server refused.
+/// A request that the server answered with an error.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// The server's address.
+pub struct ApiError {
+    /// The address of the server.
     pub host: String,
-    /// Whose credentials were used, as `user "dev"`.
+    /// The credentials of the request, such as `user "dev"`.
     pub credentials: String,
-    /// What was asked.
-    pub asked: Asked,
-    /// What the server answered.
-    pub failure: Failure,
+    /// The description of the request.
+    pub asked: RequestInfo,
+    /// The response of the server.
+    pub status: Status,
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for ApiError {}
 
-impl Refusal {
-    /// Whether the session doesn't exist (and the API does).
+impl ApiError {
+    /// Returns whether the session is missing on a server that serves the resource.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.failure.code == 404 && !self.failure.name.is_empty()
+        self.status.code == 404 && !self.status.name.is_empty()
     }
 
-    /// Whether there is one of that name already.
+    /// Returns whether an object of that name exists already.
     #[must_use]
-    pub fn is_already_there(&self) -> bool {
-        self.failure.code == 409 && self.failure.reason == "AlreadyExists"
+    pub fn already_exists(&self) -> bool {
+        self.status.code == 409 && self.status.reason == "AlreadyExists"
     }
 
-    /// Whether the server has no Sessions at all.
+    /// Returns whether the server serves no Sessions.
     #[must_use]
     pub fn is_not_installed(&self) -> bool {
-        // Go's router answers in text where no API is; a proxy or a web server in HTML.
-        let Failure { code, name, message, is_status, .. } = &self.failure;
-        // A webhook that refuses what is there may say 404 of it.
+        // Where no API is served, Go's router responds with text; a proxy or a web server, with
+        // HTML.
+        let Status { code, name, message, is_status, .. } = &self.status;
+        // A webhook may deny a request about an existing object with 404.
         *code == 404
             && name.is_empty()
             && !is_of_admission(message)
             && (*is_status || message.trim() == "404 page not found")
     }
 
-    /// Whether the requester's roles don't allow it. A webhook or a policy that says no is not
-    /// meant.
+    /// Returns whether RBAC denied the request. Denials by webhooks and policies don't count.
     #[must_use]
     pub fn is_rbac(&self) -> bool {
-        Denial::read(&self.failure).is_some()
+        Denial::read(&self.status).is_some()
     }
 
-    /// Whether the server doesn't know who asks.
+    /// Returns whether the server could not authenticate the requester.
     #[must_use]
     pub fn is_unauthenticated(&self) -> bool {
         let is_anonymous = |denial: Denial<'_>| denial.user == "system:anonymous";
-        self.failure.code == 401 || Denial::read(&self.failure).is_some_and(is_anonymous)
+        self.status.code == 401 || Denial::read(&self.status).is_some_and(is_anonymous)
     }
 
-    /// Whether the next request would be refused for the same reason, whatever it asks for.
+    /// Returns whether every further request would fail in the same way.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self.failure.code, 401 | 429 | 503 | 504)
-            || !self.failure.is_status
+        matches!(self.status.code, 401 | 429 | 503 | 504)
+            || !self.status.is_status
             || self.is_not_installed()
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { code, reason, message, is_status, .. } = &self.failure;
-        // Nobody should be told to give rights to whoever isn't logged in.
+        let Status { code, reason, message, is_status, .. } = &self.status;
+        // Never suggest granting rights to a requester who is not logged in.
         if self.is_unauthenticated() {
             return write!(
                 f,
@@ -205,7 +205,7 @@ impl fmt::Display for Refusal {
         if self.is_not_found() {
             return self.not_found(f);
         }
-        if let Some(denial) = Denial::read(&self.failure) {
+        if let Some(denial) = Denial::read(&self.status) {
             return denial.explain(f, &self.asked);
         }
         if reason.is_empty() {
@@ -215,7 +215,7 @@ impl fmt::Display for Refusal {
         }
         let quoted = |id: &SessionId| format!("\"{}\"", id.name());
         match &self.asked.id {
-            // The id as the person typed it, and not as the server stores it.
+            // The message quotes the ID as the user typed it.
             Some(id) if message.contains(&quoted(id)) => {
                 write!(f, "{}", message.replace(&quoted(id), &format!("\"{id}\"")))?;
             }
@@ -232,11 +232,11 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Refusal {
+impl ApiError {
     fn not_kubernetes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, code) = (&self.host, self.failure.code);
+        let (host, code) = (&self.host, self.status.code);
         write!(f, "error: {host} answered with HTTP status {code}")?;
-        if self.failure.message.contains("HTTP request to an HTTPS server") {
+        if self.status.message.contains("HTTP request to an HTTPS server") {
             return write!(
                 f,
                 ", because it speaks TLS: the server in the kubeconfig should begin with https://"
@@ -250,16 +250,16 @@ impl Refusal {
     }
 
     fn not_found(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Asked { namespace, id, .. } = &self.asked;
-        // What was to be created has no place to be in.
-        if self.failure.kind == "namespaces" {
+        let RequestInfo { namespace, id, .. } = &self.asked;
+        // The namespace of the new session does not exist.
+        if self.status.kind == "namespaces" {
             return write!(
                 f,
                 "Error from server (NotFound): namespaces {:?} not found: name one that is there with -n",
-                self.failure.name
+                self.status.name
             );
         }
-        let shown = id.clone().unwrap_or_else(|| SessionId::of_name(&self.failure.name));
+        let shown = id.clone().unwrap_or_else(|| SessionId::of_name(&self.status.name));
         write!(f, "Error from server (NotFound): {SESSIONS} \"{shown}\" not found")?;
         match namespace {
             Some(namespace) => write!(
@@ -274,7 +274,7 @@ impl Refusal {
     }
 }
 
-/// What RBAC denied: the authorizer's message, taken apart.
+/// A denial by RBAC, parsed from the authorizer's message.
 #[derive(Debug, Eq, PartialEq)]
 struct Denial<'a> {
     user: String,
@@ -282,23 +282,23 @@ struct Denial<'a> {
     resource: &'a str,
     group: &'a str,
     namespace: Option<&'a str>,
-    /// What the authorizer adds, as a role that doesn't exist.
+    /// The addition of the authorizer, for example about a missing role.
     more: &'a str,
 }
 
 impl<'a> Denial<'a> {
-    /// Takes apart `X is forbidden: User "U" cannot VERB resource "R" in API group "G" in the
-    /// namespace "N"`; nothing if it isn't such a message.
-    fn read(failure: &'a Failure) -> Option<Self> {
-        if failure.code != 403 {
+    /// Parses `X is forbidden: User "U" cannot VERB resource "R" in API group "G" in the namespace
+    /// "N"`. Returns nothing for other messages.
+    fn read(status: &'a Status) -> Option<Self> {
+        if status.code != 403 {
             return None;
         }
-        let (subject, rest) = failure.message.split_once(" is forbidden: User \"")?;
-        // A webhook says what it likes, these very words too.
+        let (subject, rest) = status.message.split_once(" is forbidden: User \"")?;
+        // A webhook may use any words, including these.
         if is_of_admission(subject) {
             return None;
         }
-        // The name is the person's own and may hold anything, so the end is looked for from behind.
+        // A user name may contain anything, so search for its end from behind.
         let (user, rest) = rest.rsplit_once("\" cannot ")?;
         let (verb, rest) = rest.split_once(" resource \"")?;
         let (resource, rest) = rest.split_once("\" in API group \"")?;
@@ -313,14 +313,14 @@ impl<'a> Denial<'a> {
         Some(Self { user, verb, resource, group, namespace, more })
     }
 
-    fn explain(&self, f: &mut fmt::Formatter<'_>, asked: &Asked) -> fmt::Result {
+    fn explain(&self, f: &mut fmt::Formatter<'_>, asked: &RequestInfo) -> fmt::Result {
         let Self { user, verb, resource, group, namespace, more } = self;
         let dot = if group.is_empty() { "" } else { "." };
         write!(
             f,
             "Error from server (Forbidden): User {user:?} cannot {verb} {resource}{dot}{group}"
         )?;
-        // Those of trackers' subresources too.
+        // The resources of trackers and of their subresources count too.
         let is_ours = (*group == GROUP && *resource == "sessions")
             || (*group == TRACKER_GROUP && resource.starts_with(TRACKERS));
         if let (Some(id), true) = (&asked.id, is_ours) {
@@ -331,8 +331,8 @@ impl<'a> Denial<'a> {
             None if is_ours => write!(f, " in all namespaces{more}")?,
             None => write!(f, " at the cluster scope{more}")?,
         }
-        // "impersonate", and since Kubernetes 1.36 "impersonate-on:user-info:list" and the like
-        // too.
+        // The verb is "impersonate", and since Kubernetes 1.36 also "impersonate-on:user-info:list"
+        // and similar.
         if verb.starts_with("impersonate") {
             return write!(
                 f,
@@ -357,12 +357,12 @@ impl<'a> Denial<'a> {
     }
 }
 
-/// Whether a webhook says it, and not the API server itself.
+/// Returns whether the message is from a webhook and not from the API server itself.
 fn is_of_admission(message: &str) -> bool {
     message.starts_with("admission webhook")
 }
 
-/// The text as one word of a shell's command line.
+/// Quotes a text as one word of a shell command line.
 pub(crate) fn shell(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@=+,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

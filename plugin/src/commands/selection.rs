@@ -1,4 +1,4 @@
-//! Which sessions a command is about: by selectors, by ID, or by the beginning of an ID.
+//! Selection of the sessions that a command works on: by selectors, by ID, or by a prefix of an ID.
 
 use mirrord_sessions_crds::SessionId;
 use serde_json::Value;
@@ -6,18 +6,18 @@ use serde_json::Value;
 use crate::{
     cli::select::Select,
     console::Console,
-    error::{Error, Refusal},
+    error::{ApiError, Error},
     filter::Filter,
     server::{Listing, Scope, Server, Source, bare},
     session::Session,
 };
 
-/// How many candidates are named for the beginning of an ID.
-const CANDIDATES: usize = 10;
-/// How long an ID is that mirrord makes.
-const DIGITS: usize = 16;
+/// Limit of the candidates that the error about an ambiguous prefix lists.
+const MAX_CANDIDATES: usize = 10;
+/// The length of the IDs that mirrord generates.
+const ID_DIGITS: usize = 16;
 
-/// Where sessions are read from; says so where it isn't what people expect.
+/// Returns the source of sessions, and prints a warning if it is not the usual one.
 pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result<Source, Error> {
     let found = server.source().await?;
     if let Some(warning) = &found.warning {
@@ -26,43 +26,42 @@ pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result
     Ok(found.source)
 }
 
-/// What to ask the server for, and what to leave out of its answer. `over` asks for sessions that
-/// are over, too.
-pub(super) async fn choose(
+/// Returns the request that selects sessions, and the filter for the response.
+pub(super) async fn select(
     server: &Server,
     scope: Scope,
-    select: &Select,
-    over: bool,
+    selection: &Select,
+    include_ended: bool,
 ) -> Result<(Listing, Filter), Error> {
     let source = server.source().await?.source;
     let mut listing = Listing {
-        labels: select.labels().map(ToOwned::to_owned),
-        fields: select.fields().map(ToOwned::to_owned),
+        labels: selection.labels().map(ToOwned::to_owned),
+        fields: selection.fields().map(ToOwned::to_owned),
         ..Listing::of(scope)
     };
     let mut filter = Filter {
-        user: select.user.clone(),
+        user: selection.user.clone(),
         owner: None,
-        target: select.target.clone(),
-        port: select.port,
-        over,
-        previews: select.previews,
+        target: selection.target.clone(),
+        port: selection.port,
+        over: include_ended,
+        previews: selection.previews,
     };
-    if select.mine {
+    if selection.mine {
         let owner = server.whoami().await?;
         if source != Source::Operator {
-            listing = listing.and(&format!("spec.owner.username={}", escaped(&owner)));
+            listing = listing.and(&format!("spec.owner.username={}", escape(&owner)));
         }
         filter.owner = Some(owner);
     }
-    if source == Source::Trackers && !over {
+    if source == Source::Trackers && !include_ended {
         listing = listing.and("status.state!=terminated");
     }
     Ok((listing, filter))
 }
 
-/// The sessions of a scope that a command is about, by namespace and name.
-pub(super) async fn chosen(
+/// Returns the selected sessions, ordered by namespace and name.
+pub(super) async fn list_selected(
     server: &Server,
     listing: &Listing,
     filter: &Filter,
@@ -74,9 +73,8 @@ pub(super) async fn chosen(
     Ok(sessions)
 }
 
-/// The sessions that were meant by an ID, of which there is at least one: those that have it, or
-/// else the one whose ID begins like that.
-pub(super) async fn meant(
+/// Returns the sessions with an ID, or else the one whose ID has that prefix. Never empty.
+pub(super) async fn find(
     server: &Server,
     scope: &Scope,
     id: &SessionId,
@@ -87,58 +85,59 @@ pub(super) async fn meant(
     };
     match exact {
         Err(error) if error.is_not_found() => {
-            beginning_with(server, scope, id, true).await?.map(|item| vec![item]).ok_or(error)
+            find_by_prefix(server, scope, id, true).await?.map(|item| vec![item]).ok_or(error)
         }
         other => other,
     }
 }
 
-/// The only session whose ID begins like that; nothing if there is none, or if the requester may
-/// not look.
-pub(super) async fn beginning_with(
+/// Returns the only session whose ID has this prefix, or nothing if none has it or the requester
+/// may not list.
+pub(super) async fn find_by_prefix(
     server: &Server,
     scope: &Scope,
     id: &SessionId,
-    over: bool,
+    include_ended: bool,
 ) -> Result<Option<Value>, Error> {
-    if !begins(id) {
+    if !is_prefix(id) {
         return Ok(None);
     }
     let found = match server.sessions(scope, None).await {
         Ok(found) => found,
-        Err(error) if error.refusal().is_some_and(Refusal::is_rbac) => return Ok(None),
+        Err(error) if error.api_error().is_some_and(ApiError::is_rbac) => return Ok(None),
         Err(error) => return Err(error),
     };
-    only_beginning_with(&found, id, over).map(Option::<&Value>::cloned)
+    unique_match(&found, id, include_ended).map(Option::<&Value>::cloned)
 }
 
-/// Whether it can be the beginning of an ID: only of those that mirrord makes, as people name
-/// others for each other ("web-1" and "web-10").
-pub(super) fn begins(id: &SessionId) -> bool {
+/// Returns whether a text can be the prefix of a generated ID.
+///
+/// Other IDs have no prefixes: users name them after each other ("web-1" and "web-10").
+pub(super) fn is_prefix(id: &SessionId) -> bool {
     let digits = bare(id.name());
     !digits.is_empty()
-        && digits.len() < DIGITS
+        && digits.len() < ID_DIGITS
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The only one of the sessions whose ID begins like that, if there is one. Preview environments
-/// don't count, as lists hide them.
+/// Returns the only session whose ID has a prefix, if there is one. Preview environments, which
+/// lists hide, never match.
 ///
 /// # Errors
-/// There are several.
-pub(super) fn only_beginning_with<'a>(
+/// Returns an error that lists the candidates if several match.
+pub(super) fn unique_match<'a>(
     all: &'a [Value],
     id: &SessionId,
-    over: bool,
+    include_ended: bool,
 ) -> Result<Option<&'a Value>, Error> {
     let fits = |item: &&Value| {
         let session = Session::of_object(item);
         let name = session.name.to_ascii_lowercase();
         let digits = bare(&name);
-        digits.len() == DIGITS
+        digits.len() == ID_DIGITS
             && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
             && name.starts_with(id.name())
-            && (over || !session.is_over())
+            && (include_ended || !session.is_over())
             && !session.is_preview()
     };
     let found: Vec<&Value> = all.iter().filter(fits).collect();
@@ -152,19 +151,19 @@ pub(super) fn only_beginning_with<'a>(
 fn candidates(found: &[&Value]) -> String {
     let mut sessions: Vec<Session> = found.iter().map(|item| Session::of_object(item)).collect();
     sessions.sort_by(Session::order);
-    let named = sessions.iter().take(CANDIDATES).map(|session| {
+    let named = sessions.iter().take(MAX_CANDIDATES).map(|session| {
         let what = [&session.user, &session.target].map(|part| part.as_deref().unwrap_or("?"));
         format!("{} ({})", session.id(), what.join(", "))
     });
     let named: Vec<String> = named.collect();
-    match sessions.len().saturating_sub(CANDIDATES) {
+    match sessions.len().saturating_sub(MAX_CANDIDATES) {
         0 => named.join("; "),
         more => format!("{}; and {more} more", named.join("; ")),
     }
 }
 
-/// The text as a value of a field selector.
-fn escaped(value: &str) -> String {
+/// Escapes a value of a field selector.
+fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
         if matches!(c, '\\' | ',' | '=') {
@@ -182,12 +181,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_selectors() {
-        assert_eq!(escaped(r"a=b,c\d"), r"a\=b\,c\\d");
+    fn escapes_values_of_field_selectors() {
+        assert_eq!(escape(r"a=b,c\d"), r"a\=b\,c\\d");
     }
 
     #[test]
-    fn candidates_are_told_apart_and_cut_short() {
+    fn limits_listed_candidates() {
         let all: Vec<Value> = (0..12)
             .map(|n| json!({ "metadata": { "name": format!("s{n:02}") }, "spec": { "target": "t" } }))
             .collect();
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ids_of_mirrord_have_beginnings() {
+    fn resolves_prefixes_of_generated_ids_only() {
         let all: Vec<Value> =
             ["48fa000000000000", "4900000000000000", "48f", "ab-1", "abc0", "mc-9d00000000000000"]
                 .iter()
@@ -211,14 +210,14 @@ mod tests {
             ("5", None),
         ] {
             let id = SessionId::of_name(typed);
-            assert!(begins(&id), "{typed}");
-            let found = only_beginning_with(&all, &id, false).unwrap();
+            assert!(is_prefix(&id), "{typed}");
+            let found = unique_match(&all, &id, false).unwrap();
             let found = found.map(|item| item["metadata"]["name"].as_str().unwrap());
             assert_eq!(found, expected, "{typed}");
         }
-        assert!(only_beginning_with(&all, &SessionId::of_name("4"), false).is_err());
+        assert!(unique_match(&all, &SessionId::of_name("4"), false).is_err());
         for whole in ["web-1", "ab-", "", "mc-", "48fa000000000000", "48fa0000000000001"] {
-            assert!(!begins(&SessionId::of_name(whole)), "{whole}");
+            assert!(!is_prefix(&SessionId::of_name(whole)), "{whole}");
         }
     }
 }

@@ -4,35 +4,39 @@ use super::*;
 
 const ID: &str = "487f4f2b6d2376ad";
 
-fn status(code: u16, reason: &str, message: &str, details: &Value) -> Failure {
+fn status(code: u16, reason: &str, message: &str, details: &Value) -> Status {
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Status",
         "reason": reason, "message": message, "details": details, "code": code,
     });
-    Failure::read(code, body.to_string().as_bytes())
+    Status::read(code, body.to_string().as_bytes())
 }
 
-fn refusal(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Failure) -> Refusal {
-    Refusal {
+fn api_error(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Status) -> ApiError {
+    ApiError {
         host: "example:6443".into(),
         credentials: "user \"dev\"".into(),
-        asked: Asked { verb, namespace: namespace.map(Into::into), id: id.map(SessionId::of_name) },
-        failure,
+        asked: RequestInfo {
+            verb,
+            namespace: namespace.map(Into::into),
+            id: id.map(SessionId::of_name),
+        },
+        status: failure,
     }
 }
 
-fn told(verb: Verb, failure: Failure) -> String {
-    refusal(verb, Some(ID), Some("shop"), failure).to_string()
+fn told(verb: Verb, failure: Status) -> String {
+    api_error(verb, Some(ID), Some("shop"), failure).to_string()
 }
 
 #[test]
-fn unauthorized() {
+fn reports_unauthenticated_requests() {
     let text = told(Verb::List, status(401, "Unauthorized", "Unauthorized", &json!({})));
     assert!(text.starts_with("error: You must be logged in to the server (Unauthorized): the credentials of user \"dev\""), "{text}");
 }
 
 #[test]
-fn nobody_is_told_to_give_rights_to_strangers() {
+fn suggests_no_rights_for_unauthenticated_users() {
     let message = "sessions.operator.metalbear.co is forbidden: User \"system:anonymous\" cannot list resource \"sessions\" in API group \"operator.metalbear.co\" at the cluster scope";
     let text = told(Verb::List, status(403, "Forbidden", message, &json!({})));
     assert!(text.starts_with("error: You must be logged in"), "{text}");
@@ -40,7 +44,7 @@ fn nobody_is_told_to_give_rights_to_strangers() {
 }
 
 #[test]
-fn rbac_says_what_is_missing_and_how_to_get_it() {
+fn names_missing_rights_and_the_remedy() {
     let cases = [
         (
             r#"sessions.operator.metalbear.co "487f4f2b6d2376ad" is forbidden: User "dev@x" cannot delete resource "sessions" in API group "operator.metalbear.co" in the namespace "shop""#,
@@ -69,15 +73,15 @@ fn rbac_says_what_is_missing_and_how_to_get_it() {
     ];
     for (message, expected) in cases {
         let failure = status(403, "Forbidden", message, &json!({}));
-        let refusal = refusal(Verb::Delete, Some(ID), Some("shop"), failure);
-        assert!(refusal.is_rbac(), "{message}");
-        assert!(!refusal.is_fatal(), "{message}");
-        assert_eq!(refusal.to_string(), expected);
+        let api_error = api_error(Verb::Delete, Some(ID), Some("shop"), failure);
+        assert!(api_error.is_rbac(), "{message}");
+        assert!(!api_error.is_fatal(), "{message}");
+        assert_eq!(api_error.to_string(), expected);
     }
 }
 
 #[test]
-fn refusals_by_admission_are_told_as_they_are() {
+fn prints_admission_denials_verbatim() {
     let cases = [
         (
             status(
@@ -139,14 +143,14 @@ fn refusals_by_admission_are_told_as_they_are() {
         ),
     ];
     for (failure, expected) in cases {
-        let refusal = refusal(Verb::Delete, Some(ID), Some("shop"), failure);
-        assert!(!refusal.is_rbac(), "{expected}");
-        assert_eq!(refusal.to_string(), expected);
+        let api_error = api_error(Verb::Delete, Some(ID), Some("shop"), failure);
+        assert!(!api_error.is_rbac(), "{expected}");
+        assert_eq!(api_error.to_string(), expected);
     }
 }
 
 #[test]
-fn a_namespace_that_is_not_there_is_no_session() {
+fn distinguishes_missing_namespaces_from_sessions() {
     let missing = status(
         404,
         "NotFound",
@@ -154,35 +158,35 @@ fn a_namespace_that_is_not_there_is_no_session() {
         &json!({ "name": "nope", "kind": "namespaces" }),
     );
     assert_eq!(
-        refusal(Verb::Create, None, Some("nope"), missing).to_string(),
+        api_error(Verb::Create, None, Some("nope"), missing).to_string(),
         "Error from server (NotFound): namespaces \"nope\" not found: name one that is there with -n"
     );
 }
 
 #[test]
-fn not_found_and_not_installed_are_two_things() {
+fn distinguishes_not_found_from_not_installed() {
     let message = "sessions.operator.metalbear.co \"487f4f2b6d2376ad\" not found";
     let missing = status(404, "NotFound", message, &json!({ "name": ID, "kind": "sessions" }));
-    let missing = refusal(Verb::Delete, Some(ID), Some("shop"), missing);
+    let missing = api_error(Verb::Delete, Some(ID), Some("shop"), missing);
     assert!(missing.is_not_found() && !missing.is_fatal());
     let text = missing.to_string();
     assert!(text.starts_with("Error from server (NotFound): sessions.operator.metalbear.co \"487F4F2B6D2376AD\" not found in namespace \"shop\": "), "{text}");
     assert!(text.contains("-A"), "{text}");
 
     for failure in [
-        Failure::read(404, b"404 page not found\n"),
+        Status::read(404, b"404 page not found\n"),
         status(404, "NotFound", "the server could not find the requested resource", &json!({})),
     ] {
-        let refusal = refusal(Verb::List, None, None, failure);
-        assert!(refusal.is_not_installed() && refusal.is_fatal() && !refusal.is_not_found());
-        assert!(refusal.to_string().contains("mirrord-sessions is not installed"), "{refusal}");
+        let api_error = api_error(Verb::List, None, None, failure);
+        assert!(api_error.is_not_installed() && api_error.is_fatal() && !api_error.is_not_found());
+        assert!(api_error.to_string().contains("mirrord-sessions is not installed"), "{api_error}");
     }
 }
 
 #[test]
-fn answers_of_something_else_than_kubernetes() {
+fn handles_responses_of_other_servers() {
     let https = b"Client sent an HTTP request to an HTTPS server.\n";
-    let text = told(Verb::List, Failure::read(400, https));
+    let text = told(Verb::List, Status::read(400, https));
     assert!(text.ends_with("should begin with https://"), "{text}");
     for (code, body) in [
         (404, &b"<html>nginx</html>"[..]),
@@ -191,14 +195,14 @@ fn answers_of_something_else_than_kubernetes() {
         (400, b"[1]"),
         (500, b""),
     ] {
-        let text = told(Verb::List, Failure::read(code, body));
+        let text = told(Verb::List, Status::read(code, body));
         assert!(text.contains("not as a Kubernetes API server does"), "{text}");
         assert!(text.contains(&code.to_string()), "{text}");
     }
 }
 
 #[test]
-fn words_for_a_shell() {
+fn quotes_words_for_shells() {
     for (text, expected) in [
         ("dev@x", "dev@x"),
         ("a b", "'a b'"),
