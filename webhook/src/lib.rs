@@ -161,7 +161,7 @@ async fn keep_caches(
         policies,
         sessions,
         ended_sessions.run(ended),
-        front_proxy.follow(client, health),
+        front_proxy.run(client, health),
         grace,
     );
 }

@@ -1,7 +1,8 @@
-//! Objects as the API server stores them, read so that no single one can stop a watch.
+//! Lenient types for objects of the API server, so that no single object can stop a watch.
 //!
-//! Nothing is typed but what the API server itself writes: who may write an object chooses the
-//! times in `managedFields` too, and Go takes some that can't be held here.
+//! Only the fields that the API server itself writes are typed. Any client that writes an object
+//! controls the times in `managedFields` too, and Go accepts times that this program cannot
+//! represent.
 
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::Pod},
@@ -17,14 +18,14 @@ use mirrord_sessions_crds::{Session, SessionPolicy};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Value, json};
 
-/// Metadata without who wrote which field.
+/// Deserializes metadata without `managedFields`.
 pub(crate) fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let mut fields = Map::deserialize(deserializer)?;
     fields.remove("managedFields");
     serde_json::from_value(Value::Object(fields)).map_err(D::Error::custom)
 }
 
-/// A Session.
+/// A Session with unchecked spec and status.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Session)]
 pub(crate) struct StoredSession {
@@ -37,13 +38,13 @@ pub(crate) struct StoredSession {
 }
 
 impl StoredSession {
-    /// The Session, or why it isn't one.
-    pub(crate) fn read(self) -> Result<Session, String> {
-        typed(&self.metadata, &self.spec, &self.status)
+    /// Parses the Session.
+    pub(crate) fn parse(self) -> Result<Session, String> {
+        parse_object(&self.metadata, &self.spec, &self.status)
     }
 }
 
-/// A SessionPolicy.
+/// A SessionPolicy with an unchecked spec.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = SessionPolicy)]
 pub(crate) struct StoredPolicy {
@@ -53,7 +54,7 @@ pub(crate) struct StoredPolicy {
     pub(crate) spec: Value,
 }
 
-/// A Job.
+/// A Job with unchecked spec and status.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Job)]
 pub(crate) struct StoredJob {
@@ -66,18 +67,20 @@ pub(crate) struct StoredJob {
 }
 
 impl StoredJob {
-    /// The Job, or why it isn't one. Of its template's metadata only labels and annotations: the
-    /// rest is the client's to fill with anything, and means nothing.
-    pub(crate) fn read(mut self) -> Result<Job, String> {
+    /// Parses the Job.
+    ///
+    /// Only labels and annotations of the template's metadata are kept, since clients may fill the
+    /// other fields with anything.
+    pub(crate) fn parse(mut self) -> Result<Job, String> {
         let template = self.spec.pointer_mut("/template/metadata");
         if let Some(template) = template.and_then(Value::as_object_mut) {
             template.retain(|field, _| field == "labels" || field == "annotations");
         }
-        typed(&self.metadata, &self.spec, &self.status)
+        parse_object(&self.metadata, &self.spec, &self.status)
     }
 }
 
-/// A Pod, without what nobody here reads.
+/// A Pod with the fields that this process reads.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
 pub(crate) struct StoredPod {
@@ -95,7 +98,7 @@ impl StoredPod {
     }
 }
 
-fn typed<K: DeserializeOwned>(
+fn parse_object<K: DeserializeOwned>(
     metadata: &ObjectMeta,
     spec: &Value,
     status: &Value,
@@ -108,7 +111,7 @@ fn typed<K: DeserializeOwned>(
 mod tests {
     use super::*;
 
-    /// A time that Go holds and this program can't.
+    /// A time that Go can represent and this program can't.
     const LATE: &str = "9999-12-31T23:59:59Z";
 
     fn object(spec: &Value) -> Value {
@@ -123,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn times_of_a_clients_choice_stop_nothing() {
+    fn ignores_times_that_clients_control() {
         let session: StoredSession =
             serde_json::from_value(object(&json!({ "target": "pod/x" }))).unwrap();
         assert!(session.metadata.creation_timestamp.is_some());
-        assert_eq!(session.read().unwrap().spec.target, "pod/x");
+        assert_eq!(session.parse().unwrap().spec.target, "pod/x");
         let policy: StoredPolicy = serde_json::from_value(object(&json!({}))).unwrap();
         assert_eq!(policy.metadata.name.as_deref(), Some("a"));
         let template = json!({
@@ -136,14 +139,14 @@ mod tests {
         });
         let job: StoredJob =
             serde_json::from_value(object(&json!({ "template": template }))).unwrap();
-        let template = job.read().unwrap().spec.unwrap().template;
+        let template = job.parse().unwrap().spec.unwrap().template;
         let annotations = template.metadata.unwrap().annotations.unwrap();
         assert_eq!(annotations["a"], "b");
     }
 
     #[test]
-    fn what_is_none_says_so() {
+    fn rejects_invalid_session() {
         let session: StoredSession = serde_json::from_value(object(&json!([]))).unwrap();
-        assert!(session.read().is_err());
+        assert!(session.parse().is_err());
     }
 }

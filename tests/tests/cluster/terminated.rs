@@ -123,7 +123,7 @@ async fn on_every_replica_and_after_a_restart() {
     create(&dev, "two", spec()).await;
     shows(&dev, &["get", "mst"], "two").await;
     eventually("the second has read the sessions", || async {
-        second.log_text().contains("listed the sessions").then_some(())
+        second.log_text().contains("listed sessions").then_some(())
     })
     .await;
     dev.kubectl(&["delete", "session", "one"], "").await;

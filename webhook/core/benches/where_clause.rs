@@ -1,9 +1,8 @@
-//! One `where` for one session: here, and at the best use of the `cel` crate, in the same run.
+//! Benchmark of one `where` evaluation per session, against the best use of the `cel` crate.
 //!
-//! `cel` is given its programs compiled, the requester's name written into them as a literal,
-//! operators instead of functions where it has them, functions as typed overloads, fields by their
-//! whole names, and each session's values as its own, made beforehand. It is asked for nothing but
-//! the answer.
+//! The `cel` programs are compiled beforehand, with the requester's name as a literal, operators in
+//! place of functions, functions as typed overloads, and fields by their full names. The values of
+//! each session are created beforehand too. Only the evaluation is measured.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{hint::black_box, sync::Arc};
@@ -19,7 +18,7 @@ use cel::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use mirrord_sessions_core::where_clause::{Filter, Folded, Tracker, Traits, User, WhereClause};
 
-/// (name, here, in CEL)
+/// Name, `where` expression and equivalent CEL expression.
 const EXPRESSIONS: [(&str, &str, &str); 5] = [
     (
         "rfd82_own",
@@ -63,7 +62,7 @@ impl Sessions {
     }
 
     fn trackers(&self) -> Vec<Tracker<'_>> {
-        let every = |of: usize, at: usize| at.is_multiple_of(of);
+        let every = |period: usize, at: usize| at.is_multiple_of(period);
         let trackers = self.ids.iter().enumerate().map(|(at, id)| Tracker {
             session_id: id,
             kind: if every(4, at) { "process" } else { "job" },
@@ -82,7 +81,7 @@ impl Sessions {
     }
 }
 
-/// A session's values by their whole names, borrowed.
+/// Borrowed values of a session by full name.
 struct Values<'a>(Vec<(&'static str, Box<dyn Val + 'a>)>);
 
 impl<'a> Values<'a> {
@@ -141,7 +140,7 @@ fn residual(expression: &str) -> Filter {
     };
     match WhereClause::parse(expression).unwrap().fold(&user) {
         Folded::Residual(filter) => filter,
-        settled => unreachable!("{settled:?}"),
+        folded => unreachable!("{folded:?}"),
     }
 }
 
@@ -159,14 +158,14 @@ fn evaluation(c: &mut Criterion) {
         })
         .collect();
 
-    for (name, here, there) in EXPRESSIONS {
-        let filter = residual(here);
-        let program = Program::compile(there).unwrap();
-        let asked = |context| program.execute(context).unwrap() == cel::Value::Bool(true);
+    for (name, expression, cel_expression) in EXPRESSIONS {
+        let filter = residual(expression);
+        let program = Program::compile(cel_expression).unwrap();
+        let evaluate = |context| program.execute(context).unwrap() == cel::Value::Bool(true);
         for (tracker, context) in trackers.iter().zip(&contexts) {
-            assert_eq!(filter.matches(tracker), asked(context), "{name}");
+            assert_eq!(filter.matches(tracker), evaluate(context), "{name}");
         }
-        // Another session each time, so that no branch is learnt by heart.
+        // Cycle through the sessions, so that the branch predictor learns no pattern.
         let mut group = c.benchmark_group(name);
         let mut next = (0..SESSIONS).cycle();
         group.bench_function("where", |b| {
@@ -178,7 +177,7 @@ fn evaluation(c: &mut Criterion) {
         group.bench_function("cel", |b| {
             b.iter(|| {
                 let at = next.next().unwrap_or_default();
-                asked(black_box(&contexts[at]))
+                evaluate(black_box(&contexts[at]))
             });
         });
         group.finish();

@@ -1,4 +1,4 @@
-//! What the manifests hold of the auditor role is what the code has of it.
+//! Checks that the manifests and the code agree on the auditor role.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,9 +14,9 @@ fn grants(rules: &[PolicyRule]) -> Grants {
     Grants::of(rules).unwrap()
 }
 
-/// Nobody may grant what they don't hold, and nobody should hold more than they need.
+/// RBAC lets no user grant rights that they don't hold, and least privilege forbids further rights.
 #[test]
-fn the_process_holds_exactly_what_it_grants() {
+fn process_holds_exactly_the_rights_it_grants() {
     let documents: Vec<serde_json::Value> =
         serde_saphyr::from_multiple(&manifest("base/auditor.yaml")).unwrap();
     let role: ClusterRole = serde_json::from_value(documents[0].clone()).unwrap();
@@ -35,7 +35,7 @@ fn the_process_holds_exactly_what_it_grants() {
 }
 
 #[test]
-fn the_role_of_the_gitops_overlay_is_the_latest() {
+fn gitops_overlay_has_latest_role() {
     let role: ClusterRole =
         serde_saphyr::from_str(&manifest("overlays/gitops/auditor-role.yaml")).unwrap();
     let history = History::shipped();

@@ -1,8 +1,8 @@
-//! Who may speak for others: the aggregator, known by its client certificate.
+//! Authentication of the front proxy (the aggregator) by its client certificate.
 //!
-//! The TLS layer asks for a certificate and takes any whose key the peer holds; whether it is the
-//! front proxy's is decided per request, so that a change of the cluster's ConfigMap counts for
-//! open connections too, and so that admission is served to whoever shows none.
+//! The TLS layer requests a certificate and accepts any whose key the peer holds. Each request then
+//! checks whether the certificate is the front proxy's. A change of the cluster's ConfigMap thus
+//! applies to open connections too, and admission is served to clients without a certificate.
 
 use std::{
     collections::BTreeMap,
@@ -29,64 +29,66 @@ use tracing::{debug, info, warn};
 
 use crate::server::{client_certificates::PeerCertificates, health::Health};
 
-/// Where the API server publishes how its front proxy is known.
+/// Namespace of the ConfigMap in which the API server describes its front proxy.
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
 
-/// The front proxy as the cluster describes it now.
+/// Authenticates requests of the front proxy that the cluster's ConfigMap describes.
 #[derive(Debug, Default)]
 pub(crate) struct FrontProxy {
-    known: RwLock<Option<Arc<Known>>>,
+    config: RwLock<Option<Arc<Config>>>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct Config {
     verifier: Arc<dyn ClientCertVerifier>,
-    /// Common names; any if there are none.
-    names: Vec<String>,
+    /// Allowed common names; empty allows any.
+    allowed_names: Vec<String>,
     headers: HeaderNames,
-    /// What all that was read from.
-    described: BTreeMap<String, String>,
+    /// The data of the ConfigMap.
+    data: BTreeMap<String, String>,
 }
 
-/// Why a description is of no use.
+/// Reason why the ConfigMap is unusable.
 #[derive(Debug, thiserror::Error)]
-enum InvalidDescription {
-    #[error("it has no {0}")]
+enum InvalidConfig {
+    #[error("missing {0}")]
     Missing(&'static str),
-    #[error("{0} is not a JSON list of texts")]
+    #[error("{0} is not a JSON list of strings")]
     List(&'static str),
-    #[error("the front proxy's CA holds no certificate that serves: {0}")]
+    #[error("requestheader-client-ca-file holds no usable certificate: {0}")]
     Authority(String),
 }
 
 impl FrontProxy {
-    /// The requester that the headers name, if the peer may name one.
-    pub(crate) fn requester(
+    /// Returns the requester that the headers name, if the peer is the front proxy.
+    pub(crate) fn authenticate(
         &self,
         peer: Option<&PeerCertificates>,
         headers: &http::HeaderMap,
     ) -> Option<Requester> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        if let Err(why) = known.verify(peer?) {
-            debug!(why, "a client certificate is not the front proxy's");
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if let Err(error) = config.verify(peer?) {
+            debug!(error, "rejected a client certificate");
             return None;
         }
         let headers: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        front_proxy::parse_requester(&known.headers, &headers)
-            .inspect_err(|why| debug!(?why, "the front proxy named nobody"))
+        front_proxy::parse_requester(&config.headers, &headers)
+            .inspect_err(|error| debug!(?error, "rejected the headers of the front proxy"))
             .ok()
     }
 
-    /// Who waits for another description: what was begun on the word of the last one ends with it.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+    /// Returns a channel that is notified when the front proxy is replaced.
+    ///
+    /// A request that the previous front proxy authenticated ends then.
+    pub(crate) fn watch_changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Follows the cluster's ConfigMap, for ever.
-    pub(crate) async fn follow(&self, client: Client, health: &Health) {
+    /// Watches the cluster's ConfigMap. Never returns.
+    pub(crate) async fn run(&self, client: Client, health: &Health) {
         let api: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
         let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
         let events = watcher(api, config).default_backoff();
@@ -98,55 +100,58 @@ impl FrontProxy {
                     health.front_proxy_loaded();
                 }
                 Ok(watcher::Event::Delete(_)) => {
-                    warn!(name = NAME, "the ConfigMap is gone: nobody may speak for others");
-                    self.forget();
+                    warn!(
+                        name = NAME,
+                        "ConfigMap deleted: rejecting all requests of the front proxy"
+                    );
+                    self.clear();
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    debug!(%error, name = NAME, "the ConfigMap's watch broke off and is started again");
+                    debug!(%error, name = NAME, "failed to watch the ConfigMap, retrying");
                 }
             }
         }
     }
 
-    /// Takes over a description; one that is of no use leaves nobody who may speak for others.
+    /// Applies the data of the ConfigMap. Unusable data disables the front proxy.
     fn set(&self, data: &BTreeMap<String, String>) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        // Told again when the watch starts anew.
-        if known.as_ref().is_some_and(|known| known.described == *data) {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        // A new list returns the same data again.
+        if config.as_ref().is_some_and(|config| config.data == *data) {
             return;
         }
-        drop(known);
-        match Known::parse(data) {
-            Ok(known) => {
-                info!(names = ?known.names, "the front proxy is known");
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(known));
+        drop(config);
+        match Config::parse(data) {
+            Ok(config) => {
+                info!(allowed_names = ?config.allowed_names, "loaded the front proxy's CA");
+                *self.config.write().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::new(config));
                 self.changed.send_replace(());
             }
             Err(error) => {
-                warn!(%error, name = NAME, "nobody may speak for others");
-                self.forget();
+                warn!(%error, name = NAME, "invalid ConfigMap: rejecting all requests of the front proxy");
+                self.clear();
             }
         }
     }
 
-    fn forget(&self) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+    fn clear(&self) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.changed.send_replace(());
     }
 }
 
-impl Known {
-    fn parse(data: &BTreeMap<String, String>) -> Result<Self, InvalidDescription> {
+impl Config {
+    fn parse(data: &BTreeMap<String, String>) -> Result<Self, InvalidConfig> {
         const CA: &str = "requestheader-client-ca-file";
         let list = |key: &'static str| match data.get(key) {
             None => Ok(Vec::new()),
             Some(text) if text.is_empty() => Ok(Vec::new()),
-            Some(text) => serde_json::from_str(text).map_err(|_| InvalidDescription::List(key)),
+            Some(text) => serde_json::from_str(text).map_err(|_| InvalidConfig::List(key)),
         };
-        let authority = data.get(CA).ok_or(InvalidDescription::Missing(CA))?;
-        let unusable =
-            |error: &dyn std::fmt::Display| InvalidDescription::Authority(error.to_string());
+        let authority = data.get(CA).ok_or(InvalidConfig::Missing(CA))?;
+        let unusable = |error: &dyn std::fmt::Display| InvalidConfig::Authority(error.to_string());
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
             let certificate = certificate.map_err(|error| unusable(&error))?;
@@ -163,32 +168,32 @@ impl Known {
             extra_prefixes: list("requestheader-extra-headers-prefix")?,
         };
         if headers.username.is_empty() {
-            return Err(InvalidDescription::Missing("requestheader-username-headers"));
+            return Err(InvalidConfig::Missing("requestheader-username-headers"));
         }
         Ok(Self {
             verifier,
-            names: list("requestheader-allowed-names")?,
+            allowed_names: list("requestheader-allowed-names")?,
             headers,
-            described: data.clone(),
+            data: data.clone(),
         })
     }
 
     fn verify(&self, peer: &[CertificateDer<'static>]) -> Result<(), String> {
-        let (leaf, intermediates) = peer.split_first().ok_or("there is none")?;
+        let (leaf, intermediates) = peer.split_first().ok_or("no certificate")?;
         self.verifier
             .verify_client_cert(leaf, intermediates, UnixTime::now())
             .map_err(|error| error.to_string())?;
-        if self.names.is_empty() {
+        if self.allowed_names.is_empty() {
             return Ok(());
         }
         let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|e| e.to_string())?;
-        // The last one counts where there are several, as in Go.
+        // Like in Go, the last of several common names counts.
         let name = leaf.subject().iter_common_name().last();
         let name = name.and_then(|name| name.as_str().ok()).unwrap_or_default();
-        if self.names.iter().any(|allowed| allowed == name) {
+        if self.allowed_names.iter().any(|allowed| allowed == name) {
             Ok(())
         } else {
-            Err(format!("its name {name:?} is not allowed"))
+            Err(format!("common name {name:?} is not allowed"))
         }
     }
 }

@@ -44,7 +44,7 @@ impl Authority {
         Arc::new([certificate.der().clone()])
     }
 
-    /// The ConfigMap of a cluster whose front proxies this CA knows.
+    /// Returns the data of a ConfigMap that names this CA as the front proxy's.
     pub(crate) fn config_map(&self, names: &str) -> BTreeMap<String, String> {
         [
             ("requestheader-client-ca-file", self.pem.as_str()),
@@ -60,7 +60,7 @@ impl Authority {
 }
 
 impl FrontProxy {
-    pub(crate) fn known_by(authority: &Authority) -> Self {
+    pub(crate) fn with_authority(authority: &Authority) -> Self {
         let proxy = Self::default();
         proxy.set(&authority.config_map(r#"["front-proxy-client"]"#));
         proxy
@@ -76,10 +76,10 @@ fn headers() -> HeaderMap {
 }
 
 #[test]
-fn who_may_speak_for_others() {
+fn authenticates_front_proxy_only() {
     use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let proxy = FrontProxy::known_by(&ours);
+    let (authority, other) = (Authority::new(), Authority::new());
+    let proxy = FrontProxy::with_authority(&authority);
     let name = "front-proxy-client";
     let self_signed = {
         let key = KeyPair::generate().unwrap();
@@ -88,53 +88,53 @@ fn who_may_speak_for_others() {
     };
     let garbage: PeerCertificates = Arc::new([CertificateDer::from(vec![0x30, 1, 2])]);
     let cases = [
-        ("the front proxy", Some(ours.issue(name, ClientAuth)), true),
+        ("the front proxy", Some(authority.issue(name, ClientAuth)), true),
         ("no certificate", None, false),
-        ("no certificate after all", Some(Arc::new([]) as PeerCertificates), false),
-        ("another name", Some(ours.issue("somebody", ClientAuth)), false),
-        ("no name", Some(ours.issue("", ClientAuth)), false),
-        ("a server's certificate", Some(ours.issue(name, ServerAuth)), false),
-        ("another CA", Some(theirs.issue(name, ClientAuth)), false),
-        ("expired", Some(ours.issue_until(name, ClientAuth, 2001)), false),
+        ("an empty chain", Some(Arc::new([]) as PeerCertificates), false),
+        ("another name", Some(authority.issue("somebody", ClientAuth)), false),
+        ("no name", Some(authority.issue("", ClientAuth)), false),
+        ("a server's certificate", Some(authority.issue(name, ServerAuth)), false),
+        ("another CA", Some(other.issue(name, ClientAuth)), false),
+        ("expired", Some(authority.issue_until(name, ClientAuth, 2001)), false),
         ("self-signed", Some(self_signed), false),
         ("garbage", Some(garbage), false),
     ];
-    for (what, peer, believed) in cases {
-        let requester = proxy.requester(peer.as_ref(), &headers());
-        assert_eq!(requester.is_some(), believed, "{what}");
+    for (name, peer, is_authenticated) in cases {
+        let requester = proxy.authenticate(peer.as_ref(), &headers());
+        assert_eq!(requester.is_some(), is_authenticated, "{name}");
         if let Some(requester) = requester {
             assert_eq!(requester.username, "alice");
             assert_eq!(requester.groups, ["a,b", "c"]);
         }
     }
-    let front = ours.issue(name, ClientAuth);
-    assert!(proxy.requester(Some(&front), &HeaderMap::new()).is_none());
+    let peer = authority.issue(name, ClientAuth);
+    assert!(proxy.authenticate(Some(&peer), &HeaderMap::new()).is_none());
 }
 
 #[test]
-fn a_change_of_the_config_map_counts_at_once() {
+fn applies_changes_of_config_map_at_once() {
     let (old, new) = (Authority::new(), Authority::new());
     let usage = ExtendedKeyUsagePurpose::ClientAuth;
-    let (of_old, of_new) =
+    let (old_peer, new_peer) =
         (old.issue("front-proxy-client", usage.clone()), new.issue("another", usage));
     let proxy = FrontProxy::default();
-    let believed =
-        || [&of_old, &of_new].map(|peer| proxy.requester(Some(peer), &headers()).is_some());
-    assert_eq!(believed(), [false, false]);
+    let authenticated =
+        || [&old_peer, &new_peer].map(|peer| proxy.authenticate(Some(peer), &headers()).is_some());
+    assert_eq!(authenticated(), [false, false]);
     proxy.set(&old.config_map(r#"["front-proxy-client"]"#));
-    assert_eq!(believed(), [true, false]);
+    assert_eq!(authenticated(), [true, false]);
     let mut both = new.config_map("[]");
     both.insert("requestheader-client-ca-file".into(), format!("{}{}", old.pem, new.pem));
-    let mut changes = proxy.changes();
+    let mut changes = proxy.watch_changes();
     changes.mark_unchanged();
     proxy.set(&old.config_map(r#"["front-proxy-client"]"#));
-    assert!(!changes.has_changed().unwrap(), "the same, told again");
+    assert!(!changes.has_changed().unwrap(), "the same data again is no change");
     proxy.set(&both);
     assert!(changes.has_changed().unwrap());
-    assert_eq!(believed(), [true, true], "no names: any");
+    assert_eq!(authenticated(), [true, true], "without allowed names, any name is allowed");
     both.insert("requestheader-allowed-names".into(), r#"["another"]"#.into());
     proxy.set(&both);
-    assert_eq!(believed(), [false, true]);
+    assert_eq!(authenticated(), [false, true]);
     for (key, value) in [
         ("requestheader-allowed-names", "another"),
         ("requestheader-client-ca-file", "no PEM"),
@@ -143,6 +143,6 @@ fn a_change_of_the_config_map_counts_at_once() {
         let mut broken = both.clone();
         broken.insert(key.into(), value.into());
         proxy.set(&broken);
-        assert_eq!(believed(), [false, false], "{key}");
+        assert_eq!(authenticated(), [false, false], "{key}");
     }
 }

@@ -102,8 +102,8 @@ impl Api {
         B::Error: std::error::Error,
     {
         // Subscribe before the check, so that no change in between is missed.
-        let front_proxy_changes = self.front_proxy.changes();
-        let Some(requester) = self.front_proxy.requester(peer, &head.headers) else {
+        let front_proxy_changes = self.front_proxy.watch_changes();
+        let Some(requester) = self.front_proxy.authenticate(peer, &head.headers) else {
             return responses::error_response(&ApiError::unauthorized());
         };
         match self.route(head, body, &Arc::new(requester), front_proxy_changes).await {

@@ -16,8 +16,8 @@ const LIST: &str = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
 pub(crate) const SHOP: &str =
     "/apis/visibility.operator.metalbear.co/v1/namespaces/shop/sessiontrackers";
 
-/// Everybody sees their own, and group `all` everything; user `barred` nothing.
-fn own_only() -> PolicySet {
+/// Shows users their own sessions, group `all` every session, and user `barred` none.
+fn own_sessions_only() -> PolicySet {
     let own = serde_saphyr::from_str(
         "
         allow:
@@ -57,13 +57,13 @@ pub(crate) fn tracker(namespace: &str, name: &str, owner: &str, version: u64) ->
 
 /// Returns the API over a store, for an API server with this front proxy CA.
 fn api(store: &Arc<Store>, authority: &Authority, client: Client) -> Api {
-    let front_proxy = Arc::new(FrontProxy::known_by(authority));
+    let front_proxy = Arc::new(FrontProxy::with_authority(authority));
     let rights = Arc::new(JoinAuthorizer::new(client.clone()));
     Api::new(Arc::clone(store), front_proxy, rights, client)
 }
 
-/// Everybody may see everything.
-pub(crate) fn with(client: Client) -> Fixture {
+/// Returns a fixture that shows every session to every user.
+pub(crate) fn fixture_with_client(client: Client) -> Fixture {
     let Fixture { store, .. } = fixture(PolicySet::default());
     let authority = Authority::new();
     Fixture {
@@ -100,26 +100,26 @@ pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts 
     request.body(()).unwrap().into_parts().0
 }
 
-fn nothing() -> http_body_util::Empty<Bytes> {
+fn empty_body() -> http_body_util::Empty<Bytes> {
     http_body_util::Empty::new()
 }
 
 impl Fixture {
-    pub(crate) async fn ask(
+    pub(crate) async fn request(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
     ) -> (u16, HeaderMap, Bytes) {
-        let answer =
-            self.api.handle(&head(method, path, headers), nothing(), Some(&self.peer)).await;
-        let (head, body) = answer.into_parts();
+        let response =
+            self.api.handle(&head(method, path, headers), empty_body(), Some(&self.peer)).await;
+        let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status.as_u16(), head.headers, body)
     }
 
     async fn get(&self, user: &str, path: &str) -> (u16, Value) {
-        let (status, _, body) = self.ask("GET", path, &[("x-remote-user", user)]).await;
+        let (status, _, body) = self.request("GET", path, &[("x-remote-user", user)]).await;
         (status, serde_json::from_slice(&body).unwrap())
     }
 }
@@ -130,7 +130,7 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn without_the_aggregators_certificate_nothing_is_served() {
+async fn returns_401_without_certificate_of_front_proxy() {
     let fixture = fixture(PolicySet::default());
     let stranger =
         Authority::new().issue("front-proxy-client", ExtendedKeyUsagePurpose::ClientAuth);
@@ -138,22 +138,21 @@ async fn without_the_aggregators_certificate_nothing_is_served() {
         for peer in [None, Some(&stranger)] {
             for method in ["GET", "DELETE"] {
                 let forged = [("x-remote-user", "alice"), ("x-remote-group", "system:masters")];
-                let answer =
-                    fixture.api.handle(&head(method, path, &forged), nothing(), peer).await;
-                assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+                let response =
+                    fixture.api.handle(&head(method, path, &forged), empty_body(), peer).await;
+                assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
             }
         }
-        let (status, ..) = fixture.ask("GET", path, &[("x-remote-group", "all")]).await;
-        assert_eq!(status, 401, "{path}: nobody is named");
+        let (status, ..) = fixture.request("GET", path, &[("x-remote-group", "all")]).await;
+        assert_eq!(status, 401, "{path}: no user name");
     }
 }
 
-/// Requester × tracker × verb: get, list and watch agree.
 #[tokio::test]
-async fn get_list_and_watch_show_the_same() {
-    let fixture = fixture(own_only());
+async fn get_list_and_watch_agree_on_visibility() {
+    let fixture = fixture(own_sessions_only());
     let keys = [("shop", "a"), ("shop", "b"), ("till", "c")];
-    for (user, groups, sees) in [
+    for (user, groups, expected) in [
         ("alice", &[][..], &["a", "c"][..]),
         ("bob", &["system:authenticated"], &["b"]),
         ("carol", &[], &[]),
@@ -163,32 +162,32 @@ async fn get_list_and_watch_show_the_same() {
     ] {
         let mut headers = vec![("x-remote-user", user)];
         headers.extend(groups.iter().map(|group| ("x-remote-group", *group)));
-        let (_, _, body) = fixture.ask("GET", LIST, &headers).await;
+        let (_, _, body) = fixture.request("GET", LIST, &headers).await;
         let list: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(names(&list), sees, "{user} {groups:?}: list");
+        assert_eq!(names(&list), expected, "{user} {groups:?}: list");
         for item in list["items"].as_array().unwrap() {
-            let own = item["spec"]["owner"]["username"] == user;
-            assert_eq!(item["spec"]["key"].is_null(), !own, "{user}");
+            let is_own = item["spec"]["owner"]["username"] == user;
+            assert_eq!(item["spec"]["key"].is_null(), !is_own, "{user}");
         }
         let watch = format!("{LIST}?watch=1&timeoutSeconds=1");
         tokio::time::pause();
-        let (_, _, body) = fixture.ask("GET", &watch, &headers).await;
+        let (_, _, body) = fixture.request("GET", &watch, &headers).await;
         tokio::time::resume();
-        let told: Vec<Value> = body
+        let events: Vec<Value> = body
             .split(|b| *b == b'\n')
             .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_slice(line).unwrap())
             .collect();
-        let told: Vec<&str> = told
+        let names: Vec<&str> = events
             .iter()
             .map(|event| event["object"]["metadata"]["name"].as_str().unwrap())
             .collect();
-        assert_eq!(told, sees, "{user} {groups:?}: watch");
+        assert_eq!(names, expected, "{user} {groups:?}: watch");
         for (namespace, name) in keys {
             let path = LIST.replace("/v1/", &format!("/v1/namespaces/{namespace}/"));
-            let (status, ..) = fixture.ask("GET", &format!("{path}/{name}"), &headers).await;
-            let expected = if sees.contains(&name) { 200 } else { 404 };
-            assert_eq!(status, expected, "{user} {groups:?}: get {name}");
+            let (status, ..) = fixture.request("GET", &format!("{path}/{name}"), &headers).await;
+            let code = if expected.contains(&name) { 200 } else { 404 };
+            assert_eq!(status, code, "{user} {groups:?}: get {name}");
         }
     }
     for path in [LIST.to_owned(), format!("{SHOP}/a"), format!("{LIST}?watch=1")] {
@@ -198,23 +197,23 @@ async fn get_list_and_watch_show_the_same() {
 }
 
 #[tokio::test]
-async fn statuses() {
+async fn returns_status_for_invalid_requests() {
     let fixture = fixture(PolicySet::default());
-    let one = format!("{SHOP}/a");
+    let tracker_path = format!("{SHOP}/a");
     let cases: &[(&str, &str, &str, u16, &str)] = &[
         ("POST", SHOP, "", 405, "MethodNotAllowed"),
-        ("PUT", &one, "", 405, "MethodNotAllowed"),
-        ("PATCH", &one, "", 405, "MethodNotAllowed"),
-        ("DELETE", &one, "", 405, "MethodNotAllowed"),
+        ("PUT", &tracker_path, "", 405, "MethodNotAllowed"),
+        ("PATCH", &tracker_path, "", 405, "MethodNotAllowed"),
+        ("DELETE", &tracker_path, "", 405, "MethodNotAllowed"),
         ("DELETE", SHOP, "", 405, "MethodNotAllowed"),
         ("POST", LIST, "", 405, "MethodNotAllowed"),
         ("GET", "/apis/visibility.operator.metalbear.co/v1/other", "", 404, "NotFound"),
         ("GET", "/apis/visibility.operator.metalbear.co/v2/sessiontrackers", "", 404, "NotFound"),
         ("GET", "/apis/other", "", 404, "NotFound"),
-        ("GET", &format!("{one}/join"), "", 405, "MethodNotAllowed"),
-        ("DELETE", &format!("{one}/report"), "", 405, "MethodNotAllowed"),
-        ("POST", &format!("{one}/other"), "", 404, "NotFound"),
-        ("POST", &format!("{one}/join/x"), "", 404, "NotFound"),
+        ("GET", &format!("{tracker_path}/join"), "", 405, "MethodNotAllowed"),
+        ("DELETE", &format!("{tracker_path}/report"), "", 405, "MethodNotAllowed"),
+        ("POST", &format!("{tracker_path}/other"), "", 404, "NotFound"),
+        ("POST", &format!("{tracker_path}/join/x"), "", 404, "NotFound"),
         ("GET", &format!("{SHOP}/none"), "", 404, "NotFound"),
         ("GET", &format!("{SHOP}/a%00"), "", 404, "NotFound"),
         ("GET", LIST, "text/html", 406, "NotAcceptable"),
@@ -226,7 +225,7 @@ async fn statuses() {
     ];
     for (method, path, accept, code, reason) in cases {
         let headers = [("x-remote-user", "alice"), ("accept", *accept)];
-        let (status, _, body) = fixture.ask(method, path, &headers).await;
+        let (status, _, body) = fixture.request(method, path, &headers).await;
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             (status, &body["kind"], &body["reason"], &body["code"]),
@@ -235,16 +234,17 @@ async fn statuses() {
         );
     }
     tokio::time::pause();
-    for path in [format!("{LIST}?resourceVersion=11"), format!("{one}?resourceVersion=11")] {
+    for path in [format!("{LIST}?resourceVersion=11"), format!("{tracker_path}?resourceVersion=11")]
+    {
         let (status, body) = fixture.get("alice", &path).await;
         assert_eq!((status, &body["reason"]), (504, &json!("Timeout")), "{path}");
     }
 }
 
 #[tokio::test]
-async fn representations() {
+async fn serves_requested_representation() {
     let fixture = fixture(PolicySet::default());
-    let one = format!("{SHOP}/A");
+    let tracker_path = format!("{SHOP}/A");
     for (path, accept, content_type, start) in [
         (LIST, "", "application/json", r#"{"kind":"SessionTrackerList""#),
         (LIST, "application/yaml", "application/yaml", "apiVersion: visibility"),
@@ -260,11 +260,11 @@ async fn representations() {
             "application/json",
             r#"{"kind":"PartialObjectMetadata""#,
         ),
-        (&one, "", "application/json", r#"{"apiVersion":"v1","code":404"#),
+        (&tracker_path, "", "application/json", r#"{"apiVersion":"v1","code":404"#),
         ("/apis", "", "application/json", r#"{"apiVersion":"v1","groups""#),
     ] {
         let headers = [("x-remote-user", "alice"), ("accept", accept)];
-        let (_, headers, body) = fixture.ask("GET", path, &headers).await;
+        let (_, headers, body) = fixture.request("GET", path, &headers).await;
         assert_eq!(headers[CONTENT_TYPE], content_type, "{path} {accept}");
         let body = String::from_utf8(body.to_vec()).unwrap();
         assert!(body.starts_with(start), "{path} {accept}: {body}");
@@ -272,7 +272,7 @@ async fn representations() {
 }
 
 #[tokio::test]
-async fn what_is_large_is_compressed_for_who_asks() {
+async fn compresses_large_responses_on_request() {
     use std::io::Read;
     let fixture = fixture(PolicySet::default());
     fixture.store.update(|index| {
@@ -280,15 +280,15 @@ async fn what_is_large_is_compressed_for_who_asks() {
             index.apply(tracker("shop", &format!("s{version}"), "alice", version));
         }
     });
-    let plain = fixture.ask("GET", LIST, &[("x-remote-user", "alice")]).await;
+    let plain = fixture.request("GET", LIST, &[("x-remote-user", "alice")]).await;
     assert!(!plain.1.contains_key("content-encoding"));
     let gzip = [("x-remote-user", "alice"), ("accept-encoding", "gzip")];
-    let (_, headers, body) = fixture.ask("GET", LIST, &gzip).await;
+    let (_, headers, body) = fixture.request("GET", LIST, &gzip).await;
     assert_eq!(headers["content-encoding"], "gzip");
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap();
     assert_eq!(text, plain.2);
-    let (_, headers, _) = fixture.ask("GET", &format!("{LIST}?limit=3"), &gzip).await;
+    let (_, headers, _) = fixture.request("GET", &format!("{LIST}?limit=3"), &gzip).await;
     assert!(!headers.contains_key("content-encoding"), "small ones aren't worth it");
 }
 

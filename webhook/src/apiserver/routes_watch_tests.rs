@@ -3,8 +3,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::testing::unreachable_client;
 
-/// The next event of a watch.
-async fn next(body: &mut crate::server::body::Outgoing) -> Option<String> {
+/// Returns type and name of each event in the next frame of a watch.
+async fn next_events(body: &mut crate::server::body::Outgoing) -> Option<String> {
     let frame = body.frame().await?.unwrap();
     let lines = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
     let events = lines.lines().map(|line| {
@@ -16,27 +16,27 @@ async fn next(body: &mut crate::server::body::Outgoing) -> Option<String> {
 }
 
 #[tokio::test]
-async fn an_open_watch_follows_objects_policies_and_the_process() {
-    let fixture = fixture(own_only());
+async fn open_watch_follows_trackers_policies_and_shutdown() {
+    let fixture = fixture(own_sessions_only());
     let path = format!("{SHOP}?watch=1&resourceVersion=10&allowWatchBookmarks=true");
     let head = head("GET", &path, &[("x-remote-user", "alice")]);
-    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
-    let mut body = answer.into_body();
+    let response = fixture.api.handle(&head, empty_body(), Some(&fixture.peer)).await;
+    let mut body = response.into_body();
     fixture.store.update(|index| index.apply(tracker("shop", "d", "alice", 11)));
-    assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
+    assert_eq!(next_events(&mut body).await.unwrap(), "ADDED d");
     fixture.store.set_policies(PolicySet::default(), false);
-    assert_eq!(next(&mut body).await.unwrap(), "ADDED b");
-    fixture.store.set_policies(own_only(), false);
-    assert_eq!(next(&mut body).await.unwrap(), "DELETED b");
+    assert_eq!(next_events(&mut body).await.unwrap(), "ADDED b");
+    fixture.store.set_policies(own_sessions_only(), false);
+    assert_eq!(next_events(&mut body).await.unwrap(), "DELETED b");
     tokio::time::pause();
-    assert_eq!(next(&mut body).await.unwrap(), "BOOKMARK -");
+    assert_eq!(next_events(&mut body).await.unwrap(), "BOOKMARK -");
     tokio::time::resume();
     fixture.store.shut_down();
-    assert_eq!(next(&mut body).await, None);
+    assert_eq!(next_events(&mut body).await, None);
 }
 
 #[tokio::test]
-async fn nothing_is_shown_before_it_is_known_what_may_be() {
+async fn returns_503_before_policies_and_sessions_are_read() {
     let authority = Authority::new();
     let store = Store::new();
     let fixture = Fixture {
@@ -52,16 +52,16 @@ async fn nothing_is_shown_before_it_is_known_what_may_be() {
     assert_eq!(fixture.get("alice", LIST).await.0, 503);
     fixture.store.update(|index| index.replace(Vec::new(), 1));
     assert_eq!(fixture.get("alice", LIST).await.0, 200);
-    // Discovery is there always: without it, namespaces can't be deleted.
+    // Discovery must always work: without it, namespaces can't be deleted.
     assert_eq!(fixture.get("alice", "/apis").await.0, 200);
 }
 
-/// What alice is told who goes on at a version: the kinds of the events that are there at once.
-async fn resumed(fixture: &Fixture, version: u64) -> String {
+/// Returns the events that alice receives at once when she resumes at a version.
+async fn resume(fixture: &Fixture, version: u64) -> String {
     let path = format!("{SHOP}?watch=1&resourceVersion={version}&timeoutSeconds=1");
     let head = head("GET", &path, &[("x-remote-user", "alice")]);
-    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let response = fixture.api.handle(&head, empty_body(), Some(&fixture.peer)).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     let lines = String::from_utf8(body.to_vec()).unwrap();
     let events = lines.lines().map(|line| {
         let event: Value = serde_json::from_str(line).unwrap();
@@ -71,38 +71,37 @@ async fn resumed(fixture: &Fixture, version: u64) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_goes_on_after_a_change_of_policy() {
-    let fixture = fixture(own_only());
+async fn resumed_watch_returns_410_after_policy_change() {
+    let fixture = fixture(own_sessions_only());
     let store = &fixture.store;
-    assert_eq!(resumed(&fixture, 10).await, "");
-    // Where nothing is another's, nothing has changed for alice.
+    assert_eq!(resume(&fixture, 10).await, "");
+    // Alice sees the same under both policies, since no other user has a session.
     store.update(|index| {
         index.remove(&TrackerKey { namespace: "shop".into(), name: "b".into() }, 11);
     });
     store.set_policies(PolicySet::default(), false);
-    assert_eq!(resumed(&fixture, 11).await, "");
-    assert_eq!(resumed(&fixture, 10).await, r#""ERROR" 410"#);
+    assert_eq!(resume(&fixture, 11).await, "");
+    assert_eq!(resume(&fixture, 10).await, r#""ERROR" 410"#);
     store.update(|index| index.apply(tracker("shop", "b", "bob", 12)));
-    assert_eq!(resumed(&fixture, 12).await, r#""ERROR" 410"#);
-    // A list that began later tells who has seen what.
-    let patience = tokio::time::Duration::from_secs(3);
-    tokio::time::timeout(patience, store.wait_for_list_due()).await.unwrap();
+    assert_eq!(resume(&fixture, 12).await, r#""ERROR" 410"#);
+    // A list that began later settles under which policies its version was sent.
+    let limit = tokio::time::Duration::from_secs(3);
+    tokio::time::timeout(limit, store.wait_for_list_due()).await.unwrap();
     let began = Instant::now();
     store.record_list(began, 20);
     store.update(|index| index.advance(20));
-    assert_eq!(resumed(&fixture, 12).await, r#""ERROR" 410"#);
-    assert_eq!(resumed(&fixture, 20).await, "");
-    // Policies that were listed anew may have been others in between.
+    assert_eq!(resume(&fixture, 12).await, r#""ERROR" 410"#);
+    assert_eq!(resume(&fixture, 20).await, "");
+    // Relisted policies may have changed in between.
     store.set_policies(PolicySet::default(), true);
-    assert_eq!(resumed(&fixture, 20).await, r#""ERROR" 410"#);
+    assert_eq!(resume(&fixture, 20).await, r#""ERROR" 410"#);
 }
 
-/// While an API server hangs, events and policies are told all the same.
 #[tokio::test(start_paused = true)]
-async fn a_question_that_hangs_holds_nothing_up() {
+async fn hanging_review_does_not_delay_events() {
     use crate::{sessions::join_rights::tests::review_response, testing::api_server};
     let (hangs, hung) = tokio::sync::watch::channel(false);
-    let (client, asked) = api_server(|_, review| review_response(review, true));
+    let (client, requests) = api_server(|_, review| review_response(review, true));
     let client = {
         let service = tower::service_fn(move |request| {
             let (client, mut hung) = (client.clone(), hung.clone());
@@ -113,27 +112,28 @@ async fn a_question_that_hangs_holds_nothing_up() {
         });
         Client::new(service, "default")
     };
-    let fixture = with(client);
+    let fixture = fixture_with_client(client);
     let head = head("GET", &format!("{SHOP}?watch=1"), &[("x-remote-user", "alice")]);
-    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
-    let mut body = answer.into_body();
-    assert_eq!(next(&mut body).await.unwrap(), "ADDED a, ADDED b");
+    let response = fixture.api.handle(&head, empty_body(), Some(&fixture.peer)).await;
+    let mut body = response.into_body();
+    assert_eq!(next_events(&mut body).await.unwrap(), "ADDED a, ADDED b");
     hangs.send_replace(true);
-    let before = asked.lock().unwrap().len();
-    // Until the question is open again.
-    let quiet = tokio::time::timeout(tokio::time::Duration::from_secs(13), next(&mut body)).await;
+    let before = requests.lock().unwrap().len();
+    // Wait until the next review is in flight.
+    let quiet =
+        tokio::time::timeout(tokio::time::Duration::from_secs(13), next_events(&mut body)).await;
     assert!(quiet.is_err(), "{quiet:?}");
     let start = Instant::now();
     fixture.store.update(|index| index.apply(tracker("shop", "d", "bob", 11)));
-    assert_eq!(next(&mut body).await.unwrap(), "ADDED d");
-    fixture.store.set_policies(own_only(), false);
-    assert_eq!(next(&mut body).await.unwrap(), "DELETED b, DELETED d");
+    assert_eq!(next_events(&mut body).await.unwrap(), "ADDED d");
+    fixture.store.set_policies(own_sessions_only(), false);
+    assert_eq!(next_events(&mut body).await.unwrap(), "DELETED b, DELETED d");
     assert_eq!(start.elapsed(), tokio::time::Duration::ZERO);
-    assert_eq!(asked.lock().unwrap().len(), before, "no answer since");
+    assert_eq!(requests.lock().unwrap().len(), before, "no review has completed");
 }
 
 #[tokio::test]
-async fn who_is_refused_is_told_what_went_piece_by_piece() {
+async fn forbidden_requester_receives_deleted_events_in_frames() {
     let fixture = fixture(PolicySet::default());
     fixture.store.update(|index| {
         for n in 0..2000 {
@@ -141,24 +141,24 @@ async fn who_is_refused_is_told_what_went_piece_by_piece() {
         }
     });
     let head = head("GET", &format!("{SHOP}?watch=1"), &[("x-remote-user", "barred")]);
-    let answer = fixture.api.handle(&head, nothing(), Some(&fixture.peer)).await;
-    let mut body = answer.into_body();
-    let mut told = 0;
-    while told < 2002 {
-        told += next(&mut body).await.unwrap().matches("ADDED").count();
+    let response = fixture.api.handle(&head, empty_body(), Some(&fixture.peer)).await;
+    let mut body = response.into_body();
+    let mut added = 0;
+    while added < 2002 {
+        added += next_events(&mut body).await.unwrap().matches("ADDED").count();
     }
-    fixture.store.set_policies(own_only(), false);
-    let (mut frames, mut gone, mut refused) = (0, 0, false);
+    fixture.store.set_policies(own_sessions_only(), false);
+    let (mut frames, mut deleted, mut is_forbidden) = (0, 0, false);
     while let Some(frame) = body.frame().await {
         let bytes = frame.unwrap().into_data().unwrap();
         assert!(bytes.len() < 128 << 10, "{}", bytes.len());
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         frames += 1;
-        gone += text.matches(r#""type":"DELETED""#).count();
+        deleted += text.matches(r#""type":"DELETED""#).count();
         if text.contains(r#""code":403"#) {
-            assert_eq!(gone, 2002, "last of all");
-            refused = true;
+            assert_eq!(deleted, 2002, "the error is the last event");
+            is_forbidden = true;
         }
     }
-    assert!(frames > 5 && refused, "{frames}");
+    assert!(frames > 5 && is_forbidden, "{frames}");
 }

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 
 use super::*;
 use crate::{
-    apiserver::routes::tests::{SHOP, head, tracker, with},
+    apiserver::routes::tests::{SHOP, fixture_with_client, head, tracker},
     sessions::join_rights::tests::review_response,
     testing::{api_server, unreachable_client},
 };
@@ -13,24 +13,24 @@ use crate::{
 const JOIN: &str = r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
 const REPORT: &str = r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionReport","spec":{"ports":[{"port":80,"type":"steal"}]}}"#;
 
-/// One request to `namespaces/shop/sessiontrackers/a` of alice, and what the API server is asked.
-async fn ask(
-    answer: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + 'static,
+/// Sends a request for a subresource; returns the response and the requests to the API server.
+async fn post(
+    respond: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + 'static,
     user: &str,
     path: &str,
     body: &str,
     content_type: &str,
 ) -> (u16, Value, Vec<(String, Value)>) {
-    let (client, seen) = api_server(answer);
-    let fixture = with(client);
+    let (client, requests) = api_server(respond);
+    let fixture = fixture_with_client(client);
     let headers = [("x-remote-user", user), ("content-type", content_type)];
     let head = head("POST", &format!("{SHOP}/{path}"), &headers);
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    let answer = fixture.api.handle(&head, body, Some(&fixture.peer)).await;
-    let (head, body) = answer.into_parts();
+    let response = fixture.api.handle(&head, body, Some(&fixture.peer)).await;
+    let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let seen = seen.lock().unwrap().clone();
-    (head.status.as_u16(), serde_json::from_slice(&body).unwrap(), seen)
+    let requests = requests.lock().unwrap().clone();
+    (head.status.as_u16(), serde_json::from_slice(&body).unwrap(), requests)
 }
 
 fn status(code: u16, reason: &str) -> (u16, Value) {
@@ -46,17 +46,18 @@ fn patched(_: &str, _: &Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn joining_writes_exactly_what_was_read() {
-    let (code, answer, seen) =
-        ask(patched, "bob", "a/join?dryRun=All", JOIN, "application/json").await;
-    assert_eq!((code, &answer["kind"]), (201, &json!("SessionJoin")), "{answer}");
-    assert_eq!(answer["status"]["header"]["value"], "mirrord-session=s3cret");
-    assert_eq!(answer["status"]["participants"], json!(["alice", "bob"]));
-    let (what, body) = &seen[0];
+async fn join_patches_participants_with_preconditions() {
+    let (code, response, requests) =
+        post(patched, "bob", "a/join?dryRun=All", JOIN, "application/json").await;
+    assert_eq!((code, &response["kind"]), (201, &json!("SessionJoin")), "{response}");
+    assert_eq!(response["status"]["header"]["value"], "mirrord-session=s3cret");
+    assert_eq!(response["status"]["participants"], json!(["alice", "bob"]));
+    let (request, body) = &requests[0];
     assert!(
-        what.starts_with("PATCH /apis/operator.metalbear.co/v1/namespaces/shop/sessions/a/status?")
-            && what.contains("dryRun=All"),
-        "{what}"
+        request
+            .starts_with("PATCH /apis/operator.metalbear.co/v1/namespaces/shop/sessions/a/status?")
+            && request.contains("dryRun=All"),
+        "{request}"
     );
     assert_eq!(
         *body,
@@ -65,91 +66,94 @@ async fn joining_writes_exactly_what_was_read() {
             "status": { "participants": ["bob"] },
         })
     );
-    // Who takes part already writes nothing.
-    let (code, _, seen) = ask(patched, "alice", "a/join", "", "").await;
-    assert_eq!((code, seen.len()), (200, 0));
+    // A participant causes no write.
+    let (code, _, requests) = post(patched, "alice", "a/join", "", "").await;
+    assert_eq!((code, requests.len()), (200, 0));
 }
 
 #[tokio::test]
-async fn joining_goes_on_when_others_change_the_session() {
-    let (client, seen) = api_server(|_, body| {
+async fn join_retries_on_conflict() {
+    let (client, requests) = api_server(|_, body| {
         if body["metadata"]["resourceVersion"] == "5" {
             status(409, "Conflict")
         } else {
             patched("", body)
         }
     });
-    let fixture = with(client);
+    let fixture = fixture_with_client(client);
     let store = Arc::clone(&fixture.store);
     let head = head("POST", &format!("{SHOP}/a/join"), &[("x-remote-user", "bob")]);
-    let asking = fixture.api.handle(&head, Full::new(Bytes::new()), Some(&fixture.peer));
-    let changing = async {
-        while seen.lock().unwrap().is_empty() {
+    let join = fixture.api.handle(&head, Full::new(Bytes::new()), Some(&fixture.peer));
+    let update = async {
+        while requests.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
         store.update(|index| index.apply(tracker("shop", "a", "alice", 11)));
     };
-    let (answer, ()) = tokio::join!(asking, changing);
-    assert_eq!(answer.status(), 201);
-    let tried: Vec<Value> = seen
+    let (response, ()) = tokio::join!(join, update);
+    assert_eq!(response.status(), 201);
+    let versions: Vec<Value> = requests
         .lock()
         .unwrap()
         .iter()
         .map(|(_, body)| body["metadata"]["resourceVersion"].clone())
         .collect();
-    assert_eq!(tried, ["5", "11"]);
+    assert_eq!(versions, ["5", "11"]);
 }
 
 #[tokio::test]
-async fn reports_are_the_owners() {
-    let (code, answer, seen) =
-        ask(patched, "alice", "a/report", REPORT, "application/json; charset=utf-8").await;
-    assert_eq!((code, &answer["kind"]), (201, &json!("SessionReport")), "{answer}");
-    assert_eq!(answer["status"]["periodSeconds"], 20);
-    let body = &seen[0].1;
+async fn owner_reports_status() {
+    let (code, response, requests) =
+        post(patched, "alice", "a/report", REPORT, "application/json; charset=utf-8").await;
+    assert_eq!((code, &response["kind"]), (201, &json!("SessionReport")), "{response}");
+    assert_eq!(response["status"]["periodSeconds"], 20);
+    let body = &requests[0].1;
     assert_eq!(body["metadata"], json!({ "uid": "a" }));
     assert_eq!(body["status"]["state"], "running");
     assert_eq!(body["status"]["portSummary"], "Port: 80, Type: steal");
-    let (code, _, seen) = ask(patched, "bob", "a/report", REPORT, "application/json").await;
-    assert_eq!((code, seen.len()), (403, 0));
+    let (code, _, requests) = post(patched, "bob", "a/report", REPORT, "application/json").await;
+    assert_eq!((code, requests.len()), (403, 0));
 }
 
 #[tokio::test]
-async fn the_last_report_of_the_owner_ends_the_session_by_nobody() {
+async fn final_report_deletes_session() {
     let last = REPORT.replace(r#""ports""#, r#""ended":true,"ports""#);
     let json = "application/json";
-    for (user, path, code, asked) in [
+    for (user, path, code, count) in [
         ("alice", "a/report", 201, 1),
         ("alice", "a/report?dryRun=All", 201, 1),
         ("bob", "a/report", 403, 0),
     ] {
-        let (client, seen) = api_server(patched);
-        let fixture = with(client);
+        let (client, requests) = api_server(patched);
+        let fixture = fixture_with_client(client);
         let headers = [("x-remote-user", user), ("content-type", json)];
         let body = Full::new(Bytes::from(last.clone()));
         let head = head("POST", &format!("{SHOP}/{path}"), &headers);
-        let answer = fixture.api.handle(&head, body, Some(&fixture.peer)).await;
-        assert_eq!(answer.status(), code, "{user} {path}");
-        let seen = seen.lock().unwrap().clone();
-        assert_eq!(seen.len(), asked, "{seen:?}");
-        if let Some((what, body)) = seen.first() {
-            assert!(what.starts_with("DELETE ") && what.contains("/sessions/a?"), "{what}");
+        let response = fixture.api.handle(&head, body, Some(&fixture.peer)).await;
+        assert_eq!(response.status(), code, "{user} {path}");
+        let requests = requests.lock().unwrap().clone();
+        assert_eq!(requests.len(), count, "{requests:?}");
+        if let Some((request, body)) = requests.first() {
+            assert!(
+                request.starts_with("DELETE ") && request.contains("/sessions/a?"),
+                "{request}"
+            );
             assert_eq!(body["preconditions"], json!({ "uid": "a" }), "{body}");
-            let is_tried = path.contains("dryRun");
-            assert_eq!(body["dryRun"].is_array(), is_tried, "{body}");
-            let noted = fixture.store.pending_ending("a");
-            assert_eq!(noted.is_known(), !is_tried, "{noted:?}");
-            assert_eq!(noted.by, None);
+            let is_dry_run = path.contains("dryRun");
+            assert_eq!(body["dryRun"].is_array(), is_dry_run, "{body}");
+            let ending = fixture.store.pending_ending("a");
+            assert_eq!(ending.is_known(), !is_dry_run, "{ending:?}");
+            assert_eq!(ending.by, None);
         }
     }
-    // Another of that name by now: this one is over.
+    // Another session has taken the name, so this one has ended.
     let conflict = |_: &str, _: &Value| status(409, "Conflict");
-    let (code, _, _) = ask(conflict, "alice", "a/report", &last, json).await;
+    let (code, _, _) = post(conflict, "alice", "a/report", &last, json).await;
     assert_eq!(code, 404);
 }
 
 #[tokio::test]
-async fn what_goes_wrong() {
+async fn returns_status_for_errors() {
     let huge = format!("{JOIN}{}", " ".repeat(MAX_BODY_SIZE));
     let utf8 = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
@@ -166,67 +170,63 @@ async fn what_goes_wrong() {
         ("a%2f/join", JOIN, "application/json", 404, "NotFound"),
         ("A%00/join", JOIN, "application/json", 404, "NotFound"),
     ] {
-        let (status, answer, seen) = ask(patched, "bob", path, body, content_type).await;
+        let (status, response, requests) = post(patched, "bob", path, body, content_type).await;
         assert_eq!(
-            (status, &answer["kind"], &answer["reason"]),
+            (status, &response["kind"], &response["reason"]),
             (code, &json!("Status"), &json!(reason)),
-            "{path} {body:.80}: {answer}"
+            "{path} {body:.80}: {response}"
         );
-        assert!(seen.is_empty(), "{path}");
+        assert!(requests.is_empty(), "{path}");
     }
     tokio::time::pause();
     for (from, code) in [(404, 404), (409, 409), (403, 500), (422, 500), (500, 500), (429, 503)] {
         let failing = move |_: &str, _: &Value| status(from, "Any");
-        let (got, answer, _) = ask(failing, "bob", "a/join", JOIN, "application/json").await;
-        assert_eq!(got, code, "{from}: {answer}");
-        assert!(!answer.to_string().contains("s3cret"), "{answer}");
+        let (got, response, _) = post(failing, "bob", "a/join", JOIN, "application/json").await;
+        assert_eq!(got, code, "{from}: {response}");
+        assert!(!response.to_string().contains("s3cret"), "{response}");
     }
-    let api = with(unreachable_client());
+    let fixture = fixture_with_client(unreachable_client());
     let head = head("POST", &format!("{SHOP}/a/join"), &[("x-remote-user", "bob")]);
-    let answer = api.api.handle(&head, Full::new(Bytes::new()), Some(&api.peer)).await;
-    assert_eq!(answer.status(), 503, "no way to the API server");
+    let response = fixture.api.handle(&head, Full::new(Bytes::new()), Some(&fixture.peer)).await;
+    assert_eq!(response.status(), 503, "the API server is unreachable");
 }
 
-/// Get, list and watch show keys to who may join, and an open watch follows a right that is
-/// granted.
 #[tokio::test(start_paused = true)]
-async fn the_right_to_join_shows_keys() {
-    let may = Arc::new(Mutex::new(false));
-    let right = Arc::clone(&may);
+async fn right_to_join_reveals_keys() {
+    let is_allowed = Arc::new(Mutex::new(false));
+    let right = Arc::clone(&is_allowed);
     let (client, _) = api_server(move |_, review| review_response(review, *right.lock().unwrap()));
-    let fixture = with(client);
+    let fixture = fixture_with_client(client);
     let bob = [("x-remote-user", "bob")];
-    let ask = async |path: &str| {
-        let (_, _, body) = fixture.ask("GET", path, &bob).await;
+    let get = async |path: &str| {
+        let (_, _, body) = fixture.request("GET", path, &bob).await;
         String::from_utf8(body.to_vec()).unwrap()
     };
     let path = format!("{SHOP}?watch=1&resourceVersion=0&fieldSelector=metadata.name%3Da");
-    let answer = fixture
+    let response = fixture
         .api
         .handle(&head("GET", &path, &bob), Full::new(Bytes::new()), Some(&fixture.peer))
         .await;
-    let mut watch = answer.into_body();
-    let mut next = async || {
+    let mut watch = response.into_body();
+    let mut next_frame = async || {
         let frame = watch.frame().await.unwrap().unwrap();
         String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
     };
-    let one = format!("{SHOP}/a");
-    // Nobody's list but alice's shows her key, nor one of another namespace.
+    let tracker_path = format!("{SHOP}/a");
     for (granted, event) in [(false, "ADDED"), (true, "MODIFIED"), (false, "MODIFIED")] {
-        *may.lock().unwrap() = granted;
+        *is_allowed.lock().unwrap() = granted;
         tokio::time::advance(crate::sessions::join_rights::VERDICT_TTL * 2).await;
-        let told = next().await;
-        assert!(told.contains(event), "{told}");
-        assert_eq!(told.contains("s3cret"), granted, "{told}");
-        for path in [&one, SHOP] {
-            let shown = ask(path).await;
-            let hers = shown.contains(r#""name":"a""#);
-            assert!(hers, "{shown}");
-            // Bob owns another one of the list.
+        let frame = next_frame().await;
+        assert!(frame.contains(event), "{frame}");
+        assert_eq!(frame.contains("s3cret"), granted, "{frame}");
+        for path in [&tracker_path, SHOP] {
+            let text = get(path).await;
+            assert!(text.contains(r#""name":"a""#), "{text}");
+            // The list has the key of bob's own session in any case.
             assert_eq!(
-                shown.matches("s3cret").count() > usize::from(path == SHOP),
+                text.matches("s3cret").count() > usize::from(path == SHOP),
                 granted,
-                "{shown}"
+                "{text}"
             );
         }
     }

@@ -201,7 +201,7 @@ impl Watches {
 
 fn apply_job(cache: &mut Cache, job: StoredJob) -> Vec<AgentId> {
     let key = NamespacedName::from_meta(&job.metadata);
-    match job.read() {
+    match job.parse() {
         Ok(job) => cache.apply_job(&job),
         Err(error) => {
             log_parse_error(key.as_ref(), &error);
@@ -216,7 +216,7 @@ fn apply_pod(cache: &mut Cache, pod: StoredPod, observed_at: Option<Timestamp>) 
 
 fn apply_session(cache: &mut Cache, session: StoredSession) -> Vec<AgentId> {
     let key = NamespacedName::from_meta(&session.metadata);
-    match session.read() {
+    match session.parse() {
         Ok(session) => cache.apply_session(&session),
         Err(error) => {
             log_parse_error(key.as_ref(), &error);

@@ -187,8 +187,9 @@ fn tracker_key(object: &StoredSession) -> Option<TrackerKey> {
 
 fn into_tracker(object: StoredSession) -> Option<Arc<Tracker>> {
     let name = object.metadata.name.clone();
-    let tracker =
-        object.read().and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
+    let tracker = object
+        .parse()
+        .and_then(|session| Tracker::new(&session).map_err(|error| error.to_string()));
     match tracker {
         Ok(tracker) => Some(Arc::new(tracker)),
         Err(error) => {

@@ -91,7 +91,7 @@ pub fn negotiate(
 pub enum Discovery {
     /// Separate documents: `APIGroupList`, `APIGroup` and `APIResourceList`.
     Legacy,
-    /// One `APIGroupDiscoveryList` of version `v2` or `v2beta1`.
+    /// A single `APIGroupDiscoveryList` of version `v2` or `v2beta1`.
     Aggregated(&'static str),
 }
 

@@ -13,7 +13,7 @@ use crate::{
     sessions::{Index, Tracker},
 };
 
-/// One page of a list.
+/// A page of a list.
 #[derive(Debug)]
 pub struct Page {
     /// The resource version of the listed state.

@@ -57,9 +57,9 @@ impl Version {
 /// Value of `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum VersionMatch {
-    /// Exactly this state.
+    /// Exactly the given state.
     Exact,
-    /// This state or a newer one.
+    /// The given state or a newer one.
     NotOlderThan,
 }
 

@@ -48,7 +48,7 @@ pub struct Watch {
 struct Resync {
     /// The client is up to date for keys up to this one.
     last_key: Option<TrackerKey>,
-    /// What the client holds after `last_key`, in order of keys.
+    /// The ranges that the client holds after `last_key`, in order of keys.
     held: VecDeque<HeldRange>,
     /// The version of the state that the resync ends at.
     version: u64,

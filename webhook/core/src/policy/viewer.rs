@@ -72,7 +72,7 @@ pub enum JoinRights {
     Nowhere,
     /// Every namespace.
     Everywhere,
-    /// These namespaces.
+    /// The namespaces of this set.
     In(BTreeSet<Box<str>>),
 }
 
@@ -115,8 +115,8 @@ impl Viewer {
 
     /// Returns whether the requester may see key and filters of a visible session.
     ///
-    /// They allow any reader to join. Participants see them, and users whom RBAC and policies allow to
-    /// join.
+    /// They allow any reader to join. Participants see them, and users whom RBAC and policies allow
+    /// to join.
     #[must_use]
     pub fn reveals(&self, tracker: &Tracker<'_>) -> bool {
         tracker.participants().any(|name| *name == *self.username)
@@ -140,7 +140,8 @@ impl Viewer {
 
     /// Returns why policies deny a verb on a session, or `None` if they allow it.
     ///
-    /// The reason names a rule, so it must not be shown to a requester who does not see the session.
+    /// The reason names a rule, so it must not be shown to a requester who does not see the
+    /// session.
     #[must_use]
     pub fn denial_cause(&self, verb: Verb, tracker: &Tracker<'_>) -> Option<Cause> {
         let verdict = self.visibility(verb).explain(&self.with_cluster(tracker));

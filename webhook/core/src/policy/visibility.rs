@@ -21,7 +21,7 @@ pub enum Visibility {
 /// Reason why a session is visible or hidden.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// This rule matches the session.
+    /// A rule that matches the session.
     Rule(RuleRef),
     /// There are allow rules, but none matches the session.
     NoAllowRule,

@@ -1,5 +1,4 @@
-//! Who else is on a target, for whoever starts a run on it: two that take the same traffic get in
-//! each other's way.
+//! Concurrent sessions of other users on the same target, which may compete for its traffic.
 
 use std::collections::BTreeSet;
 
@@ -12,62 +11,61 @@ use crate::{
     text::printable,
 };
 
-/// How many are named.
-const NAMED: usize = 3;
-/// How much of a name is shown; the API server cuts long warnings.
-const SHOWN: usize = 60;
+/// The maximum number of users that a warning names.
+const MAX_NAMES: usize = 3;
+/// The maximum length of a name. The API server truncates long warnings.
+const MAX_NAME_LENGTH: usize = 60;
 
-/// What to tell a requester who starts a run on a target, if others' sessions are on it. Whose
-/// these are is told of those that the requester sees.
+/// Returns the warning for a requester who starts a session on a target of other users.
 ///
-/// `there` are the sessions of the target's namespace; `names` what the target is called, first as
-/// it is to be told.
+/// The warning names the owners of the sessions that the requester may see. `trackers` are those of
+/// the target's namespace. `names` are all names of the target, and the warning uses the first.
 pub fn warning<'a>(
-    there: impl Iterator<Item = &'a Tracker>,
+    trackers: impl Iterator<Item = &'a Tracker>,
     names: &[&str],
     requester: &Requester,
     viewer: Option<&Viewer>,
 ) -> Option<String> {
-    let wanted = workload(names.first()?)?;
-    let mut others = BTreeSet::new();
-    let mut hidden = false;
-    for tracker in on_target(there, names, &requester.username) {
+    let target = workload(names.first()?)?;
+    let mut owners = BTreeSet::new();
+    let mut has_hidden = false;
+    for tracker in on_target(trackers, names, &requester.username) {
         let owner = owner(tracker);
-        let shown = viewer.is_some_and(|viewer| viewer.may(Verb::List, &tracker.view()));
-        if shown && !owner.is_empty() {
-            others.insert(owner);
+        let is_visible = viewer.is_some_and(|viewer| viewer.may(Verb::List, &tracker.view()));
+        if is_visible && !owner.is_empty() {
+            owners.insert(owner);
         } else {
-            hidden = true;
+            has_hidden = true;
         }
     }
-    let more = hidden || others.len() > NAMED;
+    let has_more = has_hidden || owners.len() > MAX_NAMES;
     let mut names: Vec<String> =
-        others.into_iter().take(NAMED).map(|name| printable(name, SHOWN)).collect();
-    if more {
-        names.push("somebody else".to_owned());
+        owners.into_iter().take(MAX_NAMES).map(|name| printable(name, MAX_NAME_LENGTH)).collect();
+    if has_more {
+        names.push("another user".to_owned());
     }
     if names.is_empty() {
         return None;
     }
-    let has = if names.len() == 1 { "has" } else { "have" };
-    let wanted = printable(wanted, SHOWN);
-    Some(format!("{} already {has} a session on {wanted}", names.join(", ")))
+    let verb = if names.len() == 1 { "has" } else { "have" };
+    let target = printable(target, MAX_NAME_LENGTH);
+    Some(format!("{} already {verb} a session on {target}", names.join(", ")))
 }
 
-/// The sessions of others on a target that is called so.
+/// Returns the sessions of other users on the target with these names.
 pub fn on_target<'a>(
-    there: impl Iterator<Item = &'a Tracker>,
+    trackers: impl Iterator<Item = &'a Tracker>,
     names: &[&str],
     user: &str,
 ) -> impl Iterator<Item = &'a Tracker> {
-    let wanted: BTreeSet<&str> = names.iter().filter_map(|name| workload(name)).collect();
-    there.filter(move |tracker| {
+    let targets: BTreeSet<&str> = names.iter().filter_map(|name| workload(name)).collect();
+    trackers.filter(move |tracker| {
         is_concurrent(tracker, user)
-            && workload(&tracker.spec.target).is_some_and(|target| wanted.contains(target))
+            && workload(&tracker.spec.target).is_some_and(|target| targets.contains(target))
     })
 }
 
-/// Whether it is a session of somebody else's that may get in this user's way.
+/// Returns whether a live session with a target belongs to another user.
 #[must_use]
 pub fn is_concurrent(tracker: &Tracker, user: &str) -> bool {
     tracker.status.state != SessionState::Terminated
@@ -80,7 +78,7 @@ fn owner(tracker: &Tracker) -> &str {
     owner.map_or("", |owner| owner.username.as_str())
 }
 
-/// The target without its container; none where there is nothing to get in the way of.
+/// Returns the target without its container, or `None` for a session without a target.
 fn workload(target: &str) -> Option<&str> {
     if matches!(target, "targetless" | "unresolved") {
         return None;
@@ -97,12 +95,12 @@ mod tests {
     };
 
     #[test]
-    fn neighbours() {
+    fn warns_of_sessions_of_other_users() {
         let tracker = |name: &str, target: &str, owner: &str| {
             let session = session("shop", name).target(target).owned_by(owner).session(1);
             Tracker::new(&session).unwrap()
         };
-        let there = [
+        let trackers = [
             tracker("a", "deployment/web", "alice"),
             tracker("b", "deployment/web/container/api", "bob"),
             tracker("c", "deployment/web", "bob"),
@@ -110,15 +108,15 @@ mod tests {
             tracker("e", "targetless", "erin"),
             tracker("f", "unresolved", "erin"),
         ];
-        let hides =
+        let hide_bob =
             "deny: {rules: [{resources: ['*'], verbs: [list], where: tracker.host_user == 'bob'}]}";
-        let (hides, errors) = Policy::from_spec("p", &serde_saphyr::from_str(hides).unwrap());
+        let (hide_bob, errors) = Policy::from_spec("p", &serde_saphyr::from_str(hide_bob).unwrap());
         assert_eq!(errors, []);
         let requester = |name: &str| Requester { username: name.into(), ..Requester::default() };
         let all = PolicySet::default();
-        let some = PolicySet::new("", [hides]);
+        let some = PolicySet::new("", [hide_bob]);
         let cases = [
-            // (who, target, policies, told)
+            // (requester, target, policies, warning)
             ("alice", "deployment/web", &all, Some("bob already has a session on deployment/web")),
             (
                 "alice",
@@ -136,13 +134,13 @@ mod tests {
                 "carol",
                 "deployment/web",
                 &some,
-                Some("alice, somebody else already have a session on deployment/web"),
+                Some("alice, another user already have a session on deployment/web"),
             ),
             (
                 "alice",
                 "deployment/web",
                 &some,
-                Some("somebody else already has a session on deployment/web"),
+                Some("another user already has a session on deployment/web"),
             ),
             (
                 "alice",
@@ -155,19 +153,19 @@ mod tests {
             ("alice", "unresolved", &all, None),
             ("alice", "", &all, None),
         ];
-        for (who, target, policies, told) in cases {
+        for (who, target, policies, expected) in cases {
             let requester = requester(who);
             let viewer = policies.viewer(&requester, JoinRights::Nowhere);
-            let found = warning(there.iter(), &[target], &requester, Some(&viewer));
-            assert_eq!(found.as_deref(), told, "{who} on {target}");
+            let found = warning(trackers.iter(), &[target], &requester, Some(&viewer));
+            assert_eq!(found.as_deref(), expected, "{who} on {target}");
         }
-        // Until policies are known nobody is named.
-        let found = warning(there.iter(), &["deployment/db"], &requester("alice"), None);
-        assert_eq!(found.as_deref(), Some("somebody else already has a session on deployment/db"));
-        // By whichever of its names; told by the first.
+        // Before the policies have been read, no user is named.
+        let found = warning(trackers.iter(), &["deployment/db"], &requester("alice"), None);
+        assert_eq!(found.as_deref(), Some("another user already has a session on deployment/db"));
+        // Any name of the target matches, and the warning uses the first.
         let names = ["deployment/x", "pod/x-1", "deployment/db/container/c"];
-        let found = warning(there.iter(), &names, &requester("alice"), None);
-        assert_eq!(found.as_deref(), Some("somebody else already has a session on deployment/x"));
-        assert_eq!(warning(there.iter(), &[], &requester("alice"), None), None);
+        let found = warning(trackers.iter(), &names, &requester("alice"), None);
+        assert_eq!(found.as_deref(), Some("another user already has a session on deployment/x"));
+        assert_eq!(warning(trackers.iter(), &[], &requester("alice"), None), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions for tests.
+//! Builder of Sessions for tests.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl Fixture {
         self
     }
 
-    /// Of this kind.
+    /// Sets the kind of the agent.
     pub(crate) fn agent(mut self, kind: &str) -> Self {
         let status = self.0.status.get_or_insert_default();
         status.agent = Some(AgentReference { kind: kind.into(), ..AgentReference::default() });

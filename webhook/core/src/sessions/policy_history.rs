@@ -69,7 +69,7 @@ impl PolicyHistory {
             if version > replaced.version {
                 replaced.inactive_from = Some(version);
             } else {
-                // No Session was written since, so the version does not tell the sets apart.
+                // No Session was written since, so the version does not distinguish the sets.
                 replaced.at = now;
             }
         }

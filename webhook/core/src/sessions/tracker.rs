@@ -57,7 +57,7 @@ pub struct Tracker {
     redacted: Option<EncodedTracker>,
 }
 
-/// One serialized form of a tracker, with or without its secrets.
+/// Serialized form of a tracker, with or without its secrets.
 #[derive(Debug)]
 pub struct EncodedTracker {
     /// The object as JSON.

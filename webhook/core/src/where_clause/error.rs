@@ -1,16 +1,16 @@
-//! Why an expression is refused.
+//! Errors of the parser of `where` expressions.
 
 use crate::text::printable;
 
-/// What is wrong with an expression, where, and what would be right there, in one line.
+/// Error in an expression, with its column and the expected input.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("column {column}: {found}; expected {expected}")]
 pub struct WhereError {
-    /// Where it went wrong, counted in characters from 1.
+    /// Column of the error, counted in characters from 1.
     pub column: usize,
-    /// What is there.
+    /// The input at this column.
     pub found: String,
-    /// What could be there instead.
+    /// The expected input.
     pub expected: String,
 }
 
@@ -24,7 +24,7 @@ impl WhereError {
     }
 }
 
-/// A piece of the source in quotes, short and harmless to a terminal.
+/// Quotes a part of the source, shortened and safe to print on a terminal.
 pub(super) fn quoted(source: &str) -> String {
     format!("\"{}\"", printable(source, 40))
 }

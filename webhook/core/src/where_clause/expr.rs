@@ -1,17 +1,17 @@
-//! The tree of an expression, as it is written, and writing it again.
+//! Syntax tree of expressions and its formatting.
 
 use std::fmt::{self, Write as _};
 
 use super::vocabulary::{Function, TrackerField};
 use crate::text::is_unsafe;
 
-/// An expression. The parser makes only those whose operands are of the right [`Kind`].
+/// Node of the syntax tree. The parser ensures that operands have the right [`Kind`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Expr {
     Text(Box<str>),
     Boolean(bool),
     Integer(i64),
-    /// Of strings, integers, `true` and `false`.
+    /// List of strings, integers and booleans.
     List(Vec<Expr>),
     Tracker(TrackerField),
     UserName,
@@ -24,7 +24,7 @@ pub(super) enum Expr {
     Call(Function, Vec<Expr>),
 }
 
-/// How two values are compared.
+/// Comparison operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Comparison {
     Equal,
@@ -42,7 +42,7 @@ impl Comparison {
     }
 }
 
-/// What an expression stands for. Known from its form alone.
+/// Static type of an expression.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     Condition,
@@ -81,8 +81,8 @@ impl Expr {
         }
     }
 
-    /// How tightly it binds, from `||` to what needs no parentheses anywhere.
-    fn binding(&self) -> u8 {
+    /// Returns the precedence, from `||` up to expressions that never need parentheses.
+    fn precedence(&self) -> u8 {
         match self {
             Self::Or(_) => 0,
             Self::And(_) => 1,
@@ -92,16 +92,16 @@ impl Expr {
         }
     }
 
-    /// Writes it as an operand that must bind at least this tightly.
-    fn write_operand(&self, f: &mut fmt::Formatter<'_>, binding: u8) -> fmt::Result {
-        if self.binding() >= binding {
+    /// Writes the expression as an operand, in parentheses unless it has this precedence.
+    fn write_operand(&self, f: &mut fmt::Formatter<'_>, precedence: u8) -> fmt::Result {
+        if self.precedence() >= precedence {
             return write!(f, "{self}");
         }
         write!(f, "({self})")
     }
 }
 
-/// The same expression again, in one line; strings in double quotes.
+/// Formats the expression in one line, with strings in double quotes.
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -125,7 +125,7 @@ impl fmt::Display for Expr {
                 f.write_char('!')?;
                 operand.write_operand(f, 3)
             }
-            // One more than their own: operands that are chains themselves had parentheses.
+            // Nested chains of the same operator had parentheses, so require a higher precedence.
             Self::And(operands) => write_all(f, operands, " && ", 2),
             Self::Or(operands) => write_all(f, operands, " || ", 1),
             Self::Compare(comparison, left, right) => {
@@ -146,13 +146,13 @@ fn write_all(
     f: &mut fmt::Formatter<'_>,
     items: &[Expr],
     separator: &str,
-    binding: u8,
+    precedence: u8,
 ) -> fmt::Result {
     for (position, item) in items.iter().enumerate() {
         if position > 0 {
             f.write_str(separator)?;
         }
-        item.write_operand(f, binding)?;
+        item.write_operand(f, precedence)?;
     }
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! What is left of an expression for one requester, and asking it about a tracker.
+//! Residual expressions that depend on the tracker only, and their evaluation.
 //!
-//! Nothing here allocates: a filter is asked once for each session of a list.
+//! Evaluation does not allocate, since a list evaluates a filter for each session.
 
 use super::{
     tracker::Tracker,
     vocabulary::{ListField, TextField},
 };
 
-/// An expression with the requester's values in it: it depends on the tracker alone.
+/// An expression folded for a requester, which depends on the tracker only.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Filter(pub(super) Test);
 
 impl Filter {
-    /// Whether the expression holds for this tracker.
+    /// Returns whether the expression is true for a tracker.
     #[must_use]
     pub fn matches(&self, tracker: &Tracker<'_>) -> bool {
         self.0.holds(tracker)
@@ -24,7 +24,7 @@ pub(super) enum Test {
     All(Box<[Test]>),
     Any(Box<[Test]>),
     Not(Box<Test>),
-    /// Both hold or neither does.
+    /// Both tests have the same result.
     Same(Box<(Test, Test)>),
     Equal(Text, Text),
     HasPrefix(Text, Text),
@@ -38,17 +38,17 @@ pub(super) enum Test {
     Subset(Texts, Texts),
 }
 
-/// A string.
+/// String operand.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Text {
-    Known(Box<str>),
+    Constant(Box<str>),
     Field(TextField),
 }
 
-/// A list of strings.
+/// Operand that is a list of strings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Texts {
-    Known(Box<[Box<str>]>),
+    Constant(Box<[Box<str>]>),
     Field(ListField),
     Items(Box<[Text]>),
 }
@@ -60,10 +60,10 @@ impl Test {
             Self::Any(tests) => tests.iter().any(|test| test.holds(tracker)),
             Self::Not(test) => !test.holds(tracker),
             Self::Same(tests) => tests.0.holds(tracker) == tests.1.holds(tracker),
-            Self::Equal(a, b) => a.with(tracker).equals(b.with(tracker)),
-            Self::HasPrefix(a, b) => a.with(tracker).starts_with(b.with(tracker)),
-            Self::HasSuffix(a, b) => a.with(tracker).ends_with(b.with(tracker)),
-            Self::Member(text, list) => list.contains(tracker, text.with(tracker)),
+            Self::Equal(a, b) => a.resolve(tracker).equals(b.resolve(tracker)),
+            Self::HasPrefix(a, b) => a.resolve(tracker).starts_with(b.resolve(tracker)),
+            Self::HasSuffix(a, b) => a.resolve(tracker).ends_with(b.resolve(tracker)),
+            Self::Member(text, list) => list.contains(tracker, text.resolve(tracker)),
             Self::EqualLists(a, b) => {
                 let length = a.len(tracker);
                 length == b.len(tracker)
@@ -72,70 +72,70 @@ impl Test {
                         _ => false,
                     })
             }
-            // Teleport: an empty side contains nothing and is contained in nothing.
+            // Like in Teleport, the result is false if either side is empty.
             Self::ContainsAll(a, b) => {
                 b.len(tracker) > 0 && b.all(tracker, |item| a.contains(tracker, item))
             }
             Self::ContainsAny(a, b) => b.any(tracker, |item| a.contains(tracker, item)),
             Self::EachHasSuffix(list, suffix) => {
-                let suffix = suffix.with(tracker);
+                let suffix = suffix.resolve(tracker);
                 list.all(tracker, |item| item.ends_with(suffix))
             }
             Self::EachEquals(list, text) => {
-                let text = text.with(tracker);
+                let text = text.resolve(tracker);
                 list.all(tracker, |item| item.equals(text))
             }
             Self::Subset(a, b) => a.all(tracker, |item| b.contains(tracker, item)),
         }
     }
 
-    /// Whether the tracker has no part in it.
-    pub(super) fn is_known(&self) -> bool {
+    /// Returns whether the test does not depend on the tracker.
+    pub(super) fn is_constant(&self) -> bool {
         match self {
-            Self::All(tests) | Self::Any(tests) => tests.iter().all(Self::is_known),
-            Self::Not(test) => test.is_known(),
-            Self::Same(tests) => tests.0.is_known() && tests.1.is_known(),
+            Self::All(tests) | Self::Any(tests) => tests.iter().all(Self::is_constant),
+            Self::Not(test) => test.is_constant(),
+            Self::Same(tests) => tests.0.is_constant() && tests.1.is_constant(),
             Self::Equal(a, b) | Self::HasPrefix(a, b) | Self::HasSuffix(a, b) => {
-                a.is_known() && b.is_known()
+                a.is_constant() && b.is_constant()
             }
             Self::Member(text, list)
             | Self::EachHasSuffix(list, text)
-            | Self::EachEquals(list, text) => text.is_known() && list.is_known(),
+            | Self::EachEquals(list, text) => text.is_constant() && list.is_constant(),
             Self::EqualLists(a, b)
             | Self::ContainsAll(a, b)
             | Self::ContainsAny(a, b)
-            | Self::Subset(a, b) => a.is_known() && b.is_known(),
+            | Self::Subset(a, b) => a.is_constant() && b.is_constant(),
         }
     }
 }
 
 impl Text {
-    fn is_known(&self) -> bool {
-        matches!(self, Self::Known(_))
+    fn is_constant(&self) -> bool {
+        matches!(self, Self::Constant(_))
     }
 
-    fn with<'a>(&'a self, tracker: &Tracker<'a>) -> View<'a> {
+    fn resolve<'a>(&'a self, tracker: &Tracker<'a>) -> View<'a> {
         match self {
-            Self::Known(text) => View::Plain(text),
+            Self::Constant(text) => View::Plain(text),
             Self::Field(field) => field
-                .plain(tracker)
+                .value(tracker)
                 .map_or(View::Address(tracker.namespace, tracker.target), View::Plain),
         }
     }
 }
 
 impl Texts {
-    fn is_known(&self) -> bool {
+    fn is_constant(&self) -> bool {
         match self {
-            Self::Known(_) => true,
+            Self::Constant(_) => true,
             Self::Field(_) => false,
-            Self::Items(items) => items.iter().all(Text::is_known),
+            Self::Items(items) => items.iter().all(Text::is_constant),
         }
     }
 
     fn len(&self, tracker: &Tracker<'_>) -> usize {
         match self {
-            Self::Known(texts) => texts.len(),
+            Self::Constant(texts) => texts.len(),
             Self::Field(ListField::Participants) => tracker.participants().count(),
             Self::Field(ListField::HostRoles) => tracker.host_roles.len(),
             Self::Items(items) => items.len(),
@@ -144,31 +144,31 @@ impl Texts {
 
     fn get<'a>(&'a self, tracker: &Tracker<'a>, at: usize) -> Option<View<'a>> {
         match self {
-            Self::Known(texts) => texts.get(at).map(|text| View::Plain(text)),
+            Self::Constant(texts) => texts.get(at).map(|text| View::Plain(text)),
             Self::Field(ListField::Participants) => tracker.participants().nth(at).map(View::Plain),
             Self::Field(ListField::HostRoles) => {
                 tracker.host_roles.get(at).map(|role| View::Plain(role))
             }
-            Self::Items(items) => items.get(at).map(|text| text.with(tracker)),
+            Self::Items(items) => items.get(at).map(|text| text.resolve(tracker)),
         }
     }
 
-    fn any(&self, tracker: &Tracker<'_>, mut wanted: impl FnMut(View<'_>) -> bool) -> bool {
+    fn any(&self, tracker: &Tracker<'_>, mut predicate: impl FnMut(View<'_>) -> bool) -> bool {
         match self {
-            Self::Known(texts) => texts.iter().any(|text| wanted(View::Plain(text))),
+            Self::Constant(texts) => texts.iter().any(|text| predicate(View::Plain(text))),
             Self::Field(ListField::Participants) => {
-                tracker.participants().any(|name| wanted(View::Plain(name)))
+                tracker.participants().any(|name| predicate(View::Plain(name)))
             }
             Self::Field(ListField::HostRoles) => {
                 let mut roles = tracker.host_roles.iter();
-                roles.any(|role| wanted(View::Plain(role)))
+                roles.any(|role| predicate(View::Plain(role)))
             }
-            Self::Items(items) => items.iter().any(|text| wanted(text.with(tracker))),
+            Self::Items(items) => items.iter().any(|text| predicate(text.resolve(tracker))),
         }
     }
 
-    fn all(&self, tracker: &Tracker<'_>, mut wanted: impl FnMut(View<'_>) -> bool) -> bool {
-        !self.any(tracker, |item| !wanted(item))
+    fn all(&self, tracker: &Tracker<'_>, mut predicate: impl FnMut(View<'_>) -> bool) -> bool {
+        !self.any(tracker, |item| !predicate(item))
     }
 
     fn contains(&self, tracker: &Tracker<'_>, text: View<'_>) -> bool {
@@ -179,17 +179,16 @@ impl Texts {
     }
 }
 
-/// A string where it lies.
+/// Borrowed string, in one or two parts.
 #[derive(Clone, Copy)]
 enum View<'a> {
     Plain(&'a str),
-    /// `namespace/target`, which lies nowhere in one piece.
+    /// `namespace/target`, which is not stored as one string.
     Address(&'a str, &'a str),
 }
 
 impl<'a> View<'a> {
-    // Inlined, it compares two pieces of memory in most of its callers: their items lie in one
-    // piece.
+    // Inlining lets most callers compare two slices directly, since their items are plain.
     #[inline]
     fn equals(self, other: View<'a>) -> bool {
         match (self, other) {
@@ -214,7 +213,7 @@ impl<'a> View<'a> {
                     None => namespace.starts_with(prefix),
                 }
             }
-            _ => begins(self.bytes(), prefix.bytes()),
+            _ => starts_with(self.bytes(), prefix.bytes()),
         }
     }
 
@@ -230,11 +229,11 @@ impl<'a> View<'a> {
                     None => target.ends_with(suffix),
                 }
             }
-            _ => begins(self.bytes().rev(), suffix.bytes().rev()),
+            _ => starts_with(self.bytes().rev(), suffix.bytes().rev()),
         }
     }
 
-    /// Its UTF-8: equal prefixes of bytes are equal prefixes of characters.
+    /// Returns the UTF-8 bytes. Equal byte prefixes are equal character prefixes.
     fn bytes(self) -> impl DoubleEndedIterator<Item = u8> + use<'a> {
         let [first, second, third] = match self {
             Self::Plain(text) => [text, "", ""],
@@ -248,6 +247,6 @@ fn is_address(text: &str, namespace: &str, target: &str) -> bool {
     text.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/')) == Some(target)
 }
 
-fn begins(mut text: impl Iterator<Item = u8>, mut start: impl Iterator<Item = u8>) -> bool {
+fn starts_with(mut text: impl Iterator<Item = u8>, mut start: impl Iterator<Item = u8>) -> bool {
     start.all(|byte| text.next() == Some(byte))
 }

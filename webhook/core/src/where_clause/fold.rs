@@ -1,7 +1,6 @@
-//! The requester's values put into an expression, and everything settled that no tracker can
-//! change.
+//! Partial evaluation of expressions with the requester's values.
 //!
-//! RFD 44 calls what is left the largest admissible subcondition.
+//! RFD 44 calls the residual the largest admissible subcondition.
 
 use super::{
     expr::{Comparison, Expr},
@@ -10,29 +9,29 @@ use super::{
     vocabulary::{Function, ListField, TrackerField},
 };
 
-/// What an expression comes to for one requester.
+/// An expression folded for one requester.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Folded {
-    /// It holds for no tracker.
+    /// The expression is false for every tracker.
     Nothing,
-    /// It holds for every tracker.
+    /// The expression is true for every tracker.
     Everything,
-    /// It depends on the tracker.
+    /// The expression depends on the tracker.
     Residual(Filter),
 }
 
 pub(super) fn fold(expr: &Expr, user: &User<'_>) -> Folded {
     match condition(expr, user) {
-        Condition::Known(false) => Folded::Nothing,
-        Condition::Known(true) => Folded::Everything,
-        Condition::Open(test) => Folded::Residual(Filter(test)),
+        Condition::Constant(false) => Folded::Nothing,
+        Condition::Constant(true) => Folded::Everything,
+        Condition::Residual(test) => Folded::Residual(Filter(test)),
     }
 }
 
 #[derive(Clone)]
 enum Condition {
-    Known(bool),
-    Open(Test),
+    Constant(bool),
+    Residual(Test),
 }
 
 #[derive(Clone)]
@@ -50,37 +49,37 @@ enum List {
 }
 
 impl Condition {
-    /// A test between values, settled here if the tracker has no part in it.
-    fn of(test: Test) -> Self {
-        if test.is_known() {
-            return Self::Known(test.holds(&Tracker::default()));
+    /// Evaluates a test if it does not depend on the tracker.
+    fn from_test(test: Test) -> Self {
+        if test.is_constant() {
+            return Self::Constant(test.holds(&Tracker::default()));
         }
-        Self::Open(test)
+        Self::Residual(test)
     }
 
-    fn negated(self) -> Self {
+    fn negate(self) -> Self {
         match self {
-            Self::Known(value) => Self::Known(!value),
-            Self::Open(Test::Not(test)) => Self::Open(*test),
-            Self::Open(test) => Self::Open(Test::Not(Box::new(test))),
+            Self::Constant(value) => Self::Constant(!value),
+            Self::Residual(Test::Not(test)) => Self::Residual(*test),
+            Self::Residual(test) => Self::Residual(Test::Not(Box::new(test))),
         }
     }
 
-    /// `&&` (where `neutral` is true) or `||` of all of them.
-    fn joined(conditions: impl Iterator<Item = Self>, neutral: bool) -> Self {
-        let mut open = Vec::new();
+    /// Combines conditions with `&&` if `neutral` is true, and with `||` otherwise.
+    fn combine(conditions: impl Iterator<Item = Self>, neutral: bool) -> Self {
+        let mut residual = Vec::new();
         for condition in conditions {
             match condition {
-                Self::Known(value) if value == neutral => {}
-                Self::Known(value) => return Self::Known(value),
-                Self::Open(test) => open.push(test),
+                Self::Constant(value) if value == neutral => {}
+                Self::Constant(value) => return Self::Constant(value),
+                Self::Residual(test) => residual.push(test),
             }
         }
-        if open.len() > 1 {
-            let tests = open.into_boxed_slice();
-            return Self::Open(if neutral { Test::All(tests) } else { Test::Any(tests) });
+        if residual.len() > 1 {
+            let tests = residual.into_boxed_slice();
+            return Self::Residual(if neutral { Test::All(tests) } else { Test::Any(tests) });
         }
-        open.pop().map_or(Self::Known(neutral), Self::Open)
+        residual.pop().map_or(Self::Constant(neutral), Self::Residual)
     }
 }
 
@@ -94,17 +93,17 @@ impl List {
         let known: Option<Box<[Box<str>]>> = texts
             .iter()
             .map(|text| match text {
-                Text::Known(text) => Some(text.clone()),
+                Text::Constant(text) => Some(text.clone()),
                 Text::Field(_) => None,
             })
             .collect();
-        Some(known.map_or_else(|| Texts::Items(texts.into()), Texts::Known))
+        Some(known.map_or_else(|| Texts::Items(texts.into()), Texts::Constant))
     }
 }
 
 impl Value {
     fn known(text: &str) -> Self {
-        Self::Text(Text::Known(text.into()))
+        Self::Text(Text::Constant(text.into()))
     }
 
     fn all_known<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
@@ -129,8 +128,8 @@ impl Value {
 fn condition(expr: &Expr, user: &User<'_>) -> Condition {
     match value(expr, user) {
         Value::Condition(condition) => condition,
-        // The parser lets nothing else stand where a condition is wanted.
-        _ => Condition::Known(false),
+        // The parser accepts conditions only here.
+        _ => Condition::Constant(false),
     }
 }
 
@@ -144,91 +143,94 @@ fn value(expr: &Expr, user: &User<'_>) -> Value {
         Expr::Tracker(TrackerField::List(field)) => return Value::List(List::Field(*field)),
         Expr::UserName => return Value::known(user.name),
         Expr::UserRoles => return Value::all_known(user.roles.iter().map(String::as_str)),
-        Expr::Trait(key) => return Value::all_known(user.values_of(key)),
+        Expr::Trait(key) => return Value::all_known(user.trait_values(key)),
         Expr::Call(Function::Set, items) => {
-            // Teleport's set leaves out what is no string.
+            // Teleport's `set` drops values that are not strings.
             let mut items: Vec<Value> = values(items);
             items.retain(|item| matches!(item, Value::Text(_)));
             return Value::List(List::Items(items));
         }
-        Expr::Boolean(boolean) => Condition::Known(*boolean),
-        Expr::Not(operand) => condition(operand, user).negated(),
+        Expr::Boolean(boolean) => Condition::Constant(*boolean),
+        Expr::Not(operand) => condition(operand, user).negate(),
         Expr::And(operands) => {
-            Condition::joined(operands.iter().map(|operand| condition(operand, user)), true)
+            Condition::combine(operands.iter().map(|operand| condition(operand, user)), true)
         }
         Expr::Or(operands) => {
-            Condition::joined(operands.iter().map(|operand| condition(operand, user)), false)
+            Condition::combine(operands.iter().map(|operand| condition(operand, user)), false)
         }
         Expr::Compare(comparison, left, right) => {
             let (left, right) = (value(left, user), value(right, user));
             match comparison {
                 Comparison::Equal => equal(left, right),
-                Comparison::Unequal => equal(left, right).negated(),
+                Comparison::Unequal => equal(left, right).negate(),
                 Comparison::In => member(left, right),
             }
         }
         Expr::Call(function, arguments) => call(*function, values(arguments))
-            // A wrong type makes a function false.
-            .map_or(Condition::Known(false), Condition::of),
+            // A function with an argument of an unsupported type is false.
+            .map_or(Condition::Constant(false), Condition::from_test),
     })
 }
 
-/// CEL's `==`: values of different types are unequal.
+/// Compares values like `==` in CEL: values of different types are unequal.
 fn equal(left: Value, right: Value) -> Condition {
     match (left, right) {
-        (Value::Text(a), Value::Text(b)) => Condition::of(Test::Equal(a, b)),
-        (Value::Integer(a), Value::Integer(b)) => Condition::Known(a == b),
+        (Value::Text(a), Value::Text(b)) => Condition::from_test(Test::Equal(a, b)),
+        (Value::Integer(a), Value::Integer(b)) => Condition::Constant(a == b),
         (Value::Condition(a), Value::Condition(b)) => match (a, b) {
-            (Condition::Known(a), Condition::Known(b)) => Condition::Known(a == b),
-            (Condition::Known(known), open) | (open, Condition::Known(known)) => {
+            (Condition::Constant(a), Condition::Constant(b)) => Condition::Constant(a == b),
+            (Condition::Constant(known), residual) | (residual, Condition::Constant(known)) => {
                 if known {
-                    open
+                    residual
                 } else {
-                    open.negated()
+                    residual.negate()
                 }
             }
-            (Condition::Open(a), Condition::Open(b)) => {
-                Condition::Open(Test::Same(Box::new((a, b))))
+            (Condition::Residual(a), Condition::Residual(b)) => {
+                Condition::Residual(Test::Same(Box::new((a, b))))
             }
         },
         (Value::List(List::Items(a)), Value::List(List::Items(b))) => {
             if a.len() != b.len() {
-                return Condition::Known(false);
+                return Condition::Constant(false);
             }
             let pairs = a.into_iter().zip(b);
-            Condition::joined(pairs.map(|(a, b)| equal(a, b)), true)
+            Condition::combine(pairs.map(|(a, b)| equal(a, b)), true)
         }
         (Value::List(a), Value::List(b)) => match (a.texts(), b.texts()) {
-            (Some(a), Some(b)) => Condition::of(Test::EqualLists(a, b)),
-            _ => Condition::Known(false),
+            (Some(a), Some(b)) => Condition::from_test(Test::EqualLists(a, b)),
+            _ => Condition::Constant(false),
         },
-        _ => Condition::Known(false),
+        _ => Condition::Constant(false),
     }
 }
 
-/// CEL's `in`: equal to one of the list.
+/// Evaluates `in` like CEL: the value equals an element of the list.
 fn member(item: Value, list: Value) -> Condition {
     let Value::List(list) = list else {
-        return Condition::Known(false);
+        return Condition::Constant(false);
     };
     match (item, list) {
         (Value::Text(text), List::Field(field)) => {
-            Condition::of(Test::Member(text, Texts::Field(field)))
+            Condition::from_test(Test::Member(text, Texts::Field(field)))
         }
-        (_, List::Field(_)) => Condition::Known(false),
+        (_, List::Field(_)) => Condition::Constant(false),
         (Value::Text(text), List::Items(mut items)) => {
             items.retain(|item| matches!(item, Value::Text(_)));
             let texts = List::Items(items).texts();
-            texts.map_or(Condition::Known(false), |texts| Condition::of(Test::Member(text, texts)))
+            texts.map_or(Condition::Constant(false), |texts| {
+                Condition::from_test(Test::Member(text, texts))
+            })
         }
         (item, List::Items(items)) => {
-            Condition::joined(items.into_iter().map(|other| equal(item.clone(), other)), false)
+            Condition::combine(items.into_iter().map(|other| equal(item.clone(), other)), false)
         }
     }
 }
 
-/// Teleport's functions (`lib/services/parser.go`, `vulcand/predicate`), or nothing where the types
-/// are not those that the function knows.
+/// Builds the test of a function call, or returns `None` for arguments of unsupported types.
+///
+/// The functions are those of Teleport's `lib/services/parser.go` and of `vulcand/predicate`.
 fn call(function: Function, arguments: Vec<Value>) -> Option<Test> {
     let mut arguments = arguments.into_iter();
     let first = arguments.next()?;

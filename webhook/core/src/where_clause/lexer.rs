@@ -1,26 +1,26 @@
-//! Source text to tokens.
+//! Lexer of `where` expressions.
 
 use std::{iter::Peekable, str::CharIndices};
 
 use super::error::{WhereError, quoted};
 
-/// A piece of the source that means something.
+/// Lexical token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Token<'a> {
-    /// A name or one of the words `true`, `false` and `in`.
+    /// A name, or one of the keywords `true`, `false` and `in`.
     Word(&'a str),
-    /// A string, without its quotes and escapes.
+    /// A string, without quotes and with escapes resolved.
     Text(Box<str>),
-    /// A whole number.
+    /// A decimal integer.
     Integer(i64),
     /// An operator, bracket, comma or dot.
     Symbol(&'static str),
-    /// Nothing more.
+    /// End of the source.
     End,
 }
 
 impl Token<'_> {
-    /// The token as a message names it.
+    /// Returns the token's description for error messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Word(word) => quoted(word),
@@ -34,7 +34,7 @@ impl Token<'_> {
 
 const SYMBOLS: [&str; 11] = ["&&", "||", "==", "!=", "!", "(", ")", "[", "]", ",", "."];
 
-/// Reads one token after the other.
+/// Reads tokens from a source.
 pub(super) struct Lexer<'a> {
     source: &'a str,
     rest: Peekable<CharIndices<'a>>,
@@ -47,7 +47,7 @@ impl<'a> Lexer<'a> {
         Self { source, rest: source.char_indices().peekable(), column: 1 }
     }
 
-    /// The next token and its column.
+    /// Returns the next token and its column.
     pub(super) fn next_token(&mut self) -> Result<(usize, Token<'a>), WhereError> {
         while self.next_if(|c| matches!(c, ' ' | '\t' | '\r' | '\n')) {}
         let column = self.column;
@@ -87,17 +87,18 @@ impl<'a> Lexer<'a> {
         &self.source[start..self.offset()]
     }
 
-    /// Digits, perhaps with a minus. Fractions, unsigned and hexadecimal numbers, which CEL knows
-    /// too, have nothing here to be compared with; a leading zero means octal to Go and nothing to
-    /// CEL.
+    /// Reads a decimal integer with an optional minus.
+    ///
+    /// Fractions, unsigned and hexadecimal numbers of CEL are rejected, since no field has such a
+    /// type. A leading zero is rejected too: it means octal in Go, and nothing in CEL.
     fn integer(&mut self, start: usize, column: usize) -> Result<Token<'a>, WhereError> {
         self.bump();
         while self.next_if(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {}
-        let written = &self.source[start..self.offset()];
-        let digits = written.strip_prefix('-').unwrap_or(written);
+        let number = &self.source[start..self.offset()];
+        let digits = number.strip_prefix('-').unwrap_or(number);
         let leading_zero = digits.len() > 1 && digits.starts_with('0');
-        written.parse().ok().filter(|_| !leading_zero).map(Token::Integer).ok_or_else(|| {
-            WhereError::new(column, quoted(written), "a whole decimal number of 64 bits")
+        number.parse().ok().filter(|_| !leading_zero).map(Token::Integer).ok_or_else(|| {
+            WhereError::new(column, quoted(number), "a whole decimal number of 64 bits")
         })
     }
 
@@ -128,7 +129,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Go's raw string: everything up to the next back quote.
+    /// Reads a raw string as in Go, up to the next back quote.
     fn raw_text(&mut self, start: usize, column: usize) -> Result<Token<'a>, WhereError> {
         self.bump();
         while self.next_if(|c| c != '`') {}
@@ -139,8 +140,9 @@ impl<'a> Lexer<'a> {
         Ok(Token::Text(self.source[start + 1..end].into()))
     }
 
-    /// The character behind a backslash. `\x` and octal escapes mean bytes to Go and characters to
-    /// CEL, so they mean nothing here.
+    /// Reads the character after a backslash.
+    ///
+    /// `\x` and octal escapes are rejected, since they mean bytes in Go and characters in CEL.
     fn escape(&mut self, column: usize) -> Result<char, WhereError> {
         let refused = |found: String| {
             WhereError::new(
@@ -162,7 +164,7 @@ impl<'a> Lexer<'a> {
         let mut code = 0_u32;
         for _ in 0..digits {
             let digit = self.bump().and_then(|c| c.to_digit(16));
-            // Eight digits of four bits: nothing is shifted out.
+            // At most eight digits of four bits each fit into 32 bits.
             code = digit
                 .map(|digit| code << 4 | digit)
                 .ok_or_else(|| refused("an escape that is too short".into()))?;

@@ -1,12 +1,13 @@
-//! The `where` language: conditions on sessions in the rules of a SessionPolicy.
+//! The `where` language, for conditions on sessions in the rules of a SessionPolicy.
 //!
-//! A strict subset of CEL that covers [RFD 82]: strings in double, single or back quotes, `true`,
-//! `false`, integers, lists, fields of `tracker` (or `session_tracker`, as Teleport's code has it)
-//! and `user`, `&& || ! == != in`, parentheses, and Teleport's nine functions.
+//! The language is a strict subset of CEL that covers [RFD 82]. It has strings in double, single or
+//! back quotes, `true`, `false`, integers, lists, parentheses, the operators `&& || ! == != in`,
+//! and Teleport's nine functions. Fields are those of `user` and `tracker`; `session_tracker` is an
+//! alias, since Teleport's code uses it.
 //!
-//! An expression is parsed once, when its policy is read ([`WhereClause::parse`]); folded once for
-//! each requester ([`WhereClause::fold`]); and what is left is asked about each tracker
-//! ([`Filter::matches`]), without allocating.
+//! 1. [`WhereClause::parse`] parses an expression once, when its policy is read.
+//! 2. [`WhereClause::fold`] folds it once for each requester.
+//! 3. [`Filter::matches`] evaluates the residual for each tracker, without allocating.
 //!
 //! | RFD 82 | here |
 //! |---|---|
@@ -14,24 +15,24 @@
 //! | `tracker.kind` | how it reaches the cluster: `job`, `ephemeral`, `process`, `operator` |
 //! | `tracker.participants` | the owner's Kubernetes user name, then those who joined |
 //! | `tracker.state` | `pending`, `running`, `terminated` |
-//! | `tracker.hostname`, `tracker.login` | the client's hostname and whoami (its word) |
-//! | `tracker.address` | `namespace/target`; also alone as `tracker.namespace` and `tracker.target` |
+//! | `tracker.hostname`, `tracker.login` | hostname and user name that the client reports |
+//! | `tracker.address` | `namespace/target`; its parts are `tracker.namespace` and `tracker.target` |
 //! | `tracker.cluster`, `tracker.kube_cluster` | the cluster's configured name |
 //! | `tracker.host_user`, `tracker.host_roles` | the owner's user name and groups (stamped) |
 //! | `user.metadata.name`, `user.spec.roles`, `user.spec.traits["k"]` or `.k` | the requester's user name, groups, extra values |
 //!
-//! Names, types of operands of `&& || ! in` and numbers of arguments are checked when parsing;
-//! nothing can go wrong after that. Semantics:
+//! The parser checks names, numbers of arguments, and the types of operands of `&& || ! in`.
+//! Evaluation never fails. Semantics:
 //!
-//! * A function is false on arguments of types that it doesn't know, as Teleport's are. So
-//!   `equals(1, 1)` is false: it knows strings and lists of strings. Written in the policy, such a
-//!   call is the same for every requester and tracker.
-//! * `==` and `!=` are CEL's: values of different types are unequal; `1 == 1`.
+//! * Like in Teleport, a function returns false for arguments of unsupported types. `equals(1, 1)`
+//!   is false, since `equals` supports strings and lists of strings. Such a call is false for every
+//!   requester and tracker.
+//! * `==` and `!=` have the semantics of CEL: values of different types are unequal, and `1 == 1`.
 //! * A missing trait is an empty list.
-//! * `is_subset`, `all_end_with` and `all_equal` hold for an empty list; `contains_all` and
-//!   `contains_any` don't, whichever side is empty.
-//! * Escapes in strings are those that mean the same to Go and CEL. Nothing is escaped in back
-//!   quotes.
+//! * `is_subset`, `all_end_with` and `all_equal` are true for an empty list. `contains_all` and
+//!   `contains_any` are false if either side is empty.
+//! * Strings support the escapes that have the same meaning in Go and CEL. Strings in back quotes
+//!   have no escapes.
 //!
 //! [RFD 82]:
 //! https://github.com/gravitational/teleport/blob/master/rfd/0082-session-tracker-resource-rbac.md
@@ -53,20 +54,20 @@ pub use fold::Folded;
 pub use parser::{MAX_DEPTH, MAX_NODES, MAX_SOURCE};
 pub use tracker::{Tracker, Traits, User};
 
-/// A condition on sessions, parsed.
+/// A parsed condition on sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WhereClause(expr::Expr);
 
 impl WhereClause {
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// If it is none, or too large: where and what was expected.
+    /// Returns an error with column and expectation if the expression is invalid or too large.
     pub fn parse(source: &str) -> Result<Self, WhereError> {
         parser::parse(source).map(Self)
     }
 
-    /// What it comes to for this requester.
+    /// Folds the condition for a requester.
     #[must_use]
     pub fn fold(&self, user: &User<'_>) -> Folded {
         fold::fold(&self.0, user)
@@ -81,7 +82,7 @@ impl FromStr for WhereClause {
     }
 }
 
-/// The expression in one line, which reads as the same expression again.
+/// Formats the expression in one line, which parses to the same expression.
 impl fmt::Display for WhereClause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -1,4 +1,4 @@
-//! Tokens to a tree.
+//! Recursive-descent parser of `where` expressions.
 //!
 //! ```text
 //! or         = and { "||" and }
@@ -8,23 +8,23 @@
 //! primary    = "(" or ")" | "[" [ or { "," or } ] "]" | literal | field | function "(" [ or { "," or } ] ")"
 //! ```
 //!
-//! The precedence is CEL's, and Go's as far as Go has these operators.
+//! The precedence is that of CEL, and that of Go for the operators that Go has.
 
 use super::{
     error::{WhereError, quoted},
     expr::{Comparison, Expr, Kind},
     lexer::{Lexer, Token},
-    vocabulary::{Function, TrackerField, listed},
+    vocabulary::{Function, TrackerField, join_names},
 };
 
-/// Most bytes of source.
+/// The maximum size of a source in bytes.
 pub const MAX_SOURCE: usize = 4096;
-/// Deepest nesting, of parentheses as of the tree.
+/// The maximum depth of parentheses and of the tree.
 pub const MAX_DEPTH: usize = 64;
-/// Most literals, fields, operators and calls.
+/// The maximum number of literals, fields, operators and calls.
 pub const MAX_NODES: usize = 512;
 
-/// An expression with what is to be known of it while it becomes an operand.
+/// A parsed operand with its position and height.
 struct Operand {
     expr: Expr,
     column: usize,
@@ -39,7 +39,7 @@ struct Parser<'a> {
     nodes: usize,
 }
 
-/// The condition that `source` is.
+/// Parses a source as a condition.
 pub(super) fn parse(source: &str) -> Result<Expr, WhereError> {
     if source.len() > MAX_SOURCE {
         let fitting =
@@ -151,7 +151,7 @@ impl<'a> Parser<'a> {
             Token::Word(word) if *word != "in" => {
                 let word = *word;
                 self.advance()?;
-                return self.named(word, column);
+                return self.name(word, column);
             }
             _ => {
                 return Err(
@@ -164,17 +164,17 @@ impl<'a> Parser<'a> {
     }
 
     /// What begins with a name: a function called, or a field.
-    fn named(&mut self, name: &str, column: usize) -> Result<Operand, WhereError> {
+    fn name(&mut self, name: &str, column: usize) -> Result<Operand, WhereError> {
         if self.take("(")? {
-            let function = Function::named(name).ok_or_else(|| {
+            let function = Function::from_name(name).ok_or_else(|| {
                 WhereError::new(
                     column,
                     format!("unknown function {}", quoted(name)),
-                    format!("one of {}", listed(&Function::ALL)),
+                    format!("one of {}", join_names(&Function::ALL)),
                 )
             })?;
             let (arguments, height) = self.items(")", Ok)?;
-            if !function.takes(arguments.len()) {
+            if !function.accepts_arity(arguments.len()) {
                 return Err(WhereError::new(
                     column,
                     format!("{name} with {} arguments", arguments.len()),
@@ -185,13 +185,13 @@ impl<'a> Parser<'a> {
         }
         let expr = match name {
             "tracker" | "session_tracker" => {
-                let names = listed(&TrackerField::ALL);
+                let names = join_names(&TrackerField::ALL);
                 let (column, field) = self.field(name, &names)?;
-                let known = TrackerField::named(field);
+                let known = TrackerField::from_name(field);
                 Expr::Tracker(known.ok_or_else(|| unknown_field(column, name, field, &names))?)
             }
             "user" => self.user_field()?,
-            _ if Function::named(name).is_some() => {
+            _ if Function::from_name(name).is_some() => {
                 return Err(self.unexpected(&format!("\"(\" after {name}")));
             }
             _ => {
@@ -237,11 +237,11 @@ impl<'a> Parser<'a> {
         Err(self.unexpected("a key, as user.spec.traits[\"team\"]"))
     }
 
-    /// The name behind a dot, with its column.
+    /// Parses a dot and a field name, and returns the name with its column.
     fn field(&mut self, of: &str, names: &str) -> Result<(usize, &'a str), WhereError> {
         self.expect(".", &format!("\".\" and a field of {of} ({names})"))?;
         match self.token {
-            // CEL's keywords are no names of fields.
+            // Keywords of CEL cannot be field names.
             Token::Word(field) if !matches!(field, "true" | "false" | "null" | "in") => {
                 let column = self.column;
                 self.advance()?;
@@ -251,7 +251,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Comma-separated expressions up to the closing bracket, and the height of the highest.
+    /// Parses comma-separated expressions up to the closing bracket.
+    ///
+    /// Returns the expressions and the height of the highest.
     fn items(
         &mut self,
         close: &'static str,
@@ -332,8 +334,9 @@ fn condition(operand: Operand) -> Result<Operand, WhereError> {
     Err(mistyped(&operand, "a condition, as equals(…) or a == b"))
 }
 
-/// What may be in a list and to the left of `in`. CEL allows lists and whole conditions there too;
-/// without them, folding an expression takes time in proportion to its length.
+/// Checks the type of a list element or of the left operand of `in`.
+///
+/// CEL allows lists and whole conditions there too. Without them, folding takes linear time.
 fn element(operand: Operand) -> Result<Operand, WhereError> {
     match (&operand.expr, operand.expr.kind()) {
         (Expr::Boolean(_), _) | (_, Kind::Text | Kind::Integer) => Ok(operand),

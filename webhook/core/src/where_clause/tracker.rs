@@ -1,24 +1,23 @@
-//! What an expression is about: a session, and who asks.
+//! Inputs of expressions: a session and the requester.
 
 use std::collections::BTreeMap;
 
 use mirrord_sessions_crds::{Session, TrackerKind};
 
-/// A session as an expression sees it, borrowed from wherever it is kept.
+/// Fields of a session that expressions can refer to.
 ///
-/// The fields are those of RFD 82, mapped to Kubernetes as the table in the documentation of
-/// [the language](super) says.
+/// The documentation of [the language](super) maps the fields of RFD 82 to Kubernetes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tracker<'a> {
-    /// The session's id: `metadata.name`.
+    /// The session's id, `metadata.name`.
     pub session_id: &'a str,
-    /// How it reaches the cluster: `job`, `ephemeral`, `process` or `operator`.
+    /// Kind of session: `job`, `ephemeral`, `process` or `operator`.
     pub kind: &'a str,
-    /// `pending`, `running` or `terminated`.
+    /// State: `pending`, `running` or `terminated`.
     pub state: &'a str,
-    /// The client's machine, in its own word.
+    /// Hostname that the client reports.
     pub hostname: &'a str,
-    /// The client's user, in its own word.
+    /// User name that the client reports.
     pub login: &'a str,
     /// The target's namespace.
     pub namespace: &'a str,
@@ -26,24 +25,24 @@ pub struct Tracker<'a> {
     pub target: &'a str,
     /// The cluster's configured name.
     pub cluster: &'a str,
-    /// The cluster's configured name, again: Teleport tells its own clusters from those of
-    /// Kubernetes.
+    /// The cluster's configured name too, since Teleport distinguishes its own clusters from those
+    /// of Kubernetes.
     pub kube_cluster: &'a str,
     /// The owner's Kubernetes user name; empty if the session has no owner.
     pub host_user: &'a str,
     /// The owner's Kubernetes groups.
     pub host_roles: &'a [String],
-    /// Those who joined. The owner always takes part and isn't listed.
+    /// Users who joined, without the owner.
     pub joined: &'a [String],
 }
 
 impl<'a> Tracker<'a> {
-    /// `session` in the cluster of this name.
+    /// Returns the fields of a Session in the cluster with this name.
     ///
-    /// An agent that is a Job makes it a `job`, one in a Pod `ephemeral`; without an agent it is a
-    /// wrapped `process`.
+    /// The kind is `job` for an agent in a Job, `ephemeral` for one in a Pod, and `process` without
+    /// an agent.
     #[must_use]
-    pub fn of(session: &'a Session, cluster: &'a str) -> Self {
+    pub fn from_session(session: &'a Session, cluster: &'a str) -> Self {
         let spec = &session.spec;
         let status = session.status.as_ref();
         let agent = status.and_then(|status| status.agent.as_ref());
@@ -65,34 +64,34 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// The owner, then those who joined.
+    /// Returns the owner, then the users who joined.
     pub fn participants(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let owner = Some(self.host_user).filter(|owner| !owner.is_empty());
         owner.into_iter().chain(self.joined.iter().map(String::as_str))
     }
 }
 
-/// Extra values of a user, as Kubernetes' authenticators give them.
+/// Extra values of a user from a Kubernetes authenticator.
 pub type Traits = BTreeMap<String, Vec<String>>;
 
-/// The requester as an expression sees them.
+/// Fields of the requester that expressions can refer to.
 #[derive(Clone, Copy, Debug)]
 pub struct User<'a> {
-    /// Kubernetes user name: `user.metadata.name`.
+    /// Kubernetes user name, `user.metadata.name`.
     pub name: &'a str,
-    /// Kubernetes groups: `user.spec.roles`.
+    /// Kubernetes groups, `user.spec.roles`.
     pub roles: &'a [String],
-    /// Extra values: `user.spec.traits`.
+    /// Extra values, `user.spec.traits`.
     pub traits: &'a Traits,
 }
 
 impl<'a> User<'a> {
-    /// The values of a trait; none if the user has no such trait.
+    /// Returns the values of a trait, or none if the user does not have it.
     ///
-    /// Letter case of the key is ignored: the same user's keys come in lower case through the front
-    /// proxy's headers and as the authenticator wrote them in an admission review, and a rule must
-    /// not hold on one way and fail on the other.
-    pub(super) fn values_of(&self, key: &str) -> impl Iterator<Item = &'a str> {
+    /// Keys are compared case-insensitively, so that a rule has the same result in both APIs: the
+    /// headers of the front proxy carry keys in lower case, and admission reviews carry them as the
+    /// authenticator wrote them.
+    pub(super) fn trait_values(&self, key: &str) -> impl Iterator<Item = &'a str> {
         self.traits
             .iter()
             .filter(move |(name, _)| name.eq_ignore_ascii_case(key))

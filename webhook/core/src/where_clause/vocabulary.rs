@@ -1,8 +1,8 @@
-//! The names that an expression may use.
+//! Fields and functions of the language.
 
 use super::tracker::Tracker;
 
-/// A field of the tracker that holds a string.
+/// String field of a tracker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TextField {
     SessionId,
@@ -18,14 +18,14 @@ pub(super) enum TextField {
     HostUser,
 }
 
-/// A field of the tracker that holds a list of strings.
+/// List field of a tracker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ListField {
     Participants,
     HostRoles,
 }
 
-/// A field of the tracker.
+/// Field of a tracker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TrackerField {
     Text(TextField),
@@ -33,7 +33,7 @@ pub(super) enum TrackerField {
 }
 
 impl TrackerField {
-    /// RFD 82's fields in its order, then the two that Kubernetes adds.
+    /// All fields: those of RFD 82 in its order, then the two that this project adds.
     pub(super) const ALL: [(&'static str, Self); 13] = [
         ("session_id", Self::Text(TextField::SessionId)),
         ("kind", Self::Text(TextField::Kind)),
@@ -50,7 +50,7 @@ impl TrackerField {
         ("target", Self::Text(TextField::Target)),
     ];
 
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, field)| (known == name).then_some(field))
     }
 
@@ -63,8 +63,8 @@ impl TrackerField {
 }
 
 impl TextField {
-    /// The field's value, or nothing for the address, which is made of two.
-    pub(super) fn plain<'a>(self, tracker: &Tracker<'a>) -> Option<&'a str> {
+    /// Returns the field's value, or `None` for the address, which consists of two fields.
+    pub(super) fn value<'a>(self, tracker: &Tracker<'a>) -> Option<&'a str> {
         Some(match self {
             Self::SessionId => tracker.session_id,
             Self::Kind => tracker.kind,
@@ -81,7 +81,7 @@ impl TextField {
     }
 }
 
-/// Teleport's functions, as its `lib/services/parser.go` registers them for `where`.
+/// Function that Teleport's `lib/services/parser.go` registers for `where`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Function {
     Equals,
@@ -108,7 +108,7 @@ impl Function {
         ("has_prefix", Self::HasPrefix),
     ];
 
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, function)| (known == name).then_some(function))
     }
 
@@ -119,7 +119,7 @@ impl Function {
             .unwrap_or_default()
     }
 
-    pub(super) fn takes(self, arguments: usize) -> bool {
+    pub(super) fn accepts_arity(self, arguments: usize) -> bool {
         match self {
             Self::Set => true,
             Self::IsSubset => arguments >= 1,
@@ -127,7 +127,7 @@ impl Function {
         }
     }
 
-    /// How it is called, for a message about a call that isn't right.
+    /// Returns the signature for error messages.
     pub(super) fn signature(self) -> &'static str {
         match self {
             Self::Equals => "equals(a, b)",
@@ -143,8 +143,8 @@ impl Function {
     }
 }
 
-/// Names joined for "expected one of".
-pub(super) fn listed<T>(names: &[(&str, T)]) -> String {
+/// Joins names for error messages.
+pub(super) fn join_names<T>(names: &[(&str, T)]) -> String {
     let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
     names.join(", ")
 }

@@ -1,4 +1,4 @@
-//! The same expressions in the `cel` crate, with Teleport's functions written once more, over its
+//! Evaluation of the same expressions by the `cel` crate, with Teleport's functions over its
 //! values.
 
 use std::{collections::HashMap, sync::Arc};
@@ -9,7 +9,7 @@ use cel::{
     objects::{Key, Map},
 };
 
-use crate::random::{Asker, KEYS, Target};
+use crate::random::{KEYS, Session, TestUser};
 
 pub(crate) struct Oracle<'a> {
     program: Program,
@@ -17,9 +17,9 @@ pub(crate) struct Oracle<'a> {
 }
 
 impl Oracle<'_> {
-    pub(crate) fn new(source: &str, asker: &Asker) -> Self {
+    pub(crate) fn new(source: &str, user: &TestUser) -> Self {
         let program = Program::compile(source).unwrap_or_else(|error| panic!("{source}: {error}"));
-        // Without the standard library, whose `contains` is another one; operators are built in.
+        // The standard library is left out, since its `contains` differs. Operators are built in.
         let mut root = Context::empty();
         for (name, function) in FUNCTIONS {
             root.add_function(name, move |Arguments(arguments): Arguments| {
@@ -32,27 +32,27 @@ impl Oracle<'_> {
             Value::List(Arc::new(texts.cloned().collect()))
         })
         .unwrap();
-        // A missing key is an error to CEL and an empty list to Teleport.
+        // A missing key is an error in CEL and an empty list in Teleport.
         let traits = KEYS.map(|key| {
-            let values = asker.traits.get(key).map(Vec::as_slice);
+            let values = user.traits.get(key).map(Vec::as_slice);
             (key, strings(values.unwrap_or_default().iter().map(String::as_str)))
         });
-        let user = map([
-            ("metadata", map([("name", string(&asker.name))])),
+        let user_value = map([
+            ("metadata", map([("name", string(&user.name))])),
             (
                 "spec",
                 map([
-                    ("roles", strings(asker.roles.iter().map(String::as_str))),
+                    ("roles", strings(user.roles.iter().map(String::as_str))),
                     ("traits", map(traits)),
                 ]),
             ),
         ]);
-        root.add_variable_from_value("user", user);
+        root.add_variable_from_value("user", user_value);
         Self { program, root }
     }
 
-    pub(crate) fn answer(&self, target: &Target) -> bool {
-        let tracker = target.tracker();
+    pub(crate) fn evaluate(&self, session: &Session) -> bool {
+        let tracker = session.tracker();
         let value = map([
             ("session_id", string(tracker.session_id)),
             ("kind", string(tracker.kind)),
@@ -72,7 +72,7 @@ impl Oracle<'_> {
         scope.add_variable_from_value("tracker", value.clone());
         scope.add_variable_from_value("session_tracker", value);
         match self.program.execute(&scope) {
-            Ok(Value::Bool(answer)) => answer,
+            Ok(Value::Bool(result)) => result,
             other => panic!("{other:?}"),
         }
     }
@@ -80,7 +80,7 @@ impl Oracle<'_> {
 
 type Predicate = fn(&[Value]) -> Option<bool>;
 
-/// Nothing where a type is wrong, which is then false.
+/// Functions by name; `None` stands for an unsupported type and counts as false.
 const FUNCTIONS: [(&str, Predicate); 8] = [
     ("equals", |arguments| match arguments {
         [Value::String(a), Value::String(b)] => Some(a == b),
@@ -98,15 +98,15 @@ const FUNCTIONS: [(&str, Predicate); 8] = [
     }),
     ("all_end_with", |arguments| {
         let suffix = text(&arguments[1])?;
-        Some(one_or_more(&arguments[0])?.iter().all(|item| item.ends_with(suffix)))
+        Some(text_or_texts(&arguments[0])?.iter().all(|item| item.ends_with(suffix)))
     }),
     ("all_equal", |arguments| {
         let other = text(&arguments[1])?;
-        Some(one_or_more(&arguments[0])?.iter().all(|item| *item == other))
+        Some(text_or_texts(&arguments[0])?.iter().all(|item| *item == other))
     }),
     ("is_subset", |arguments| {
-        let of: Vec<&str> = arguments[1..].iter().map(text).collect::<Option<_>>()?;
-        Some(one_or_more(&arguments[0])?.iter().all(|item| of.contains(item)))
+        let superset: Vec<&str> = arguments[1..].iter().map(text).collect::<Option<_>>()?;
+        Some(text_or_texts(&arguments[0])?.iter().all(|item| superset.contains(item)))
     }),
     ("has_prefix", |arguments| Some(text(&arguments[0])?.starts_with(text(&arguments[1])?))),
 ];
@@ -125,7 +125,7 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
     }
 }
 
-fn one_or_more(value: &Value) -> Option<Vec<&str>> {
+fn text_or_texts(value: &Value) -> Option<Vec<&str>> {
     text(value).map(|text| vec![text]).or_else(|| texts(value))
 }
 

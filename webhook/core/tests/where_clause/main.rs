@@ -1,4 +1,4 @@
-//! Random expressions: what they come to here and in the `cel` crate, and that nothing panics.
+//! Property tests with random expressions, compared with the `cel` crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cel_oracle;
@@ -9,13 +9,13 @@ use mirrord_sessions_core::{
     where_clause::{Folded, WhereClause},
 };
 use proptest::prelude::*;
-use random::{Asker, Target};
+use random::{Session, TestUser};
 
-fn answer(clause: &WhereClause, asker: &Asker, target: &Target) -> bool {
-    match clause.fold(&asker.user()) {
+fn evaluate(clause: &WhereClause, user: &TestUser, session: &Session) -> bool {
+    match clause.fold(&user.user()) {
         Folded::Nothing => false,
         Folded::Everything => true,
-        Folded::Residual(filter) => filter.matches(&target.tracker()),
+        Folded::Residual(filter) => filter.matches(&session.tracker()),
     }
 }
 
@@ -23,36 +23,36 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
-    fn cel_says_the_same(
+    fn agrees_with_cel(
         source in random::condition(),
-        asker in random::asker(),
-        targets in prop::collection::vec(random::target(), 1..6),
+        user in random::user(),
+        sessions in prop::collection::vec(random::session(), 1..6),
     ) {
         let clause = WhereClause::parse(&source).unwrap();
-        let oracle = cel_oracle::Oracle::new(&source, &asker);
-        for target in &targets {
-            prop_assert_eq!(answer(&clause, &asker, target), oracle.answer(target), "{}", source);
+        let oracle = cel_oracle::Oracle::new(&source, &user);
+        for session in &sessions {
+            prop_assert_eq!(evaluate(&clause, &user, session), oracle.evaluate(session), "{}", source);
         }
     }
 
     #[test]
-    fn what_is_written_again_is_the_same(source in random::condition()) {
+    fn formatted_expression_parses_to_same_expression(source in random::condition()) {
         let clause = WhereClause::parse(&source).unwrap();
-        let again = clause.to_string();
-        prop_assert_eq!(WhereClause::parse(&again).unwrap(), clause, "{}", again);
+        let formatted = clause.to_string();
+        prop_assert_eq!(WhereClause::parse(&formatted).unwrap(), clause, "{}", formatted);
     }
 
     #[test]
-    fn no_text_makes_it_panic(
-        source in prop_oneof![any::<String>(), random::token_soup(), random::damaged()],
-        asker in random::asker(),
-        target in random::target(),
+    fn never_panics(
+        source in prop_oneof![any::<String>(), random::token_soup(), random::mutated_condition()],
+        user in random::user(),
+        session in random::session(),
     ) {
         match WhereClause::parse(&source) {
             Ok(clause) => {
                 let again = WhereClause::parse(&clause.to_string()).unwrap();
                 prop_assert_eq!(&again, &clause);
-                answer(&clause, &asker, &target);
+                evaluate(&clause, &user, &session);
             }
             Err(error) => {
                 prop_assert!((1..=source.chars().count() + 1).contains(&error.column), "{error}");

@@ -1,4 +1,4 @@
-//! Random expressions, requesters and trackers, out of few words so that they often agree.
+//! Strategies for expressions, users and sessions, from few words so that they often match.
 
 use mirrord_sessions_core::where_clause::{Tracker, Traits, User};
 use proptest::{prelude::*, sample::select};
@@ -18,30 +18,30 @@ const TEXT_FIELDS: [&str; 11] = [
     "kube_cluster",
     "host_user",
 ];
-/// Keys of traits, of which a requester may have any.
+/// Keys of traits that a user may have.
 pub(crate) const KEYS: [&str; 3] = ["team", "k", "a/b"];
 
 #[derive(Clone, Debug)]
-pub(crate) struct Asker {
+pub(crate) struct TestUser {
     pub(crate) name: String,
     pub(crate) roles: Vec<String>,
     pub(crate) traits: Traits,
 }
 
-impl Asker {
+impl TestUser {
     pub(crate) fn user(&self) -> User<'_> {
         User { name: &self.name, roles: &self.roles, traits: &self.traits }
     }
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct Session {
     words: [String; 10],
     host_roles: Vec<String>,
     joined: Vec<String>,
 }
 
-impl Target {
+impl Session {
     pub(crate) fn tracker(&self) -> Tracker<'_> {
         let [
             session_id,
@@ -80,15 +80,15 @@ fn words() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(word(), 0..4)
 }
 
-pub(crate) fn asker() -> impl Strategy<Value = Asker> {
+pub(crate) fn user() -> impl Strategy<Value = TestUser> {
     let traits =
         prop::collection::btree_map(select(&KEYS[..]).prop_map(str::to_owned), words(), 0..3);
-    (word(), words(), traits).prop_map(|(name, roles, traits)| Asker { name, roles, traits })
+    (word(), words(), traits).prop_map(|(name, roles, traits)| TestUser { name, roles, traits })
 }
 
-pub(crate) fn target() -> impl Strategy<Value = Target> {
+pub(crate) fn session() -> impl Strategy<Value = Session> {
     (prop::array::uniform10(word()), words(), words())
-        .prop_map(|(words, host_roles, joined)| Target { words, host_roles, joined })
+        .prop_map(|(words, host_roles, joined)| Session { words, host_roles, joined })
 }
 
 fn literal() -> impl Strategy<Value = String> {
@@ -125,8 +125,8 @@ fn element() -> impl Strategy<Value = String> {
     ]
 }
 
-fn separated(items: impl Strategy<Value = String>, most: usize) -> impl Strategy<Value = String> {
-    prop::collection::vec(items, 0..=most).prop_map(|items| items.join(", "))
+fn separated(items: impl Strategy<Value = String>, limit: usize) -> impl Strategy<Value = String> {
+    prop::collection::vec(items, 0..=limit).prop_map(|items| items.join(", "))
 }
 
 fn list() -> impl Strategy<Value = String> {
@@ -141,12 +141,12 @@ fn list() -> impl Strategy<Value = String> {
     ]
 }
 
-/// An argument of mostly the type that a function wants.
+/// Returns arguments that mostly have the type that a function expects.
 fn mostly(
-    wanted: impl Strategy<Value = String> + 'static,
+    expected: impl Strategy<Value = String> + 'static,
     other: impl Strategy<Value = String> + 'static,
 ) -> impl Strategy<Value = String> {
-    prop_oneof![8 => wanted, 2 => other, 1 => element()]
+    prop_oneof![8 => expected, 2 => other, 1 => element()]
 }
 
 fn call() -> impl Strategy<Value = String> {
@@ -179,7 +179,7 @@ fn comparison() -> impl Strategy<Value = String> {
     .prop_map(|(a, operator, b)| format!("{a} {operator} {b}"))
 }
 
-/// An expression that is right in every respect.
+/// Returns valid conditions.
 pub(crate) fn condition() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         1 => any::<bool>().prop_map(|boolean| boolean.to_string()),
@@ -198,7 +198,7 @@ pub(crate) fn condition() -> impl Strategy<Value = String> {
     })
 }
 
-/// Tokens in any order.
+/// Returns tokens in random order.
 pub(crate) fn token_soup() -> impl Strategy<Value = String> {
     let token = select(
         &[
@@ -238,8 +238,8 @@ pub(crate) fn token_soup() -> impl Strategy<Value = String> {
     prop::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat())
 }
 
-/// An expression with one character taken out, put in or doubled.
-pub(crate) fn damaged() -> impl Strategy<Value = String> {
+/// Returns conditions with one character removed or inserted.
+pub(crate) fn mutated_condition() -> impl Strategy<Value = String> {
     (condition(), any::<prop::sample::Index>(), prop::option::of(any::<char>())).prop_map(
         |(source, at, put)| {
             let mut characters: Vec<char> = source.chars().collect();

@@ -1,9 +1,9 @@
-//! What is refused, where, and with what to write instead.
+//! Errors of invalid expressions.
 
 use super::*;
 
 #[test]
-fn refusals() {
+fn reports_column_and_expectation() {
     const FIELDS: &str = "session_id, kind, participants, state, hostname, address, login, cluster, kube_cluster, host_user, host_roles, namespace, target";
     const OPERAND: &str = "a string, number, list, field, function, \"!\" or \"(\"";
     const CONDITION: &str = "a condition, as equals(…) or a == b";
@@ -55,7 +55,7 @@ fn refusals() {
         ("true && equals('a')", 9, "equals with 1 arguments", "equals(a, b)"),
         ("contains(set('a'), 'a', 'b')", 1, "contains with 3 arguments", "contains(list, string)"),
         ("is_subset()", 1, "is_subset with 0 arguments", "is_subset(list, string, …)"),
-        // Types where an operator needs one.
+        // Types of operands.
         ("tracker.kind", 1, "a string", CONDITION),
         ("set('a')", 1, "a list", CONDITION),
         ("1", 1, "an integer", CONDITION),
@@ -66,7 +66,7 @@ fn refusals() {
         ("['a'] in [['a']]", 11, "a list", "a string, an integer, true or false"),
         ("['a'] in user.spec.roles", 1, "a list", "a string, an integer, true or false"),
         ("[1 == 1] == [true]", 2, "a condition", "a string, an integer, true or false"),
-        // Form.
+        // Syntax.
         ("true true", 6, "\"true\"", next),
         ("true)", 5, "\")\"", next),
         ("(true", 6, "the end", "an operator or \")\""),
@@ -123,7 +123,7 @@ fn refusals() {
 }
 
 #[test]
-fn limits() {
+fn enforces_limits() {
     let nested = |open: &str, levels: usize, inner: &str, close: &str| {
         format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
     };

@@ -1,5 +1,5 @@
-//! Tables of cases. What random expressions do is in `webhook/core/tests/where_clause/`.
-// One row a case.
+//! Table tests. Tests with random expressions are in `webhook/core/tests/where_clause/`.
+// Each case is one row.
 #![allow(clippy::too_many_lines)]
 
 mod errors;
@@ -7,7 +7,7 @@ mod semantics;
 
 use super::*;
 
-/// `alice@corp`, with groups `devs` and `payments` and a trait `team` of two values.
+/// User `alice@corp` with groups `devs` and `payments` and two values of the trait `team`.
 struct Alice {
     roles: Vec<String>,
     traits: Traits,
@@ -26,8 +26,8 @@ impl Alice {
     }
 }
 
-/// Bob's session, which Alice joined.
-fn asked(expression: &str) -> bool {
+/// Evaluates an expression for Alice on a session of Bob that she has joined.
+fn evaluate(expression: &str) -> bool {
     let (alice, joined) = (alice(), ["alice@corp".to_owned()]);
     let tracker = Tracker {
         session_id: "487f4f2b6d2376ad",
@@ -52,7 +52,7 @@ fn asked(expression: &str) -> bool {
 }
 
 #[test]
-fn trackers_of_sessions() {
+fn maps_sessions_to_trackers() {
     use mirrord_sessions_crds::{
         AgentReference, Client, Owner, Session, SessionSpec, SessionStatus,
     };
@@ -69,7 +69,7 @@ fn trackers_of_sessions() {
     };
     let mut session = Session::new("487f4f2b6d2376ad", spec);
     session.metadata.namespace = Some("prod".into());
-    let tracker = Tracker::of(&session, "west");
+    let tracker = Tracker::from_session(&session, "west");
     assert_eq!(
         (tracker.session_id, tracker.namespace, tracker.target),
         ("487f4f2b6d2376ad", "prod", "deployment/a")
@@ -84,10 +84,10 @@ fn trackers_of_sessions() {
             agent: Some(AgentReference { kind: agent.into(), ..AgentReference::default() }),
             ..SessionStatus::default()
         });
-        let tracker = Tracker::of(&session, "west");
+        let tracker = Tracker::from_session(&session, "west");
         assert_eq!(tracker.kind, kind);
         assert!(tracker.participants().eq(["bob", "alice"]));
     }
     session.spec.owner = None;
-    assert!(Tracker::of(&session, "west").participants().eq(["alice"]));
+    assert!(Tracker::from_session(&session, "west").participants().eq(["alice"]));
 }

@@ -1,11 +1,11 @@
-//! What expressions come to.
+//! Results of expressions.
 
 use super::*;
 
 #[test]
-fn conditions() {
+fn evaluates_conditions() {
     let cases = [
-        // Literals, in each form.
+        // Literals in every form.
         ("true", true),
         ("false", false),
         (r#""a" == 'a'"#, true),
@@ -20,7 +20,7 @@ fn conditions() {
         ("[1, true, \"a\"] == [1, true, 'a']", true),
         ("[1, true, \"a\"] == [1, true, 2]", false),
         ("[] == []", true),
-        // Operators: && binds before ||, comparisons before both, ! before all.
+        // Precedence of operators.
         ("true || false && false", true),
         ("(true || false) && false", false),
         ("!false && true", true),
@@ -51,7 +51,7 @@ fn conditions() {
         ("tracker.participants == ['bob@corp']", false),
         ("tracker.participants == ['bob@corp', 1]", false),
         ("tracker.participants == [tracker.host_user, user.metadata.name]", true),
-        // The address, which lies in two pieces.
+        // The address, which is stored in two parts.
         ("tracker.address == 'prod/deployment/payments'", true),
         ("tracker.address == 'proddeployment/payments'", false),
         ("tracker.address == 'prod/deployment/payment'", false),
@@ -79,13 +79,13 @@ fn conditions() {
         ("'payments' in user.spec.roles && 'ops' in tracker.host_roles", true),
     ];
     for (expression, holds) in cases {
-        assert_eq!(asked(expression), holds, "{expression}");
+        assert_eq!(evaluate(expression), holds, "{expression}");
     }
 }
 
-/// Teleport's functions as `lib/services/parser.go` and `vulcand/predicate` have them.
+/// Checks Teleport's functions against `lib/services/parser.go` and `vulcand/predicate`.
 #[test]
-fn functions() {
+fn evaluates_functions() {
     let cases = [
         ("equals('a', 'a')", true),
         ("equals('a', 'b')", false),
@@ -133,7 +133,7 @@ fn functions() {
         ("is_subset([])", true),
         ("is_subset(user.spec.traits['none'], tracker.kind)", true),
         ("equals(set(), [])", true),
-        // Wrong types: false, with ! before it true, and never an error.
+        // Unsupported types yield false, never an error.
         ("equals('a', ['a'])", false),
         ("equals(['a'], 'a')", false),
         ("equals(1, 1)", false),
@@ -161,26 +161,26 @@ fn functions() {
         ("has_prefix(set('a'), 'a')", false),
         ("has_prefix('1', 1)", false),
         ("equals(contains(set('a'), 'a'), true)", false),
-        // Teleport's set leaves out what is no string.
+        // Teleport's `set` drops values that are not strings.
         ("equals(set('a', 1, true, ['b'], 'c'), ['a', 'c'])", true),
         ("equals(set(user.spec.roles), [])", true),
     ];
     for (expression, holds) in cases {
-        assert_eq!(asked(expression), holds, "{expression}");
+        assert_eq!(evaluate(expression), holds, "{expression}");
     }
 }
 
 #[test]
-fn folding() {
-    enum To {
+fn folds_for_requester() {
+    enum Expected {
         Nothing,
         Everything,
-        /// What this folds to.
+        /// The same as this expression.
         Same(&'static str),
         Residual,
     }
-    use To::{Everything, Nothing, Residual, Same};
-    // RFD 44's example, with its three requesters.
+    use Expected::{Everything, Nothing, Residual, Same};
+    // The example of RFD 44 with its three requesters.
     let rfd = |admin: &str, blocked: &str| {
         format!(
             "(contains(tracker.participants, user.metadata.name) && !equals(user.metadata.name, {blocked:?}))
@@ -189,18 +189,14 @@ fn folding() {
     };
     let cases = [
         ("RFD 44: the admin", rfd("alice@corp", "x"), Everything),
-        ("RFD 44: the blocked", rfd("x", "alice@corp"), Nothing),
+        ("RFD 44: the blocked user", rfd("x", "alice@corp"), Nothing),
         ("RFD 44: the others", rfd("x", "y"), Same("contains(tracker.participants, 'alice@corp')")),
         ("only the user", "'devs' in user.spec.roles".into(), Everything),
         ("a missing trait", "'a' in user.spec.traits.none".into(), Nothing),
         ("a missing trait, vacuously", "is_subset(user.spec.traits.none, 'a')".into(), Everything),
+        ("decided by the user", "tracker.kind == 'job' && 'x' in user.spec.roles".into(), Nothing),
         (
-            "decided beside the tracker",
-            "tracker.kind == 'job' && 'x' in user.spec.roles".into(),
-            Nothing,
-        ),
-        (
-            "decided beside the tracker",
+            "decided by the user",
             "tracker.kind == 'job' || 'devs' in user.spec.roles".into(),
             Everything,
         ),
@@ -216,26 +212,22 @@ fn folding() {
             "(tracker.kind == 'job') == false".into(),
             Same("tracker.kind != 'job'"),
         ),
+        ("an unsupported type", "contains(tracker.kind, 'job')".into(), Nothing),
+        ("lists of different lengths", "[tracker.kind] == []".into(), Nothing),
+        ("lists with different constants", "[tracker.kind, 1] == ['job', 2]".into(), Nothing),
         (
-            "a wrong type is the same for every tracker",
-            "contains(tracker.kind, 'job')".into(),
-            Nothing,
-        ),
-        ("of two lists, by their lengths", "[tracker.kind] == []".into(), Nothing),
-        ("of two lists, by what is known", "[tracker.kind, 1] == ['job', 2]".into(), Nothing),
-        (
-            "the user's values inside",
+            "values of the user in a list",
             "tracker.host_user in [user.metadata.name, 'x']".into(),
             Same("tracker.host_user in ['alice@corp', 'x']"),
         ),
-        // No list of a session's is taken to be never empty, nor the like: it is asked.
+        // Folding assumes nothing about fields of the tracker.
         ("the tracker", "contains_any(tracker.host_roles, user.spec.traits.none)".into(), Residual),
         ("the tracker with itself", "tracker.kind == tracker.kind".into(), Residual),
     ];
     let alice = alice();
-    for (name, expression, to) in cases {
+    for (name, expression, expected) in cases {
         let folded = WhereClause::parse(&expression).unwrap().fold(&alice.user());
-        let as_expected = match to {
+        let as_expected = match expected {
             Nothing => folded == Folded::Nothing,
             Everything => folded == Folded::Everything,
             Same(other) => folded == WhereClause::parse(other).unwrap().fold(&alice.user()),
@@ -246,7 +238,7 @@ fn folding() {
 }
 
 #[test]
-fn written_again() {
+fn formats_as_equivalent_source() {
     let cases = [
         ("session_tracker.kind=='job'", r#"tracker.kind == "job""#),
         ("( ( true ) )", "true"),
@@ -264,9 +256,9 @@ fn written_again() {
         ("'\u{202e}\u{e0001}' == 'é'", r#""\u202e\U000e0001" == "é""#),
         (" user . metadata . name == '' ", r#"user.metadata.name == """#),
     ];
-    for (source, written) in cases {
+    for (source, formatted) in cases {
         let clause = WhereClause::parse(source).unwrap();
-        assert_eq!(clause.to_string(), written);
-        assert_eq!(written.parse::<WhereClause>().unwrap(), clause, "{written}");
+        assert_eq!(clause.to_string(), formatted);
+        assert_eq!(formatted.parse::<WhereClause>().unwrap(), clause, "{formatted}");
     }
 }
