@@ -4,14 +4,14 @@
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, eventually, namespace, session};
+use crate::support::{Namespace, create_namespace, eventually, session_manifest};
 
 const CONFIGURATION: &str = "mutatingwebhookconfiguration/mirrord-sessions-webhook";
 const SECRET: [&str; 3] = ["secret/mirrord-sessions-webhook-ca", "-n", "mirrord-sessions"];
 
 async fn create(namespace: &Namespace<'_>, name: &str) -> Result<String, String> {
     let args = ["create", "-n", &namespace.name, "-f", "-"];
-    let manifest = session(name, json!({ "target": "a/b" })).to_string();
+    let manifest = session_manifest(name, json!({ "target": "a/b" })).to_string();
     namespace.cluster.admin(&args, &manifest).await.map_err(|error| error.to_string())
 }
 
@@ -35,9 +35,9 @@ async fn bundle(cluster: &Cluster) -> Value {
 }
 
 #[tokio::test]
-async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
+async fn dead_webhook_blocks_session_writes_but_not_cleanup() {
     let cluster = Cluster::start().await.unwrap();
-    let dead = namespace(&cluster, "dead").await;
+    let dead = create_namespace(&cluster, "dead").await;
     create(&dead, "before").await.unwrap();
     create(&dead, "with-the-namespace").await.unwrap();
     cluster.webhook.kill().unwrap();
@@ -66,7 +66,7 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
     let trusted = bundle(&cluster).await;
     let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
-    stamped(&namespace(&cluster, "after").await).await;
+    stamped(&create_namespace(&cluster, "after").await).await;
     assert_eq!(bundle(&cluster).await, trusted);
 
     // And ends in order.
@@ -81,7 +81,7 @@ async fn a_dead_webhook_holds_up_creates_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn replicas_share_a_ca_and_mend_what_is_changed() {
+async fn replicas_share_ca_and_restore_changed_configuration() {
     let cluster = Cluster::start().await.unwrap();
     let first = &cluster.webhook;
     let second = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
@@ -94,7 +94,7 @@ async fn replicas_share_a_ca_and_mend_what_is_changed() {
     let trusted = bundle(&cluster).await;
     cluster.route_to(&second).await.unwrap();
     assert_eq!(bundle(&cluster).await, trusted);
-    let namespace = namespace(&cluster, "replicas").await;
+    let namespace = create_namespace(&cluster, "replicas").await;
     stamped(&namespace).await;
 
     // An emptied Secret: one of the two makes a new CA, both use it.
@@ -149,10 +149,10 @@ async fn replicas_share_a_ca_and_mend_what_is_changed() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_restarts_is_found_again() {
+async fn reconnects_after_api_server_restart() {
     let cluster = Cluster::start().await.unwrap();
     cluster.plane.start_apiserver().unwrap();
-    stamped(&namespace(&cluster, "restart").await).await;
+    stamped(&create_namespace(&cluster, "restart").await).await;
     // The watches are back too.
     let erased = [
         "patch",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Person, eventually, shared},
+    support::{User, eventually, shared},
     trackers::{create, developer, shows, spec},
 };
 
@@ -14,8 +14,8 @@ pub(crate) fn path(namespace: &str, name: &str, rest: &str) -> String {
 }
 
 /// Posts to a path; the answer, or what kubectl says of the refusal.
-pub(crate) async fn post(person: &Person<'_>, path: &str, body: &str) -> Result<Value, String> {
-    let output = person.kubectl(&["create", "--raw", path, "-f", "-"], body).await;
+pub(crate) async fn post(user: &User<'_>, path: &str, body: &str) -> Result<Value, String> {
+    let output = user.kubectl(&["create", "--raw", path, "-f", "-"], body).await;
     if output.status.success() {
         Ok(serde_json::from_str(&output.stdout).unwrap())
     } else {
@@ -26,17 +26,17 @@ pub(crate) async fn post(person: &Person<'_>, path: &str, body: &str) -> Result<
 pub(crate) const JOIN: &str =
     r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
 
-async fn tracker(person: &Person<'_>, name: &str) -> Value {
-    let output = person.kubectl(&["get", "mst", name, "-o", "json"], "").await;
+async fn tracker(user: &User<'_>, name: &str) -> Value {
+    let output = user.kubectl(&["get", "mst", name, "-o", "json"], "").await;
     serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
 #[tokio::test]
-async fn who_joins_takes_part_and_learns_the_key() {
+async fn join_adds_participant_and_returns_key() {
     let (namespace, dev) = developer("joining").await;
     create(&dev, "one", spec()).await;
-    let friend = namespace.person("joining-friend@example.com", &[]);
-    namespace.bind("mirrord-operator-user", &friend.name).await;
+    let friend = namespace.user("joining-friend@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &friend.name).await;
     shows(&friend, &["get", "mst"], "one").await;
     let join = path(&namespace.name, "one", "/join");
 
@@ -70,9 +70,9 @@ async fn who_joins_takes_part_and_learns_the_key() {
     })
     .await;
     // Again, and by its owner, it changes nothing.
-    for person in [&friend, &dev] {
-        let again = post(person, &join, JOIN).await.unwrap();
-        assert_eq!(again["status"], joined["status"], "{}", person.name);
+    for user in [&friend, &dev] {
+        let again = post(user, &join, JOIN).await.unwrap();
+        assert_eq!(again["status"], joined["status"], "{}", user.name);
     }
     assert_eq!(
         namespace.sessions().await[0]["metadata"]["resourceVersion"],
@@ -82,7 +82,7 @@ async fn who_joins_takes_part_and_learns_the_key() {
 
 /// Several at once: each of them takes part.
 #[tokio::test]
-async fn joining_together() {
+async fn accepts_concurrent_joins() {
     let (namespace, dev) = developer("crowd").await;
     create(&dev, "one", spec()).await;
     shows(&dev, &["get", "mst"], "one").await;
@@ -90,10 +90,10 @@ async fn joining_together() {
     let mut names: Vec<String> = (0..4).map(|n| format!("crowd-{n}@example.com")).collect();
     let mut people = Vec::new();
     for name in &names {
-        namespace.bind("mirrord-operator-user", name).await;
-        people.push(namespace.person(name, &[]));
+        namespace.bind_role("mirrord-operator-user", name).await;
+        people.push(namespace.user(name, &[]));
     }
-    let joined = people.iter().map(|person| post(person, &path, JOIN));
+    let joined = people.iter().map(|user| post(user, &path, JOIN));
     for answer in futures::future::join_all(joined).await {
         answer.unwrap();
     }
@@ -107,11 +107,11 @@ async fn joining_together() {
 
 /// The right to join, by RBAC, shows keys; an open watch follows when it is granted and taken.
 #[tokio::test]
-async fn the_right_to_join_shows_keys() {
+async fn join_permission_reveals_keys() {
     let (namespace, dev) = developer("joinright").await;
     create(&dev, "one", spec()).await;
-    let auditor = namespace.person("joinright-auditor@example.com", &[]);
-    namespace.bind("mirrord-operator-auditor", &auditor.name).await;
+    let auditor = namespace.user("joinright-auditor@example.com", &[]);
+    namespace.bind_role("mirrord-operator-auditor", &auditor.name).await;
     shows(&auditor, &["get", "mst"], "one").await;
     assert!(tracker(&auditor, "one").await["spec"]["key"].is_null());
     let join = path(&namespace.name, "one", "/join");
@@ -151,17 +151,17 @@ async fn the_right_to_join_shows_keys() {
 }
 
 #[tokio::test]
-async fn what_is_refused() {
+async fn rejects_invalid_and_unauthorized_joins() {
     let (namespace, dev) = developer("joinbad").await;
     create(&dev, "one", spec()).await;
-    let friend = namespace.person("joinbad-friend@example.com", &["joinbad-friends"]);
-    namespace.bind("mirrord-operator-user", &friend.name).await;
-    let nobody = namespace.person("joinbad-nobody@example.com", &[]);
+    let friend = namespace.user("joinbad-friend@example.com", &["joinbad-friends"]);
+    namespace.bind_role("mirrord-operator-user", &friend.name).await;
+    let nobody = namespace.user("joinbad-nobody@example.com", &[]);
     shows(&dev, &["get", "mst"], "one").await;
     let join = path(&namespace.name, "one", "/join");
     let huge = format!("{JOIN}{}", " ".repeat(300 << 10));
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-    for (name, person, path, body, text) in [
+    for (name, user, path, body, text) in [
         ("no right", &nobody, &join, JOIN, "Forbidden"),
         ("no such session", &friend, &join.replace("/one/", "/two/"), JOIN, "\"two\" not found"),
         (
@@ -179,7 +179,7 @@ async fn what_is_refused() {
         ("of everything", &friend, &join.replace("/one/join", ""), JOIN, "orbidden"),
         ("another subresource", &friend, &join.replace("join", "kill"), JOIN, "orbidden"),
     ] {
-        let refused = post(person, path, body).await.unwrap_err();
+        let refused = post(user, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");
     }
     let read = friend.kubectl(&["get", "--raw", &join], "").await;
@@ -212,7 +212,7 @@ async fn what_is_refused() {
 
 /// Clients learn of the subresources where they learn of everything.
 #[tokio::test]
-async fn discovery_and_schema_name_the_subresources() {
+async fn discovery_and_openapi_list_subresources() {
     let raw = async |path: &str| {
         let output = shared().admin(&["get", "--raw", path], "").await.unwrap();
         serde_json::from_str::<Value>(&output).unwrap()

@@ -16,7 +16,7 @@ use tokio::{
     process::ChildStdout,
 };
 
-use crate::support::{Namespace, Person, eventually, namespace, session, shared};
+use crate::support::{Namespace, User, create_namespace, eventually, session_manifest, shared};
 
 /// A folder where kubectl finds the plugin.
 pub(crate) fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
@@ -53,7 +53,7 @@ async fn plugin(bin: &Path, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
     }
 }
 
-impl Person<'_> {
+impl User<'_> {
     pub(crate) async fn plugin(&self, args: &[&str]) -> KubectlOutput {
         let args = [args, &["-n", self.namespace()]].concat();
         plugin(shared_bin(), self.kubeconfig(), &args).await
@@ -73,7 +73,7 @@ impl Person<'_> {
 
     async fn create(&self, name: &str, target: &str) {
         let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
-        let manifest = session(name, json!({ "target": target, "client": client }));
+        let manifest = session_manifest(name, json!({ "target": target, "client": client }));
         let output = self.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
         assert!(output.status.success(), "{output:?}");
     }
@@ -85,12 +85,12 @@ async fn names(namespace: &Namespace<'_>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn it_lists_describes_and_deletes() {
-    let namespace = namespace(shared(), "plugin").await;
-    let dev = namespace.person("plugin-dev", &["devs"]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn lists_describes_and_deletes_sessions() {
+    let namespace = create_namespace(shared(), "plugin").await;
+    let dev = namespace.user("plugin-dev", &["devs"]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     // To compare with what kubectl prints of them.
-    namespace.let_read_sessions(&dev.name).await;
+    namespace.grant_session_reads(&dev.name).await;
     let nothing = dev.plugin(&["list"]).await;
     assert!(nothing.status.success() && nothing.stdout.is_empty(), "{nothing:?}");
     assert_eq!(nothing.stderr, format!("No sessions found in {} namespace.\n", namespace.name));
@@ -149,18 +149,18 @@ async fn it_lists_describes_and_deletes() {
 }
 
 #[tokio::test]
-async fn kill_all_stops_what_is_listed_and_goes_on_where_it_is_refused() {
+async fn kill_all_deletes_listed_sessions_and_continues_after_denial() {
     let cluster = shared();
-    let here = namespace(cluster, "kill-all").await;
-    let there = namespace(cluster, "kill-all").await;
-    let dev = here.person("killer", &[]);
+    let here = create_namespace(cluster, "kill-all").await;
+    let there = create_namespace(cluster, "kill-all").await;
+    let dev = here.user("killer", &[]);
     for namespace in [&here, &there] {
-        namespace.bind("mirrord-operator-user", "killer").await;
+        namespace.bind_role("mirrord-operator-user", "killer").await;
     }
     for name in ["a", "b"] {
         dev.create(name, "targetless").await;
     }
-    there.person("killer", &[]).create("c", "targetless").await;
+    there.user("killer", &[]).create("c", "targetless").await;
     dev.sees(&["a", "b"]).await;
     let killed = dev.plugin(&["kill-all"]).await;
     assert!(killed.status.success(), "{killed:?}");
@@ -206,9 +206,9 @@ async fn kill_all_stops_what_is_listed_and_goes_on_where_it_is_refused() {
 }
 
 #[tokio::test]
-async fn refusals_name_what_is_missing_and_how_to_get_it() {
-    let namespace = namespace(shared(), "refusals").await;
-    let nobody = namespace.person("nobody at all", &[]);
+async fn forbidden_error_names_missing_permission_and_remedy() {
+    let namespace = create_namespace(shared(), "refusals").await;
+    let nobody = namespace.user("nobody at all", &[]);
     for (args, what) in [
         (&["list"][..], "list sessiontrackers.visibility"),
         (&["describe", "a"], "get sessiontrackers.visibility"),
@@ -230,15 +230,15 @@ async fn refusals_name_what_is_missing_and_how_to_get_it() {
         assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
     }
     // The hint is true: who follows it gets what was missing.
-    namespace.bind("mirrord-operator-user", &nobody.name).await;
+    namespace.bind_role("mirrord-operator-user", &nobody.name).await;
     assert!(nobody.plugin(&["list"]).await.status.success());
 }
 
 #[tokio::test]
-async fn impersonation_contexts_and_namespaces_are_taken_as_kubectl_takes_them() {
+async fn honors_impersonation_context_and_namespace_flags() {
     let cluster = shared();
-    let namespace = namespace(cluster, "flags").await;
-    let admin = namespace.person("flags-admin", &["system:masters"]);
+    let namespace = create_namespace(cluster, "flags").await;
+    let admin = namespace.user("flags-admin", &["system:masters"]);
     admin.create("s", "targetless").await;
     admin.sees(&["s"]).await;
     let refused = admin.plugin(&["list", "--as", "somebody-else", "--as-group", "devs"]).await;
@@ -258,7 +258,7 @@ async fn impersonation_contexts_and_namespaces_are_taken_as_kubectl_takes_them()
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_is_one_line_on_what_to_do() {
+async fn prints_short_connection_errors() {
     let cluster = shared();
     let folder = cluster.plane.folder();
     let write = |name: &str, change: &dyn Fn(&mut Value)| {
@@ -309,13 +309,13 @@ const RIGHTS: &str = r#"{
 }"#;
 
 #[tokio::test]
-async fn everything_works_without_any_read_on_sessions() {
+async fn works_without_read_access_to_sessions() {
     let cluster = shared();
-    let namespace = namespace(cluster, "rights").await;
+    let namespace = create_namespace(cluster, "rights").await;
     cluster.admin(&["apply", "-f", "-"], RIGHTS).await.unwrap();
-    let [dev, eve] = ["rights-dev", "rights-eve"].map(|name| namespace.person(name, &["devs"]));
-    for person in [&dev, &eve] {
-        namespace.bind("plugin-user", &person.name).await;
+    let [dev, eve] = ["rights-dev", "rights-eve"].map(|name| namespace.user(name, &["devs"]));
+    for user in [&dev, &eve] {
+        namespace.bind_role("plugin-user", &user.name).await;
     }
     dev.create("487f4f2b6d2376ad", "deployment/shop").await;
     dev.create("9a00000000000000", "deployment/shop").await;
@@ -380,12 +380,12 @@ async fn everything_works_without_any_read_on_sessions() {
 }
 
 #[tokio::test]
-async fn what_policy_test_says_is_what_the_cluster_does() {
+async fn policy_test_matches_cluster() {
     let cluster = shared();
-    let namespace = namespace(cluster, "policy-test").await;
-    let [dev, eve] = ["ptest-dev", "ptest-eve"].map(|name| namespace.person(name, &["ptests"]));
-    for person in [&dev, &eve] {
-        namespace.bind("mirrord-operator-user", &person.name).await;
+    let namespace = create_namespace(cluster, "policy-test").await;
+    let [dev, eve] = ["ptest-dev", "ptest-eve"].map(|name| namespace.user(name, &["ptests"]));
+    for user in [&dev, &eve] {
+        namespace.bind_role("mirrord-operator-user", &user.name).await;
     }
     dev.create("a", "deployment/shop").await;
     dev.create("b", "deployment/payments").await;
@@ -443,10 +443,10 @@ async fn what_policy_test_says_is_what_the_cluster_does() {
 }
 
 #[tokio::test]
-async fn lists_are_kubectls() {
-    let namespace = namespace(shared(), "formats").await;
-    let dev = namespace.person("formats-dev", &["devs"]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn list_output_matches_kubectl() {
+    let namespace = create_namespace(shared(), "formats").await;
+    let dev = namespace.user("formats-dev", &["devs"]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     dev.create("487f4f2b6d2376ad", "deployment/shop").await;
     dev.create("b", "pod/a").await;
     dev.create("c", "targetless").await;
@@ -503,10 +503,10 @@ async fn read(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<St
 }
 
 #[tokio::test]
-async fn watches_show_what_happens() {
-    let namespace = namespace(shared(), "watch").await;
-    let dev = namespace.person("watch-dev", &["devs"]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn list_watch_prints_changes() {
+    let namespace = create_namespace(shared(), "watch").await;
+    let dev = namespace.user("watch-dev", &["devs"]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     dev.create("a", "deployment/shop").await;
     dev.sees(&["a"]).await;
     let mut child = tokio::process::Command::new(shared_bin().join("kubectl"))

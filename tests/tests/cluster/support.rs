@@ -18,7 +18,7 @@ pub(crate) fn shared() -> &'static Cluster {
 }
 
 /// Somebody with a kubeconfig.
-pub(crate) struct Person<'a> {
+pub(crate) struct User<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) name: String,
     kubeconfig: PathBuf,
@@ -31,7 +31,7 @@ pub(crate) struct Namespace<'a> {
     pub(crate) name: String,
 }
 
-pub(crate) async fn namespace<'a>(cluster: &'a Cluster, prefix: &str) -> Namespace<'a> {
+pub(crate) async fn create_namespace<'a>(cluster: &'a Cluster, prefix: &str) -> Namespace<'a> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let name = format!("{prefix}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     cluster.admin(&["create", "namespace", &name], "").await.unwrap();
@@ -40,10 +40,10 @@ pub(crate) async fn namespace<'a>(cluster: &'a Cluster, prefix: &str) -> Namespa
 
 impl<'a> Namespace<'a> {
     /// Somebody who works in this namespace by default, without any right.
-    pub(crate) fn person(&self, name: &str, groups: &[&str]) -> Person<'a> {
+    pub(crate) fn user(&self, name: &str, groups: &[&str]) -> User<'a> {
         let identity = Identity::new(name, groups.iter().copied());
         let file = self.cluster.plane.kubeconfig_with_contexts(&[(name, identity)]).unwrap();
-        Person {
+        User {
             cluster: self.cluster,
             name: name.to_owned(),
             kubeconfig: file.path().to_owned(),
@@ -52,7 +52,7 @@ impl<'a> Namespace<'a> {
     }
 
     /// Binds a ClusterRole to a user in this namespace.
-    pub(crate) async fn bind(&self, role: &str, user: &str) {
+    pub(crate) async fn bind_role(&self, role: &str, user: &str) {
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
@@ -65,7 +65,7 @@ impl<'a> Namespace<'a> {
 
     /// Lets a user read Sessions here, which the roles of an installation don't: there are
     /// trackers.
-    pub(crate) async fn let_read_sessions(&self, user: &str) {
+    pub(crate) async fn grant_session_reads(&self, user: &str) {
         let resource = format!("--resource={}", mirrord_sessions_crds::SESSIONS);
         let user = format!("--user={user}");
         for what in [
@@ -90,7 +90,7 @@ impl<'a> Namespace<'a> {
     }
 }
 
-impl Person<'_> {
+impl User<'_> {
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -99,13 +99,13 @@ impl Person<'_> {
         &self.namespace
     }
 
-    /// Runs kubectl as this person, in the namespace.
+    /// Runs kubectl as this user, in the namespace.
     pub(crate) async fn kubectl(&self, args: &[&str], input: &str) -> KubectlOutput {
         let args = [&["-n", &self.namespace], args].concat();
         self.cluster.plane.kubectl_with_input(&self.kubeconfig, &args, input).await.unwrap()
     }
 
-    /// Who the API server takes this person for, as the owner of a Session holds it.
+    /// Who the API server takes this user for, as the owner of a Session holds it.
     pub(crate) async fn owner(&self) -> Value {
         let output = self.kubectl(&["auth", "whoami", "-o", "json"], "").await;
         let review: Value = serde_json::from_str(&output.stdout).unwrap();
@@ -119,7 +119,7 @@ impl Person<'_> {
 }
 
 /// The manifest of a Session with these fields of its spec.
-pub(crate) fn session(name: &str, spec: Value) -> Value {
+pub(crate) fn session_manifest(name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "operator.metalbear.co/v1",
         "kind": "Session",
@@ -133,11 +133,11 @@ pub(crate) async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    within(Duration::from_secs(30), what, ask).await
+    eventually_within(Duration::from_secs(30), what, ask).await
 }
 
 /// The same for what may take longer.
-pub(crate) async fn within<T, F>(limit: Duration, what: &str, ask: impl Fn() -> F) -> T
+pub(crate) async fn eventually_within<T, F>(limit: Duration, what: &str, ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {

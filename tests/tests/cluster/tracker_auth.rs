@@ -5,10 +5,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
-use crate::support::{eventually, namespace, session, shared};
+use crate::support::{create_namespace, eventually, session_manifest, shared};
 
 #[tokio::test]
-async fn nobody_but_the_aggregator_is_believed() {
+async fn authenticates_only_aggregator() {
     let cluster = shared();
     let base = format!("https://localhost:{}", cluster.webhook.port());
     let admin = cluster.plane.admin().config().auth_infos[0].auth_info.clone();
@@ -56,9 +56,9 @@ async fn nobody_but_the_aggregator_is_believed() {
 /// What the API server knows of somebody reaches the rules as it is: names in any script, groups
 /// with commas and by the thousand, keys of extra values that need encoding.
 #[tokio::test]
-async fn who_asks_arrives_whole() {
+async fn policies_see_full_requester_identity() {
     let cluster = shared();
-    let namespace = namespace(cluster, "whole").await;
+    let namespace = create_namespace(cluster, "whole").await;
     let name = "Zoë \u{10fffd} ☃, x@example.com";
     let policy = json!({
         "apiVersion": "operator.metalbear.co/v1alpha1",
@@ -110,7 +110,7 @@ async fn who_asks_arrives_whole() {
 
 /// A front proxy that the cluster comes to know is believed from then on.
 #[tokio::test]
-async fn the_front_proxys_ca_is_followed() {
+async fn reloads_front_proxy_ca() {
     let cluster = Cluster::start().await.unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -159,10 +159,10 @@ async fn the_front_proxys_ca_is_followed() {
 
 /// The index of trackers follows what the API server stores, over its restarts.
 #[tokio::test]
-async fn trackers_are_followed_over_a_restart_of_the_api_server() {
+async fn trackers_follow_sessions_across_api_server_restart() {
     let cluster = Cluster::start().await.unwrap();
     let create = async |name: &str| {
-        let manifest = session(name, json!({ "target": "targetless" }));
+        let manifest = session_manifest(name, json!({ "target": "targetless" }));
         let args = ["create", "-n", "default", "-f", "-"];
         cluster.admin(&args, &manifest.to_string()).await
     };

@@ -10,7 +10,7 @@ use crate::{
 
 /// kube-runtime's reflector, in both of its ways to start.
 #[tokio::test]
-async fn a_reflector_holds_what_is_served() {
+async fn kube_reflector_follows_trackers() {
     use futures::StreamExt;
     use kube::runtime::{WatchStreamExt, reflector, watcher};
     let (namespace, dev) = developer("reflected").await;
@@ -57,7 +57,7 @@ async fn a_reflector_holds_what_is_served() {
 /// client-go's informer, as Go programs use it. Left out where Go isn't installed, which only
 /// building a control plane needs.
 #[tokio::test]
-async fn a_go_informer_is_told_of_changes() {
+async fn client_go_informer_follows_trackers() {
     use std::process::{Command, Stdio};
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("informer");

@@ -5,27 +5,27 @@ use std::time::Duration;
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, Person, eventually, namespace, session, shared};
+use crate::support::{Namespace, User, create_namespace, eventually, session_manifest, shared};
 
 /// Somebody who may use mirrord in a namespace of their own.
-pub(crate) async fn developer<'a>(prefix: &str) -> (Namespace<'a>, Person<'a>) {
-    let namespace = namespace(shared(), prefix).await;
-    let person = namespace.person(&format!("{prefix}@example.com"), &["devs"]);
-    namespace.bind("mirrord-operator-user", &person.name).await;
-    (namespace, person)
+pub(crate) async fn developer<'a>(prefix: &str) -> (Namespace<'a>, User<'a>) {
+    let namespace = create_namespace(shared(), prefix).await;
+    let user = namespace.user(&format!("{prefix}@example.com"), &["devs"]);
+    namespace.bind_role("mirrord-operator-user", &user.name).await;
+    (namespace, user)
 }
 
-pub(crate) async fn create(person: &Person<'_>, name: &str, spec: Value) {
-    let mut manifest = session(name, spec);
+pub(crate) async fn create(user: &User<'_>, name: &str, spec: Value) {
+    let mut manifest = session_manifest(name, spec);
     manifest["metadata"]["labels"] = json!({ "run": name });
-    let output = person.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
+    let output = user.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(output.status.success(), "{}", output.stderr);
 }
 
 /// Asks until the output holds a text: what is served follows writes, in some milliseconds.
-pub(crate) async fn shows(person: &Person<'_>, args: &[&str], text: &str) -> String {
+pub(crate) async fn shows(user: &User<'_>, args: &[&str], text: &str) -> String {
     eventually(&format!("{args:?} shows {text:?}"), || async {
-        let output = person.kubectl(args, "").await;
+        let output = user.kubectl(args, "").await;
         output.stdout.contains(text).then_some(output.stdout)
     })
     .await
@@ -40,7 +40,7 @@ pub(crate) fn spec() -> Value {
 }
 
 #[tokio::test]
-async fn kubectl_reads_trackers_like_anything_else() {
+async fn kubectl_reads_trackers_like_builtin_resources() {
     let (namespace, dev) = developer("tracked").await;
     create(&dev, "487f4f2b6d2376ad", spec()).await;
     create(&dev, "aaaaaaaaaaaaaaaa", json!({ "target": "targetless" })).await;
@@ -114,7 +114,7 @@ async fn kubectl_reads_trackers_like_anything_else() {
 }
 
 #[tokio::test]
-async fn trackers_are_read_only_and_rbac_comes_first() {
+async fn denies_writes_and_unauthorized_reads() {
     let (namespace, dev) = developer("readonly").await;
     create(&dev, "one", spec()).await;
     shows(&dev, &["get", "mst"], "one").await;
@@ -129,7 +129,7 @@ async fn trackers_are_read_only_and_rbac_comes_first() {
         let output = shared().plane.kubectl(admin, &args).await.unwrap();
         assert!(output.stderr.contains("does not allow this method"), "{args:?}: {output:?}");
     }
-    let nobody = namespace.person("trackers-nobody", &[]);
+    let nobody = namespace.user("trackers-nobody", &[]);
     let output = nobody.kubectl(&["get", "mst"], "").await;
     assert!(output.stderr.contains("Forbidden"), "{output:?}");
     let elsewhere = dev.kubectl(&["get", "mst", "-A"], "").await;
@@ -140,7 +140,7 @@ async fn trackers_are_read_only_and_rbac_comes_first() {
 }
 
 #[tokio::test]
-async fn key_and_filters_are_for_who_takes_part() {
+async fn redacts_key_and_filters_for_non_participants() {
     let (namespace, dev) = developer("redacted").await;
     create(&dev, "one", spec()).await;
     let status = json!({ "status": {
@@ -164,37 +164,37 @@ async fn key_and_filters_are_for_who_takes_part() {
     ];
     shared().admin(&patch, "").await.unwrap();
     let (joined, other) =
-        (namespace.person("joined@example.com", &[]), namespace.person("other@example.com", &[]));
-    namespace.bind("mirrord-operator-user", &joined.name).await;
+        (namespace.user("joined@example.com", &[]), namespace.user("other@example.com", &[]));
+    namespace.bind_role("mirrord-operator-user", &joined.name).await;
     // Who uses sessions may join, and sees them; who only sees trackers doesn't.
-    namespace.bind("mirrord-operator-auditor", &other.name).await;
-    for person in [&dev, &other] {
-        shows(person, &["get", "mst", "-o", "json"], "running").await;
+    namespace.bind_role("mirrord-operator-auditor", &other.name).await;
+    for user in [&dev, &other] {
+        shows(user, &["get", "mst", "-o", "json"], "running").await;
     }
     for format in ["json", "yaml", "wide", "custom-columns=A:.spec,B:.status"] {
-        for (person, sees) in [(&dev, true), (&joined, true), (&other, false)] {
+        for (user, sees) in [(&dev, true), (&joined, true), (&other, false)] {
             for args in [&["get", "mst", "-o", format][..], &["get", "mst", "one", "-o", format]] {
-                let output = person.kubectl(args, "").await;
+                let output = user.kubectl(args, "").await;
                 assert!(output.status.success(), "{output:?}");
                 assert_eq!(
                     output.stdout.contains("s3cret"),
                     sees,
                     "{} {args:?}: {}",
-                    person.name,
+                    user.name,
                     output.stdout
                 );
             }
         }
     }
-    for (person, count) in [(&dev, 1), (&other, 0)] {
+    for (user, count) in [(&dev, 1), (&other, 0)] {
         let args = ["get", "mst", "--field-selector=spec.key=s3cret", "--no-headers"];
-        let output = person.kubectl(&args, "").await;
-        assert_eq!(output.stdout.lines().count(), count, "{}", person.name);
+        let output = user.kubectl(&args, "").await;
+        assert_eq!(output.stdout.lines().count(), count, "{}", user.name);
     }
 }
 
 #[tokio::test]
-async fn a_watch_tells_of_changes() {
+async fn kubectl_watch_prints_changes() {
     let (namespace, dev) = developer("watched").await;
     create(&dev, "first", spec()).await;
     shows(&dev, &["get", "mst"], "first").await;
@@ -232,9 +232,9 @@ async fn a_watch_tells_of_changes() {
 
 /// Raw requests through the aggregator, for what kubectl doesn't show.
 #[tokio::test]
-async fn lists_and_watches_keep_to_the_protocol() {
+async fn lists_and_watches_follow_api_conventions() {
     let (namespace, dev) = developer("protocol").await;
-    namespace.let_read_sessions(&dev.name).await;
+    namespace.grant_session_reads(&dev.name).await;
     for name in ["a", "b", "c"] {
         create(&dev, name, spec()).await;
     }

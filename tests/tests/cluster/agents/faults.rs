@@ -10,9 +10,12 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
+use super::fixtures::{
+    admin_client, event_notes, name_of, wait_for_binding, wait_for_deletion, wait_for_event,
+    wait_for_guard, wait_for_session, wait_for_sessions,
+};
 use super::scale::{patiently, requests};
-use super::stage::{admin, bound, event, gone, guarded, name_of, notes, session, sessions};
-use crate::support::{eventually, namespace, within};
+use crate::support::{create_namespace, eventually, eventually_within};
 
 const UNVERIFIED: &str = "system:mirrord-sessions:unverified";
 
@@ -21,18 +24,18 @@ fn uid(object: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn what_happened_while_nobody_looked_is_caught_up() {
+async fn controller_catches_up_after_downtime() {
     let cluster = Cluster::start().await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
-    let home = namespace(&cluster, "away").await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
+    let home = create_namespace(&cluster, "away").await;
     let all = jobs(&home.name, "");
     let start = async || send(&client, "POST", &all, &targetless()).await.unwrap();
     let path = |job: &Value| jobs(&home.name, name_of(job));
     let (kept, ended, stopped) = (start().await, start().await, start().await);
-    let before = sessions(&home, 3).await;
+    let before = wait_for_sessions(&home, 3).await;
     for job in [&kept, &ended, &stopped] {
-        bound(&client, &home.name, name_of(job)).await;
+        wait_for_binding(&client, &home.name, name_of(job)).await;
     }
     let of = |sessions: &[Value], job: &Value| {
         let found = sessions.iter().find(|session| session["status"]["agent"]["uid"] == uid(job));
@@ -84,16 +87,16 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     assert_eq!(recorded["spec"]["owner"], json!({ "username": UNVERIFIED }));
     let message = recorded["status"]["message"].as_str().unwrap();
     assert!(message.contains("not verified") && message.contains("no stamp"), "{message}");
-    let note = event(&home, "OwnerUnverified").await;
+    let note = wait_for_event(&home, "OwnerUnverified").await;
     assert!(note.contains("no stamp"), "{note}");
-    gone(&client, &path(&stopped)).await;
-    let note = event(&home, "SessionStopped").await;
+    wait_for_deletion(&client, &path(&stopped)).await;
+    let note = wait_for_event(&home, "SessionStopped").await;
     assert!(note.contains("of admin on targetless"), "{note}");
     eventually("the Session of the run that ended is closed", || async {
         of(&home.sessions().await, &ended).is_none().then_some(())
     })
     .await;
-    event(&home, "SessionEnded").await;
+    wait_for_event(&home, "SessionEnded").await;
     // What nothing happened to is as it was.
     let after = home.sessions().await;
     assert_eq!(of(&after, &kept), of(&before, &kept));
@@ -101,23 +104,23 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
     assert_eq!(after.len(), 12, "ten of strangers, and two of runs");
 
     // The other's has no name left, which is told with what to do; and goes on.
-    let note = event(&home, "SessionNamesTaken").await;
+    let note = wait_for_event(&home, "SessionNamesTaken").await;
     assert!(note.contains("Delete one of them") && note.ends_with(&taken[9]), "{note}");
     assert!(of(&home.sessions().await, &crowded).is_none());
     let free = ["delete", "session", &taken[5], "-n", &home.name];
     cluster.admin(&free, "").await.unwrap();
-    let recorded_late = within(Duration::from_mins(2), "it has one", || async {
+    let recorded_late = eventually_within(Duration::from_mins(2), "it has one", || async {
         of(&home.sessions().await, &crowded)
     })
     .await;
     assert_eq!(name_of(&recorded_late), taken[5]);
-    assert_eq!(notes(&home, "SessionNamesTaken").await.len(), 1);
+    assert_eq!(event_notes(&home, "SessionNamesTaken").await.len(), 1);
 
     // An unverified run can be stopped like any other.
-    bound(&client, &home.name, name_of(&unstamped)).await;
+    wait_for_binding(&client, &home.name, name_of(&unstamped)).await;
     let delete = ["delete", "session", name_of(&recorded), "-n", &home.name];
     cluster.admin(&delete, "").await.unwrap();
-    gone(&client, &path(&unstamped)).await;
+    wait_for_deletion(&client, &path(&unstamped)).await;
 
     // A binding that was copied to another Job, where no guard stood in the way, binds nothing.
     let binding = send(&client, "GET", &path(&kept), &Value::Null).await.unwrap();
@@ -149,15 +152,15 @@ async fn what_happened_while_nobody_looked_is_caught_up() {
 }
 
 #[tokio::test]
-async fn a_definition_that_goes_stops_no_run() {
+async fn crd_deletion_stops_no_run() {
     let cluster = Cluster::start().await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
-    let home = namespace(&cluster, "definition").await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
+    let home = create_namespace(&cluster, "definition").await;
     // Nor does a list that fails: nobody can say then whether the Session is there.
     let unlisted = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
-    let stopped = session(&home).await;
-    bound(&client, &home.name, name_of(&unlisted)).await;
+    let stopped = wait_for_session(&home).await;
+    wait_for_binding(&client, &home.name, name_of(&unlisted)).await;
     let roles = forbid_lists(&cluster).await;
     let delete = ["delete", "session", name_of(&stopped), "-n", &home.name];
     cluster.admin(&delete, "").await.unwrap();
@@ -168,16 +171,16 @@ async fn a_definition_that_goes_stops_no_run() {
     .await;
     let path = jobs(&home.name, name_of(&unlisted));
     send(&client, "GET", &path, &Value::Null).await.unwrap();
-    assert!(notes(&home, "SessionStopped").await.is_empty());
+    assert!(event_notes(&home, "SessionStopped").await.is_empty());
     for role in roles {
         cluster.admin(&["replace", "-f", "-"], &role).await.unwrap();
     }
-    gone(&client, &path).await;
-    event(&home, "SessionStopped").await;
+    wait_for_deletion(&client, &path).await;
+    wait_for_event(&home, "SessionStopped").await;
 
     let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
-    let before = session(&home).await;
-    bound(&client, &home.name, name_of(&job)).await;
+    let before = wait_for_session(&home).await;
+    wait_for_binding(&client, &home.name, name_of(&job)).await;
     let definition = ["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"];
     cluster.admin(&definition, "").await.unwrap();
     eventually("the controller has missed the Session", || async {
@@ -188,16 +191,16 @@ async fn a_definition_that_goes_stops_no_run() {
     cluster.admin(&["apply", "-f", crd], "").await.unwrap();
     let established = ["wait", "--for=condition=Established", "crd/sessions.operator.metalbear.co"];
     cluster.admin(&established, "").await.unwrap();
-    let after = session(&home).await;
+    let after = wait_for_session(&home).await;
     assert_eq!(after["metadata"]["name"], before["metadata"]["name"]);
     assert_ne!(uid(&after), uid(&before));
     let binding = eventually("the agent is tied to the new one", || async {
-        let binding = bound(&client, &home.name, name_of(&job)).await;
+        let binding = wait_for_binding(&client, &home.name, name_of(&job)).await;
         (binding["uid"] == uid(&after)).then_some(binding)
     })
     .await;
     assert_eq!(binding["agent"], uid(&job));
-    assert_eq!(notes(&home, "SessionStopped").await.len(), 1);
+    assert_eq!(event_notes(&home, "SessionStopped").await.len(), 1);
 
     // It goes as well with the controller gone, and all else of us there.
     cluster.webhook.kill().unwrap();
@@ -234,12 +237,12 @@ async fn forbid_lists(cluster: &Cluster) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_quota_is_told_of_and_not_stormed() {
+async fn reports_quota_denial_and_retries_with_backoff() {
     // Its own: all Sessions that anybody tries to create are counted.
     let cluster = Cluster::start().await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
-    let home = namespace(&cluster, "quota").await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
+    let home = create_namespace(&cluster, "quota").await;
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" },
         "spec": { "hard": { "count/sessions.operator.metalbear.co": "0" } },
@@ -261,7 +264,7 @@ async fn a_quota_is_told_of_and_not_stormed() {
     };
     let (before, start) = (posted().await, Instant::now());
     let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
-    let note = event(&home, "SessionRefused").await;
+    let note = wait_for_event(&home, "SessionRefused").await;
     assert!(note.contains("quota"), "{note}");
     // Half a second after the first, a second after that one, and so on: 7.5 s.
     let tried = patiently("it is tried five times", || async {
@@ -274,22 +277,22 @@ async fn a_quota_is_told_of_and_not_stormed() {
     // The run goes on, and is recorded when there is room.
     send(&client, "GET", &jobs(&home.name, name_of(&job)), &Value::Null).await.unwrap();
     send(&client, "DELETE", &format!("{quotas}/none"), &Value::Null).await.unwrap();
-    session(&home).await;
-    let told = notes(&home, "SessionRefused").await;
+    wait_for_session(&home).await;
+    let told = event_notes(&home, "SessionRefused").await;
     assert!(told.len() <= 2, "each reason once: {told:?}");
 }
 
 #[tokio::test]
-async fn nothing_holds_up_namespaces_definitions_or_an_uninstall() {
+async fn never_blocks_cleanup_or_uninstall() {
     let cluster = Cluster::start().await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
     let mut homes = Vec::new();
     for _ in 0..2 {
-        let home = namespace(&cluster, "uninstall").await;
+        let home = create_namespace(&cluster, "uninstall").await;
         let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
-        session(&home).await;
-        bound(&client, &home.name, name_of(&job)).await;
+        wait_for_session(&home).await;
+        wait_for_binding(&client, &home.name, name_of(&job)).await;
         homes.push((home, job));
     }
     cluster.webhook.kill().unwrap();
@@ -309,5 +312,5 @@ async fn nothing_holds_up_namespaces_definitions_or_an_uninstall() {
     send(&client, "DELETE", &format!("{path}?propagationPolicy=Foreground"), &Value::Null)
         .await
         .unwrap();
-    gone(&client, &path).await;
+    wait_for_deletion(&client, &path).await;
 }

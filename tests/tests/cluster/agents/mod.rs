@@ -1,13 +1,13 @@
 //! mirrord's agents: stamped by admission, guarded without it, recorded as Sessions, and stopped
 //! with them.
 
+mod concurrent_sessions;
 mod faults;
-mod neighbours;
+pub(crate) mod fixtures;
 mod scale;
-mod sessions;
-pub(crate) mod stage;
+mod session_lifecycle;
 mod stamps;
 mod targets;
-mod trackerless;
-mod untied;
-mod wrapped;
+mod unbound_sessions;
+mod without_trackers;
+mod wrapper_sessions;

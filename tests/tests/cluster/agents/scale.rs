@@ -14,8 +14,10 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-use super::stage::{admin, deployment, guarded, name_of, node, sessions};
-use crate::support::{Namespace, eventually, namespace};
+use super::fixtures::{
+    admin_client, create_deployment, create_node, name_of, wait_for_guard, wait_for_sessions,
+};
+use crate::support::{Namespace, create_namespace, eventually};
 
 /// The agents of one burst.
 const MANY: usize = 500;
@@ -47,7 +49,7 @@ fn leads(webhook: &Webhook) -> bool {
 }
 
 #[tokio::test]
-async fn many_runs_at_once_through_crashes() {
+async fn records_every_run_through_crashes() {
     let cluster = Cluster::start().await.unwrap();
     let second = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     eventually("one of them leads", || async {
@@ -58,13 +60,13 @@ async fn many_runs_at_once_through_crashes() {
         if leads(&second) { (&second, &cluster.webhook) } else { (&cluster.webhook, &second) };
     // Admission goes to the one that stays.
     cluster.route_to(other).await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
-    let home = namespace(&cluster, "many").await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
+    let home = create_namespace(&cluster, "many").await;
     let all = jobs(&home.name, "");
     // Every other one has a target.
-    let node = node(&client, "many-1").await;
-    let target = deployment(&client, &home.name, "web", &node).await;
+    let node = create_node(&client, "many-1").await;
+    let target = create_deployment(&client, &home.name, "web", &node).await;
     let begin = Instant::now();
     let started = stream::iter(0..MANY)
         .map(|n| {
@@ -181,16 +183,16 @@ async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<
     for _ in 0..count {
         send(client, "POST", &all, &targetless()).await.unwrap();
     }
-    for session in sessions(home, count).await {
+    for session in wait_for_sessions(home, count).await {
         let agent = session["status"]["agent"]["name"].as_str().unwrap();
-        super::stage::bound(client, &home.name, agent).await;
+        super::fixtures::wait_for_binding(client, &home.name, agent).await;
     }
     for job in send(client, "GET", &all, &Value::Null).await.unwrap()["items"].as_array().unwrap() {
         let path = format!("{}?propagationPolicy=Background", jobs(&home.name, name_of(job)));
         send(client, "DELETE", &path, &Value::Null).await.unwrap();
     }
     eventually("all are closed", || async {
-        let notes = super::stage::notes(home, "SessionEnded").await;
+        let notes = super::fixtures::event_notes(home, "SessionEnded").await;
         (notes.len() >= count).then_some(())
     })
     .await;
@@ -205,12 +207,12 @@ async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<
 /// Five writes: the Session, its status, the tie, the Session's end, and the Event that tells of
 /// it.
 #[tokio::test]
-async fn a_run_costs_five_writes() {
+async fn run_costs_five_writes() {
     let cluster = Cluster::start().await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
     for count in [5, 20] {
-        let home = namespace(&cluster, "writes").await;
+        let home = create_namespace(&cluster, "writes").await;
         let writes = lives(&client, &home, count).await;
         let of = |key: &str| writes.get(key).copied().unwrap_or_default();
         let count = count as u64;

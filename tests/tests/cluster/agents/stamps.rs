@@ -8,7 +8,7 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, eventually, namespace, shared};
+use crate::support::{Namespace, create_namespace, eventually, shared};
 
 const STAMP: &str = "operator.metalbear.co/requester";
 const SESSION: &str = "operator.metalbear.co/session";
@@ -299,7 +299,7 @@ async fn ephemerals(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec
 }
 
 #[tokio::test]
-async fn a_stamp_can_be_missing_and_never_false() {
+async fn denies_forged_stamps() {
     let cluster = Cluster::start().await.unwrap();
     let alice = person(&cluster, "alice", &["devs"]).await;
     let mallory = person(&cluster, "mallory", &["a&b%", "devs"]).await;
@@ -308,7 +308,7 @@ async fn a_stamp_can_be_missing_and_never_false() {
         if !up {
             cluster.webhook.kill().unwrap();
         }
-        let namespace = namespace(&cluster, "stamps").await;
+        let namespace = create_namespace(&cluster, "stamps").await;
         wrong.extend(creates(&mallory, &namespace, up).await);
         wrong.extend(updates(&alice, &mallory, &namespace, up).await);
         wrong.extend(ephemerals(&mallory, &namespace, up).await);
@@ -318,9 +318,9 @@ async fn a_stamp_can_be_missing_and_never_false() {
 
 /// A developer with the least rights, as mirrord needs them, and a webhook that doesn't answer.
 #[tokio::test]
-async fn a_run_does_not_wait_for_a_webhook_that_hangs() {
+async fn starts_run_without_stamp_when_webhook_hangs() {
     let cluster = Cluster::start().await.unwrap();
-    let namespace = namespace(&cluster, "hangs").await;
+    let namespace = create_namespace(&cluster, "hangs").await;
     let role =
         include_str!("../../../data/agents/rbac-developer.yaml").replace("shop", &namespace.name);
     cluster.admin(&["apply", "-f", "-"], &role).await.unwrap();
@@ -348,9 +348,9 @@ async fn a_run_does_not_wait_for_a_webhook_that_hangs() {
 
 /// The right to patch and delete Jobs is the right to tie agents to Sessions, and to end those.
 #[tokio::test]
-async fn the_controller_may_do_nothing_else_to_jobs() {
+async fn controller_may_only_bind_and_delete_agents() {
     let cluster = shared();
-    let namespace = namespace(cluster, "controller").await;
+    let namespace = create_namespace(cluster, "controller").await;
     let controller = cluster.plane.client(CONTROLLER_USERNAME, &["system:masters"]).await.unwrap();
     let admin = cluster.plane.admin().client().await.unwrap();
     // Of another name than agents have, so that nobody but this test touches it; and agents.

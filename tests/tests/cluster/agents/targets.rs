@@ -3,10 +3,11 @@
 use mirrord_sessions_tests::agents::{container_id, jobs, send, targeted};
 use serde_json::{Value, json};
 
-use super::stage::{
-    Target, admin, event, guarded, name_of, node, pod_spec, running, session, sessions, workload,
+use super::fixtures::{
+    Target, admin_client, create_node, name_of, pod_spec, report_running, wait_for_event,
+    wait_for_guard, wait_for_session, wait_for_sessions, workload,
 };
-use crate::support::{eventually, namespace, shared};
+use crate::support::{create_namespace, eventually, shared};
 
 const ROLLOUTS: &str = r#"{
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -20,12 +21,12 @@ const ROLLOUTS: &str = r#"{
 }"#;
 
 #[tokio::test]
-async fn every_kind_of_workload_is_called_by_its_name() {
+async fn resolves_every_workload_kind() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let shop = namespace(cluster, "targets").await;
-    let node = node(&client, "targets-1").await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let shop = create_namespace(cluster, "targets").await;
+    let node = create_node(&client, "targets-1").await;
     cluster.admin(&["apply", "-f", "-"], ROLLOUTS).await.unwrap();
     let established = ["wait", "--for=condition=Established", "crd/rollouts.argoproj.io"];
     cluster.admin(&established, "").await.unwrap();
@@ -104,12 +105,12 @@ async fn every_kind_of_workload_is_called_by_its_name() {
             "canary" => "run=canary-1".to_owned(),
             run => format!("run={run}"),
         };
-        let (_, ids) = running(&client, &shop.name, &selector).await;
+        let (_, ids) = report_running(&client, &shop.name, &selector).await;
         let job = targeted(&ids[container], &node);
         send(&client, "POST", &jobs(&shop.name, ""), &job).await.unwrap();
         expected.push((name_of(&job).to_owned(), path));
         // One after the other: reporting the next is reporting other ids for the same Pod.
-        sessions(&shop, expected.len()).await;
+        wait_for_sessions(&shop, expected.len()).await;
     }
     let sessions = shop.sessions().await;
     for (agent, path) in expected {
@@ -119,12 +120,12 @@ async fn every_kind_of_workload_is_called_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_resolved_is_said() {
+async fn reports_unresolved_targets() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let node = node(&client, "targets-2").await;
-    let shop = namespace(cluster, "twins").await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let node = create_node(&client, "targets-2").await;
+    let shop = create_namespace(cluster, "twins").await;
     let pod = |name: &str| {
         json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "labels": { "run": name } },
@@ -135,7 +136,7 @@ async fn what_cannot_be_resolved_is_said() {
     for name in ["one", "two"] {
         send(&client, "POST", &path, &pod(name)).await.unwrap();
     }
-    let (_, ids) = running(&client, &shop.name, "run=one").await;
+    let (_, ids) = report_running(&client, &shop.name, "run=one").await;
     let twin = Target { pod: "two".into(), container: ids[0].clone(), node: node.clone() };
     // A node that says the same of another Pod.
     let status = json!({ "status": { "containerStatuses": [{
@@ -172,24 +173,24 @@ async fn what_cannot_be_resolved_is_said() {
         ("a strange id", args(|args| args[6] = json!("../../etc\u{1b}[2J")), "is invalid"),
     ];
     for (name, mut job, why) in cases {
-        let home = namespace(cluster, "unresolved").await;
+        let home = create_namespace(cluster, "unresolved").await;
         job["metadata"]["annotations"]["operator.metalbear.co/username"] =
             json!("\u{0}\u{1b}]0;x\u{7}/".repeat(99));
         job["metadata"]["annotations"]["operator.metalbear.co/hostname"] =
             json!("x".repeat(200_000));
         send(&client, "POST", &jobs(&home.name, ""), &job).await.unwrap();
-        let session = session(&home).await;
+        let session = wait_for_session(&home).await;
         assert_eq!(session["spec"]["target"], "unresolved", "{name}");
         assert_eq!(session["spec"]["client"]["hostname"], "x".repeat(253), "{name}");
         let message = session["status"]["message"].as_str().unwrap();
         assert!(message.contains(why), "{name}: {message}");
-        let told = event(&home, "TargetUnresolved").await;
+        let told = wait_for_event(&home, "TargetUnresolved").await;
         assert!(told.contains(why), "{name}: {told}");
     }
 
     // More than that the API server itself doesn't take, nor Jobs without containers: in its own
     // words.
-    let home = namespace(cluster, "refused").await;
+    let home = create_namespace(cluster, "refused").await;
     for (change, why) in [
         (
             (|job| job["metadata"]["annotations"]["a"] = json!("x".repeat(1 << 20)))
@@ -209,7 +210,7 @@ async fn what_cannot_be_resolved_is_said() {
     }
 
     // What isn't an agent has no Session, and isn't touched.
-    let home = namespace(cluster, "strangers").await;
+    let home = create_namespace(cluster, "strangers").await;
     let lookalikes: [fn(&mut Value); 3] = [
         |job| job["metadata"]["name"] = json!("mirrord-operator-thing"),
         |job| job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh"]),
@@ -236,5 +237,5 @@ async fn what_cannot_be_resolved_is_said() {
             .unwrap()
             .contains(name_of(&agent))
     );
-    sessions(&home, 1).await;
+    wait_for_sessions(&home, 1).await;
 }

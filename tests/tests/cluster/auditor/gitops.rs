@@ -1,12 +1,12 @@
 //! A repository holds the role, and the process never writes it.
 
-use super::{leaders::leads, recorder::Recorder, *};
+use super::{leader_election::is_leader, role_recorder::RoleRecorder, *};
 
 const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/overlays/gitops");
 
 /// What is to be applied as Argo CD and Flux do it: by force, of what this is about.
-async fn sync(stage: &Stage) {
-    let yaml = stage.admin(&["kustomize", OVERLAY], "").await;
+async fn sync(fixture: &Fixture) {
+    let yaml = fixture.admin(&["kustomize", OVERLAY], "").await;
     let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();
     // What leads to the process stays as the control plane has it.
     let items: Vec<Value> = objects
@@ -26,20 +26,20 @@ async fn sync(stage: &Stage) {
         "-f",
         "-",
     ];
-    stage.admin(&apply, &list.to_string()).await;
+    fixture.admin(&apply, &list.to_string()).await;
 }
 
 /// What the overlay holds no more.
-async fn prune(stage: &Stage) {
+async fn prune(fixture: &Fixture) {
     let name = "mirrord-sessions-webhook-auditor";
     let prune = ["delete", "clusterrole,clusterrolebinding", name];
-    stage.admin(&prune, "").await;
+    fixture.admin(&prune, "").await;
 }
 
 /// Who of two leads, and the other.
 async fn leader<'a>(one: &'a Webhook, two: &'a Webhook) -> (&'a Webhook, &'a Webhook) {
     eventually("one leads", || async {
-        match (leads(one), leads(two)) {
+        match (is_leader(one), is_leader(two)) {
             (true, _) => Some((one, two)),
             (_, true) => Some((two, one)),
             _ => None,
@@ -49,65 +49,68 @@ async fn leader<'a>(one: &'a Webhook, two: &'a Webhook) -> (&'a Webhook, &'a Web
 }
 
 #[tokio::test]
-async fn taken_from_an_old_leader_the_role_is_the_repositorys() {
-    let stage = Stage::set().await;
+async fn leaves_role_to_gitops_after_takeover() {
+    let fixture = Fixture::start().await;
     let old = ["--auditor-preset-version=1"];
-    let (a, b) = (stage.start(&old).await, stage.start(&old).await);
+    let (a, b) = (fixture.start_webhook(&old).await, fixture.start_webhook(&old).await);
     let (first, second) = leader(&a, &b).await;
-    assert!(stage.told(first).await.contains("outcome=\"created\""));
+    assert!(fixture.wait_for_outcome(first).await.contains("outcome=\"created\""));
 
-    let recorder = Recorder::start(&stage.cluster).await;
-    sync(&stage).await;
+    let recorder = RoleRecorder::start(&fixture.cluster).await;
+    sync(&fixture).await;
     // The next of the old ones, still with the right to write.
     assert!(first.terminate().unwrap().success());
-    let told = stage.told(second).await;
-    assert!(told.contains("managed by argocd-controller"), "{told}");
-    prune(&stage).await;
+    let outcome = fixture.wait_for_outcome(second).await;
+    assert!(outcome.contains("managed by argocd-controller"), "{outcome}");
+    prune(&fixture).await;
     // The new ones, which are told not to write.
     let new = ["--auditor-role=report"];
-    let (c, d) = (stage.start(&new).await, stage.start(&new).await);
+    let (c, d) = (fixture.start_webhook(&new).await, fixture.start_webhook(&new).await);
     assert!(second.terminate().unwrap().success());
     let (third, _) = leader(&c, &d).await;
-    let told = stage.told(third).await;
-    assert!(told.contains("outcome=\"current\""), "{told}");
+    let outcome = fixture.wait_for_outcome(third).await;
+    assert!(outcome.contains("outcome=\"current\""), "{outcome}");
     // Once more, as it is done every few minutes: nothing drifts.
-    sync(&stage).await;
+    sync(&fixture).await;
     assert_eq!(recorder.stop().await, [("modified", 2)]);
 }
 
 #[tokio::test]
-async fn of_two_replicas_that_are_told_not_to_none_writes() {
-    let stage = Stage::set().await;
-    let recorder = Recorder::start(&stage.cluster).await;
+async fn writes_nothing_with_auditor_role_report() {
+    let fixture = Fixture::start().await;
+    let recorder = RoleRecorder::start(&fixture.cluster).await;
     let report = ["--auditor-role=report"];
-    let (a, b) = (stage.start(&report).await, stage.start(&report).await);
+    let (a, b) = (fixture.start_webhook(&report).await, fixture.start_webhook(&report).await);
     // Before the repository applied it.
     let (first, second) = leader(&a, &b).await;
-    let told = stage.told(first).await;
+    let outcome = fixture.wait_for_outcome(first).await;
     assert!(
-        told.contains("outcome=\"preserved\"") && told.contains("leaves it to somebody else"),
-        "{told}"
+        outcome.contains("outcome=\"preserved\"") && outcome.contains("leaves it to somebody else"),
+        "{outcome}"
     );
     eventually("an Event tells", || async {
-        let reasons = stage.reasons().await;
+        let reasons = fixture.event_reasons().await;
         reasons.contains(&"AuditorRolePreserved".to_owned()).then_some(())
     })
     .await;
-    assert_eq!(stage.role().await, None);
+    assert_eq!(fixture.role().await, None);
 
     // What the repository has is older than what this release ships.
     let argo = &["apply", "--server-side", "--field-manager=argocd-controller"];
-    stage.apply(argo, json!({}), &rules(1)).await;
+    fixture.apply_role(argo, json!({}), &rules(1)).await;
     assert!(first.terminate().unwrap().success());
-    let told = stage.told(second).await;
-    assert!(told.contains("outcome=\"preserved\"") && told.contains("sessiontrackers"), "{told}");
+    let outcome = fixture.wait_for_outcome(second).await;
+    assert!(
+        outcome.contains("outcome=\"preserved\"") && outcome.contains("sessiontrackers"),
+        "{outcome}"
+    );
     assert!(second.terminate().unwrap().success());
     assert_eq!(recorder.stop().await, [("added", 1)]);
 }
 
 /// Everything of the overlay, as it would be applied over the base.
 #[tokio::test]
-async fn the_overlay_holds_the_role_and_takes_the_right_to_write_it() {
+async fn gitops_overlay_ships_role_and_revokes_write_access() {
     let cluster = shared();
     let yaml = cluster.admin(&["kustomize", OVERLAY], "").await.unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).unwrap();

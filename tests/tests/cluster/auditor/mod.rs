@@ -1,14 +1,14 @@
 //! The auditor role: what the leader makes of it, and what it leaves alone.
 
-mod between;
+mod api_proxy;
 mod gitops;
-mod leaders;
+mod leader_election;
+mod permissions;
 mod plugin;
 mod races;
-mod readme;
-mod recorder;
-mod rights;
-mod roles;
+mod readme_examples;
+mod reconcile;
+mod role_recorder;
 
 use std::process::Stdio;
 
@@ -22,19 +22,19 @@ const ROLE: &str = "mirrord-operator-auditor";
 const MANAGER: &str = "mirrord-sessions-webhook";
 
 /// A cluster of one's own, whose webhooks one starts oneself.
-struct Stage {
+struct Fixture {
     cluster: Cluster,
 }
 
-impl Stage {
+impl Fixture {
     /// Nobody leads and there is no role.
-    async fn set() -> Self {
+    async fn start() -> Self {
         let cluster = Cluster::start().await.unwrap();
-        let stage = Self { cluster };
-        stage.told(&stage.cluster.webhook).await;
-        assert!(stage.cluster.webhook.terminate().unwrap().success());
-        stage.delete_role().await;
-        stage
+        let fixture = Self { cluster };
+        fixture.wait_for_outcome(&fixture.cluster.webhook).await;
+        assert!(fixture.cluster.webhook.terminate().unwrap().success());
+        fixture.delete_role().await;
+        fixture
     }
 
     async fn admin(&self, args: &[&str], input: &str) -> String {
@@ -55,12 +55,12 @@ impl Stage {
     }
 
     /// Another replica.
-    async fn start(&self, args: &[&str]) -> Webhook {
+    async fn start_webhook(&self, args: &[&str]) -> Webhook {
         Webhook::start_with(&self.cluster.plane, &self.cluster.programs, args).await.unwrap()
     }
 
     /// Waits until a replica says what became of the role, and answers that.
-    async fn told(&self, webhook: &Webhook) -> String {
+    async fn wait_for_outcome(&self, webhook: &Webhook) -> String {
         eventually("the leader tells of the role", || async {
             let log = webhook.log_text();
             log.lines()
@@ -71,9 +71,9 @@ impl Stage {
     }
 
     /// What a replica makes of the role at start-up; it is gone then, and the role as it left it.
-    async fn run(&self, args: &[&str]) -> String {
-        let webhook = self.start(args).await;
-        let told = self.told(&webhook).await;
+    async fn run_webhook_once(&self, args: &[&str]) -> String {
+        let webhook = self.start_webhook(args).await;
+        let outcome = self.wait_for_outcome(&webhook).await;
         eventually("the leader reports", || async {
             let report = report(&self.cluster).await;
             let log = webhook.log_text();
@@ -82,21 +82,22 @@ impl Stage {
         .await;
         assert!(webhook.terminate().unwrap().success());
         assert!(webhook.log_text().contains("released the Lease"), "{}", webhook.log_text());
-        told
+        outcome
     }
 
     /// The role, as a release of that version leaves it on a cluster that had none.
-    async fn reset(&self, version: u32) {
+    async fn reset_role_to_version(&self, version: u32) {
         self.delete_role().await;
-        let told = self.run(&[&format!("--auditor-preset-version={version}")]).await;
-        assert!(told.contains("outcome=\"created\""), "{told}");
+        let outcome =
+            self.run_webhook_once(&[&format!("--auditor-preset-version={version}")]).await;
+        assert!(outcome.contains("outcome=\"created\""), "{outcome}");
     }
 
     /// A replica leaves the role alone, to the byte, and says why.
-    async fn preserved(&self, args: &[&str], why: &str) {
+    async fn assert_role_preserved(&self, args: &[&str], why: &str) {
         let before = self.resource_version().await;
-        let told = self.run(args).await;
-        assert!(told.contains("outcome=\"preserved\"") && told.contains(why), "{told}");
+        let outcome = self.run_webhook_once(args).await;
+        assert!(outcome.contains("outcome=\"preserved\"") && outcome.contains(why), "{outcome}");
         assert_eq!(self.resource_version().await, before, "{why}");
         let report = report(&self.cluster).await;
         assert_eq!(report["plan"], "preserve", "{report:#}");
@@ -109,7 +110,7 @@ impl Stage {
     }
 
     /// Applies the role as somebody else does.
-    async fn apply(&self, args: &[&str], metadata: Value, rules: &Value) {
+    async fn apply_role(&self, args: &[&str], metadata: Value, rules: &Value) {
         let mut metadata = metadata;
         metadata["name"] = ROLE.into();
         let role = json!({
@@ -120,8 +121,8 @@ impl Stage {
         self.admin(&args, &role.to_string()).await;
     }
 
-    async fn reasons(&self) -> Vec<String> {
-        reasons(&self.cluster).await
+    async fn event_reasons(&self) -> Vec<String> {
+        event_reasons(&self.cluster).await
     }
 
     /// What `--dry-run` prints, and whether it went well.
@@ -163,7 +164,7 @@ async fn report(cluster: &Cluster) -> Value {
 }
 
 /// The reasons of the Events about the role, from the first on.
-async fn reasons(cluster: &Cluster) -> Vec<String> {
+async fn event_reasons(cluster: &Cluster) -> Vec<String> {
     let about = format!("involvedObject.name={ROLE}");
     let args = ["get", "events", "-n", "default", "-o", "json", "--field-selector", &about];
     let events: Value = serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap();
@@ -186,7 +187,7 @@ fn rules(version: usize) -> Value {
 }
 
 /// What the process itself answers.
-async fn ask(webhook: &Webhook, path: &str) -> Result<String, kube::Error> {
+async fn get_from_webhook(webhook: &Webhook, path: &str) -> Result<String, kube::Error> {
     let url = format!("https://127.0.0.1:{}", webhook.port());
     let mut config = kube::Config::new(url.parse().unwrap());
     config.accept_invalid_certs = true;
@@ -195,7 +196,7 @@ async fn ask(webhook: &Webhook, path: &str) -> Result<String, kube::Error> {
 }
 
 #[tokio::test]
-async fn a_fresh_installation_has_the_role_and_says_so() {
+async fn fresh_installation_creates_and_reports_role() {
     let cluster = shared();
     let role = eventually("there is a role", || role(cluster)).await;
     assert_eq!(role["rules"], rules(2));
@@ -204,12 +205,12 @@ async fn a_fresh_installation_has_the_role_and_says_so() {
     assert_eq!((managers.len(), &managers[0]["manager"]), (1, &json!(MANAGER)), "{managers:?}");
     assert_eq!(managers[0]["operation"], "Apply");
 
-    let told = eventually("it is reported", || async {
-        let metrics = ask(&cluster.webhook, "/metrics").await.unwrap();
+    let outcome = eventually("it is reported", || async {
+        let metrics = get_from_webhook(&cluster.webhook, "/metrics").await.unwrap();
         metrics.contains("mirrord_sessions_auditor_role{outcome=\"created\"} 1").then_some(metrics)
     })
     .await;
-    assert!(told.contains("mirrord_sessions_leader 1"), "{told}");
+    assert!(outcome.contains("mirrord_sessions_leader 1"), "{outcome}");
     let report = eventually("there is a report", || async {
         let report = report(cluster).await;
         report.is_object().then_some(report)
@@ -217,12 +218,12 @@ async fn a_fresh_installation_has_the_role_and_says_so() {
     .await;
     assert_eq!((&report["version"], &report["modified"]), (&json!(2), &json!(false)), "{report:#}");
     assert_eq!(report["difference"], json!([]));
-    assert!(reasons(cluster).await.contains(&"AuditorRoleCreated".to_owned()));
+    assert!(event_reasons(cluster).await.contains(&"AuditorRoleCreated".to_owned()));
 
     // An auditor: sees, and can't join or stop.
-    let namespace = crate::support::namespace(cluster, "auditors").await;
-    let auditor = namespace.person("an-auditor", &[]);
-    namespace.bind(ROLE, &auditor.name).await;
+    let namespace = crate::support::create_namespace(cluster, "auditors").await;
+    let auditor = namespace.user("an-auditor", &[]);
+    namespace.bind_role(ROLE, &auditor.name).await;
     for (verb, group, resource, subresource, may) in [
         ("list", "visibility.operator.metalbear.co", "sessiontrackers", "", true),
         ("create", "visibility.operator.metalbear.co", "sessiontrackers", "join", false),

@@ -29,14 +29,14 @@ fn changed_rules() -> Value {
 }
 
 #[tokio::test]
-async fn status_and_diff_and_what_to_take_over() {
-    let stage = Stage::set().await;
-    let admin = stage.cluster.plane.admin().path();
-    let ask = |args: &'static [&'static str]| plugin(&stage.cluster, admin, args);
+async fn prints_status_diff_and_role_manifest() {
+    let fixture = Fixture::start().await;
+    let admin = fixture.cluster.plane.admin().path();
+    let ask = |args: &'static [&'static str]| plugin(&fixture.cluster, admin, args);
 
     let (_, absent, _) = ask(&["auditor", "status"]).await;
     assert!(absent.contains("(there is none)"), "{absent}");
-    stage.run(&[]).await;
+    fixture.run_webhook_once(&[]).await;
     let (_, latest, _) = ask(&["auditor", "status"]).await;
     for line in ["Version:      2, the latest", "Modified:     no", "Managed by:   nobody else"] {
         assert!(latest.lines().any(|found| found == line), "{line}\n{latest}");
@@ -48,7 +48,7 @@ async fn status_and_diff_and_what_to_take_over() {
         { "op": "replace", "path": "/rules/0/verbs", "value": ["get", "delete"] },
         { "op": "remove", "path": "/rules/1" },
     ]);
-    stage.patch_role("json", &changed).await;
+    fixture.patch_role("json", &changed).await;
     let expected = "--- ClusterRole mirrord-operator-auditor\n\
                     +++ preset version 2\n\
                     -sessionpolicies.operator.metalbear.co: delete\n\
@@ -69,20 +69,20 @@ async fn status_and_diff_and_what_to_take_over() {
     let aggregation = json!({ "aggregationRule": {
         "clusterRoleSelectors": [{ "matchLabels": { "auditor": "yes" } }],
     } });
-    stage.patch_role("merge", &aggregation).await;
+    fixture.patch_role("merge", &aggregation).await;
     let (succeeded, role, said) = ask(&["auditor", "diff", "-o", "yaml"]).await;
     assert!(succeeded && role.contains("aggregationRule:") && !role.contains("\nrules:"), "{role}");
     assert!(said.contains("from other roles"), "{said}");
     let back = json!({ "aggregationRule": null });
-    stage.patch_role("merge", &back).await;
-    stage.patch_role("merge", &json!({ "rules": changed_rules() })).await;
+    fixture.patch_role("merge", &back).await;
+    fixture.patch_role("merge", &json!({ "rules": changed_rules() })).await;
 
     // Too much to compare: no part of it is printed.
     let many: Vec<String> = (0..250).map(|n| format!("r{n}")).collect();
     let huge = json!({ "rules": [{ "apiGroups": many, "resources": many, "verbs": ["get"] }] });
-    stage.patch_role("merge", &huge).await;
+    fixture.patch_role("merge", &huge).await;
     for args in [&["auditor", "diff", "-o", "yaml"][..], &["auditor", "diff"]] {
-        let (succeeded, out, error) = plugin(&stage.cluster, admin, args).await;
+        let (succeeded, out, error) = plugin(&fixture.cluster, admin, args).await;
         assert!(!succeeded && out.is_empty(), "{out}");
         assert!(error.contains("kubectl get clusterrole"), "{error}");
     }
@@ -92,19 +92,20 @@ async fn status_and_diff_and_what_to_take_over() {
     {
         assert!(unknown.lines().any(|found| found == line), "{line}\n{unknown}");
     }
-    stage.patch_role("merge", &json!({ "rules": changed_rules() })).await;
+    fixture.patch_role("merge", &json!({ "rules": changed_rules() })).await;
 
     // Into a repository, and from there back.
     let (_, role, _) = ask(&["auditor", "diff", "-o", "yaml"]).await;
-    stage.admin(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &role).await;
+    fixture.admin(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &role).await;
     let rest = "-sessionpolicies.operator.metalbear.co: delete\n";
     let (same, diff, _) = ask(&["auditor", "diff"]).await;
     assert!(!same && diff.ends_with(&format!("version 2\n{rest}")), "{diff}");
 
     // Who may read the report and not the role sees that.
-    let reader = crate::support::namespace(&stage.cluster, "readers").await.person("reader", &[]);
+    let reader =
+        crate::support::create_namespace(&fixture.cluster, "readers").await.user("reader", &[]);
     let (succeeded, _, error) =
-        plugin(&stage.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
+        plugin(&fixture.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
     assert!(!succeeded && error.contains("cannot get clusterroles"), "{error}");
     for args in [
         &[
@@ -117,11 +118,11 @@ async fn status_and_diff_and_what_to_take_over() {
         &["rolebinding", "reports", "--role=reports", "--user=reader", "--validate=true"],
     ] {
         let args = [&["create", "-n", "mirrord-sessions"], &args[..]].concat();
-        stage.admin(&args, "").await;
+        fixture.admin(&args, "").await;
     }
     let status = eventually("the report may be read", || async {
         let (succeeded, status, _) =
-            plugin(&stage.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
+            plugin(&fixture.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
         succeeded.then_some(status)
     })
     .await;
@@ -129,11 +130,11 @@ async fn status_and_diff_and_what_to_take_over() {
 }
 
 #[tokio::test]
-async fn who_may_what_and_by_which_binding() {
+async fn who_can_lists_subjects_and_bindings() {
     let cluster = shared();
-    let namespace = crate::support::namespace(cluster, "who").await;
-    let dev = namespace.person("who-dev", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+    let namespace = crate::support::create_namespace(cluster, "who").await;
+    let dev = namespace.user("who-dev", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     let admin = cluster.plane.admin().path();
     let who = async |what: &str, more: &[&str]| {
         let args = [&["rbac", "who-can", what, "-n", &namespace.name], more].concat();
@@ -155,8 +156,8 @@ async fn who_may_what_and_by_which_binding() {
     assert!(who("list", &[]).await.contains("who-dev"));
     assert!(who("join", &[]).await.contains("who-dev"));
     // An auditor, and who may join and nothing else, each by the binding that says so.
-    let auditor = namespace.person("who-auditor", &[]);
-    namespace.bind(ROLE, &auditor.name).await;
+    let auditor = namespace.user("who-auditor", &[]);
+    namespace.bind_role(ROLE, &auditor.name).await;
     let joins = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": { "name": "joins", "namespace": namespace.name },

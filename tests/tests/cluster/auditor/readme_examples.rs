@@ -47,7 +47,7 @@ fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn argo_cd_and_flux_are_shown_paths_that_are_there() {
+async fn readme_shows_existing_paths_to_argo_cd_and_flux() {
     let cluster = shared();
     let platform = platform();
     let sessions = platform.path().join("sessions");
@@ -90,9 +90,9 @@ async fn argo_cd_and_flux_are_shown_paths_that_are_there() {
 }
 
 #[tokio::test]
-async fn a_role_of_ones_own_is_taken_over_as_shown() {
-    let stage = Stage::set().await;
-    stage.reset(1).await;
+async fn readme_takeover_preserves_customized_role() {
+    let fixture = Fixture::start().await;
+    fixture.reset_role_to_version(1).await;
     let changed = json!({
         "metadata": { "labels": { "team": "a" }, "annotations": { "note": "ours" } },
         "rules": [{
@@ -100,9 +100,9 @@ async fn a_role_of_ones_own_is_taken_over_as_shown() {
             "verbs": ["get", "delete"],
         }],
     });
-    stage.patch_role("merge", &changed).await;
-    let admin = stage.cluster.plane.admin().path();
-    let ask = async |args: &[&str]| super::plugin::plugin(&stage.cluster, admin, args).await;
+    fixture.patch_role("merge", &changed).await;
+    let admin = fixture.cluster.plane.admin().path();
+    let ask = async |args: &[&str]| super::plugin::plugin(&fixture.cluster, admin, args).await;
     let (succeeded, yaml, error) = ask(&["auditor", "diff", "-o", "yaml"]).await;
     assert!(succeeded, "{error}");
     let taken: Value = serde_saphyr::from_str(&yaml).unwrap();
@@ -112,7 +112,7 @@ async fn a_role_of_ones_own_is_taken_over_as_shown() {
     std::fs::write(sessions.join("auditor-role.yaml"), &yaml).unwrap();
     let kustomization = beginning("# sessions/kustomization.yaml, with auditor-role.yaml");
     std::fs::write(sessions.join("kustomization.yaml"), kustomization).unwrap();
-    let objects = built(&stage.cluster, &sessions).await;
+    let objects = built(&fixture.cluster, &sessions).await;
     let role = find(&objects, "ClusterRole", ROLE);
     assert_eq!(role["rules"], taken["rules"]);
     assert_eq!(role["rules"].as_array().unwrap().len(), 3, "{role:#}");
@@ -126,9 +126,9 @@ async fn a_role_of_ones_own_is_taken_over_as_shown() {
     }
     // Applied, nothing that the cluster had is gone, and nothing is missing.
     let apply = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"];
-    stage.admin(&apply, &role.to_string()).await;
+    fixture.admin(&apply, &role.to_string()).await;
     let (_, diff, _) = ask(&["auditor", "diff"]).await;
     let lines: Vec<&str> = diff.lines().skip(2).collect();
     assert_eq!(lines, ["-sessionpolicies.operator.metalbear.co: delete"]);
-    stage.preserved(&[], "managed by kubectl").await;
+    fixture.assert_role_preserved(&[], "managed by kubectl").await;
 }

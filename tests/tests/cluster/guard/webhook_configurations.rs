@@ -179,18 +179,18 @@ async fn holds(kind: &str) {
 }
 
 #[tokio::test]
-async fn of_mutating_configurations_only_the_bundles() {
+async fn allows_only_ca_bundles_of_mutating_configuration() {
     holds("MutatingWebhookConfiguration").await;
 }
 
 #[tokio::test]
-async fn of_validating_configurations_only_the_bundles() {
+async fn allows_only_ca_bundles_of_validating_configuration() {
     holds("ValidatingWebhookConfiguration").await;
 }
 
 /// The policy names each field; a field that a later Kubernetes adds must not slip through.
 #[tokio::test]
-async fn the_policy_knows_every_field_of_a_webhook() {
+async fn covers_every_field_of_webhook() {
     let cluster = shared();
     let schema = cluster
         .admin(&["get", "--raw", "/openapi/v3/apis/admissionregistration.k8s.io/v1"], "")

@@ -11,9 +11,9 @@ use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
 use crate::{
-    agents::stage::{event, notes},
+    agents::fixtures::{event_notes, wait_for_event},
     plugin::bin,
-    support::{Namespace, Person, eventually, namespace, shared, within},
+    support::{Namespace, User, create_namespace, eventually, eventually_within, shared},
 };
 
 /// A command that is being run, and what it wrote.
@@ -24,17 +24,17 @@ struct Run {
 
 impl Run {
     /// Runs a shell's script as a session; standard error goes to a file.
-    fn start(person: &Person<'_>, flags: &[&str], script: &str) -> Self {
-        let plane = &person.cluster.plane;
+    fn start(user: &User<'_>, flags: &[&str], script: &str) -> Self {
+        let plane = &user.cluster.plane;
         let folder = tempfile::tempdir_in(plane.folder()).unwrap().keep();
-        let bin = bin(plane, &person.cluster.programs);
+        let bin = bin(plane, &user.cluster.programs);
         let child = Command::new(bin.join("kubectl"))
-            .args(["mirrord-sessions", "run", "-n", person.namespace()])
+            .args(["mirrord-sessions", "run", "-n", user.namespace()])
             .args(flags)
             .args(["--", "sh", "-c", script])
             .current_dir(&folder)
             .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
-            .env("KUBECONFIG", person.kubeconfig())
+            .env("KUBECONFIG", user.kubeconfig())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(folder.join("stderr")).unwrap())
@@ -69,17 +69,17 @@ impl Run {
 const UNTIL_END: &str = "until [ -e end ]; do sleep 0.1; done; exit 6";
 
 /// Somebody who may do in a namespace of their own what `run` needs.
-async fn developer<'a>(cluster: &'a Cluster, name: &str) -> (Namespace<'a>, Person<'a>) {
-    let namespace = namespace(cluster, name).await;
-    let person = namespace.person(&format!("{name}@example.com"), &["devs"]);
-    namespace.bind("mirrord-operator-user", &person.name).await;
-    (namespace, person)
+async fn developer<'a>(cluster: &'a Cluster, name: &str) -> (Namespace<'a>, User<'a>) {
+    let namespace = create_namespace(cluster, name).await;
+    let user = namespace.user(&format!("{name}@example.com"), &["devs"]);
+    namespace.bind_role("mirrord-operator-user", &user.name).await;
+    (namespace, user)
 }
 
 /// The session, once it has reported.
 async fn running(namespace: &Namespace<'_>) -> Value {
     // A first report that comes too early is sent again with the second.
-    within(Duration::from_mins(2), "a session runs", || async {
+    eventually_within(Duration::from_mins(2), "a session runs", || async {
         let mut sessions = namespace.sessions().await;
         sessions.retain(|session| session["status"]["state"] == "running");
         sessions.pop()
@@ -92,10 +92,10 @@ fn name(session: &Value) -> &str {
 }
 
 /// Why and by whom a session has ended, as its tracker says.
-async fn ending(person: &Person<'_>, session: &Value) -> (String, Option<String>) {
+async fn ending(user: &User<'_>, session: &Value) -> (String, Option<String>) {
     let args = ["get", "mst", name(session), "-o", "json"];
     eventually("its end is known", || async {
-        let shown = person.kubectl(&args, "").await.stdout;
+        let shown = user.kubectl(&args, "").await.stdout;
         let shown: Value = serde_json::from_str(&shown).ok()?;
         let status = &shown["status"];
         let reason = status["reason"].as_str().filter(|reason| *reason != "deleted")?;
@@ -107,11 +107,14 @@ async fn ending(person: &Person<'_>, session: &Value) -> (String, Option<String>
 
 /// For what takes as long as reports take to fail.
 async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
-    within(Duration::from_mins(3), what, || async { is_it(&run.stderr()).then_some(()) }).await;
+    eventually_within(Duration::from_mins(3), what, || async {
+        is_it(&run.stderr()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_command_is_a_session_as_long_as_it_runs() {
+async fn session_lasts_as_long_as_command() {
     let (namespace, dev) = developer(shared(), "run").await;
     let script = format!("cat; {UNTIL_END}");
     let mut run = Run::start(&dev, &["-t", "deployment/web", "--key", "avi"], &script);
@@ -137,7 +140,7 @@ async fn a_command_is_a_session_as_long_as_it_runs() {
     assert_eq!((code, out.as_str(), messages.as_str()), (Some(6), "through the pipe\n", ""));
     assert!(namespace.sessions().await.is_empty());
     assert_eq!(ending(&dev, &session).await, ("its command ended".to_owned(), None));
-    let told = event(&namespace, "SessionEnded").await;
+    let told = wait_for_event(&namespace, "SessionEnded").await;
     assert!(told.ends_with(": its command ended."), "{told}");
     // Not even one that the cluster had no time to see.
     for _ in 0..3 {
@@ -152,10 +155,10 @@ async fn a_command_is_a_session_as_long_as_it_runs() {
 }
 
 #[tokio::test]
-async fn whoever_stops_the_session_ends_the_command() {
+async fn deleting_session_terminates_command() {
     let (namespace, dev) = developer(shared(), "run-killed").await;
-    let other = namespace.person("run-killer@example.com", &[]);
-    namespace.bind("mirrord-operator-user", &other.name).await;
+    let other = namespace.user("run-killer@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &other.name).await;
     // The owner too, from another terminal.
     for who in [&other, &dev] {
         let run = Run::start(&dev, &[], "trap 'exit 9' TERM; sleep 1000 & wait");
@@ -174,7 +177,7 @@ async fn whoever_stops_the_session_ends_the_command() {
         assert_eq!(ending(&dev, &session).await, stopped);
         let told = format!("{id} of ");
         eventually("an Event tells who", || async {
-            let notes = notes(&namespace, "SessionStopped").await;
+            let notes = event_notes(&namespace, "SessionStopped").await;
             let mut notes = notes.into_iter().filter(|note| note.contains(&told));
             notes.find(|note| note.ends_with(&format!("it was stopped by {}.", who.name)))
         })
@@ -184,7 +187,7 @@ async fn whoever_stops_the_session_ends_the_command() {
 
 /// Removes the definition of Sessions, as an uninstall does, and installs it again.
 #[tokio::test]
-async fn an_uninstall_ends_no_command() {
+async fn command_survives_uninstall() {
     let cluster = Cluster::start().await.unwrap();
     let (namespace, dev) = developer(&cluster, "run-uninstalled").await;
     let run = Run::start(&dev, &[], UNTIL_END);
@@ -206,7 +209,7 @@ async fn an_uninstall_ends_no_command() {
 }
 
 #[tokio::test]
-async fn signals_and_failures() {
+async fn forwards_signals_and_exit_codes() {
     let (namespace, dev) = developer(shared(), "run-signals").await;
     let run = Run::start(&dev, &[], "trap 'exit 8' TERM; while :; do sleep 0.1; done");
     running(&namespace).await;
@@ -223,7 +226,7 @@ async fn signals_and_failures() {
     assert_eq!(code, Some(1), "{messages}");
     assert!(messages.contains("unknown flag: --nope"), "{messages}");
     // Who may not create sessions doesn't get to run one.
-    let nobody = namespace.person("run-nobody@example.com", &[]);
+    let nobody = namespace.user("run-nobody@example.com", &[]);
     let (code, out, messages) = Run::start(&nobody, &[], "echo ran").end().await;
     assert_eq!((code, out.as_str()), (Some(125), ""), "{messages}");
     assert!(messages.contains("cannot create sessions"), "{messages}");
@@ -231,7 +234,7 @@ async fn signals_and_failures() {
 }
 
 #[tokio::test]
-async fn a_lost_cluster_ends_no_command() {
+async fn command_survives_unreachable_cluster() {
     let cluster = Cluster::start().await.unwrap();
     let (namespace, dev) = developer(&cluster, "run-lost").await;
     let run = Run::start(&dev, &[], UNTIL_END);

@@ -88,7 +88,7 @@ fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'
 }
 
 #[tokio::test]
-async fn an_auditor_sees_and_nothing_is_taken() {
+async fn denies_escalation_and_removal_of_rules() {
     let cluster = shared();
     let stored = crate::support::eventually("there is a role", || async {
         let get = ["get", "clusterrole", ROLE, "-o", "json", "--ignore-not-found"];
@@ -142,7 +142,7 @@ async fn an_auditor_sees_and_nothing_is_taken() {
 
 /// The policy names each field; one that a later Kubernetes adds must not slip through.
 #[tokio::test]
-async fn the_policy_knows_every_field_of_a_cluster_role() {
+async fn covers_every_field_of_cluster_role() {
     let schema = shared()
         .admin(&["get", "--raw", "/openapi/v3/apis/rbac.authorization.k8s.io/v1"], "")
         .await

@@ -10,21 +10,22 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-use super::stage::{
-    admin, deployment, developer, event, guarded, name_of, node, notes, session, sessions, start,
+use super::fixtures::{
+    admin_client, create_deployment, create_node, developer_client, event_notes, name_of,
+    start_agent, wait_for_event, wait_for_guard, wait_for_session, wait_for_sessions,
 };
-use crate::support::{eventually, namespace, session as manifest, shared};
+use crate::support::{create_namespace, eventually, session_manifest, shared};
 
 #[tokio::test]
-async fn who_starts_a_run_is_told_who_is_on_the_target() {
+async fn warns_session_creator_of_sessions_on_same_target() {
     let cluster = shared();
-    let shop = namespace(cluster, "neighbours").await;
-    let (alice, bob) = (shop.person("neighbour-a", &[]), shop.person("neighbour-b", &[]));
-    for person in [&alice, &bob] {
-        shop.bind("mirrord-operator-user", &person.name).await;
+    let shop = create_namespace(cluster, "neighbours").await;
+    let (alice, bob) = (shop.user("neighbour-a", &[]), shop.user("neighbour-b", &[]));
+    for user in [&alice, &bob] {
+        shop.bind_role("mirrord-operator-user", &user.name).await;
     }
     let on = |target: &str| {
-        let mut session = manifest("ignored", json!({ "target": target }));
+        let mut session = session_manifest("ignored", json!({ "target": target }));
         session["metadata"] = json!({ "generateName": "s-" });
         session.to_string()
     };
@@ -61,23 +62,25 @@ pub(super) async fn tried(cluster: &Cluster, namespace: &str, agent: &Value) -> 
 
 /// Plain mirrord says nothing of its target but a container and a node.
 #[tokio::test]
-async fn who_starts_a_plain_run_is_told_who_is_on_the_target() {
+async fn warns_agent_creator_of_sessions_on_same_target() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let (home, shop) =
-        (namespace(cluster, "beside-home").await, namespace(cluster, "beside-shop").await);
-    let node = node(&client, "beside-1").await;
-    let target = deployment(&client, &shop.name, "web", &node).await;
-    let other = deployment(&client, &shop.name, "other", &node).await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let (home, shop) = (
+        create_namespace(cluster, "beside-home").await,
+        create_namespace(cluster, "beside-shop").await,
+    );
+    let node = create_node(&client, "beside-1").await;
+    let target = create_deployment(&client, &shop.name, "web", &node).await;
+    let other = create_deployment(&client, &shop.name, "other", &node).await;
     let address = json!({ "status": { "podIP": "10.1.0.10", "podIPs": [{ "ip": "10.1.0.10" }] } });
     let pod = |name: &str| format!("/api/v1/namespaces/{}/pods/{name}", shop.name);
     let status = format!("{}/status", pod(&target.pod));
-    let alice = developer(cluster, "beside-a@example.com", &[&home.name]).await;
+    let alice = developer_client(cluster, "beside-a@example.com", &[&home.name]).await;
     let job = targeted(&target.container, &node);
-    start(&alice, &home.name, &job).await;
-    session(&shop).await;
-    assert!(notes(&shop, "TargetShared").await.is_empty());
+    start_agent(&alice, &home.name, &job).await;
+    wait_for_session(&shop).await;
+    assert!(event_notes(&shop, "TargetShared").await.is_empty());
 
     // Pods can be selected by the address that the agent is told, or by none of it.
     let warning = "Warning: beside-a@example.com already has a session on deployment/web";
@@ -111,8 +114,8 @@ async fn who_starts_a_plain_run_is_told_who_is_on_the_target() {
         headers.len() == 1 && headers[0].contains("beside-a@example.com already"),
         "{headers:?}"
     );
-    sessions(&shop, 2).await;
-    let told = event(&shop, "TargetShared").await;
+    wait_for_sessions(&shop, 2).await;
+    let told = wait_for_event(&shop, "TargetShared").await;
     assert!(told.contains("on deployment/web") && !told.contains("beside-a"), "{told}");
 
     // The same of an agent that is added to the target's Pod.
@@ -154,16 +157,16 @@ async fn warnings_of(
 
 /// How much longer a run takes to start for being told.
 #[tokio::test]
-async fn looking_for_a_target_costs_little() {
+async fn target_lookup_adds_little_latency() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let shop = namespace(cluster, "beside-cost").await;
-    let node = node(&client, "beside-2").await;
-    let target = deployment(&client, &shop.name, "web", &node).await;
-    let carol = developer(cluster, "beside-c@example.com", &[&shop.name]).await;
-    start(&carol, &shop.name, &targeted(&target.container, &node)).await;
-    session(&shop).await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let shop = create_namespace(cluster, "beside-cost").await;
+    let node = create_node(&client, "beside-2").await;
+    let target = create_deployment(&client, &shop.name, "web", &node).await;
+    let carol = developer_client(cluster, "beside-c@example.com", &[&shop.name]).await;
+    start_agent(&carol, &shop.name, &targeted(&target.container, &node)).await;
+    wait_for_session(&shop).await;
     let path = format!("{}?dryRun=All", jobs(&shop.name, ""));
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..25 {

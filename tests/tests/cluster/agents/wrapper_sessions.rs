@@ -6,13 +6,14 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-use super::stage::{
-    admin, bound, deployment, developer, event, gone, guarded, name_of, node, notes, sessions,
-    start,
+use super::fixtures::{
+    admin_client, create_deployment, create_node, developer_client, event_notes, name_of,
+    start_agent, wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard,
+    wait_for_sessions,
 };
 use crate::{
     join::{path, post},
-    support::{Namespace, Person, eventually, namespace, session, shared},
+    support::{Namespace, User, create_namespace, eventually, session_manifest, shared},
 };
 
 const NAME: &str = "487f4f2b6d2376ad";
@@ -23,9 +24,9 @@ fn of_session(mut job: Value, name: &str) -> Value {
     job
 }
 
-async fn create(person: &Person<'_>, name: &str, target: &str) {
-    let manifest = session(name, json!({ "target": target })).to_string();
-    let created = person.kubectl(&["create", "-f", "-"], &manifest).await;
+async fn create(user: &User<'_>, name: &str, target: &str) {
+    let manifest = session_manifest(name, json!({ "target": target })).to_string();
+    let created = user.kubectl(&["create", "-f", "-"], &manifest).await;
     assert!(created.status.success(), "{created:?}");
 }
 
@@ -46,32 +47,37 @@ async fn end(client: &kube::Client, job: &str) {
 }
 
 #[tokio::test]
-async fn an_agent_belongs_to_the_session_of_its_wrapper() {
+async fn binds_agent_to_wrapper_session() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let (home, shop) =
-        (namespace(cluster, "wrapped-home").await, namespace(cluster, "wrapped-shop").await);
-    let node = node(&client, "wrapped-1").await;
-    let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
-    let alice = shop.person("wrapped@example.com", &["devs"]);
-    shop.bind("mirrord-operator-user", &alice.name).await;
-    let dev = developer(cluster, &alice.name, &[&home.name]).await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let (home, shop) = (
+        create_namespace(cluster, "wrapped-home").await,
+        create_namespace(cluster, "wrapped-shop").await,
+    );
+    let node = create_node(&client, "wrapped-1").await;
+    let target = create_deployment(&client, &shop.name, "ip-visit-counter", &node).await;
+    let alice = shop.user("wrapped@example.com", &["devs"]);
+    shop.bind_role("mirrord-operator-user", &alice.name).await;
+    let dev = developer_client(cluster, &alice.name, &[&home.name]).await;
     create(&alice, NAME, "deployment/ip-visit-counter").await;
     let own = || of_session(targeted(&target.container, &node), NAME);
 
-    let job = start(&dev, &home.name, &own()).await;
+    let job = start_agent(&dev, &home.name, &own()).await;
     let wrapper = with_agent(&shop, NAME, name_of(&job)).await;
     assert_eq!(wrapper["status"]["state"], "running");
-    let binding = bound(&client, &home.name, name_of(&job)).await;
+    let binding = wait_for_binding(&client, &home.name, name_of(&job)).await;
     assert_eq!(binding["uid"], wrapper["metadata"]["uid"]);
     assert_eq!(binding["owner"], alice.name.as_str());
 
     // Others that name it get their own: a second agent, a stranger, one elsewhere, one of a
     // hostile name.
-    let mallory = developer(cluster, "wrapped-mallory@example.com", &[&home.name]).await;
-    let others = [start(&dev, &home.name, &own()).await, start(&mallory, &home.name, &own()).await];
-    let mut all = sessions(&shop, 3).await;
+    let mallory = developer_client(cluster, "wrapped-mallory@example.com", &[&home.name]).await;
+    let others = [
+        start_agent(&dev, &home.name, &own()).await,
+        start_agent(&mallory, &home.name, &own()).await,
+    ];
+    let mut all = wait_for_sessions(&shop, 3).await;
     all.retain(|session| name_of(session) != NAME);
     for session in &all {
         assert!(
@@ -80,9 +86,9 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
         );
     }
     for name in [NAME, "../../../pods", "\u{1b}[2J"] {
-        start(&dev, &home.name, &of_session(targetless(), name)).await;
+        start_agent(&dev, &home.name, &of_session(targetless(), name)).await;
     }
-    sessions(&home, 3).await;
+    wait_for_sessions(&home, 3).await;
 
     // Its agent's end isn't the wrapper's, which may start another.
     for other in &others {
@@ -94,44 +100,44 @@ async fn an_agent_belongs_to_the_session_of_its_wrapper() {
         (shop.sessions().await.len() == 1).then_some(())
     })
     .await;
-    let again = start(&dev, &home.name, &own()).await;
+    let again = start_agent(&dev, &home.name, &own()).await;
     let same = with_agent(&shop, NAME, name_of(&again)).await;
     assert_eq!(same["metadata"]["uid"], wrapper["metadata"]["uid"]);
-    bound(&client, &home.name, name_of(&again)).await;
+    wait_for_binding(&client, &home.name, name_of(&again)).await;
     assert_eq!(shop.sessions().await.len(), 1);
 
     // Somebody stops it, and the agent with it.
     cluster.admin(&["delete", "session", NAME, "-n", &shop.name], "").await.unwrap();
-    gone(&client, &jobs(&home.name, name_of(&again))).await;
-    let told = event(&shop, "SessionStopped").await;
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&again))).await;
+    let told = wait_for_event(&shop, "SessionStopped").await;
     assert!(told.contains("it was stopped by admin"), "{told}");
     assert!(shop.sessions().await.is_empty());
 
     // Its command ends before the agent does: nobody stopped it, and nobody but its owner may say
     // so.
     create(&alice, NAME, "deployment/ip-visit-counter").await;
-    let last = start(&dev, &home.name, &own()).await;
+    let last = start_agent(&dev, &home.name, &own()).await;
     with_agent(&shop, NAME, name_of(&last)).await;
-    bound(&client, &home.name, name_of(&last)).await;
+    wait_for_binding(&client, &home.name, name_of(&last)).await;
     let path = path(&shop.name, NAME, "/report");
     let over = json!({
         "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport",
         "spec": { "ended": true },
     })
     .to_string();
-    let bob = shop.person("wrapped-bob@example.com", &["devs"]);
-    shop.bind("mirrord-operator-user", &bob.name).await;
+    let bob = shop.user("wrapped-bob@example.com", &["devs"]);
+    shop.bind_role("mirrord-operator-user", &bob.name).await;
     let refused = post(&bob, &path, &over).await.unwrap_err();
     assert!(refused.contains("only the owner"), "{refused}");
     assert_eq!(shop.sessions().await.len(), 1);
     post(&alice, &path, &over).await.unwrap();
-    gone(&client, &jobs(&home.name, name_of(&last))).await;
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&last))).await;
     eventually("an Event tells that the command ended", || async {
-        let notes = notes(&shop, "SessionEnded").await;
+        let notes = event_notes(&shop, "SessionEnded").await;
         notes.into_iter().find(|note| note.ends_with(": its command ended."))
     })
     .await;
-    assert_eq!(notes(&shop, "SessionStopped").await.len(), 1, "the one of before");
+    assert_eq!(event_notes(&shop, "SessionStopped").await.len(), 1, "the one of before");
     assert!(shop.sessions().await.is_empty());
 }
 
@@ -163,18 +169,18 @@ async fn refuse_deletes(cluster: &Cluster, namespace: &str) {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_heard_of_expires() {
+async fn expires_session_without_heartbeat() {
     let cluster = Cluster::start().await.unwrap();
     cluster.webhook.terminate().unwrap();
     let webhook = Webhook::start_with(&cluster.plane, &cluster.programs, &["--report-period=1s"])
         .await
         .unwrap();
     cluster.route_to(&webhook).await.unwrap();
-    let client = admin(&cluster).await;
-    let home = namespace(&cluster, "expiring").await;
+    let client = admin_client(&cluster).await;
+    let home = create_namespace(&cluster, "expiring").await;
     let names = ["silent", "talking", "never-reported", "promised"];
     for name in names {
-        let mut manifest = session(name, json!({ "target": "targetless" }));
+        let mut manifest = session_manifest(name, json!({ "target": "targetless" }));
         if name == "promised" {
             // The answer to its creation was lost, and whoever created it is gone.
             manifest["metadata"]["annotations"] =
@@ -225,7 +231,7 @@ async fn a_session_that_is_not_heard_of_expires() {
     assert_eq!(tracker["status"]["reason"], "expired");
     assert!(tracker["status"]["stoppedBy"].is_null(), "{tracker}");
     let told = eventually("both are told of", || async {
-        let mut told = notes(&home, "SessionExpired").await;
+        let mut told = event_notes(&home, "SessionExpired").await;
         told.sort();
         (told.len() == 2).then_some(told)
     })

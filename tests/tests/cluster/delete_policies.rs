@@ -4,7 +4,7 @@ use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Namespace, Person, eventually, namespace, shared},
+    support::{Namespace, User, create_namespace, eventually, shared},
     trackers::{create, spec},
 };
 
@@ -32,37 +32,37 @@ async fn apply(namespace: &Namespace<'_>, verbs: &[&str], condition: &str) {
 async fn developers(
     namespace: &Namespace<'static>,
     prefix: &str,
-) -> (Person<'static>, Person<'static>) {
-    let person = async |name: &str| {
-        let person = namespace.person(&format!("{prefix}-{name}@example.com"), &[]);
-        namespace.bind("mirrord-operator-user", &person.name).await;
-        person
+) -> (User<'static>, User<'static>) {
+    let user = async |name: &str| {
+        let user = namespace.user(&format!("{prefix}-{name}@example.com"), &[]);
+        namespace.bind_role("mirrord-operator-user", &user.name).await;
+        user
     };
-    (person("alice").await, person("bob").await)
+    (user("alice").await, user("bob").await)
 }
 
 /// Deletes every session of the namespace in one request; what is answered, or the refusal.
-async fn delete_collection(person: &Person<'_>, query: &str) -> Result<String, String> {
+async fn delete_collection(user: &User<'_>, query: &str) -> Result<String, String> {
     let path =
-        format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions{query}", person.namespace());
-    let output = person.kubectl(&["delete", "--raw", &path], "").await;
+        format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions{query}", user.namespace());
+    let output = user.kubectl(&["delete", "--raw", &path], "").await;
     if output.status.success() { Ok(output.stdout) } else { Err(output.stderr) }
 }
 
-async fn refused(person: &Person<'_>, args: &[&str], text: &str) {
+async fn refused(user: &User<'_>, args: &[&str], text: &str) {
     eventually(&format!("{args:?} is refused: {text}"), || async {
-        let tried = person.kubectl(&[args, &["--dry-run=server"]].concat(), "").await;
+        let tried = user.kubectl(&[args, &["--dry-run=server"]].concat(), "").await;
         tried.stderr.contains(text).then_some(())
     })
     .await;
-    let output = person.kubectl(args, "").await;
+    let output = user.kubectl(args, "").await;
     assert!(output.stderr.contains(text), "{output:?}");
     assert!(!output.stderr.contains("s3cret"), "{output:?}");
 }
 
 #[tokio::test]
-async fn only_ones_own() {
-    let own = namespace(shared(), "stopown").await;
+async fn denies_deletion_of_others_sessions() {
+    let own = create_namespace(shared(), "stopown").await;
     let (alice, bob) = developers(&own, "stopown").await;
     create(&alice, "hers", spec()).await;
     create(&bob, "his", spec()).await;
@@ -84,8 +84,8 @@ async fn only_ones_own() {
 }
 
 #[tokio::test]
-async fn never_in_production_whoever_asks() {
-    let prod = namespace(shared(), "stopprod").await;
+async fn denies_deletion_even_to_admins() {
+    let prod = create_namespace(shared(), "stopprod").await;
     let (alice, _) = developers(&prod, "stopprod").await;
     create(&alice, "hers", spec()).await;
     apply(&prod, &["delete"], "true").await;
@@ -102,8 +102,8 @@ async fn never_in_production_whoever_asks() {
 }
 
 #[tokio::test]
-async fn what_is_hidden_is_not_read_by_deleting_it() {
-    let hidden = namespace(shared(), "stophid").await;
+async fn deletion_does_not_reveal_hidden_sessions() {
+    let hidden = create_namespace(shared(), "stophid").await;
     let (alice, bob) = developers(&hidden, "stophid").await;
     create(&alice, "hers", spec()).await;
     // Without a policy, who may join and delete is answered the whole object.
@@ -131,8 +131,8 @@ async fn what_is_hidden_is_not_read_by_deleting_it() {
 
 /// The answer to a dry run holds the key of a session that lives on.
 #[tokio::test]
-async fn a_key_is_not_read_by_trying_to_delete() {
-    let tried = namespace(shared(), "stoptry").await;
+async fn dry_run_delete_requires_access_to_key() {
+    let tried = create_namespace(shared(), "stoptry").await;
     let (alice, _) = developers(&tried, "stoptry").await;
     create(&alice, "hers", spec()).await;
     let role = json!({
@@ -141,8 +141,8 @@ async fn a_key_is_not_read_by_trying_to_delete() {
         "rules": [{ "apiGroups": ["operator.metalbear.co"], "resources": ["sessions"], "verbs": ["delete", "deletecollection"] }],
     });
     shared().admin(&["create", "-f", "-"], &role.to_string()).await.unwrap();
-    let janitor = tried.person("stoptry-janitor@example.com", &[]);
-    tried.bind("stoptry", &janitor.name).await;
+    let janitor = tried.user("stoptry-janitor@example.com", &[]);
+    tried.bind_role("stoptry", &janitor.name).await;
     eventually("a dry run is refused", || async {
         let refused = delete_collection(&janitor, "?dryRun=All").await.err()?;
         assert!(!refused.contains("s3cret"), "{refused}");
@@ -157,13 +157,13 @@ async fn a_key_is_not_read_by_trying_to_delete() {
 
 /// Nothing that cleans up is stopped by a policy, nor by a process that is down.
 #[tokio::test]
-async fn namespaces_and_definitions_go_whatever_policies_say() {
+async fn policies_never_block_cleanup() {
     let cluster = Cluster::start().await.unwrap();
     let rules = json!([{ "resources": ["*"], "verbs": ["*"] }]);
     let deny_all = policy("deny-all", &json!([]), &rules);
     for name in ["first", "second", "third"] {
         cluster.admin(&["create", "namespace", name], "").await.unwrap();
-        let session = crate::support::session("s", spec()).to_string();
+        let session = crate::support::session_manifest("s", spec()).to_string();
         let create = ["create", "-n", name, "-f", "-"];
         cluster.admin(&create, &session).await.unwrap();
     }
@@ -173,7 +173,7 @@ async fn namespaces_and_definitions_go_whatever_policies_say() {
         .admin(&["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"], &owner.to_string())
         .await
         .unwrap();
-    let mut taken_along = crate::support::session("owned", spec());
+    let mut taken_along = crate::support::session_manifest("owned", spec());
     taken_along["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner }]);
     cluster.admin(&["create", "-n", "third", "-f", "-"], &taken_along.to_string()).await.unwrap();

@@ -1,13 +1,13 @@
 //! No request ends with a Session whose owner is not its creator: each way to write one, with the
 //! webhook up, and with its configuration deleted.
 
-mod ways;
+mod cases;
 
 use mirrord_sessions_tests::{cluster::Cluster, control_plane::KubectlOutput};
 use serde_json::json;
 
-use crate::support::{Namespace, Person, eventually, namespace, session, shared};
-use ways::{
+use crate::support::{Namespace, User, create_namespace, eventually, session_manifest, shared};
+use cases::{
     CREATES,
     Expect::{self, Accepted, Refused},
     Forgery, UPDATES, Way, Webhook,
@@ -43,8 +43,8 @@ impl Forgery {
     }
 }
 
-fn people<'a>(namespace: &Namespace<'a>) -> (Person<'a>, Person<'a>) {
-    (namespace.person("alice", &["devs"]), namespace.person("mallory", &["devs", "contractors"]))
+fn people<'a>(namespace: &Namespace<'a>) -> (User<'a>, User<'a>) {
+    (namespace.user("alice", &["devs"]), namespace.user("mallory", &["devs", "contractors"]))
 }
 
 fn outcome(output: &KubectlOutput) -> Expect {
@@ -62,7 +62,7 @@ fn expected(way: &Way, webhook: Webhook) -> Expect {
 async fn creates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<String> {
     let mut wrong = Vec::new();
     for way in CREATES {
-        let namespace = namespace(cluster, "creates").await;
+        let namespace = create_namespace(cluster, "creates").await;
         let (_, mallory) = people(&namespace);
         let manifest = (way.manifest)(forgery).to_string();
         // Twice where that makes sense: the manifest as it was, applied again.
@@ -96,11 +96,12 @@ async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
         if webhook == Webhook::GuardAlone && way.name == "another target" {
             continue;
         }
-        let namespace = namespace(cluster, "updates").await;
+        let namespace = create_namespace(cluster, "updates").await;
         let (alice, mallory) = people(&namespace);
         // By alice, and true: it is accepted with the webhook and without.
-        let created =
-            alice.kubectl(&["create", "-f", "-"], &session("s", forgery.spec()).to_string()).await;
+        let created = alice
+            .kubectl(&["create", "-f", "-"], &session_manifest("s", forgery.spec()).to_string())
+            .await;
         assert!(created.status.success(), "{created:?}");
         let before = namespace.sessions().await.remove(0);
 
@@ -129,10 +130,10 @@ async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<
 
 /// Impersonation: the effective user is the owner, also of an administrator's requests.
 async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
-    let namespace = namespace(cluster, "impersonation").await;
+    let namespace = create_namespace(cluster, "impersonation").await;
     let owner =
         json!({ "username": "alice", "uid": "u-1", "groups": ["devs", "system:authenticated"] });
-    let admin_forges = session(
+    let admin_forges = session_manifest(
         "s",
         json!({ "target": "deployment/a", "owner": { "username": "admin", "groups": ["system:masters"] }, "user": "admin" }),
     );
@@ -140,7 +141,10 @@ async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
         ("forged", admin_forges, if webhook == Webhook::Up { Accepted } else { Refused }),
         (
             "true",
-            session("t", json!({ "target": "deployment/a", "owner": owner, "user": "alice" })),
+            session_manifest(
+                "t",
+                json!({ "target": "deployment/a", "owner": owner, "user": "alice" }),
+            ),
             Accepted,
         ),
     ];
@@ -176,7 +180,7 @@ async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
 
 /// The controller alone records others, and writes status.
 async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
-    let namespace = namespace(cluster, "controller").await;
+    let namespace = create_namespace(cluster, "controller").await;
     let other = format!("system:serviceaccount:{}:default", namespace.name);
     let mut wrong = Vec::new();
     for (user, may) in [
@@ -202,7 +206,7 @@ async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
                 cluster.plane.kubectl_with_input(admin.path(), &args, &input).await.unwrap()
             }
         };
-        let manifest = session(
+        let manifest = session_manifest(
             &name,
             json!({ "target": "a/b", "owner": { "username": "alice" }, "user": "alice" }),
         );
@@ -236,7 +240,7 @@ async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
 
 async fn all(cluster: &Cluster, webhook: Webhook) {
     allow_everything(cluster).await;
-    let forgery = Forgery::learn(&namespace(cluster, "learn").await).await;
+    let forgery = Forgery::learn(&create_namespace(cluster, "learn").await).await;
     let wrong = [
         creates(cluster, &forgery, webhook).await,
         updates(cluster, &forgery, webhook).await,
@@ -254,10 +258,10 @@ async fn guard_alone(cluster: &Cluster) {
     let patch = json!([{ "op": "remove", "path": rules }]).to_string();
     let definition = ["patch", "crd", mirrord_sessions_crds::SESSIONS, "--type=json", "-p", &patch];
     cluster.admin(&definition, "").await.unwrap();
-    let namespace = namespace(cluster, "alone").await;
+    let namespace = create_namespace(cluster, "alone").await;
     let (alice, _) = people(&namespace);
     let forgery = Forgery::learn(&namespace).await;
-    let manifest = session("s", forgery.spec()).to_string();
+    let manifest = session_manifest("s", forgery.spec()).to_string();
     let created = alice.kubectl(&["create", "-f", "-"], &manifest).await;
     assert!(created.status.success(), "{created:?}");
     eventually("the definition lets spec change", || async {
@@ -271,12 +275,12 @@ async fn guard_alone(cluster: &Cluster) {
 }
 
 #[tokio::test]
-async fn nobody_forges_with_the_webhook_up() {
+async fn denies_forgery_with_webhook() {
     all(shared(), Webhook::Up).await;
 }
 
 #[tokio::test]
-async fn nobody_forges_with_the_webhook_configuration_deleted() {
+async fn denies_forgery_without_webhook_configuration() {
     // A cluster of its own: the others need theirs whole.
     let cluster = Cluster::start().await.unwrap();
     cluster.delete_webhook_configuration().await.unwrap();

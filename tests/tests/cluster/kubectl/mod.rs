@@ -1,6 +1,6 @@
 //! What kubectl does with the plugin besides running it, and which flags both take.
 
-mod alike;
+mod parity;
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use mirrord_sessions_tests::control_plane::{KubectlOutput, Program};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{namespace, session, shared};
+use crate::support::{create_namespace, session_manifest, shared};
 
 /// A folder with kubectl, the plugin and nothing else.
 struct Bin(TempDir);
@@ -49,12 +49,12 @@ impl Bin {
 }
 
 #[tokio::test]
-async fn kubectl_completes_the_plugin_once_the_shim_is_installed() {
-    let namespace = namespace(shared(), "completion").await;
-    let dev = namespace.person("completing-dev", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn kubectl_completes_plugin_after_shim_installation() {
+    let namespace = create_namespace(shared(), "completion").await;
+    let dev = namespace.user("completing-dev", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
-    let manifest = session(
+    let manifest = session_manifest(
         "487f4f2b6d2376ad",
         json!({ "target": "deployment/ip-visit-counter", "client": client }),
     );
@@ -121,10 +121,10 @@ fn parts(folder: &Path) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn flags_alone_do_for_the_plugin_what_they_do_for_kubectl() {
-    let namespace = namespace(shared(), "flags").await;
-    let admin = namespace.person("flags-alone", &["system:masters"]);
-    let manifest = session("s", json!({ "target": "targetless" }));
+async fn connection_flags_match_kubectl() {
+    let namespace = create_namespace(shared(), "flags").await;
+    let admin = namespace.user("flags-alone", &["system:masters"]);
+    let manifest = session_manifest("s", json!({ "target": "targetless" }));
     let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(created.status.success(), "{created:?}");
     let folder = tempfile::tempdir().unwrap();
@@ -171,10 +171,10 @@ async fn flags_alone_do_for_the_plugin_what_they_do_for_kubectl() {
 }
 
 #[tokio::test]
-async fn status_sees_a_cluster_that_is_well_and_says_what_it_may_not_see() {
-    let namespace = namespace(shared(), "status").await;
-    let admin = namespace.person("status-admin", &["system:masters"]);
-    let manifest = session("s", json!({ "target": "targetless" }));
+async fn status_reports_healthy_cluster_and_missing_permissions() {
+    let namespace = create_namespace(shared(), "status").await;
+    let admin = namespace.user("status-admin", &["system:masters"]);
+    let manifest = session_manifest("s", json!({ "target": "targetless" }));
     let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(created.status.success(), "{created:?}");
     let bin = Bin::new();
@@ -196,7 +196,7 @@ async fn status_sees_a_cluster_that_is_well_and_says_what_it_may_not_see() {
     // Looking left nothing behind.
     assert_eq!(namespace.sessions().await.len(), 1);
 
-    let nobody = namespace.person("status-nobody", &[]);
+    let nobody = namespace.user("status-nobody", &[]);
     let args = ["mirrord-sessions", "status", "-n", &namespace.name];
     let seen = bin.kubectl(nobody.kubeconfig(), &args).await;
     assert!(seen.status.success(), "{seen:?}");
@@ -216,7 +216,7 @@ fn flags(help: &str) -> Vec<String> {
 
 /// What docs/plugin.md says of the flags of a command: whether each is taken.
 fn documented(heading: &str) -> Vec<(String, bool)> {
-    let docs = include_str!("../../../docs/plugin.md");
+    let docs = include_str!("../../../../docs/plugin.md");
     let (_, section) = docs.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let row = |line: &str| {
@@ -229,7 +229,7 @@ fn documented(heading: &str) -> Vec<(String, bool)> {
 }
 
 #[tokio::test]
-async fn every_flag_of_kubectl_is_taken_or_refused_with_a_reason_as_documented() {
+async fn supports_or_rejects_kubectl_flags_as_documented() {
     let bin = Bin::new();
     let folder = tempfile::tempdir().unwrap();
     let none = folder.path().join("none");

@@ -1,4 +1,4 @@
-//! Everything that becomes of the role, from a watch: nothing is missed in between.
+//! Everything that becomes of the role, from a watch: nothing is missed in proxy.
 
 use std::pin::pin;
 
@@ -16,7 +16,7 @@ use super::*;
 pub(super) type Change = (&'static str, usize);
 
 /// Records until it is stopped.
-pub(super) struct Recorder<'a> {
+pub(super) struct RoleRecorder<'a> {
     cluster: &'a Cluster,
     task: JoinHandle<Vec<Change>>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Recorder<'a> {
 /// A role that nobody uses, whose creation tells that all before it has been seen.
 const LAST: &str = "the-recorder-stops-here";
 
-impl<'a> Recorder<'a> {
+impl<'a> RoleRecorder<'a> {
     /// From now on.
     pub(super) async fn start(cluster: &'a Cluster) -> Self {
         let client = cluster.plane.admin().client().await.unwrap();

@@ -9,10 +9,11 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-use super::stage::{
-    admin, bound, deployment, developer, event, gone, guarded, name_of, node, notes, start,
+use super::fixtures::{
+    admin_client, create_deployment, create_node, developer_client, event_notes, name_of,
+    start_agent, wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard,
 };
-use crate::support::{Namespace, eventually, namespace};
+use crate::support::{Namespace, create_namespace, eventually};
 
 /// Gives the Lease to somebody who does nothing with it, or to whoever takes it.
 async fn leads(client: &Client, holder: &str) {
@@ -62,12 +63,12 @@ fn job_id(home: &Namespace<'_>, job: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_stop_that_no_leader_saw_still_stops() {
+async fn deletion_missed_by_leader_still_stops_run() {
     let cluster = Cluster::start().await.unwrap();
-    guarded(&cluster).await;
-    let client = admin(&cluster).await;
-    let home = namespace(&cluster, "untied").await;
-    let dev = developer(&cluster, "untied@example.com", &[&home.name]).await;
+    wait_for_guard(&cluster).await;
+    let client = admin_client(&cluster).await;
+    let home = create_namespace(&cluster, "untied").await;
+    let dev = developer_client(&cluster, "untied@example.com", &[&home.name]).await;
     let owner =
         json!({ "username": "untied@example.com", "groups": ["devs", "system:authenticated"] });
     leads(&client, "nobody").await;
@@ -78,11 +79,11 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     .await;
 
     // Known to the replica that leads next.
-    let stopped = start(&dev, &home.name, &targetless()).await;
+    let stopped = start_agent(&dev, &home.name, &targetless()).await;
     let name = record(&cluster, &home, &job_id(&home, &stopped), &owner).await;
     stop(&cluster, &client, &home, &name).await;
     // Not yet recorded, and somebody else had a Session by the name that it will get.
-    let new = start(&dev, &home.name, &targetless()).await;
+    let new = start_agent(&dev, &home.name, &targetless()).await;
     let other = job_id(&home, &stopped);
     let taken = session_name(&job_id(&home, &new).parse().unwrap(), 0);
     let forged = json!({
@@ -93,8 +94,8 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     cluster.admin(&create, &forged.to_string()).await.unwrap();
     stop(&cluster, &client, &home, &taken).await;
     // What can't be removed.
-    let node = node(&client, "untied-1").await;
-    let target = deployment(&client, &home.name, "web", &node).await;
+    let node = create_node(&client, "untied-1").await;
+    let target = create_deployment(&client, &home.name, "web", &node).await;
     let agent = ephemeral("main");
     let container = agent["name"].as_str().unwrap().to_owned();
     let pod = add_ephemeral(&client, &home.name, &target.pod, agent).await.unwrap();
@@ -106,16 +107,16 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     stop(&cluster, &client, &home, &in_pods).await;
 
     leads(&client, "").await;
-    gone(&client, &jobs(&home.name, name_of(&stopped))).await;
-    let told = event(&home, "SessionStopped").await;
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&stopped))).await;
+    let told = wait_for_event(&home, "SessionStopped").await;
     assert!(
         told.contains("of untied@example.com on targetless")
             && told.contains("it was stopped by admin"),
         "{told}"
     );
-    let binding = bound(&client, &home.name, name_of(&new)).await;
+    let binding = wait_for_binding(&client, &home.name, name_of(&new)).await;
     assert_eq!(binding["name"], taken.as_str());
-    let told = event(&home, "AgentRunsOn").await;
+    let told = wait_for_event(&home, "AgentRunsOn").await;
     assert!(told.contains(&container), "{told}");
     let sessions = home.sessions().await;
     assert_eq!(sessions.len(), 2, "{sessions:?}");
@@ -128,10 +129,10 @@ async fn a_stop_that_no_leader_saw_still_stops() {
         (log.matches("lost leadership").count() == 2).then_some(())
     })
     .await;
-    let home = namespace(&cluster, "untied-late").await;
-    let dev = developer(&cluster, "untied-late@example.com", &[&home.name]).await;
+    let home = create_namespace(&cluster, "untied-late").await;
+    let dev = developer_client(&cluster, "untied-late@example.com", &[&home.name]).await;
     let owner = json!({ "username": "untied-late@example.com", "groups": ["devs", "system:authenticated"] });
-    let stopped = start(&dev, &home.name, &targetless()).await;
+    let stopped = start_agent(&dev, &home.name, &targetless()).await;
     let id = job_id(&home, &stopped);
     let name = record(&cluster, &home, &id, &owner).await;
     stop(&cluster, &client, &home, &name).await;
@@ -146,9 +147,9 @@ async fn a_stop_that_no_leader_saw_still_stops() {
     let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
     leads(&client, "").await;
-    gone(&client, &jobs(&home.name, name_of(&stopped))).await;
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&stopped))).await;
     eventually("it is told", || async {
-        let notes = notes(&home, "SessionStopped").await;
+        let notes = event_notes(&home, "SessionStopped").await;
         notes.first()?.contains("it was stopped by admin").then_some(())
     })
     .await;

@@ -3,14 +3,14 @@
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use serde_json::Value;
 
-use crate::support::{namespace, shared};
+use crate::support::{create_namespace, shared};
 
 #[tokio::test]
-async fn users_create_see_and_stop_sessions_and_nothing_else() {
-    let namespace = namespace(shared(), "roles").await;
-    let dev = namespace.person("role-dev", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
-    let nobody = namespace.person("role-nobody", &[]);
+async fn user_role_grants_only_sessions_and_trackers() {
+    let namespace = create_namespace(shared(), "roles").await;
+    let dev = namespace.user("role-dev", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
+    let nobody = namespace.user("role-nobody", &[]);
     for (verb, resource, may) in [
         ("create", "sessions", true),
         ("get", "sessions", false),
@@ -47,7 +47,7 @@ async fn users_create_see_and_stop_sessions_and_nothing_else() {
 
 /// mirrord's documentation grants exactly this rule; who limits it there can do so here.
 #[tokio::test]
-async fn the_user_role_holds_the_rule_of_mirrords_documentation() {
+async fn user_role_contains_rule_of_mirrord_docs() {
     let role = shared()
         .admin(&["get", "clusterrole", "mirrord-operator-user", "-o", "json"], "")
         .await
@@ -65,7 +65,7 @@ async fn the_user_role_holds_the_rule_of_mirrords_documentation() {
 
 /// Everything that the webhook's service account may do beyond what every account may.
 #[tokio::test]
-async fn the_webhook_holds_no_right_that_it_does_not_use() {
+async fn webhook_holds_minimal_permissions() {
     let cluster = shared();
     let user = format!("--as={CONTROLLER_USERNAME}");
     for (namespace, expected) in [

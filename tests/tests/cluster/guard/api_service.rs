@@ -24,7 +24,7 @@ fn changes() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test]
-async fn of_the_api_service_only_the_bundle() {
+async fn allows_only_ca_bundle_of_api_service() {
     let cluster = shared();
     let stored = ["get", "apiservice", TRACKER_API_SERVICE, "-o", "json"];
     let stored: Value = serde_json::from_str(&cluster.admin(&stored, "").await.unwrap()).unwrap();
@@ -91,7 +91,7 @@ async fn of_the_api_service_only_the_bundle() {
 
 /// The policy names each field; a field that a later Kubernetes adds must not slip through.
 #[tokio::test]
-async fn the_policy_knows_every_field_of_an_api_service() {
+async fn covers_every_field_of_api_service() {
     let path = "/openapi/v3/apis/apiregistration.k8s.io/v1";
     let schema = shared().admin(&["get", "--raw", path], "").await.unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();

@@ -1,26 +1,30 @@
 //! Several replicas: one writes.
 
-use super::{recorder::Recorder, *};
+use super::{role_recorder::RoleRecorder, *};
 
-pub(super) fn leads(webhook: &Webhook) -> bool {
+pub(super) fn is_leader(webhook: &Webhook) -> bool {
     webhook.log_text().contains(" acquired leadership ")
 }
 
 #[tokio::test]
-async fn of_leaders_that_race_one_writes_and_another_takes_over() {
-    let stage = Stage::set().await;
-    let (a, b, c) = tokio::join!(stage.start(&[]), stage.start(&[]), stage.start(&[]));
+async fn only_leader_writes_and_standby_takes_over() {
+    let fixture = Fixture::start().await;
+    let (a, b, c) = tokio::join!(
+        fixture.start_webhook(&[]),
+        fixture.start_webhook(&[]),
+        fixture.start_webhook(&[])
+    );
     let replicas = [a, b, c];
-    eventually("there is a role", || stage.role()).await;
+    eventually("there is a role", || fixture.role()).await;
     let leader = eventually("one leads", || async {
-        let leader = replicas.iter().position(leads);
+        let leader = replicas.iter().position(is_leader);
         leader.filter(|leader| replicas[*leader].log_text().contains("outcome="))
     })
     .await;
     let log = replicas[leader].log_text();
     assert!(log.contains("outcome=\"created\""), "{log}");
-    assert_eq!(replicas.iter().filter(|replica| leads(replica)).count(), 1);
-    let role = stage.role().await;
+    assert_eq!(replicas.iter().filter(|replica| is_leader(replica)).count(), 1);
+    let role = fixture.role().await;
 
     // A leader that dies without a word: the next, after the Lease has run out, finds all as it
     // was.
@@ -30,13 +34,13 @@ async fn of_leaders_that_race_one_writes_and_another_takes_over() {
         others.into_iter().find(|n| replicas[*n].log_text().contains("outcome=\"current\""))
     })
     .await;
-    assert_eq!(stage.role().await, role);
+    assert_eq!(fixture.role().await, role);
     // One that ends in order leaves it to the last at once.
     let last = 3 - leader - next;
-    assert!(!leads(&replicas[last]));
+    assert!(!is_leader(&replicas[last]));
     assert!(replicas[next].terminate().unwrap().success());
-    let told = stage.told(&replicas[last]).await;
-    assert!(told.contains("outcome=\"current\""), "{told}");
+    let outcome = fixture.wait_for_outcome(&replicas[last]).await;
+    assert!(outcome.contains("outcome=\"current\""), "{outcome}");
     let lease = [
         "get",
         "lease",
@@ -47,44 +51,44 @@ async fn of_leaders_that_race_one_writes_and_another_takes_over() {
         "jsonpath={.spec.leaseTransitions}",
     ];
     // The installation's own, and these three.
-    assert_eq!(stage.admin(&lease, "").await, "4");
+    assert_eq!(fixture.admin(&lease, "").await, "4");
 }
 
 #[tokio::test]
-async fn a_rolling_upgrade_and_a_downgrade_write_once() {
-    let stage = Stage::set().await;
-    let recorder = Recorder::start(&stage.cluster).await;
+async fn rolling_upgrade_and_downgrade_write_role_once() {
+    let fixture = Fixture::start().await;
+    let recorder = RoleRecorder::start(&fixture.cluster).await;
     let old = ["--auditor-preset-version=1"];
-    let mut old_ones = vec![stage.start(&old).await, stage.start(&old).await];
-    eventually("the old release made it", || stage.role()).await;
+    let mut old_ones = vec![fixture.start_webhook(&old).await, fixture.start_webhook(&old).await];
+    eventually("the old release made it", || fixture.role()).await;
     // One replica at a time, as a Deployment does it.
     let mut new_ones = Vec::new();
     while let Some(replica) = old_ones.pop() {
-        new_ones.push(stage.start(&[]).await);
+        new_ones.push(fixture.start_webhook(&[]).await);
         replica.terminate().unwrap();
     }
     eventually("the new release upgraded it", || async {
-        stage.role().await.filter(|role| role["rules"] == rules(2))
+        fixture.role().await.filter(|role| role["rules"] == rules(2))
     })
     .await;
     // And back.
     while let Some(replica) = new_ones.pop() {
-        old_ones.push(stage.start(&old).await);
+        old_ones.push(fixture.start_webhook(&old).await);
         replica.terminate().unwrap();
     }
     let leader = eventually("an old replica leads", || async {
-        old_ones.iter().find(|replica| leads(replica))
+        old_ones.iter().find(|replica| is_leader(replica))
     })
     .await;
-    let told = stage.told(leader).await;
-    assert!(told.contains("a later release wrote it"), "{told}");
+    let outcome = fixture.wait_for_outcome(leader).await;
+    assert!(outcome.contains("a later release wrote it"), "{outcome}");
     assert_eq!(recorder.stop().await, [("added", 1), ("modified", 2)]);
 }
 
 /// What the API server makes of the preconditions that the process writes with: no documentation
 /// says what becomes of a version on a server-side apply of what isn't there.
 #[tokio::test]
-async fn preconditions_hold() {
+async fn api_server_enforces_apply_preconditions() {
     let cluster = shared();
     let name = "auditor-preconditions";
     let apply = |metadata: Value, rules: Value| async move {

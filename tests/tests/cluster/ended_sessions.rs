@@ -4,14 +4,14 @@ use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Namespace, Person, eventually, namespace},
+    support::{Namespace, User, create_namespace, eventually},
     trackers::{create, developer, shows, spec},
 };
 
 /// The tracker, when its status has these fields.
-async fn shown(person: &Person<'_>, name: &str, fields: Value) -> Value {
+async fn shown(user: &User<'_>, name: &str, fields: Value) -> Value {
     eventually(&format!("{name} shows {fields}"), || async {
-        let output = person.kubectl(&["get", "mst", name, "-o", "json"], "").await;
+        let output = user.kubectl(&["get", "mst", name, "-o", "json"], "").await;
         let tracker: Value = serde_json::from_str(&output.stdout).ok()?;
         let status = &tracker["status"];
         let as_told =
@@ -22,10 +22,10 @@ async fn shown(person: &Person<'_>, name: &str, fields: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_was_stopped_is_told_and_who_stopped_it() {
+async fn shows_deletion_reason_and_requester() {
     let (namespace, dev) = developer("ended").await;
-    let other = namespace.person("ended-other@example.com", &[]);
-    namespace.bind("mirrord-operator-user", &other.name).await;
+    let other = namespace.user("ended-other@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &other.name).await;
     create(&dev, "one", spec()).await;
     create(&dev, "two", spec()).await;
     shows(&dev, &["get", "mst"], "two").await;
@@ -79,7 +79,7 @@ async fn what_was_stopped_is_told_and_who_stopped_it() {
 /// A watch tells `terminated` with the version of the deletion, and a client that comes back there
 /// has missed nothing.
 #[tokio::test]
-async fn a_watch_tells_the_end() {
+async fn watch_emits_terminated_at_deletion_version() {
     let (namespace, dev) = developer("endwatch").await;
     create(&dev, "one", spec()).await;
     shows(&dev, &["get", "mst"], "one").await;
@@ -103,16 +103,16 @@ async fn a_watch_tells_the_end() {
     assert!(at.as_str().unwrap().parse::<u64>().unwrap() > version.parse().unwrap());
 }
 
-async fn here(cluster: &Cluster) -> (Namespace<'_>, Person<'_>) {
-    let namespace = namespace(cluster, "kept").await;
-    let dev = namespace.person("kept@example.com", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn here(cluster: &Cluster) -> (Namespace<'_>, User<'_>) {
+    let namespace = create_namespace(cluster, "kept").await;
+    let dev = namespace.user("kept@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     (namespace, dev)
 }
 
 /// Every replica shows what ended: one that was there, and one that comes when the others are gone.
 #[tokio::test]
-async fn on_every_replica_and_after_a_restart() {
+async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     let cluster = Cluster::start().await.unwrap();
     let (_namespace, dev) = here(&cluster).await;
     let start = async |args: &[&str]| {

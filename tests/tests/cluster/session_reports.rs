@@ -18,7 +18,7 @@ fn report(spec: &Value) -> String {
 }
 
 #[tokio::test]
-async fn an_owner_reports_ports_and_life() {
+async fn accepts_reports_of_owner() {
     let (namespace, dev) = developer("reporting").await;
     create(&dev, "one", spec()).await;
     shows(&dev, &["get", "mst"], "one").await;
@@ -68,19 +68,19 @@ async fn an_owner_reports_ports_and_life() {
 }
 
 #[tokio::test]
-async fn nobody_else_reports() {
+async fn rejects_invalid_and_unauthorized_reports() {
     let (namespace, dev) = developer("reporter").await;
     create(&dev, "one", spec()).await;
-    let other = namespace.person("reporter-other@example.com", &[]);
-    namespace.bind("mirrord-operator-user", &other.name).await;
-    let nobody = namespace.person("reporter-nobody@example.com", &[]);
+    let other = namespace.user("reporter-other@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &other.name).await;
+    let nobody = namespace.user("reporter-nobody@example.com", &[]);
     shows(&dev, &["get", "mst"], "one").await;
     let path = path(&namespace.name, "one", "/report");
     let good = report(&json!({ "ports": [] }));
     let many = report(&json!({ "ports": vec![json!({ "port": 1, "type": "mirror" }); 1025] }));
     let escape =
         report(&json!({ "ports": [{ "port": 1, "type": "steal", "filter": "\u{1b}[2J" }] }));
-    for (name, person, path, body, text) in [
+    for (name, user, path, body, text) in [
         ("another", &other, &path, &good, "only the owner of a session reports"),
         ("no right", &nobody, &path, &good, "Forbidden"),
         ("no such session", &dev, &path.replace("/one/", "/two/"), &good, "\"two\" not found"),
@@ -90,7 +90,7 @@ async fn nobody_else_reports() {
         ("a spec that is none", &dev, &path, &report(&json!([1])), "expected an object"),
         ("cut off", &dev, &path, &good[..good.len() - 2].to_owned(), "is not a SessionReport"),
     ] {
-        let refused = post(person, path, body).await.unwrap_err();
+        let refused = post(user, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");
     }
     let session = namespace.sessions().await.remove(0);

@@ -21,9 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{eventually, shared};
 
-#[path = "policies_cases.rs"]
 mod cases;
-#[path = "policies_verbs.rs"]
 mod verbs;
 
 use cases::{CASES, REQUESTERS, SESSIONS, Seen};
@@ -187,12 +185,12 @@ async fn sessions(cluster: &Cluster) {
     });
     cluster.admin(&["create", "-f", "-"], &binding.to_string()).await.unwrap();
     for (_, _, letter) in SESSIONS {
-        session(cluster, letter, letter, &[]).await;
+        session_manifest(cluster, letter, letter, &[]).await;
     }
 }
 
 /// Creates a session like the one of that letter.
-async fn session(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &str)]) {
+async fn session_manifest(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &str)]) {
     let like = SESSIONS.iter().find(|(_, _, name)| *name == letter);
     let (namespace, owner, _) = *like.unwrap();
     let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
@@ -218,7 +216,7 @@ async fn controller(cluster: &Cluster) -> Client {
 }
 
 #[tokio::test]
-async fn requester_policy_session_and_verb() {
+async fn enforces_policies_for_every_requester_and_verb() {
     let cluster = Cluster::start().await.unwrap();
     sessions(&cluster).await;
     let admin = cluster.plane.client("admin", &["system:masters"]).await.unwrap();
@@ -294,7 +292,7 @@ async fn requester_policy_session_and_verb() {
 }
 
 #[tokio::test]
-async fn a_policy_that_cannot_be_read_is_refused() {
+async fn rejects_invalid_policies() {
     let cluster = shared();
     let rule = |rule: Value| {
         json!({

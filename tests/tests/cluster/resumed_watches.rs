@@ -3,40 +3,40 @@
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Person, eventually, shared},
+    support::{User, eventually, shared},
     trackers::{create, developer, shows, spec},
 };
 
-fn base(person: &Person<'_>) -> String {
+fn base(user: &User<'_>) -> String {
     format!(
         "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
-        person.namespace()
+        user.namespace()
     )
 }
 
-async fn raw(person: &Person<'_>, query: &str) -> String {
-    let path = format!("{}{query}", base(person));
-    let output = person.kubectl(&["get", "--raw", &path], "").await;
+async fn raw(user: &User<'_>, query: &str) -> String {
+    let path = format!("{}{query}", base(user));
+    let output = user.kubectl(&["get", "--raw", &path], "").await;
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }
 
-async fn version(person: &Person<'_>) -> String {
-    let list: Value = serde_json::from_str(&raw(person, "").await).unwrap();
+async fn version(user: &User<'_>) -> String {
+    let list: Value = serde_json::from_str(&raw(user, "").await).unwrap();
     list["metadata"]["resourceVersion"].as_str().unwrap().into()
 }
 
 /// What a watch from a version tells within a second.
-async fn from(person: &Person<'_>, version: &str) -> String {
+async fn from(user: &User<'_>, version: &str) -> String {
     let query = format!("?watch=1&timeoutSeconds=1&resourceVersion={version}");
-    raw(person, &query).await
+    raw(user, &query).await
 }
 
 #[tokio::test]
-async fn who_sees_otherwise_by_now_lists_anew_and_goes_on() {
+async fn resumed_watch_returns_410_after_visibility_change() {
     let (namespace, dev) = developer("resumed").await;
-    let other = namespace.person("resumed-other@example.com", &[]);
-    namespace.bind("mirrord-operator-user", &other.name).await;
+    let other = namespace.user("resumed-other@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &other.name).await;
     create(&dev, "hers", spec()).await;
     shows(&other, &["get", "mst"], "hers").await;
     let before = version(&other).await;

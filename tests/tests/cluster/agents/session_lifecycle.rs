@@ -3,28 +3,30 @@
 use mirrord_sessions_tests::agents::{add_ephemeral, ephemeral, jobs, send, targeted, targetless};
 use serde_json::{Value, json};
 
-use super::stage::{
-    admin, bound, deployment, developer, event, gone, guarded, name_of, node, session, sessions,
-    start,
+use super::fixtures::{
+    admin_client, create_deployment, create_node, developer_client, name_of, start_agent,
+    wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session,
+    wait_for_sessions,
 };
-use crate::support::{eventually, namespace, shared};
+use crate::support::{create_namespace, eventually, shared};
 
 #[tokio::test]
-async fn a_run_is_a_session_until_its_agent_ends() {
+async fn session_lasts_until_agent_ends() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let (home, shop) = (namespace(cluster, "home").await, namespace(cluster, "shop").await);
-    let node = node(&client, "lifecycle-1").await;
-    let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
-    let dev = developer(cluster, "avi@example.com", &[&home.name]).await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let (home, shop) =
+        (create_namespace(cluster, "home").await, create_namespace(cluster, "shop").await);
+    let node = create_node(&client, "lifecycle-1").await;
+    let target = create_deployment(&client, &shop.name, "ip-visit-counter", &node).await;
+    let dev = developer_client(cluster, "avi@example.com", &[&home.name]).await;
     let mut job = targeted(&target.container, &node);
     job["metadata"]["annotations"]["operator.metalbear.co/username"] = json!("Aviram Hassan");
     job["metadata"]["annotations"]["operator.metalbear.co/hostname"] = json!("mac\u{1b}.local");
     job["metadata"]["annotations"]["operator.metalbear.co/key"] = json!("avi");
-    let job = start(&dev, &home.name, &job).await;
+    let job = start_agent(&dev, &home.name, &job).await;
 
-    let session = session(&shop).await;
+    let session = wait_for_session(&shop).await;
     let spec = &session["spec"];
     assert_eq!(spec["target"], "deployment/ip-visit-counter");
     assert_eq!(
@@ -44,7 +46,7 @@ async fn a_run_is_a_session_until_its_agent_ends() {
             },
         })
     );
-    let binding = bound(&client, &home.name, name_of(&job)).await;
+    let binding = wait_for_binding(&client, &home.name, name_of(&job)).await;
     assert_eq!(binding["uid"], session["metadata"]["uid"]);
     assert_eq!(home.sessions().await, Vec::<Value>::new());
 
@@ -62,8 +64,8 @@ async fn a_run_is_a_session_until_its_agent_ends() {
         shop.sessions().await.is_empty().then_some(())
     })
     .await;
-    gone(&client, &jobs(&home.name, name_of(&job))).await;
-    let told = event(&shop, "SessionEnded").await;
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&job))).await;
+    let told = wait_for_event(&shop, "SessionEnded").await;
     assert!(
         told.contains(
             "of Aviram Hassan/avi@example.com@mac.local on deployment/ip-visit-counter ended after"
@@ -73,16 +75,16 @@ async fn a_run_is_a_session_until_its_agent_ends() {
 }
 
 #[tokio::test]
-async fn stopping_a_session_stops_its_run() {
+async fn deleting_session_stops_run() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let home = namespace(cluster, "stopping").await;
-    let dev = developer(cluster, "stopping@example.com", &[&home.name]).await;
-    let job = start(&dev, &home.name, &targetless()).await;
-    let session = session(&home).await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let home = create_namespace(cluster, "stopping").await;
+    let dev = developer_client(cluster, "stopping@example.com", &[&home.name]).await;
+    let job = start_agent(&dev, &home.name, &targetless()).await;
+    let session = wait_for_session(&home).await;
     assert_eq!(session["spec"]["target"], "targetless");
-    bound(&client, &home.name, name_of(&job)).await;
+    wait_for_binding(&client, &home.name, name_of(&job)).await;
     let pods =
         format!("/api/v1/namespaces/{}/pods?labelSelector=job-name={}", home.name, name_of(&job));
     let pod = eventually("the agent has a Pod", || async {
@@ -93,27 +95,27 @@ async fn stopping_a_session_stops_its_run() {
     .await;
     let delete = ["delete", "session", name_of(&session), "-n", &home.name];
     cluster.admin(&delete, "").await.unwrap();
-    gone(&client, &jobs(&home.name, name_of(&job))).await;
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&job))).await;
     // Its Pods go with it; nothing runs them here, so that they go as soon as they are told to.
-    gone(&client, &format!("/api/v1/namespaces/{}/pods/{pod}", home.name)).await;
-    let told = event(&home, "SessionStopped").await;
+    wait_for_deletion(&client, &format!("/api/v1/namespaces/{}/pods/{pod}", home.name)).await;
+    let told = wait_for_event(&home, "SessionStopped").await;
     assert!(told.contains("of stopping@example.com on targetless ended after"), "{told}");
     assert!(told.contains("it was stopped by admin"), "{told}");
     assert!(home.sessions().await.is_empty());
 }
 
 #[tokio::test]
-async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
+async fn recreates_session_until_ephemeral_agent_ends() {
     let cluster = shared();
-    guarded(cluster).await;
-    let client = admin(cluster).await;
-    let shop = namespace(cluster, "ephemeral").await;
-    let node = node(&client, "lifecycle-2").await;
-    let target = deployment(&client, &shop.name, "ip-visit-counter", &node).await;
+    wait_for_guard(cluster).await;
+    let client = admin_client(cluster).await;
+    let shop = create_namespace(cluster, "ephemeral").await;
+    let node = create_node(&client, "lifecycle-2").await;
+    let target = create_deployment(&client, &shop.name, "ip-visit-counter", &node).await;
     let agent = ephemeral("main");
     let name = agent["name"].as_str().unwrap().to_owned();
     let pod = add_ephemeral(&client, &shop.name, &target.pod, agent).await.unwrap();
-    let first = session(&shop).await;
+    let first = wait_for_session(&shop).await;
     assert_eq!(first["spec"]["target"], "deployment/ip-visit-counter");
     assert_eq!(first["spec"]["owner"]["username"], "admin");
     assert_eq!(
@@ -135,14 +137,14 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
     })
     .await;
     assert_eq!(second["metadata"]["name"], first["metadata"]["name"]);
-    let told = event(&shop, "AgentRunsOn").await;
+    let told = wait_for_event(&shop, "AgentRunsOn").await;
     assert!(told.contains(&name) && told.contains(&target.pod), "{told}");
 
     // A second one in the same Pod is another run.
     let again = ephemeral("main");
     let other = again["name"].as_str().unwrap().to_owned();
     add_ephemeral(&client, &shop.name, &target.pod, again).await.unwrap();
-    sessions(&shop, 2).await;
+    wait_for_sessions(&shop, 2).await;
 
     // They end with their containers.
     let status = |names: &[&str]| -> Value {
@@ -156,7 +158,7 @@ async fn an_ephemeral_agent_keeps_its_session_until_it_ends() {
     };
     let path = format!("/api/v1/namespaces/{}/pods/{}/status", shop.name, target.pod);
     send(&client, "PATCH", &path, &status(&[&name])).await.unwrap();
-    let left = session(&shop).await;
+    let left = wait_for_session(&shop).await;
     assert_eq!(left["status"]["agent"]["container"], other);
     send(&client, "PATCH", &path, &status(&[&name, &other])).await.unwrap();
     eventually("both are closed", || async { shop.sessions().await.is_empty().then_some(()) })

@@ -18,12 +18,12 @@ pub(super) struct Target {
     pub(super) node: String,
 }
 
-pub(super) async fn admin(cluster: &Cluster) -> Client {
+pub(super) async fn admin_client(cluster: &Cluster) -> Client {
     cluster.plane.admin().client().await.unwrap()
 }
 
 /// A node, for Pods to be on.
-pub(super) async fn node(client: &Client, name: &str) -> String {
+pub(super) async fn create_node(client: &Client, name: &str) -> String {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": {
         "name": name, "labels": { "kubernetes.io/hostname": name },
     } });
@@ -54,7 +54,7 @@ pub(super) fn workload(version: &str, kind: &str, name: &str, node: &str) -> Val
 }
 
 /// The Pod that a selector selects, reported as running: its containers' ids in order.
-pub(super) async fn running(
+pub(super) async fn report_running(
     client: &Client,
     namespace: &str,
     selector: &str,
@@ -77,16 +77,21 @@ pub(super) async fn running(
 }
 
 /// A Deployment whose Pod runs.
-pub(super) async fn deployment(client: &Client, namespace: &str, name: &str, node: &str) -> Target {
+pub(super) async fn create_deployment(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    node: &str,
+) -> Target {
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
     let deployment = workload("apps/v1", "Deployment", name, node);
     send(client, "POST", &path, &deployment).await.unwrap();
-    let (pod, ids) = running(client, namespace, &format!("run={name}")).await;
+    let (pod, ids) = report_running(client, namespace, &format!("run={name}")).await;
     Target { pod, container: ids[0].clone(), node: node.to_owned() }
 }
 
 /// A developer with no more rights than mirrord needs, in each of these namespaces.
-pub(super) async fn developer(cluster: &Cluster, name: &str, namespaces: &[&str]) -> Client {
+pub(super) async fn developer_client(cluster: &Cluster, name: &str, namespaces: &[&str]) -> Client {
     for namespace in namespaces {
         let role =
             include_str!("../../../data/agents/rbac-developer.yaml").replace("shop", namespace);
@@ -101,7 +106,7 @@ pub(super) async fn developer(cluster: &Cluster, name: &str, namespaces: &[&str]
 }
 
 /// Starts an agent, as soon as its developer may.
-pub(super) async fn start(developer: &Client, namespace: &str, job: &Value) -> Value {
+pub(super) async fn start_agent(developer: &Client, namespace: &str, job: &Value) -> Value {
     eventually("the agent is started", || async {
         send(developer, "POST", &jobs(namespace, ""), job).await.ok()
     })
@@ -109,8 +114,8 @@ pub(super) async fn start(developer: &Client, namespace: &str, job: &Value) -> V
 }
 
 /// Waits until stamps count: the guard has been in force for a while.
-pub(super) async fn guarded(cluster: &Cluster) {
-    let client = admin(cluster).await;
+pub(super) async fn wait_for_guard(cluster: &Cluster) {
+    let client = admin_client(cluster).await;
     for resource in ["policies", "policybindings"] {
         let path = format!(
             "/apis/admissionregistration.k8s.io/v1/validatingadmission{resource}/agents.mirrord-sessions"
@@ -126,7 +131,7 @@ pub(super) async fn guarded(cluster: &Cluster) {
 }
 
 /// The Sessions of a namespace, once these many are recorded in full and, for Jobs, tied to.
-pub(super) async fn sessions(namespace: &Namespace<'_>, count: usize) -> Vec<Value> {
+pub(super) async fn wait_for_sessions(namespace: &Namespace<'_>, count: usize) -> Vec<Value> {
     eventually(&format!("{count} Sessions are recorded"), || async {
         let sessions = namespace.sessions().await;
         let full = |session: &Value| session["status"]["state"] == "running";
@@ -136,12 +141,12 @@ pub(super) async fn sessions(namespace: &Namespace<'_>, count: usize) -> Vec<Val
 }
 
 /// The one Session of a namespace.
-pub(super) async fn session(namespace: &Namespace<'_>) -> Value {
-    sessions(namespace, 1).await.remove(0)
+pub(super) async fn wait_for_session(namespace: &Namespace<'_>) -> Value {
+    wait_for_sessions(namespace, 1).await.remove(0)
 }
 
 /// Waits until an agent is tied to its Session.
-pub(super) async fn bound(client: &Client, namespace: &str, name: &str) -> Value {
+pub(super) async fn wait_for_binding(client: &Client, namespace: &str, name: &str) -> Value {
     eventually("the agent is tied to its Session", || async {
         let job = send(client, "GET", &jobs(namespace, name), &Value::Null).await.ok()?;
         let binding = job["metadata"]["annotations"].get("operator.metalbear.co/session")?;
@@ -151,13 +156,15 @@ pub(super) async fn bound(client: &Client, namespace: &str, name: &str) -> Value
 }
 
 /// The note of the Event of this reason.
-pub(crate) async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
-    eventually(&format!("an Event {reason}"), || async { notes(namespace, reason).await.pop() })
-        .await
+pub(crate) async fn wait_for_event(namespace: &Namespace<'_>, reason: &str) -> String {
+    eventually(&format!("an Event {reason}"), || async {
+        event_notes(namespace, reason).await.pop()
+    })
+    .await
 }
 
 /// The notes of the Events of this reason.
-pub(crate) async fn notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
+pub(crate) async fn event_notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
     let selector = format!("--field-selector=reason={reason}");
     let args = ["get", "events", "-n", &namespace.name, &selector, "-o", "json"];
     let events = namespace.cluster.admin(&args, "").await.unwrap();
@@ -167,7 +174,7 @@ pub(crate) async fn notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String
 }
 
 /// Waits until an object isn't there.
-pub(super) async fn gone(client: &Client, path: &str) {
+pub(super) async fn wait_for_deletion(client: &Client, path: &str) {
     eventually(&format!("{path} is gone"), || async {
         let answer = send(client, "GET", path, &Value::Null).await;
         matches!(answer, Err(kube::Error::Api(status)) if status.code == 404).then_some(())

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Bin;
-use crate::support::{namespace, session, shared};
+use crate::support::{create_namespace, session_manifest, shared};
 
 /// What both put out, where they are given the same; and how their messages begin.
 struct Case {
@@ -181,11 +181,11 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn the_same_line_puts_out_the_same_and_fails_alike() {
-    let namespace = namespace(shared(), "alike").await;
-    let admin = namespace.person("alike-admin", &["system:masters"]);
+async fn same_arguments_produce_same_output_and_errors() {
+    let namespace = create_namespace(shared(), "alike").await;
+    let admin = namespace.user("alike-admin", &["system:masters"]);
     for name in ["a", "b"] {
-        let mut manifest = session(name, json!({ "target": "targetless" }));
+        let mut manifest = session_manifest(name, json!({ "target": "targetless" }));
         manifest["metadata"]["labels"] = json!({ "example": name });
         let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
         assert!(created.status.success(), "{created:?}");

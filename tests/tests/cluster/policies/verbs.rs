@@ -80,7 +80,7 @@ async fn all_at_once(case: &str, cluster: &Cluster, who: &Requester, may: &May, 
     assert_eq!(refused(&delete), expected, "tries to delete all: {what}");
     let twins = labelled("many");
     for (_, _, letter) in here() {
-        session(cluster, letter, &format!("many-{letter}"), &[("twin", "many")]).await;
+        session_manifest(cluster, letter, &format!("many-{letter}"), &[("twin", "many")]).await;
     }
     let delete = sessions.delete_collection(&DeleteParams::default(), &twins).await;
     assert_eq!(refused(&delete), expected, "deletes all: {what}");
@@ -99,7 +99,7 @@ async fn for_good(case: &str, cluster: &Cluster, who: &Requester, may: &May) {
         let sessions: Api<Session> = Api::namespaced(who.client.clone(), namespace);
         let twin = format!("one-{letter}");
         if may.joins.contains(letter) && owner != name {
-            session(cluster, letter, &twin, &[("twin", "one")]).await;
+            session_manifest(cluster, letter, &twin, &[("twin", "one")]).await;
             let joined = eventually(&format!("joins: {what}"), || async {
                 join(who, namespace, &twin, "").await.ok()
             })
@@ -110,7 +110,7 @@ async fn for_good(case: &str, cluster: &Cluster, who: &Requester, may: &May) {
             sessions.delete(&twin, &DeleteParams::default()).await.unwrap();
         }
         if may.deletes.contains(letter) {
-            session(cluster, letter, &twin, &[("twin", "one")]).await;
+            session_manifest(cluster, letter, &twin, &[("twin", "one")]).await;
             let delete = sessions.delete(&twin, &DeleteParams::default()).await;
             assert_eq!(refused(&delete), None, "deletes: {what}");
         }

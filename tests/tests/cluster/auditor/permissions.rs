@@ -34,7 +34,7 @@ fn role_of(name: &str, rules: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn one_rule_more_than_it_holds_is_refused() {
+async fn denies_escalation_of_auditor_role() {
     let cluster = shared();
     eventually("there is a role", || role(cluster)).await;
     let apply = async |role: &Value, more: &[&str]| apply_as_the_process(cluster, more, role).await;
@@ -102,32 +102,32 @@ async fn one_rule_more_than_it_holds_is_refused() {
 }
 
 /// The manifests of the release before, with the process of this one.
-async fn take_a_right(stage: &Stage) {
+async fn take_a_right(fixture: &Fixture) {
     let older = json!([{ "op": "remove", "path": "/rules/2" }]).to_string();
     let name = "mirrord-sessions-webhook-auditor";
     let patch = ["patch", "clusterrole", name, "--type=json", "-p", &older];
-    stage.admin(&patch, "").await;
+    fixture.admin(&patch, "").await;
 }
 
 #[tokio::test]
-async fn an_upgrade_by_one_rule_too_many_is_refused_and_told() {
-    let stage = Stage::set().await;
-    stage.reset(1).await;
-    take_a_right(&stage).await;
-    let before = stage.role().await;
-    let webhook = stage.start(&[]).await;
-    let told = stage.told(&webhook).await;
+async fn reports_denied_upgrade() {
+    let fixture = Fixture::start().await;
+    fixture.reset_role_to_version(1).await;
+    take_a_right(&fixture).await;
+    let before = fixture.role().await;
+    let webhook = fixture.start_webhook(&[]).await;
+    let outcome = fixture.wait_for_outcome(&webhook).await;
     for part in [
         "what it doesn't hold itself: apply the manifests of this very release",
         "attempting to grant RBAC permissions not currently held",
         "sessiontrackers",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(outcome.contains(part), "{part}: {outcome}");
     }
-    assert_eq!(stage.role().await, before);
+    assert_eq!(fixture.role().await, before);
     // The role was read: what it is, is known.
     let seen = eventually("the report tells", || async {
-        let report = report(&stage.cluster).await;
+        let report = report(&fixture.cluster).await;
         report["error"].is_string().then_some(report)
     })
     .await;
@@ -138,18 +138,18 @@ async fn an_upgrade_by_one_rule_too_many_is_refused_and_told() {
     );
     // Each failure counts, and the same is told once.
     eventually("it is tried again", || async {
-        let metrics = ask(&webhook, "/metrics").await.unwrap();
+        let metrics = get_from_webhook(&webhook, "/metrics").await.unwrap();
         let count = metrics.lines().find_map(|line| {
             line.strip_prefix("mirrord_sessions_auditor_reconciles_total{outcome=\"failed\"} ")
         })?;
         (count.parse::<u32>().unwrap() > 1).then_some(())
     })
     .await;
-    let metrics = ask(&webhook, "/metrics").await.unwrap();
+    let metrics = get_from_webhook(&webhook, "/metrics").await.unwrap();
     assert!(metrics.contains("auditor_role_difference_lines{side=\"missing\"} 1"), "{metrics}");
     let log = webhook.log_text();
     assert_eq!(log.matches("not in place").count(), 1, "{log}");
-    let (succeeded, printed, error) = stage.dry_run(&[]).await;
+    let (succeeded, printed, error) = fixture.dry_run(&[]).await;
     assert!(
         !succeeded && printed.starts_with("append") && error.contains("this very release"),
         "{printed}{error}"
@@ -158,24 +158,24 @@ async fn an_upgrade_by_one_rule_too_many_is_refused_and_told() {
 
 /// What can't be read isn't said to be absent.
 #[tokio::test]
-async fn a_role_that_cannot_be_read_is_unknown() {
-    let stage = Stage::set().await;
-    stage.reset(2).await;
+async fn reports_unreadable_role_as_unknown() {
+    let fixture = Fixture::start().await;
+    fixture.reset_role_to_version(2).await;
     let rules: Value = serde_json::from_str(
-        &stage.admin(&["get", "clusterrole", MANAGER, "-o", "jsonpath={.rules}"], "").await,
+        &fixture.admin(&["get", "clusterrole", MANAGER, "-o", "jsonpath={.rules}"], "").await,
     )
     .unwrap();
     let index = rules.as_array().unwrap().iter();
     let index = index.clone().position(|rule| rule["resourceNames"] == json!([ROLE])).unwrap();
     let patch = json!([{ "op": "remove", "path": format!("/rules/{index}") }]).to_string();
     let patch = ["patch", "clusterrole", MANAGER, "--type=json", "-p", &patch];
-    stage.admin(&patch, "").await;
+    fixture.admin(&patch, "").await;
 
-    let webhook = stage.start(&[]).await;
-    let told = stage.told(&webhook).await;
-    assert!(told.contains("can't be read"), "{told}");
+    let webhook = fixture.start_webhook(&[]).await;
+    let outcome = fixture.wait_for_outcome(&webhook).await;
+    assert!(outcome.contains("can't be read"), "{outcome}");
     let seen = eventually("the report tells", || async {
-        let report = report(&stage.cluster).await;
+        let report = report(&fixture.cluster).await;
         report["error"].is_string().then_some(report)
     })
     .await;
@@ -183,7 +183,7 @@ async fn a_role_that_cannot_be_read_is_unknown() {
         assert_eq!(seen.get(field), Some(&Value::Null), "{field}: {seen:#}");
     }
     assert_eq!(seen["plan"], "unknown");
-    let metrics = ask(&webhook, "/metrics").await.unwrap();
+    let metrics = get_from_webhook(&webhook, "/metrics").await.unwrap();
     assert!(
         metrics.contains("auditor_role{outcome=\"failed\"} 1")
             && !metrics.contains("auditor_role_difference_lines{"),
@@ -192,53 +192,59 @@ async fn a_role_that_cannot_be_read_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_missing_right_is_told_and_mends_itself() {
-    let stage = Stage::set().await;
+async fn reports_missing_permission_and_recovers() {
+    let fixture = Fixture::start().await;
     let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/auditor.yaml");
-    take_a_right(&stage).await;
-    let webhook = stage.start(&[]).await;
-    let told = stage.told(&webhook).await;
-    assert!(told.contains("apply the manifests of this very release"), "{told}");
-    assert!(told.contains("attempting to grant") && told.contains("sessiontrackers"), "{told}");
-    assert_eq!(stage.role().await, None);
+    take_a_right(&fixture).await;
+    let webhook = fixture.start_webhook(&[]).await;
+    let outcome = fixture.wait_for_outcome(&webhook).await;
+    assert!(outcome.contains("apply the manifests of this very release"), "{outcome}");
+    assert!(
+        outcome.contains("attempting to grant") && outcome.contains("sessiontrackers"),
+        "{outcome}"
+    );
+    assert_eq!(fixture.role().await, None);
     eventually("an Event tells", || async {
-        stage.reasons().await.contains(&"AuditorRoleFailed".to_owned()).then_some(())
+        fixture.event_reasons().await.contains(&"AuditorRoleFailed".to_owned()).then_some(())
     })
     .await;
     eventually("the report tells", || async {
-        let report = report(&stage.cluster).await;
+        let report = report(&fixture.cluster).await;
         let error = report["error"].as_str()?;
         error.contains("attempting to grant").then_some(())
     })
     .await;
-    let (succeeded, printed, error) = stage.dry_run(&[]).await;
+    let (succeeded, printed, error) = fixture.dry_run(&[]).await;
     assert!(
         !succeeded && printed.starts_with("create") && error.contains("this very release"),
         "{printed}{error}"
     );
     // It goes on serving.
-    assert!(ask(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
+    assert!(get_from_webhook(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
     assert!(
-        ask(&webhook, "/metrics").await.unwrap().contains("auditor_role{outcome=\"failed\"} 1")
+        get_from_webhook(&webhook, "/metrics")
+            .await
+            .unwrap()
+            .contains("auditor_role{outcome=\"failed\"} 1")
     );
 
-    stage.admin(&["apply", "-f", rights], "").await;
-    eventually("the role is there", || stage.role()).await;
+    fixture.admin(&["apply", "-f", rights], "").await;
+    eventually("the role is there", || fixture.role()).await;
     eventually("and told", || async {
         webhook.log_text().contains("outcome=\"created\"").then_some(())
     })
     .await;
-    assert_eq!(report(&stage.cluster).await["error"], Value::Null);
+    assert_eq!(report(&fixture.cluster).await["error"], Value::Null);
 
     // Without any right to it, nothing is reached and nothing ends.
     assert!(webhook.terminate().unwrap().success());
-    stage.delete_role().await;
-    stage.admin(&["delete", "-f", rights], "").await;
-    let webhook = stage.start(&[]).await;
-    let told = stage.told(&webhook).await;
+    fixture.delete_role().await;
+    fixture.admin(&["delete", "-f", rights], "").await;
+    let webhook = fixture.start_webhook(&[]).await;
+    let outcome = fixture.wait_for_outcome(&webhook).await;
     assert!(
-        told.contains("may not be written") && told.contains("--auditor-role=report"),
-        "{told}"
+        outcome.contains("may not be written") && outcome.contains("--auditor-role=report"),
+        "{outcome}"
     );
-    assert!(ask(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
+    assert!(get_from_webhook(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
 }

@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use super::*;
 
 /// A way to the API server that a process is given.
-pub(super) struct Between {
+pub(super) struct ApiProxy {
     kubeconfig: PathBuf,
     role: Arc<Held>,
     /// Ends with this.
@@ -32,9 +32,9 @@ struct Held {
     answers: Mutex<Vec<u16>>,
 }
 
-impl Between {
+impl ApiProxy {
     /// Leads to the API server under the process' own service account.
-    pub(super) async fn stand(cluster: &Cluster) -> Self {
+    pub(super) async fn start(cluster: &Cluster) -> Self {
         let kubeconfig =
             cluster.plane.service_account_kubeconfig("mirrord-sessions", MANAGER).await.unwrap();
         let client = kubeconfig.client().await.unwrap();
@@ -46,7 +46,7 @@ impl Between {
             "users": [{ "name": "between", "user": {} }],
             "contexts": [{ "name": "between", "context": { "cluster": "between", "user": "between" } }],
         });
-        let path = kubeconfig.path().with_extension("between.json");
+        let path = kubeconfig.path().with_extension("proxy.json");
         std::fs::write(&path, config.to_string()).unwrap();
         let role = Arc::new(Held {
             arrived: Mutex::new(0),
@@ -63,7 +63,7 @@ impl Between {
     }
 
     /// Waits until so many writes have come, from the first on; those not let go are held.
-    pub(super) async fn arrived(&self, writes: usize) {
+    pub(super) async fn wait_for_writes(&self, writes: usize) {
         eventually("the process writes the role", || async {
             (*self.role.arrived.lock().unwrap() >= writes).then_some(())
         })
@@ -71,12 +71,12 @@ impl Between {
     }
 
     /// Lets one more write go.
-    pub(super) fn let_go(&self) {
+    pub(super) fn release_write(&self) {
         self.role.let_go.add_permits(1);
     }
 
     /// What the API server answered to the writes.
-    pub(super) fn answers(&self) -> Vec<u16> {
+    pub(super) fn status_codes(&self) -> Vec<u16> {
         self.role.answers.lock().unwrap().clone()
     }
 }

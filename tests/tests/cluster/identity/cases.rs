@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::session;
+use crate::support::session_manifest;
 
 /// Whether the webhook is asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +53,7 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let spec =
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" });
-            let mut session = session("s", spec);
+            let mut session = session_manifest("s", spec);
             session["metadata"]["annotations"] =
                 json!({ "operator.metalbear.co/agent": "Job/a/b/c" });
             session
@@ -64,7 +64,7 @@ pub(super) const CREATES: &[Way] = &[
     Way {
         name: "create",
         args: &["create", "-f", "-"],
-        manifest: |forgery| session("s", forgery.spec()),
+        manifest: |forgery| session_manifest("s", forgery.spec()),
         up: Accepted,
         deleted: Refused,
     },
@@ -72,7 +72,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "create with generateName",
         args: &["create", "-f", "-"],
         manifest: |forgery| {
-            let mut session = session("s", forgery.spec());
+            let mut session = session_manifest("s", forgery.spec());
             session["metadata"] = json!({ "generateName": "s-" });
             session
         },
@@ -82,14 +82,14 @@ pub(super) const CREATES: &[Way] = &[
     Way {
         name: "client-side apply",
         args: &["apply", "-f", "-"],
-        manifest: |forgery| session("s", forgery.spec()),
+        manifest: |forgery| session_manifest("s", forgery.spec()),
         up: Accepted,
         deleted: Refused,
     },
     Way {
         name: "server-side apply",
         args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        manifest: |forgery| session("s", forgery.spec()),
+        manifest: |forgery| session_manifest("s", forgery.spec()),
         up: Accepted,
         deleted: Refused,
     },
@@ -99,7 +99,10 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["groups"] = json!(["system:masters"]);
-            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
+            session_manifest(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
         },
         up: Accepted,
         deleted: Refused,
@@ -110,7 +113,10 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["uid"] = json!("alices-uid");
-            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
+            session_manifest(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
         },
         up: Accepted,
         deleted: Refused,
@@ -119,7 +125,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "the true owner under alice's line",
         args: &["create", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "alice" }),
             )
@@ -130,7 +136,7 @@ pub(super) const CREATES: &[Way] = &[
     Way {
         name: "no owner at all",
         args: &["create", "-f", "-"],
-        manifest: |_| session("s", json!({ "target": "deployment/a" })),
+        manifest: |_| session_manifest("s", json!({ "target": "deployment/a" })),
         up: Accepted,
         deleted: Refused,
     },
@@ -138,7 +144,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "an owner of nulls",
         args: &["create", "--validate=false", "-f", "-"],
         manifest: |_| {
-            session("s", json!({ "target": "deployment/a", "owner": null, "user": null }))
+            session_manifest("s", json!({ "target": "deployment/a", "owner": null, "user": null }))
         },
         up: Accepted,
         deleted: Refused,
@@ -149,7 +155,10 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["uid"] = json!("");
-            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
+            session_manifest(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
         },
         up: Accepted,
         deleted: Refused,
@@ -160,7 +169,10 @@ pub(super) const CREATES: &[Way] = &[
         manifest: |forgery| {
             let mut owner = forgery.mallory.clone();
             owner["groups"] = json!([]);
-            session("s", json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }))
+            session_manifest(
+                "s",
+                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
+            )
         },
         up: Accepted,
         deleted: Refused,
@@ -169,7 +181,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "alice's name put together from name and hostname",
         args: &["create", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({
                     "target": "deployment/a",
@@ -186,7 +198,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "with a finalizer",
         args: &["create", "-f", "-"],
         manifest: |forgery| {
-            let mut session = session(
+            let mut session = session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
             );
@@ -200,7 +212,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "the truth, told by the client itself",
         args: &["create", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
             )
@@ -212,7 +224,7 @@ pub(super) const CREATES: &[Way] = &[
         name: "the truth with the client's words",
         args: &["create", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({
                     "target": "deployment/a",
@@ -240,7 +252,7 @@ pub(super) const UPDATES: &[Way] = &[
         name: "replace",
         args: &["replace", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
             )
@@ -251,7 +263,7 @@ pub(super) const UPDATES: &[Way] = &[
     Way {
         name: "replace without owner",
         args: &["replace", "-f", "-"],
-        manifest: |_| session("s", json!({ "target": "deployment/a" })),
+        manifest: |_| session_manifest("s", json!({ "target": "deployment/a" })),
         up: Accepted,
         deleted: Refused,
     },
@@ -294,7 +306,7 @@ pub(super) const UPDATES: &[Way] = &[
         name: "client-side apply",
         args: &["apply", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
             )
@@ -306,7 +318,7 @@ pub(super) const UPDATES: &[Way] = &[
         name: "server-side apply",
         args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
         manifest: |forgery| {
-            session(
+            session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
             )
@@ -332,8 +344,10 @@ pub(super) const UPDATES: &[Way] = &[
         name: "the status subresource, replaced",
         args: &["replace", "--subresource=status", "-f", "-"],
         manifest: |forgery| {
-            let mut session =
-                session("s", json!({ "target": "deployment/a", "owner": forgery.mallory }));
+            let mut session = session_manifest(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory }),
+            );
             session["status"] = json!({ "state": "terminated" });
             session
         },
@@ -344,8 +358,10 @@ pub(super) const UPDATES: &[Way] = &[
         name: "the status subresource, applied",
         args: &["apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-"],
         manifest: |forgery| {
-            let mut session =
-                session("s", json!({ "target": "deployment/a", "owner": forgery.mallory }));
+            let mut session = session_manifest(
+                "s",
+                json!({ "target": "deployment/a", "owner": forgery.mallory }),
+            );
             session["status"] = json!({ "state": "terminated" });
             session
         },

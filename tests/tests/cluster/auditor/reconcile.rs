@@ -3,21 +3,21 @@
 use super::*;
 
 /// How many Events tell of a role that was left alone.
-async fn preserved(stage: &Stage) -> usize {
-    let reasons = stage.reasons().await;
+async fn preserved(fixture: &Fixture) -> usize {
+    let reasons = fixture.event_reasons().await;
     let preserved = reasons.iter();
     preserved.filter(|reason| *reason == "AuditorRolePreserved").count()
 }
 
 #[tokio::test]
-async fn every_role_gets_what_is_due_to_it() {
-    let stage = Stage::set().await;
+async fn upgrades_shipped_role_and_respects_downgrade_and_deletion() {
+    let fixture = Fixture::start().await;
 
     // Upgraded, as it is still what the earlier release shipped.
-    stage.reset(1).await;
-    let before = stage.role().await.unwrap();
+    fixture.reset_role_to_version(1).await;
+    let before = fixture.role().await.unwrap();
     assert_eq!(before["rules"], rules(1));
-    let (_, printed, _) = stage.dry_run(&[]).await;
+    let (_, printed, _) = fixture.dry_run(&[]).await;
     assert!(
         printed.starts_with("append what version 2 adds")
             && printed.contains(
@@ -25,70 +25,74 @@ async fn every_role_gets_what_is_due_to_it() {
             ),
         "{printed}"
     );
-    assert_eq!(stage.role().await.unwrap(), before, "--dry-run wrote");
+    assert_eq!(fixture.role().await.unwrap(), before, "--dry-run wrote");
     // With labels that others added, and without one of ours.
     let labels = json!({ "team": "a", "app.kubernetes.io/name": null });
-    stage.patch_role("merge", &json!({ "metadata": { "labels": labels } })).await;
-    let told = stage.run(&[]).await;
-    assert!(told.contains("outcome=\"upgraded\""), "{told}");
-    let after = stage.role().await.unwrap();
+    fixture.patch_role("merge", &json!({ "metadata": { "labels": labels } })).await;
+    let outcome = fixture.run_webhook_once(&[]).await;
+    assert!(outcome.contains("outcome=\"upgraded\""), "{outcome}");
+    let after = fixture.role().await.unwrap();
     assert_eq!(after["rules"], rules(2));
     assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
     let labels = &after["metadata"]["labels"];
     assert_eq!((&labels["team"], &labels["app.kubernetes.io/name"]), (&json!("a"), &Value::Null));
-    assert!(stage.reasons().await.contains(&"AuditorRoleUpgraded".to_owned()));
+    assert!(fixture.event_reasons().await.contains(&"AuditorRoleUpgraded".to_owned()));
 
     // The latest: nothing is written.
-    let version = stage.resource_version().await;
-    let told = stage.run(&[]).await;
-    assert!(told.contains("outcome=\"current\""), "{told}");
-    assert_eq!(stage.resource_version().await, version);
+    let version = fixture.resource_version().await;
+    let outcome = fixture.run_webhook_once(&[]).await;
+    assert!(outcome.contains("outcome=\"current\""), "{outcome}");
+    assert_eq!(fixture.resource_version().await, version);
 
     // A downgrade takes nothing away.
-    stage.preserved(&["--auditor-preset-version=1"], "a later release wrote it").await;
+    fixture
+        .assert_role_preserved(&["--auditor-preset-version=1"], "a later release wrote it")
+        .await;
 
     // Deleted on purpose.
-    stage.delete_role().await;
+    fixture.delete_role().await;
     for args in [["--auditor-role=upgrade-only"], ["--auditor-role=report"]] {
-        let before = preserved(&stage).await;
-        let told = stage.run(&args).await;
-        assert!(told.contains("outcome=\"preserved\""), "{told}");
-        assert_eq!(stage.role().await, None);
-        eventually("an Event tells", || async { (preserved(&stage).await > before).then_some(()) })
-            .await;
-        let seen = report(&stage.cluster).await;
+        let before = preserved(&fixture).await;
+        let outcome = fixture.run_webhook_once(&args).await;
+        assert!(outcome.contains("outcome=\"preserved\""), "{outcome}");
+        assert_eq!(fixture.role().await, None);
+        eventually("an Event tells", || async {
+            (preserved(&fixture).await > before).then_some(())
+        })
+        .await;
+        let seen = report(&fixture.cluster).await;
         assert_eq!((&seen["exists"], &seen["plan"]), (&json!(false), &json!("preserve")));
     }
-    let (_, printed, _) = stage.dry_run(&["--auditor-role=upgrade-only"]).await;
+    let (_, printed, _) = fixture.dry_run(&["--auditor-role=upgrade-only"]).await;
     assert!(printed.starts_with("preserve ClusterRole"), "{printed}");
-    let (_, printed, _) = stage.dry_run(&[]).await;
+    let (_, printed, _) = fixture.dry_run(&[]).await;
     assert!(printed.starts_with("create ClusterRole"), "{printed}");
-    assert_eq!(stage.role().await, None, "--dry-run wrote");
+    assert_eq!(fixture.role().await, None, "--dry-run wrote");
 }
 
 #[tokio::test]
-async fn what_is_somebody_elses_stays_as_it_is() {
-    let stage = Stage::set().await;
+async fn preserves_role_managed_by_others() {
+    let fixture = Fixture::start().await;
 
     // Told not to write.
-    stage.reset(1).await;
-    stage.preserved(&["--auditor-role=report"], "--auditor-role=report").await;
+    fixture.reset_role_to_version(1).await;
+    fixture.assert_role_preserved(&["--auditor-role=report"], "--auditor-role=report").await;
 
     // autoupdate "false", as Kubernetes' own roles have it.
-    stage
+    fixture
         .admin(
             &["annotate", "clusterrole", ROLE, "rbac.authorization.kubernetes.io/autoupdate=false"],
             "",
         )
         .await;
-    stage.preserved(&[], "autoupdate is \"false\"").await;
+    fixture.assert_role_preserved(&[], "autoupdate is \"false\"").await;
 
     // Modified by an administrator.
-    stage.reset(1).await;
+    fixture.reset_role_to_version(1).await;
     let more = json!([{ "op": "add", "path": "/rules/0/verbs/-", "value": "delete" }]);
-    stage.patch_role("json", &more).await;
-    stage.preserved(&[], "managed by kubectl-patch").await;
-    let seen = report(&stage.cluster).await;
+    fixture.patch_role("json", &more).await;
+    fixture.assert_role_preserved(&[], "managed by kubectl-patch").await;
+    let seen = report(&fixture.cluster).await;
     assert_eq!(
         (&seen["modified"], &seen["difference"]),
         (
@@ -99,7 +103,7 @@ async fn what_is_somebody_elses_stays_as_it_is() {
             ])
         )
     );
-    assert!(stage.reasons().await.contains(&"AuditorRolePreserved".to_owned()));
+    assert!(fixture.event_reasons().await.contains(&"AuditorRolePreserved".to_owned()));
 
     // Applied from a repository: what version 1 was, so that only its tracking tells.
     let tracking = "infra:rbac.authorization.k8s.io/ClusterRole:/mirrord-operator-auditor";
@@ -113,22 +117,22 @@ async fn what_is_somebody_elses_stays_as_it_is() {
         (&["apply"], json!({}), "managed by kubectl apply"),
         (&["create"], json!({}), "managed by kubectl-create"),
     ] {
-        stage.delete_role().await;
-        stage.apply(args, metadata, &rules(1)).await;
-        stage.preserved(&[], why).await;
+        fixture.delete_role().await;
+        fixture.apply_role(args, metadata, &rules(1)).await;
+        fixture.assert_role_preserved(&[], why).await;
     }
 
     // Nothing tells whose it is, and the API server says that it isn't ours.
-    stage.patch_role("merge", &json!({ "metadata": { "managedFields": [{}] } })).await;
-    stage.preserved(&[], "somebody else owns its rules").await;
+    fixture.patch_role("merge", &json!({ "metadata": { "managedFields": [{}] } })).await;
+    fixture.assert_role_preserved(&[], "somebody else owns its rules").await;
 
     // Filled in from other roles.
-    stage.delete_role().await;
+    fixture.delete_role().await;
     let aggregated = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": { "name": ROLE },
         "aggregationRule": { "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] },
     });
-    stage.admin(&["create", "-f", "-"], &aggregated.to_string()).await;
-    stage.preserved(&[], "aggregationRule").await;
+    fixture.admin(&["create", "-f", "-"], &aggregated.to_string()).await;
+    fixture.assert_role_preserved(&[], "aggregationRule").await;
 }

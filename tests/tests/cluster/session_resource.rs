@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{namespace, session, shared};
+use crate::support::{create_namespace, session_manifest, shared};
 
 #[tokio::test]
-async fn kubectl_get_reads_like_mirrords_status_table() {
-    let namespace = namespace(shared(), "columns").await;
-    let dev = namespace.person("aviram@metalbear.co", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
-    namespace.let_read_sessions(&dev.name).await;
+async fn kubectl_get_prints_columns_of_mirrord_status() {
+    let namespace = create_namespace(shared(), "columns").await;
+    let dev = namespace.user("aviram@metalbear.co", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
+    namespace.grant_session_reads(&dev.name).await;
     let client =
         json!({ "username": "Aviram Hassan", "hostname": "mac.local", "version": "3.250.0" });
     let manifest =
-        session("487f4f2b6d2376ad", json!({ "target": "deployment/a", "client": client }));
+        session_manifest("487f4f2b6d2376ad", json!({ "target": "deployment/a", "client": client }));
     let output = dev.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(output.status.success(), "{output:?}");
 
@@ -61,25 +61,25 @@ async fn kubectl_get_reads_like_mirrords_status_table() {
 }
 
 #[tokio::test]
-async fn sessions_are_selected_by_target_and_owner() {
-    let namespace = namespace(shared(), "selectors").await;
-    for (person, name, target) in
+async fn selects_sessions_by_target_and_owner() {
+    let namespace = create_namespace(shared(), "selectors").await;
+    for (user, name, target) in
         [("ann", "a", "deployment/x"), ("bob", "b", "deployment/x"), ("bob", "c", "pod/y")]
     {
-        let person = namespace.person(person, &[]);
+        let user = namespace.user(user, &[]);
         if name != "c" {
-            namespace.bind("mirrord-operator-user", &person.name).await;
+            namespace.bind_role("mirrord-operator-user", &user.name).await;
         }
-        let output = person
+        let output = user
             .kubectl(
                 &["create", "-f", "-"],
-                &session(name, json!({ "target": target })).to_string(),
+                &session_manifest(name, json!({ "target": target })).to_string(),
             )
             .await;
         assert!(output.status.success(), "{output:?}");
     }
-    let ann = namespace.person("ann", &[]);
-    namespace.let_read_sessions(&ann.name).await;
+    let ann = namespace.user("ann", &[]);
+    namespace.grant_session_reads(&ann.name).await;
     for (selector, expected) in [
         ("spec.target=deployment/x", "a b"),
         ("spec.owner.username=bob", "b c"),
@@ -104,12 +104,13 @@ async fn sessions_are_selected_by_target_and_owner() {
 }
 
 #[tokio::test]
-async fn labels_have_a_bound() {
-    let namespace = namespace(shared(), "labels").await;
-    let dev = namespace.person("dev", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn rejects_more_than_64_labels() {
+    let namespace = create_namespace(shared(), "labels").await;
+    let dev = namespace.user("dev", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     for (count, fits) in [(64, true), (65, false)] {
-        let mut manifest = session(&format!("l{count}"), json!({ "target": "targetless" }));
+        let mut manifest =
+            session_manifest(&format!("l{count}"), json!({ "target": "targetless" }));
         let labels = (0..count).map(|at| (format!("l{at}"), json!("x")));
         manifest["metadata"]["labels"] = labels.collect::<serde_json::Map<_, _>>().into();
         let output = dev.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
@@ -119,10 +120,10 @@ async fn labels_have_a_bound() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_schema_is_refused_in_words() {
-    let namespace = namespace(shared(), "schema").await;
-    let dev = namespace.person("dev", &[]);
-    namespace.bind("mirrord-operator-user", &dev.name).await;
+async fn rejects_invalid_spec_with_field_path() {
+    let namespace = create_namespace(shared(), "schema").await;
+    let dev = namespace.user("dev", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
     let long = "x".repeat(254);
     let cases = [
         (json!({}), "spec.target: Required value"),
@@ -144,13 +145,13 @@ async fn what_does_not_fit_the_schema_is_refused_in_words() {
         let output = dev
             .kubectl(
                 &["create", "--validate=strict", "-f", "-"],
-                &session("s", spec.clone()).to_string(),
+                &session_manifest("s", spec.clone()).to_string(),
             )
             .await;
         assert!(!output.status.success() && output.stderr.contains(expected), "{spec}: {output:?}");
     }
     for target in ["targetless", "pod/a.b.c", "deployment/a/container/b", "cronjob/a-1"] {
-        let manifest = session("s", json!({ "target": target }));
+        let manifest = session_manifest("s", json!({ "target": target }));
         let output =
             dev.kubectl(&["create", "--dry-run=server", "-f", "-"], &manifest.to_string()).await;
         assert!(output.status.success(), "{target}: {output:?}");
@@ -158,9 +159,9 @@ async fn what_does_not_fit_the_schema_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_user_of_many_groups_is_not_locked_out() {
+async fn accepts_user_with_1500_groups() {
     let cluster = shared();
-    let namespace = namespace(cluster, "groups").await;
+    let namespace = create_namespace(cluster, "groups").await;
     let groups: Vec<String> =
         (0..1500).map(|n| format!("--as-group=department-{n:04}:with-quite-a-long-name")).collect();
     let mut args = vec![
@@ -180,7 +181,7 @@ async fn a_user_of_many_groups_is_not_locked_out() {
         .kubectl_with_input(
             cluster.plane.admin().path(),
             &args,
-            &session("s", json!({ "target": "a/b" })).to_string(),
+            &session_manifest("s", json!({ "target": "a/b" })).to_string(),
         )
         .await
         .unwrap();
@@ -191,19 +192,19 @@ async fn a_user_of_many_groups_is_not_locked_out() {
 }
 
 #[tokio::test]
-async fn user_names_of_every_kind_own_sessions() {
-    let namespace = namespace(shared(), "names").await;
+async fn accepts_unusual_user_names() {
+    let namespace = create_namespace(shared(), "names").await;
     let names =
         ["Zoë Ünïcode", "oidc:https://issuer/#sub|1", "a/b@c", "名前", "quote'\"\\", "a b  c"];
     for (number, name) in names.into_iter().enumerate() {
-        let person = namespace.person(name, &["group with spaces", "ünïcode"]);
-        namespace.bind("mirrord-operator-user", name).await;
-        let manifest = session(
+        let user = namespace.user(name, &["group with spaces", "ünïcode"]);
+        namespace.bind_role("mirrord-operator-user", name).await;
+        let manifest = session_manifest(
             &format!("s{number}"),
             json!({ "target": "a/b", "client": { "username": "who", "hostname": "host" } }),
         );
         let output =
-            person.kubectl(&["create", "-o", "json", "-f", "-"], &manifest.to_string()).await;
+            user.kubectl(&["create", "-o", "json", "-f", "-"], &manifest.to_string()).await;
         assert!(output.status.success(), "{name}: {output:?}");
         let created: Value = serde_json::from_str(&output.stdout).unwrap();
         assert_eq!(created["spec"]["owner"]["username"], name);
@@ -212,11 +213,11 @@ async fn user_names_of_every_kind_own_sessions() {
 }
 
 #[tokio::test]
-async fn spec_is_immutable_and_status_is_not_taken_on_create() {
+async fn denies_spec_changes_and_ignores_status_on_create() {
     let cluster = shared();
-    let namespace = namespace(cluster, "immutable").await;
+    let namespace = create_namespace(cluster, "immutable").await;
     let mut manifest =
-        session("s", json!({ "target": "deployment/a", "client": { "version": "1" } }));
+        session_manifest("s", json!({ "target": "deployment/a", "client": { "version": "1" } }));
     manifest["status"] = json!({ "state": "running", "participants": ["mallory"] });
     cluster
         .admin(&["create", "-n", &namespace.name, "-f", "-"], &manifest.to_string())
@@ -246,7 +247,7 @@ async fn spec_is_immutable_and_status_is_not_taken_on_create() {
 }
 
 #[tokio::test]
-async fn kubectl_explains_every_field() {
+async fn kubectl_explain_describes_fields() {
     let cluster = shared();
     for (field, expected) in [
         ("session", "Delete it to stop the run"),
