@@ -1,7 +1,7 @@
-//! The API types of mirrord-sessions, one resource a file.
+//! API types of mirrord-sessions, one module per resource.
 //!
-//! `crds/*.yaml` is generated from these types by `cargo crdgen`; a test holds the two equal, so
-//! `kubectl apply -f crds/` always installs what the code reads and writes.
+//! `cargo crdgen` generates `crds/*.yaml` from these types. A test compares both, so that `kubectl
+//! apply -f crds/` always installs the definitions that the code reads and writes.
 
 pub mod annotations;
 pub mod manifest;
@@ -25,23 +25,25 @@ pub use session_tracker::{
     TRACKER_VERSION, TRACKERS, TrackedPort, TrackerKind, custom_resource_definition,
 };
 
-/// The API group of Sessions, which mirrord's own operator uses for them too.
+/// The API group of Sessions, which mirrord's own operator uses too.
 pub const GROUP: &str = "operator.metalbear.co";
 
-/// The resource name of Sessions with its group, as `kubectl` prints and takes it.
+/// The qualified resource name of Sessions, as `kubectl` prints and accepts it.
 pub const SESSIONS: &str = "sessions.operator.metalbear.co";
 
-/// The namespace that everything of this project is installed in.
+/// The namespace in which this project is installed.
 pub const SYSTEM_NAMESPACE: &str = "mirrord-sessions";
 
-/// The webhook process: its Deployment, Service, ServiceAccount and ClusterRole share the name.
+/// The common name of the Deployment, Service, ServiceAccount and ClusterRole of the webhook
+/// process.
 pub const WEBHOOK_NAME: &str = "mirrord-sessions-webhook";
 
-/// User name of the webhook process' service account ("the controller"): the one identity that may
-/// record a Session on behalf of somebody else, and the only writer of a Session's status.
+/// The user name of the webhook process's service account ("the controller"). Only the controller
+/// may record a Session on behalf of another user, and only the controller writes the status of
+/// Sessions.
 pub const CONTROLLER_USERNAME: &str =
     "system:serviceaccount:mirrord-sessions:mirrord-sessions-webhook";
 
-/// The owner of a Session that the controller recorded for an agent without knowing whose it is.
-/// The API server keeps the prefix `system:` for itself, so nobody has this name.
+/// The owner of a Session that the controller recorded for an agent with an unknown requester. The
+/// API server reserves the prefix `system:`, so that no user has this name.
 pub const UNVERIFIED_USERNAME: &str = "system:mirrord-sessions:unverified";

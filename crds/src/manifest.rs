@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as they are installed.
+//! The CustomResourceDefinitions in their installed form.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,15 @@ use serde_json::json;
 
 use crate::{Session, SessionPolicy};
 
-/// Each definition with the file in `crds/` that holds it.
+/// Returns each definition with the name of its file in `crds/`.
 #[must_use]
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![("sessions.yaml", session()), ("sessionpolicies.yaml", session_policy())]
 }
 
-/// The definition in the YAML that is committed.
+/// Returns a definition as YAML.
 ///
-/// # Errors
-/// None is known: the types serialise always.
+/// # Errors No error is known: the types always serialise.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let body = serde_saphyr::to_string(crd)?;
     Ok(format!("# Generated from crds/src by `cargo crdgen`: change it there.\n{body}"))
@@ -33,8 +32,8 @@ fn session() -> CustomResourceDefinition {
             continue;
         };
         refuse_nulls(schema);
-        // The API server drops status on create; a default on the property itself makes a new
-        // Session read as pending at once, and not only after the controller's first write.
+        // The API server drops the status on create. A default on the property itself makes a new
+        // Session pending at once, and not only after the first write of the controller.
         let properties = schema.properties.as_mut();
         if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
             status.default = Some(JSON(json!({ "state": "pending" })));
@@ -58,13 +57,13 @@ fn session_policy() -> CustomResourceDefinition {
     crd
 }
 
-/// A field that is misspelt is kept, for admission to refuse: were it dropped, a rule whose `where`
-/// is misspelt would match every session.
+/// Keeps unknown fields, so that admission can reject them. If they were pruned, a rule with a
+/// misspelt `where` would match every session.
 fn keep_unknown_fields(schema: &mut JSONSchemaProps) {
     if schema.type_.as_deref() == Some("object") {
         schema.x_kubernetes_preserve_unknown_fields = Some(true);
     }
-    // Which is another way of saying that there are no others.
+    // The field would declare that there are no other properties.
     schema.additional_properties = None;
     let properties = schema.properties.iter_mut();
     for property in properties.flat_map(BTreeMap::values_mut) {
@@ -75,7 +74,7 @@ fn keep_unknown_fields(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// An optional field is absent, never null: the guard policy asks `has()`, which is true of a null.
+/// Rejects null for optional fields. The guard policy uses `has()`, which is true for a null.
 fn refuse_nulls(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {

@@ -1,6 +1,6 @@
-//! `sessions.operator.metalbear.co/v1`: one mirrord run.
+//! The resource `sessions.operator.metalbear.co/v1`: one mirrord run.
 
-// kube's `printcolumn` is repeated by design; clippy takes its fields for duplicates.
+// kube's `printcolumn` is repeated by design, which clippy reports as duplicated attributes.
 #![allow(clippy::duplicated_attributes)]
 
 use std::{borrow::Cow, fmt};
@@ -10,20 +10,20 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// How many may join a session.
+/// The maximum number of users who join a session.
 pub const MAX_PARTICIPANTS: usize = 256;
 
-/// How many ports a session may have.
+/// The maximum number of ports of a session.
 pub const MAX_PORTS: usize = 1024;
 
-/// How long, in characters, the filter of a port may be.
+/// The maximum length of the filter of a port, in characters.
 pub const MAX_FILTER: usize = 4096;
 
-/// How many processes a session may name.
+/// The maximum number of process names of a session.
 pub const MAX_PROCESSES: usize = 64;
 
-/// A mirrord run: who runs it, against which target, since when (`metadata.creationTimestamp`).
-/// Delete it to stop the run.
+/// Session is a mirrord run: its owner, its target and its ports. It starts at
+/// metadata.creationTimestamp. Delete the Session to stop the run.
 #[derive(
     CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
 )]
@@ -108,9 +108,9 @@ pub const MAX_PROCESSES: usize = 64;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SessionSpec {
-    /// What the run targets, in mirrord's own syntax: kind/name[/container/NAME], as
-    /// deployment/ip-visit-counter, or targetless; unresolved where the cluster could not tell it
-    /// of a run that it recorded itself, in which case the status says why.
+    /// Target of the run in mirrord's syntax: kind/name[/container/NAME], for example
+    /// deployment/ip-visit-counter, or targetless. The value is unresolved for a run that the
+    /// cluster recorded itself without finding the target; the status contains the reason.
     #[schemars(
         length(min = 1, max = 400),
         regex(
@@ -119,32 +119,33 @@ pub struct SessionSpec {
     )]
     pub target: String,
 
-    /// What the client says of itself: not verified by anybody.
+    /// Description of the client by itself. It is not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
 
-    /// mirrord's session key, if the run has one. Who knows the key can join the session.
+    /// Session key of mirrord, if the run has one. Users who know the key can join the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$"))]
     pub key: Option<String>,
 
-    /// Who created the Session, as the API server authenticated them. Written by the cluster on
-    /// creation, whatever the request said, and never changed.
+    /// Creator of the Session, as authenticated by the API server. The cluster writes the owner on
+    /// creation, whatever the request contains, and never changes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 
-    /// Who runs it, in one line: whoami/kubernetes-user@hostname, or the user alone where the
-    /// client says neither. Written by the cluster from client and owner.
+    /// User of the run in one line: whoami/kubernetes-user@hostname, or the user name alone if the
+    /// client sent neither. The cluster composes it from client and owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
 
-/// What the client says of itself: not verified by anybody.
+/// Client describes the client of a run by its own claims, which are not verified.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// Name of the user on the client's machine, as whoami tells it. It may not hold a slash, nor
-    /// what looks like one, so that spec.user can be read in one way only; and nothing invisible.
+    /// Name of the user on the client's machine, as reported by whoami. It contains no slash, nor a
+    /// character that looks like one, so that spec.user parses in one way only. It contains no
+    /// invisible characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 253),
@@ -152,97 +153,99 @@ pub struct Client {
     )]
     pub username: Option<String>,
 
-    /// Name of the client's machine. It may hold neither a slash nor an at sign, and nothing
-    /// invisible.
+    /// Name of the client's machine. It contains neither a slash nor an at sign, and no invisible
+    /// characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), regex(pattern = r"^[^/@\p{C}\p{Zl}\p{Zp}]*$"))]
     pub hostname: Option<String>,
 
-    /// Version of mirrord.
+    /// Version of mirrord on the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$"))]
     pub version: Option<String>,
 }
 
-/// The creator of a Session, as the API server authenticated them.
-// No upper bound on any of these: they are not the user's to choose, and a user with many groups or
-// a long name must not be locked out.
+/// Owner is the creator of a Session, as authenticated by the API server.
+// No field has an upper bound: users do not choose these values, and a user with many groups or a
+// long name must not be locked out.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    /// Kubernetes user name; system:mirrord-sessions:unverified where the cluster recorded a run
-    /// whose owner it could not verify.
+    /// Kubernetes user name. The value is system:mirrord-sessions:unverified for a run whose owner
+    /// the cluster could not verify.
     #[schemars(length(min = 1))]
     pub username: String,
 
-    /// The authenticator's identifier of the user, where it has one.
+    /// Identifier of the user at the authenticator, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub uid: Option<String>,
 
-    /// Kubernetes groups.
+    /// Kubernetes groups of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub groups: Vec<String>,
 }
 
-/// What the cluster has seen of the run. Written by the controller alone.
+/// SessionStatus is the observed state of a run. Only the controller writes it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// How far the run has come.
+    /// State of the run: pending, running or terminated.
     #[serde(default)]
     pub state: SessionState,
 
-    /// Ports that the run steals or mirrors.
+    /// Ports of the target whose traffic the run steals or mirrors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PORTS))]
     pub ports: Vec<Port>,
 
-    /// The ports in one line, for the printer column.
+    /// Ports in one line, for the printer column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port_summary: Option<String>,
 
-    /// Kubernetes user names of those who joined. The owner takes part always and isn't listed.
+    /// Kubernetes user names of the users who joined. The owner is always a participant and is not
+    /// listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PARTICIPANTS))]
     pub participants: Vec<String>,
 
-    /// Names of the processes that run with it: the client's word, not verified by anybody.
+    /// Names of the processes of the run, as claimed by the client. They are not verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PROCESSES))]
     pub processes: Vec<String>,
 
-    /// When the controller last heard of the run.
+    /// Time of the last report or observation of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
 
-    /// mirrord's agent in the cluster, for runs that were recognised by it.
+    /// Agent of mirrord in the cluster, for runs that were recognised by their agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentReference>,
 
-    /// What could not be told of the run, and why: its owner, its target.
+    /// Message about properties of the run that are unknown, such as its owner or target, with the
+    /// reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
 
-/// How far a run has come.
+/// SessionState is the state of a run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 #[serde(rename_all = "camelCase")]
 pub enum SessionState {
-    /// Created, and nothing heard of it yet.
+    /// Created, without a report or an agent yet.
     #[default]
     Pending,
-    /// Running.
+    /// Running, with an agent or reports.
     Running,
-    /// Over.
+    /// Terminated, and shown for some minutes.
     Terminated,
 }
 
 impl SessionState {
-    /// The state as the API spells it.
+    /// Returns the state as the API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -259,25 +262,25 @@ impl fmt::Display for SessionState {
     }
 }
 
-/// A port of the target that the run takes traffic of.
+/// Port is a port of the target whose traffic the run takes.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
-    /// The port's number.
+    /// Number of the port.
     #[schemars(schema_with = "port_number")]
     pub port: u16,
 
-    /// Whether requests are taken from the target or copied.
+    /// Mode of the traffic: steal or mirror.
     #[serde(rename = "type")]
     pub type_: PortType,
 
-    /// Which requests: all, if there is no filter. As header=REGEX.
+    /// Filter of the requests, as header=REGEX. Without a filter, all requests are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_FILTER))]
     pub filter: Option<String>,
 }
 
-/// One line in the words of mirrord's status table: `Port: 80, Type: steal, Filter: header=…`.
+/// Formats the port like mirrord's status table: `Port: 80, Type: steal, Filter: header=…`.
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Port: {}, Type: {}", self.port, self.type_.as_str())?;
@@ -286,7 +289,7 @@ impl fmt::Display for Port {
 }
 
 impl Port {
-    /// Several ports in one line, as `status.portSummary` holds them.
+    /// Returns several ports in one line, as stored in `status.portSummary`.
     #[must_use]
     pub fn summary(ports: &[Self]) -> String {
         let lines: Vec<String> = ports.iter().map(Self::to_string).collect();
@@ -294,19 +297,19 @@ impl Port {
     }
 }
 
-/// Whether requests are taken from the target or copied.
+/// PortType is the mode in which a run takes traffic.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 #[serde(rename_all = "camelCase")]
 pub enum PortType {
-    /// Requests go to the local process instead of the target.
+    /// Requests are sent to the local process instead of the target.
     Steal,
-    /// The local process gets a copy of each request.
+    /// Requests are copied to the local process.
     Mirror,
 }
 
 impl PortType {
-    /// The type as the API spells it.
+    /// Returns the type as the API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -316,29 +319,29 @@ impl PortType {
     }
 }
 
-/// mirrord's agent in the cluster.
+/// AgentReference refers to the agent of a run.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentReference {
-    /// Job, or Pod for an agent that runs as an ephemeral container.
+    /// Kind of the object: Job, or Pod for an agent that runs as an ephemeral container.
     pub kind: String,
-    /// Namespace of the agent, which need not be the target's.
+    /// Namespace of the agent, which can differ from that of the target.
     pub namespace: String,
     /// Name of the Job or Pod.
     pub name: String,
-    /// Identifier of the Job or Pod.
+    /// UID of the Job or Pod.
     pub uid: String,
-    /// Name of the ephemeral container that the agent is.
+    /// Name of the ephemeral container of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Node that the agent runs on.
+    /// Name of the node that runs the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }
 
 impl SessionSpec {
-    /// The line that says who runs it: what the cluster composed, or else the owner's name, or
-    /// else that nobody is known.
+    /// Returns the user of the run in one line: the composed line, or else the owner's name, or
+    /// else a text for an unknown user.
     #[must_use]
     pub fn user_line(&self) -> Cow<'_, str> {
         match (&self.user, &self.owner) {
@@ -349,7 +352,8 @@ impl SessionSpec {
     }
 }
 
-// schemars names u16's format `uint16`, which the API server warns about on every install.
+// schemars names the format of u16 `uint16`, about which the API server warns on every
+// installation.
 pub(crate) fn port_number(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 65535 })
 }
@@ -359,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn port_lines_read_like_mirrords_status_table() {
+    fn formats_ports_like_mirrords_status_table() {
         let stolen = Port {
             port: 80,
             type_: PortType::Steal,

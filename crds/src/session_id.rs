@@ -1,10 +1,11 @@
-//! A session's id: the Session's name, as people read and type it.
+//! Session IDs: the names of Sessions, as users read and type them.
 
 use std::{fmt, str::FromStr};
 
-/// A session's id: 16 hex digits, lower case in `metadata.name` and upper case where a person reads
-/// it, as mirrord prints them. Any other name that a Kubernetes object may have is allowed and
-/// shown as it is.
+/// The ID of a session: 16 hex digits, or another name.
+///
+/// The digits are lower case in `metadata.name` and upper case in output, as mirrord prints them.
+/// Any other valid name of a Kubernetes object is shown unchanged.
 ///
 /// ```
 /// # use mirrord_sessions_crds::SessionId;
@@ -17,7 +18,7 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionId(String);
 
-/// The text can't be the name of a Session.
+/// The error about a text that is not a valid name of a Session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InvalidSessionId(String);
 
@@ -33,23 +34,23 @@ impl fmt::Display for InvalidSessionId {
 
 impl std::error::Error for InvalidSessionId {}
 
-/// The longest name of a Kubernetes object (RFC 1123 subdomain).
+/// The maximum length of the name of a Kubernetes object (RFC 1123 subdomain).
 const MAX_NAME: usize = 253;
 
 impl SessionId {
-    /// The id of the Session of that name, as the API server gave it.
+    /// Returns the ID of a Session with a name from the API server.
     #[must_use]
-    pub fn of_name(name: &str) -> Self {
+    pub fn from_name(name: &str) -> Self {
         Self(name.to_owned())
     }
 
-    /// The Session's `metadata.name`.
+    /// Returns the `metadata.name` of the Session.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is of 16 hex digits, as those that mirrord makes.
+    /// Returns whether the ID consists of 16 hex digits, like generated IDs.
     #[must_use]
     pub fn is_hex(&self) -> bool {
         is_hex_id(&self.0)
@@ -59,7 +60,7 @@ impl SessionId {
 impl FromStr for SessionId {
     type Err = InvalidSessionId;
 
-    /// What a person typed. 16 hex digits are accepted in either case.
+    /// Parses an ID as typed. 16 hex digits are accepted in either case.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if is_hex_id(text) {
             return Ok(Self(text.to_ascii_lowercase()));
@@ -93,9 +94,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_type() {
+    fn parses_typed_ids() {
         let cases = [
-            // (typed, the name, what is shown)
+            // (typed, name, displayed)
             ("487F4F2B6D2376AD", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
             ("487f4f2b6d2376ad", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
             ("487F4f2b6d2376aD", Some(("487f4f2b6d2376ad", "487F4F2B6D2376AD"))),
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_carry_no_control_characters() {
+    fn escapes_control_characters_in_errors() {
         let error = "\u{1b}[31mred".parse::<SessionId>().unwrap_err();
         assert!(!error.to_string().contains('\u{1b}'));
     }

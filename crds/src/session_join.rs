@@ -1,10 +1,11 @@
-//! `sessiontrackers/join`: taking part in somebody's session.
+//! The subresource `sessiontrackers/join`, by which a user joins a session.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Nothing: who joins is who asks.
+/// SessionJoin makes the requester a participant of a session. The spec is empty: the requester is
+/// known from authentication.
 #[derive(
     CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
 )]
@@ -19,37 +20,37 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct SessionJoinSpec {}
 
-/// What it takes to reach the session.
+/// SessionJoinStatus contains the data that is needed to reach the session.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionJoinStatus {
-    /// mirrord's session key, if the run has one.
+    /// Session key of mirrord, if the run has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 
-    /// The header by which a request reaches a session that has a key.
+    /// Header that routes a request to a session with a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<JoinHeader>,
 
-    /// Kubernetes user names of those who take part: the owner, then those who joined.
+    /// Kubernetes user names of the participants: the owner first, then the users who joined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub participants: Vec<String>,
 }
 
-/// A header of HTTP requests.
+/// JoinHeader is a header of HTTP requests.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinHeader {
     /// Name of the header.
     pub name: String,
-    /// Its value, or a part of it.
+    /// Value of the header, or a part of it.
     pub value: String,
 }
 
 impl JoinHeader {
-    /// The header of a session with this key, which applications that propagate baggage pass on.
+    /// Returns the header of a session with a key. Applications that propagate baggage pass it on.
     #[must_use]
-    pub fn of_key(key: &str) -> Self {
+    pub fn from_key(key: &str) -> Self {
         Self { name: "baggage".into(), value: format!("mirrord-session={key}") }
     }
 }

@@ -1,11 +1,11 @@
-//! `sessionpolicies.operator.metalbear.co/v1alpha1`: who may see, delete and join which sessions.
+//! The resource `sessionpolicies.operator.metalbear.co/v1alpha1`: per-session access rules.
 
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// Narrows, per session, what Kubernetes RBAC has already allowed. Rules read as those of
-/// Teleport's roles (RFD 82).
+/// SessionPolicy restricts, per session, the access that Kubernetes RBAC has granted. Its rules
+/// read like those of Teleport's roles (RFD 82).
 #[derive(
     CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
 )]
@@ -21,26 +21,26 @@ use serde::{Deserialize, Serialize};
 #[schemars(description = "Whom the policy is for, and its rules.")]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SessionPolicySpec {
-    /// Whom the policy is for: everyone, if it names nobody.
+    /// Subjects to which the policy applies. Without subjects, it applies to every user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub subjects: Vec<Subject>,
 
-    /// Sessions that a subject may see, delete or join. As soon as a subject has allow rules for a
-    /// verb, in this policy or another, what none of them matches is hidden or refused.
+    /// Sessions that a subject may see, delete or join. If any policy has allow rules for a subject
+    /// and a verb, sessions that no such rule matches are hidden or denied.
     #[serde(default, skip_serializing_if = "Rules::is_empty")]
     pub allow: Rules,
 
-    /// Sessions that a subject may not see, delete or join, whatever is allowed.
+    /// Sessions that a subject may not see, delete or join, whatever the allow rules match.
     #[serde(default, skip_serializing_if = "Rules::is_empty")]
     pub deny: Rules,
 }
 
-/// A user, a group or a service account.
+/// Subject is a user, a group or a service account.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Subject {
-    /// User, Group or ServiceAccount.
+    /// Kind of the subject: User, Group or ServiceAccount.
     pub kind: SubjectKind,
 
     /// Name of the user, group or service account.
@@ -52,67 +52,67 @@ pub struct Subject {
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 
-    /// As in a ClusterRoleBinding: rbac.authorization.k8s.io for users and groups, empty for
-    /// service accounts. May be left out.
+    /// API group of the subject, as in a ClusterRoleBinding: rbac.authorization.k8s.io for users
+    /// and groups, empty for service accounts. It is optional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub api_group: Option<String>,
 }
 
-/// What a subject is.
+/// SubjectKind is the kind of a subject.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 pub enum SubjectKind {
     /// A user by name.
     #[default]
     User,
-    /// A group.
+    /// A group by name.
     Group,
     /// A service account by namespace and name.
     ServiceAccount,
 }
 
-/// A list of rules.
+/// Rules is a list of rules.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rules {
-    /// The rules. Their order means nothing.
+    /// Rules of the policy, in any order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub rules: Vec<Rule>,
 }
 
 impl Rules {
-    /// Whether there is no rule.
+    /// Returns whether there is no rule.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 }
 
-/// Sessions, and what a requester would do with them.
+/// Rule matches sessions and verbs.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// Kinds of objects: session_tracker, or * for all.
+    /// Resources of the rule: session_tracker, or * for all.
     #[schemars(schema_with = "resources")]
     pub resources: Vec<String>,
 
-    /// list (and watch, which counts as list), read, delete, join, or * for all.
+    /// Verbs of the rule: list (which includes watch), read, delete, join, or * for all.
     #[schemars(schema_with = "verbs")]
     pub verbs: Vec<String>,
 
-    /// Condition on the session and the requester, as contains(tracker.participants,
-    /// user.metadata.name). Without one the rule matches every session.
+    /// Condition on the session and the requester, such as contains(tracker.participants,
+    /// user.metadata.name). Without a condition, the rule matches every session.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub where_clause: Option<String>,
 }
 
-/// Resources that a rule may name.
+/// The resources that a rule may name.
 pub const RULE_RESOURCES: [&str; 2] = ["session_tracker", "*"];
 
-/// Verbs that a rule may name.
+/// The verbs that a rule may name.
 pub const RULE_VERBS: [&str; 6] = ["list", "watch", "read", "delete", "join", "*"];
 
 fn resources(_: &mut SchemaGenerator) -> Schema {
@@ -136,9 +136,9 @@ fn some_of(words: &[&str]) -> Schema {
 mod tests {
     use super::*;
 
-    /// RFD 82's two examples, word by word.
+    /// Contains the two examples of RFD 82 verbatim.
     #[test]
-    fn the_rfds_examples() {
+    fn parses_the_examples_of_rfd_82() {
         let deny_own: SessionPolicySpec = parse(
             "
             spec:
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_of_a_binding() {
+    fn parses_subjects_like_those_of_bindings() {
         let spec: SessionPolicySpec = parse(
             "
             spec:

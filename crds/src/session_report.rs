@@ -1,4 +1,4 @@
-//! `sessiontrackers/report`: what the owner of a session tells about it.
+//! The subresource `sessiontrackers/report`, by which an owner reports on a session.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
@@ -10,7 +10,7 @@ use crate::{
     session::{MAX_PORTS, MAX_PROCESSES},
 };
 
-/// What the run does now.
+/// SessionReport is the current state of a run, as reported by its owner.
 #[derive(
     CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
 )]
@@ -25,35 +25,35 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SessionReportSpec {
-    /// Ports that the run steals or mirrors, all of them.
+    /// Ports whose traffic the run steals or mirrors. The list is complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PORTS))]
     pub ports: Vec<Port>,
 
-    /// Names of the processes that run with it.
+    /// Names of the processes of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PROCESSES))]
     pub processes: Vec<String>,
 
-    /// The run is over, and nobody stopped it: the last report. Its Session is deleted, on behalf
-    /// of its owner, and shown as ended. Whatever else the report says doesn't count.
+    /// Whether the run has ended without being stopped. This is the last report: the Session is
+    /// deleted on behalf of its owner and shown as ended. Other fields of the report are ignored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
 }
 
-/// Until when the report counts.
+/// SessionReportStatus is the period for which the report is valid.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionReportStatus {
-    /// When the cluster last wrote down that it heard of the run.
+    /// Time of the last stored report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
 
-    /// When the session counts as over, if nothing more is heard.
+    /// Time at which the session expires without another report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
-    /// How often to report.
+    /// Interval of reports in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_seconds: Option<i32>,
 }

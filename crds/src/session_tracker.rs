@@ -1,7 +1,8 @@
-//! `sessiontrackers.visibility.operator.metalbear.co/v1`: what somebody may see of a Session.
+//! The resource `sessiontrackers.visibility.operator.metalbear.co/v1`: a Session as a requester may
+//! see it.
 //!
-//! Not a CustomResourceDefinition: the webhook process serves it as an aggregated API, read-only,
-//! and decides object by object who sees it.
+//! Trackers have no CustomResourceDefinition. The webhook process serves them as a read-only
+//! aggregated API, and decides about each object whether the requester may see it.
 
 use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -13,22 +14,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AgentReference, Owner, PortType, SessionState};
 
-/// `status.reason` of a session that somebody stopped.
+/// The `status.reason` of a session that a user stopped.
 pub const STOPPED: &str = "stopped";
-/// `status.reason` of a session that was deleted, nobody knows why.
+/// The `status.reason` of a session that was deleted for an unknown reason.
 pub const DELETED: &str = "deleted";
-/// `status.reason` of a session of which one was told that this user stopped it, and another one
-/// that, or that it ended by itself. Whoever reaches the webhook may tell it something.
+/// The `status.reason` of a session with contradictory reports about its end. Any client that
+/// reaches the webhook can send such a report.
 pub const DISPUTED: &str = "disputed";
-/// `status.reason` of a session that was not heard of for too long. Nobody stopped it.
+/// The `status.reason` of a session that expired without reports.
 pub const EXPIRED: &str = "expired";
 
-/// `status.reason` of a session whose agent ended.
+/// The `status.reason` of a session whose agent ended.
 pub const AGENT_ENDED: &str = "its agent ended";
-/// `status.reason` of a session whose owner reported that the command is over. Nobody stopped it.
+/// The `status.reason` of a session whose owner reported the end of its command.
 pub const COMMAND_ENDED: &str = "its command ended";
 
-/// The API group that trackers are served in.
+/// The API group of trackers.
 pub const TRACKER_GROUP: &str = "visibility.operator.metalbear.co";
 
 /// The version of [`TRACKER_GROUP`].
@@ -37,11 +38,11 @@ pub const TRACKER_VERSION: &str = "v1";
 /// The resource name of trackers.
 pub const TRACKERS: &str = "sessiontrackers";
 
-/// The name of the APIService through which trackers are served.
+/// The name of the APIService of trackers.
 pub const TRACKER_API_SERVICE: &str = "v1.visibility.operator.metalbear.co";
 
-/// A session as those see it who may. It has the name, the namespace, the uid and the resource
-/// version of its Session.
+/// SessionTracker is a Session as a requester may see it. It has the name, namespace, uid and
+/// resource version of its Session.
 #[derive(
     CustomResource, Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize,
 )]
@@ -58,60 +59,60 @@ pub const TRACKER_API_SERVICE: &str = "v1.visibility.operator.metalbear.co";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SessionTrackerSpec {
-    /// The session's id as people read it: the name, in upper case where it is of 16 hex digits.
+    /// ID of the session as users read it: the name, in upper case if it consists of 16 hex digits.
     pub session_id: String,
 
-    /// How the session reaches the cluster.
+    /// Kind of the session: job, ephemeral, process or operator.
     pub kind: TrackerKind,
 
-    /// What the run targets, as kind/name[/container/NAME], or targetless.
+    /// Target of the run as kind/name[/container/NAME], or targetless.
     pub target: String,
 
-    /// Who runs it, in one line: whoami/kubernetes-user@hostname.
+    /// User of the run in one line: whoami/kubernetes-user@hostname.
     pub user: String,
 
-    /// Name of the user on the client's machine: the client's word, not verified by anybody.
+    /// Name of the user on the client's machine, as claimed by the client. It is not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
 
-    /// Name of the client's machine: the client's word, not verified by anybody.
+    /// Name of the client's machine, as claimed by the client. It is not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
 
-    /// Version of mirrord: the client's word, not verified by anybody.
+    /// Version of mirrord, as claimed by the client. It is not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_version: Option<String>,
 
-    /// Who created the session, as the API server authenticated them.
+    /// Creator of the session, as authenticated by the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 
-    /// mirrord's session key. Only shown to who takes part or may join.
+    /// Session key of mirrord. It is shown to participants and to users who may join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// How a session reaches the cluster.
+/// TrackerKind is the way in which a session reaches the cluster.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 #[serde(rename_all = "camelCase")]
 pub enum TrackerKind {
-    /// By an agent that runs as a Job.
+    /// An agent that runs as a Job.
     Job,
-    /// By an agent that runs as an ephemeral container of the target.
+    /// An agent that runs as an ephemeral container of the target.
     Ephemeral,
-    /// By a process that recorded the Session itself.
+    /// A process that recorded the Session itself.
     #[default]
     Process,
-    /// By mirrord's operator.
+    /// The operator of mirrord.
     Operator,
 }
 
 impl TrackerKind {
-    /// The kind of a session with this agent: one that is a Pod runs in it as an ephemeral
-    /// container; without an agent, a process recorded the session itself.
+    /// Returns the kind of a session with this agent. An agent in a Pod is an ephemeral container.
+    /// Without an agent, a process recorded the session itself.
     #[must_use]
-    pub fn of(agent: Option<&AgentReference>) -> Self {
+    pub fn from_agent(agent: Option<&AgentReference>) -> Self {
         match agent.map(|agent| agent.kind.as_str()) {
             Some("Pod") => Self::Ephemeral,
             Some(_) => Self::Job,
@@ -119,7 +120,7 @@ impl TrackerKind {
         }
     }
 
-    /// The kind as the API spells it.
+    /// Returns the kind as the API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,81 +132,83 @@ impl TrackerKind {
     }
 }
 
-/// How far a session has come.
+/// SessionTrackerStatus is the observed state of a session.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionTrackerStatus {
-    /// How far the run has come.
+    /// State of the run: pending, running or terminated.
     #[serde(default)]
     pub state: SessionState,
 
-    /// When the session started.
+    /// Start time of the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
 
-    /// Ports that the run steals or mirrors.
+    /// Ports of the target whose traffic the run steals or mirrors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<TrackedPort>,
 
-    /// The ports in one line.
+    /// Ports in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port_summary: Option<String>,
 
-    /// Kubernetes user names of those who take part: the owner, then those who joined.
+    /// Kubernetes user names of the participants: the owner first, then the users who joined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub participants: Vec<String>,
 
-    /// Names of the processes that run with it: the client's word, not verified by anybody.
+    /// Names of the processes of the run, as claimed by the client. They are not verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<String>,
 
-    /// When the cluster last heard of the run.
+    /// Time of the last report or observation of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
 
-    /// mirrord's agent in the cluster, for runs that were recognised by it.
+    /// Agent of mirrord in the cluster, for runs that were recognised by their agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentReference>,
 
-    /// What could not be told of the run, and why: its owner, its target.
+    /// Message about properties of the run that are unknown, such as its owner or target, with the
+    /// reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
-    /// Why a terminated session ended: stopped, deleted, expired, disputed (it was told in
-    /// different ways), or which part of it ended.
+    /// Reason for the end of a terminated session: stopped, deleted, expired, disputed (reports
+    /// about the end contradict each other), or the part of the session that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 
-    /// Kubernetes user that stopped a terminated session, where that is known.
+    /// Kubernetes user who stopped a terminated session, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_by: Option<String>,
 
-    /// When a terminated session ended. It is shown for some minutes more.
+    /// End time of a terminated session, which is shown for some minutes after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
 }
 
-/// A port of the target that the run takes traffic of.
+/// TrackedPort is a port of the target whose traffic the run takes.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrackedPort {
-    /// The port's number.
+    /// Number of the port.
     #[schemars(schema_with = "crate::session::port_number")]
     pub port: u16,
 
-    /// Whether requests are taken from the target or copied.
+    /// Mode of the traffic: steal or mirror.
     #[serde(rename = "type")]
     pub type_: PortType,
 
-    /// Whether only requests that pass a filter are taken.
+    /// Whether the port has a filter of requests.
     pub filtered: bool,
 
-    /// The filter, as header=REGEX. Only shown to who takes part or may join.
+    /// Filter of the requests, as header=REGEX. It is shown to participants and to users who may
+    /// join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
 }
 
-/// The definition of a type, for its schema.
+/// Returns the definition of a type, for its schema.
 #[must_use]
 pub fn custom_resource_definition<K: kube::CustomResourceExt>() -> CustomResourceDefinition {
     K::crd()

@@ -1,11 +1,11 @@
-//! The committed YAML is what the types say.
+//! Comparison of the committed YAML with the types.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use mirrord_sessions_crds::manifest;
 
 #[test]
-fn committed_yaml_is_generated_from_the_types() {
+fn committed_yaml_matches_the_types() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (file, crd) in manifest::all() {
         let committed = fs::read_to_string(folder.join(file)).unwrap_or_default();
@@ -18,7 +18,7 @@ fn committed_yaml_is_generated_from_the_types() {
 }
 
 #[test]
-fn every_yaml_in_the_folder_is_generated() {
+fn every_yaml_file_is_generated() {
     let expected: BTreeSet<String> =
         manifest::all().iter().map(|(file, _)| (*file).into()).collect();
     let found: BTreeSet<String> = fs::read_dir(env!("CARGO_MANIFEST_DIR"))

@@ -171,7 +171,7 @@ impl Session {
     /// Returns the ID as users read and type it.
     #[must_use]
     pub fn id(&self) -> SessionId {
-        SessionId::of_name(&self.name)
+        SessionId::from_name(&self.name)
     }
 
     /// Returns the ports in one line, if there are any.

@@ -253,7 +253,7 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
         }
         Event::Trouble(why) => top.trouble = Some(why),
         Event::Stopped((namespace, name), result) => {
-            let id = mirrord_sessions_crds::SessionId::of_name(&name);
+            let id = mirrord_sessions_crds::SessionId::from_name(&name);
             top.message = Some(match result {
                 Ok(()) => format!("stopped {id} in {namespace}"),
                 Err(why) => why,

@@ -1,4 +1,4 @@
-//! Writes the generated CustomResourceDefinitions into `crds/`.
+//! Generator of the CustomResourceDefinitions in `crds/`.
 
 use std::{error::Error, fs, path::Path};
 

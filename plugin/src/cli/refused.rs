@@ -1,4 +1,4 @@
-//! Flags commands kubectl that the plugin does not support, each with an alternative.
+//! Flags of kubectl that the plugin does not support, each with an alternative.
 
 /// The commands that are modelled on kubectl's `get`, `describe` and `delete`.
 const OBJECTS: &[&str] = &["list", "describe", "delete", "kill", "kill-all"];
@@ -9,9 +9,9 @@ const EVERY: &[&str] = &[];
 const FILES: &str =
     "sessions are named here, and no files are read: give the file to kubectl itself";
 
-/// An unsupported flag.
+/// A flag of kubectl that the plugin does not support.
 struct UnsupportedFlag {
-    /// The commands commands the flag; all commands if empty.
+    /// The commands that lack the flag; all commands if empty.
     commands: &'static [&'static str],
     long: &'static str,
     short: Option<char>,
@@ -40,7 +40,7 @@ const ALL: &[UnsupportedFlag] = &[
     refused(
         LIST,
         "server-print",
-        "columns are always those commands this plugin: use -o custom-columns=HEADER:PATH for others",
+        "columns are always those of this plugin: use -o custom-columns=HEADER:PATH for others",
     ),
     refused(
         EVERY,
@@ -55,14 +55,14 @@ const ALL: &[UnsupportedFlag] = &[
     refused(
         EVERY,
         "warnings-as-errors",
-        "warnings are messages, and the exit code is that commands the request",
+        "warnings are messages, and the exit code is that of the request",
     ),
     refused(EVERY, "profile", "this plugin has no profiler"),
     refused(EVERY, "profile-output", "this plugin has no profiler"),
-    refused(EVERY, "vmodule", "use -v, which is for all commands the program"),
+    refused(EVERY, "vmodule", "use -v, which is for all of the program"),
 ];
 
-/// Returns reason a flag is unsupported, by command and typed text: `--raw=/x`, `-f` or `-fx`.
+/// Returns the reason why a flag is unsupported, by command and typed text: `--raw=/x`, `-f` or `-fx`.
 pub(crate) fn reason(command: &str, typed: &str) -> Option<String> {
     let name = typed.split('=').next().unwrap_or(typed);
     let letter = |rest: &str| rest.chars().next();
@@ -98,10 +98,10 @@ mod tests {
             ("list", "--nope", None),
             ("list", "-", None),
         ] {
-            let said = reason(command, typed);
+            let found = reason(command, typed);
             match expected {
-                Some(expected) => assert!(said.unwrap().starts_with(expected), "{typed}"),
-                None => assert_eq!(said, None, "{command} {typed}"),
+                Some(expected) => assert!(found.unwrap().starts_with(expected), "{typed}"),
+                None => assert_eq!(found, None, "{command} {typed}"),
             }
         }
     }

@@ -209,15 +209,15 @@ mod tests {
             ("abc", None),
             ("5", None),
         ] {
-            let id = SessionId::of_name(typed);
+            let id = SessionId::from_name(typed);
             assert!(is_prefix(&id), "{typed}");
             let found = unique_match(&all, &id, false).unwrap();
             let found = found.map(|item| item["metadata"]["name"].as_str().unwrap());
             assert_eq!(found, expected, "{typed}");
         }
-        assert!(unique_match(&all, &SessionId::of_name("4"), false).is_err());
+        assert!(unique_match(&all, &SessionId::from_name("4"), false).is_err());
         for whole in ["web-1", "ab-", "", "mc-", "48fa000000000000", "48fa0000000000001"] {
-            assert!(!is_prefix(&SessionId::of_name(whole)), "{whole}");
+            assert!(!is_prefix(&SessionId::from_name(whole)), "{whole}");
         }
     }
 }

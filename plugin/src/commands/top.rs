@@ -118,7 +118,7 @@ async fn show(
                         // meanwhile.
                         uid: uid.as_deref(),
                     };
-                    let id = SessionId::of_name(&key.1);
+                    let id = SessionId::from_name(&key.1);
                     let result = server.delete(&key.0, &id, &how).await;
                     let result = result.map(drop).map_err(|error| error.to_string());
                     // A send error means that the view has ended.

@@ -259,7 +259,7 @@ impl ApiError {
                 self.status.name
             );
         }
-        let shown = id.clone().unwrap_or_else(|| SessionId::of_name(&self.status.name));
+        let shown = id.clone().unwrap_or_else(|| SessionId::from_name(&self.status.name));
         write!(f, "Error from server (NotFound): {SESSIONS} \"{shown}\" not found")?;
         match namespace {
             Some(namespace) => write!(

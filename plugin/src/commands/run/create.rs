@@ -47,7 +47,7 @@ pub(super) fn new_id() -> Result<SessionId, Error> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::setup(format!("there are no random numbers: {error}")))?;
-    Ok(SessionId::of_name(&format!("{:016x}", u64::from_be_bytes(bytes))))
+    Ok(SessionId::from_name(&format!("{:016x}", u64::from_be_bytes(bytes))))
 }
 
 /// Creates a session, or finds that an earlier try did.

@@ -19,7 +19,7 @@ fn api_error(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Sta
         asked: RequestInfo {
             verb,
             namespace: namespace.map(Into::into),
-            id: id.map(SessionId::of_name),
+            id: id.map(SessionId::from_name),
         },
         status: failure,
     }

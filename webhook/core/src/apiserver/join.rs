@@ -82,7 +82,7 @@ pub fn response(tracker: &Tracker, joined: Option<&[String]>) -> Value {
         "metadata": { "name": tracker.key.name, "namespace": tracker.key.namespace },
         "status": SessionJoinStatus {
             key: key.clone(),
-            header: key.as_deref().map(JoinHeader::of_key),
+            header: key.as_deref().map(JoinHeader::from_key),
             participants,
         },
     })

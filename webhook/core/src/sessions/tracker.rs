@@ -409,8 +409,8 @@ fn tracker_spec(session: &Session, name: &str) -> SessionTrackerSpec {
     let agent = session.status.as_ref().and_then(|s| s.agent.as_ref());
     let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
     SessionTrackerSpec {
-        session_id: SessionId::of_name(name).to_string(),
-        kind: TrackerKind::of(agent),
+        session_id: SessionId::from_name(name).to_string(),
+        kind: TrackerKind::from_agent(agent),
         target: spec.target.clone(),
         user: spec.user_line().into_owned(),
         login: non_empty(client.username),

@@ -50,7 +50,7 @@ impl<'a> Tracker<'a> {
         let owner = spec.owner.as_ref();
         Self {
             session_id: session.metadata.name.as_deref().unwrap_or_default(),
-            kind: TrackerKind::of(agent).as_str(),
+            kind: TrackerKind::from_agent(agent).as_str(),
             state: status.map(|status| status.state).unwrap_or_default().as_str(),
             hostname: client.and_then(|client| client.hostname.as_deref()).unwrap_or_default(),
             login: client.and_then(|client| client.username.as_deref()).unwrap_or_default(),
