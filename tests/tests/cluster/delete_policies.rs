@@ -3,9 +3,9 @@
 use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
-use crate::{
-    support::{Namespace, User, create_namespace, eventually, shared},
-    trackers::{create, spec},
+use crate::support::{
+    Namespace, User, create_namespace, create_session, eventually, session_manifest, session_spec,
+    shared,
 };
 
 fn policy(name: &str, subjects: &Value, rules: &Value) -> String {
@@ -64,8 +64,8 @@ async fn refused(user: &User<'_>, args: &[&str], text: &str) {
 async fn denies_deletion_of_others_sessions() {
     let own = create_namespace(shared(), "stopown").await;
     let (alice, bob) = developers(&own, "stopown").await;
-    create(&alice, "hers", spec()).await;
-    create(&bob, "his", spec()).await;
+    create_session(&alice, "hers", session_spec()).await;
+    create_session(&bob, "his", session_spec()).await;
     apply(&own, &["delete"], "tracker.host_user != user.metadata.name").await;
     let rule = format!("denied by {} spec.deny.rules[0]", own.name);
     let delete = ["delete", "session", "hers"];
@@ -87,7 +87,7 @@ async fn denies_deletion_of_others_sessions() {
 async fn denies_deletion_even_to_admins() {
     let prod = create_namespace(shared(), "stopprod").await;
     let (alice, _) = developers(&prod, "stopprod").await;
-    create(&alice, "hers", spec()).await;
+    create_session(&alice, "hers", session_spec()).await;
     apply(&prod, &["delete"], "true").await;
     let rule = format!("denied by {} spec.deny.rules[0]", prod.name);
     refused(&alice, &["delete", "session", "hers"], &rule).await;
@@ -105,7 +105,7 @@ async fn denies_deletion_even_to_admins() {
 async fn deletion_does_not_reveal_hidden_sessions() {
     let hidden = create_namespace(shared(), "stophid").await;
     let (alice, bob) = developers(&hidden, "stophid").await;
-    create(&alice, "hers", spec()).await;
+    create_session(&alice, "hers", session_spec()).await;
     // Without a policy, who may join and delete is answered the whole object.
     let shown = delete_collection(&bob, "?dryRun=All").await.unwrap();
     assert!(shown.contains("s3cret"), "{shown}");
@@ -134,7 +134,7 @@ async fn deletion_does_not_reveal_hidden_sessions() {
 async fn dry_run_delete_requires_access_to_key() {
     let tried = create_namespace(shared(), "stoptry").await;
     let (alice, _) = developers(&tried, "stoptry").await;
-    create(&alice, "hers", spec()).await;
+    create_session(&alice, "hers", session_spec()).await;
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": { "name": "stoptry" },
@@ -163,7 +163,7 @@ async fn policies_never_block_cleanup() {
     let deny_all = policy("deny-all", &json!([]), &rules);
     for name in ["first", "second", "third"] {
         cluster.admin(&["create", "namespace", name], "").await.unwrap();
-        let session = crate::support::session_manifest("s", spec()).to_string();
+        let session = session_manifest("s", session_spec()).to_string();
         let create = ["create", "-n", name, "-f", "-"];
         cluster.admin(&create, &session).await.unwrap();
     }
@@ -173,7 +173,7 @@ async fn policies_never_block_cleanup() {
         .admin(&["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"], &owner.to_string())
         .await
         .unwrap();
-    let mut taken_along = crate::support::session_manifest("owned", spec());
+    let mut taken_along = session_manifest("owned", session_spec());
     taken_along["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner }]);
     cluster.admin(&["create", "-n", "third", "-f", "-"], &taken_along.to_string()).await.unwrap();

@@ -3,9 +3,9 @@
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
 
-use crate::{
-    support::{Namespace, User, create_namespace, eventually},
-    trackers::{create, developer, shows, spec},
+use crate::support::{
+    User, create_developer, create_session, eventually, session_spec, shared, trackers_path,
+    wait_for_output,
 };
 
 /// The tracker, when its status has these fields.
@@ -23,12 +23,12 @@ async fn shown(user: &User<'_>, name: &str, fields: Value) -> Value {
 
 #[tokio::test]
 async fn shows_deletion_reason_and_requester() {
-    let (namespace, dev) = developer("ended").await;
+    let (namespace, dev) = create_developer(shared(), "ended").await;
     let other = namespace.user("ended-other@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &other.name).await;
-    create(&dev, "one", spec()).await;
-    create(&dev, "two", spec()).await;
-    shows(&dev, &["get", "mst"], "two").await;
+    create_session(&dev, "one", session_spec()).await;
+    create_session(&dev, "two", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "two").await;
 
     // A delete that is only tried ends nothing.
     let tried = other.kubectl(&["delete", "session", "one", "--dry-run=server"], "").await;
@@ -45,7 +45,7 @@ async fn shows_deletion_reason_and_requester() {
     assert!(listed.contains("/two") && !listed.contains("/one"), "{listed}");
 
     // Another session of that name hides it.
-    create(&dev, "one", json!({ "target": "pod/y" })).await;
+    create_session(&dev, "one", json!({ "target": "pod/y" })).await;
     let again = shown(&dev, "one", json!({ "state": "pending" })).await;
     assert_ne!(again["metadata"]["uid"], tracker["metadata"]["uid"]);
     // All at once, by one.
@@ -80,13 +80,10 @@ async fn shows_deletion_reason_and_requester() {
 /// has missed nothing.
 #[tokio::test]
 async fn watch_emits_terminated_at_deletion_version() {
-    let (namespace, dev) = developer("endwatch").await;
-    create(&dev, "one", spec()).await;
-    shows(&dev, &["get", "mst"], "one").await;
-    let base = format!(
-        "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
-        namespace.name
-    );
+    let (namespace, dev) = create_developer(shared(), "endwatch").await;
+    create_session(&dev, "one", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "one").await;
+    let base = trackers_path(&namespace.name);
     let raw = async |query: &str| {
         dev.kubectl(&["get", "--raw", &format!("{base}{query}")], "").await.stdout
     };
@@ -103,25 +100,18 @@ async fn watch_emits_terminated_at_deletion_version() {
     assert!(at.as_str().unwrap().parse::<u64>().unwrap() > version.parse().unwrap());
 }
 
-async fn here(cluster: &Cluster) -> (Namespace<'_>, User<'_>) {
-    let namespace = create_namespace(cluster, "kept").await;
-    let dev = namespace.user("kept@example.com", &[]);
-    namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    (namespace, dev)
-}
-
 /// Every replica shows what ended: one that was there, and one that comes when the others are gone.
 #[tokio::test]
 async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     let cluster = Cluster::start().await.unwrap();
-    let (_namespace, dev) = here(&cluster).await;
+    let (_namespace, dev) = create_developer(&cluster, "kept").await;
     let start = async |args: &[&str]| {
         Webhook::start_with(&cluster.plane, &cluster.programs, args).await.unwrap()
     };
     let second = start(&[]).await;
-    create(&dev, "one", spec()).await;
-    create(&dev, "two", spec()).await;
-    shows(&dev, &["get", "mst"], "two").await;
+    create_session(&dev, "one", session_spec()).await;
+    create_session(&dev, "two", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "two").await;
     eventually("the second has read the sessions", || async {
         second.log_text().contains("listed sessions").then_some(())
     })

@@ -4,7 +4,7 @@
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, create_namespace, eventually, session_manifest};
+use crate::support::{Namespace, admin_json, create_namespace, eventually, session_manifest};
 
 const CONFIGURATION: &str = "mutatingwebhookconfiguration/mirrord-sessions-webhook";
 const SECRET: [&str; 3] = ["secret/mirrord-sessions-webhook-ca", "-n", "mirrord-sessions"];
@@ -26,12 +26,26 @@ async fn stamped(namespace: &Namespace<'_>) {
 }
 
 async fn get(cluster: &Cluster, args: &[&str]) -> Value {
-    let args = [&["get", "-o", "json"], args].concat();
-    serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap()
+    admin_json(cluster, &[&["get", "-o", "json"], args].concat()).await
 }
 
 async fn bundle(cluster: &Cluster) -> Value {
     get(cluster, &[CONFIGURATION]).await["webhooks"][0]["clientConfig"]["caBundle"].clone()
+}
+
+/// Removes the CA bundle and waits until a replica restores it.
+async fn assert_bundle_is_restored(cluster: &Cluster) {
+    let remove_bundle = [
+        "patch",
+        CONFIGURATION,
+        "--type=json",
+        r#"-p=[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]"#,
+    ];
+    cluster.admin(&remove_bundle, "").await.unwrap();
+    eventually("the CA bundle is restored", || async {
+        (!bundle(cluster).await.is_null()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -129,17 +143,7 @@ async fn replicas_share_ca_and_restore_changed_configuration() {
     stamped(&namespace).await;
 
     // A bundle that somebody erased is put back.
-    let erased = [
-        "patch",
-        CONFIGURATION,
-        "--type=json",
-        r#"-p=[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]"#,
-    ];
-    cluster.admin(&erased, "").await.unwrap();
-    eventually("the bundle is back", || async {
-        (!bundle(&cluster).await.is_null()).then_some(())
-    })
-    .await;
+    assert_bundle_is_restored(&cluster).await;
     stamped(&namespace).await;
 
     // A configuration that was deleted and applied again, without a bundle, is filled in.
@@ -154,15 +158,5 @@ async fn reconnects_after_api_server_restart() {
     cluster.plane.start_apiserver().unwrap();
     stamped(&create_namespace(&cluster, "restart").await).await;
     // The watches are back too.
-    let erased = [
-        "patch",
-        CONFIGURATION,
-        "--type=json",
-        r#"-p=[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]"#,
-    ];
-    cluster.admin(&erased, "").await.unwrap();
-    eventually("the bundle is back", || async {
-        (!bundle(&cluster).await.is_null()).then_some(())
-    })
-    .await;
+    assert_bundle_is_restored(&cluster).await;
 }

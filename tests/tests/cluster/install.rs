@@ -1,8 +1,6 @@
 //! The manifests install, as they are and strictly checked.
 
-use serde_json::Value;
-
-use crate::support::{eventually, shared};
+use crate::support::{admin_json, eventually, shared};
 
 /// Everything of the base and of the overlay without trackers passes the API server's strict check,
 /// applied again over what is installed.
@@ -43,8 +41,7 @@ async fn guard_policies_type_check() {
     ] {
         let args = ["get", "validatingadmissionpolicy", name, "-o", "json"];
         let policy = eventually("the policy was type-checked", || async {
-            let policy: Value =
-                serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap();
+            let policy = admin_json(cluster, &args).await;
             (policy["status"]["observedGeneration"] == policy["metadata"]["generation"])
                 .then_some(policy)
         })

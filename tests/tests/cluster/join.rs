@@ -2,29 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    support::{User, eventually, shared},
-    trackers::{create, developer, shows, spec},
+use crate::support::{
+    SESSION_JOIN, User, create_developer, create_session, eventually, post, session_spec, shared,
+    tracker_path, trackers_path, wait_for_output,
 };
-
-pub(crate) fn path(namespace: &str, name: &str, rest: &str) -> String {
-    format!(
-        "/apis/visibility.operator.metalbear.co/v1/namespaces/{namespace}/sessiontrackers/{name}{rest}"
-    )
-}
-
-/// Posts to a path; the answer, or what kubectl says of the refusal.
-pub(crate) async fn post(user: &User<'_>, path: &str, body: &str) -> Result<Value, String> {
-    let output = user.kubectl(&["create", "--raw", path, "-f", "-"], body).await;
-    if output.status.success() {
-        Ok(serde_json::from_str(&output.stdout).unwrap())
-    } else {
-        Err(output.stderr)
-    }
-}
-
-pub(crate) const JOIN: &str =
-    r#"{"apiVersion":"visibility.operator.metalbear.co/v1","kind":"SessionJoin"}"#;
 
 async fn tracker(user: &User<'_>, name: &str) -> Value {
     let output = user.kubectl(&["get", "mst", name, "-o", "json"], "").await;
@@ -33,21 +14,21 @@ async fn tracker(user: &User<'_>, name: &str) -> Value {
 
 #[tokio::test]
 async fn join_adds_participant_and_returns_key() {
-    let (namespace, dev) = developer("joining").await;
-    create(&dev, "one", spec()).await;
+    let (namespace, dev) = create_developer(shared(), "joining").await;
+    create_session(&dev, "one", session_spec()).await;
     let friend = namespace.user("joining-friend@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &friend.name).await;
-    shows(&friend, &["get", "mst"], "one").await;
-    let join = path(&namespace.name, "one", "/join");
+    wait_for_output(&friend, &["get", "mst"], "one").await;
+    let join = tracker_path(&namespace.name, "one", "/join");
 
     // Tried and not done.
-    let tried = post(&friend, &format!("{join}?dryRun=All"), JOIN).await.unwrap();
+    let tried = post(&friend, &format!("{join}?dryRun=All"), SESSION_JOIN).await.unwrap();
     assert_eq!(tried["status"]["participants"][1], "joining-friend@example.com");
     let sessions = namespace.sessions().await;
     let joined = &sessions[0]["status"]["participants"];
     assert!(joined.is_null(), "{joined}");
 
-    let joined = post(&friend, &join, JOIN).await.unwrap();
+    let joined = post(&friend, &join, SESSION_JOIN).await.unwrap();
     assert_eq!(
         joined,
         json!({
@@ -71,7 +52,7 @@ async fn join_adds_participant_and_returns_key() {
     .await;
     // Again, and by its owner, it changes nothing.
     for user in [&friend, &dev] {
-        let again = post(user, &join, JOIN).await.unwrap();
+        let again = post(user, &join, SESSION_JOIN).await.unwrap();
         assert_eq!(again["status"], joined["status"], "{}", user.name);
     }
     assert_eq!(
@@ -83,17 +64,17 @@ async fn join_adds_participant_and_returns_key() {
 /// Several at once: each of them takes part.
 #[tokio::test]
 async fn accepts_concurrent_joins() {
-    let (namespace, dev) = developer("crowd").await;
-    create(&dev, "one", spec()).await;
-    shows(&dev, &["get", "mst"], "one").await;
-    let path = path(&namespace.name, "one", "/join");
+    let (namespace, dev) = create_developer(shared(), "crowd").await;
+    create_session(&dev, "one", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "one").await;
+    let path = tracker_path(&namespace.name, "one", "/join");
     let mut names: Vec<String> = (0..4).map(|n| format!("crowd-{n}@example.com")).collect();
     let mut people = Vec::new();
     for name in &names {
         namespace.bind_role("mirrord-operator-user", name).await;
         people.push(namespace.user(name, &[]));
     }
-    let joined = people.iter().map(|user| post(user, &path, JOIN));
+    let joined = people.iter().map(|user| post(user, &path, SESSION_JOIN));
     for answer in futures::future::join_all(joined).await {
         answer.unwrap();
     }
@@ -108,19 +89,19 @@ async fn accepts_concurrent_joins() {
 /// The right to join, by RBAC, shows keys; an open watch follows when it is granted and taken.
 #[tokio::test]
 async fn join_permission_reveals_keys() {
-    let (namespace, dev) = developer("joinright").await;
-    create(&dev, "one", spec()).await;
+    let (namespace, dev) = create_developer(shared(), "joinright").await;
+    create_session(&dev, "one", session_spec()).await;
     let auditor = namespace.user("joinright-auditor@example.com", &[]);
     namespace.bind_role("mirrord-operator-auditor", &auditor.name).await;
-    shows(&auditor, &["get", "mst"], "one").await;
+    wait_for_output(&auditor, &["get", "mst"], "one").await;
     assert!(tracker(&auditor, "one").await["spec"]["key"].is_null());
-    let join = path(&namespace.name, "one", "/join");
-    let refused = post(&auditor, &join, JOIN).await.unwrap_err();
+    let join = tracker_path(&namespace.name, "one", "/join");
+    let refused = post(&auditor, &join, SESSION_JOIN).await.unwrap_err();
     assert!(refused.contains("Forbidden"), "{refused}");
 
     let file = shared().plane.folder().join(format!("{}.watch", namespace.name));
     let mut command = shared().plane.kubectl_command(auditor.kubeconfig());
-    let events = path(&namespace.name, "", "").trim_end_matches('/').to_owned() + "?watch=1";
+    let events = trackers_path(&namespace.name) + "?watch=1";
     command.args(["get", "--raw", &events]).stdout(std::fs::File::create(&file).unwrap());
     let mut child = command.spawn().unwrap();
     shared().plane.adopt(&child).unwrap();
@@ -152,18 +133,24 @@ async fn join_permission_reveals_keys() {
 
 #[tokio::test]
 async fn rejects_invalid_and_unauthorized_joins() {
-    let (namespace, dev) = developer("joinbad").await;
-    create(&dev, "one", spec()).await;
+    let (namespace, dev) = create_developer(shared(), "joinbad").await;
+    create_session(&dev, "one", session_spec()).await;
     let friend = namespace.user("joinbad-friend@example.com", &["joinbad-friends"]);
     namespace.bind_role("mirrord-operator-user", &friend.name).await;
     let nobody = namespace.user("joinbad-nobody@example.com", &[]);
-    shows(&dev, &["get", "mst"], "one").await;
-    let join = path(&namespace.name, "one", "/join");
-    let huge = format!("{JOIN}{}", " ".repeat(300 << 10));
+    wait_for_output(&dev, &["get", "mst"], "one").await;
+    let join = tracker_path(&namespace.name, "one", "/join");
+    let huge = format!("{SESSION_JOIN}{}", " ".repeat(300 << 10));
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
     for (name, user, path, body, text) in [
-        ("no right", &nobody, &join, JOIN, "Forbidden"),
-        ("no such session", &friend, &join.replace("/one/", "/two/"), JOIN, "\"two\" not found"),
+        ("no right", &nobody, &join, SESSION_JOIN, "Forbidden"),
+        (
+            "no such session",
+            &friend,
+            &join.replace("/one/", "/two/"),
+            SESSION_JOIN,
+            "\"two\" not found",
+        ),
         (
             "another kind",
             &friend,
@@ -175,9 +162,9 @@ async fn rejects_invalid_and_unauthorized_joins() {
         ("a list", &friend, &join, "[]", "is not a SessionJoin"),
         ("deep", &friend, &join, &deep, "is not a SessionJoin"),
         ("too much", &friend, &join, &huge, "over 256 KiB"),
-        ("tried oddly", &friend, &format!("{join}?dryRun=maybe"), JOIN, "dryRun"),
-        ("of everything", &friend, &join.replace("/one/join", ""), JOIN, "orbidden"),
-        ("another subresource", &friend, &join.replace("join", "kill"), JOIN, "orbidden"),
+        ("tried oddly", &friend, &format!("{join}?dryRun=maybe"), SESSION_JOIN, "dryRun"),
+        ("of everything", &friend, &join.replace("/one/join", ""), SESSION_JOIN, "orbidden"),
+        ("another subresource", &friend, &join.replace("join", "kill"), SESSION_JOIN, "orbidden"),
     ] {
         let refused = post(user, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");
@@ -200,7 +187,7 @@ async fn rejects_invalid_and_unauthorized_joins() {
         });
         shared().admin(&["apply", "-f", "-"], &policy.to_string()).await.unwrap();
         eventually(&format!("joining is refused: {text}"), || async {
-            let refused = post(&friend, &join, JOIN).await.err()?;
+            let refused = post(&friend, &join, SESSION_JOIN).await.err()?;
             refused.contains(text).then_some(())
         })
         .await;

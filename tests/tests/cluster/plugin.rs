@@ -7,8 +7,8 @@ use std::{
 };
 
 use mirrord_sessions_tests::{
-    cluster::Programs,
-    control_plane::{ControlPlane, KubectlOutput, Program},
+    cluster::Cluster,
+    control_plane::{ControlPlane, KubectlOutput},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -16,41 +16,35 @@ use tokio::{
     process::ChildStdout,
 };
 
-use crate::support::{Namespace, User, create_namespace, eventually, session_manifest, shared};
+use crate::support::{
+    Namespace, User, create_namespace, eventually, link_kubectl_and_plugin, name_of, run_command,
+    session_manifest, shared,
+};
 
-/// A folder where kubectl finds the plugin.
-pub(crate) fn bin(plane: &ControlPlane, programs: &Programs) -> PathBuf {
-    let bin = plane.folder().join("bin-of-tests");
+/// Returns a folder of the control plane that holds kubectl and the plugin.
+pub(crate) fn bin(cluster: &Cluster) -> PathBuf {
+    let bin = cluster.plane.folder().join("bin-of-tests");
     if std::fs::create_dir(&bin).is_ok() {
-        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, bin.join(name)).unwrap();
-        link(plane.assets().path(Program::Kubectl), "kubectl");
-        link(&programs.plugin, "kubectl-mirrord_sessions");
+        link_kubectl_and_plugin(cluster, &bin);
     }
     bin
 }
 
 pub(crate) fn shared_bin() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
-    BIN.get_or_init(|| bin(&shared().plane, &shared().programs))
+    BIN.get_or_init(|| bin(shared()))
 }
 
-/// `kubectl mirrord-sessions …` with this kubeconfig.
+/// Runs `kubectl mirrord-sessions` with a kubeconfig.
 async fn plugin(bin: &Path, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
-    let output = tokio::process::Command::new(bin.join("kubectl"))
+    let mut command = tokio::process::Command::new(bin.join("kubectl"));
+    command
         .arg("mirrord-sessions")
         .args(args)
         .env("PATH", bin)
         .env("KUBECONFIG", kubeconfig)
-        .env("RUST_BACKTRACE", "1")
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    KubectlOutput {
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-        status: output.status,
-    }
+        .env("RUST_BACKTRACE", "1");
+    run_command(&mut command).await
 }
 
 impl User<'_> {
@@ -80,8 +74,7 @@ impl User<'_> {
 }
 
 async fn names(namespace: &Namespace<'_>) -> Vec<String> {
-    let name = |session: Value| session["metadata"]["name"].as_str().unwrap().to_owned();
-    namespace.sessions().await.into_iter().map(name).collect()
+    namespace.sessions().await.iter().map(|session| name_of(session).to_owned()).collect()
 }
 
 #[tokio::test]

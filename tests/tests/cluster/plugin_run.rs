@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     agents::fixtures::{event_notes, wait_for_event},
     plugin::bin,
-    support::{Namespace, User, create_namespace, eventually, eventually_within, shared},
+    support::{Namespace, User, create_developer, eventually, eventually_within, name_of, shared},
 };
 
 /// A command that is being run, and what it wrote.
@@ -27,7 +27,7 @@ impl Run {
     fn start(user: &User<'_>, flags: &[&str], script: &str) -> Self {
         let plane = &user.cluster.plane;
         let folder = tempfile::tempdir_in(plane.folder()).unwrap().keep();
-        let bin = bin(plane, &user.cluster.programs);
+        let bin = bin(user.cluster);
         let child = Command::new(bin.join("kubectl"))
             .args(["mirrord-sessions", "run", "-n", user.namespace()])
             .args(flags)
@@ -68,14 +68,6 @@ impl Run {
 /// Runs until the test lets it end.
 const UNTIL_END: &str = "until [ -e end ]; do sleep 0.1; done; exit 6";
 
-/// Somebody who may do in a namespace of their own what `run` needs.
-async fn developer<'a>(cluster: &'a Cluster, name: &str) -> (Namespace<'a>, User<'a>) {
-    let namespace = create_namespace(cluster, name).await;
-    let user = namespace.user(&format!("{name}@example.com"), &["devs"]);
-    namespace.bind_role("mirrord-operator-user", &user.name).await;
-    (namespace, user)
-}
-
 /// The session, once it has reported.
 async fn running(namespace: &Namespace<'_>) -> Value {
     // A first report that comes too early is sent again with the second.
@@ -87,13 +79,9 @@ async fn running(namespace: &Namespace<'_>) -> Value {
     .await
 }
 
-fn name(session: &Value) -> &str {
-    session["metadata"]["name"].as_str().unwrap()
-}
-
 /// Why and by whom a session has ended, as its tracker says.
 async fn ending(user: &User<'_>, session: &Value) -> (String, Option<String>) {
-    let args = ["get", "mst", name(session), "-o", "json"];
+    let args = ["get", "mst", name_of(session), "-o", "json"];
     eventually("its end is known", || async {
         let shown = user.kubectl(&args, "").await.stdout;
         let shown: Value = serde_json::from_str(&shown).ok()?;
@@ -115,7 +103,7 @@ async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
 
 #[tokio::test]
 async fn session_lasts_as_long_as_command() {
-    let (namespace, dev) = developer(shared(), "run").await;
+    let (namespace, dev) = create_developer(shared(), "run").await;
     let script = format!("cat; {UNTIL_END}");
     let mut run = Run::start(&dev, &["-t", "deployment/web", "--key", "avi"], &script);
     let mut stdin = run.child.stdin.take().unwrap();
@@ -127,10 +115,10 @@ async fn session_lasts_as_long_as_command() {
     assert_eq!(spec["key"], "avi");
     assert_eq!(spec["owner"]["username"], dev.name);
     assert_eq!(session["status"]["processes"], json!(["sh"]));
-    assert_eq!(name(&session).len(), 16);
+    assert_eq!(name_of(&session).len(), 16);
     let shown = eventually("it is listed", || async {
         let output = dev.kubectl(&["get", "mst", "-o", "wide"], "").await;
-        let is_there = output.stdout.contains(&name(&session).to_uppercase());
+        let is_there = output.stdout.contains(&name_of(&session).to_uppercase());
         (is_there && output.stdout.contains("running")).then_some(output.stdout)
     })
     .await;
@@ -156,18 +144,18 @@ async fn session_lasts_as_long_as_command() {
 
 #[tokio::test]
 async fn deleting_session_terminates_command() {
-    let (namespace, dev) = developer(shared(), "run-killed").await;
+    let (namespace, dev) = create_developer(shared(), "run-killed").await;
     let other = namespace.user("run-killer@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &other.name).await;
     // The owner too, from another terminal.
     for who in [&other, &dev] {
         let run = Run::start(&dev, &[], "trap 'exit 9' TERM; sleep 1000 & wait");
         let session = running(&namespace).await;
-        let deleted = who.kubectl(&["delete", "session", name(&session)], "").await;
+        let deleted = who.kubectl(&["delete", "session", name_of(&session)], "").await;
         assert!(deleted.status.success(), "{deleted:?}");
         let (code, _, messages) = run.end().await;
         assert_eq!(code, Some(9), "{messages}");
-        let id = name(&session).to_uppercase();
+        let id = name_of(&session).to_uppercase();
         assert_eq!(
             messages,
             format!("Session \"{id}\" was stopped by {}: ending the command\n", who.name)
@@ -189,7 +177,7 @@ async fn deleting_session_terminates_command() {
 #[tokio::test]
 async fn command_survives_uninstall() {
     let cluster = Cluster::start().await.unwrap();
-    let (namespace, dev) = developer(&cluster, "run-uninstalled").await;
+    let (namespace, dev) = create_developer(&cluster, "run-uninstalled").await;
     let run = Run::start(&dev, &[], UNTIL_END);
     let before = running(&namespace).await;
     let delete = ["delete", "crd", mirrord_sessions_crds::SESSIONS, "--wait"];
@@ -200,7 +188,7 @@ async fn command_survives_uninstall() {
     until("it is recorded again", &run, |said| said.contains("the command goes on as session"))
         .await;
     let after = running(&namespace).await;
-    assert_ne!(name(&after), name(&before));
+    assert_ne!(name_of(&after), name_of(&before));
     run.let_it_end();
     let (code, _, messages) = run.end().await;
     assert_eq!(code, Some(6), "{messages}");
@@ -210,7 +198,7 @@ async fn command_survives_uninstall() {
 
 #[tokio::test]
 async fn forwards_signals_and_exit_codes() {
-    let (namespace, dev) = developer(shared(), "run-signals").await;
+    let (namespace, dev) = create_developer(shared(), "run-signals").await;
     let run = Run::start(&dev, &[], "trap 'exit 8' TERM; while :; do sleep 0.1; done");
     running(&namespace).await;
     let pid = run.child.id().to_string();
@@ -236,7 +224,7 @@ async fn forwards_signals_and_exit_codes() {
 #[tokio::test]
 async fn command_survives_unreachable_cluster() {
     let cluster = Cluster::start().await.unwrap();
-    let (namespace, dev) = developer(&cluster, "run-lost").await;
+    let (namespace, dev) = create_developer(&cluster, "run-lost").await;
     let run = Run::start(&dev, &[], UNTIL_END);
     let before = running(&namespace).await;
     cluster.plane.stop_apiserver();

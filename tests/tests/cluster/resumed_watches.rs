@@ -2,20 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    support::{User, eventually, shared},
-    trackers::{create, developer, shows, spec},
+use crate::support::{
+    User, create_developer, create_session, eventually, session_spec, shared, trackers_path,
+    wait_for_output,
 };
 
-fn base(user: &User<'_>) -> String {
-    format!(
-        "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
-        user.namespace()
-    )
-}
-
 async fn raw(user: &User<'_>, query: &str) -> String {
-    let path = format!("{}{query}", base(user));
+    let path = format!("{}{query}", trackers_path(user.namespace()));
     let output = user.kubectl(&["get", "--raw", &path], "").await;
     assert!(output.status.success(), "{output:?}");
     output.stdout
@@ -34,11 +27,11 @@ async fn from(user: &User<'_>, version: &str) -> String {
 
 #[tokio::test]
 async fn resumed_watch_returns_410_after_visibility_change() {
-    let (namespace, dev) = developer("resumed").await;
+    let (namespace, dev) = create_developer(shared(), "resumed").await;
     let other = namespace.user("resumed-other@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &other.name).await;
-    create(&dev, "hers", spec()).await;
-    shows(&other, &["get", "mst"], "hers").await;
+    create_session(&dev, "hers", session_spec()).await;
+    wait_for_output(&other, &["get", "mst"], "hers").await;
     let before = version(&other).await;
     assert_eq!(from(&other, &before).await, "");
 

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    join::{path, post},
-    support::eventually,
-    trackers::{create, developer, shows, spec},
+use crate::support::{
+    create_developer, create_session, eventually, post, session_spec, shared, tracker_path,
+    wait_for_output,
 };
 
 fn report(spec: &Value) -> String {
@@ -19,10 +18,10 @@ fn report(spec: &Value) -> String {
 
 #[tokio::test]
 async fn accepts_reports_of_owner() {
-    let (namespace, dev) = developer("reporting").await;
-    create(&dev, "one", spec()).await;
-    shows(&dev, &["get", "mst"], "one").await;
-    let path = path(&namespace.name, "one", "/report");
+    let (namespace, dev) = create_developer(shared(), "reporting").await;
+    create_session(&dev, "one", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "one").await;
+    let path = tracker_path(&namespace.name, "one", "/report");
     let ports = json!({
         "ports": [
             { "port": 80, "type": "steal", "filter": "header=baggage: .*mirrord-session=s3cret.*" },
@@ -42,7 +41,7 @@ async fn accepts_reports_of_owner() {
     assert_eq!(status["lastSeen"], answer["status"]["lastSeen"]);
     let summary = "Port: 80, Type: steal, Filter: header=baggage: .*mirrord-session=s3cret.*; Port: 9000, Type: mirror";
     assert_eq!(status["portSummary"], summary);
-    shows(&dev, &["get", "mst", "-o", "wide"], "running").await;
+    wait_for_output(&dev, &["get", "mst", "-o", "wide"], "running").await;
 
     // The same again, at once: nothing is written.
     let again = post(&dev, &path, &report(&ports)).await.unwrap();
@@ -69,13 +68,13 @@ async fn accepts_reports_of_owner() {
 
 #[tokio::test]
 async fn rejects_invalid_and_unauthorized_reports() {
-    let (namespace, dev) = developer("reporter").await;
-    create(&dev, "one", spec()).await;
+    let (namespace, dev) = create_developer(shared(), "reporter").await;
+    create_session(&dev, "one", session_spec()).await;
     let other = namespace.user("reporter-other@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &other.name).await;
     let nobody = namespace.user("reporter-nobody@example.com", &[]);
-    shows(&dev, &["get", "mst"], "one").await;
-    let path = path(&namespace.name, "one", "/report");
+    wait_for_output(&dev, &["get", "mst"], "one").await;
+    let path = tracker_path(&namespace.name, "one", "/report");
     let good = report(&json!({ "ports": [] }));
     let many = report(&json!({ "ports": vec![json!({ "port": 1, "type": "mirror" }); 1025] }));
     let escape =

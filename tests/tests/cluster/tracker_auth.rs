@@ -3,9 +3,11 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use mirrord_sessions_tests::cluster::Cluster;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{create_namespace, eventually, session_manifest, shared};
+use crate::support::{
+    admin_json, create_namespace, eventually, session_manifest, shared, trackers_path,
+};
 
 #[tokio::test]
 async fn authenticates_only_aggregator() {
@@ -77,10 +79,7 @@ async fn policies_see_full_requester_identity() {
     });
     cluster.admin(&["create", "-f", "-"], &policy.to_string()).await.unwrap();
     let admin = cluster.plane.client("admin", &["system:masters"]).await.unwrap();
-    let path = format!(
-        "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
-        namespace.name
-    );
+    let path = trackers_path(&namespace.name);
     let ask = async |left_out: &str| {
         let mut request = http::Request::get(&path)
             .header("impersonate-user", http::HeaderValue::from_bytes(name.as_bytes()).unwrap())
@@ -143,7 +142,7 @@ async fn reloads_front_proxy_ca() {
 
     let name = "extension-apiserver-authentication";
     let map = ["get", "configmap", name, "-n", "kube-system", "-o", "json"];
-    let map: Value = serde_json::from_str(&cluster.admin(&map, "").await.unwrap()).unwrap();
+    let map = admin_json(&cluster, &map).await;
     let known = &map["data"]["requestheader-client-ca-file"];
     let names = &map["data"]["requestheader-allowed-names"];
     let mut names: Vec<String> = serde_json::from_str(names.as_str().unwrap()).unwrap();

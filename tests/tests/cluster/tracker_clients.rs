@@ -3,9 +3,8 @@
 use mirrord_sessions_crds::{SessionState, SessionTracker};
 use serde_json::json;
 
-use crate::{
-    support::{eventually, shared},
-    trackers::{create, developer, shows, spec},
+use crate::support::{
+    create_developer, create_session, eventually, session_spec, shared, wait_for_output,
 };
 
 /// kube-runtime's reflector, in both of its ways to start.
@@ -13,9 +12,9 @@ use crate::{
 async fn kube_reflector_follows_trackers() {
     use futures::StreamExt;
     use kube::runtime::{WatchStreamExt, reflector, watcher};
-    let (namespace, dev) = developer("reflected").await;
-    create(&dev, "one", spec()).await;
-    shows(&dev, &["get", "mst"], "one").await;
+    let (namespace, dev) = create_developer(shared(), "reflected").await;
+    create_session(&dev, "one", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "one").await;
     let client = shared().plane.client(&dev.name, &["devs"]).await.unwrap();
     for config in
         [watcher::Config::default().page_size(1), watcher::Config::default().streaming_lists()]
@@ -46,7 +45,7 @@ async fn kube_reflector_follows_trackers() {
             .await;
         };
         holds(&["one"]).await;
-        create(&dev, "two", json!({ "target": "pod/y" })).await;
+        create_session(&dev, "two", json!({ "target": "pod/y" })).await;
         holds(&["one", "two"]).await;
         dev.kubectl(&["delete", "session", "two"], "").await;
         holds(&["one"]).await;
@@ -72,8 +71,8 @@ async fn client_go_informer_follows_trackers() {
         return;
     };
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let (namespace, dev) = developer("informed").await;
-    create(&dev, "one", spec()).await;
+    let (namespace, dev) = create_developer(shared(), "informed").await;
+    create_session(&dev, "one", session_spec()).await;
     let seen = folder.path().join("seen");
     let mut child = Command::new(&program)
         .arg(&namespace.name)
@@ -92,7 +91,7 @@ async fn client_go_informer_follows_trackers() {
     };
     tells("synced").await;
     tells("added one").await;
-    create(&dev, "two", json!({ "target": "pod/y" })).await;
+    create_session(&dev, "two", json!({ "target": "pod/y" })).await;
     tells("added two").await;
     let label = ["label", "session", "two", "-n", &namespace.name, "a=b"];
     shared().admin(&label, "").await.unwrap();

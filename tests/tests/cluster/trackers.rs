@@ -5,61 +5,38 @@ use std::time::Duration;
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, User, create_namespace, eventually, session_manifest, shared};
-
-/// Somebody who may use mirrord in a namespace of their own.
-pub(crate) async fn developer<'a>(prefix: &str) -> (Namespace<'a>, User<'a>) {
-    let namespace = create_namespace(shared(), prefix).await;
-    let user = namespace.user(&format!("{prefix}@example.com"), &["devs"]);
-    namespace.bind_role("mirrord-operator-user", &user.name).await;
-    (namespace, user)
-}
-
-pub(crate) async fn create(user: &User<'_>, name: &str, spec: Value) {
-    let mut manifest = session_manifest(name, spec);
-    manifest["metadata"]["labels"] = json!({ "run": name });
-    let output = user.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
-    assert!(output.status.success(), "{}", output.stderr);
-}
-
-/// Asks until the output holds a text: what is served follows writes, in some milliseconds.
-pub(crate) async fn shows(user: &User<'_>, args: &[&str], text: &str) -> String {
-    eventually(&format!("{args:?} shows {text:?}"), || async {
-        let output = user.kubectl(args, "").await;
-        output.stdout.contains(text).then_some(output.stdout)
-    })
-    .await
-}
-
-pub(crate) fn spec() -> Value {
-    json!({
-        "target": "deployment/ip-visit-counter",
-        "key": "s3cret",
-        "client": { "username": "Aviram Hassan", "hostname": "mac.local", "version": "3.250.0" },
-    })
-}
+use crate::support::{
+    create_developer, create_session, eventually, session_spec, shared, trackers_path,
+    wait_for_output,
+};
 
 #[tokio::test]
 async fn kubectl_reads_trackers_like_builtin_resources() {
-    let (namespace, dev) = developer("tracked").await;
-    create(&dev, "487f4f2b6d2376ad", spec()).await;
-    create(&dev, "aaaaaaaaaaaaaaaa", json!({ "target": "targetless" })).await;
-    create(&dev, "bbbbbbbbbbbbbbbb", json!({ "target": "pod/x" })).await;
+    let (namespace, dev) = create_developer(shared(), "tracked").await;
+    create_session(&dev, "487f4f2b6d2376ad", session_spec()).await;
+    create_session(&dev, "aaaaaaaaaaaaaaaa", json!({ "target": "targetless" })).await;
+    create_session(&dev, "bbbbbbbbbbbbbbbb", json!({ "target": "pod/x" })).await;
 
-    let table = shows(&dev, &["get", "mst"], "BBBBBBBBBBBBBBBB").await;
+    let table = wait_for_output(&dev, &["get", "mst"], "BBBBBBBBBBBBBBBB").await;
     let header: Vec<&str> = table.lines().next().unwrap().split("  ").collect();
     let header: Vec<&str> = header.iter().map(|h| h.trim()).filter(|h| !h.is_empty()).collect();
     assert_eq!(header, ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]);
     assert!(table.contains("Aviram Hassan/tracked@example.com@mac.local"), "{table}");
-    let wide = shows(&dev, &["get", "mst", "-o", "wide"], "KIND").await;
+    let wide = wait_for_output(&dev, &["get", "mst", "-o", "wide"], "KIND").await;
     assert!(wide.contains("process") && wide.contains("3.250.0"), "{wide}");
     let everywhere = shared().admin(&["get", "sessiontrackers", "-A"], "").await.unwrap();
     assert!(everywhere.contains(&namespace.name), "{everywhere}");
     assert!(everywhere.starts_with("NAMESPACE"), "{everywhere}");
 
     let name = ["get", "mst", "487F4F2B6D2376AD", "-o", "name"];
-    shows(&dev, &name, "sessiontracker.visibility.operator.metalbear.co/487f4f2b6d2376ad").await;
-    let yaml = shows(&dev, &["get", "mst", "487f4f2b6d2376ad", "-o", "yaml"], "s3cret").await;
+    wait_for_output(
+        &dev,
+        &name,
+        "sessiontracker.visibility.operator.metalbear.co/487f4f2b6d2376ad",
+    )
+    .await;
+    let yaml =
+        wait_for_output(&dev, &["get", "mst", "487f4f2b6d2376ad", "-o", "yaml"], "s3cret").await;
     assert!(yaml.contains("apiVersion: visibility.operator.metalbear.co/v1"), "{yaml}");
     let list = dev.kubectl(&["get", "mst", "-o", "json"], "").await.stdout;
     let list: Value = serde_json::from_str(&list).unwrap();
@@ -92,13 +69,13 @@ async fn kubectl_reads_trackers_like_builtin_resources() {
         "Error from server (NotFound): sessiontrackers.visibility.operator.metalbear.co \"nothing\" not found\n"
     );
 
-    shows(&dev, &["describe", "mst", "487f4f2b6d2376ad"], "Session Id:").await;
+    wait_for_output(&dev, &["describe", "mst", "487f4f2b6d2376ad"], "Session Id:").await;
     let explained =
-        shows(&dev, &["explain", "sessiontrackers.spec.sessionId"], "DESCRIPTION").await;
+        wait_for_output(&dev, &["explain", "sessiontrackers.spec.sessionId"], "DESCRIPTION").await;
     assert!(explained.contains("upper case"), "{explained}");
     let resources =
         ["api-resources", "--api-group=visibility.operator.metalbear.co", "--no-headers"];
-    let resources = shows(&dev, &resources, "SessionTracker").await;
+    let resources = wait_for_output(&dev, &resources, "SessionTracker").await;
     let words: Vec<&str> = resources.split_whitespace().collect();
     assert_eq!(
         words,
@@ -115,9 +92,9 @@ async fn kubectl_reads_trackers_like_builtin_resources() {
 
 #[tokio::test]
 async fn denies_writes_and_unauthorized_reads() {
-    let (namespace, dev) = developer("readonly").await;
-    create(&dev, "one", spec()).await;
-    shows(&dev, &["get", "mst"], "one").await;
+    let (namespace, dev) = create_developer(shared(), "readonly").await;
+    create_session(&dev, "one", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "one").await;
     let admin = shared().plane.admin().path();
     for args in [
         &["delete", "mst", "one"][..],
@@ -141,8 +118,8 @@ async fn denies_writes_and_unauthorized_reads() {
 
 #[tokio::test]
 async fn redacts_key_and_filters_for_non_participants() {
-    let (namespace, dev) = developer("redacted").await;
-    create(&dev, "one", spec()).await;
+    let (namespace, dev) = create_developer(shared(), "redacted").await;
+    create_session(&dev, "one", session_spec()).await;
     let status = json!({ "status": {
         "state": "running",
         "participants": ["joined@example.com"],
@@ -169,7 +146,7 @@ async fn redacts_key_and_filters_for_non_participants() {
     // Who uses sessions may join, and sees them; who only sees trackers doesn't.
     namespace.bind_role("mirrord-operator-auditor", &other.name).await;
     for user in [&dev, &other] {
-        shows(user, &["get", "mst", "-o", "json"], "running").await;
+        wait_for_output(user, &["get", "mst", "-o", "json"], "running").await;
     }
     for format in ["json", "yaml", "wide", "custom-columns=A:.spec,B:.status"] {
         for (user, sees) in [(&dev, true), (&joined, true), (&other, false)] {
@@ -195,9 +172,9 @@ async fn redacts_key_and_filters_for_non_participants() {
 
 #[tokio::test]
 async fn kubectl_watch_prints_changes() {
-    let (namespace, dev) = developer("watched").await;
-    create(&dev, "first", spec()).await;
-    shows(&dev, &["get", "mst"], "first").await;
+    let (namespace, dev) = create_developer(shared(), "watched").await;
+    create_session(&dev, "first", session_spec()).await;
+    wait_for_output(&dev, &["get", "mst"], "first").await;
     let file = shared().plane.folder().join(format!("{}.watch", namespace.name));
     let output = std::fs::File::create(&file).unwrap();
     let mut command = shared().plane.kubectl_command(dev.kubeconfig());
@@ -219,7 +196,7 @@ async fn kubectl_watch_prints_changes() {
         }
     };
     told("ADDED first").await;
-    create(&dev, "second", json!({ "target": "pod/y" })).await;
+    create_session(&dev, "second", json!({ "target": "pod/y" })).await;
     told("ADDED second").await;
     let label = ["label", "session", "second", "-n", &namespace.name, "a=b"];
     shared().admin(&label, "").await.unwrap();
@@ -233,16 +210,13 @@ async fn kubectl_watch_prints_changes() {
 /// Raw requests through the aggregator, for what kubectl doesn't show.
 #[tokio::test]
 async fn lists_and_watches_follow_api_conventions() {
-    let (namespace, dev) = developer("protocol").await;
+    let (namespace, dev) = create_developer(shared(), "protocol").await;
     namespace.grant_session_reads(&dev.name).await;
     for name in ["a", "b", "c"] {
-        create(&dev, name, spec()).await;
+        create_session(&dev, name, session_spec()).await;
     }
-    shows(&dev, &["get", "mst"], "\nc ").await;
-    let base = format!(
-        "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers",
-        namespace.name
-    );
+    wait_for_output(&dev, &["get", "mst"], "\nc ").await;
+    let base = trackers_path(&namespace.name);
     let raw = async |query: &str| {
         let path = format!("{base}{query}");
         dev.kubectl(&["get", "--raw", &path], "").await

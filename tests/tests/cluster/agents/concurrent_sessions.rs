@@ -11,10 +11,10 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, create_deployment, create_node, developer_client, event_notes, name_of,
-    start_agent, wait_for_event, wait_for_guard, wait_for_session, wait_for_sessions,
+    admin_client, create_deployment, create_node, developer_client, event_notes, start_agent,
+    wait_for_event, wait_for_guard, wait_for_session, wait_for_sessions,
 };
-use crate::support::{create_namespace, eventually, session_manifest, shared};
+use crate::support::{create_namespace, eventually, name_of, session_manifest, shared};
 
 #[tokio::test]
 async fn warns_session_creator_of_sessions_on_same_target() {

@@ -11,11 +11,11 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, event_notes, name_of, wait_for_binding, wait_for_deletion, wait_for_event,
-    wait_for_guard, wait_for_session, wait_for_sessions,
+    admin_client, event_notes, wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard,
+    wait_for_session, wait_for_sessions,
 };
-use super::scale::{patiently, requests};
-use crate::support::{create_namespace, eventually, eventually_within};
+use super::scale::{eventually_under_load, requests};
+use crate::support::{create_namespace, eventually, eventually_within, name_of};
 
 const UNVERIFIED: &str = "system:mirrord-sessions:unverified";
 
@@ -267,7 +267,7 @@ async fn reports_quota_denial_and_retries_with_backoff() {
     let note = wait_for_event(&home, "SessionRefused").await;
     assert!(note.contains("quota"), "{note}");
     // Half a second after the first, a second after that one, and so on: 7.5 s.
-    let tried = patiently("it is tried five times", || async {
+    let tried = eventually_under_load("it is tried five times", || async {
         let tried = posted().await - before;
         (tried >= 5).then_some(tried)
     })

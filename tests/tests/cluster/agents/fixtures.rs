@@ -181,7 +181,3 @@ pub(super) async fn wait_for_deletion(client: &Client, path: &str) {
     })
     .await;
 }
-
-pub(super) fn name_of(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap()
-}

@@ -15,27 +15,20 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, create_deployment, create_node, name_of, wait_for_guard, wait_for_sessions,
+    admin_client, create_deployment, create_node, wait_for_guard, wait_for_sessions,
 };
-use crate::support::{Namespace, create_namespace, eventually};
+use crate::support::{Namespace, create_namespace, eventually, is_leader, name_of, poll};
 
 /// The agents of one burst.
 const MANY: usize = 500;
 /// For what takes longer than other tests wait, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_mins(5);
+const LOAD_TIMEOUT: Duration = Duration::from_mins(5);
 
-pub(super) async fn patiently<T, F>(what: &str, ask: impl Fn() -> F) -> T
+pub(super) async fn eventually_under_load<T, F>(condition: &str, probe: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    poll(Duration::from_millis(200), LOAD_TIMEOUT, condition, probe).await
 }
 
 async fn list(client: &Client, namespace: &str) -> Option<Vec<Value>> {
@@ -44,20 +37,16 @@ async fn list(client: &Client, namespace: &str) -> Option<Vec<Value>> {
     Some(list["items"].as_array()?.clone())
 }
 
-fn leads(webhook: &Webhook) -> bool {
-    webhook.log_text().contains(" acquired leadership ")
-}
-
 #[tokio::test]
 async fn records_every_run_through_crashes() {
     let cluster = Cluster::start().await.unwrap();
     let second = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     eventually("one of them leads", || async {
-        (leads(&cluster.webhook) || leads(&second)).then_some(())
+        (is_leader(&cluster.webhook) || is_leader(&second)).then_some(())
     })
     .await;
     let (leader, other) =
-        if leads(&second) { (&second, &cluster.webhook) } else { (&cluster.webhook, &second) };
+        if is_leader(&second) { (&second, &cluster.webhook) } else { (&cluster.webhook, &second) };
     // Admission goes to the one that stays.
     cluster.route_to(other).await.unwrap();
     wait_for_guard(&cluster).await;
@@ -81,7 +70,7 @@ async fn records_every_run_through_crashes() {
                         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
                             return start.elapsed();
                         }
-                        Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+                        Err(error) => assert!(start.elapsed() < LOAD_TIMEOUT, "{error}"),
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -103,7 +92,7 @@ async fn records_every_run_through_crashes() {
         let recorded = |count: usize| {
             let (client, name) = (&client, &home.name);
             async move {
-                patiently("some are recorded", || async {
+                eventually_under_load("some are recorded", || async {
                     (list(client, name).await?.len() >= count).then_some(())
                 })
                 .await;
@@ -115,7 +104,7 @@ async fn records_every_run_through_crashes() {
         cluster.plane.start_apiserver().unwrap();
     };
     tokio::join!(started, faults);
-    let sessions = patiently("all are recorded", || async {
+    let sessions = eventually_under_load("all are recorded", || async {
         let sessions = list(&client, &home.name).await?;
         let full = |session: &&Value| session["status"]["state"] == "running";
         (sessions.iter().filter(full).count() >= MANY).then_some(sessions)
@@ -128,7 +117,7 @@ async fn records_every_run_through_crashes() {
     let with_target = |session: &&Value| session["spec"]["target"] == "deployment/web";
     assert_eq!(sessions.iter().filter(with_target).count(), MANY / 2);
     println!("all recorded after {:?}", begin.elapsed());
-    patiently("all are tied", || async {
+    eventually_under_load("all are tied", || async {
         let jobs = send(&client, "GET", &all, &Value::Null).await.ok()?;
         let jobs = jobs["items"].as_array()?;
         let tied = |job: &&Value| {
@@ -142,7 +131,7 @@ async fn records_every_run_through_crashes() {
     // And they all end.
     let end = format!("{all}?propagationPolicy=Background");
     send(&client, "DELETE", &end, &json!({})).await.unwrap();
-    patiently("all are closed", || async {
+    eventually_under_load("all are closed", || async {
         list(&client, &home.name).await?.is_empty().then_some(())
     })
     .await;

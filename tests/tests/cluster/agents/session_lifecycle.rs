@@ -4,11 +4,10 @@ use mirrord_sessions_tests::agents::{add_ephemeral, ephemeral, jobs, send, targe
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, create_deployment, create_node, developer_client, name_of, start_agent,
-    wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session,
-    wait_for_sessions,
+    admin_client, create_deployment, create_node, developer_client, start_agent, wait_for_binding,
+    wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session, wait_for_sessions,
 };
-use crate::support::{create_namespace, eventually, shared};
+use crate::support::{create_namespace, eventually, name_of, shared};
 
 #[tokio::test]
 async fn session_lasts_until_agent_ends() {

@@ -4,10 +4,10 @@ use mirrord_sessions_tests::agents::{container_id, jobs, send, targeted};
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    Target, admin_client, create_node, name_of, pod_spec, report_running, wait_for_event,
-    wait_for_guard, wait_for_session, wait_for_sessions, workload,
+    Target, admin_client, create_node, pod_spec, report_running, wait_for_event, wait_for_guard,
+    wait_for_session, wait_for_sessions, workload,
 };
-use crate::support::{create_namespace, eventually, shared};
+use crate::support::{create_namespace, eventually, name_of, shared};
 
 const ROLLOUTS: &str = r#"{
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

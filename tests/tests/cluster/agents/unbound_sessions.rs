@@ -10,10 +10,10 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, create_deployment, create_node, developer_client, event_notes, name_of,
-    start_agent, wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard,
+    admin_client, create_deployment, create_node, developer_client, event_notes, start_agent,
+    wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard,
 };
-use crate::support::{Namespace, create_namespace, eventually};
+use crate::support::{Namespace, create_namespace, eventually, name_of};
 
 /// Gives the Lease to somebody who does nothing with it, or to whoever takes it.
 async fn leads(client: &Client, holder: &str) {

@@ -8,12 +8,12 @@ use mirrord_sessions_tests::{
 use super::{
     concurrent_sessions::tried,
     fixtures::{
-        admin_client, create_deployment, create_node, developer_client, name_of, start_agent,
+        admin_client, create_deployment, create_node, developer_client, start_agent,
         wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session,
         wait_for_sessions,
     },
 };
-use crate::support::{create_namespace, eventually};
+use crate::support::{create_namespace, eventually, name_of};
 
 #[tokio::test]
 async fn warns_and_stops_runs_without_trackers() {

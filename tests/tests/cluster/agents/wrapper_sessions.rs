@@ -7,13 +7,12 @@ use mirrord_sessions_tests::{
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, create_deployment, create_node, developer_client, event_notes, name_of,
-    start_agent, wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard,
-    wait_for_sessions,
+    admin_client, create_deployment, create_node, developer_client, event_notes, start_agent,
+    wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard, wait_for_sessions,
 };
-use crate::{
-    join::{path, post},
-    support::{Namespace, User, create_namespace, eventually, session_manifest, shared},
+use crate::support::{
+    Namespace, User, create_namespace, eventually, name_of, post, session_manifest, shared,
+    tracker_path,
 };
 
 const NAME: &str = "487f4f2b6d2376ad";
@@ -119,7 +118,7 @@ async fn binds_agent_to_wrapper_session() {
     let last = start_agent(&dev, &home.name, &own()).await;
     with_agent(&shop, NAME, name_of(&last)).await;
     wait_for_binding(&client, &home.name, name_of(&last)).await;
-    let path = path(&shop.name, NAME, "/report");
+    let path = tracker_path(&shop.name, NAME, "/report");
     let over = json!({
         "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport",
         "spec": { "ended": true },
@@ -194,7 +193,7 @@ async fn expires_session_without_heartbeat() {
         let body = json!({
             "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": {},
         });
-        let path = path(&home.name, name, "/report");
+        let path = tracker_path(&home.name, name, "/report");
         send(&client, "POST", &path, &body).await.ok()
     };
     for name in &names[..2] {
@@ -225,7 +224,7 @@ async fn expires_session_without_heartbeat() {
     })
     .await;
     assert_eq!(still, ["never-reported", "talking"]);
-    let path = path(&home.name, "silent", "");
+    let path = tracker_path(&home.name, "silent", "");
     let tracker = send(&client, "GET", &path, &Value::Null).await.unwrap();
     assert_eq!(tracker["status"]["state"], "terminated");
     assert_eq!(tracker["status"]["reason"], "expired");

@@ -1,6 +1,6 @@
 //! A repository holds the role, and the process never writes it.
 
-use super::{leader_election::is_leader, role_recorder::RoleRecorder, *};
+use super::{role_recorder::RoleRecorder, *};
 
 const OVERLAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/overlays/gitops");
 

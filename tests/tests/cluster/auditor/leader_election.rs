@@ -2,10 +2,6 @@
 
 use super::{role_recorder::RoleRecorder, *};
 
-pub(super) fn is_leader(webhook: &Webhook) -> bool {
-    webhook.log_text().contains(" acquired leadership ")
-}
-
 #[tokio::test]
 async fn only_leader_writes_and_standby_takes_over() {
     let fixture = Fixture::start().await;
@@ -92,12 +88,7 @@ async fn api_server_enforces_apply_preconditions() {
     let cluster = shared();
     let name = "auditor-preconditions";
     let apply = |metadata: Value, rules: Value| async move {
-        let mut metadata = metadata;
-        metadata["name"] = name.into();
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": metadata, "rules": rules,
-        });
+        let role = cluster_role(name, metadata, &rules);
         let args =
             ["apply", "--server-side", "--field-manager=mirrord-sessions-webhook", "-f", "-"];
         let applied = cluster.admin(&args, &role.to_string()).await;
@@ -120,7 +111,7 @@ async fn api_server_enforces_apply_preconditions() {
         "the object has been modified",
     );
     let read = ["get", "clusterrole", name, "-o", "json"];
-    let role: Value = serde_json::from_str(&cluster.admin(&read, "").await.unwrap()).unwrap();
+    let role = admin_json(cluster, &read).await;
     assert_eq!(role["rules"], rules(1));
     let metadata = json!({
         "uid": role["metadata"]["uid"], "resourceVersion": role["metadata"]["resourceVersion"],

@@ -16,7 +16,7 @@ use kube::Client;
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
 
-use crate::support::{eventually, shared};
+use crate::support::{admin_json, eventually, is_leader, shared};
 
 const ROLE: &str = "mirrord-operator-auditor";
 const MANAGER: &str = "mirrord-sessions-webhook";
@@ -111,12 +111,7 @@ impl Fixture {
 
     /// Applies the role as somebody else does.
     async fn apply_role(&self, args: &[&str], metadata: Value, rules: &Value) {
-        let mut metadata = metadata;
-        metadata["name"] = ROLE.into();
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": metadata, "rules": rules,
-        });
+        let role = cluster_role(ROLE, metadata, rules);
         let args = [args, &["-f", "-"]].concat();
         self.admin(&args, &role.to_string()).await;
     }
@@ -167,9 +162,19 @@ async fn report(cluster: &Cluster) -> Value {
 async fn event_reasons(cluster: &Cluster) -> Vec<String> {
     let about = format!("involvedObject.name={ROLE}");
     let args = ["get", "events", "-n", "default", "-o", "json", "--field-selector", &about];
-    let events: Value = serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap();
+    let events = admin_json(cluster, &args).await;
     let reasons = events["items"].as_array().unwrap().iter();
     reasons.map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Returns the manifest of a ClusterRole.
+fn cluster_role(name: &str, metadata: Value, rules: &Value) -> Value {
+    let mut metadata = metadata;
+    metadata["name"] = name.into();
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": metadata, "rules": rules,
+    })
 }
 
 fn rule(group: &str, resource: &str) -> Value {

@@ -26,20 +26,13 @@ async fn apply_as_the_process(
     applied.map_err(|error| error.to_string())
 }
 
-fn role_of(name: &str, rules: &Value) -> Value {
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": { "name": name }, "rules": rules,
-    })
-}
-
 #[tokio::test]
 async fn denies_escalation_of_auditor_role() {
     let cluster = shared();
     eventually("there is a role", || role(cluster)).await;
     let apply = async |role: &Value, more: &[&str]| apply_as_the_process(cluster, more, role).await;
     // Of all that it ever applies, these labels too: left out, they would be given up.
-    let mut latest = role_of(ROLE, &rules(2));
+    let mut latest = cluster_role(ROLE, json!({}), &rules(2));
     latest["metadata"]["labels"] = role(cluster).await.unwrap()["metadata"]["labels"].clone();
     apply(&latest, &[]).await.unwrap();
     apply(&latest, &["--force-conflicts"]).await.unwrap();
@@ -75,7 +68,7 @@ async fn denies_escalation_of_auditor_role() {
         "{error}"
     );
     // No other role, and no binding of this one.
-    let other = role_of("mirrord-operator-auditor-2", &rules(2));
+    let other = cluster_role("mirrord-operator-auditor-2", json!({}), &rules(2));
     let error = apply(&other, &[]).await.unwrap_err();
     assert!(error.contains("forbidden") && error.contains("cannot patch"), "{error}");
     let user = format!("--as={CONTROLLER_USERNAME}");

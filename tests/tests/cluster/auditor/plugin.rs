@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::support::run_command;
 
 /// Whether a run of the plugin went well, and what it printed on both streams.
 pub(super) async fn plugin(
@@ -10,15 +11,10 @@ pub(super) async fn plugin(
     kubeconfig: &Path,
     args: &[&str],
 ) -> (bool, String, String) {
-    let output = tokio::process::Command::new(&cluster.programs.plugin)
-        .args(args)
-        .env("KUBECONFIG", kubeconfig)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.success(), text(output.stdout), text(output.stderr))
+    let mut command = tokio::process::Command::new(&cluster.programs.plugin);
+    command.args(args).env("KUBECONFIG", kubeconfig);
+    let output = run_command(&mut command).await;
+    (output.status.success(), output.stdout, output.stderr)
 }
 
 /// Version 1, modified.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mirrord_sessions_crds::{CONTROLLER_USERNAME, TRACKER_API_SERVICE};
+use mirrord_sessions_crds::TRACKER_API_SERVICE;
 use serde_json::{Value, json};
 
-use crate::support::shared;
+use super::{kubectl_as_controller, schema_fields};
+use crate::support::{admin_json, shared};
 
 /// What each field of the spec may be changed to.
 fn changes() -> Vec<(&'static str, Value)> {
@@ -25,16 +26,8 @@ fn changes() -> Vec<(&'static str, Value)> {
 
 #[tokio::test]
 async fn allows_only_ca_bundle_of_api_service() {
-    let cluster = shared();
     let stored = ["get", "apiservice", TRACKER_API_SERVICE, "-o", "json"];
-    let stored: Value = serde_json::from_str(&cluster.admin(&stored, "").await.unwrap()).unwrap();
-    // As the service account, with every right that RBAC can give: the policy alone is tested.
-    let user = format!("--as={CONTROLLER_USERNAME}");
-    let ask = async |args: &[&str], input: &Value| {
-        let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
-        let admin = cluster.plane.admin().path();
-        cluster.plane.kubectl_with_input(admin, &args, &input.to_string()).await.unwrap()
-    };
+    let stored = admin_json(shared(), &stored).await;
     let patched = async |patch: Value| {
         let patch = patch.to_string();
         let args = [
@@ -46,7 +39,7 @@ async fn allows_only_ca_bundle_of_api_service() {
             "-p",
             &patch,
         ];
-        ask(&args, &Value::Null).await
+        kubectl_as_controller(&args, &Value::Null).await
     };
     let output = patched(json!({ "spec": { "caBundle": null } })).await;
     assert!(output.status.success(), "{output:?}");
@@ -81,7 +74,7 @@ async fn allows_only_ca_bundle_of_api_service() {
         (&["create", "--dry-run=server", "-f", "-"][..], &another),
         (&["delete", "--dry-run=server", "apiservice", TRACKER_API_SERVICE], &Value::Null),
     ] {
-        let output = ask(args, input).await;
+        let output = kubectl_as_controller(args, input).await;
         if !output.stderr.contains("'api-services.mirrord-sessions'") {
             wrong.push(format!("{args:?}: {output:?}"));
         }
@@ -92,13 +85,9 @@ async fn allows_only_ca_bundle_of_api_service() {
 /// The policy names each field; a field that a later Kubernetes adds must not slip through.
 #[tokio::test]
 async fn covers_every_field_of_api_service() {
-    let path = "/openapi/v3/apis/apiregistration.k8s.io/v1";
-    let schema = shared().admin(&["get", "--raw", path], "").await.unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
     let spec = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec";
-    let fields = schema["components"]["schemas"][spec]["properties"].as_object().unwrap();
-    let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
+    let fields = schema_fields("apiregistration.k8s.io/v1", spec).await;
     let changed = changes().into_iter().map(|(field, _)| field);
-    let known: BTreeSet<&str> = changed.chain(["caBundle"]).collect();
+    let known: BTreeSet<String> = changed.chain(["caBundle"]).map(ToOwned::to_owned).collect();
     assert_eq!(fields, known);
 }

@@ -1,27 +1,16 @@
 //! The webhook's service account may write the auditor role, let it see and nothing else, and take
 //! nothing from it: whatever RBAC would let it do.
 
-use std::collections::BTreeSet;
-
-use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use mirrord_sessions_tests::control_plane::KubectlOutput;
 use serde_json::{Value, json};
 
-use crate::support::shared;
+use super::{kubectl_as_controller, schema_fields};
+use crate::support::{eventually, shared};
 
 const ROLE: &str = "mirrord-operator-auditor";
 
 fn rule(resource: &str, verbs: &[&str]) -> Value {
     json!({ "apiGroups": ["operator.metalbear.co"], "resources": [resource], "verbs": verbs })
-}
-
-/// As the service account, with every right that RBAC can give: the policy alone is tested.
-async fn ask(args: &[&str], input: &Value) -> KubectlOutput {
-    let cluster = shared();
-    let user = format!("--as={CONTROLLER_USERNAME}");
-    let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
-    let admin = cluster.plane.admin().path();
-    cluster.plane.kubectl_with_input(admin, &args, &input.to_string()).await.unwrap()
 }
 
 /// What is wrong with the answer to one that is to be refused with these words, or to be let.
@@ -90,7 +79,7 @@ fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'
 #[tokio::test]
 async fn denies_escalation_and_removal_of_rules() {
     let cluster = shared();
-    let stored = crate::support::eventually("there is a role", || async {
+    let stored = eventually("there is a role", || async {
         let get = ["get", "clusterrole", ROLE, "-o", "json", "--ignore-not-found"];
         serde_json::from_str::<Value>(&cluster.admin(&get, "").await.unwrap()).ok()
     })
@@ -104,11 +93,15 @@ async fn denies_escalation_and_removal_of_rules() {
             if parent.is_empty() { &mut object } else { object.pointer_mut(parent).unwrap() };
         parent[key] = value;
         let replace = ["replace", "--dry-run=server", "-f", "-"];
-        let output = ask(&replace, &object).await;
+        let output = kubectl_as_controller(&replace, &object).await;
         wrong.extend(unlike(name, &output, why));
     }
     let delete = ["delete", "--dry-run=server", "clusterrole", ROLE];
-    wrong.extend(unlike("delete", &ask(&delete, &Value::Null).await, Some(OTHER)));
+    wrong.extend(unlike(
+        "delete",
+        &kubectl_as_controller(&delete, &Value::Null).await,
+        Some(OTHER),
+    ));
 
     // Created: under that name alone, with what the process gives it and no more. That there is one
     // already comes after the policy.
@@ -119,7 +112,7 @@ async fn denies_escalation_and_removal_of_rules() {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": metadata, "rules": rules,
         });
-        ask(&["create", "--dry-run=server", "-f", "-"], &role).await
+        kubectl_as_controller(&["create", "--dry-run=server", "-f", "-"], &role).await
     };
     let output = create("test-guard-auditor", json!({})).await;
     wrong.extend(unlike("another", &output, Some(OTHER)));
@@ -143,18 +136,12 @@ async fn denies_escalation_and_removal_of_rules() {
 /// The policy names each field; one that a later Kubernetes adds must not slip through.
 #[tokio::test]
 async fn covers_every_field_of_cluster_role() {
-    let schema = shared()
-        .admin(&["get", "--raw", "/openapi/v3/apis/rbac.authorization.k8s.io/v1"], "")
-        .await
-        .unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
-    let fields = |kind: &str| -> BTreeSet<&str> {
-        let kind = &schema["components"]["schemas"][format!("io.k8s.api.rbac.v1.{kind}")];
-        let fields = kind["properties"].as_object().unwrap().keys();
-        fields.map(String::as_str).collect()
+    let fields = async |kind: &str| {
+        let type_name = format!("io.k8s.api.rbac.v1.{kind}");
+        schema_fields("rbac.authorization.k8s.io/v1", &type_name).await
     };
     let expected = ["aggregationRule", "apiVersion", "kind", "metadata", "rules"];
-    assert_eq!(fields("ClusterRole"), expected.into());
+    assert_eq!(fields("ClusterRole").await, expected.map(ToOwned::to_owned).into());
     let expected = ["apiGroups", "nonResourceURLs", "resourceNames", "resources", "verbs"];
-    assert_eq!(fields("PolicyRule"), expected.into());
+    assert_eq!(fields("PolicyRule").await, expected.map(ToOwned::to_owned).into());
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mirrord_sessions_crds::CONTROLLER_USERNAME;
-use mirrord_sessions_tests::{cluster::Cluster, control_plane::KubectlOutput};
+use mirrord_sessions_tests::control_plane::KubectlOutput;
 use serde_json::{Value, json};
 
-use crate::support::shared;
+use super::{kubectl_as_controller, schema_fields};
+use crate::support::{admin_json, shared};
 
 /// What each field of a webhook may be changed to.
 fn changes() -> Vec<(&'static str, Value)> {
@@ -66,14 +66,6 @@ fn configuration(kind: &str) -> Value {
     })
 }
 
-/// As the service account, with every right that RBAC can give: the policy alone is tested.
-async fn as_controller(cluster: &Cluster, args: &[&str], input: &Value) -> KubectlOutput {
-    let user = format!("--as={CONTROLLER_USERNAME}");
-    let args = [&[user.as_str(), "--as-group=system:masters"], args].concat();
-    let admin = cluster.plane.admin().path();
-    cluster.plane.kubectl_with_input(admin, &args, &input.to_string()).await.unwrap()
-}
-
 fn refused(output: &KubectlOutput, why: &str) -> bool {
     !output.status.success()
         && output.stderr.contains("'webhook-configurations.mirrord-sessions'")
@@ -86,8 +78,7 @@ async fn holds(kind: &str) {
     // Not applied: replacing what was applied would change its annotation too.
     cluster.admin(&["create", "-f", "-"], &configuration.to_string()).await.unwrap();
     let resource = format!("{kind}/{}", configuration["metadata"]["name"].as_str().unwrap());
-    let stored = cluster.admin(&["get", &resource, "-o", "json"], "").await.unwrap();
-    let stored: Value = serde_json::from_str(&stored).unwrap();
+    let stored = admin_json(cluster, &["get", &resource, "-o", "json"]).await;
     let replace = ["replace", "--dry-run=server", "-f", "-"];
     let mut wrong = Vec::new();
 
@@ -111,7 +102,7 @@ async fn holds(kind: &str) {
     for webhook in bundles["webhooks"].as_array_mut().unwrap() {
         webhook["clientConfig"]["caBundle"] = json!(live);
     }
-    let output = as_controller(cluster, &replace, &bundles).await;
+    let output = kubectl_as_controller(&replace, &bundles).await;
     if !output.status.success() {
         wrong.push(format!("CA bundles: {output:?}"));
     }
@@ -157,7 +148,7 @@ async fn holds(kind: &str) {
     changed.push(("another order".into(), swapped));
 
     for (name, object) in changed {
-        let output = as_controller(cluster, &replace, &object).await;
+        let output = kubectl_as_controller(&replace, &object).await;
         let why =
             if name.starts_with("metadata") { "metadata changed" } else { "a webhook changed" };
         if !refused(&output, why) {
@@ -165,13 +156,13 @@ async fn holds(kind: &str) {
         }
     }
     let output =
-        as_controller(cluster, &["delete", "--dry-run=server", &resource], &Value::Null).await;
+        kubectl_as_controller(&["delete", "--dry-run=server", &resource], &Value::Null).await;
     if !refused(&output, "neither create nor delete") {
         wrong.push(format!("delete: {output:?}"));
     }
     let mut another = configuration.clone();
     another["metadata"]["name"] = json!("test-guard-another");
-    let output = as_controller(cluster, &["create", "--dry-run=server", "-f", "-"], &another).await;
+    let output = kubectl_as_controller(&["create", "--dry-run=server", "-f", "-"], &another).await;
     if !refused(&output, "neither create nor delete") {
         wrong.push(format!("create: {output:?}"));
     }
@@ -191,21 +182,14 @@ async fn allows_only_ca_bundles_of_validating_configuration() {
 /// The policy names each field; a field that a later Kubernetes adds must not slip through.
 #[tokio::test]
 async fn covers_every_field_of_webhook() {
-    let cluster = shared();
-    let schema = cluster
-        .admin(&["get", "--raw", "/openapi/v3/apis/admissionregistration.k8s.io/v1"], "")
-        .await
-        .unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
-    let fields = |kind: &str| -> BTreeSet<String> {
-        let kind =
-            &schema["components"]["schemas"][format!("io.k8s.api.admissionregistration.v1.{kind}")];
-        kind["properties"].as_object().unwrap().keys().cloned().collect()
+    let fields = async |kind: &str| {
+        let type_name = format!("io.k8s.api.admissionregistration.v1.{kind}");
+        schema_fields("admissionregistration.k8s.io/v1", &type_name).await
     };
     let changed: BTreeSet<String> =
         changes().into_iter().map(|(field, _)| field.to_owned()).collect();
-    assert_eq!(fields("MutatingWebhook"), changed);
-    assert!(fields("ValidatingWebhook").is_subset(&changed));
+    assert_eq!(fields("MutatingWebhook").await, changed);
+    assert!(fields("ValidatingWebhook").await.is_subset(&changed));
     let client: BTreeSet<String> = ["caBundle", "service", "url"].map(Into::into).into();
-    assert_eq!(fields("WebhookClientConfig"), client);
+    assert_eq!(fields("WebhookClientConfig").await, client);
 }

@@ -2,17 +2,16 @@
 
 mod parity;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mirrord_sessions_tests::control_plane::{KubectlOutput, Program};
+use mirrord_sessions_tests::control_plane::KubectlOutput;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{create_namespace, session_manifest, shared};
+use crate::support::{
+    create_namespace, link_kubectl_and_plugin, run_command, session_manifest, shared,
+};
 
 /// A folder with kubectl, the plugin and nothing else.
 struct Bin(TempDir);
@@ -20,31 +19,19 @@ struct Bin(TempDir);
 impl Bin {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let cluster = shared();
-        let link = |to: &Path, name: &str| {
-            std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
-        };
-        link(cluster.plane.assets().path(Program::Kubectl), "kubectl");
-        link(&cluster.programs.plugin, "kubectl-mirrord_sessions");
+        link_kubectl_and_plugin(shared(), folder.path());
         Self(folder)
     }
 
     async fn kubectl(&self, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
-        let output = tokio::process::Command::new(self.0.path().join("kubectl"))
+        let mut command = tokio::process::Command::new(self.0.path().join("kubectl"));
+        command
             .args(args)
             .env("PATH", self.0.path())
             .env("HOME", self.0.path())
             .env("KUBECONFIG", kubeconfig)
-            .env_remove("KREW_ROOT")
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
-        KubectlOutput {
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            status: output.status,
-        }
+            .env_remove("KREW_ROOT");
+        run_command(&mut command).await
     }
 }
 
@@ -249,19 +236,14 @@ async fn supports_or_rejects_kubectl_flags_as_documented() {
             // In its last place, so that one that takes a value says that it misses it.
             for name in flag.split(", ") {
                 // Not by kubectl, which looks for some of its flags in front of any plugin.
-                let ran = tokio::process::Command::new(&shared().programs.plugin)
-                    .args([ours, name])
-                    .env("KUBECONFIG", &none)
-                    .env("HOME", folder.path())
-                    .stdin(Stdio::null())
-                    .output()
-                    .await
-                    .unwrap();
-                let said = String::from_utf8(ran.stderr).unwrap();
+                let mut command = tokio::process::Command::new(&shared().programs.plugin);
+                command.args([ours, name]).env("KUBECONFIG", &none).env("HOME", folder.path());
+                let output = run_command(&mut command).await;
+                let said = output.stderr;
                 let refused = said.contains("is not taken: ");
                 let unknown = said.contains("unknown");
                 assert_eq!((refused, unknown), (!is_taken, false), "{ours} {name}: {said}");
-                assert!(!ran.status.success(), "{ours} {name}: {said}");
+                assert!(!output.status.success(), "{ours} {name}: {said}");
             }
         }
     }

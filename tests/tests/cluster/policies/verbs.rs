@@ -27,8 +27,8 @@ fn refused<T>(result: &kube::Result<T>) -> Option<u16> {
 }
 
 async fn join(who: &Requester, namespace: &str, name: &str, query: &str) -> kube::Result<Value> {
-    let path = crate::join::path(namespace, name, &format!("/join{query}"));
-    let body = crate::join::JOIN.as_bytes().to_vec();
+    let path = crate::support::tracker_path(namespace, name, &format!("/join{query}"));
+    let body = crate::support::SESSION_JOIN.as_bytes().to_vec();
     let request = http::Request::post(path).header("content-type", "application/json");
     who.client.request(request.body(body).unwrap()).await
 }
