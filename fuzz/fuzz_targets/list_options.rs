@@ -28,7 +28,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     index
 });
 
-// The first line is the query, the rest the `Accept` header.
+// The first line is the query, the rest is the `Accept` header.
 fuzz_target!(|input: &str| {
     let (query, header) = input.split_once('\n').unwrap_or((input, ""));
     for kind in [ResponseKind::Object, ResponseKind::List, ResponseKind::Watch] {

@@ -1,11 +1,12 @@
-//! AdmissionReviews, of every endpoint: what is answered is a review that the API server can read.
+//! Fuzzes the AdmissionReviews of every endpoint, whose responses the API server must be able to
+//! parse.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use mirrord_sessions_webhook::fuzzing::{ENDPOINT_COUNT, review};
 use serde_json::Value;
 
-// The first byte, a digit in the seeds, says to which endpoint.
+// The first byte, a digit in the seeds, selects the endpoint.
 fuzz_target!(|input: &[u8]| {
     let Some((endpoint, body)) = input.split_first() else {
         return;
@@ -18,6 +19,6 @@ fuzz_target!(|input: &[u8]| {
     let response = &answer["response"];
     assert_eq!(answer["kind"], "AdmissionReview");
     assert!(response["uid"].is_string() && response["allowed"].is_boolean(), "{answer}");
-    // Nothing is changed of what is refused.
+    // A denied object has no patch.
     assert!(response["allowed"] == true || response.get("patch").is_none(), "{answer}");
 });

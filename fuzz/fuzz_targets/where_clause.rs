@@ -1,4 +1,4 @@
-//! The `where` language: whatever parses reads the same again, and holds as often as it should.
+//! Fuzzes the `where` language: printed expressions parse to the same expression and result.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ fuzz_target!(|source: &str| {
     };
     let shown = clause.to_string();
     assert!(!shown.contains('\n') && !shown.contains('\u{1b}'), "{shown}");
-    // What is shown may be longer than what may be written, and says the same.
+    // A printed expression may exceed the limit of the source; its meaning is the same.
     let again = WhereClause::parse(&shown).ok();
     if let Some(again) = &again {
         assert_eq!(*again, clause, "{shown}");
