@@ -1,5 +1,6 @@
-//! Stands between a process and the API server: passes everything on, and holds what writes the
-//! role until it is let go. What happens between reading and writing can be made to happen so.
+//! Proxy between a webhook process and the API server that holds writes of the auditor role.
+//!
+//! A test can change the role between the read and the write of a reconcile.
 
 use std::{
     convert::Infallible,
@@ -16,24 +17,24 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
 use super::*;
 
-/// A way to the API server that a process is given.
+/// HTTP proxy to the API server that forwards writes of the role only on request.
 pub(super) struct ApiProxy {
     kubeconfig: PathBuf,
-    role: Arc<Held>,
-    /// Ends with this.
+    writes: Arc<RoleWrites>,
+    /// Tasks of the proxy, which are aborted on drop.
     _connections: JoinSet<()>,
 }
 
-/// The writes of the role.
-struct Held {
-    arrived: Mutex<usize>,
-    let_go: Semaphore,
-    /// Status codes, in order.
-    answers: Mutex<Vec<u16>>,
+/// Patches of the role that the proxy has received.
+struct RoleWrites {
+    received: Mutex<usize>,
+    released: Semaphore,
+    /// Status codes of the responses, in order.
+    status_codes: Mutex<Vec<u16>>,
 }
 
 impl ApiProxy {
-    /// Leads to the API server under the process' own service account.
+    /// Starts a proxy that authenticates to the API server as the webhook's service account.
     pub(super) async fn start(cluster: &Cluster) -> Self {
         let kubeconfig =
             cluster.plane.service_account_kubeconfig("mirrord-sessions", MANAGER).await.unwrap();
@@ -41,57 +42,57 @@ impl ApiProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "between",
-            "clusters": [{ "name": "between", "cluster": { "server": server } }],
-            "users": [{ "name": "between", "user": {} }],
-            "contexts": [{ "name": "between", "context": { "cluster": "between", "user": "between" } }],
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [{ "name": "proxy", "cluster": { "server": server } }],
+            "users": [{ "name": "proxy", "user": {} }],
+            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "proxy" } }],
         });
         let path = kubeconfig.path().with_extension("proxy.json");
         std::fs::write(&path, config.to_string()).unwrap();
-        let role = Arc::new(Held {
-            arrived: Mutex::new(0),
-            let_go: Semaphore::new(0),
-            answers: Mutex::default(),
+        let writes = Arc::new(RoleWrites {
+            received: Mutex::new(0),
+            released: Semaphore::new(0),
+            status_codes: Mutex::default(),
         });
         let mut connections = JoinSet::new();
-        connections.spawn(serve(listener, client, Arc::clone(&role)));
-        Self { kubeconfig: path, role, _connections: connections }
+        connections.spawn(serve(listener, client, Arc::clone(&writes)));
+        Self { kubeconfig: path, writes, _connections: connections }
     }
 
     pub(super) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Waits until so many writes have come, from the first on; those not let go are held.
+    /// Waits until the proxy has received a total number of writes.
     pub(super) async fn wait_for_writes(&self, writes: usize) {
-        eventually("the process writes the role", || async {
-            (*self.role.arrived.lock().unwrap() >= writes).then_some(())
+        eventually("the proxy receives a write of the role", || async {
+            (*self.writes.received.lock().unwrap() >= writes).then_some(())
         })
         .await;
     }
 
-    /// Lets one more write go.
+    /// Forwards one more write.
     pub(super) fn release_write(&self) {
-        self.role.let_go.add_permits(1);
+        self.writes.released.add_permits(1);
     }
 
-    /// What the API server answered to the writes.
+    /// Returns the status codes of the forwarded writes, in order.
     pub(super) fn status_codes(&self) -> Vec<u16> {
-        self.role.answers.lock().unwrap().clone()
+        self.writes.status_codes.lock().unwrap().clone()
     }
 }
 
-async fn serve(listener: TcpListener, client: Client, role: Arc<Held>) {
+async fn serve(listener: TcpListener, client: Client, writes: Arc<RoleWrites>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (client, role) = (client.clone(), Arc::clone(&role));
+        let (client, writes) = (client.clone(), Arc::clone(&writes));
         connections.spawn(async move {
             let service = service_fn(|request| {
-                let (client, role) = (client.clone(), Arc::clone(&role));
-                async move { Ok::<_, Infallible>(pass_on(request, client, &role).await) }
+                let (client, writes) = (client.clone(), Arc::clone(&writes));
+                async move { Ok::<_, Infallible>(handle(request, client, &writes).await) }
             });
-            // A process that ends breaks its connections.
+            // The client closes its connections abruptly when its process ends.
             let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -99,35 +100,35 @@ async fn serve(listener: TcpListener, client: Client, role: Arc<Held>) {
     }
 }
 
-type Answer = Response<Either<Body, Full<bytes::Bytes>>>;
+type ProxyResponse = Response<Either<Body, Full<bytes::Bytes>>>;
 
-async fn pass_on(request: Request<Incoming>, client: Client, role: &Held) -> Answer {
-    let writes =
+async fn handle(request: Request<Incoming>, client: Client, writes: &RoleWrites) -> ProxyResponse {
+    let is_role_write =
         request.method() == Method::PATCH && request.uri().path().ends_with(&format!("/{ROLE}"));
-    if writes {
-        *role.arrived.lock().unwrap() += 1;
-        role.let_go.acquire().await.unwrap().forget();
+    if is_role_write {
+        *writes.received.lock().unwrap() += 1;
+        writes.released.acquire().await.unwrap().forget();
     }
-    let answer = forward(request, client).await;
-    if writes {
-        let code = answer.status().as_u16();
-        role.answers.lock().unwrap().push(code);
+    let response = forward(request, client).await;
+    if is_role_write {
+        let code = response.status().as_u16();
+        writes.status_codes.lock().unwrap().push(code);
     }
-    answer
+    response
 }
 
-async fn forward(request: Request<Incoming>, client: Client) -> Answer {
+async fn forward(request: Request<Incoming>, client: Client) -> ProxyResponse {
     let (mut head, body) = request.into_parts();
-    let broken = |error: String| {
-        let mut answer = Response::new(Either::Right(Full::from(error)));
-        *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
-        answer
+    let bad_gateway = |error: String| {
+        let mut response = Response::new(Either::Right(Full::from(error)));
+        *response.status_mut() = http::StatusCode::BAD_GATEWAY;
+        response
     };
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => return broken(error.to_string()),
+        Err(error) => return bad_gateway(error.to_string()),
     };
-    // What belongs to a connection doesn't go on to the next.
+    // Hop-by-hop headers must not be forwarded.
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH] {
         head.headers.remove(name);
     }
@@ -136,14 +137,14 @@ async fn forward(request: Request<Incoming>, client: Client) -> Answer {
     head.version = http::Version::default();
     let request = Request::from_parts(head, Body::from(body.to_vec()));
     match client.send(request).await {
-        Ok(answer) => {
-            let (mut head, body) = answer.into_parts();
+        Ok(response) => {
+            let (mut head, body) = response.into_parts();
             for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
                 head.headers.remove(name);
             }
             head.version = http::Version::default();
             Response::from_parts(head, Either::Left(body))
         }
-        Err(error) => broken(error.to_string()),
+        Err(error) => bad_gateway(error.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Several replicas: one writes.
+//! Leader election of the auditor: only the leader among several replicas writes the role.
 
 use super::{role_recorder::RoleRecorder, *};
 
@@ -11,8 +11,8 @@ async fn only_leader_writes_and_standby_takes_over() {
         fixture.start_webhook(&[])
     );
     let replicas = [a, b, c];
-    eventually("there is a role", || fixture.role()).await;
-    let leader = eventually("one leads", || async {
+    eventually("the role exists", || fixture.role()).await;
+    let leader = eventually("a replica leads", || async {
         let leader = replicas.iter().position(is_leader);
         leader.filter(|leader| replicas[*leader].log_text().contains("outcome="))
     })
@@ -22,16 +22,15 @@ async fn only_leader_writes_and_standby_takes_over() {
     assert_eq!(replicas.iter().filter(|replica| is_leader(replica)).count(), 1);
     let role = fixture.role().await;
 
-    // A leader that dies without a word: the next, after the Lease has run out, finds all as it
-    // was.
+    // The leader crashes. After its Lease has expired, the next leader finds the role unchanged.
     replicas[leader].kill().unwrap();
-    let next = eventually("another leads", || async {
+    let next = eventually("another replica leads", || async {
         let others = (0..replicas.len()).filter(|n| *n != leader);
         others.into_iter().find(|n| replicas[*n].log_text().contains("outcome=\"current\""))
     })
     .await;
     assert_eq!(fixture.role().await, role);
-    // One that ends in order leaves it to the last at once.
+    // A leader that shuts down gracefully releases the Lease to the last replica at once.
     let last = 3 - leader - next;
     assert!(!is_leader(&replicas[last]));
     assert!(replicas[next].terminate().unwrap().success());
@@ -46,7 +45,7 @@ async fn only_leader_writes_and_standby_takes_over() {
         "-o",
         "jsonpath={.spec.leaseTransitions}",
     ];
-    // The installation's own, and these three.
+    // The leader of the installation and these three replicas.
     assert_eq!(fixture.admin(&lease, "").await, "4");
 }
 
@@ -55,25 +54,26 @@ async fn rolling_upgrade_and_downgrade_write_role_once() {
     let fixture = Fixture::start().await;
     let recorder = RoleRecorder::start(&fixture.cluster).await;
     let old = ["--auditor-preset-version=1"];
-    let mut old_ones = vec![fixture.start_webhook(&old).await, fixture.start_webhook(&old).await];
-    eventually("the old release made it", || fixture.role()).await;
-    // One replica at a time, as a Deployment does it.
-    let mut new_ones = Vec::new();
-    while let Some(replica) = old_ones.pop() {
-        new_ones.push(fixture.start_webhook(&[]).await);
+    let mut old_replicas =
+        vec![fixture.start_webhook(&old).await, fixture.start_webhook(&old).await];
+    eventually("the old release creates the role", || fixture.role()).await;
+    // Replace one replica at a time, as a Deployment does.
+    let mut new_replicas = Vec::new();
+    while let Some(replica) = old_replicas.pop() {
+        new_replicas.push(fixture.start_webhook(&[]).await);
         replica.terminate().unwrap();
     }
-    eventually("the new release upgraded it", || async {
+    eventually("the new release upgrades the role", || async {
         fixture.role().await.filter(|role| role["rules"] == rules(2))
     })
     .await;
-    // And back.
-    while let Some(replica) = new_ones.pop() {
-        old_ones.push(fixture.start_webhook(&old).await);
+    // Downgrade.
+    while let Some(replica) = new_replicas.pop() {
+        old_replicas.push(fixture.start_webhook(&old).await);
         replica.terminate().unwrap();
     }
-    let leader = eventually("an old replica leads", || async {
-        old_ones.iter().find(|replica| is_leader(replica))
+    let leader = eventually("a replica of the old release leads", || async {
+        old_replicas.iter().find(|replica| is_leader(replica))
     })
     .await;
     let outcome = fixture.wait_for_outcome(leader).await;
@@ -81,8 +81,9 @@ async fn rolling_upgrade_and_downgrade_write_role_once() {
     assert_eq!(recorder.stop().await, [("added", 1), ("modified", 2)]);
 }
 
-/// What the API server makes of the preconditions that the process writes with: no documentation
-/// says what becomes of a version on a server-side apply of what isn't there.
+/// Checks how the API server handles the preconditions of the webhook's writes.
+///
+/// The effect of a resource version on a server-side apply of a missing object is undocumented.
 #[tokio::test]
 async fn api_server_enforces_apply_preconditions() {
     let cluster = shared();
@@ -94,19 +95,19 @@ async fn api_server_enforces_apply_preconditions() {
         let applied = cluster.admin(&args, &role.to_string()).await;
         applied.map_err(|error| error.to_string())
     };
-    let refused = |result: Result<String, String>, expected: &str| {
+    let assert_denied = |result: Result<String, String>, expected: &str| {
         let error = result.unwrap_err();
         assert!(error.contains(expected), "{error}");
     };
-    // Of a uid, nothing is made anew.
-    refused(apply(json!({ "uid": "u" }), rules(1)).await, "uid mismatch");
-    // A version that nothing has makes what isn't there, once.
+    // An apply with a uid never creates an object.
+    assert_denied(apply(json!({ "uid": "u" }), rules(1)).await, "uid mismatch");
+    // An apply with a resource version creates a missing object once.
     apply(json!({ "resourceVersion": "1" }), rules(1)).await.unwrap();
-    refused(
+    assert_denied(
         apply(json!({ "resourceVersion": "1" }), rules(2)).await,
         "the object has been modified",
     );
-    refused(
+    assert_denied(
         apply(json!({ "resourceVersion": "1" }), rules(1)).await,
         "the object has been modified",
     );
@@ -117,6 +118,6 @@ async fn api_server_enforces_apply_preconditions() {
         "uid": role["metadata"]["uid"], "resourceVersion": role["metadata"]["resourceVersion"],
     });
     apply(metadata.clone(), rules(2)).await.unwrap();
-    refused(apply(metadata, rules(1)).await, "the object has been modified");
+    assert_denied(apply(metadata, rules(1)).await, "the object has been modified");
     cluster.admin(&["delete", "clusterrole", name], "").await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The auditor role: what the leader makes of it, and what it leaves alone.
+//! Reconciliation of the auditor role by the leader, and the roles that the leader preserves.
 
 mod api_proxy;
 mod gitops;
@@ -21,13 +21,13 @@ use crate::support::{admin_json, eventually, is_leader, shared};
 const ROLE: &str = "mirrord-operator-auditor";
 const MANAGER: &str = "mirrord-sessions-webhook";
 
-/// A cluster of one's own, whose webhooks one starts oneself.
+/// A dedicated cluster whose webhook replicas the test starts itself.
 struct Fixture {
     cluster: Cluster,
 }
 
 impl Fixture {
-    /// Nobody leads and there is no role.
+    /// Starts a cluster, stops its webhook and deletes the role.
     async fn start() -> Self {
         let cluster = Cluster::start().await.unwrap();
         let fixture = Self { cluster };
@@ -54,14 +54,14 @@ impl Fixture {
         role["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
     }
 
-    /// Another replica.
+    /// Starts a replica with additional flags.
     async fn start_webhook(&self, args: &[&str]) -> Webhook {
         Webhook::start_with(&self.cluster.plane, &self.cluster.programs, args).await.unwrap()
     }
 
-    /// Waits until a replica says what became of the role, and answers that.
+    /// Waits for a replica to log the outcome of its reconcile, and returns that log line.
     async fn wait_for_outcome(&self, webhook: &Webhook) -> String {
-        eventually("the leader tells of the role", || async {
+        eventually("the leader logs the outcome of its reconcile", || async {
             let log = webhook.log_text();
             log.lines()
                 .find(|line| line.contains("outcome=") || line.contains("not in place"))
@@ -70,11 +70,11 @@ impl Fixture {
         .await
     }
 
-    /// What a replica makes of the role at start-up; it is gone then, and the role as it left it.
+    /// Runs a replica until it has reconciled the role, and returns the log line of the outcome.
     async fn run_webhook_once(&self, args: &[&str]) -> String {
         let webhook = self.start_webhook(args).await;
         let outcome = self.wait_for_outcome(&webhook).await;
-        eventually("the leader reports", || async {
+        eventually("the leader writes its report", || async {
             let report = report(&self.cluster).await;
             let log = webhook.log_text();
             log.contains(report["reportedBy"].as_str()?).then_some(())
@@ -85,7 +85,7 @@ impl Fixture {
         outcome
     }
 
-    /// The role, as a release of that version leaves it on a cluster that had none.
+    /// Recreates the role as a release with this preset version creates it.
     async fn reset_role_to_version(&self, version: u32) {
         self.delete_role().await;
         let outcome =
@@ -93,15 +93,15 @@ impl Fixture {
         assert!(outcome.contains("outcome=\"created\""), "{outcome}");
     }
 
-    /// A replica leaves the role alone, to the byte, and says why.
-    async fn assert_role_preserved(&self, args: &[&str], why: &str) {
+    /// Asserts that a replica leaves the role unchanged and reports the reason.
+    async fn assert_role_preserved(&self, args: &[&str], reason: &str) {
         let before = self.resource_version().await;
         let outcome = self.run_webhook_once(args).await;
-        assert!(outcome.contains("outcome=\"preserved\"") && outcome.contains(why), "{outcome}");
-        assert_eq!(self.resource_version().await, before, "{why}");
+        assert!(outcome.contains("outcome=\"preserved\"") && outcome.contains(reason), "{outcome}");
+        assert_eq!(self.resource_version().await, before, "{reason}");
         let report = report(&self.cluster).await;
         assert_eq!(report["plan"], "preserve", "{report:#}");
-        assert!(report["message"].as_str().unwrap().contains(why), "{report:#}");
+        assert!(report["message"].as_str().unwrap().contains(reason), "{report:#}");
     }
 
     async fn patch_role(&self, kind: &str, patch: &Value) {
@@ -109,7 +109,7 @@ impl Fixture {
         self.admin(&["patch", "clusterrole", ROLE, &kind, "-p", &patch], "").await;
     }
 
-    /// Applies the role as somebody else does.
+    /// Writes the role as a client other than the webhook.
     async fn apply_role(&self, args: &[&str], metadata: Value, rules: &Value) {
         let role = cluster_role(ROLE, metadata, rules);
         let args = [args, &["-f", "-"]].concat();
@@ -120,7 +120,7 @@ impl Fixture {
         event_reasons(&self.cluster).await
     }
 
-    /// What `--dry-run` prints, and whether it went well.
+    /// Returns whether `--dry-run` succeeded, its standard output and its standard error.
     async fn dry_run(&self, args: &[&str]) -> (bool, String, String) {
         let plane = &self.cluster.plane;
         let kubeconfig =
@@ -144,7 +144,7 @@ async fn role(cluster: &Cluster) -> Option<Value> {
     (!role.is_empty()).then(|| serde_json::from_str(&role).unwrap())
 }
 
-/// The leader's report; null as long as there is none.
+/// Returns the leader's report, or null while none exists.
 async fn report(cluster: &Cluster) -> Value {
     let args = [
         "get",
@@ -158,7 +158,7 @@ async fn report(cluster: &Cluster) -> Value {
     serde_json::from_str(&cluster.admin(&args, "").await.unwrap()).unwrap_or_default()
 }
 
-/// The reasons of the Events about the role, from the first on.
+/// Returns the reasons of the Events about the role.
 async fn event_reasons(cluster: &Cluster) -> Vec<String> {
     let about = format!("involvedObject.name={ROLE}");
     let args = ["get", "events", "-n", "default", "-o", "json", "--field-selector", &about];
@@ -181,7 +181,7 @@ fn rule(group: &str, resource: &str) -> Value {
     json!({ "apiGroups": [group], "resources": [resource], "verbs": ["get", "list", "watch"] })
 }
 
-/// The rules of a version.
+/// Returns the rules of a preset version.
 fn rules(version: usize) -> Value {
     let mut rules = vec![
         rule("operator.metalbear.co", "sessionpolicies"),
@@ -191,7 +191,7 @@ fn rules(version: usize) -> Value {
     rules.into()
 }
 
-/// What the process itself answers.
+/// Sends a GET request directly to a webhook process.
 async fn get_from_webhook(webhook: &Webhook, path: &str) -> Result<String, kube::Error> {
     let url = format!("https://127.0.0.1:{}", webhook.port());
     let mut config = kube::Config::new(url.parse().unwrap());
@@ -203,20 +203,20 @@ async fn get_from_webhook(webhook: &Webhook, path: &str) -> Result<String, kube:
 #[tokio::test]
 async fn fresh_installation_creates_and_reports_role() {
     let cluster = shared();
-    let role = eventually("there is a role", || role(cluster)).await;
+    let role = eventually("the role exists", || role(cluster)).await;
     assert_eq!(role["rules"], rules(2));
     assert_eq!(role["metadata"]["labels"]["app.kubernetes.io/part-of"], "mirrord-sessions");
     let managers = role["metadata"]["managedFields"].as_array().unwrap();
     assert_eq!((managers.len(), &managers[0]["manager"]), (1, &json!(MANAGER)), "{managers:?}");
     assert_eq!(managers[0]["operation"], "Apply");
 
-    let outcome = eventually("it is reported", || async {
+    let metrics = eventually("the metrics report the created role", || async {
         let metrics = get_from_webhook(&cluster.webhook, "/metrics").await.unwrap();
         metrics.contains("mirrord_sessions_auditor_role{outcome=\"created\"} 1").then_some(metrics)
     })
     .await;
-    assert!(outcome.contains("mirrord_sessions_leader 1"), "{outcome}");
-    let report = eventually("there is a report", || async {
+    assert!(metrics.contains("mirrord_sessions_leader 1"), "{metrics}");
+    let report = eventually("the leader has written a report", || async {
         let report = report(cluster).await;
         report.is_object().then_some(report)
     })
@@ -225,11 +225,11 @@ async fn fresh_installation_creates_and_reports_role() {
     assert_eq!(report["difference"], json!([]));
     assert!(event_reasons(cluster).await.contains(&"AuditorRoleCreated".to_owned()));
 
-    // An auditor: sees, and can't join or stop.
+    // An auditor may list trackers but neither join nor delete sessions.
     let namespace = crate::support::create_namespace(cluster, "auditors").await;
     let auditor = namespace.user("an-auditor", &[]);
     namespace.bind_role(ROLE, &auditor.name).await;
-    for (verb, group, resource, subresource, may) in [
+    for (verb, group, resource, subresource, allowed) in [
         ("list", "visibility.operator.metalbear.co", "sessiontrackers", "", true),
         ("create", "visibility.operator.metalbear.co", "sessiontrackers", "join", false),
         ("delete", "operator.metalbear.co", "sessions", "", false),
@@ -242,7 +242,11 @@ async fn fresh_installation_creates_and_reports_role() {
             } },
         });
         let args = ["create", "--validate=false", "-f", "-", "-o", "jsonpath={.status.allowed}"];
-        let answer = auditor.kubectl(&args, &review.to_string()).await;
-        assert_eq!(answer.stdout, may.to_string(), "{verb} {resource}/{subresource}: {answer:?}");
+        let output = auditor.kubectl(&args, &review.to_string()).await;
+        assert_eq!(
+            output.stdout,
+            allowed.to_string(),
+            "{verb} {resource}/{subresource}: {output:?}"
+        );
     }
 }

@@ -1,13 +1,13 @@
-//! The process can write that one role, and grant in it what it holds, and nothing else.
+//! Permissions of the webhook: it may write only the auditor role, and grant only what it holds.
 
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 
 use super::*;
 
-/// Applies a ClusterRole as the process' service account, and keeps nothing of it.
-async fn apply_as_the_process(
+/// Applies a ClusterRole as the webhook's service account in a server-side dry run.
+async fn dry_run_apply_as_webhook(
     cluster: &Cluster,
-    more: &[&str],
+    flags: &[&str],
     role: &Value,
 ) -> Result<String, String> {
     let user = format!("--as={CONTROLLER_USERNAME}");
@@ -21,7 +21,7 @@ async fn apply_as_the_process(
         "-",
         "--field-manager=mirrord-sessions-webhook",
     ];
-    let args = [&args, more].concat();
+    let args = [&args, flags].concat();
     let applied = cluster.admin(&args, &role.to_string()).await;
     applied.map_err(|error| error.to_string())
 }
@@ -29,45 +29,46 @@ async fn apply_as_the_process(
 #[tokio::test]
 async fn denies_escalation_of_auditor_role() {
     let cluster = shared();
-    eventually("there is a role", || role(cluster)).await;
-    let apply = async |role: &Value, more: &[&str]| apply_as_the_process(cluster, more, role).await;
-    // Of all that it ever applies, these labels too: left out, they would be given up.
+    eventually("the role exists", || role(cluster)).await;
+    let apply =
+        async |role: &Value, flags: &[&str]| dry_run_apply_as_webhook(cluster, flags, role).await;
+    // The webhook always applies its labels, because omitting them would release their ownership.
     let mut latest = cluster_role(ROLE, json!({}), &rules(2));
     latest["metadata"]["labels"] = role(cluster).await.unwrap()["metadata"]["labels"].clone();
     apply(&latest, &[]).await.unwrap();
     apply(&latest, &["--force-conflicts"]).await.unwrap();
-    for more in [
+    for rule in [
         json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }),
         json!({ "apiGroups": ["visibility.operator.metalbear.co"], "resources": ["sessiontrackers/join"], "verbs": ["create"] }),
         json!({ "apiGroups": ["operator.metalbear.co"], "resources": ["sessionpolicies"], "verbs": ["*"] }),
         json!({ "nonResourceURLs": ["/metrics"], "verbs": ["get"] }),
     ] {
-        let mut with_more = latest.clone();
-        with_more["rules"].as_array_mut().unwrap().push(more);
+        let mut escalated = latest.clone();
+        escalated["rules"].as_array_mut().unwrap().push(rule);
         for force in [&[][..], &["--force-conflicts"]] {
-            let error = apply(&with_more, force).await.unwrap_err();
+            let error = apply(&escalated, force).await.unwrap_err();
             assert!(
                 error.contains("attempting to grant RBAC permissions not currently held"),
                 "{error}"
             );
         }
     }
-    // What it holds for its other work, the guard policy keeps out.
+    // The guard policy denies permissions that the webhook holds for its other tasks.
     let mut pods = latest.clone();
-    let more = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] });
-    pods["rules"].as_array_mut().unwrap().push(more);
+    let rule = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] });
+    pods["rules"].as_array_mut().unwrap().push(rule);
     let error = apply(&pods, &[]).await.unwrap_err();
     assert!(error.contains("nothing of other API groups"), "{error}");
-    // Nor by having Kubernetes fill it in from other roles.
-    let mut collecting = latest.clone();
-    collecting["aggregationRule"] =
+    // Aggregation from other roles is denied.
+    let mut aggregated = latest.clone();
+    aggregated["aggregationRule"] =
         json!({ "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] });
-    let error = apply(&collecting, &[]).await.unwrap_err();
+    let error = apply(&aggregated, &[]).await.unwrap_err();
     assert!(
         error.contains("must have cluster-admin privileges to use the aggregationRule"),
         "{error}"
     );
-    // No other role, and no binding of this one.
+    // Writes of other roles and bindings of the auditor role are denied.
     let other = cluster_role("mirrord-operator-auditor-2", json!({}), &rules(2));
     let error = apply(&other, &[]).await.unwrap_err();
     assert!(error.contains("forbidden") && error.contains("cannot patch"), "{error}");
@@ -94,8 +95,9 @@ async fn denies_escalation_of_auditor_role() {
     }
 }
 
-/// The manifests of the release before, with the process of this one.
-async fn take_a_right(fixture: &Fixture) {
+/// Revokes a permission that this release needs, as if the previous release's manifests were
+/// installed.
+async fn revoke_tracker_reads(fixture: &Fixture) {
     let older = json!([{ "op": "remove", "path": "/rules/2" }]).to_string();
     let name = "mirrord-sessions-webhook-auditor";
     let patch = ["patch", "clusterrole", name, "--type=json", "-p", &older];
@@ -106,7 +108,7 @@ async fn take_a_right(fixture: &Fixture) {
 async fn reports_denied_upgrade() {
     let fixture = Fixture::start().await;
     fixture.reset_role_to_version(1).await;
-    take_a_right(&fixture).await;
+    revoke_tracker_reads(&fixture).await;
     let before = fixture.role().await;
     let webhook = fixture.start_webhook(&[]).await;
     let outcome = fixture.wait_for_outcome(&webhook).await;
@@ -118,19 +120,19 @@ async fn reports_denied_upgrade() {
         assert!(outcome.contains(part), "{part}: {outcome}");
     }
     assert_eq!(fixture.role().await, before);
-    // The role was read: what it is, is known.
-    let seen = eventually("the report tells", || async {
+    // The report describes the role, which the webhook could read.
+    let report = eventually("the report contains an error", || async {
         let report = report(&fixture.cluster).await;
         report["error"].is_string().then_some(report)
     })
     .await;
     assert_eq!(
-        (&seen["exists"], &seen["version"], &seen["plan"]),
+        (&report["exists"], &report["version"], &report["plan"]),
         (&json!(true), &json!(1), &json!("append")),
-        "{seen:#}"
+        "{report:#}"
     );
-    // Each failure counts, and the same is told once.
-    eventually("it is tried again", || async {
+    // Every failure is counted, but a repeated error is logged once.
+    eventually("the reconcile is retried", || async {
         let metrics = get_from_webhook(&webhook, "/metrics").await.unwrap();
         let count = metrics.lines().find_map(|line| {
             line.strip_prefix("mirrord_sessions_auditor_reconciles_total{outcome=\"failed\"} ")
@@ -149,7 +151,7 @@ async fn reports_denied_upgrade() {
     );
 }
 
-/// What can't be read isn't said to be absent.
+/// Checks that the report of an unreadable role does not claim that the role is absent.
 #[tokio::test]
 async fn reports_unreadable_role_as_unknown() {
     let fixture = Fixture::start().await;
@@ -167,15 +169,15 @@ async fn reports_unreadable_role_as_unknown() {
     let webhook = fixture.start_webhook(&[]).await;
     let outcome = fixture.wait_for_outcome(&webhook).await;
     assert!(outcome.contains("can't be read"), "{outcome}");
-    let seen = eventually("the report tells", || async {
+    let report = eventually("the report contains an error", || async {
         let report = report(&fixture.cluster).await;
         report["error"].is_string().then_some(report)
     })
     .await;
     for field in ["exists", "modified", "autoUpdate", "difference"] {
-        assert_eq!(seen.get(field), Some(&Value::Null), "{field}: {seen:#}");
+        assert_eq!(report.get(field), Some(&Value::Null), "{field}: {report:#}");
     }
-    assert_eq!(seen["plan"], "unknown");
+    assert_eq!(report["plan"], "unknown");
     let metrics = get_from_webhook(&webhook, "/metrics").await.unwrap();
     assert!(
         metrics.contains("auditor_role{outcome=\"failed\"} 1")
@@ -188,7 +190,7 @@ async fn reports_unreadable_role_as_unknown() {
 async fn reports_missing_permission_and_recovers() {
     let fixture = Fixture::start().await;
     let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/auditor.yaml");
-    take_a_right(&fixture).await;
+    revoke_tracker_reads(&fixture).await;
     let webhook = fixture.start_webhook(&[]).await;
     let outcome = fixture.wait_for_outcome(&webhook).await;
     assert!(outcome.contains("apply the manifests of this very release"), "{outcome}");
@@ -197,11 +199,11 @@ async fn reports_missing_permission_and_recovers() {
         "{outcome}"
     );
     assert_eq!(fixture.role().await, None);
-    eventually("an Event tells", || async {
+    eventually("an Event AuditorRoleFailed is recorded", || async {
         fixture.event_reasons().await.contains(&"AuditorRoleFailed".to_owned()).then_some(())
     })
     .await;
-    eventually("the report tells", || async {
+    eventually("the report contains an error", || async {
         let report = report(&fixture.cluster).await;
         let error = report["error"].as_str()?;
         error.contains("attempting to grant").then_some(())
@@ -212,7 +214,7 @@ async fn reports_missing_permission_and_recovers() {
         !succeeded && printed.starts_with("create") && error.contains("this very release"),
         "{printed}{error}"
     );
-    // It goes on serving.
+    // The webhook keeps serving.
     assert!(get_from_webhook(&webhook, "/readyz").await.unwrap().contains("readyz check passed"));
     assert!(
         get_from_webhook(&webhook, "/metrics")
@@ -222,14 +224,14 @@ async fn reports_missing_permission_and_recovers() {
     );
 
     fixture.admin(&["apply", "-f", rights], "").await;
-    eventually("the role is there", || fixture.role()).await;
-    eventually("and told", || async {
+    eventually("the role exists", || fixture.role()).await;
+    eventually("the webhook logs the creation of the role", || async {
         webhook.log_text().contains("outcome=\"created\"").then_some(())
     })
     .await;
     assert_eq!(report(&fixture.cluster).await["error"], Value::Null);
 
-    // Without any right to it, nothing is reached and nothing ends.
+    // Without any permission for the role, the webhook still serves.
     assert!(webhook.terminate().unwrap().success());
     fixture.delete_role().await;
     fixture.admin(&["delete", "-f", rights], "").await;

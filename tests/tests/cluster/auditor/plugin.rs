@@ -1,11 +1,11 @@
-//! What the plugin says of the role, and of who may what.
+//! The plugin's `auditor` and `rbac who-can` commands.
 
 use std::path::Path;
 
 use super::*;
 use crate::support::run_command;
 
-/// Whether a run of the plugin went well, and what it printed on both streams.
+/// Runs the plugin and returns whether it succeeded, its standard output and its standard error.
 pub(super) async fn plugin(
     cluster: &Cluster,
     kubeconfig: &Path,
@@ -17,8 +17,8 @@ pub(super) async fn plugin(
     (output.status.success(), output.stdout, output.stderr)
 }
 
-/// Version 1, modified.
-fn changed_rules() -> Value {
+/// Returns the rules of preset version 1 with modified verbs.
+fn modified_rules() -> Value {
     let mut rules = rules(1);
     rules[0]["verbs"] = json!(["get", "delete"]);
     rules
@@ -28,18 +28,18 @@ fn changed_rules() -> Value {
 async fn prints_status_diff_and_role_manifest() {
     let fixture = Fixture::start().await;
     let admin = fixture.cluster.plane.admin().path();
-    let ask = |args: &'static [&'static str]| plugin(&fixture.cluster, admin, args);
+    let run = |args: &'static [&'static str]| plugin(&fixture.cluster, admin, args);
 
-    let (_, absent, _) = ask(&["auditor", "status"]).await;
+    let (_, absent, _) = run(&["auditor", "status"]).await;
     assert!(absent.contains("(there is none)"), "{absent}");
     fixture.run_webhook_once(&[]).await;
-    let (_, latest, _) = ask(&["auditor", "status"]).await;
+    let (_, latest, _) = run(&["auditor", "status"]).await;
     for line in ["Version:      2, the latest", "Modified:     no", "Managed by:   nobody else"] {
         assert!(latest.lines().any(|found| found == line), "{line}\n{latest}");
     }
-    assert_eq!(ask(&["auditor", "diff"]).await, (true, String::new(), String::new()));
+    assert_eq!(run(&["auditor", "diff"]).await, (true, String::new(), String::new()));
 
-    // Changed by an administrator, live, while nobody leads.
+    // An administrator changes the role while no replica leads.
     let changed = json!([
         { "op": "replace", "path": "/rules/0/verbs", "value": ["get", "delete"] },
         { "op": "remove", "path": "/rules/1" },
@@ -50,30 +50,30 @@ async fn prints_status_diff_and_role_manifest() {
                     -sessionpolicies.operator.metalbear.co: delete\n\
                     +sessionpolicies.operator.metalbear.co: list, watch\n\
                     +sessiontrackers.visibility.operator.metalbear.co: get, list, watch\n";
-    assert_eq!(ask(&["auditor", "diff"]).await, (false, expected.to_owned(), String::new()));
-    let (_, modified, _) = ask(&["auditor", "status"]).await;
+    assert_eq!(run(&["auditor", "diff"]).await, (false, expected.to_owned(), String::new()));
+    let (_, modified, _) = run(&["auditor", "status"]).await;
     assert!(
         modified.contains("Managed by:   kubectl-patch") && modified.ends_with(expected),
         "{modified}"
     );
-    let (_, whole, _) = ask(&["auditor", "status", "-o", "json"]).await;
-    let whole: Value = serde_json::from_str(&whole).unwrap();
-    assert_eq!(whole["role"]["modified"], true);
-    assert_eq!(whole["leader"]["version"], 2, "the leader saw it before");
+    let (_, status, _) = run(&["auditor", "status", "-o", "json"]).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["role"]["modified"], true);
+    assert_eq!(status["leader"]["version"], 2, "the report of the leader predates the change");
 
-    // Collected from other roles: that is what a repository takes over, and told.
+    // The manifest of an aggregated role contains the aggregation rule, with a warning.
     let aggregation = json!({ "aggregationRule": {
         "clusterRoleSelectors": [{ "matchLabels": { "auditor": "yes" } }],
     } });
     fixture.patch_role("merge", &aggregation).await;
-    let (succeeded, role, said) = ask(&["auditor", "diff", "-o", "yaml"]).await;
+    let (succeeded, role, warning) = run(&["auditor", "diff", "-o", "yaml"]).await;
     assert!(succeeded && role.contains("aggregationRule:") && !role.contains("\nrules:"), "{role}");
-    assert!(said.contains("from other roles"), "{said}");
-    let back = json!({ "aggregationRule": null });
-    fixture.patch_role("merge", &back).await;
-    fixture.patch_role("merge", &json!({ "rules": changed_rules() })).await;
+    assert!(warning.contains("from other roles"), "{warning}");
+    let remove_aggregation = json!({ "aggregationRule": null });
+    fixture.patch_role("merge", &remove_aggregation).await;
+    fixture.patch_role("merge", &json!({ "rules": modified_rules() })).await;
 
-    // Too much to compare: no part of it is printed.
+    // A role that is too large to compare is not printed in part.
     let many: Vec<String> = (0..250).map(|n| format!("r{n}")).collect();
     let huge = json!({ "rules": [{ "apiGroups": many, "resources": many, "verbs": ["get"] }] });
     fixture.patch_role("merge", &huge).await;
@@ -82,22 +82,22 @@ async fn prints_status_diff_and_role_manifest() {
         assert!(!succeeded && out.is_empty(), "{out}");
         assert!(error.contains("kubectl get clusterrole"), "{error}");
     }
-    let (_, unknown, _) = ask(&["auditor", "status"]).await;
+    let (_, unknown, _) = run(&["auditor", "status"]).await;
     for line in
         ["Version:      <unknown>; the latest is 2", "Difference:   too much to be compared"]
     {
         assert!(unknown.lines().any(|found| found == line), "{line}\n{unknown}");
     }
-    fixture.patch_role("merge", &json!({ "rules": changed_rules() })).await;
+    fixture.patch_role("merge", &json!({ "rules": modified_rules() })).await;
 
-    // Into a repository, and from there back.
-    let (_, role, _) = ask(&["auditor", "diff", "-o", "yaml"]).await;
+    // The exported manifest can be applied from a repository.
+    let (_, role, _) = run(&["auditor", "diff", "-o", "yaml"]).await;
     fixture.admin(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &role).await;
     let rest = "-sessionpolicies.operator.metalbear.co: delete\n";
-    let (same, diff, _) = ask(&["auditor", "diff"]).await;
-    assert!(!same && diff.ends_with(&format!("version 2\n{rest}")), "{diff}");
+    let (is_equal, diff, _) = run(&["auditor", "diff"]).await;
+    assert!(!is_equal && diff.ends_with(&format!("version 2\n{rest}")), "{diff}");
 
-    // Who may read the report and not the role sees that.
+    // A user who may read the report but not the role gets the status from the report.
     let reader =
         crate::support::create_namespace(&fixture.cluster, "readers").await.user("reader", &[]);
     let (succeeded, _, error) =
@@ -116,7 +116,7 @@ async fn prints_status_diff_and_role_manifest() {
         let args = [&["create", "-n", "mirrord-sessions"], &args[..]].concat();
         fixture.admin(&args, "").await;
     }
-    let status = eventually("the report may be read", || async {
+    let status = eventually("the user may read the report", || async {
         let (succeeded, status, _) =
             plugin(&fixture.cluster, reader.kubeconfig(), &["auditor", "status"]).await;
         succeeded.then_some(status)
@@ -132,13 +132,13 @@ async fn who_can_lists_subjects_and_bindings() {
     let dev = namespace.user("who-dev", &[]);
     namespace.bind_role("mirrord-operator-user", &dev.name).await;
     let admin = cluster.plane.admin().path();
-    let who = async |what: &str, more: &[&str]| {
-        let args = [&["rbac", "who-can", what, "-n", &namespace.name], more].concat();
+    let who_can = async |action: &str, flags: &[&str]| {
+        let args = [&["rbac", "who-can", action, "-n", &namespace.name], flags].concat();
         let (succeeded, out, messages) = plugin(cluster, admin, &args).await;
         assert!(succeeded, "{messages}");
         out
     };
-    let killers = who("kill", &[]).await;
+    let killers = who_can("kill", &[]).await;
     let line = killers.lines().find(|line| line.contains("who-dev")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(
@@ -147,11 +147,11 @@ async fn who_can_lists_subjects_and_bindings() {
     );
     assert!(words[6].starts_with("RoleBinding/test-"), "{line}");
     assert_eq!(words[7], "ClusterRole/mirrord-operator-user");
-    // Kubernetes' own, which every cluster has.
+    // Every cluster has the default binding of cluster-admin.
     assert!(killers.contains("ClusterRoleBinding/cluster-admin"), "{killers}");
-    assert!(who("list", &[]).await.contains("who-dev"));
-    assert!(who("join", &[]).await.contains("who-dev"));
-    // An auditor, and who may join and nothing else, each by the binding that says so.
+    assert!(who_can("list", &[]).await.contains("who-dev"));
+    assert!(who_can("join", &[]).await.contains("who-dev"));
+    // An auditor and a user who may only join are listed with their own bindings.
     let auditor = namespace.user("who-auditor", &[]);
     namespace.bind_role(ROLE, &auditor.name).await;
     let joins = json!({
@@ -167,7 +167,7 @@ async fn who_can_lists_subjects_and_bindings() {
     let bind = ["create", "rolebinding", "joiners", "--role=joins", "--user=who-joins"];
     let bind = [&bind[..], &["-n", &namespace.name]].concat();
     cluster.admin(&bind, "").await.unwrap();
-    for (what, name, expected) in [
+    for (action, name, expected) in [
         (
             "list",
             "who-auditor",
@@ -184,7 +184,7 @@ async fn who_can_lists_subjects_and_bindings() {
         ("list", "who-joins", None),
         ("kill", "who-joins", None),
     ] {
-        let table = who(what, &[]).await;
+        let table = who_can(action, &[]).await;
         let found: Vec<Vec<&str>> = table
             .lines()
             .filter(|line| line.contains(name))
@@ -201,9 +201,9 @@ async fn who_can_lists_subjects_and_bindings() {
             .iter()
             .map(|words| [words[2], words[3], words[7]].map(ToOwned::to_owned).to_vec())
             .collect();
-        assert_eq!(found, expected, "{what} {name}: {table}");
+        assert_eq!(found, expected, "{action} {name}: {table}");
     }
-    let joiners: Value = serde_json::from_str(&who("join", &["-o", "json"]).await).unwrap();
+    let joiners: Value = serde_json::from_str(&who_can("join", &["-o", "json"]).await).unwrap();
     assert_eq!(joiners["can"], "join");
     assert_eq!(joiners["who"][0]["name"], "system:masters");
 

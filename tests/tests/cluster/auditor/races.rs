@@ -1,9 +1,8 @@
-//! The role changes between reading and writing, and two lead at once: one write, and nobody's
-//! lost.
+//! Concurrent writes of the auditor role by other clients and by two leaders: no update is lost.
 
 use super::{api_proxy::ApiProxy, role_recorder::RoleRecorder, *};
 
-/// A process whose writes of the role are held.
+/// Starts a replica whose writes of the role the proxy holds.
 async fn start_behind_proxy(fixture: &Fixture, args: &[&str]) -> (ApiProxy, Webhook) {
     let proxy = ApiProxy::start(&fixture.cluster).await;
     let (plane, programs) = (&fixture.cluster.plane, &fixture.cluster.programs);
@@ -15,13 +14,13 @@ async fn start_behind_proxy(fixture: &Fixture, args: &[&str]) -> (ApiProxy, Webh
 async fn replans_after_concurrent_change() {
     let fixture = Fixture::start().await;
 
-    // Modified by an administrator, whose change stays.
+    // An administrator modifies the rules, and the change is preserved.
     fixture.reset_role_to_version(1).await;
     let (proxy, webhook) = start_behind_proxy(&fixture, &[]).await;
     proxy.wait_for_writes(1).await;
     let recorder = RoleRecorder::start(&fixture.cluster).await;
-    let more = json!([{ "op": "add", "path": "/rules/0/verbs/-", "value": "delete" }]);
-    fixture.patch_role("json", &more).await;
+    let patch = json!([{ "op": "add", "path": "/rules/0/verbs/-", "value": "delete" }]);
+    fixture.patch_role("json", &patch).await;
     let modified = fixture.role().await;
     proxy.release_write();
     let outcome = fixture.wait_for_outcome(&webhook).await;
@@ -31,7 +30,7 @@ async fn replans_after_concurrent_change() {
     assert_eq!(recorder.stop().await, [("modified", 1)]);
     assert!(webhook.terminate().unwrap().success());
 
-    // Changed in what isn't granted: appended to, once, and the change stays.
+    // A label changes: the role is upgraded once, and the label is preserved.
     fixture.reset_role_to_version(1).await;
     let (proxy, webhook) = start_behind_proxy(&fixture, &[]).await;
     proxy.wait_for_writes(1).await;
@@ -45,11 +44,11 @@ async fn replans_after_concurrent_change() {
     assert_eq!(proxy.status_codes(), [409, 200]);
     let role = fixture.role().await.unwrap();
     assert_eq!((&role["rules"], &role["metadata"]["labels"]["team"]), (&rules(2), &json!("a")));
-    let seen = recorder.stop().await;
-    assert_eq!(seen, [("modified", 1), ("modified", 2)]);
+    let changes = recorder.stop().await;
+    assert_eq!(changes, [("modified", 1), ("modified", 2)]);
     assert!(webhook.terminate().unwrap().success());
 
-    // Deleted: what is made is new, not the old one revived.
+    // The role is deleted: the webhook creates a new role instead of updating the deleted one.
     fixture.reset_role_to_version(1).await;
     let (proxy, webhook) = start_behind_proxy(&fixture, &[]).await;
     proxy.wait_for_writes(1).await;
@@ -64,7 +63,7 @@ async fn replans_after_concurrent_change() {
     assert_eq!(recorder.stop().await, [("deleted", 1), ("added", 2)]);
     assert!(webhook.terminate().unwrap().success());
 
-    // Made by somebody else, when it was to be created.
+    // Another client creates the role before the webhook does.
     fixture.delete_role().await;
     let (proxy, webhook) = start_behind_proxy(&fixture, &[]).await;
     proxy.wait_for_writes(1).await;
@@ -77,45 +76,46 @@ async fn replans_after_concurrent_change() {
     assert_eq!(recorder.stop().await, [("added", 1)]);
 }
 
-/// A namespace whose Lease is another, with the rights that the process has in its own.
-async fn another_lease(fixture: &Fixture) -> &'static str {
+/// Creates a namespace with a Lease of its own and the same permissions for the webhook.
+async fn create_lease_namespace(fixture: &Fixture) -> &'static str {
     let name = "another-lease";
     fixture.admin(&["create", "namespace", name], "").await;
-    let own = ["get", "role", MANAGER, "-n", "mirrord-sessions", "-o", "json"];
-    let own: Value = serde_json::from_str(&fixture.admin(&own, "").await).unwrap();
+    let role = ["get", "role", MANAGER, "-n", "mirrord-sessions", "-o", "json"];
+    let role: Value = serde_json::from_str(&fixture.admin(&role, "").await).unwrap();
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": { "name": MANAGER, "namespace": name }, "rules": own["rules"],
+        "metadata": { "name": MANAGER, "namespace": name }, "rules": role["rules"],
     });
     fixture.admin(&["create", "-f", "-"], &role.to_string()).await;
-    let (of, to) =
+    let (role, subject) =
         (format!("--role={MANAGER}"), format!("--serviceaccount=mirrord-sessions:{MANAGER}"));
-    fixture.admin(&["create", "rolebinding", MANAGER, "-n", name, &of, &to], "").await;
+    fixture.admin(&["create", "rolebinding", MANAGER, "-n", name, &role, &subject], "").await;
     let report = ["create", "configmap", "mirrord-sessions-auditor", "-n", name];
     fixture.admin(&report, "").await;
     name
 }
 
-/// A certificate of one's own, so that two processes don't both put their CA into the
-/// configuration.
-fn certificate(fixture: &Fixture) -> [String; 2] {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+/// Writes a serving certificate and returns the flags that select it.
+///
+/// With a given certificate, the two processes don't both inject their CA into the configuration.
+fn certificate_flags(fixture: &Fixture) -> [String; 2] {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = fixture.cluster.plane.folder();
     let (cert, key) = (folder.join("two-lead.crt"), folder.join("two-lead.key"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&cert, certificate.cert.pem()).unwrap();
+    std::fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
     [
         format!("--tls-cert-file={}", cert.display()),
         format!("--tls-private-key-file={}", key.display()),
     ]
 }
 
-/// As when one lost its Lease and doesn't know yet: both have read the role, and both write.
+/// Simulates a leader that lost its Lease without noticing: both leaders read, then write the role.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_role_once_with_two_leaders() {
     let fixture = Fixture::start().await;
-    let another = format!("--namespace={}", another_lease(&fixture).await);
-    let [cert, key] = certificate(&fixture);
+    let another = format!("--namespace={}", create_lease_namespace(&fixture).await);
+    let [cert, key] = certificate_flags(&fixture);
     let cases = [(None, "created", 201, ("added", 2)), (Some(1), "upgraded", 200, ("modified", 2))];
     for (before, outcome, code, change) in cases {
         match before {
@@ -123,22 +123,22 @@ async fn writes_role_once_with_two_leaders() {
             None => fixture.delete_role().await,
         }
         let recorder = RoleRecorder::start(&fixture.cluster).await;
-        let (one, first) = start_behind_proxy(&fixture, &[&cert, &key]).await;
-        let (two, second) = start_behind_proxy(&fixture, &[&cert, &key, &another]).await;
-        one.wait_for_writes(1).await;
-        two.wait_for_writes(1).await;
-        one.release_write();
-        two.release_write();
+        let (first_proxy, first) = start_behind_proxy(&fixture, &[&cert, &key]).await;
+        let (second_proxy, second) = start_behind_proxy(&fixture, &[&cert, &key, &another]).await;
+        first_proxy.wait_for_writes(1).await;
+        second_proxy.wait_for_writes(1).await;
+        first_proxy.release_write();
+        second_proxy.release_write();
         let outcomes =
             [fixture.wait_for_outcome(&first).await, fixture.wait_for_outcome(&second).await];
-        let of = |word: &str| {
+        let count = |word: &str| {
             let word = format!("outcome=\"{word}\"");
             outcomes.iter().filter(|line| line.contains(&word)).count()
         };
-        assert_eq!((of(outcome), of("current")), (1, 1), "{outcomes:?}");
-        let mut answers = [one.status_codes(), two.status_codes()].concat();
-        answers.sort_unstable();
-        assert_eq!(answers, [code, 409]);
+        assert_eq!((count(outcome), count("current")), (1, 1), "{outcomes:?}");
+        let mut status_codes = [first_proxy.status_codes(), second_proxy.status_codes()].concat();
+        status_codes.sort_unstable();
+        assert_eq!(status_codes, [code, 409]);
         assert_eq!(recorder.stop().await, [change]);
         assert_eq!(fixture.role().await.unwrap()["rules"], rules(2));
         for webhook in [first, second] {

@@ -1,4 +1,4 @@
-//! What README.md shows for a GitOps repository is what works.
+//! The GitOps examples of README.md.
 
 use std::{os::unix::fs::symlink, path::Path};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The YAML that README.md shows, each with its first line.
+/// Returns the text and the parsed documents of every YAML snippet in README.md.
 fn snippets() -> Vec<(String, Vec<Value>)> {
     let readme = std::fs::read_to_string(format!("{WORKSPACE}/README.md")).unwrap();
     let blocks = readme.split("\n```yaml\n").skip(1);
@@ -20,22 +20,22 @@ fn snippets() -> Vec<(String, Vec<Value>)> {
         .collect()
 }
 
-/// The snippet that begins with this.
-fn beginning(start: &str) -> String {
+/// Returns the snippet that starts with a text.
+fn snippet(start: &str) -> String {
     let found = snippets().into_iter().find(|(text, _)| text.starts_with(start));
     found.unwrap_or_else(|| panic!("README.md shows no {start:?}")).0
 }
 
-/// The repository of the examples.
-fn platform() -> tempfile::TempDir {
-    let platform = tempfile::tempdir().unwrap();
-    let sessions = platform.path().join("sessions");
+/// Creates the repository layout that the examples assume.
+fn create_repository() -> tempfile::TempDir {
+    let repository = tempfile::tempdir().unwrap();
+    let sessions = repository.path().join("sessions");
     std::fs::create_dir(&sessions).unwrap();
     symlink(WORKSPACE, sessions.join("mirrord-sessions")).unwrap();
-    platform
+    repository
 }
 
-async fn built(cluster: &Cluster, folder: &Path) -> Vec<Value> {
+async fn kustomize_build(cluster: &Cluster, folder: &Path) -> Vec<Value> {
     let folder = folder.to_string_lossy();
     let yaml = cluster.admin(&["kustomize", &folder], "").await.unwrap();
     serde_saphyr::from_multiple(&yaml).unwrap()
@@ -49,9 +49,9 @@ fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 #[tokio::test]
 async fn readme_shows_existing_paths_to_argo_cd_and_flux() {
     let cluster = shared();
-    let platform = platform();
-    let sessions = platform.path().join("sessions");
-    let kustomization = beginning("# sessions/kustomization.yaml\n");
+    let repository = create_repository();
+    let sessions = repository.path().join("sessions");
+    let kustomization = snippet("# sessions/kustomization.yaml\n");
     std::fs::write(sessions.join("kustomization.yaml"), kustomization).unwrap();
     let (mut tools, mut names, mut needed) = (Vec::new(), Vec::new(), Vec::new());
     for document in snippets().into_iter().flat_map(|(_, documents)| documents) {
@@ -71,10 +71,10 @@ async fn readme_shows_existing_paths_to_argo_cd_and_flux() {
         };
         tools.push(document["apiVersion"].as_str().unwrap().to_owned());
         for path in paths {
-            let folder = platform.path().join(path.as_str().unwrap());
-            // Both tools take a folder without a kustomization as the manifests in it.
+            let folder = repository.path().join(path.as_str().unwrap());
+            // Both tools apply the manifests of a folder that has no kustomization.
             if folder.join("kustomization.yaml").exists() {
-                let objects = built(cluster, &folder).await;
+                let objects = kustomize_build(cluster, &folder).await;
                 assert_eq!(find(&objects, "ClusterRole", ROLE)["rules"], rules(2));
                 let deployment = find(&objects, "Deployment", MANAGER);
                 let container = &deployment["spec"]["template"]["spec"]["containers"][0];
@@ -102,19 +102,19 @@ async fn readme_takeover_preserves_customized_role() {
     });
     fixture.patch_role("merge", &changed).await;
     let admin = fixture.cluster.plane.admin().path();
-    let ask = async |args: &[&str]| super::plugin::plugin(&fixture.cluster, admin, args).await;
-    let (succeeded, yaml, error) = ask(&["auditor", "diff", "-o", "yaml"]).await;
+    let run = async |args: &[&str]| super::plugin::plugin(&fixture.cluster, admin, args).await;
+    let (succeeded, yaml, error) = run(&["auditor", "diff", "-o", "yaml"]).await;
     assert!(succeeded, "{error}");
-    let taken: Value = serde_saphyr::from_str(&yaml).unwrap();
+    let exported: Value = serde_saphyr::from_str(&yaml).unwrap();
 
-    let platform = platform();
-    let sessions = platform.path().join("sessions");
+    let repository = create_repository();
+    let sessions = repository.path().join("sessions");
     std::fs::write(sessions.join("auditor-role.yaml"), &yaml).unwrap();
-    let kustomization = beginning("# sessions/kustomization.yaml, with auditor-role.yaml");
+    let kustomization = snippet("# sessions/kustomization.yaml, with auditor-role.yaml");
     std::fs::write(sessions.join("kustomization.yaml"), kustomization).unwrap();
-    let objects = built(&fixture.cluster, &sessions).await;
+    let objects = kustomize_build(&fixture.cluster, &sessions).await;
     let role = find(&objects, "ClusterRole", ROLE);
-    assert_eq!(role["rules"], taken["rules"]);
+    assert_eq!(role["rules"], exported["rules"]);
     assert_eq!(role["rules"].as_array().unwrap().len(), 3, "{role:#}");
     let metadata = &role["metadata"];
     assert_eq!(
@@ -124,10 +124,10 @@ async fn readme_takeover_preserves_customized_role() {
     for server_side in ["uid", "resourceVersion", "managedFields", "creationTimestamp"] {
         assert_eq!(metadata.get(server_side), None, "{server_side}");
     }
-    // Applied, nothing that the cluster had is gone, and nothing is missing.
+    // Applying the manifest keeps all rules of the cluster and adds the missing ones.
     let apply = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"];
     fixture.admin(&apply, &role.to_string()).await;
-    let (_, diff, _) = ask(&["auditor", "diff"]).await;
+    let (_, diff, _) = run(&["auditor", "diff"]).await;
     let lines: Vec<&str> = diff.lines().skip(2).collect();
     assert_eq!(lines, ["-sessionpolicies.operator.metalbear.co: delete"]);
     fixture.assert_role_preserved(&[], "managed by kubectl").await;

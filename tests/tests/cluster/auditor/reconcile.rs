@@ -1,9 +1,9 @@
-//! A role in every state that a leader may find it in.
+//! Reconcile outcomes for every state of the role.
 
 use super::*;
 
-/// How many Events tell of a role that was left alone.
-async fn preserved(fixture: &Fixture) -> usize {
+/// Returns the number of Events AuditorRolePreserved.
+async fn count_preserved_events(fixture: &Fixture) -> usize {
     let reasons = fixture.event_reasons().await;
     let preserved = reasons.iter();
     preserved.filter(|reason| *reason == "AuditorRolePreserved").count()
@@ -13,7 +13,7 @@ async fn preserved(fixture: &Fixture) -> usize {
 async fn upgrades_shipped_role_and_respects_downgrade_and_deletion() {
     let fixture = Fixture::start().await;
 
-    // Upgraded, as it is still what the earlier release shipped.
+    // An unmodified role of an earlier release is upgraded.
     fixture.reset_role_to_version(1).await;
     let before = fixture.role().await.unwrap();
     assert_eq!(before["rules"], rules(1));
@@ -26,7 +26,7 @@ async fn upgrades_shipped_role_and_respects_downgrade_and_deletion() {
         "{printed}"
     );
     assert_eq!(fixture.role().await.unwrap(), before, "--dry-run wrote");
-    // With labels that others added, and without one of ours.
+    // Labels that other clients added or removed are preserved.
     let labels = json!({ "team": "a", "app.kubernetes.io/name": null });
     fixture.patch_role("merge", &json!({ "metadata": { "labels": labels } })).await;
     let outcome = fixture.run_webhook_once(&[]).await;
@@ -38,30 +38,30 @@ async fn upgrades_shipped_role_and_respects_downgrade_and_deletion() {
     assert_eq!((&labels["team"], &labels["app.kubernetes.io/name"]), (&json!("a"), &Value::Null));
     assert!(fixture.event_reasons().await.contains(&"AuditorRoleUpgraded".to_owned()));
 
-    // The latest: nothing is written.
+    // A role of the latest version is not written.
     let version = fixture.resource_version().await;
     let outcome = fixture.run_webhook_once(&[]).await;
     assert!(outcome.contains("outcome=\"current\""), "{outcome}");
     assert_eq!(fixture.resource_version().await, version);
 
-    // A downgrade takes nothing away.
+    // A downgrade removes no rules.
     fixture
         .assert_role_preserved(&["--auditor-preset-version=1"], "a later release wrote it")
         .await;
 
-    // Deleted on purpose.
+    // A deleted role is not recreated in these modes.
     fixture.delete_role().await;
     for args in [["--auditor-role=upgrade-only"], ["--auditor-role=report"]] {
-        let before = preserved(&fixture).await;
+        let before = count_preserved_events(&fixture).await;
         let outcome = fixture.run_webhook_once(&args).await;
         assert!(outcome.contains("outcome=\"preserved\""), "{outcome}");
         assert_eq!(fixture.role().await, None);
-        eventually("an Event tells", || async {
-            (preserved(&fixture).await > before).then_some(())
+        eventually("an Event AuditorRolePreserved is recorded", || async {
+            (count_preserved_events(&fixture).await > before).then_some(())
         })
         .await;
-        let seen = report(&fixture.cluster).await;
-        assert_eq!((&seen["exists"], &seen["plan"]), (&json!(false), &json!("preserve")));
+        let report = report(&fixture.cluster).await;
+        assert_eq!((&report["exists"], &report["plan"]), (&json!(false), &json!("preserve")));
     }
     let (_, printed, _) = fixture.dry_run(&["--auditor-role=upgrade-only"]).await;
     assert!(printed.starts_with("preserve ClusterRole"), "{printed}");
@@ -74,11 +74,11 @@ async fn upgrades_shipped_role_and_respects_downgrade_and_deletion() {
 async fn preserves_role_managed_by_others() {
     let fixture = Fixture::start().await;
 
-    // Told not to write.
+    // Report-only mode.
     fixture.reset_role_to_version(1).await;
     fixture.assert_role_preserved(&["--auditor-role=report"], "--auditor-role=report").await;
 
-    // autoupdate "false", as Kubernetes' own roles have it.
+    // The annotation autoupdate is "false", as for the default roles of Kubernetes.
     fixture
         .admin(
             &["annotate", "clusterrole", ROLE, "rbac.authorization.kubernetes.io/autoupdate=false"],
@@ -87,14 +87,14 @@ async fn preserves_role_managed_by_others() {
         .await;
     fixture.assert_role_preserved(&[], "autoupdate is \"false\"").await;
 
-    // Modified by an administrator.
+    // An administrator modified the rules.
     fixture.reset_role_to_version(1).await;
-    let more = json!([{ "op": "add", "path": "/rules/0/verbs/-", "value": "delete" }]);
-    fixture.patch_role("json", &more).await;
+    let patch = json!([{ "op": "add", "path": "/rules/0/verbs/-", "value": "delete" }]);
+    fixture.patch_role("json", &patch).await;
     fixture.assert_role_preserved(&[], "managed by kubectl-patch").await;
-    let seen = report(&fixture.cluster).await;
+    let report = report(&fixture.cluster).await;
     assert_eq!(
-        (&seen["modified"], &seen["difference"]),
+        (&report["modified"], &report["difference"]),
         (
             &json!(true),
             &json!([
@@ -105,12 +105,12 @@ async fn preserves_role_managed_by_others() {
     );
     assert!(fixture.event_reasons().await.contains(&"AuditorRolePreserved".to_owned()));
 
-    // Applied from a repository: what version 1 was, so that only its tracking tells.
+    // A repository applied the rules of version 1, so only its metadata identifies the owner.
     let tracking = "infra:rbac.authorization.k8s.io/ClusterRole:/mirrord-operator-auditor";
     let argo = json!({ "annotations": { "argocd.argoproj.io/tracking-id": tracking } });
     let flux = json!({ "labels": { "kustomize.toolkit.fluxcd.io/name": "infra" } });
     let flux_args: &[&str] = &["apply", "--server-side", "--field-manager=kustomize-controller"];
-    for (args, metadata, why) in [
+    for (args, metadata, reason) in [
         (&["apply"][..], argo, "managed by Argo CD"),
         (flux_args, flux, "managed by Flux"),
         (flux_args, json!({}), "managed by kustomize-controller"),
@@ -119,14 +119,14 @@ async fn preserves_role_managed_by_others() {
     ] {
         fixture.delete_role().await;
         fixture.apply_role(args, metadata, &rules(1)).await;
-        fixture.assert_role_preserved(&[], why).await;
+        fixture.assert_role_preserved(&[], reason).await;
     }
 
-    // Nothing tells whose it is, and the API server says that it isn't ours.
+    // Without managed fields, the API server reports a conflict.
     fixture.patch_role("merge", &json!({ "metadata": { "managedFields": [{}] } })).await;
     fixture.assert_role_preserved(&[], "somebody else owns its rules").await;
 
-    // Filled in from other roles.
+    // The role is aggregated from other roles.
     fixture.delete_role().await;
     let aggregated = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",

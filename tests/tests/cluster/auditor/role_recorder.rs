@@ -1,4 +1,4 @@
-//! Everything that becomes of the role, from a watch: nothing is missed in proxy.
+//! Records all changes of the auditor role from a watch.
 
 use std::pin::pin;
 
@@ -12,20 +12,20 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// What happened, and how many rules the role had then.
+/// Type of a watch event and the number of rules that the role had.
 pub(super) type Change = (&'static str, usize);
 
-/// Records until it is stopped.
+/// Background task that records changes of the role until it is stopped.
 pub(super) struct RoleRecorder<'a> {
     cluster: &'a Cluster,
     task: JoinHandle<Vec<Change>>,
 }
 
-/// A role that nobody uses, whose creation tells that all before it has been seen.
-const LAST: &str = "the-recorder-stops-here";
+/// Name of an unused role whose creation marks the end of the recording.
+const END_MARKER: &str = "the-recorder-stops-here";
 
 impl<'a> RoleRecorder<'a> {
-    /// From now on.
+    /// Starts to record changes from the current resource version on.
     pub(super) async fn start(cluster: &'a Cluster) -> Self {
         let client = cluster.plane.admin().client().await.unwrap();
         let roles: Api<ClusterRole> = Api::all(client);
@@ -34,24 +34,24 @@ impl<'a> RoleRecorder<'a> {
         Self { cluster, task: tokio::spawn(record(roles, version)) }
     }
 
-    /// Everything up to now, in order.
+    /// Stops the recording and returns all changes in order.
     pub(super) async fn stop(self) -> Vec<Change> {
-        let last = json!({
+        let marker = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": { "name": LAST },
+            "metadata": { "name": END_MARKER },
         });
-        self.cluster.admin(&["create", "-f", "-"], &last.to_string()).await.unwrap();
-        let waited = tokio::time::timeout(std::time::Duration::from_mins(1), self.task);
-        let seen = waited.await.unwrap().unwrap();
-        self.cluster.admin(&["delete", "clusterrole", LAST], "").await.unwrap();
-        seen
+        self.cluster.admin(&["create", "-f", "-"], &marker.to_string()).await.unwrap();
+        let recorded = tokio::time::timeout(std::time::Duration::from_mins(1), self.task);
+        let changes = recorded.await.unwrap().unwrap();
+        self.cluster.admin(&["delete", "clusterrole", END_MARKER], "").await.unwrap();
+        changes
     }
 }
 
 async fn record(roles: Api<ClusterRole>, mut version: String) -> Vec<Change> {
-    let mut seen = Vec::new();
+    let mut changes = Vec::new();
     loop {
-        // A watch may end at any time; the next begins where it was.
+        // A watch may end at any time, and the next resumes at the last resource version.
         let stream = roles.watch(&WatchParams::default(), &version).await;
         let mut stream = pin!(stream.unwrap());
         while let Some(event) = stream.try_next().await.unwrap() {
@@ -67,8 +67,8 @@ async fn record(roles: Api<ClusterRole>, mut version: String) -> Vec<Change> {
             };
             version = role.resource_version().unwrap();
             match role.name_any().as_str() {
-                LAST => return seen,
-                ROLE => seen.push((kind, role.rules.unwrap_or_default().len())),
+                END_MARKER => return changes,
+                ROLE => changes.push((kind, role.rules.unwrap_or_default().len())),
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! The webhook's service account may change nothing of an APIService but its CA bundle.
+//! Guard policy that lets the webhook change only the CA bundle of its APIService.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{kubectl_as_controller, schema_fields};
 use crate::support::{admin_json, shared};
 
-/// What each field of the spec may be changed to.
-fn changes() -> Vec<(&'static str, Value)> {
+/// Returns a changed value for every field of the spec except the CA bundle.
+fn changed_fields() -> Vec<(&'static str, Value)> {
     let service = |name: &str, namespace: &str, port: u16| json!({ "name": name, "namespace": namespace, "port": port });
     let (name, namespace) = ("mirrord-sessions-webhook", "mirrord-sessions");
     vec![
@@ -28,7 +28,7 @@ fn changes() -> Vec<(&'static str, Value)> {
 async fn allows_only_ca_bundle_of_api_service() {
     let stored = ["get", "apiservice", TRACKER_API_SERVICE, "-o", "json"];
     let stored = admin_json(shared(), &stored).await;
-    let patched = async |patch: Value| {
+    let patch = async |patch: Value| {
         let patch = patch.to_string();
         let args = [
             "patch",
@@ -41,7 +41,7 @@ async fn allows_only_ca_bundle_of_api_service() {
         ];
         kubectl_as_controller(&args, &Value::Null).await
     };
-    let output = patched(json!({ "spec": { "caBundle": null } })).await;
+    let output = patch(json!({ "spec": { "caBundle": null } })).await;
     assert!(output.status.success(), "{output:?}");
 
     let metadata = [
@@ -52,19 +52,19 @@ async fn allows_only_ca_bundle_of_api_service() {
     let changed = metadata
         .into_iter()
         .map(|(field, value)| ("metadata", field, value))
-        .chain(changes().into_iter().map(|(field, value)| ("spec", field, value)));
-    let mut wrong = Vec::new();
+        .chain(changed_fields().into_iter().map(|(field, value)| ("spec", field, value)));
+    let mut failures = Vec::new();
     for (part, field, value) in changed {
-        let mut patch = json!({ part: { field: value } });
+        let mut change = json!({ part: { field: value } });
         if field == "insecureSkipTLSVerify" {
-            patch["spec"]["caBundle"] = Value::Null;
+            change["spec"]["caBundle"] = Value::Null;
         }
-        let output = patched(patch).await;
-        // Group and version are part of the name, so that the API server refuses them itself.
-        let refused = output.stderr.contains("'api-services.mirrord-sessions'")
+        let output = patch(change).await;
+        // The API server itself denies changes of group and version, which are part of the name.
+        let is_denied = output.stderr.contains("'api-services.mirrord-sessions'")
             || matches!(field, "group" | "version");
-        if output.status.success() || !refused {
-            wrong.push(format!("{part}.{field}: {output:?}"));
+        if output.status.success() || !is_denied {
+            failures.push(format!("{part}.{field}: {output:?}"));
         }
     }
     let mut another = stored.clone();
@@ -76,18 +76,18 @@ async fn allows_only_ca_bundle_of_api_service() {
     ] {
         let output = kubectl_as_controller(args, input).await;
         if !output.stderr.contains("'api-services.mirrord-sessions'") {
-            wrong.push(format!("{args:?}: {output:?}"));
+            failures.push(format!("{args:?}: {output:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The policy names each field; a field that a later Kubernetes adds must not slip through.
+/// Checks for fields that a later Kubernetes adds, because the policy lists every field by name.
 #[tokio::test]
 async fn covers_every_field_of_api_service() {
     let spec = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec";
     let fields = schema_fields("apiregistration.k8s.io/v1", spec).await;
-    let changed = changes().into_iter().map(|(field, _)| field);
+    let changed = changed_fields().into_iter().map(|(field, _)| field);
     let known: BTreeSet<String> = changed.chain(["caBundle"]).map(ToOwned::to_owned).collect();
     assert_eq!(fields, known);
 }

@@ -1,5 +1,4 @@
-//! The webhook's service account may write the auditor role, let it see and nothing else, and take
-//! nothing from it: whatever RBAC would let it do.
+//! Guard policy that lets the webhook only extend the auditor role, and only by read permissions.
 
 use mirrord_sessions_tests::control_plane::KubectlOutput;
 use serde_json::{Value, json};
@@ -13,80 +12,92 @@ fn rule(resource: &str, verbs: &[&str]) -> Value {
     json!({ "apiGroups": ["operator.metalbear.co"], "resources": [resource], "verbs": verbs })
 }
 
-/// What is wrong with the answer to one that is to be refused with these words, or to be let.
-fn unlike(name: &str, output: &KubectlOutput, why: Option<&str>) -> Option<String> {
-    let right = match why {
+/// Returns a description of a request that was not denied with this message, or not allowed.
+fn check(name: &str, output: &KubectlOutput, denial: Option<&str>) -> Option<String> {
+    let matches = match denial {
         None => output.status.success(),
-        Some(why) => {
+        Some(message) => {
             !output.status.success()
                 && output.stderr.contains("'auditor-role.mirrord-sessions'")
-                && output.stderr.contains(why)
+                && output.stderr.contains(message)
         }
     };
-    (!right).then(|| format!("{name}: {output:?}"))
+    (!matches).then(|| format!("{name}: {output:?}"))
 }
 
-const SEE: &str = "let auditors get, list and watch";
-const ELSEWHERE: &str = "nothing of other API groups";
-const TAKES: &str = "change or remove none";
-const COLLECTS: &str = "filled in from other roles";
-const OWNED: &str = "an owner";
-const METADATA: &str = "metadata changed";
-const CREATES: &str = "no labels but";
-const OTHER: &str = "and no other, and delete none";
+const READ_ONLY: &str = "let auditors get, list and watch";
+const OTHER_GROUP: &str = "nothing of other API groups";
+const RULE_REMOVED: &str = "change or remove none";
+const AGGREGATED: &str = "filled in from other roles";
+const OWNER_REFERENCE: &str = "an owner";
+const METADATA_CHANGED: &str = "metadata changed";
+const EXTRA_METADATA: &str = "no labels but";
+const OTHER_ROLE: &str = "and no other, and delete none";
 
-/// A change of one field, and why it is refused if it is.
-fn changes(rules: &[Value]) -> Vec<(&'static str, &'static str, Value, Option<&'static str>)> {
-    let and = |more: Value| json!([rules, &[more]].concat());
-    let (pods, see) = ("pods", ["get", "list", "watch"]);
+/// Returns changes of single fields, each with the message of its denial if it is denied.
+fn field_changes(
+    rules: &[Value],
+) -> Vec<(&'static str, &'static str, Value, Option<&'static str>)> {
+    let with_rule = |more: Value| json!([rules, &[more]].concat());
+    let (pods, read_verbs) = ("pods", ["get", "list", "watch"]);
     let owner = json!([{ "apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1" }]);
     let selectors = json!({ "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] });
     vec![
-        ("as it is", "/rules", json!(rules), None),
-        ("a rule more", "/rules", and(rule(pods, &see)), None),
-        ("to join", "/rules", and(rule("sessiontrackers/join", &["create"])), Some(SEE)),
-        ("to stop", "/rules", and(rule("sessions", &["get", "delete"])), Some(SEE)),
-        ("anything", "/rules", and(rule("sessions", &["*"])), Some(SEE)),
+        ("unchanged", "/rules", json!(rules), None),
+        ("additional rule", "/rules", with_rule(rule(pods, &read_verbs)), None),
         (
-            "a path",
+            "join permission",
             "/rules",
-            and(json!({ "nonResourceURLs": ["/metrics"], "verbs": ["get"] })),
-            Some(SEE),
+            with_rule(rule("sessiontrackers/join", &["create"])),
+            Some(READ_ONLY),
         ),
         (
-            "of another group",
+            "delete permission",
             "/rules",
-            and(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] })),
-            Some(ELSEWHERE),
+            with_rule(rule("sessions", &["get", "delete"])),
+            Some(READ_ONLY),
+        ),
+        ("all verbs", "/rules", with_rule(rule("sessions", &["*"])), Some(READ_ONLY)),
+        (
+            "non-resource URL",
+            "/rules",
+            with_rule(json!({ "nonResourceURLs": ["/metrics"], "verbs": ["get"] })),
+            Some(READ_ONLY),
         ),
         (
-            "of every group",
+            "other API group",
             "/rules",
-            and(json!({ "apiGroups": ["*"], "resources": ["sessions"], "verbs": ["get"] })),
-            Some(ELSEWHERE),
+            with_rule(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] })),
+            Some(OTHER_GROUP),
         ),
-        ("a rule less", "/rules", json!(rules[1..]), Some(TAKES)),
-        ("another rule", "/rules", json!([rule(pods, &see)]), Some(TAKES)),
-        ("no rules", "/rules", Value::Null, Some(TAKES)),
-        ("collected", "/aggregationRule", selectors, Some(COLLECTS)),
-        ("owned", "/metadata/ownerReferences", owner, Some(OWNED)),
-        ("labels", "/metadata/labels", json!({ "a": "b" }), Some(METADATA)),
-        ("annotations", "/metadata/annotations", json!({ "a": "b" }), Some(METADATA)),
-        ("finalizers", "/metadata/finalizers", json!(["example.com/hold"]), Some(METADATA)),
+        (
+            "all API groups",
+            "/rules",
+            with_rule(json!({ "apiGroups": ["*"], "resources": ["sessions"], "verbs": ["get"] })),
+            Some(OTHER_GROUP),
+        ),
+        ("removed rule", "/rules", json!(rules[1..]), Some(RULE_REMOVED)),
+        ("replaced rule", "/rules", json!([rule(pods, &read_verbs)]), Some(RULE_REMOVED)),
+        ("no rules", "/rules", Value::Null, Some(RULE_REMOVED)),
+        ("aggregated", "/aggregationRule", selectors, Some(AGGREGATED)),
+        ("owner reference", "/metadata/ownerReferences", owner, Some(OWNER_REFERENCE)),
+        ("labels", "/metadata/labels", json!({ "a": "b" }), Some(METADATA_CHANGED)),
+        ("annotations", "/metadata/annotations", json!({ "a": "b" }), Some(METADATA_CHANGED)),
+        ("finalizers", "/metadata/finalizers", json!(["example.com/hold"]), Some(METADATA_CHANGED)),
     ]
 }
 
 #[tokio::test]
 async fn denies_escalation_and_removal_of_rules() {
     let cluster = shared();
-    let stored = eventually("there is a role", || async {
+    let stored = eventually("the role exists", || async {
         let get = ["get", "clusterrole", ROLE, "-o", "json", "--ignore-not-found"];
         serde_json::from_str::<Value>(&cluster.admin(&get, "").await.unwrap()).ok()
     })
     .await;
     let rules = stored["rules"].as_array().unwrap();
-    let mut wrong = Vec::new();
-    for (name, field, value, why) in changes(rules) {
+    let mut failures = Vec::new();
+    for (name, field, value, denial) in field_changes(rules) {
         let mut object = stored.clone();
         let (parent, key) = field.rsplit_once('/').unwrap();
         let parent =
@@ -94,17 +105,17 @@ async fn denies_escalation_and_removal_of_rules() {
         parent[key] = value;
         let replace = ["replace", "--dry-run=server", "-f", "-"];
         let output = kubectl_as_controller(&replace, &object).await;
-        wrong.extend(unlike(name, &output, why));
+        failures.extend(check(name, &output, denial));
     }
     let delete = ["delete", "--dry-run=server", "clusterrole", ROLE];
-    wrong.extend(unlike(
+    failures.extend(check(
         "delete",
         &kubectl_as_controller(&delete, &Value::Null).await,
-        Some(OTHER),
+        Some(OTHER_ROLE),
     ));
 
-    // Created: under that name alone, with what the process gives it and no more. That there is one
-    // already comes after the policy.
+    // Creation is allowed only under this name and with the metadata that the webhook sets. The
+    // API server reports an existing role after it has evaluated the policy.
     let create = async |name: &str, metadata: Value| {
         let mut metadata = metadata;
         metadata["name"] = name.into();
@@ -115,25 +126,25 @@ async fn denies_escalation_and_removal_of_rules() {
         kubectl_as_controller(&["create", "--dry-run=server", "-f", "-"], &role).await
     };
     let output = create("test-guard-auditor", json!({})).await;
-    wrong.extend(unlike("another", &output, Some(OTHER)));
-    let own = json!({ "labels": { "app.kubernetes.io/name": "mirrord-sessions" } });
-    let output = create(ROLE, own).await;
+    failures.extend(check("another name", &output, Some(OTHER_ROLE)));
+    let labels = json!({ "labels": { "app.kubernetes.io/name": "mirrord-sessions" } });
+    let output = create(ROLE, labels).await;
     if !output.stderr.contains("already exists") {
-        wrong.push(format!("create: {output:?}"));
+        failures.push(format!("create: {output:?}"));
     }
     let view = json!({ "rbac.authorization.k8s.io/aggregate-to-view": "true" });
     for (name, metadata) in [
-        ("created for view", json!({ "labels": view })),
-        ("created annotated", json!({ "annotations": { "a": "b" } })),
-        ("created to be held", json!({ "finalizers": ["example.com/hold"] })),
+        ("created with aggregation label", json!({ "labels": view })),
+        ("created with annotation", json!({ "annotations": { "a": "b" } })),
+        ("created with finalizer", json!({ "finalizers": ["example.com/hold"] })),
     ] {
         let output = create(ROLE, metadata).await;
-        wrong.extend(unlike(name, &output, Some(CREATES)));
+        failures.extend(check(name, &output, Some(EXTRA_METADATA)));
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The policy names each field; one that a later Kubernetes adds must not slip through.
+/// Checks for fields that a later Kubernetes adds, because the policy lists every field by name.
 #[tokio::test]
 async fn covers_every_field_of_cluster_role() {
     let fields = async |kind: &str| {

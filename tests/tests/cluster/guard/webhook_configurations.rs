@@ -1,4 +1,4 @@
-//! The webhook's service account may change nothing of a webhook configuration but the CA bundles.
+//! Guard policy that lets the webhook change only the CA bundles of its webhook configurations.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{kubectl_as_controller, schema_fields};
 use crate::support::{admin_json, shared};
 
-/// What each field of a webhook may be changed to.
-fn changes() -> Vec<(&'static str, Value)> {
+/// Returns changed values for every field of a webhook.
+fn changed_fields() -> Vec<(&'static str, Value)> {
     vec![
         ("admissionReviewVersions", json!(["v1", "v1beta1"])),
         ("clientConfig", json!({ "url": "https://localhost:1/other" })),
@@ -42,7 +42,7 @@ fn changes() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A configuration that nothing ever matches.
+/// Returns a configuration that matches no request.
 fn configuration(kind: &str) -> Value {
     let mut webhook = json!({
         "name": "a.example.com",
@@ -66,25 +66,25 @@ fn configuration(kind: &str) -> Value {
     })
 }
 
-fn refused(output: &KubectlOutput, why: &str) -> bool {
+fn is_denied(output: &KubectlOutput, message: &str) -> bool {
     !output.status.success()
         && output.stderr.contains("'webhook-configurations.mirrord-sessions'")
-        && output.stderr.contains(why)
+        && output.stderr.contains(message)
 }
 
-async fn holds(kind: &str) {
+async fn assert_allows_only_ca_bundles(kind: &str) {
     let cluster = shared();
     let configuration = configuration(kind);
-    // Not applied: replacing what was applied would change its annotation too.
+    // `kubectl apply` would set an annotation that `kubectl replace` changes.
     cluster.admin(&["create", "-f", "-"], &configuration.to_string()).await.unwrap();
     let resource = format!("{kind}/{}", configuration["metadata"]["name"].as_str().unwrap());
     let stored = admin_json(cluster, &["get", &resource, "-o", "json"]).await;
     let replace = ["replace", "--dry-run=server", "-f", "-"];
-    let mut wrong = Vec::new();
+    let mut failures = Vec::new();
 
     let mut bundles = stored.clone();
-    // The API server checks that a bundle is PEM of certificates: this one is real.
-    let live = cluster
+    // The API server validates that a CA bundle contains PEM certificates.
+    let ca_bundle = cluster
         .admin(
             &[
                 "get",
@@ -100,11 +100,11 @@ async fn holds(kind: &str) {
         .await
         .unwrap();
     for webhook in bundles["webhooks"].as_array_mut().unwrap() {
-        webhook["clientConfig"]["caBundle"] = json!(live);
+        webhook["clientConfig"]["caBundle"] = json!(ca_bundle);
     }
     let output = kubectl_as_controller(&replace, &bundles).await;
     if !output.status.success() {
-        wrong.push(format!("CA bundles: {output:?}"));
+        failures.push(format!("CA bundles: {output:?}"));
     }
 
     let metadata = [
@@ -124,7 +124,7 @@ async fn holds(kind: &str) {
             (format!("metadata.{field}"), object)
         })
         .collect();
-    for (field, value) in changes() {
+    for (field, value) in changed_fields() {
         if field == "reinvocationPolicy" && kind == "ValidatingWebhookConfiguration" {
             continue;
         }
@@ -134,7 +134,7 @@ async fn holds(kind: &str) {
     }
     let mut fewer = stored.clone();
     fewer["webhooks"].as_array_mut().unwrap().pop();
-    changed.push(("one webhook less".into(), fewer));
+    changed.push(("removed webhook".into(), fewer));
     let mut none = stored.clone();
     none.as_object_mut().unwrap().remove("webhooks");
     changed.push(("no webhooks".into(), none));
@@ -142,44 +142,44 @@ async fn holds(kind: &str) {
     let mut third = more["webhooks"][0].clone();
     third["name"] = json!("c.example.com");
     more["webhooks"].as_array_mut().unwrap().push(third);
-    changed.push(("one webhook more".into(), more));
+    changed.push(("added webhook".into(), more));
     let mut swapped = stored.clone();
     swapped["webhooks"].as_array_mut().unwrap().reverse();
-    changed.push(("another order".into(), swapped));
+    changed.push(("reordered webhooks".into(), swapped));
 
     for (name, object) in changed {
         let output = kubectl_as_controller(&replace, &object).await;
-        let why =
+        let message =
             if name.starts_with("metadata") { "metadata changed" } else { "a webhook changed" };
-        if !refused(&output, why) {
-            wrong.push(format!("{name}: {output:?}"));
+        if !is_denied(&output, message) {
+            failures.push(format!("{name}: {output:?}"));
         }
     }
     let output =
         kubectl_as_controller(&["delete", "--dry-run=server", &resource], &Value::Null).await;
-    if !refused(&output, "neither create nor delete") {
-        wrong.push(format!("delete: {output:?}"));
+    if !is_denied(&output, "neither create nor delete") {
+        failures.push(format!("delete: {output:?}"));
     }
     let mut another = configuration.clone();
     another["metadata"]["name"] = json!("test-guard-another");
     let output = kubectl_as_controller(&["create", "--dry-run=server", "-f", "-"], &another).await;
-    if !refused(&output, "neither create nor delete") {
-        wrong.push(format!("create: {output:?}"));
+    if !is_denied(&output, "neither create nor delete") {
+        failures.push(format!("create: {output:?}"));
     }
-    assert!(wrong.is_empty(), "{kind}:\n{}", wrong.join("\n"));
+    assert!(failures.is_empty(), "{kind}:\n{}", failures.join("\n"));
 }
 
 #[tokio::test]
 async fn allows_only_ca_bundles_of_mutating_configuration() {
-    holds("MutatingWebhookConfiguration").await;
+    assert_allows_only_ca_bundles("MutatingWebhookConfiguration").await;
 }
 
 #[tokio::test]
 async fn allows_only_ca_bundles_of_validating_configuration() {
-    holds("ValidatingWebhookConfiguration").await;
+    assert_allows_only_ca_bundles("ValidatingWebhookConfiguration").await;
 }
 
-/// The policy names each field; a field that a later Kubernetes adds must not slip through.
+/// Checks for fields that a later Kubernetes adds, because the policy lists every field by name.
 #[tokio::test]
 async fn covers_every_field_of_webhook() {
     let fields = async |kind: &str| {
@@ -187,7 +187,7 @@ async fn covers_every_field_of_webhook() {
         schema_fields("admissionregistration.k8s.io/v1", &type_name).await
     };
     let changed: BTreeSet<String> =
-        changes().into_iter().map(|(field, _)| field.to_owned()).collect();
+        changed_fields().into_iter().map(|(field, _)| field.to_owned()).collect();
     assert_eq!(fields("MutatingWebhook").await, changed);
     assert!(fields("ValidatingWebhook").await.is_subset(&changed));
     let client: BTreeSet<String> = ["caBundle", "service", "url"].map(Into::into).into();
