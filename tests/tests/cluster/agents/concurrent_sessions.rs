@@ -1,4 +1,4 @@
-//! Two on one target are told of each other.
+//! Warnings and Events about concurrent sessions on one target.
 
 use std::time::{Duration, Instant};
 
@@ -24,34 +24,36 @@ async fn warns_session_creator_of_sessions_on_same_target() {
     for user in [&alice, &bob] {
         shop.bind_role("mirrord-operator-user", &user.name).await;
     }
-    let on = |target: &str| {
+    let manifest_for = |target: &str| {
         let mut session = session_manifest("ignored", json!({ "target": target }));
         session["metadata"] = json!({ "generateName": "s-" });
         session.to_string()
     };
-    let first = alice.kubectl(&["create", "-f", "-"], &on("deployment/web")).await;
+    let first = alice.kubectl(&["create", "-f", "-"], &manifest_for("deployment/web")).await;
     assert!(first.status.success() && !first.stderr.contains("already"), "{first:?}");
     let warning = "Warning: neighbour-a already has a session on deployment/web";
-    eventually("bob is told of alice", || async {
-        let second = bob.kubectl(&["create", "-f", "-"], &on("deployment/web/container/api")).await;
+    eventually("bob is warned of alice's session", || async {
+        let second = bob
+            .kubectl(&["create", "-f", "-"], &manifest_for("deployment/web/container/api"))
+            .await;
         assert!(second.status.success(), "{second:?}");
         second.stderr.contains(warning).then_some(())
     })
     .await;
     for target in ["deployment/webs", "targetless"] {
-        let other = bob.kubectl(&["create", "-f", "-"], &on(target)).await;
+        let other = bob.kubectl(&["create", "-f", "-"], &manifest_for(target)).await;
         assert!(other.status.success() && !other.stderr.contains("already"), "{other:?}");
     }
 
-    // What the user says an agent targets counts where it can't be found out.
+    // The target annotation is used when the target of an agent cannot be resolved.
     let mut agent = targetless();
     agent["metadata"]["annotations"]["operator.metalbear.co/target"] = json!("deployment/web");
-    let output = tried(cluster, &shop.name, &agent).await;
+    let output = dry_run_warnings(cluster, &shop.name, &agent).await;
     assert!(output.contains("neighbour-a"), "{output}");
 }
 
-/// What kubectl prints where an agent's Job is only tried.
-pub(super) async fn tried(cluster: &Cluster, namespace: &str, agent: &Value) -> String {
+/// Creates an agent's Job in a server-side dry run and returns the warnings that kubectl prints.
+pub(super) async fn dry_run_warnings(cluster: &Cluster, namespace: &str, agent: &Value) -> String {
     let admin = cluster.plane.admin().path();
     let create = ["create", "-n", namespace, "--dry-run=server", "-f", "-"];
     let output =
@@ -60,7 +62,7 @@ pub(super) async fn tried(cluster: &Cluster, namespace: &str, agent: &Value) -> 
     output.stderr
 }
 
-/// Plain mirrord says nothing of its target but a container and a node.
+/// Checks agents of plain mirrord, which identify their target only by container and node.
 #[tokio::test]
 async fn warns_agent_creator_of_sessions_on_same_target() {
     let cluster = shared();
@@ -82,60 +84,61 @@ async fn warns_agent_creator_of_sessions_on_same_target() {
     wait_for_session(&shop).await;
     assert!(event_notes(&shop, "TargetShared").await.is_empty());
 
-    // Pods can be selected by the address that the agent is told, or by none of it.
+    // The target's Pod is found with and without the Pod address in the agent's environment.
     let warning = "Warning: beside-a@example.com already has a session on deployment/web";
-    let on = async |container: &str| {
+    let warnings_on = async |container: &str| {
         let agent = targeted(container, &node);
-        tried(cluster, &home.name, &agent).await
+        dry_run_warnings(cluster, &home.name, &agent).await
     };
-    let told = async || {
-        eventually("admin is told of alice", || async {
-            on(&target.container).await.contains(warning).then_some(())
+    let assert_warned = async || {
+        eventually("admin is warned of alice's session", || async {
+            warnings_on(&target.container).await.contains(warning).then_some(())
         })
         .await;
     };
-    told().await;
+    assert_warned().await;
     send(&client, "PATCH", &status, &address).await.unwrap();
-    told().await;
-    for nothing in [&other.container, &container_id()] {
-        let output = on(nothing).await;
+    assert_warned().await;
+    for container in [&other.container, &container_id()] {
+        let output = warnings_on(container).await;
         assert!(!output.contains("already"), "{output}");
     }
-    // Whoever has a session there already isn't told of it.
-    let mine = format!("{}?dryRun=All", jobs(&home.name, ""));
-    let (headers, _) = warnings(&alice, &mine, &targeted(&target.container, &node)).await;
+    // A user is not warned of their own session.
+    let dry_run = format!("{}?dryRun=All", jobs(&home.name, ""));
+    let (headers, _) =
+        post_with_warnings(&alice, &dry_run, &targeted(&target.container, &node)).await;
     assert_eq!(headers, Vec::<String>::new());
 
-    // It runs nevertheless, and whoever looks sees that it isn't alone.
+    // The agent is created nevertheless, and an Event records the shared target.
     let second = targeted(&target.container, &node);
-    let (headers, stored) = warnings(&client, &jobs(&home.name, ""), &second).await;
+    let (headers, stored) = post_with_warnings(&client, &jobs(&home.name, ""), &second).await;
     assert_eq!(name_of(&stored), name_of(&second));
     assert!(
         headers.len() == 1 && headers[0].contains("beside-a@example.com already"),
         "{headers:?}"
     );
     wait_for_sessions(&shop, 2).await;
-    let told = wait_for_event(&shop, "TargetShared").await;
-    assert!(told.contains("on deployment/web") && !told.contains("beside-a"), "{told}");
+    let note = wait_for_event(&shop, "TargetShared").await;
+    assert!(note.contains("on deployment/web") && !note.contains("beside-a"), "{note}");
 
-    // The same of an agent that is added to the target's Pod.
+    // An ephemeral agent in the target's Pod causes the same warning.
     let path = pod(&target.pod);
-    let mut whole = send(&client, "GET", &path, &Value::Null).await.unwrap();
-    whole["spec"]["ephemeralContainers"] = json!([ephemeral("main")]);
+    let mut object = send(&client, "GET", &path, &Value::Null).await.unwrap();
+    object["spec"]["ephemeralContainers"] = json!([ephemeral("main")]);
     let path = format!("{path}/ephemeralcontainers?dryRun=All");
-    let (headers, _) = warnings_of(&client, "PUT", &path, &whole).await;
+    let (headers, _) = send_with_warnings(&client, "PUT", &path, &object).await;
     assert!(
         headers.len() == 1 && headers[0].contains("beside-a@example.com already"),
         "{headers:?}"
     );
 }
 
-/// The warnings that an API client gets for a new object, and what is stored.
-async fn warnings(client: &Client, path: &str, object: &Value) -> (Vec<String>, Value) {
-    warnings_of(client, "POST", path, object).await
+/// Posts an object and returns the warning headers and the stored object.
+async fn post_with_warnings(client: &Client, path: &str, object: &Value) -> (Vec<String>, Value) {
+    send_with_warnings(client, "POST", path, object).await
 }
 
-async fn warnings_of(
+async fn send_with_warnings(
     client: &Client,
     method: &str,
     path: &str,
@@ -147,15 +150,15 @@ async fn warnings_of(
         .header("content-type", "application/json")
         .body(Body::from(object.to_string().into_bytes()))
         .unwrap();
-    let answer = client.send(request).await.unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
-    let headers = answer.headers().get_all("warning").iter();
-    let headers = headers.map(|it| it.to_str().unwrap().to_owned()).collect();
-    let body = answer.into_body().collect_bytes().await.unwrap();
+    let response = client.send(request).await.unwrap();
+    assert!(response.status().is_success(), "{response:?}");
+    let headers = response.headers().get_all("warning").iter();
+    let headers = headers.map(|value| value.to_str().unwrap().to_owned()).collect();
+    let body = response.into_body().collect_bytes().await.unwrap();
     (headers, serde_json::from_slice(&body).unwrap())
 }
 
-/// How much longer a run takes to start for being told.
+/// Measures the latency that the target lookup adds to the creation of a Job.
 #[tokio::test]
 async fn target_lookup_adds_little_latency() {
     let cluster = shared();
@@ -181,7 +184,9 @@ async fn target_lookup_adds_little_latency() {
         times.sort_unstable();
         times[times.len() / 2]
     });
-    println!("a Job is created in {without:?}; in {with:?} where its target is looked for");
-    // What a webhook may add at all, on a machine that is busy.
+    println!(
+        "median latency to create a Job: {without:?} without a target, {with:?} with a target"
+    );
+    // Generous bound for a busy machine.
     assert!(with < without + Duration::from_millis(500), "{with:?}");
 }

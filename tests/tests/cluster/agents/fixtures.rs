@@ -1,17 +1,16 @@
-//! What the tests of agents share: targets as a node reports them, developers, and what is waited
-//! for.
+//! Fixtures of the agent tests: targets with a reported status, developers and wait functions.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use mirrord_sessions_tests::{
-    agents::{container_id, jobs, running as reported, send},
+    agents::{container_id, jobs, running as running_status, send},
     cluster::Cluster,
 };
 use serde_json::{Value, json};
 
 use crate::support::{Namespace, eventually};
 
-/// A container of a Pod that a node reports as running.
+/// Container of a Pod whose status is reported as running.
 pub(super) struct Target {
     pub(super) pod: String,
     pub(super) container: String,
@@ -22,7 +21,7 @@ pub(super) async fn admin_client(cluster: &Cluster) -> Client {
     cluster.plane.admin().client().await.unwrap()
 }
 
-/// A node, for Pods to be on.
+/// Creates a node that Pods can be assigned to.
 pub(super) async fn create_node(client: &Client, name: &str) -> String {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": {
         "name": name, "labels": { "kubernetes.io/hostname": name },
@@ -31,18 +30,18 @@ pub(super) async fn create_node(client: &Client, name: &str) -> String {
     name.to_owned()
 }
 
-/// The spec of a Pod on a node, with these containers.
+/// Returns the spec of a Pod on a node.
 pub(super) fn pod_spec(node: &str, containers: &[&str]) -> Value {
     let containers: Vec<Value> = containers
         .iter()
         .map(|name| json!({ "name": name, "image": "example.com/ip-visit-counter:1" }))
         .collect();
-    // Nobody ever says that these nodes are ready.
+    // These nodes never become ready.
     let tolerations = json!([{ "operator": "Exists" }]);
     json!({ "nodeName": node, "containers": containers, "tolerations": tolerations })
 }
 
-/// A workload that makes Pods by a template.
+/// Returns the manifest of a workload with a Pod template.
 pub(super) fn workload(version: &str, kind: &str, name: &str, node: &str) -> Value {
     json!({
         "apiVersion": version, "kind": kind, "metadata": { "name": name },
@@ -53,7 +52,8 @@ pub(super) fn workload(version: &str, kind: &str, name: &str, node: &str) -> Val
     })
 }
 
-/// The Pod that a selector selects, reported as running: its containers' ids in order.
+/// Reports the selected Pod as running, and returns its name and the ids of its containers in
+/// order.
 pub(super) async fn report_running(
     client: &Client,
     namespace: &str,
@@ -61,7 +61,7 @@ pub(super) async fn report_running(
 ) -> (String, Vec<String>) {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let selected = format!("{path}?labelSelector={selector}");
-    let pod = eventually("the Pod is there", || async {
+    let pod = eventually("the Pod exists", || async {
         let pods = send(client, "GET", &selected, &Value::Null).await.ok()?;
         pods["items"].as_array()?.first().cloned()
     })
@@ -71,12 +71,12 @@ pub(super) async fn report_running(
     let ids: Vec<String> = containers.iter().map(|_| container_id()).collect();
     let named = containers.iter().map(|container| container["name"].as_str().unwrap());
     let named: Vec<(&str, &str)> = named.zip(ids.iter().map(String::as_str)).collect();
-    let status = reported(&named);
+    let status = running_status(&named);
     send(client, "PATCH", &format!("{path}/{name}/status"), &status).await.unwrap();
     (name, ids)
 }
 
-/// A Deployment whose Pod runs.
+/// Creates a Deployment and reports its Pod as running.
 pub(super) async fn create_deployment(
     client: &Client,
     namespace: &str,
@@ -90,7 +90,7 @@ pub(super) async fn create_deployment(
     Target { pod, container: ids[0].clone(), node: node.to_owned() }
 }
 
-/// A developer with no more rights than mirrord needs, in each of these namespaces.
+/// Returns a client for a developer with the minimal permissions of mirrord in these namespaces.
 pub(super) async fn developer_client(cluster: &Cluster, name: &str, namespaces: &[&str]) -> Client {
     for namespace in namespaces {
         let role =
@@ -105,15 +105,15 @@ pub(super) async fn developer_client(cluster: &Cluster, name: &str, namespaces: 
     cluster.plane.client(name, &["devs"]).await.unwrap()
 }
 
-/// Starts an agent, as soon as its developer may.
+/// Creates an agent as soon as RBAC allows the developer to.
 pub(super) async fn start_agent(developer: &Client, namespace: &str, job: &Value) -> Value {
-    eventually("the agent is started", || async {
+    eventually("the agent is created", || async {
         send(developer, "POST", &jobs(namespace, ""), job).await.ok()
     })
     .await
 }
 
-/// Waits until stamps count: the guard has been in force for a while.
+/// Waits until the guard policy is old enough for the controller to trust stamps.
 pub(super) async fn wait_for_guard(cluster: &Cluster) {
     let client = admin_client(cluster).await;
     for resource in ["policies", "policybindings"] {
@@ -123,31 +123,31 @@ pub(super) async fn wait_for_guard(cluster: &Cluster) {
         let policy = send(&client, "GET", &path, &Value::Null).await.unwrap();
         let created = policy["metadata"]["creationTimestamp"].as_str().unwrap();
         let created: Timestamp = created.parse().unwrap();
-        eventually("the guard has settled", || async {
+        eventually("the guard policy is older than 6 seconds", || async {
             (Timestamp::now().duration_since(created).as_secs() > 6).then_some(())
         })
         .await;
     }
 }
 
-/// The Sessions of a namespace, once these many are recorded in full and, for Jobs, tied to.
+/// Waits until a namespace has a number of running Sessions, and returns them.
 pub(super) async fn wait_for_sessions(namespace: &Namespace<'_>, count: usize) -> Vec<Value> {
-    eventually(&format!("{count} Sessions are recorded"), || async {
+    eventually(&format!("{count} Sessions are running"), || async {
         let sessions = namespace.sessions().await;
-        let full = |session: &Value| session["status"]["state"] == "running";
-        (sessions.len() == count && sessions.iter().all(full)).then_some(sessions)
+        let is_running = |session: &Value| session["status"]["state"] == "running";
+        (sessions.len() == count && sessions.iter().all(is_running)).then_some(sessions)
     })
     .await
 }
 
-/// The one Session of a namespace.
+/// Waits for the only Session of a namespace.
 pub(super) async fn wait_for_session(namespace: &Namespace<'_>) -> Value {
     wait_for_sessions(namespace, 1).await.remove(0)
 }
 
-/// Waits until an agent is tied to its Session.
+/// Waits until an agent is bound to its Session, and returns the binding.
 pub(super) async fn wait_for_binding(client: &Client, namespace: &str, name: &str) -> Value {
-    eventually("the agent is tied to its Session", || async {
+    eventually("the agent is bound to its Session", || async {
         let job = send(client, "GET", &jobs(namespace, name), &Value::Null).await.ok()?;
         let binding = job["metadata"]["annotations"].get("operator.metalbear.co/session")?;
         serde_json::from_str(binding.as_str()?).ok()
@@ -155,15 +155,15 @@ pub(super) async fn wait_for_binding(client: &Client, namespace: &str, name: &st
     .await
 }
 
-/// The note of the Event of this reason.
+/// Waits for an Event with a reason and returns its note.
 pub(crate) async fn wait_for_event(namespace: &Namespace<'_>, reason: &str) -> String {
-    eventually(&format!("an Event {reason}"), || async {
+    eventually(&format!("an Event {reason} is recorded"), || async {
         event_notes(namespace, reason).await.pop()
     })
     .await
 }
 
-/// The notes of the Events of this reason.
+/// Returns the notes of the Events with a reason.
 pub(crate) async fn event_notes(namespace: &Namespace<'_>, reason: &str) -> Vec<String> {
     let selector = format!("--field-selector=reason={reason}");
     let args = ["get", "events", "-n", &namespace.name, &selector, "-o", "json"];
@@ -173,11 +173,11 @@ pub(crate) async fn event_notes(namespace: &Namespace<'_>, reason: &str) -> Vec<
     events.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until an object isn't there.
+/// Waits until an object is deleted.
 pub(super) async fn wait_for_deletion(client: &Client, path: &str) {
-    eventually(&format!("{path} is gone"), || async {
-        let answer = send(client, "GET", path, &Value::Null).await;
-        matches!(answer, Err(kube::Error::Api(status)) if status.code == 404).then_some(())
+    eventually(&format!("{path} is deleted"), || async {
+        let response = send(client, "GET", path, &Value::Null).await;
+        matches!(response, Err(kube::Error::Api(status)) if status.code == 404).then_some(())
     })
     .await;
 }

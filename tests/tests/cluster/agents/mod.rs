@@ -1,5 +1,5 @@
-//! mirrord's agents: stamped by admission, guarded without it, recorded as Sessions, and stopped
-//! with them.
+//! mirrord's agents: stamped by admission, protected by guard policies, recorded as Sessions and
+//! deleted with them.
 
 mod concurrent_sessions;
 mod faults;

@@ -1,4 +1,4 @@
-//! Many runs at once, and what each costs.
+//! Many concurrent agents through crashes, and the number of writes for each agent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,9 +19,9 @@ use super::fixtures::{
 };
 use crate::support::{Namespace, create_namespace, eventually, is_leader, name_of, poll};
 
-/// The agents of one burst.
-const MANY: usize = 500;
-/// For what takes longer than other tests wait, on a machine that is busy.
+/// Number of agents in one burst.
+const BURST: usize = 500;
+/// Timeout for a burst of agents on a busy machine.
 const LOAD_TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(super) async fn eventually_under_load<T, F>(condition: &str, probe: impl Fn() -> F) -> T
@@ -41,23 +41,23 @@ async fn list(client: &Client, namespace: &str) -> Option<Vec<Value>> {
 async fn records_every_run_through_crashes() {
     let cluster = Cluster::start().await.unwrap();
     let second = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
-    eventually("one of them leads", || async {
+    eventually("a replica leads", || async {
         (is_leader(&cluster.webhook) || is_leader(&second)).then_some(())
     })
     .await;
     let (leader, other) =
         if is_leader(&second) { (&second, &cluster.webhook) } else { (&cluster.webhook, &second) };
-    // Admission goes to the one that stays.
+    // Admission requests go to the replica that is not killed.
     cluster.route_to(other).await.unwrap();
     wait_for_guard(&cluster).await;
     let client = admin_client(&cluster).await;
     let home = create_namespace(&cluster, "many").await;
     let all = jobs(&home.name, "");
-    // Every other one has a target.
+    // Half of the agents have a target.
     let node = create_node(&client, "many-1").await;
     let target = create_deployment(&client, &home.name, "web", &node).await;
     let begin = Instant::now();
-    let started = stream::iter(0..MANY)
+    let started = stream::iter(0..BURST)
         .map(|n| {
             let job = if n % 2 == 0 { targeted(&target.container, &node) } else { targetless() };
             let (client, all) = (&client, &all);
@@ -66,7 +66,8 @@ async fn records_every_run_through_crashes() {
                 loop {
                     match send(client, "POST", all, &job).await {
                         Ok(_) => return start.elapsed(),
-                        // An answer may have been lost with the API server.
+                        // The response to an earlier attempt may be lost when the API server
+                        // restarts.
                         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
                             return start.elapsed();
                         }
@@ -82,63 +83,64 @@ async fn records_every_run_through_crashes() {
         let mut each = started.await;
         each.sort();
         println!(
-            "{MANY} agents started in {:?}, half of them in {:?} each, the slowest in {:?}",
+            "created {BURST} agents in {:?}: median {:?}, maximum {:?}",
             begin.elapsed(),
-            each[MANY / 2],
-            each[MANY - 1]
+            each[BURST / 2],
+            each[BURST - 1]
         );
     };
     let faults = async {
-        let recorded = |count: usize| {
+        let wait_for_recorded = |count: usize| {
             let (client, name) = (&client, &home.name);
             async move {
-                eventually_under_load("some are recorded", || async {
+                eventually_under_load("some agents are recorded", || async {
                     (list(client, name).await?.len() >= count).then_some(())
                 })
                 .await;
             }
         };
-        recorded(MANY / 5).await;
+        wait_for_recorded(BURST / 5).await;
         leader.kill().unwrap();
-        recorded(MANY * 2 / 5).await;
+        wait_for_recorded(BURST * 2 / 5).await;
         cluster.plane.start_apiserver().unwrap();
     };
     tokio::join!(started, faults);
-    let sessions = eventually_under_load("all are recorded", || async {
+    let sessions = eventually_under_load("all agents are recorded", || async {
         let sessions = list(&client, &home.name).await?;
-        let full = |session: &&Value| session["status"]["state"] == "running";
-        (sessions.iter().filter(full).count() >= MANY).then_some(sessions)
+        let is_running = |session: &&Value| session["status"]["state"] == "running";
+        (sessions.iter().filter(is_running).count() >= BURST).then_some(sessions)
     })
     .await;
-    assert_eq!(sessions.len(), MANY, "none twice");
-    let of = |session: &Value| session["status"]["agent"]["uid"].as_str().unwrap().to_owned();
-    let agents: BTreeSet<String> = sessions.iter().map(of).collect();
-    assert_eq!(agents.len(), MANY, "each for another agent");
+    assert_eq!(sessions.len(), BURST, "an agent was recorded twice");
+    let agent_uid =
+        |session: &Value| session["status"]["agent"]["uid"].as_str().unwrap().to_owned();
+    let agents: BTreeSet<String> = sessions.iter().map(agent_uid).collect();
+    assert_eq!(agents.len(), BURST, "two Sessions share an agent");
     let with_target = |session: &&Value| session["spec"]["target"] == "deployment/web";
-    assert_eq!(sessions.iter().filter(with_target).count(), MANY / 2);
-    println!("all recorded after {:?}", begin.elapsed());
-    eventually_under_load("all are tied", || async {
+    assert_eq!(sessions.iter().filter(with_target).count(), BURST / 2);
+    println!("recorded all agents after {:?}", begin.elapsed());
+    eventually_under_load("all agents are bound", || async {
         let jobs = send(&client, "GET", &all, &Value::Null).await.ok()?;
         let jobs = jobs["items"].as_array()?;
-        let tied = |job: &&Value| {
+        let is_bound = |job: &&Value| {
             let annotations = &job["metadata"]["annotations"];
             annotations.get("operator.metalbear.co/session").is_some()
         };
-        (jobs.iter().filter(tied).count() == MANY).then_some(())
+        (jobs.iter().filter(is_bound).count() == BURST).then_some(())
     })
     .await;
 
-    // And they all end.
+    // All agents end.
     let end = format!("{all}?propagationPolicy=Background");
     send(&client, "DELETE", &end, &json!({})).await.unwrap();
-    eventually_under_load("all are closed", || async {
+    eventually_under_load("all Sessions are deleted", || async {
         list(&client, &home.name).await?.is_empty().then_some(())
     })
     .await;
 }
 
-/// Requests that the API server answered, by verb, resource and subresource.
-pub(super) async fn requests(client: &Client) -> BTreeMap<String, u64> {
+/// Returns the number of requests to the API server by verb, resource, subresource and group.
+pub(super) async fn request_counts(client: &Client) -> BTreeMap<String, u64> {
     let request = Request::get("/metrics").body(Vec::new()).unwrap();
     let text = client.request_text(request).await.unwrap();
     let mut requests = BTreeMap::new();
@@ -165,9 +167,13 @@ pub(super) async fn requests(client: &Client) -> BTreeMap<String, u64> {
     requests
 }
 
-/// Runs through the lives of some agents, and counts what was written.
-async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<String, u64> {
-    let before = requests(client).await;
+/// Runs agents from creation to deletion, and returns the number of requests.
+async fn count_requests_of_runs(
+    client: &Client,
+    home: &Namespace<'_>,
+    count: usize,
+) -> BTreeMap<String, u64> {
+    let before = request_counts(client).await;
     let all = jobs(&home.name, "");
     for _ in 0..count {
         send(client, "POST", &all, &targetless()).await.unwrap();
@@ -180,12 +186,12 @@ async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<
         let path = format!("{}?propagationPolicy=Background", jobs(&home.name, name_of(job)));
         send(client, "DELETE", &path, &Value::Null).await.unwrap();
     }
-    eventually("all are closed", || async {
+    eventually("all Sessions are deleted", || async {
         let notes = super::fixtures::event_notes(home, "SessionEnded").await;
         (notes.len() >= count).then_some(())
     })
     .await;
-    let after = requests(client).await;
+    let after = request_counts(client).await;
     after
         .into_iter()
         .map(|(key, value)| (key.clone(), value - before.get(&key).copied().unwrap_or_default()))
@@ -193,8 +199,8 @@ async fn lives(client: &Client, home: &Namespace<'_>, count: usize) -> BTreeMap<
         .collect()
 }
 
-/// Five writes: the Session, its status, the tie, the Session's end, and the Event that tells of
-/// it.
+/// Checks that a run costs five writes: Session, status, binding, deletion of the Session, and
+/// Event.
 #[tokio::test]
 async fn run_costs_five_writes() {
     let cluster = Cluster::start().await.unwrap();
@@ -202,8 +208,8 @@ async fn run_costs_five_writes() {
     let client = admin_client(&cluster).await;
     for count in [5, 20] {
         let home = create_namespace(&cluster, "writes").await;
-        let writes = lives(&client, &home, count).await;
-        let of = |key: &str| writes.get(key).copied().unwrap_or_default();
+        let writes = count_requests_of_runs(&client, &home, count).await;
+        let count_of = |key: &str| writes.get(key).copied().unwrap_or_default();
         let count = count as u64;
         for write in [
             "POST sessions/ operator.metalbear.co",
@@ -212,10 +218,10 @@ async fn run_costs_five_writes() {
             "DELETE sessions/ operator.metalbear.co",
             "POST events/ events.k8s.io",
         ] {
-            assert_eq!(of(write), count, "{write}: {writes:#?}");
+            assert_eq!(count_of(write), count, "{write}: {writes:#?}");
         }
-        // And no others of ours: Jobs are deleted by this test, everything else by Kubernetes.
-        let ours = |key: &&String| {
+        // The test deletes the Jobs, and all other writes come from Kubernetes.
+        let is_session_write = |key: &&String| {
             let verb = key.split(' ').next().unwrap_or_default();
             key.contains("operator.metalbear.co")
                 && matches!(
@@ -223,6 +229,6 @@ async fn run_costs_five_writes() {
                     "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION"
                 )
         };
-        assert_eq!(writes.keys().filter(ours).count(), 3, "{writes:#?}");
+        assert_eq!(writes.keys().filter(is_session_write).count(), 3, "{writes:#?}");
     }
 }

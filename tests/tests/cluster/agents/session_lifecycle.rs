@@ -1,4 +1,4 @@
-//! A run of plain mirrord, from its agent to the end.
+//! Lifecycle of the Session of a plain mirrord run, from the creation to the end of its agent.
 
 use mirrord_sessions_tests::agents::{add_ephemeral, ephemeral, jobs, send, targeted, targetless};
 use serde_json::{Value, json};
@@ -49,27 +49,27 @@ async fn session_lasts_until_agent_ends() {
     assert_eq!(binding["uid"], session["metadata"]["uid"]);
     assert_eq!(home.sessions().await, Vec::<Value>::new());
 
-    // It ends as a run does: the agent's Pod succeeds, and Kubernetes takes the Job away.
+    // The run ends: the agent's Pod succeeds, and Kubernetes deletes the Job after its TTL.
     let pods = format!("/api/v1/namespaces/{}/pods", home.name);
-    let own = format!("{pods}?labelSelector=job-name={}", name_of(&job));
+    let agent_pods = format!("{pods}?labelSelector=job-name={}", name_of(&job));
     let pod = eventually("the agent has a Pod", || async {
-        let pods = send(&client, "GET", &own, &Value::Null).await.ok()?;
+        let pods = send(&client, "GET", &agent_pods, &Value::Null).await.ok()?;
         Some(name_of(pods["items"].as_array()?.first()?).to_owned())
     })
     .await;
     let succeeded = json!({ "status": { "phase": "Succeeded" } });
     send(&client, "PATCH", &format!("{pods}/{pod}/status"), &succeeded).await.unwrap();
-    eventually("the Session is closed", || async {
+    eventually("the Session is deleted", || async {
         shop.sessions().await.is_empty().then_some(())
     })
     .await;
     wait_for_deletion(&client, &jobs(&home.name, name_of(&job))).await;
-    let told = wait_for_event(&shop, "SessionEnded").await;
+    let note = wait_for_event(&shop, "SessionEnded").await;
     assert!(
-        told.contains(
+        note.contains(
             "of Aviram Hassan/avi@example.com@mac.local on deployment/ip-visit-counter ended after"
-        ) && told.ends_with(": its agent ended."),
-        "{told}"
+        ) && note.ends_with(": its agent ended."),
+        "{note}"
     );
 }
 
@@ -95,11 +95,11 @@ async fn deleting_session_stops_run() {
     let delete = ["delete", "session", name_of(&session), "-n", &home.name];
     cluster.admin(&delete, "").await.unwrap();
     wait_for_deletion(&client, &jobs(&home.name, name_of(&job))).await;
-    // Its Pods go with it; nothing runs them here, so that they go as soon as they are told to.
+    // The agent's Pods are deleted with the Job, at once because no kubelet runs them.
     wait_for_deletion(&client, &format!("/api/v1/namespaces/{}/pods/{pod}", home.name)).await;
-    let told = wait_for_event(&home, "SessionStopped").await;
-    assert!(told.contains("of stopping@example.com on targetless ended after"), "{told}");
-    assert!(told.contains("it was stopped by admin"), "{told}");
+    let note = wait_for_event(&home, "SessionStopped").await;
+    assert!(note.contains("of stopping@example.com on targetless ended after"), "{note}");
+    assert!(note.contains("it was stopped by admin"), "{note}");
     assert!(home.sessions().await.is_empty());
 }
 
@@ -125,27 +125,27 @@ async fn recreates_session_until_ephemeral_agent_ends() {
         })
     );
 
-    // It can't be removed, so the run goes on, and its Session says so by coming back.
+    // An ephemeral container cannot be removed, so the controller recreates the Session.
     let delete = ["delete", "session", name_of(&first), "-n", &shop.name];
     let output = cluster.plane.kubectl(cluster.plane.admin().path(), &delete).await.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.contains("Kubernetes can't remove its agent"), "{output:?}");
-    let second = eventually("the Session is back", || async {
+    let second = eventually("the Session is recreated", || async {
         let session = shop.sessions().await.pop()?;
         (session["metadata"]["uid"] != first["metadata"]["uid"]).then_some(session)
     })
     .await;
     assert_eq!(second["metadata"]["name"], first["metadata"]["name"]);
-    let told = wait_for_event(&shop, "AgentRunsOn").await;
-    assert!(told.contains(&name) && told.contains(&target.pod), "{told}");
+    let note = wait_for_event(&shop, "AgentRunsOn").await;
+    assert!(note.contains(&name) && note.contains(&target.pod), "{note}");
 
-    // A second one in the same Pod is another run.
+    // A second ephemeral agent in the same Pod has a Session of its own.
     let again = ephemeral("main");
     let other = again["name"].as_str().unwrap().to_owned();
     add_ephemeral(&client, &shop.name, &target.pod, again).await.unwrap();
     wait_for_sessions(&shop, 2).await;
 
-    // They end with their containers.
+    // The Sessions end with their containers.
     let status = |names: &[&str]| -> Value {
         let ended = names.iter().map(|name| {
             json!({
@@ -157,9 +157,11 @@ async fn recreates_session_until_ephemeral_agent_ends() {
     };
     let path = format!("/api/v1/namespaces/{}/pods/{}/status", shop.name, target.pod);
     send(&client, "PATCH", &path, &status(&[&name])).await.unwrap();
-    let left = wait_for_session(&shop).await;
-    assert_eq!(left["status"]["agent"]["container"], other);
+    let remaining = wait_for_session(&shop).await;
+    assert_eq!(remaining["status"]["agent"]["container"], other);
     send(&client, "PATCH", &path, &status(&[&name, &other])).await.unwrap();
-    eventually("both are closed", || async { shop.sessions().await.is_empty().then_some(()) })
-        .await;
+    eventually("both Sessions are deleted", || async {
+        shop.sessions().await.is_empty().then_some(())
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! Each way to write a stamp or a binding on an agent, with the webhook up, down and hanging.
+//! Attempts to forge a stamp or a binding on an agent, with the webhook up, down and hanging.
 
 use kube::Client;
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
@@ -17,8 +17,8 @@ const VARIABLE: &str = "MIRRORD_SESSIONS_REQUESTER";
 const ALICE: &str = "username=alice&group=devs&group=system:authenticated";
 const MALLORY: &str = "username=mallory&group=a%26b%25&group=devs&group=system:authenticated";
 
-/// Somebody who may do everything with Jobs and Pods, and may still not forge.
-async fn person(cluster: &Cluster, name: &str, groups: &[&str]) -> Client {
+/// Returns a client for a user with all permissions for Jobs and Pods.
+async fn client_with_all_permissions(cluster: &Cluster, name: &str, groups: &[&str]) -> Client {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -40,43 +40,43 @@ async fn person(cluster: &Cluster, name: &str, groups: &[&str]) -> Client {
     let args = ["apply", "-f", "-"];
     cluster.admin(&args, &list.to_string()).await.unwrap();
     let client = cluster.plane.client(name, groups).await.unwrap();
-    // RBAC reaches the API server by a watch.
-    eventually("the rights are there", || async {
+    // The RBAC authorizer follows the new bindings by a watch.
+    eventually("the permissions are in effect", || async {
         send(&client, "GET", &jobs("default", ""), &Value::Null).await.ok()
     })
     .await;
     client
 }
 
-fn at(path: &[&str], text: &str) -> impl Fn(&mut Value) + use<> {
+fn set_field(path: &[&str], text: &str) -> impl Fn(&mut Value) + use<> {
     let path: Vec<String> = path.iter().map(ToString::to_string).collect();
     let text = text.to_owned();
     move |job| {
-        let mut place = &mut *job;
+        let mut field = &mut *job;
         for step in &path {
-            place = &mut place[step.as_str()];
+            field = &mut field[step.as_str()];
         }
-        *place = json!(text);
+        *field = json!(text);
     }
 }
 
-/// What comes of a write: the stamp that is stored, or a refusal.
+/// Outcome of a write: the stored stamp, a denial by the guard policy, or another error.
 #[derive(Debug, Eq, PartialEq)]
-enum Comes {
+enum WriteOutcome {
     Stored(Option<String>),
-    Refused,
+    Denied,
     Failed(String),
 }
 
-fn comes(
-    answer: Result<Value, kube::Error>,
+fn write_outcome(
+    result: Result<Value, kube::Error>,
     policy: &str,
     stamp: impl Fn(&Value) -> Option<String>,
-) -> Comes {
-    match answer {
-        Ok(stored) => Comes::Stored(stamp(&stored)),
-        Err(kube::Error::Api(status)) if status.message.contains(policy) => Comes::Refused,
-        Err(error) => Comes::Failed(error.to_string()),
+) -> WriteOutcome {
+    match result {
+        Ok(stored) => WriteOutcome::Stored(stamp(&stored)),
+        Err(kube::Error::Api(status)) if status.message.contains(policy) => WriteOutcome::Denied,
+        Err(error) => WriteOutcome::Failed(error.to_string()),
     }
 }
 
@@ -87,103 +87,118 @@ fn job_stamp(job: &Value) -> Option<String> {
     job["metadata"]["annotations"].get(STAMP).map(|stamp| stamp.as_str().unwrap().to_owned())
 }
 
-fn stored(stamp: &str) -> Comes {
-    Comes::Stored(Some(stamp.to_owned()))
+fn stored_stamp(stamp: &str) -> WriteOutcome {
+    WriteOutcome::Stored(Some(stamp.to_owned()))
 }
 
-/// What a forger changes of a Job.
+/// Change that a forger makes to a Job.
 type Change = Box<dyn Fn(&mut Value)>;
 
-/// New Jobs.
-async fn creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<String> {
+/// Attempts to create forged Jobs, and returns the unexpected outcomes.
+async fn try_creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<String> {
     let none = |_: &mut Value| {};
-    let annotations = |key| at(&["metadata", "annotations", key], "forged");
-    let template = |key| at(&["spec", "template", "metadata", "annotations", key], "forged");
-    let ways: Vec<(&str, Change, Comes, Comes)> = vec![
+    let annotations = |key| set_field(&["metadata", "annotations", key], "forged");
+    let template = |key| set_field(&["spec", "template", "metadata", "annotations", key], "forged");
+    let cases: Vec<(&str, Change, WriteOutcome, WriteOutcome)> = vec![
         // (name, change, with the webhook, without)
-        ("plain", Box::new(none), stored(MALLORY), Comes::Stored(None)),
+        ("no stamp", Box::new(none), stored_stamp(MALLORY), WriteOutcome::Stored(None)),
         (
-            "true",
-            Box::new(at(&["metadata", "annotations", STAMP], MALLORY)),
-            stored(MALLORY),
-            stored(MALLORY),
+            "own stamp",
+            Box::new(set_field(&["metadata", "annotations", STAMP], MALLORY)),
+            stored_stamp(MALLORY),
+            stored_stamp(MALLORY),
         ),
         (
-            "of somebody else",
-            Box::new(at(&["metadata", "annotations", STAMP], ALICE)),
-            stored(MALLORY),
-            Comes::Refused,
+            "stamp of another user",
+            Box::new(set_field(&["metadata", "annotations", STAMP], ALICE)),
+            stored_stamp(MALLORY),
+            WriteOutcome::Denied,
         ),
         (
-            "without groups",
-            Box::new(at(&["metadata", "annotations", STAMP], "username=mallory")),
-            stored(MALLORY),
-            Comes::Refused,
+            "stamp without groups",
+            Box::new(set_field(&["metadata", "annotations", STAMP], "username=mallory")),
+            stored_stamp(MALLORY),
+            WriteOutcome::Denied,
         ),
-        ("nonsense", Box::new(annotations(STAMP)), stored(MALLORY), Comes::Refused),
-        ("bound", Box::new(annotations(SESSION)), stored(MALLORY), Comes::Refused),
-        ("in the template", Box::new(template(STAMP)), stored(MALLORY), Comes::Refused),
-        ("bound in the template", Box::new(template(SESSION)), stored(MALLORY), Comes::Refused),
-        // Not agents: no webhook is asked, or it leaves them alone, and the guard holds.
         (
-            "forged, to be labelled later",
+            "invalid stamp",
+            Box::new(annotations(STAMP)),
+            stored_stamp(MALLORY),
+            WriteOutcome::Denied,
+        ),
+        ("binding", Box::new(annotations(SESSION)), stored_stamp(MALLORY), WriteOutcome::Denied),
+        (
+            "stamp in the template",
+            Box::new(template(STAMP)),
+            stored_stamp(MALLORY),
+            WriteOutcome::Denied,
+        ),
+        (
+            "binding in the template",
+            Box::new(template(SESSION)),
+            stored_stamp(MALLORY),
+            WriteOutcome::Denied,
+        ),
+        // Jobs that are not agents: the webhook ignores them, and the guard policy applies.
+        (
+            "forged stamp without the agent label",
             Box::new(move |job| {
                 annotations(STAMP)(job);
-                // None at all would be those of the Pod template.
+                // A Job without labels gets those of its Pod template.
                 job["metadata"]["labels"] = json!({ "a": "b" });
             }),
-            Comes::Refused,
-            Comes::Refused,
+            WriteOutcome::Denied,
+            WriteOutcome::Denied,
         ),
         (
-            "forged, of another name",
+            "forged stamp under another name",
             Box::new(move |job| {
                 annotations(STAMP)(job);
                 job["metadata"]["name"] = json!(format!("x{}", name()));
             }),
-            Comes::Refused,
-            Comes::Refused,
+            WriteOutcome::Denied,
+            WriteOutcome::Denied,
         ),
         (
             "another name",
             Box::new(|job| job["metadata"]["name"] = json!(format!("x{}", name()))),
-            Comes::Stored(None),
-            Comes::Stored(None),
+            WriteOutcome::Stored(None),
+            WriteOutcome::Stored(None),
         ),
         (
-            "the operator's",
+            "agent of the operator",
             Box::new(move |job| {
                 job["spec"]["template"]["spec"]["containers"][0]["env"][0]["name"] =
                     json!("AGENT_OPERATOR_CERT_ENV");
             }),
-            Comes::Stored(None),
-            Comes::Stored(None),
+            WriteOutcome::Stored(None),
+            WriteOutcome::Stored(None),
         ),
         (
-            "a name to be made",
+            "generated name",
             Box::new(move |job| {
                 job["metadata"]["name"] = Value::Null;
                 job["metadata"]["generateName"] = json!("mirrord-agent-");
             }),
-            Comes::Stored(None),
-            Comes::Stored(None),
+            WriteOutcome::Stored(None),
+            WriteOutcome::Stored(None),
         ),
     ];
-    let mut wrong = Vec::new();
-    for (name, change, with, without) in ways {
+    let mut failures = Vec::new();
+    for (name, change, with, without) in cases {
         let mut job = targeted(&"a".repeat(64), "node-1");
         change(&mut job);
-        let answer = send(client, "POST", &jobs(&namespace.name, ""), &job).await;
-        let found = comes(answer, "'agents.mirrord-sessions'", job_stamp);
-        if found != if up { with } else { without } {
-            wrong.push(format!("creating, up: {up}, {name}: {found:?}"));
+        let result = send(client, "POST", &jobs(&namespace.name, ""), &job).await;
+        let outcome = write_outcome(result, "'agents.mirrord-sessions'", job_stamp);
+        if outcome != if up { with } else { without } {
+            failures.push(format!("create, webhook up: {up}, {name}: {outcome:?}"));
         }
     }
-    wrong
+    failures
 }
 
-/// Changes to alice's agent.
-async fn updates(
+/// Attempts to forge updates of alice's agents, and returns the unexpected outcomes.
+async fn try_updates(
     alice: &Client,
     client: &Client,
     namespace: &Namespace<'_>,
@@ -193,68 +208,68 @@ async fn updates(
     let status = |change: Value| ("PATCH", "/status", change);
     let annotate =
         |key: &str, value: Value| json!({ "metadata": { "annotations": { key: value } } });
-    let kept = || stored(ALICE);
-    let ways = vec![
+    let unchanged = || stored_stamp(ALICE);
+    let cases = vec![
         // (name, (method, subresource, body), with the webhook, without)
-        ("another stamp", put(annotate(STAMP, json!(MALLORY))), kept(), Comes::Refused),
-        ("no stamp", put(annotate(STAMP, json!(null))), kept(), Comes::Refused),
+        ("another stamp", put(annotate(STAMP, json!(MALLORY))), unchanged(), WriteOutcome::Denied),
+        ("removed stamp", put(annotate(STAMP, json!(null))), unchanged(), WriteOutcome::Denied),
         (
-            "no annotations",
+            "removed annotations",
             put(json!({ "metadata": { "annotations": null } })),
-            kept(),
-            Comes::Refused,
+            unchanged(),
+            WriteOutcome::Denied,
         ),
-        ("bound", put(annotate(SESSION, json!("forged"))), kept(), Comes::Refused),
+        ("binding", put(annotate(SESSION, json!("forged"))), unchanged(), WriteOutcome::Denied),
         (
-            "another stamp, by status",
+            "another stamp in status",
             status(annotate(STAMP, json!(MALLORY))),
-            Comes::Refused,
-            Comes::Refused,
+            WriteOutcome::Denied,
+            WriteOutcome::Denied,
         ),
         (
-            "no stamp, by status",
+            "removed stamp in status",
             status(annotate(STAMP, json!(null))),
-            Comes::Refused,
-            Comes::Refused,
+            WriteOutcome::Denied,
+            WriteOutcome::Denied,
         ),
         (
-            "bound, by status",
+            "binding in status",
             status(annotate(SESSION, json!("forged"))),
-            Comes::Refused,
-            Comes::Refused,
+            WriteOutcome::Denied,
+            WriteOutcome::Denied,
         ),
         (
-            "no label",
+            "removed label",
             put(json!({ "metadata": { "labels": { "app": null } } })),
-            Comes::Refused,
-            Comes::Refused,
+            WriteOutcome::Denied,
+            WriteOutcome::Denied,
         ),
         (
-            "another label more",
+            "additional label",
             put(json!({ "metadata": { "labels": { "team": "a" } } })),
-            kept(),
-            kept(),
+            unchanged(),
+            unchanged(),
         ),
-        ("another annotation more", put(annotate("team", json!("a"))), kept(), kept()),
+        ("additional annotation", put(annotate("team", json!("a"))), unchanged(), unchanged()),
     ];
-    let mut wrong = Vec::new();
-    for (name, (method, subresource, body), with, without) in ways {
+    let mut failures = Vec::new();
+    for (name, (method, subresource, body), with, without) in cases {
         let mut job = targetless();
         job["metadata"]["annotations"][STAMP] = json!(ALICE);
         let job = send(alice, "POST", &jobs(&namespace.name, ""), &job).await.unwrap();
         assert_eq!(job_stamp(&job).as_deref(), Some(ALICE));
         let path = jobs(&namespace.name, job["metadata"]["name"].as_str().unwrap()) + subresource;
-        let answer = send(client, method, &path, &body).await;
-        let found = comes(answer, "'agents.mirrord-sessions'", job_stamp);
-        if found != if up { with } else { without } {
-            wrong.push(format!("changing, up: {up}, {name}: {found:?}"));
+        let result = send(client, method, &path, &body).await;
+        let outcome = write_outcome(result, "'agents.mirrord-sessions'", job_stamp);
+        if outcome != if up { with } else { without } {
+            failures.push(format!("update, webhook up: {up}, {name}: {outcome:?}"));
         }
     }
-    wrong
+    failures
 }
 
-/// New ephemeral containers.
-async fn ephemerals(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<String> {
+/// Attempts to add forged ephemeral agents, and returns the unexpected outcomes.
+async fn try_ephemeral_agents(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec<String> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "generateName": "target-" },
         "spec": { "containers": [{ "name": "main", "image": "example.com/main:1" }], "nodeName": "node-1" },
@@ -262,27 +277,27 @@ async fn ephemerals(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec
     let variable = |value: &str| json!({ "name": VARIABLE, "value": value });
     let reference =
         json!({ "name": VARIABLE, "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } });
-    let ways = vec![
+    let cases = vec![
         // (name, variables, with the webhook, without)
-        ("plain", json!([]), stored(MALLORY), Comes::Stored(None)),
-        ("true", json!([variable(MALLORY)]), stored(MALLORY), stored(MALLORY)),
-        ("forged", json!([variable(ALICE)]), stored(MALLORY), Comes::Refused),
+        ("no stamp", json!([]), stored_stamp(MALLORY), WriteOutcome::Stored(None)),
+        ("own stamp", json!([variable(MALLORY)]), stored_stamp(MALLORY), stored_stamp(MALLORY)),
+        ("forged", json!([variable(ALICE)]), stored_stamp(MALLORY), WriteOutcome::Denied),
         (
-            "true, then forged",
+            "own, then forged stamp",
             json!([variable(MALLORY), variable(ALICE)]),
-            stored(MALLORY),
-            Comes::Refused,
+            stored_stamp(MALLORY),
+            WriteOutcome::Denied,
         ),
-        ("by reference", json!([reference]), stored(MALLORY), Comes::Refused),
+        ("stamp by reference", json!([reference]), stored_stamp(MALLORY), WriteOutcome::Denied),
     ];
-    let mut wrong = Vec::new();
-    for (name, variables, with, without) in ways {
+    let mut failures = Vec::new();
+    for (name, variables, with, without) in cases {
         let path = format!("/api/v1/namespaces/{}/pods", namespace.name);
         let pod = send(client, "POST", &path, &pod).await.unwrap();
         let pod = pod["metadata"]["name"].as_str().unwrap();
         let mut agent = ephemeral("main");
         agent["env"].as_array_mut().unwrap().extend(variables.as_array().unwrap().clone());
-        let answer = add_ephemeral(client, &namespace.name, pod, agent).await;
+        let result = add_ephemeral(client, &namespace.name, pod, agent).await;
         let stamp = |pod: &Value| {
             let env = pod["spec"]["ephemeralContainers"][0]["env"].as_array().unwrap();
             let mut stamps = env.iter().filter(|variable| variable["name"] == VARIABLE);
@@ -290,33 +305,33 @@ async fn ephemerals(client: &Client, namespace: &Namespace<'_>, up: bool) -> Vec
             assert!(stamps.next().is_none());
             Some(stamp["value"].as_str().unwrap().to_owned())
         };
-        let found = comes(answer, "'ephemeral-agents.mirrord-sessions'", stamp);
-        if found != if up { with } else { without } {
-            wrong.push(format!("ephemeral, up: {up}, {name}: {found:?}"));
+        let outcome = write_outcome(result, "'ephemeral-agents.mirrord-sessions'", stamp);
+        if outcome != if up { with } else { without } {
+            failures.push(format!("ephemeral, webhook up: {up}, {name}: {outcome:?}"));
         }
     }
-    wrong
+    failures
 }
 
 #[tokio::test]
 async fn denies_forged_stamps() {
     let cluster = Cluster::start().await.unwrap();
-    let alice = person(&cluster, "alice", &["devs"]).await;
-    let mallory = person(&cluster, "mallory", &["a&b%", "devs"]).await;
-    let mut wrong = Vec::new();
+    let alice = client_with_all_permissions(&cluster, "alice", &["devs"]).await;
+    let mallory = client_with_all_permissions(&cluster, "mallory", &["a&b%", "devs"]).await;
+    let mut failures = Vec::new();
     for up in [true, false] {
         if !up {
             cluster.webhook.kill().unwrap();
         }
         let namespace = create_namespace(&cluster, "stamps").await;
-        wrong.extend(creates(&mallory, &namespace, up).await);
-        wrong.extend(updates(&alice, &mallory, &namespace, up).await);
-        wrong.extend(ephemerals(&mallory, &namespace, up).await);
+        failures.extend(try_creates(&mallory, &namespace, up).await);
+        failures.extend(try_updates(&alice, &mallory, &namespace, up).await);
+        failures.extend(try_ephemeral_agents(&mallory, &namespace, up).await);
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// A developer with the least rights, as mirrord needs them, and a webhook that doesn't answer.
+/// Checks a developer with minimal permissions against a webhook that does not respond.
 #[tokio::test]
 async fn starts_run_without_stamp_when_webhook_hangs() {
     let cluster = Cluster::start().await.unwrap();
@@ -336,7 +351,7 @@ async fn starts_run_without_stamp_when_webhook_hangs() {
     cluster.admin(&args, "").await.unwrap();
     let dev = cluster.plane.client("dev", &[]).await.unwrap();
     let path = jobs(&namespace.name, "");
-    let created = eventually("the developer may start agents", || async {
+    let created = eventually("the developer may create agents", || async {
         send(&dev, "POST", &path, &targetless()).await.ok()
     })
     .await;
@@ -346,14 +361,14 @@ async fn starts_run_without_stamp_when_webhook_hangs() {
     assert_eq!(job_stamp(&created), None);
 }
 
-/// The right to patch and delete Jobs is the right to tie agents to Sessions, and to end those.
+/// Checks that the controller uses its permissions on Jobs only to bind and delete agents.
 #[tokio::test]
 async fn controller_may_only_bind_and_delete_agents() {
     let cluster = shared();
     let namespace = create_namespace(cluster, "controller").await;
     let controller = cluster.plane.client(CONTROLLER_USERNAME, &["system:masters"]).await.unwrap();
     let admin = cluster.plane.admin().client().await.unwrap();
-    // Of another name than agents have, so that nobody but this test touches it; and agents.
+    // The other Job does not have the name of an agent, so the controller ignores it.
     let mut other = targetless();
     other["metadata"]["name"] = json!(format!("x{}", name()));
     let agent = targetless();
@@ -368,38 +383,38 @@ async fn controller_may_only_bind_and_delete_agents() {
     let none = Value::Null;
     let all = jobs(&namespace.name, "");
     let status = format!("{agent}/status");
-    let mut wrong = Vec::new();
-    for (name, method, path, body, may) in [
-        ("creates", "POST", &all, targetless(), false),
-        ("binds", "PATCH", agent, annotate(SESSION, json!("a")), true),
-        ("annotates", "PATCH", agent, annotate("team", json!("a")), false),
+    let mut failures = Vec::new();
+    for (name, method, path, body, allowed) in [
+        ("create", "POST", &all, targetless(), false),
+        ("bind", "PATCH", agent, annotate(SESSION, json!("a")), true),
+        ("annotate", "PATCH", agent, annotate("team", json!("a")), false),
         (
-            "takes an annotation",
+            "remove an annotation",
             "PATCH",
             agent,
             annotate("sidecar.istio.io/inject", none.clone()),
             false,
         ),
-        ("labels", "PATCH", agent, json!({ "metadata": { "labels": { "team": "a" } } }), false),
-        ("suspends", "PATCH", agent, json!({ "spec": { "suspend": true } }), false),
-        ("writes status", "PATCH", &status, annotate(SESSION, json!("b")), false),
+        ("label", "PATCH", agent, json!({ "metadata": { "labels": { "team": "a" } } }), false),
+        ("suspend", "PATCH", agent, json!({ "spec": { "suspend": true } }), false),
+        ("write status", "PATCH", &status, annotate(SESSION, json!("b")), false),
         (
-            "holds up",
+            "add a finalizer",
             "PATCH",
             agent,
             json!({ "metadata": { "finalizers": ["a.example.com/b"] } }),
             false,
         ),
-        ("binds another Job", "PATCH", other, annotate(SESSION, json!("a")), false),
-        ("deletes another Job", "DELETE", other, none.clone(), false),
-        ("deletes a bound agent", "DELETE", agent, none.clone(), true),
+        ("bind another Job", "PATCH", other, annotate(SESSION, json!("a")), false),
+        ("delete another Job", "DELETE", other, none.clone(), false),
+        ("delete a bound agent", "DELETE", agent, none.clone(), true),
     ] {
-        let answer = send(&controller, method, path, &body).await;
-        let refused = matches!(&answer, Err(kube::Error::Api(status))
+        let result = send(&controller, method, path, &body).await;
+        let is_denied = matches!(&result, Err(kube::Error::Api(status))
             if status.message.contains("'controller-jobs.mirrord-sessions'"));
-        if answer.is_ok() != may || refused == may {
-            wrong.push(format!("{name}: {answer:?}"));
+        if result.is_ok() != allowed || is_denied == allowed {
+            failures.push(format!("{name}: {result:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! What an agent targets, found out from the id of a container.
+//! Resolution of an agent's target from a container id.
 
 use mirrord_sessions_tests::agents::{container_id, jobs, send, targeted};
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ async fn resolves_every_workload_kind() {
         let job = targeted(&ids[container], &node);
         send(&client, "POST", &jobs(&shop.name, ""), &job).await.unwrap();
         expected.push((name_of(&job).to_owned(), path));
-        // One after the other: reporting the next is reporting other ids for the same Pod.
+        // Wait for each Session, because the next iteration may report new ids for the same Pod.
         wait_for_sessions(&shop, expected.len()).await;
     }
     let sessions = shop.sessions().await;
@@ -137,15 +137,15 @@ async fn reports_unresolved_targets() {
         send(&client, "POST", &path, &pod(name)).await.unwrap();
     }
     let (_, ids) = report_running(&client, &shop.name, "run=one").await;
-    let twin = Target { pod: "two".into(), container: ids[0].clone(), node: node.clone() };
-    // A node that says the same of another Pod.
+    let duplicate = Target { pod: "two".into(), container: ids[0].clone(), node: node.clone() };
+    // Another Pod reports the same container id.
     let status = json!({ "status": { "containerStatuses": [{
         "name": "main", "image": "x", "imageID": "x", "ready": true, "restartCount": 0,
-        "containerID": format!("containerd://{}", twin.container),
+        "containerID": format!("containerd://{}", duplicate.container),
     }] } });
-    send(&client, "PATCH", &format!("{path}/{}/status", twin.pod), &status).await.unwrap();
+    send(&client, "PATCH", &format!("{path}/{}/status", duplicate.pod), &status).await.unwrap();
 
-    let args = |change: fn(&mut Vec<Value>)| {
+    let with_args = |change: fn(&mut Vec<Value>)| {
         let mut job = targeted(&container_id(), "targets-2");
         let args = &mut job["spec"]["template"]["spec"]["containers"][0]["args"];
         change(args.as_array_mut().unwrap());
@@ -153,26 +153,30 @@ async fn reports_unresolved_targets() {
     };
     let cases = [
         (
-            "a container of nobody",
-            targeted(&container_id(), &twin.node),
+            "unknown container",
+            targeted(&container_id(), &duplicate.node),
             "no Pod has its container",
         ),
-        ("of two Pods", targeted(&twin.container, &twin.node), "more than one Pod"),
-        ("on another node", targeted(&twin.container, "elsewhere"), "no Pod has its container"),
-        ("no arguments", args(Vec::clear), "must name one mode"),
         (
-            "a runtime that nobody knows",
-            args(|args| args[8] = json!("podman")),
-            "\"podman\" is unknown",
+            "container of two Pods",
+            targeted(&duplicate.container, &duplicate.node),
+            "more than one Pod",
         ),
+        ("another node", targeted(&duplicate.container, "elsewhere"), "no Pod has its container"),
+        ("no arguments", with_args(Vec::clear), "must name one mode"),
+        ("unknown runtime", with_args(|args| args[8] = json!("podman")), "\"podman\" is unknown"),
         (
-            "twice",
-            args(|args| args.extend([json!("--container-id"), json!("b")])),
+            "repeated flag",
+            with_args(|args| args.extend([json!("--container-id"), json!("b")])),
             "--container-id occurs twice",
         ),
-        ("a strange id", args(|args| args[6] = json!("../../etc\u{1b}[2J")), "is invalid"),
+        (
+            "invalid container id",
+            with_args(|args| args[6] = json!("../../etc\u{1b}[2J")),
+            "is invalid",
+        ),
     ];
-    for (name, mut job, why) in cases {
+    for (name, mut job, reason) in cases {
         let home = create_namespace(cluster, "unresolved").await;
         job["metadata"]["annotations"]["operator.metalbear.co/username"] =
             json!("\u{0}\u{1b}]0;x\u{7}/".repeat(99));
@@ -183,15 +187,14 @@ async fn reports_unresolved_targets() {
         assert_eq!(session["spec"]["target"], "unresolved", "{name}");
         assert_eq!(session["spec"]["client"]["hostname"], "x".repeat(253), "{name}");
         let message = session["status"]["message"].as_str().unwrap();
-        assert!(message.contains(why), "{name}: {message}");
-        let told = wait_for_event(&home, "TargetUnresolved").await;
-        assert!(told.contains(why), "{name}: {told}");
+        assert!(message.contains(reason), "{name}: {message}");
+        let note = wait_for_event(&home, "TargetUnresolved").await;
+        assert!(note.contains(reason), "{name}: {note}");
     }
 
-    // More than that the API server itself doesn't take, nor Jobs without containers: in its own
-    // words.
+    // The API server itself denies larger annotations and Jobs without containers.
     let home = create_namespace(cluster, "refused").await;
-    for (change, why) in [
+    for (change, message) in [
         (
             (|job| job["metadata"]["annotations"]["a"] = json!("x".repeat(1 << 20)))
                 as fn(&mut Value),
@@ -204,13 +207,13 @@ async fn reports_unresolved_targets() {
     ] {
         let mut job = targeted(&container_id(), &node);
         change(&mut job);
-        let refused = send(&client, "POST", &jobs(&home.name, ""), &job).await;
-        let refused = refused.unwrap_err().to_string();
-        assert!(refused.contains(why) && !refused.contains("webhook"), "{refused}");
+        let result = send(&client, "POST", &jobs(&home.name, ""), &job).await;
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(message) && !error.contains("webhook"), "{error}");
     }
 
-    // What isn't an agent has no Session, and isn't touched.
-    let home = create_namespace(cluster, "strangers").await;
+    // Jobs that are not agents are neither recorded nor modified.
+    let home = create_namespace(cluster, "lookalikes").await;
     let lookalikes: [fn(&mut Value); 3] = [
         |job| job["metadata"]["name"] = json!("mirrord-operator-thing"),
         |job| job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh"]),
@@ -227,7 +230,7 @@ async fn reports_unresolved_targets() {
     }
     let agent = targeted(&container_id(), &node);
     send(&client, "POST", &jobs(&home.name, ""), &agent).await.unwrap();
-    let session = eventually("the one agent among them is recorded", || async {
+    let session = eventually("the only agent among the Jobs is recorded", || async {
         home.sessions().await.pop()
     })
     .await;

@@ -1,4 +1,4 @@
-//! A Session that is deleted before its agent was tied to it, while nobody leads.
+//! Sessions that are deleted before their agent is bound, while no replica leads.
 
 use kube::Client;
 use mirrord_sessions_core::controller::{AgentId, session_name};
@@ -15,16 +15,21 @@ use super::fixtures::{
 };
 use crate::support::{Namespace, create_namespace, eventually, name_of};
 
-/// Gives the Lease to somebody who does nothing with it, or to whoever takes it.
-async fn leads(client: &Client, holder: &str) {
+/// Sets the holder of the Lease: an unknown holder blocks all replicas, an empty one none.
+async fn set_lease_holder(client: &Client, holder: &str) {
     let path =
         format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases/{WEBHOOK_NAME}");
     let spec = json!({ "spec": { "holderIdentity": holder, "leaseDurationSeconds": 3600 } });
     send(client, "PATCH", &path, &spec).await.unwrap();
 }
 
-/// What a leader does before it dies: the Session of an agent, which isn't tied to it yet.
-async fn record(cluster: &Cluster, home: &Namespace<'_>, agent: &str, owner: &Value) -> String {
+/// Creates the Session of an agent as the controller does before it binds the agent.
+async fn create_unbound_session(
+    cluster: &Cluster,
+    home: &Namespace<'_>,
+    agent: &str,
+    owner: &Value,
+) -> String {
     let id: AgentId = agent.parse().unwrap();
     let name = session_name(&id, 0);
     let controller = cluster.plane.client(CONTROLLER_USERNAME, &["system:masters"]).await.unwrap();
@@ -38,23 +43,28 @@ async fn record(cluster: &Cluster, home: &Namespace<'_>, agent: &str, owner: &Va
     name
 }
 
-/// Deletes it, once the replica that is left has seen it.
-async fn stop(cluster: &Cluster, client: &Client, home: &Namespace<'_>, name: &str) {
+/// Deletes a Session once the remaining replica has observed it.
+async fn delete_observed_session(
+    cluster: &Cluster,
+    client: &Client,
+    home: &Namespace<'_>,
+    name: &str,
+) {
     let tracker = format!(
         "/apis/visibility.operator.metalbear.co/v1/namespaces/{}/sessiontrackers/{name}",
         home.name
     );
-    let shows = async |state: &str| {
-        eventually(&format!("its tracker is {state}"), || async {
+    let wait_for_state = async |state: &str| {
+        eventually(&format!("the tracker is {state}"), || async {
             let tracker = send(client, "GET", &tracker, &Value::Null).await.ok()?;
             (tracker["status"]["state"] == state).then_some(())
         })
         .await;
     };
-    shows("pending").await;
+    wait_for_state("pending").await;
     let delete = ["delete", "session", name, "-n", &home.name];
     cluster.admin(&delete, "").await.unwrap();
-    shows("terminated").await;
+    wait_for_state("terminated").await;
 }
 
 fn job_id(home: &Namespace<'_>, job: &Value) -> String {
@@ -71,60 +81,61 @@ async fn deletion_missed_by_leader_still_stops_run() {
     let dev = developer_client(&cluster, "untied@example.com", &[&home.name]).await;
     let owner =
         json!({ "username": "untied@example.com", "groups": ["devs", "system:authenticated"] });
-    leads(&client, "nobody").await;
-    eventually("nobody leads", || async {
+    set_lease_holder(&client, "no-replica").await;
+    eventually("the replica lost leadership", || async {
         let log = cluster.webhook.log_text();
         log.contains("lost leadership").then_some(())
     })
     .await;
 
-    // Known to the replica that leads next.
+    // The next leader observed this deletion.
     let stopped = start_agent(&dev, &home.name, &targetless()).await;
-    let name = record(&cluster, &home, &job_id(&home, &stopped), &owner).await;
-    stop(&cluster, &client, &home, &name).await;
-    // Not yet recorded, and somebody else had a Session by the name that it will get.
-    let new = start_agent(&dev, &home.name, &targetless()).await;
-    let other = job_id(&home, &stopped);
-    let taken = session_name(&job_id(&home, &new).parse().unwrap(), 0);
-    let forged = json!({
+    let name = create_unbound_session(&cluster, &home, &job_id(&home, &stopped), &owner).await;
+    delete_observed_session(&cluster, &client, &home, &name).await;
+    // The agent is not recorded yet, and a deleted Session of another user had its name.
+    let unrecorded = start_agent(&dev, &home.name, &targetless()).await;
+    let stopped_id = job_id(&home, &stopped);
+    let taken = session_name(&job_id(&home, &unrecorded).parse().unwrap(), 0);
+    let unrelated = json!({
         "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
         "metadata": { "name": taken }, "spec": { "target": "targetless" },
     });
     let create = ["create", "-n", &home.name, "-f", "-"];
-    cluster.admin(&create, &forged.to_string()).await.unwrap();
-    stop(&cluster, &client, &home, &taken).await;
-    // What can't be removed.
+    cluster.admin(&create, &unrelated.to_string()).await.unwrap();
+    delete_observed_session(&cluster, &client, &home, &taken).await;
+    // An ephemeral agent cannot be removed.
     let node = create_node(&client, "untied-1").await;
     let target = create_deployment(&client, &home.name, "web", &node).await;
     let agent = ephemeral("main");
     let container = agent["name"].as_str().unwrap().to_owned();
     let pod = add_ephemeral(&client, &home.name, &target.pod, agent).await.unwrap();
     let uid = pod["metadata"]["uid"].as_str().unwrap();
-    let in_pod = format!("Pod/{}/{}/{uid}/{container}", home.name, target.pod);
-    let admins =
+    let ephemeral_id = format!("Pod/{}/{}/{uid}/{container}", home.name, target.pod);
+    let admin_owner =
         json!({ "username": "admin", "groups": ["system:masters", "system:authenticated"] });
-    let in_pods = record(&cluster, &home, &in_pod, &admins).await;
-    stop(&cluster, &client, &home, &in_pods).await;
+    let ephemeral_session =
+        create_unbound_session(&cluster, &home, &ephemeral_id, &admin_owner).await;
+    delete_observed_session(&cluster, &client, &home, &ephemeral_session).await;
 
-    leads(&client, "").await;
+    set_lease_holder(&client, "").await;
     wait_for_deletion(&client, &jobs(&home.name, name_of(&stopped))).await;
-    let told = wait_for_event(&home, "SessionStopped").await;
+    let note = wait_for_event(&home, "SessionStopped").await;
     assert!(
-        told.contains("of untied@example.com on targetless")
-            && told.contains("it was stopped by admin"),
-        "{told}"
+        note.contains("of untied@example.com on targetless")
+            && note.contains("it was stopped by admin"),
+        "{note}"
     );
-    let binding = wait_for_binding(&client, &home.name, name_of(&new)).await;
+    let binding = wait_for_binding(&client, &home.name, name_of(&unrecorded)).await;
     assert_eq!(binding["name"], taken.as_str());
-    let told = wait_for_event(&home, "AgentRunsOn").await;
-    assert!(told.contains(&container), "{told}");
+    let note = wait_for_event(&home, "AgentRunsOn").await;
+    assert!(note.contains(&container), "{note}");
     let sessions = home.sessions().await;
     assert_eq!(sessions.len(), 2, "{sessions:?}");
-    assert!(sessions.iter().all(|it| !it.to_string().contains(&other)));
+    assert!(sessions.iter().all(|session| !session.to_string().contains(&stopped_id)));
 
-    // The replica that starts later knows it from the record.
-    leads(&client, "nobody").await;
-    eventually("nobody leads again", || async {
+    // A replica that starts later reads the deletion from the stored record.
+    set_lease_holder(&client, "no-replica").await;
+    eventually("the replica lost leadership again", || async {
         let log = cluster.webhook.log_text();
         (log.matches("lost leadership").count() == 2).then_some(())
     })
@@ -134,10 +145,10 @@ async fn deletion_missed_by_leader_still_stops_run() {
     let owner = json!({ "username": "untied-late@example.com", "groups": ["devs", "system:authenticated"] });
     let stopped = start_agent(&dev, &home.name, &targetless()).await;
     let id = job_id(&home, &stopped);
-    let name = record(&cluster, &home, &id, &owner).await;
-    stop(&cluster, &client, &home, &name).await;
+    let name = create_unbound_session(&cluster, &home, &id, &owner).await;
+    delete_observed_session(&cluster, &client, &home, &name).await;
     let records = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps");
-    eventually("its end is kept", || async {
+    eventually("the deletion is recorded", || async {
         let records = send(&client, "GET", &records, &Value::Null).await.ok()?;
         let mut records = records["items"].as_array()?.iter();
         records.any(|record| record["data"]["agent"] == *id).then_some(())
@@ -146,9 +157,9 @@ async fn deletion_missed_by_leader_still_stops_run() {
     cluster.webhook.kill().unwrap();
     let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
-    leads(&client, "").await;
+    set_lease_holder(&client, "").await;
     wait_for_deletion(&client, &jobs(&home.name, name_of(&stopped))).await;
-    eventually("it is told", || async {
+    eventually("an Event SessionStopped is recorded", || async {
         let notes = event_notes(&home, "SessionStopped").await;
         notes.first()?.contains("it was stopped by admin").then_some(())
     })

@@ -1,4 +1,4 @@
-//! Runs on a cluster that serves no trackers.
+//! Agents on a cluster that serves no trackers.
 
 use mirrord_sessions_tests::{
     agents::{jobs, targeted},
@@ -6,7 +6,7 @@ use mirrord_sessions_tests::{
 };
 
 use super::{
-    concurrent_sessions::tried,
+    concurrent_sessions::dry_run_warnings,
     fixtures::{
         admin_client, create_deployment, create_node, developer_client, start_agent,
         wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session,
@@ -34,10 +34,11 @@ async fn warns_and_stops_runs_without_trackers() {
     let stopped = wait_for_session(&shop).await;
     wait_for_binding(&client, &shop.name, name_of(&first)).await;
 
-    eventually("admin is told of alice", || async {
+    eventually("admin is warned of alice's session", || async {
         let agent = targeted(&target.container, &node);
-        let told = tried(&cluster, &shop.name, &agent).await;
-        told.contains("Warning: alice@example.com already has a session on deployment/web")
+        let warnings = dry_run_warnings(&cluster, &shop.name, &agent).await;
+        warnings
+            .contains("Warning: alice@example.com already has a session on deployment/web")
             .then_some(())
     })
     .await;
@@ -49,6 +50,6 @@ async fn warns_and_stops_runs_without_trackers() {
     let delete = ["delete", "session", name_of(&stopped), "-n", &shop.name];
     cluster.admin(&delete, "").await.unwrap();
     wait_for_deletion(&client, &jobs(&shop.name, name_of(&first))).await;
-    let told = wait_for_event(&shop, "SessionStopped").await;
-    assert!(told.contains("it was stopped by admin"), "{told}");
+    let note = wait_for_event(&shop, "SessionStopped").await;
+    assert!(note.contains("it was stopped by admin"), "{note}");
 }

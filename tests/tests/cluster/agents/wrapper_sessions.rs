@@ -1,4 +1,4 @@
-//! Sessions that were created for a run before its agent, as `kubectl mirrord-sessions run` does.
+//! Sessions that a wrapper creates before its agent, as `kubectl mirrord-sessions run` does.
 
 use mirrord_sessions_tests::{
     agents::{jobs, send, targeted, targetless},
@@ -17,8 +17,8 @@ use crate::support::{
 
 const NAME: &str = "487f4f2b6d2376ad";
 
-/// The job of an agent whose run has a Session of that name already.
-fn of_session(mut job: Value, name: &str) -> Value {
+/// Adds the name of an existing Session to the Job of an agent.
+fn with_session_name(mut job: Value, name: &str) -> Value {
     job["metadata"]["annotations"]["operator.metalbear.co/session-name"] = json!(name);
     job
 }
@@ -29,18 +29,18 @@ async fn create(user: &User<'_>, name: &str, target: &str) {
     assert!(created.status.success(), "{created:?}");
 }
 
-/// The Session of that name, once it says that it has this agent; or none, if that is empty.
-async fn with_agent(namespace: &Namespace<'_>, name: &str, agent: &str) -> Value {
-    eventually("the Session has its agent", || async {
+/// Waits until the status of a Session names an agent, or no agent for an empty name.
+async fn wait_for_agent(namespace: &Namespace<'_>, name: &str, agent: &str) -> Value {
+    eventually("the Session names its agent", || async {
         let sessions = namespace.sessions().await;
-        let session = sessions.into_iter().find(|it| name_of(it) == name)?;
-        let shown = session["status"]["agent"]["name"].as_str();
-        (shown.unwrap_or_default() == agent).then_some(session)
+        let session = sessions.into_iter().find(|session| name_of(session) == name)?;
+        let current = session["status"]["agent"]["name"].as_str();
+        (current.unwrap_or_default() == agent).then_some(session)
     })
     .await
 }
 
-async fn end(client: &kube::Client, job: &str) {
+async fn delete_agent(client: &kube::Client, job: &str) {
     let path = format!("{job}?propagationPolicy=Background");
     send(client, "DELETE", &path, &Value::Null).await.unwrap();
 }
@@ -60,21 +60,21 @@ async fn binds_agent_to_wrapper_session() {
     shop.bind_role("mirrord-operator-user", &alice.name).await;
     let dev = developer_client(cluster, &alice.name, &[&home.name]).await;
     create(&alice, NAME, "deployment/ip-visit-counter").await;
-    let own = || of_session(targeted(&target.container, &node), NAME);
+    let wrapped_agent = || with_session_name(targeted(&target.container, &node), NAME);
 
-    let job = start_agent(&dev, &home.name, &own()).await;
-    let wrapper = with_agent(&shop, NAME, name_of(&job)).await;
+    let job = start_agent(&dev, &home.name, &wrapped_agent()).await;
+    let wrapper = wait_for_agent(&shop, NAME, name_of(&job)).await;
     assert_eq!(wrapper["status"]["state"], "running");
     let binding = wait_for_binding(&client, &home.name, name_of(&job)).await;
     assert_eq!(binding["uid"], wrapper["metadata"]["uid"]);
     assert_eq!(binding["owner"], alice.name.as_str());
 
-    // Others that name it get their own: a second agent, a stranger, one elsewhere, one of a
-    // hostile name.
+    // Other agents with this name get Sessions of their own: a second agent of the run, an agent of
+    // another user, one in another namespace and one with a malicious name.
     let mallory = developer_client(cluster, "wrapped-mallory@example.com", &[&home.name]).await;
     let others = [
-        start_agent(&dev, &home.name, &own()).await,
-        start_agent(&mallory, &home.name, &own()).await,
+        start_agent(&dev, &home.name, &wrapped_agent()).await,
+        start_agent(&mallory, &home.name, &wrapped_agent()).await,
     ];
     let mut all = wait_for_sessions(&shop, 3).await;
     all.retain(|session| name_of(session) != NAME);
@@ -85,68 +85,67 @@ async fn binds_agent_to_wrapper_session() {
         );
     }
     for name in [NAME, "../../../pods", "\u{1b}[2J"] {
-        start_agent(&dev, &home.name, &of_session(targetless(), name)).await;
+        start_agent(&dev, &home.name, &with_session_name(targetless(), name)).await;
     }
     wait_for_sessions(&home, 3).await;
 
-    // Its agent's end isn't the wrapper's, which may start another.
+    // The Session outlives its agent, because the wrapper may start another one.
     for other in &others {
-        end(&client, &jobs(&home.name, name_of(other))).await;
+        delete_agent(&client, &jobs(&home.name, name_of(other))).await;
     }
-    end(&client, &jobs(&home.name, name_of(&job))).await;
-    with_agent(&shop, NAME, "").await;
-    eventually("the others' Sessions are closed", || async {
+    delete_agent(&client, &jobs(&home.name, name_of(&job))).await;
+    wait_for_agent(&shop, NAME, "").await;
+    eventually("the Sessions of the other agents are deleted", || async {
         (shop.sessions().await.len() == 1).then_some(())
     })
     .await;
-    let again = start_agent(&dev, &home.name, &own()).await;
-    let same = with_agent(&shop, NAME, name_of(&again)).await;
-    assert_eq!(same["metadata"]["uid"], wrapper["metadata"]["uid"]);
-    wait_for_binding(&client, &home.name, name_of(&again)).await;
+    let next = start_agent(&dev, &home.name, &wrapped_agent()).await;
+    let reused = wait_for_agent(&shop, NAME, name_of(&next)).await;
+    assert_eq!(reused["metadata"]["uid"], wrapper["metadata"]["uid"]);
+    wait_for_binding(&client, &home.name, name_of(&next)).await;
     assert_eq!(shop.sessions().await.len(), 1);
 
-    // Somebody stops it, and the agent with it.
+    // Deleting the Session deletes the agent.
     cluster.admin(&["delete", "session", NAME, "-n", &shop.name], "").await.unwrap();
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&again))).await;
-    let told = wait_for_event(&shop, "SessionStopped").await;
-    assert!(told.contains("it was stopped by admin"), "{told}");
+    wait_for_deletion(&client, &jobs(&home.name, name_of(&next))).await;
+    let note = wait_for_event(&shop, "SessionStopped").await;
+    assert!(note.contains("it was stopped by admin"), "{note}");
     assert!(shop.sessions().await.is_empty());
 
-    // Its command ends before the agent does: nobody stopped it, and nobody but its owner may say
-    // so.
+    // The command ends before the agent does. Only the owner of the Session may report this.
     create(&alice, NAME, "deployment/ip-visit-counter").await;
-    let last = start_agent(&dev, &home.name, &own()).await;
-    with_agent(&shop, NAME, name_of(&last)).await;
+    let last = start_agent(&dev, &home.name, &wrapped_agent()).await;
+    wait_for_agent(&shop, NAME, name_of(&last)).await;
     wait_for_binding(&client, &home.name, name_of(&last)).await;
     let path = tracker_path(&shop.name, NAME, "/report");
-    let over = json!({
+    let ended = json!({
         "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport",
         "spec": { "ended": true },
     })
     .to_string();
     let bob = shop.user("wrapped-bob@example.com", &["devs"]);
     shop.bind_role("mirrord-operator-user", &bob.name).await;
-    let refused = post(&bob, &path, &over).await.unwrap_err();
+    let refused = post(&bob, &path, &ended).await.unwrap_err();
     assert!(refused.contains("only the owner"), "{refused}");
     assert_eq!(shop.sessions().await.len(), 1);
-    post(&alice, &path, &over).await.unwrap();
+    post(&alice, &path, &ended).await.unwrap();
     wait_for_deletion(&client, &jobs(&home.name, name_of(&last))).await;
-    eventually("an Event tells that the command ended", || async {
+    eventually("an Event records the end of the command", || async {
         let notes = event_notes(&shop, "SessionEnded").await;
         notes.into_iter().find(|note| note.ends_with(": its command ended."))
     })
     .await;
-    assert_eq!(event_notes(&shop, "SessionStopped").await.len(), 1, "the one of before");
+    assert_eq!(event_notes(&shop, "SessionStopped").await.len(), 1, "no second Event is recorded");
     assert!(shop.sessions().await.is_empty());
 }
 
-const REFUSAL: &str = "refused.example.com";
+const DENY_POLICY: &str = "refused.example.com";
 
-/// Nobody deletes Sessions in this namespace until the binding is gone.
-async fn refuse_deletes(cluster: &Cluster, namespace: &str) {
+/// Denies deletions of Sessions in a namespace until the binding of the policy is deleted.
+async fn deny_deletions(cluster: &Cluster, namespace: &str) {
     let kind = "admissionregistration.k8s.io/v1";
     let policy = json!({
-        "apiVersion": kind, "kind": "ValidatingAdmissionPolicy", "metadata": { "name": REFUSAL },
+        "apiVersion": kind, "kind": "ValidatingAdmissionPolicy", "metadata": { "name": DENY_POLICY },
         "spec": {
             "matchConstraints": { "resourceRules": [{
                 "apiGroups": ["operator.metalbear.co"], "apiVersions": ["*"],
@@ -156,15 +155,15 @@ async fn refuse_deletes(cluster: &Cluster, namespace: &str) {
         },
     });
     let binding = json!({
-        "apiVersion": kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": REFUSAL },
-        "spec": { "policyName": REFUSAL, "validationActions": ["Deny"] },
+        "apiVersion": kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": DENY_POLICY },
+        "spec": { "policyName": DENY_POLICY, "validationActions": ["Deny"] },
     });
     for object in [policy, binding] {
         let args = ["create", "-f", "-"];
         cluster.admin(&args, &object.to_string()).await.unwrap();
     }
     let delete = ["delete", "session", "never-reported", "--dry-run=server", "-n", namespace];
-    eventually("deletes are refused", || async { cluster.admin(&delete, "").await.err() }).await;
+    eventually("deletions are denied", || async { cluster.admin(&delete, "").await.err() }).await;
 }
 
 #[tokio::test]
@@ -177,18 +176,19 @@ async fn expires_session_without_heartbeat() {
     cluster.route_to(&webhook).await.unwrap();
     let client = admin_client(&cluster).await;
     let home = create_namespace(&cluster, "expiring").await;
-    let names = ["silent", "talking", "never-reported", "promised"];
+    let names = ["silent", "talking", "never-reported", "announced"];
     for name in names {
         let mut manifest = session_manifest(name, json!({ "target": "targetless" }));
-        if name == "promised" {
-            // The answer to its creation was lost, and whoever created it is gone.
+        if name == "announced" {
+            // The client announced heartbeats, but never received the response to its create
+            // request.
             manifest["metadata"]["annotations"] =
                 json!({ "operator.metalbear.co/reports": "true" });
         }
         let args = ["create", "-n", &home.name, "-f", "-"];
         cluster.admin(&args, &manifest.to_string()).await.unwrap();
     }
-    refuse_deletes(&cluster, &home.name).await;
+    deny_deletions(&cluster, &home.name).await;
     let report = async |name: &str| {
         let body = json!({
             "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": {},
@@ -197,53 +197,53 @@ async fn expires_session_without_heartbeat() {
         send(&client, "POST", &path, &body).await.ok()
     };
     for name in &names[..2] {
-        let answer = eventually("it is reported about", || report(name)).await;
-        assert_eq!(answer["status"]["periodSeconds"], 1, "{answer}");
+        let response = eventually("the report is accepted", || report(name)).await;
+        assert_eq!(response["status"]["periodSeconds"], 1, "{response}");
     }
-    // What can't be deleted for a while is tried again.
-    eventually("it could not be closed", || async {
+    // Denied deletions are retried.
+    eventually("the deletion of an expired Session is denied", || async {
         report("talking").await;
         let log = webhook.log_text();
         log.contains("failed to delete an expired Session").then_some(())
     })
     .await;
     assert_eq!(home.sessions().await.len(), names.len());
-    let allow = ["delete", "validatingadmissionpolicybinding", REFUSAL];
+    let allow = ["delete", "validatingadmissionpolicybinding", DENY_POLICY];
     cluster.admin(&allow, "").await.unwrap();
-    // One goes on to report for longer than the other takes to expire.
-    let left = || async {
+    // One Session keeps sending heartbeats until the others have expired.
+    let remaining_names = || async {
         let sessions = home.sessions().await;
-        let names = sessions.iter().map(|it| name_of(it).to_owned());
+        let names = sessions.iter().map(|session| name_of(session).to_owned());
         names.collect::<Vec<_>>()
     };
-    let still = eventually("the silent ones are closed", || async {
+    let remaining = eventually("the Sessions without heartbeats are deleted", || async {
         report("talking").await;
-        let left = left().await;
-        let is_left = |name: &str| left.iter().any(|left| left == name);
-        (!is_left("silent") && !is_left("promised")).then_some(left)
+        let names = remaining_names().await;
+        let remains = |name: &str| names.iter().any(|other| other == name);
+        (!remains("silent") && !remains("announced")).then_some(names)
     })
     .await;
-    assert_eq!(still, ["never-reported", "talking"]);
+    assert_eq!(remaining, ["never-reported", "talking"]);
     let path = tracker_path(&home.name, "silent", "");
     let tracker = send(&client, "GET", &path, &Value::Null).await.unwrap();
     assert_eq!(tracker["status"]["state"], "terminated");
     assert_eq!(tracker["status"]["reason"], "expired");
     assert!(tracker["status"]["stoppedBy"].is_null(), "{tracker}");
-    let told = eventually("both are told of", || async {
-        let mut told = event_notes(&home, "SessionExpired").await;
-        told.sort();
-        (told.len() == 2).then_some(told)
+    let notes = eventually("two Events SessionExpired are recorded", || async {
+        let mut notes = event_notes(&home, "SessionExpired").await;
+        notes.sort();
+        (notes.len() == 2).then_some(notes)
     })
     .await;
-    assert!(told[0].contains("Session promised of"), "{told:?}");
-    let told = &told[1];
+    assert!(notes[0].contains("Session announced of"), "{notes:?}");
+    let note = &notes[1];
     assert!(
-        told.contains("Session silent of admin on targetless ended after")
-            && told.ends_with("it expired without reports, which does not stop its process."),
-        "{told}"
+        note.contains("Session silent of admin on targetless ended after")
+            && note.ends_with("it expired without reports, which does not stop its process."),
+        "{note}"
     );
-    eventually("the other is closed when it falls silent", || async {
-        (left().await == ["never-reported"]).then_some(())
+    eventually("the other Session expires without heartbeats", || async {
+        (remaining_names().await == ["never-reported"]).then_some(())
     })
     .await;
 }
