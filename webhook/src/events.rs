@@ -28,9 +28,10 @@ impl<'a> EventPublisher<'a> {
         Self { client, pod_name }
     }
 
-    /// Publishes an Event.
+    /// Publishes an Event about an object.
     ///
-    /// A failure is only logged. A namespace that is being deleted, for example, rejects all Events.
+    /// A failure is only logged. A namespace that is being deleted, for example, rejects all
+    /// Events.
     pub(crate) async fn publish(
         &self,
         reference: &ObjectReference,

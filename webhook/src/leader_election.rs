@@ -58,8 +58,8 @@ impl<'a> LeaderElection<'a> {
 
     /// Runs `tasks` whenever this replica leads, until `stop` completes.
     ///
-    /// The future of `tasks` is dropped when leadership is lost. On `stop` the Lease is released, so
-    /// that another replica can lead at once.
+    /// The future of `tasks` is dropped when leadership is lost. On `stop` the Lease is released,
+    /// so that another replica can lead at once.
     pub(crate) async fn run<T: Future<Output = ()>>(
         mut self,
         tasks: impl Fn() -> T,

@@ -1,7 +1,7 @@
 //! The tasks of the elected leader: the auditor role and the controller.
 //!
-//! Both tasks share one Lease. They are idle most of the time, so spreading them over replicas would
-//! gain nothing.
+//! Both tasks share one Lease. They are idle most of the time, so spreading them over replicas
+//! would gain nothing.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};

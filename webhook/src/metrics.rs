@@ -167,7 +167,7 @@ mod tests {
         metrics.admission("allowed", Duration::from_micros(20));
         metrics.leads(true);
         let latest = History::shipped().rules(u32::MAX);
-        let preset = Grants::of(&latest).unwrap();
+        let preset = Grants::from_rules(&latest).unwrap();
         let difference = Difference::between(&Grants::default(), &preset);
         metrics.auditor("preserved", Some(&difference));
         let text = metrics.text().unwrap();

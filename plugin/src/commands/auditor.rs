@@ -1,7 +1,7 @@
 //! `auditor`.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use mirrord_sessions_core::auditor::{History, Mode, REPORT, ROLE, Report, plan, take_over};
+use mirrord_sessions_core::auditor::{History, Mode, REPORT, ROLE, Report, plan, role_manifest};
 use mirrord_sessions_crds::SYSTEM_NAMESPACE;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<R
     let live = read(server).await;
     let leader = leader(server).await;
     let live = match (live, &leader) {
-        (Ok(role), _) => Some(Report::of(&History::shipped(), role.as_ref(), Mode::Report)),
+        (Ok(role), _) => Some(Report::for_role(&History::shipped(), role.as_ref(), Mode::Report)),
         // Who may not read roles may be let read the report.
         (Err(error), Some(_)) if error.api_error().is_some_and(ApiError::is_rbac) => None,
         (Err(error), _) => return Err(error),
@@ -56,7 +56,7 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
     let role = read(server).await?;
     let history = History::shipped();
     if let Some(format) = args.output {
-        let taken = take_over(&history, role.as_ref()).ok_or_else(too_large)?;
+        let taken = role_manifest(&history, role.as_ref()).ok_or_else(too_large)?;
         if taken.aggregation_rule.is_some() {
             console.say(&format!(
                 "Kubernetes fills in the rules of ClusterRole {ROLE} from other roles, so they are left out: what it lacks goes into a role that it collects."

@@ -5,7 +5,7 @@ fn role(version: u32) -> ClusterRole {
 }
 
 fn report(role: Option<&ClusterRole>) -> Report {
-    Report::of(&History::shipped(), role, Mode::Report)
+    Report::for_role(&History::shipped(), role, Mode::Report)
 }
 
 #[test]

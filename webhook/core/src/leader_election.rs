@@ -5,8 +5,8 @@
 //!
 //! A candidate measures that duration on its own clock and ignores the times in the Lease, because
 //! clocks of machines differ. Each write has the resource version that was read as a precondition,
-//! so one of two concurrent writes wins. Kubernetes has no fencing tokens, so the writes of a leader
-//! need preconditions of their own.
+//! so one of two concurrent writes wins. Kubernetes has no fencing tokens, so the writes of a
+//! leader need preconditions of their own.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ fn manifest(path: &str) -> String {
 }
 
 fn grants(rules: &[PolicyRule]) -> Grants {
-    Grants::of(rules).unwrap()
+    Grants::from_rules(rules).unwrap()
 }
 
 /// RBAC lets no user grant rights that they don't hold, and least privilege forbids further rights.

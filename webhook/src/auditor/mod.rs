@@ -1,5 +1,8 @@
-//! Looks after the auditor role while this replica leads: read → the core's plan → carry out →
-//! tell.
+//! Reconciliation of the auditor role while this replica leads.
+//!
+//! 1. [`role`] reads the role, plans with the core, and applies the plan.
+//! 2. [`reporter`] publishes the result as a log message, a metric, an Event and a report.
+//! 3. A failure is retried with backoff until the role is in place or belongs to another manager.
 
 mod reporter;
 mod role;
@@ -16,69 +19,77 @@ use crate::{
     metrics::Metrics,
 };
 use reporter::Reporter;
-use role::{Effect, RoundError};
+use role::{ReconcileError, WriteMode};
 
-/// After a failure, the next try; doubled each time, up to the longest. What fails here is a
-/// missing right more often than not, and then it takes somebody who applies manifests.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_mins(5);
+/// The backoff after a failure, which doubles with each further failure up to the maximum.
+///
+/// The usual cause is a missing permission, which lasts until a user applies manifests.
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
-/// What became of the role, or was about to.
+/// The plan for the role, which has been carried out or is about to be.
 #[derive(Debug)]
-struct Done {
-    /// What was to be done.
+struct PlannedRole {
     plan: Plan,
-    /// The role as it was seen last.
+    /// The role as last read or written, or `None` if it does not exist.
     role: Option<ClusterRole>,
 }
 
-/// Sees to the role, once for each time that this replica begins to lead.
+/// Reconciles the role once for each time that this replica becomes the leader.
 pub(crate) async fn reconcile(client: &Client, args: &Args, identity: &str, metrics: &Metrics) {
     let (Some(mode), Ok(history)) = (mode(args), history(args)) else {
         return;
     };
     let reporter = Reporter::new(client.clone(), args, identity, metrics);
-    see_to_it(client, &history, mode, &reporter).await;
+    reconcile_until_success(client, &history, mode, &reporter).await;
 }
 
-/// Goes on until the role is as it should be, or is somebody else's.
-async fn see_to_it(client: &Client, history: &History, mode: Mode, reporter: &Reporter<'_>) {
+async fn reconcile_until_success(
+    client: &Client,
+    history: &History,
+    mode: Mode,
+    reporter: &Reporter<'_>,
+) {
     let roles = Api::all(client.clone());
-    let mut retry = FIRST_RETRY;
-    let mut told = String::new();
+    let mut backoff = INITIAL_BACKOFF;
+    let mut last_error = String::new();
     loop {
-        match role::round(&roles, history, mode, Effect::Real).await {
-            Ok(done) => return reporter.done(history, mode, &done).await,
-            Err(failed) => {
-                reporter.count(&failed);
-                // Told once for each reason.
-                let text = failed.error.to_string();
-                if told != text {
-                    reporter.failed(history, &failed).await;
-                    told = text;
+        match role::reconcile_once(&roles, history, mode, WriteMode::Persist).await {
+            Ok(planned) => return reporter.report_success(history, mode, &planned).await,
+            Err(failure) => {
+                reporter.count_failure(&failure);
+                // Report each error once.
+                let error = failure.error.to_string();
+                if last_error != error {
+                    reporter.report_failure(history, &failure).await;
+                    last_error = error;
                 }
             }
         }
-        tokio::time::sleep(retry).await;
-        retry = (retry * 2).min(LONGEST_RETRY);
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
     }
 }
 
-/// Prints what would be done. The API server tries it, so that a conflict or a missing right shows
-/// too.
+/// Prints the plan after a dry run of its write.
+///
+/// The dry run in the API server reveals conflicts and missing permissions.
 pub(crate) async fn dry_run(client: &Client, args: &Args) -> anyhow::Result<()> {
     let history = history(args)?;
     let Some(mode) = mode(args) else {
         return Ok(());
     };
-    let tried = role::round(&Api::all(client.clone()), &history, mode, Effect::DryRun).await;
-    let (plan, error) = match tried {
-        Ok(done) => (Some(done.plan), None),
-        Err(RoundError { seen, error }) => (seen.map(|seen| seen.plan), Some(error)),
+    let roles = Api::all(client.clone());
+    let result = role::reconcile_once(&roles, &history, mode, WriteMode::DryRun).await;
+    let (plan, error) = match result {
+        Ok(planned) => (Some(planned.plan), None),
+        Err(ReconcileError { planned, error }) => {
+            (planned.map(|planned| planned.plan), Some(error))
+        }
     };
     if let Some(plan) = plan {
         write!(std::io::stdout(), "{plan}")
-            .map_err(|error| anyhow!("the plan can't be written: {error}"))?;
+            .map_err(|error| anyhow!("failed to print the plan: {error}"))?;
     }
     error.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,4 +1,4 @@
-//! Tells what became of the role: a log line, a metric, an Event, a report.
+//! Publishing of the result of a reconciliation: a log message, a metric, an Event and a report.
 
 use k8s_openapi::{
     api::core::v1::{ConfigMap, ObjectReference},
@@ -10,22 +10,22 @@ use kube::{
     runtime::events::EventType,
 };
 use mirrord_sessions_core::{
-    auditor::{self, History, Mode, Plan, REPORT, ROLE, Report, Why},
+    auditor::{self, History, Mode, Plan, PreserveReason, REPORT, ROLE, Report},
     text::printable,
 };
 use serde_json::json;
 use tracing::{error, info, warn};
 
-use super::{Done, RoundError};
+use super::{PlannedRole, ReconcileError};
 use crate::{args::Args, events::EventPublisher, metrics::Metrics};
 
-/// How much of what the API server says of a failure is told.
+/// The maximum length of an error of the API server in messages.
 const MAX_ERROR: usize = 2048;
 
-/// The reason of an Event about a role that is left alone.
+/// The reason of an Event about a preserved role.
 const PRESERVED: &str = "AuditorRolePreserved";
 
-/// Who tells.
+/// Publishes results of reconciliations.
 pub(super) struct Reporter<'a> {
     client: Client,
     namespace: &'a str,
@@ -50,28 +50,33 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// The role is as it should be, or left alone.
-    pub(super) async fn done(&self, history: &History, mode: Mode, done: &Done) {
-        let Done { plan, role } = done;
+    /// Reports that the plan was carried out.
+    pub(super) async fn report_success(
+        &self,
+        history: &History,
+        mode: Mode,
+        planned: &PlannedRole,
+    ) {
+        let PlannedRole { plan, role } = planned;
         let summary = plan.summary();
-        // As it is now.
-        let is = match plan {
+        // After a write, report the plan for the role as it is now.
+        let current = match plan {
             Plan::Create { .. } | Plan::Append { .. } => {
                 &auditor::plan(history, role.as_ref(), mode)
             }
             _ => plan,
         };
-        let report = Report::with(history, role.as_ref(), is);
+        let report = Report::from_plan(history, role.as_ref(), current);
         let (outcome, event) = match plan {
             Plan::Create { .. } => ("created", Some((EventType::Normal, "AuditorRoleCreated"))),
             Plan::Append { .. } => ("upgraded", Some((EventType::Normal, "AuditorRoleUpgraded"))),
             Plan::Nothing { .. } => ("current", None),
-            // One that somebody keeps and that grants the same is nothing to look at.
+            // A preserved role with the permissions of the preset needs no attention.
             Plan::Preserve { difference: Some(difference), .. } if difference.is_empty() => {
                 ("preserved", None)
             }
-            // Deleted on purpose, as the command line has it.
-            Plan::Preserve { why: Why::Absent, .. } => {
+            // The command line allows for a role that was deleted on purpose.
+            Plan::Preserve { reason: PreserveReason::Absent, .. } => {
                 ("preserved", Some((EventType::Normal, PRESERVED)))
             }
             Plan::Preserve { .. } => ("preserved", Some((EventType::Warning, PRESERVED))),
@@ -82,51 +87,54 @@ impl<'a> Reporter<'a> {
         } else {
             info!(role = ROLE, outcome, "{summary}");
         }
-        self.metrics.auditor(outcome, is.difference().as_ref());
+        self.metrics.auditor(outcome, current.difference().as_ref());
         if let Some((kind, reason)) = event {
-            let about = role.as_ref().map(|role| role.object_ref(&()));
-            self.publish(about, kind, reason, &plan.to_string()).await;
+            let reference = role.as_ref().map(|role| role.object_ref(&()));
+            self.publish_event(reference, kind, reason, &plan.to_string()).await;
         }
-        self.report(report).await;
+        self.write_report(report).await;
     }
 
-    /// The role could not be read or written, for the first time or once more.
-    pub(super) fn count(&self, failed: &RoundError) {
-        let difference = failed.seen.as_ref().and_then(|seen| seen.plan.difference());
+    /// Counts a failure, including repetitions of the same error.
+    pub(super) fn count_failure(&self, failure: &ReconcileError) {
+        let planned = failure.planned.as_ref();
+        let difference = planned.and_then(|planned| planned.plan.difference());
         self.metrics.auditor("failed", difference.as_ref());
     }
 
-    /// The role could not be read or written.
-    pub(super) async fn failed(&self, history: &History, failed: &RoundError) {
-        let message = printable(&failed.error.to_string(), MAX_ERROR);
-        error!(role = ROLE, error = %message, "the auditor role is not in place");
-        let report = match failed.seen.as_deref() {
-            Some(Done { plan, role }) => Report::with(history, role.as_ref(), plan),
+    /// Reports that the role could not be read or written.
+    pub(super) async fn report_failure(&self, history: &History, failure: &ReconcileError) {
+        let message = printable(&failure.error.to_string(), MAX_ERROR);
+        error!(role = ROLE, error = %message, "failed to reconcile the auditor role, retrying");
+        let report = match failure.planned.as_deref() {
+            Some(PlannedRole { plan, role }) => Report::from_plan(history, role.as_ref(), plan),
             None => Report::unknown(history),
         };
-        self.publish(None, EventType::Warning, "AuditorRoleFailed", &message).await;
-        self.report(Report { error: Some(message), ..report }).await;
+        self.publish_event(None, EventType::Warning, "AuditorRoleFailed", &message).await;
+        self.write_report(Report { error: Some(message), ..report }).await;
     }
 
-    /// Events about what has no namespace are in `default`.
-    async fn publish(
+    /// Publishes an Event about the role.
+    ///
+    /// Events about cluster-scoped objects go to the namespace `default`.
+    async fn publish_event(
         &self,
-        about: Option<ObjectReference>,
+        reference: Option<ObjectReference>,
         kind: EventType,
         reason: &str,
         note: &str,
     ) {
-        let about = about.unwrap_or_else(|| ObjectReference {
+        let reference = reference.unwrap_or_else(|| ObjectReference {
             api_version: Some("rbac.authorization.k8s.io/v1".into()),
             kind: Some("ClusterRole".into()),
             name: Some(ROLE.into()),
             ..ObjectReference::default()
         });
-        self.events.publish(&about, kind, reason, note.trim_end()).await;
+        self.events.publish(&reference, kind, reason, note.trim_end()).await;
     }
 
-    /// Into the ConfigMap that comes with the manifests, empty.
-    async fn report(&self, report: Report) {
+    /// Writes the report to the ConfigMap, which the manifests create without data.
+    async fn write_report(&self, report: Report) {
         let report = Report {
             observed_at: Some(Timestamp::now().to_string()),
             reported_by: Some(self.identity.clone()),
@@ -135,11 +143,11 @@ impl<'a> Reporter<'a> {
         let Ok(text) = serde_json::to_string_pretty(&report) else {
             return;
         };
-        let reports: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
         let patch = json!({ "data": { "report.json": text + "\n" } });
-        let written = reports.patch(REPORT, &PatchParams::default(), &Patch::Merge(patch)).await;
-        if let Err(error) = written {
-            warn!(%error, config_map = REPORT, "the report could not be written");
+        let result = config_maps.patch(REPORT, &PatchParams::default(), &Patch::Merge(patch)).await;
+        if let Err(error) = result {
+            warn!(%error, config_map = REPORT, "failed to write the report");
         }
     }
 }

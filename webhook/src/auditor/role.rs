@@ -1,4 +1,4 @@
-//! The role: read, planned, written.
+//! Reading, planning and writing of the auditor role.
 
 use std::time::Duration;
 
@@ -9,33 +9,36 @@ use kube::{
     core::Status,
 };
 use mirrord_sessions_core::{
-    auditor::{Difference, FIELD_MANAGER, Grants, History, Mode, Plan, ROLE, Why, apply, plan},
+    auditor::{
+        Difference, FIELD_MANAGER, Grants, History, Mode, Plan, PreserveReason, ROLE, apply_patch,
+        plan,
+    },
     text::printable,
 };
 use tracing::debug;
 
-use super::Done;
+use super::PlannedRole;
 
-/// Somebody may change the role between reading and writing; more often than this is a fight.
-const ATTEMPTS: usize = 5;
+/// The maximum number of attempts if other clients keep writing the role between read and write.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Before it is read again.
-const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
+/// The delay before the role is read again after a conflict.
+const CONFLICT_DELAY: Duration = Duration::from_millis(20);
 
-/// Whether what is written is kept.
+/// The effect of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Effect {
-    /// It is.
-    Real,
-    /// The API server tries it and forgets it.
+pub(super) enum WriteMode {
+    /// The API server persists the write.
+    Persist,
+    /// The API server validates the write and discards it.
     DryRun,
 }
 
-/// A round that failed.
+/// The error of a reconciliation.
 #[derive(Debug)]
-pub(super) struct RoundError {
-    /// What it was about to do, to which role; nothing where the role could not be read.
-    pub(super) seen: Option<Box<Done>>,
+pub(super) struct ReconcileError {
+    /// The plan that failed, or `None` if the role could not be read.
+    pub(super) planned: Option<Box<PlannedRole>>,
     pub(super) error: Error,
 }
 
@@ -44,74 +47,74 @@ pub(super) enum Error {
     #[error("ClusterRole {ROLE} can't be read: {0}")]
     Read(#[source] kube::Error),
     #[error(
-        "the API server does not let this process grant in ClusterRole {ROLE} what it doesn't hold itself: apply the manifests of this very release, which give it exactly that; {0}"
+        "the API server forbids this process to grant permissions in ClusterRole {ROLE} that it doesn't hold itself: apply the manifests of this release, which grant them; {0}"
     )]
     Escalation(String),
     #[error(
-        "ClusterRole {ROLE} may not be written: apply the manifests of this very release, or leave the role to somebody else with --auditor-role=report; {0}"
+        "ClusterRole {ROLE} may not be written: apply the manifests of this release, or manage the role elsewhere and set --auditor-role=report; {0}"
     )]
     Forbidden(String),
     #[error("ClusterRole {ROLE} can't be written: {0}")]
     Write(#[source] kube::Error),
-    #[error("ClusterRole {ROLE} changes whenever it is about to be written")]
+    #[error("ClusterRole {ROLE} changed before each attempt to write it")]
     Contended,
 }
 
-/// Reads the role and does what the core plans; again if the role changed in between.
-pub(super) async fn round(
+/// Reads the role, plans and writes; repeats this if the role changed in between.
+pub(super) async fn reconcile_once(
     roles: &Api<ClusterRole>,
     history: &History,
     mode: Mode,
-    effect: Effect,
-) -> Result<Done, RoundError> {
-    let mut seen = None;
+    write_mode: WriteMode,
+) -> Result<PlannedRole, ReconcileError> {
+    let mut planned = None;
     let mut conflict = None;
-    for _ in 0..ATTEMPTS {
-        let role = roles.get_opt(ROLE).await.map_err(|error| RoundError {
-            // What an earlier attempt saw is no more.
-            seen: None,
+    for _ in 0..MAX_ATTEMPTS {
+        let role = roles.get_opt(ROLE).await.map_err(|error| ReconcileError {
+            // The plan of an earlier attempt is outdated.
+            planned: None,
             error: Error::Read(error),
         })?;
-        // The API server looks at who owns fields before it looks at versions: only of what is
-        // still as it was read is the conflict more than a change in between.
+        // The API server checks field managers before resource versions. A field conflict is
+        // genuine only if the role has not changed since it was read.
         if let Some((version, message)) = conflict.take()
             && version == role.as_ref().and_then(ResourceExt::resource_version)
         {
-            let plan = preserve(history, role.as_ref(), message);
-            return Ok(Done { plan, role });
+            let plan = preserve_after_conflict(history, role.as_ref(), message);
+            return Ok(PlannedRole { plan, role });
         }
         let plan = plan(history, role.as_ref(), mode);
-        let Some(document) = apply(&plan, role.as_ref()) else {
-            return Ok(Done { plan, role });
+        let Some(patch) = apply_patch(&plan, role.as_ref()) else {
+            return Ok(PlannedRole { plan, role });
         };
         let params = PatchParams {
-            dry_run: effect == Effect::DryRun,
-            // Never by force: a field that somebody else owns is theirs.
+            dry_run: write_mode == WriteMode::DryRun,
+            // Never force: fields of other managers belong to them.
             ..PatchParams::apply(FIELD_MANAGER)
         };
-        match roles.patch(ROLE, &params, &Patch::Apply(document)).await {
+        match roles.patch(ROLE, &params, &Patch::Apply(patch)).await {
             Ok(written) => {
-                return Ok(Done { plan, role: Some(written) });
+                return Ok(PlannedRole { plan, role: Some(written) });
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let version = role.as_ref().and_then(ResourceExt::resource_version);
                 conflict = field_conflict(&status).map(|message| (version, message));
-                debug!(reason = ?conflict, "a conflict about the auditor role, reading it again");
-                seen = Some(Box::new(Done { plan, role }));
-                tokio::time::sleep(CONFLICT_PAUSE).await;
+                debug!(?conflict, "conflict on writing the auditor role, reading it again");
+                planned = Some(Box::new(PlannedRole { plan, role }));
+                tokio::time::sleep(CONFLICT_DELAY).await;
             }
             Err(error) => {
-                return Err(RoundError {
-                    seen: Some(Box::new(Done { plan, role })),
-                    error: refusal(error),
+                return Err(ReconcileError {
+                    planned: Some(Box::new(PlannedRole { plan, role })),
+                    error: classify_write_error(error),
                 });
             }
         }
     }
-    Err(RoundError { seen, error: Error::Contended })
+    Err(ReconcileError { planned, error: Error::Contended })
 }
 
-/// What the API server says of fields that somebody else owns; nothing if the conflict is another.
+/// Returns the messages about field managers in a conflict, or `None` for other conflicts.
 fn field_conflict(status: &Status) -> Option<String> {
     let causes = &status.details.as_ref()?.causes;
     let conflicts: Vec<&str> = causes
@@ -122,21 +125,21 @@ fn field_conflict(status: &Status) -> Option<String> {
     (!conflicts.is_empty()).then(|| printable(&conflicts.join("; "), 512))
 }
 
-/// The plan, after the API server told that the rules are somebody else's.
-fn preserve(history: &History, role: Option<&ClusterRole>, message: String) -> Plan {
+/// Returns the plan that preserves a role whose rules another field manager owns.
+fn preserve_after_conflict(history: &History, role: Option<&ClusterRole>, message: String) -> Plan {
     let latest = history.latest();
     let actual = role.and_then(|role| role.rules.as_deref()).unwrap_or_default();
-    let difference = Grants::of(actual)
-        .zip(Grants::of(&history.rules(latest)))
+    let difference = Grants::from_rules(actual)
+        .zip(Grants::from_rules(&history.rules(latest)))
         .map(|(actual, preset)| Difference::between(&actual, &preset));
-    let is = match plan(history, role, Mode::Manage) {
+    let version = match plan(history, role, Mode::Manage) {
         Plan::Append { from, .. } => Some(from),
         _ => None,
     };
-    Plan::Preserve { why: Why::Conflict(message), is, latest, difference }
+    Plan::Preserve { reason: PreserveReason::Conflict(message), version, latest, difference }
 }
 
-fn refusal(error: kube::Error) -> Error {
+fn classify_write_error(error: kube::Error) -> Error {
     match &error {
         kube::Error::Api(status) if status.code == 403 => {
             let message = printable(&status.message, 1024);

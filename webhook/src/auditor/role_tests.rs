@@ -1,5 +1,4 @@
-//! An API server of scripted answers: every order in which it may give them. What a real one
-//! answers is in the cluster tests.
+//! Reconciliation against a scripted API server. The cluster tests use a real one.
 
 use std::{
     collections::VecDeque,
@@ -14,36 +13,36 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// An answer: its status and its body.
-type Scripted = (u16, Value);
+/// The status code and body of a response.
+type ScriptedResponse = (u16, Value);
 
-/// Requests that were sent: method and query, and the body.
-type Seen = Arc<Mutex<Vec<(String, Value)>>>;
+/// The method with query and the body of each request.
+type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
-fn server(answers: &[Scripted]) -> (Api<ClusterRole>, Seen) {
-    let answers = Arc::new(Mutex::new(VecDeque::from(answers.to_vec())));
-    let seen = Seen::default();
-    let log = Arc::clone(&seen);
+fn server(responses: &[ScriptedResponse]) -> (Api<ClusterRole>, Requests) {
+    let responses = Arc::new(Mutex::new(VecDeque::from(responses.to_vec())));
+    let requests = Requests::default();
+    let log = Arc::clone(&requests);
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (answers, log) = (Arc::clone(&answers), Arc::clone(&log));
+        let (responses, log) = (Arc::clone(&responses), Arc::clone(&log));
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or_default();
             let query = head.uri.query().unwrap_or_default();
             log.lock().unwrap().push((format!("{} {query}", head.method), body));
-            let (code, answer) = answers.lock().unwrap().pop_front().unwrap();
-            let answer = Response::builder()
+            let (code, response) = responses.lock().unwrap().pop_front().unwrap();
+            let response = Response::builder()
                 .status(code)
-                .body(Body::from(answer.to_string().into_bytes()))
+                .body(Body::from(response.to_string().into_bytes()))
                 .unwrap();
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(response)
         }
     });
-    (Api::all(Client::new(service, "default")), seen)
+    (Api::all(Client::new(service, "default")), requests)
 }
 
-fn role(version: u32, resource_version: &str) -> Scripted {
+fn role(version: u32, resource_version: &str) -> ScriptedResponse {
     let rules = History::shipped().rules(version);
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": rules,
@@ -52,13 +51,13 @@ fn role(version: u32, resource_version: &str) -> Scripted {
     (200, role)
 }
 
-fn modified(resource_version: &str) -> Scripted {
+fn modified(resource_version: &str) -> ScriptedResponse {
     let (code, mut modified) = role(2, resource_version);
     modified["rules"][0]["verbs"] = json!(["get"]);
     (code, modified)
 }
 
-fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> Scripted {
+fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> ScriptedResponse {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
         "reason": reason, "message": message, "details": { "causes": causes },
@@ -66,37 +65,49 @@ fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> Scripted {
     (code, status)
 }
 
-fn changed() -> Scripted {
+fn version_conflict() -> ScriptedResponse {
     failure(409, "Conflict", "the object has been modified", &json!([]))
 }
 
-fn not_found() -> Scripted {
+fn not_found() -> ScriptedResponse {
     failure(404, "NotFound", "not found", &json!([]))
 }
 
-async fn ask(answers: &[Scripted]) -> (Result<String, String>, Vec<(String, Value)>) {
-    let (roles, seen) = server(answers);
-    let result = round(&roles, &History::shipped(), Mode::Manage, Effect::Real).await;
-    let seen = seen.lock().unwrap().clone();
-    assert_eq!(seen.len(), answers.len(), "{seen:?}");
-    let said = |plan: Plan| plan.to_string().lines().next().unwrap().to_owned();
-    (result.map(|done| said(done.plan)).map_err(|failed| failed.error.to_string()), seen)
+async fn reconcile(
+    responses: &[ScriptedResponse],
+) -> (Result<String, String>, Vec<(String, Value)>) {
+    let (roles, requests) = server(responses);
+    let result =
+        reconcile_once(&roles, &History::shipped(), Mode::Manage, WriteMode::Persist).await;
+    let requests = requests.lock().unwrap().clone();
+    assert_eq!(requests.len(), responses.len(), "{requests:?}");
+    let first_line = |plan: Plan| plan.to_string().lines().next().unwrap().to_owned();
+    let result = result.map(|planned| first_line(planned.plan));
+    (result.map_err(|failure| failure.error.to_string()), requests)
 }
 
 #[tokio::test]
-async fn a_role_that_changed_in_between_is_read_and_planned_again() {
-    let cases: [(&str, Vec<Scripted>, &str); 5] = [
-        ("still what it was", vec![role(1, "7"), changed(), role(1, "8"), role(2, "9")], "append"),
-        ("modified", vec![role(1, "7"), changed(), modified("8")], "preserve"),
-        ("upgraded by another leader", vec![role(1, "7"), changed(), role(2, "8")], "nothing"),
-        ("appeared", vec![not_found(), changed(), role(2, "8")], "nothing"),
-        ("deleted", vec![role(1, "7"), changed(), not_found(), role(2, "9")], "create"),
+async fn replans_after_concurrent_change() {
+    let cases: [(&str, Vec<ScriptedResponse>, &str); 5] = [
+        (
+            "rules unchanged",
+            vec![role(1, "7"), version_conflict(), role(1, "8"), role(2, "9")],
+            "append",
+        ),
+        ("modified", vec![role(1, "7"), version_conflict(), modified("8")], "preserve"),
+        (
+            "upgraded by another leader",
+            vec![role(1, "7"), version_conflict(), role(2, "8")],
+            "nothing",
+        ),
+        ("appeared", vec![not_found(), version_conflict(), role(2, "8")], "nothing"),
+        ("deleted", vec![role(1, "7"), version_conflict(), not_found(), role(2, "9")], "create"),
     ];
-    for (name, answers, expected) in cases {
-        let (result, seen) = ask(&answers).await;
+    for (name, responses, expected) in cases {
+        let (result, requests) = reconcile(&responses).await;
         assert!(result.clone().unwrap().starts_with(expected), "{name}: {result:?}");
-        // What was written carries the version that was read just before.
-        for pair in seen.windows(2) {
+        // Every write has the resource version that was read before.
+        for pair in requests.windows(2) {
             if let [_, (line, body)] = pair
                 && line.starts_with("PATCH")
             {
@@ -108,46 +119,46 @@ async fn a_role_that_changed_in_between_is_read_and_planned_again() {
 }
 
 #[tokio::test]
-async fn a_fight_is_given_up() {
-    let answers: Vec<Scripted> =
-        (0..ATTEMPTS).flat_map(|n| [role(1, &n.to_string()), changed()]).collect();
-    let (result, _) = ask(&answers).await;
-    assert!(result.unwrap_err().contains("changes whenever"));
+async fn gives_up_after_repeated_conflicts() {
+    let responses: Vec<ScriptedResponse> =
+        (0..MAX_ATTEMPTS).flat_map(|n| [role(1, &n.to_string()), version_conflict()]).collect();
+    let (result, _) = reconcile(&responses).await;
+    assert!(result.unwrap_err().contains("changed before each attempt"));
 }
 
 #[tokio::test]
-async fn a_field_of_somebody_else_is_preserved() {
+async fn preserves_fields_of_other_managers() {
     let causes = json!([{
         "reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\"", "field": ".rules",
     }]);
     let conflict = failure(409, "Conflict", "Apply failed with 1 conflict", &causes);
-    // It was changed just now: that it is another's is seen in the role.
-    let answers = [role(1, "7"), conflict.clone(), modified("8")];
-    let said = ask(&answers).await.0.unwrap();
-    assert!(said.contains("it was modified"), "{said}");
+    // The role changed as well, so its rules decide.
+    let responses = [role(1, "7"), conflict.clone(), modified("8")];
+    let plan = reconcile(&responses).await.0.unwrap();
+    assert!(plan.contains("it was modified"), "{plan}");
 
-    let (result, seen) = ask(&[role(1, "7"), conflict, role(1, "7")]).await;
-    let said = result.unwrap();
-    assert!(said.starts_with("preserve") && said.contains("kubectl-edit"), "{said}");
-    assert!(!seen[1].0.contains("force=true"), "{seen:?}");
+    let (result, requests) = reconcile(&[role(1, "7"), conflict, role(1, "7")]).await;
+    let plan = result.unwrap();
+    assert!(plan.starts_with("preserve") && plan.contains("kubectl-edit"), "{plan}");
+    assert!(!requests[1].0.contains("force=true"), "{requests:?}");
 }
 
 #[tokio::test]
-async fn refusals_say_what_to_do() {
+async fn errors_name_the_remedy() {
     let forbidden = |message: &str| failure(403, "Forbidden", message, &json!([]));
-    for (answers, expected) in [
+    for (responses, expected) in [
         (vec![forbidden("no get")], "can't be read"),
         (
             vec![
                 role(1, "7"),
                 forbidden("user is attempting to grant RBAC permissions not currently held: x"),
             ],
-            "what it doesn't hold itself: apply the manifests of this very release",
+            "that it doesn't hold itself: apply the manifests of this release",
         ),
         (vec![not_found(), forbidden("no patch")], "--auditor-role=report"),
         (vec![not_found(), failure(500, "InternalError", "etcd", &json!([]))], "can't be written"),
     ] {
-        let (result, _) = ask(&answers).await;
+        let (result, _) = reconcile(&responses).await;
         let error = result.unwrap_err();
         assert!(error.contains(expected), "{error}");
     }

@@ -2,7 +2,7 @@
 //!
 //! 1. [`watches`] feed changes of agent Jobs, Pods and Sessions into the cache and enqueue the
 //!    affected agents.
-//! 2. [`Controller::reconcile`] handles one agent at a time: it takes the plan from the core,
+//! 2. [`Controller::reconcile`] handles one agent: it takes the plan from the core,
 //!    executes it through [`actions`], and plans again until nothing is left to do.
 //! 3. A failed agent is requeued with backoff.
 //! 4. [`heartbeat_expiry`] deletes Sessions whose owners stopped sending reports.
@@ -48,7 +48,7 @@ use watches::Watches;
 const MAX_CONCURRENT: usize = 16;
 /// The timeout of one reconciliation with all its requests.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the start is delayed for ended sessions that are still being loaded.
+/// The maximum delay of the start while the store loads the ended sessions.
 const STORE_SYNC_TIMEOUT: Duration = Duration::from_secs(15);
 /// The maximum number of Sessions remembered as already reported.
 const MAX_REPORTED: usize = 10_000;
@@ -63,7 +63,7 @@ struct Controller<'a> {
     metrics: &'a Metrics,
     delete_reasons: &'a dyn DeleteReasons,
     session_queries: &'a dyn SessionQueries,
-    /// How long a Session without heartbeats is retained.
+    /// The time without heartbeats after which a Session is deleted.
     heartbeat_expiry: Duration,
     state: Mutex<State>,
 }
@@ -298,7 +298,7 @@ impl Controller<'_> {
         self.recorder.log_error(id, &text);
     }
 
-    /// Locks the state. The guard must not be held across an await.
+    /// Locks the shared state. The guard must not be held across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

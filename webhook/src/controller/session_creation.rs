@@ -19,8 +19,8 @@ use super::{
 impl Controller<'_> {
     /// Creates the Session of an agent, or adopts the one that its client claims.
     ///
-    /// If the agent had a Session that was deleted before the agent was bound to it, this writes the
-    /// binding instead. The next plan then deletes the agent.
+    /// If the agent had a Session that was deleted before the agent was bound to it, this writes
+    /// the binding instead. The next plan then deletes the agent.
     pub(crate) async fn create_session(&self, agent: &Agent) -> ActionResult {
         let previously_created = {
             let state = self.state();

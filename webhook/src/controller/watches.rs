@@ -65,7 +65,7 @@ enum Change<K> {
     /// An object was listed, or was added or updated at this time.
     Apply(K, Option<Timestamp>),
     Delete(NamespacedName),
-    /// A list starts.
+    /// A list starts, before its first object.
     ListStarted,
     /// A list is complete and returned exactly these objects.
     ListCompleted(HashSet<NamespacedName>),

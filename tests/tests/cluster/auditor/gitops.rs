@@ -86,7 +86,8 @@ async fn writes_nothing_with_auditor_role_report() {
     let (first, second) = leader_and_standby(&a, &b).await;
     let outcome = fixture.wait_for_outcome(first).await;
     assert!(
-        outcome.contains("outcome=\"preserved\"") && outcome.contains("leaves it to somebody else"),
+        outcome.contains("outcome=\"preserved\"")
+            && outcome.contains("--auditor-role=report writes nothing"),
         "{outcome}"
     );
     eventually("an Event AuditorRolePreserved is recorded", || async {

@@ -64,7 +64,10 @@ impl Fixture {
         eventually("the leader logs the outcome of its reconcile", || async {
             let log = webhook.log_text();
             log.lines()
-                .find(|line| line.contains("outcome=") || line.contains("not in place"))
+                .find(|line| {
+                    line.contains("outcome=")
+                        || line.contains("failed to reconcile the auditor role")
+                })
                 .map(ToOwned::to_owned)
         })
         .await

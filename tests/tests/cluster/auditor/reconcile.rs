@@ -124,7 +124,7 @@ async fn preserves_role_managed_by_others() {
 
     // Without managed fields, the API server reports a conflict.
     fixture.patch_role("merge", &json!({ "metadata": { "managedFields": [{}] } })).await;
-    fixture.assert_role_preserved(&[], "somebody else owns its rules").await;
+    fixture.assert_role_preserved(&[], "another field manager owns its rules").await;
 
     // The role is aggregated from other roles.
     fixture.delete_role().await;

@@ -9,7 +9,7 @@ use crate::text::printable;
 pub enum TargetKind {
     /// A container on the agent's node.
     Container(ContainerId),
-    /// No target.
+    /// No target at all.
     Targetless,
     /// The Pod that runs the agent as an ephemeral container.
     Pod,

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 /// that a binding copied to another Job while no guard was in force is recognized as a copy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Binding {
-    /// The Session's namespace.
+    /// The namespace of the Session.
     pub namespace: String,
-    /// The Session's name.
+    /// The name of the Session.
     pub name: String,
-    /// The Session's UID.
+    /// The UID of the Session.
     pub uid: String,
     /// The UID of the Job that carries the binding.
     #[serde(rename = "agent")]

@@ -24,7 +24,7 @@ pub enum JobClass {
     Agent(TargetKind),
     /// A Job with the name and label of an agent that is not one, with the reason.
     Lookalike(&'static str),
-    /// Any other Job.
+    /// A Job that is unrelated to mirrord.
     Other,
 }
 

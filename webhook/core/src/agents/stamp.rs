@@ -1,8 +1,8 @@
 //! Stamps, which name the requester of an agent in a format that CEL can compose too.
 //!
-//! A stamp is `username=alice@example.com&uid=…&group=devs&group=system:authenticated`, with `%` and
-//! `&` in a value escaped as `%25` and `%26`. CEL cannot write JSON, and the guard policy compares
-//! every byte of the stamp.
+//! A stamp is `username=alice@example.com&uid=…&group=devs&group=system:authenticated`, with `%`
+//! and `&` in a value escaped as `%25` and `%26`. CEL cannot write JSON, and the guard policy
+//! compares every byte of the stamp.
 
 use k8s_openapi::api::{
     batch::v1::Job,

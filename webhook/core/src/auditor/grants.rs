@@ -1,5 +1,7 @@
-//! What rules grant, taken apart into single permissions, so that the order, the splitting and the
-//! spelling of rules don't matter and everything else does.
+//! RBAC rules split into single permissions.
+//!
+//! Two roles are compared by their permissions. The order, grouping and duplication of rules do not
+//! matter, and every other difference does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,43 +14,46 @@ use crate::text::printable;
 
 const ALL: &str = "*";
 
-/// Permissions that a role may have to be compared. A rule multiplies its lists, so that an object
-/// of the size that etcd takes could ask for more than any memory holds.
-const MOST: usize = 50_000;
+/// The maximum number of permissions of a role that is compared.
+///
+/// A rule multiplies its lists, so a role of the maximum size of etcd could exhaust the memory.
+const MAX_GRANTS: usize = 50_000;
 
-/// How much of a name is shown.
-const SHOWN: usize = 253;
+/// The maximum length of a name in a line of a difference.
+const MAX_NAME: usize = 253;
 
-/// Lines of a difference that a report and a log line hold, and characters of one: a role may grant
-/// tens of thousands of permissions, and a rule hold any number of verbs.
-const MOST_LINES: usize = 200;
-const LONGEST_LINE: usize = 253;
+/// The maximum number of lines of a difference in a report or log message.
+///
+/// A role may grant tens of thousands of permissions.
+const MAX_LINES: usize = 200;
+/// The maximum length of such a line in characters, because a rule may have any number of verbs.
+const MAX_LINE_LENGTH: usize = 253;
 
 /// A single permission, as RBAC matches it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Grant {
-    /// A verb on a resource; of one name, or of all.
+    /// A verb on a resource, optionally restricted to an object name.
     Resource {
-        /// API group, empty for the core's.
+        /// The API group, empty for the core group.
         group: String,
-        /// Resource, `resource/subresource`, `*` or `*/subresource`.
+        /// The resource, `resource/subresource`, `*` or `*/subresource`.
         resource: String,
-        /// The only name that is meant.
+        /// The object name that the permission is restricted to.
         name: Option<String>,
-        /// Verb, or `*`.
+        /// The verb, or `*`.
         verb: String,
     },
-    /// A verb on a path that is no resource.
+    /// A verb on a URL path that is not a resource.
     Url {
-        /// The path; a `*` at its end stands for whatever follows.
+        /// The path, where a trailing `*` matches any suffix.
         url: String,
-        /// Verb, or `*`.
+        /// The verb, or `*`.
         verb: String,
     },
 }
 
 impl Grant {
-    /// Whether who has this one needs the other no more.
+    /// Returns whether this permission includes the other one.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -61,48 +66,48 @@ impl Grant {
                     verb: other_verb,
                 },
             ) => {
-                either(group, other_group)
+                value_covers(group, other_group)
                     && resource_covers(resource, other_resource)
                     && (name.is_none() || name == other_name)
-                    && either(verb, other_verb)
+                    && value_covers(verb, other_verb)
             }
             (Self::Url { url, verb }, Self::Url { url: other_url, verb: other_verb }) => {
-                url_covers(url, other_url) && either(verb, other_verb)
+                url_covers(url, other_url) && value_covers(verb, other_verb)
             }
             _ => false,
         }
     }
 }
 
-fn either(value: &str, other: &str) -> bool {
+fn value_covers(value: &str, other: &str) -> bool {
     value == ALL || value == other
 }
 
-/// As Kubernetes' `ResourceMatches`.
+/// Compares resources like `ResourceMatches` of Kubernetes.
 fn resource_covers(resource: &str, other: &str) -> bool {
-    either(resource, other)
+    value_covers(resource, other)
         || resource.strip_prefix("*/").is_some_and(|subresource| {
             other.split_once('/').is_some_and(|(_, other)| other == subresource)
         })
 }
 
-/// As Kubernetes' `NonResourceURLMatches`.
+/// Compares paths like `NonResourceURLMatches` of Kubernetes.
 fn url_covers(url: &str, other: &str) -> bool {
-    either(url, other) || (url.ends_with('*') && other.starts_with(url.trim_end_matches('*')))
+    value_covers(url, other) || (url.ends_with('*') && other.starts_with(url.trim_end_matches('*')))
 }
 
-/// Permissions, each once.
+/// A set of permissions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Grants(BTreeSet<Grant>);
 
 impl Grants {
-    /// What the rules grant; nothing if that is too much to be taken apart.
+    /// Returns the permissions of the rules, or `None` if there are too many to compare.
     #[must_use]
-    pub fn of(rules: &[PolicyRule]) -> Option<Self> {
+    pub fn from_rules(rules: &[PolicyRule]) -> Option<Self> {
         let mut grants = BTreeSet::new();
-        let mut budget = MOST;
+        let mut budget = MAX_GRANTS;
         for rule in rules {
-            // Null, absent and empty are one: the API server stores all three as absent.
+            // The API server stores null, absent and empty lists alike, as absent.
             let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
             let (groups, resources, urls) =
                 (list(&rule.api_groups), list(&rule.resources), list(&rule.non_resource_urls));
@@ -137,68 +142,72 @@ impl Grants {
         Some(Self(grants))
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those that `other` doesn't hold.
+    /// Returns the permissions that `other` does not include.
     #[must_use]
-    pub fn beyond(&self, other: &Self) -> Self {
-        let beyond = self.0.iter().filter(|grant| {
+    pub fn not_covered_by(&self, other: &Self) -> Self {
+        let uncovered = self.0.iter().filter(|grant| {
             !other.0.contains(grant) && !other.0.iter().any(|held| held.covers(grant))
         });
-        Self(beyond.cloned().collect())
+        Self(uncovered.cloned().collect())
     }
 
-    /// One line for all verbs of a resource or path: `pods.metrics.k8s.io: get, list`.
+    /// Returns a line with all verbs of each resource or path: `pods.metrics.k8s.io: get, list`.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut verbs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for grant in &self.0 {
-            let (place, verb) = match grant {
+            let (subject, verb) = match grant {
                 Grant::Resource { group, resource, name, verb } => {
                     let dot = if group.is_empty() { "" } else { "." };
-                    let mut place = printable(&format!("{resource}{dot}{group}"), SHOWN);
+                    let mut subject = printable(&format!("{resource}{dot}{group}"), MAX_NAME);
                     if let Some(name) = name {
-                        place.extend([" \"", &printable(name, SHOWN), "\""]);
+                        subject.extend([" \"", &printable(name, MAX_NAME), "\""]);
                     }
-                    (place, verb)
+                    (subject, verb)
                 }
-                Grant::Url { url, verb } => (printable(url, SHOWN), verb),
+                Grant::Url { url, verb } => (printable(url, MAX_NAME), verb),
             };
-            verbs.entry(place).or_default().push(printable(verb, SHOWN));
+            verbs.entry(subject).or_default().push(printable(verb, MAX_NAME));
         }
-        verbs.into_iter().map(|(place, verbs)| format!("{place}: {}", verbs.join(", "))).collect()
+        verbs
+            .into_iter()
+            .map(|(subject, verbs)| format!("{subject}: {}", verbs.join(", ")))
+            .collect()
     }
 
-    /// The same as rules.
+    /// Returns rules that grant these permissions.
     #[must_use]
-    pub fn rules(&self) -> Vec<PolicyRule> {
-        type Place = (Option<String>, String, Option<String>);
-        let mut verbs: BTreeMap<Place, Vec<String>> = BTreeMap::new();
+    pub fn to_rules(&self) -> Vec<PolicyRule> {
+        // API group, resource or path, object name.
+        type Subject = (Option<String>, String, Option<String>);
+        let mut verbs: BTreeMap<Subject, Vec<String>> = BTreeMap::new();
         for grant in self.0.clone() {
-            let (place, verb) = match grant {
+            let (subject, verb) = match grant {
                 Grant::Resource { group, resource, name, verb } => {
                     ((Some(group), resource, name), verb)
                 }
                 Grant::Url { url, verb } => ((None, url, None), verb),
             };
-            verbs.entry(place).or_default().push(verb);
+            verbs.entry(subject).or_default().push(verb);
         }
         verbs
             .into_iter()
-            .map(|((group, place, name), verbs)| match group {
+            .map(|((group, resource_or_url, name), verbs)| match group {
                 Some(group) => PolicyRule {
                     api_groups: Some(vec![group]),
-                    resources: Some(vec![place]),
+                    resources: Some(vec![resource_or_url]),
                     resource_names: name.map(|name| vec![name]),
                     verbs,
                     ..PolicyRule::default()
                 },
                 None => PolicyRule {
-                    non_resource_urls: Some(vec![place]),
+                    non_resource_urls: Some(vec![resource_or_url]),
                     verbs,
                     ..PolicyRule::default()
                 },
@@ -207,59 +216,62 @@ impl Grants {
     }
 }
 
-/// How what a role grants differs from what it should. Shown as a diff, from the one to the other.
+/// The difference between the permissions of a role and of the preset, displayed as a diff.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Difference {
-    /// Granted, and not by the preset.
+    /// Permissions of the role that the preset does not include.
     pub extra: Grants,
-    /// In the preset, and not granted.
+    /// Permissions of the preset that the role does not include.
     pub missing: Grants,
 }
 
 impl Difference {
-    /// From what there is to what there should be.
+    /// Compares the actual permissions with those of the preset.
     #[must_use]
     pub fn between(actual: &Grants, preset: &Grants) -> Self {
-        Self { extra: actual.beyond(preset), missing: preset.beyond(actual) }
+        Self { extra: actual.not_covered_by(preset), missing: preset.not_covered_by(actual) }
     }
 
-    /// Whether both grant the same.
+    /// Returns whether both grant the same permissions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.extra.is_empty() && self.missing.is_empty()
     }
 
-    /// The lines of the diff, without a header.
+    /// Returns the lines of the diff from the role to the preset, without a header.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<(String, bool)> = Vec::new();
         lines.extend(self.extra.lines().into_iter().map(|line| (line, false)));
         lines.extend(self.missing.lines().into_iter().map(|line| (line, true)));
-        // All of a resource together, what goes before what comes.
-        lines.sort_by(|(one, comes), (other, other_comes)| {
-            let place = |line: &str| line.rsplit_once(": ").map_or(0, |(place, _)| place.len());
-            (&one[..place(one)], comes).cmp(&(&other[..place(other)], other_comes))
+        // Group the lines of a resource, with removed verbs before added ones.
+        lines.sort_by(|(line, added), (other, other_added)| {
+            let subject =
+                |line: &str| line.rsplit_once(": ").map_or(0, |(subject, _)| subject.len());
+            (&line[..subject(line)], added).cmp(&(&other[..subject(other)], other_added))
         });
         lines
             .into_iter()
-            .map(|(line, comes)| format!("{}{line}", if comes { '+' } else { '-' }))
+            .map(|(line, added)| format!("{}{line}", if added { '+' } else { '-' }))
             .collect()
     }
 
-    /// The same for what must not grow without bound: so many lines, and how many more there are.
+    /// Returns the lines of the diff, limited in number and length.
+    ///
+    /// A last line states how many lines were omitted.
     #[must_use]
-    pub fn shown(&self) -> Vec<String> {
+    pub fn truncated_lines(&self) -> Vec<String> {
         let mut lines = self.lines();
-        let more = lines.len().saturating_sub(MOST_LINES);
-        lines.truncate(MOST_LINES);
+        let omitted = lines.len().saturating_sub(MAX_LINES);
+        lines.truncate(MAX_LINES);
         for line in &mut lines {
-            if let Some((end, _)) = line.char_indices().nth(LONGEST_LINE) {
+            if let Some((end, _)) = line.char_indices().nth(MAX_LINE_LENGTH) {
                 line.truncate(end);
                 line.push('…');
             }
         }
-        if more > 0 {
-            lines.push(format!("and {more} more"));
+        if omitted > 0 {
+            lines.push(format!("and {omitted} more"));
         }
         lines
     }

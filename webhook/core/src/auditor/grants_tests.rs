@@ -1,7 +1,7 @@
 use super::*;
 
 fn rule(groups: &[&str], resources: &[&str], names: &[&str], verbs: &[&str]) -> PolicyRule {
-    let list = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let list = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
     PolicyRule {
         api_groups: Some(list(groups)),
         resources: Some(list(resources)),
@@ -12,11 +12,11 @@ fn rule(groups: &[&str], resources: &[&str], names: &[&str], verbs: &[&str]) -> 
 }
 
 fn grants(rules: &[PolicyRule]) -> Grants {
-    Grants::of(rules).unwrap()
+    Grants::from_rules(rules).unwrap()
 }
 
 #[test]
-fn who_has_the_wider_needs_the_narrower_no_more() {
+fn wider_grants_cover_narrower_ones() {
     let resource = |text: &str| {
         let parts: Vec<&str> = text.split(' ').collect();
         Grant::Resource {
@@ -45,7 +45,7 @@ fn who_has_the_wider_needs_the_narrower_no_more() {
         ("a r get", "a r get x", true),
         ("a r get x", "a r get", false),
         ("a r get x", "a r get y", false),
-        // A name that looks like a wildcard is a name.
+        // A `*` is no wildcard in object names.
         ("a r get *", "a r get x", false),
     ] {
         assert_eq!(resource(wide).covers(&resource(narrow)), covers, "{wide} / {narrow}");
@@ -64,17 +64,17 @@ fn who_has_the_wider_needs_the_narrower_no_more() {
 }
 
 #[test]
-fn what_is_too_much_to_compare_is_told_before_memory_is_taken() {
+fn rejects_too_many_grants_before_allocating() {
     let many: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert!(Grants::of(&[rule(&many, &many, &many, &many)]).is_none());
-    assert!(Grants::of(&[rule(&[""], &many, &[], &["get"])]).is_some());
+    assert!(Grants::from_rules(&[rule(&many, &many, &many, &many)]).is_none());
+    assert!(Grants::from_rules(&[rule(&[""], &many, &[], &["get"])]).is_some());
     let twenty = vec![rule(&[""], &many, &[], &["get"]); 20];
-    assert!(Grants::of(&twenty).is_none());
+    assert!(Grants::from_rules(&twenty).is_none());
 }
 
 #[test]
-fn shown_as_a_diff() {
+fn displays_difference_as_diff() {
     let preset = grants(&[
         rule(&["a.co"], &["things"], &[], &["get", "list"]),
         rule(&[""], &["pods"], &[], &["get"]),
@@ -101,7 +101,7 @@ fn shown_as_a_diff() {
 }
 
 #[test]
-fn as_rules_they_grant_the_same() {
+fn converts_to_equivalent_rules() {
     let all = grants(&[
         rule(&["a", ""], &["r", "r/s"], &["x", "y"], &["get", "*"]),
         rule(&["b"], &["*"], &[], &["list"]),
@@ -111,5 +111,5 @@ fn as_rules_they_grant_the_same() {
             ..PolicyRule::default()
         },
     ]);
-    assert_eq!(grants(&all.rules()), all);
+    assert_eq!(grants(&all.to_rules()), all);
 }

@@ -1,37 +1,47 @@
-//! What each release shipped.
+//! The versions of the auditor preset that releases shipped.
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-/// One rule, as data.
-struct Rule {
+/// A rule of the preset as a constant.
+struct PresetRule {
     group: &'static str,
     resource: &'static str,
     verbs: &'static [&'static str],
 }
 
-const SEE: &[&str] = &["get", "list", "watch"];
+const READ_VERBS: &[&str] = &["get", "list", "watch"];
 
-/// What each version of the preset appended to the one before. A new version is one more entry, and
-/// its rules go to `manifests/base/auditor.yaml` too: nobody may grant what they don't hold.
-const SHIPPED: &[&[Rule]] = &[
-    &[Rule { group: "operator.metalbear.co", resource: "sessionpolicies", verbs: SEE }],
-    &[Rule { group: "visibility.operator.metalbear.co", resource: "sessiontrackers", verbs: SEE }],
+/// The rules that each version of the preset added to the previous version.
+///
+/// A new version is a new entry. Its rules must also be added to `manifests/base/auditor.yaml`,
+/// because RBAC allows the controller to grant only the permissions that it holds.
+const SHIPPED: &[&[PresetRule]] = &[
+    &[PresetRule {
+        group: "operator.metalbear.co",
+        resource: "sessionpolicies",
+        verbs: READ_VERBS,
+    }],
+    &[PresetRule {
+        group: "visibility.operator.metalbear.co",
+        resource: "sessiontrackers",
+        verbs: READ_VERBS,
+    }],
 ];
 
-/// The versions of the preset, from the first on. Holds one at least.
+/// The versions of the preset, of which there is at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
     first: Vec<PolicyRule>,
     later: Vec<Vec<PolicyRule>>,
 }
 
-/// A version of the preset that isn't known here.
+/// The error for a version that the history does not contain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("there is no version {0} of the auditor preset, only 1 to {1}")]
 pub struct NoSuchVersion(u32, u32);
 
 impl History {
-    /// The history that this release knows.
+    /// Returns the history that this release shipped.
     #[must_use]
     pub fn shipped() -> Self {
         let mut releases =
@@ -39,13 +49,16 @@ impl History {
         Self { first: releases.next().unwrap_or_default(), later: releases.collect() }
     }
 
-    /// A history of what each version appended to the one before.
+    /// Creates a history from the rules that each version added to the previous version.
     #[must_use]
     pub fn new(first: Vec<PolicyRule>, later: Vec<Vec<PolicyRule>>) -> Self {
         Self { first, later }
     }
 
-    /// The same as a release knew it whose latest version was `version`.
+    /// Truncates the history to that of a release whose latest version was `version`.
+    ///
+    /// # Errors
+    /// Returns an error if the history does not contain the version.
     pub fn up_to(mut self, version: u32) -> Result<Self, NoSuchVersion> {
         if version == 0 || version > self.latest() {
             return Err(NoSuchVersion(version, self.latest()));
@@ -54,21 +67,21 @@ impl History {
         Ok(self)
     }
 
-    /// The latest version.
+    /// Returns the latest version.
     #[must_use]
     pub fn latest(&self) -> u32 {
         u32::try_from(self.later.len() + 1).unwrap_or(u32::MAX)
     }
 
-    /// All the rules of a version.
+    /// Returns all rules of a version.
     #[must_use]
     pub fn rules(&self, version: u32) -> Vec<PolicyRule> {
-        self.added(0, version)
+        self.added_rules(0, version)
     }
 
-    /// What the versions after `from`, up to `to`, appended.
+    /// Returns the rules that the versions after `from`, up to and including `to`, added.
     #[must_use]
-    pub fn added(&self, from: u32, to: u32) -> Vec<PolicyRule> {
+    pub fn added_rules(&self, from: u32, to: u32) -> Vec<PolicyRule> {
         std::iter::once(&self.first)
             .chain(&self.later)
             .take(to as usize)
@@ -79,7 +92,7 @@ impl History {
     }
 }
 
-fn policy_rule(rule: &Rule) -> PolicyRule {
+fn policy_rule(rule: &PresetRule) -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![rule.group.into()]),
         resources: Some(vec![rule.resource.into()]),
@@ -94,12 +107,12 @@ mod tests {
     use crate::auditor::{Difference, Grants};
 
     #[test]
-    fn every_version_adds_something_and_takes_nothing_away() {
+    fn every_version_only_adds_permissions() {
         let history = History::shipped();
         assert_eq!(history.latest() as usize, SHIPPED.len());
         for version in 1..history.latest() {
-            let older = Grants::of(&history.rules(version)).unwrap();
-            let newer = Grants::of(&history.rules(version + 1)).unwrap();
+            let older = Grants::from_rules(&history.rules(version)).unwrap();
+            let newer = Grants::from_rules(&history.rules(version + 1)).unwrap();
             let difference = Difference::between(&older, &newer);
             assert!(difference.extra.is_empty(), "{version}");
             assert!(!difference.missing.is_empty(), "{version}");
@@ -107,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn an_auditor_sees_and_does_nothing_else() {
+    fn preset_grants_only_read_verbs() {
         for rule in History::shipped().rules(u32::MAX) {
-            assert_eq!(rule.verbs, SEE);
+            assert_eq!(rule.verbs, READ_VERBS);
             assert_eq!(rule.non_resource_urls, None);
         }
     }
 
     #[test]
-    fn versions() {
+    fn selects_versions() {
         let history = History::shipped();
         assert_eq!(history.clone().up_to(1).unwrap().rules(9), history.rules(1));
         assert_eq!(history.clone().up_to(2).unwrap(), history);
-        assert_eq!(history.added(1, 2), history.rules(2)[1..]);
+        assert_eq!(history.added_rules(1, 2), history.rules(2)[1..]);
         for version in [0, 3, u32::MAX] {
             let error = history.clone().up_to(version).unwrap_err().to_string();
             assert!(error.contains("only 1 to 2"), "{error}");

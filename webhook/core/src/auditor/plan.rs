@@ -1,92 +1,92 @@
-//! What is to be done about the role.
+//! The write that the auditor role needs, if any.
 
 use std::fmt;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 
 use super::{
-    AUTO_UPDATE, Difference, Grants, History, Manager, ROLE,
-    manager::{manager, wrote_the_rules},
+    AUTO_UPDATE, Difference, ExternalManager, Grants, History, ROLE,
+    external_manager::{external_manager, is_sole_rule_manager},
 };
 
-/// How much this process may do.
+/// The writes that this process may make.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// Create the role where there is none, upgrade it.
+    /// Create and upgrade the role.
     Manage,
-    /// Upgrade it, and leave one that was deleted deleted.
+    /// Upgrade the role, but do not create one that was deleted.
     UpgradeOnly,
-    /// Write nothing; the role is somebody else's, a GitOps repository's say.
+    /// Write nothing, because a GitOps repository or a user manages the role.
     Report,
 }
 
-/// What is to be done. Only the first two write.
+/// The plan for the role, of which only the first two variants write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
-    /// There is no role: create it.
+    /// Create the missing role.
     Create {
-        /// The latest version.
+        /// The latest version of the preset.
         version: u32,
-        /// Its rules.
+        /// The rules of that version.
         rules: Vec<PolicyRule>,
     },
-    /// It is what an earlier release shipped: append what came later.
+    /// Append the rules of later versions to a role that equals an earlier version.
     Append {
-        /// What it is now.
+        /// The current version of the role.
         from: u32,
-        /// The latest version.
+        /// The latest version of the preset.
         to: u32,
-        /// All the rules it has then: those it has, as they are, and those that are missing.
+        /// All rules after the write: the current rules, unchanged, and the added ones.
         rules: Vec<PolicyRule>,
-        /// What it gains.
+        /// The permissions that the role gains.
         difference: Difference,
     },
-    /// It grants what the latest version does.
+    /// Do nothing, because the role grants what the latest version grants.
     Nothing {
-        /// The latest version.
+        /// The latest version of the preset.
         version: u32,
     },
-    /// It is somebody's own: not a byte of it changes.
+    /// Leave the role unchanged.
     Preserve {
-        /// Why.
-        why: Why,
-        /// Which version it is, if it is one.
-        is: Option<u32>,
-        /// The latest version.
+        /// The reason why the role is preserved.
+        reason: PreserveReason,
+        /// The version that the role equals, if any.
+        version: Option<u32>,
+        /// The latest version of the preset.
         latest: u32,
-        /// How it differs from the latest; unknown where it can't be compared.
+        /// The difference from the latest version, or `None` if the role cannot be compared.
         difference: Option<Difference>,
     },
 }
 
-/// Why a role is left alone.
+/// The reason why a role is left unchanged.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Why {
-    /// There is none, and none is to be created.
+pub enum PreserveReason {
+    /// The role does not exist, and the mode forbids creating it.
     Absent,
-    /// The process was told not to write.
-    ToldNotTo,
-    /// It is being deleted.
+    /// The mode forbids all writes.
+    ReportOnly,
+    /// The role is being deleted.
     Deleting,
-    /// Kubernetes fills in its rules from other roles.
+    /// Kubernetes fills in the rules from other roles.
     Aggregated,
-    /// Kubernetes adds its rules to other roles: what it gains, all who hold those would gain.
+    /// The named label adds the rules to another role, whose subjects would gain permissions too.
     AggregatedInto(String),
-    /// Its annotation says so.
+    /// The annotation for automatic updates is "false".
     AutoUpdateOff,
-    /// Somebody else applies it.
-    Managed(Manager),
-    /// A later release wrote it, which this one doesn't know.
+    /// Another tool or user applies the role.
+    Managed(ExternalManager),
+    /// A later release wrote rules that this release does not know.
     Newer,
-    /// An administrator changed it.
+    /// The rules were modified.
     Modified,
-    /// It grants more than can be compared.
+    /// The role grants too many permissions to compare.
     TooLarge,
-    /// Another field manager owns what would be written, as the API server said.
+    /// The API server reported that another field manager owns the rules.
     Conflict(String),
 }
 
-/// Decides. Of a role that is `None` the API server said that it doesn't exist.
+/// Returns the plan for a role, or for a missing role if `role` is `None`.
 #[must_use]
 pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
     let latest = history.latest();
@@ -96,60 +96,69 @@ pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
             return Plan::Create { version: latest, rules };
         }
         return Plan::Preserve {
-            why: if mode == Mode::Report { Why::ToldNotTo } else { Why::Absent },
-            is: None,
+            reason: if mode == Mode::Report {
+                PreserveReason::ReportOnly
+            } else {
+                PreserveReason::Absent
+            },
+            version: None,
             latest,
-            difference: Grants::of(&rules)
+            difference: Grants::from_rules(&rules)
                 .map(|preset| Difference::between(&Grants::default(), &preset)),
         };
     };
     let actual = role.rules.as_deref().unwrap_or_default();
-    let compared = Grants::of(actual);
+    let granted = Grants::from_rules(actual);
     let difference_to = |version: u32| {
-        let preset = Grants::of(&history.rules(version))?;
-        Some(Difference::between(compared.as_ref()?, &preset))
+        let preset = Grants::from_rules(&history.rules(version))?;
+        Some(Difference::between(granted.as_ref()?, &preset))
     };
-    let is = (1..=latest)
+    let version = (1..=latest)
         .rev()
         .find(|version| difference_to(*version).is_some_and(|difference| difference.is_empty()));
     let difference = difference_to(latest);
-    let preserve = |why| Plan::Preserve { why, is, latest, difference: difference.clone() };
+    let preserve =
+        |reason| Plan::Preserve { reason, version, latest, difference: difference.clone() };
     let metadata = &role.metadata;
     if metadata.deletion_timestamp.is_some() {
-        return preserve(Why::Deleting);
+        return preserve(PreserveReason::Deleting);
     }
     if role.aggregation_rule.is_some() {
-        return preserve(Why::Aggregated);
+        return preserve(PreserveReason::Aggregated);
     }
-    if is == Some(latest) {
+    if version == Some(latest) {
         return Plan::Nothing { version: latest };
     }
     if is_auto_update_off(role) {
-        return preserve(Why::AutoUpdateOff);
+        return preserve(PreserveReason::AutoUpdateOff);
     }
-    if let Some(label) = aggregated_into(role) {
-        return preserve(Why::AggregatedInto(label));
+    if let Some(label) = aggregation_label(role) {
+        return preserve(PreserveReason::AggregatedInto(label));
     }
-    if let Some(manager) = manager(metadata) {
-        return preserve(Why::Managed(manager));
+    if let Some(manager) = external_manager(metadata) {
+        return preserve(PreserveReason::Managed(manager));
     }
-    match (is, &difference) {
-        (_, None) => preserve(Why::TooLarge),
-        (None, Some(difference)) if difference.missing.is_empty() && wrote_the_rules(metadata) => {
-            preserve(Why::Newer)
+    match (version, &difference) {
+        (_, None) => preserve(PreserveReason::TooLarge),
+        (None, Some(difference))
+            if difference.missing.is_empty() && is_sole_rule_manager(metadata) =>
+        {
+            preserve(PreserveReason::Newer)
         }
-        (None, Some(_)) => preserve(Why::Modified),
-        (Some(_), Some(_)) if mode == Mode::Report => preserve(Why::ToldNotTo),
+        (None, Some(_)) => preserve(PreserveReason::Modified),
+        (Some(_), Some(_)) if mode == Mode::Report => preserve(PreserveReason::ReportOnly),
         (Some(from), Some(difference)) => Plan::Append {
             from,
             to: latest,
-            rules: [actual, &history.added(from, latest)].concat(),
+            rules: [actual, &history.added_rules(from, latest)].concat(),
             difference: difference.clone(),
         },
     }
 }
 
-/// Kubernetes itself wants "false" to the letter; who writes "False" means the same.
+/// Returns whether the annotation for automatic updates is "false" in any case.
+///
+/// Kubernetes compares the value exactly, but a user who writes "False" means the same.
 pub(super) fn is_auto_update_off(role: &ClusterRole) -> bool {
     let annotations = role.metadata.annotations.as_ref();
     annotations
@@ -157,9 +166,8 @@ pub(super) fn is_auto_update_off(role: &ClusterRole) -> bool {
         .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
 }
 
-/// The label by which Kubernetes' own roles (view, edit, admin) and others collect this one's
-/// rules.
-fn aggregated_into(role: &ClusterRole) -> Option<String> {
+/// Returns the label by which another role, such as `view`, aggregates the rules of this role.
+fn aggregation_label(role: &ClusterRole) -> Option<String> {
     let labels = role.metadata.labels.as_ref()?;
     let label = labels.iter().find(|(name, value)| {
         name.starts_with("rbac.authorization.k8s.io/aggregate-to-") && *value == "true"
@@ -168,9 +176,9 @@ fn aggregated_into(role: &ClusterRole) -> Option<String> {
 }
 
 impl Plan {
-    /// One word for a metric, a report and a script.
+    /// Returns the name of the plan for metrics, reports and scripts.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Create { .. } => "create",
             Self::Append { .. } => "append",
@@ -179,20 +187,19 @@ impl Plan {
         }
     }
 
-    /// How the role differs from the latest version; unknown where it can't be compared.
+    /// Returns the difference from the latest version, or `None` if the role cannot be compared.
     #[must_use]
     pub fn difference(&self) -> Option<Difference> {
         match self {
-            Self::Create { rules, .. } => {
-                Grants::of(rules).map(|rules| Difference::between(&Grants::default(), &rules))
-            }
+            Self::Create { rules, .. } => Grants::from_rules(rules)
+                .map(|rules| Difference::between(&Grants::default(), &rules)),
             Self::Append { difference, .. } => Some(difference.clone()),
             Self::Nothing { .. } => Some(Difference::default()),
             Self::Preserve { difference, .. } => difference.clone(),
         }
     }
 
-    /// The one line that says what and why.
+    /// Returns a line that states the plan and its reason.
     #[must_use]
     pub fn summary(&self) -> String {
         match self {
@@ -205,7 +212,7 @@ impl Plan {
             Self::Nothing { version } => {
                 format!("nothing: ClusterRole {ROLE} is version {version}, the latest")
             }
-            Self::Preserve { why, .. } => format!("preserve ClusterRole {ROLE}: {why}"),
+            Self::Preserve { reason, .. } => format!("preserve ClusterRole {ROLE}: {reason}"),
         }
     }
 
@@ -218,7 +225,7 @@ impl Plan {
     }
 }
 
-/// The summary, then the difference as a diff.
+/// Displays the summary and then the difference as a diff.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.summary())?;
@@ -232,13 +239,13 @@ impl fmt::Display for Plan {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for PreserveReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => {
-                write!(f, "there is none, and with --auditor-role=upgrade-only none is created")
+                write!(f, "it does not exist, and --auditor-role=upgrade-only does not create it")
             }
-            Self::ToldNotTo => write!(f, "--auditor-role=report leaves it to somebody else"),
+            Self::ReportOnly => write!(f, "--auditor-role=report writes nothing"),
             Self::Deleting => write!(f, "it is being deleted"),
             Self::Aggregated => write!(f, "it has an aggregationRule, which fills in its rules"),
             Self::AggregatedInto(label) => {
@@ -246,10 +253,12 @@ impl fmt::Display for Why {
             }
             Self::AutoUpdateOff => write!(f, "its annotation {AUTO_UPDATE} is \"false\""),
             Self::Managed(manager) => write!(f, "managed by {manager}"),
-            Self::Newer => write!(f, "a later release wrote it, with more than this one knows"),
-            Self::Modified => write!(f, "it was modified, and is what no release shipped"),
-            Self::TooLarge => write!(f, "it grants too much to be compared"),
-            Self::Conflict(message) => write!(f, "somebody else owns its rules: {message}"),
+            Self::Newer => write!(f, "a later release wrote it, with rules unknown to this one"),
+            Self::Modified => write!(f, "it was modified and matches no release"),
+            Self::TooLarge => write!(f, "it grants too many permissions to compare"),
+            Self::Conflict(message) => {
+                write!(f, "another field manager owns its rules: {message}")
+            }
         }
     }
 }

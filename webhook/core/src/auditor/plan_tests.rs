@@ -1,4 +1,4 @@
-//! A table of roles against the plan: each differs from what a release shipped in one thing.
+//! Plans for roles that each differ from a shipped version in one property.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn v2() -> Value {
     rule(TRACKERS, "sessiontrackers", &["get", "list", "watch"])
 }
 
-/// A third version, which the history of a later release has.
+/// Returns the rule of a third version, which only a later release knows.
 fn v3() -> Value {
     rule("", "namespaces", &["list"])
 }
@@ -30,7 +30,7 @@ fn later_history() -> History {
     History::new(vec![rule(v1())], vec![vec![rule(v2())], vec![rule(v3())]])
 }
 
-/// A role as the API server answers it.
+/// Returns a role as the API server sends it.
 fn role(rules: &Value) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -40,8 +40,8 @@ fn role(rules: &Value) -> Value {
     })
 }
 
-/// The same with more on its metadata.
-fn with(rules: &Value, metadata: &Value) -> Value {
+/// Returns a role with additional metadata.
+fn role_with(rules: &Value, metadata: &Value) -> Value {
     let mut role = role(rules);
     for (key, value) in metadata.as_object().unwrap() {
         role["metadata"][key] = value.clone();
@@ -56,15 +56,15 @@ fn owned_by(manager: &str, operation: &str, field: &str) -> Value {
     }] })
 }
 
-/// In short, as the table has it.
-fn short(plan: &Plan) -> String {
+/// Returns the short form of a plan in the tables.
+fn short_form(plan: &Plan) -> String {
     match plan {
         Plan::Create { version, .. } => format!("create {version}"),
         Plan::Append { from, to, .. } => format!("append {from}-{to}"),
         Plan::Nothing { version } => format!("nothing {version}"),
-        Plan::Preserve { why, .. } => match why {
-            Why::Managed(manager) => format!("preserve {}", manager.name),
-            why => format!("preserve {why:?}"),
+        Plan::Preserve { reason, .. } => match reason {
+            PreserveReason::Managed(manager) => format!("preserve {}", manager.name),
+            reason => format!("preserve {reason:?}"),
         },
     }
 }
@@ -72,17 +72,20 @@ fn short(plan: &Plan) -> String {
 fn check(cases: &[(&str, Value, &str)]) {
     for (name, role, expected) in cases {
         let role: ClusterRole = serde_json::from_value(role.clone()).unwrap();
-        let made = plan(&History::shipped(), Some(&role), Mode::Manage);
-        assert_eq!(short(&made), *expected, "{name}");
-        // Told not to write, the process never does.
-        let told = plan(&History::shipped(), Some(&role), Mode::Report);
-        assert!(matches!(told, Plan::Nothing { .. } | Plan::Preserve { .. }), "{name}: {told}");
+        let managed = plan(&History::shipped(), Some(&role), Mode::Manage);
+        assert_eq!(short_form(&managed), *expected, "{name}");
+        // In report mode nothing is written.
+        let reported = plan(&History::shipped(), Some(&role), Mode::Report);
+        assert!(
+            matches!(reported, Plan::Nothing { .. } | Plan::Preserve { .. }),
+            "{name}: {reported}"
+        );
         let upgrade = plan(&History::shipped(), Some(&role), Mode::UpgradeOnly);
-        assert_eq!(upgrade, made, "{name}");
-        if let Plan::Append { rules, .. } = made {
+        assert_eq!(upgrade, managed, "{name}");
+        if let Plan::Append { rules, .. } = managed {
             let history = History::shipped();
-            let after = Grants::of(&rules).unwrap();
-            let latest = Grants::of(&history.rules(history.latest())).unwrap();
+            let after = Grants::from_rules(&rules).unwrap();
+            let latest = Grants::from_rules(&history.rules(history.latest())).unwrap();
             assert!(Difference::between(&after, &latest).is_empty(), "{name}");
         }
     }
@@ -90,7 +93,7 @@ fn check(cases: &[(&str, Value, &str)]) {
 
 #[test]
 #[rustfmt::skip]
-fn what_grants_the_same_is_the_same() {
+fn recognizes_equivalent_rules() {
     let (one, two) = (v1(), v2());
     let verbs = |verbs: &[&str]| rule(POLICIES, "sessionpolicies", verbs);
     let mut null_lists = v1();
@@ -115,16 +118,16 @@ fn what_grants_the_same_is_the_same() {
         ("a rule split by verbs", role(&json!([verbs(&["get"]), verbs(&["list", "watch"])])), "append 1-2"),
         ("split and overlapping", role(&json!([verbs(&["get", "list"]), verbs(&["list", "watch"])])), "append 1-2"),
         ("both rules split", role(&json!([verbs(&["get"]), rule(TRACKERS, "sessiontrackers", &["watch"]), verbs(&["watch", "list"]), rule(TRACKERS, "sessiontrackers", &["list", "get"])])), "nothing 2"),
-        ("lists that are null", role(&json!([null_lists])), "append 1-2"),
-        ("lists that are empty", role(&json!([empty_lists])), "append 1-2"),
-        ("a name of what is granted whole", role(&json!([one, named])), "append 1-2"),
+        ("null lists", role(&json!([null_lists])), "append 1-2"),
+        ("empty lists", role(&json!([empty_lists])), "append 1-2"),
+        ("an object name of a resource granted as a whole", role(&json!([one, named])), "append 1-2"),
         ("a rule without verbs", role(&json!([one, rule("", "pods", &[])])), "append 1-2"),
     ]);
 }
 
 #[test]
 #[rustfmt::skip]
-fn what_grants_anything_else_is_preserved() {
+fn preserves_other_rules() {
     let (one, two) = (v1(), v2());
     let verbs = |verbs: &[&str]| rule(POLICIES, "sessionpolicies", verbs);
     let changed = |field: &str, value: Value| {
@@ -135,38 +138,38 @@ fn what_grants_anything_else_is_preserved() {
     let see: &[&str] = &["get", "list", "watch"];
     let modified = "preserve Modified";
     check(&[
-        ("a verb more", role(&json!([verbs(&["get", "list", "watch", "delete"])])), modified),
-        ("a verb more on version 2", role(&json!([verbs(&["get", "list", "watch", "delete"]), two])), modified),
-        ("a verb less", role(&json!([verbs(&["get", "list"])])), modified),
-        ("a verb less on version 2", role(&json!([one, rule(TRACKERS, "sessiontrackers", &["list", "watch"])])), modified),
+        ("an extra verb", role(&json!([verbs(&["get", "list", "watch", "delete"])])), modified),
+        ("an extra verb on version 2", role(&json!([verbs(&["get", "list", "watch", "delete"]), two])), modified),
+        ("a missing verb", role(&json!([verbs(&["get", "list"])])), modified),
+        ("a missing verb on version 2", role(&json!([one, rule(TRACKERS, "sessiontrackers", &["list", "watch"])])), modified),
         ("another verb", role(&json!([verbs(&["get", "list", "patch"])])), modified),
         ("all verbs", role(&json!([verbs(&["*"])])), modified),
-        ("a verb in capitals", role(&json!([verbs(&["Get", "list", "watch"])])), modified),
+        ("a verb in upper case", role(&json!([verbs(&["Get", "list", "watch"])])), modified),
         ("another group", changed("apiGroups", json!(["policy"])), modified),
-        ("a group more", changed("apiGroups", json!([POLICIES, "policy"])), modified),
+        ("an extra group", changed("apiGroups", json!([POLICIES, "policy"])), modified),
         ("all groups", changed("apiGroups", json!(["*"])), modified),
         ("the core group", changed("apiGroups", json!([""])), modified),
         ("no group", changed("apiGroups", json!([])), modified),
         ("another resource", changed("resources", json!(["secrets"])), modified),
-        ("a resource more", changed("resources", json!(["sessionpolicies", "sessions"])), modified),
-        ("a subresource more", changed("resources", json!(["sessionpolicies", "sessionpolicies/status"])), modified),
+        ("an extra resource", changed("resources", json!(["sessionpolicies", "sessions"])), modified),
+        ("an extra subresource", changed("resources", json!(["sessionpolicies", "sessionpolicies/status"])), modified),
         ("all resources", changed("resources", json!(["*"])), modified),
         ("only some names", changed("resourceNames", json!(["one"])), modified),
         ("only an empty name", changed("resourceNames", json!([""])), modified),
-        ("a path more", role(&json!([one, { "nonResourceURLs": ["/metrics"], "verbs": ["get"] }])), modified),
+        ("an extra path", role(&json!([one, { "nonResourceURLs": ["/metrics"], "verbs": ["get"] }])), modified),
         ("a path in the same rule", changed("nonResourceURLs", json!(["/metrics"])), modified),
-        ("a rule more", role(&json!([one, rule("", "pods", see)])), modified),
-        ("a rule more on version 2", role(&json!([one, two, rule("", "pods", see)])), modified),
-        ("to join", role(&json!([one, two, rule(TRACKERS, "sessiontrackers/join", &["create"])])), modified),
-        ("merged with more", role(&json!([{ "apiGroups": [POLICIES, TRACKERS], "resources": ["sessionpolicies", "sessiontrackers"], "verbs": see, }])), modified),
-        ("only what version 2 added", role(&json!([two])), modified),
-        ("emptied", role(&json!([])), modified),
-        ("rules null", role(&Value::Null), modified),
+        ("an extra rule", role(&json!([one, rule("", "pods", see)])), modified),
+        ("an extra rule on version 2", role(&json!([one, two, rule("", "pods", see)])), modified),
+        ("permission to join", role(&json!([one, two, rule(TRACKERS, "sessiontrackers/join", &["create"])])), modified),
+        ("merged into a wider rule", role(&json!([{ "apiGroups": [POLICIES, TRACKERS], "resources": ["sessionpolicies", "sessiontrackers"], "verbs": see, }])), modified),
+        ("only the rules that version 2 added", role(&json!([two])), modified),
+        ("no rules", role(&json!([])), modified),
+        ("null rules", role(&Value::Null), modified),
     ]);
     let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
     let huge = json!({ "apiGroups": many, "resources": many, "verbs": many });
     check(&[(
-        "too much to compare",
+        "too many permissions to compare",
         role(&json!([huge])),
         "preserve TooLarge",
     )]);
@@ -174,12 +177,12 @@ fn what_grants_anything_else_is_preserved() {
 
 #[test]
 #[rustfmt::skip]
-fn what_others_look_after_is_preserved() {
+fn preserves_roles_of_other_managers() {
     let rules = json!([v1()]);
-    let label = |key: &str, value: &str| with(&rules, &json!({ "labels": { key: value } }));
+    let label = |key: &str, value: &str| role_with(&rules, &json!({ "labels": { key: value } }));
     let annotation =
-        |key: &str, value: &str| with(&rules, &json!({ "annotations": { key: value } }));
-    let fields = |manager, operation, field| with(&rules, &owned_by(manager, operation, field));
+        |key: &str, value: &str| role_with(&rules, &json!({ "annotations": { key: value } }));
+    let fields = |manager, operation, field| role_with(&rules, &owned_by(manager, operation, field));
     let mut aggregated = role(&rules);
     aggregated["aggregationRule"] = json!({ "clusterRoleSelectors": [] });
     let mut aggregated_latest = role(&json!([v1(), v2()]));
@@ -201,35 +204,35 @@ fn what_others_look_after_is_preserved() {
         ("kubectl edit", fields("kubectl-edit", "Update", "f:rules"), "preserve kubectl-edit"),
         ("server-side apply by another", fields("argocd-controller", "Apply", "f:rules"), "preserve argocd-controller"),
         ("a manager of the aggregation rule", fields("x", "Update", "f:aggregationRule"), "preserve x"),
-        ("an owner", with(&rules, &json!({ "ownerReferences": [{ "apiVersion": "v1", "kind": "Addon", "name": "m", "uid": "1" }] })), "preserve Addon m"),
-        ("being deleted", with(&rules, &json!({ "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"], })), "preserve Deleting"),
+        ("an owner", role_with(&rules, &json!({ "ownerReferences": [{ "apiVersion": "v1", "kind": "Addon", "name": "m", "uid": "1" }] })), "preserve Addon m"),
+        ("being deleted", role_with(&rules, &json!({ "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"], })), "preserve Deleting"),
         ("written by this project", fields(FIELD_MANAGER, "Apply", "f:rules"), "append 1-2"),
         ("managed by this project", label("app.kubernetes.io/managed-by", FIELD_MANAGER), "append 1-2"),
         ("labels of others", label("team", "platform"), "append 1-2"),
         ("an ambiguous label", label("app.kubernetes.io/instance", "mirrord"), "append 1-2"),
         ("annotations of others", annotation("note", "argocd"), "append 1-2"),
-        ("finalizers", with(&rules, &json!({ "finalizers": ["a/b"] })), "append 1-2"),
+        ("finalizers", role_with(&rules, &json!({ "finalizers": ["a/b"] })), "append 1-2"),
         ("a manager of labels", fields("kubectl-label", "Update", "f:metadata"), "append 1-2"),
-        ("a manager of nothing", with(&rules, &json!({ "managedFields": [{ "manager": "x" }] })), "append 1-2"),
+        ("a manager of nothing", role_with(&rules, &json!({ "managedFields": [{ "manager": "x" }] })), "append 1-2"),
     ]);
-    // The latest is the latest, whoever put it there: there is nothing to report.
+    // The latest version needs no write, regardless of its manager.
     let latest = json!([v1(), v2()]);
     check(&[
-        ("the latest, by Argo CD", with(&latest, &owned_by("argocd-controller", "Update", "f:rules")), "nothing 2"),
-        ("the latest, autoupdate false", with(&latest, &json!({ "annotations": { AUTO_UPDATE: "false" } })), "nothing 2"),
+        ("the latest, by Argo CD", role_with(&latest, &owned_by("argocd-controller", "Update", "f:rules")), "nothing 2"),
+        ("the latest, autoupdate false", role_with(&latest, &json!({ "annotations": { AUTO_UPDATE: "false" } })), "nothing 2"),
     ]);
 }
 
 #[test]
-fn a_role_that_is_not_there() {
+fn plans_for_missing_role() {
     let history = History::shipped();
     for (mode, expected) in [
         (Mode::Manage, "create 2"),
         (Mode::UpgradeOnly, "preserve Absent"),
-        (Mode::Report, "preserve ToldNotTo"),
+        (Mode::Report, "preserve ReportOnly"),
     ] {
         let plan = plan(&history, None, mode);
-        assert_eq!(short(&plan), expected);
+        assert_eq!(short_form(&plan), expected);
         assert!(
             plan.to_string().contains("+sessionpolicies.operator.metalbear.co: get, list, watch")
         );
@@ -237,7 +240,7 @@ fn a_role_that_is_not_there() {
 }
 
 #[test]
-fn upgrades_and_downgrades() {
+fn plans_for_upgrades_and_downgrades() {
     let ours = owned_by(FIELD_MANAGER, "Apply", "f:rules");
     let cases = [
         (json!([v1()]), 1, "nothing 1"),
@@ -245,28 +248,28 @@ fn upgrades_and_downgrades() {
         (json!([v1()]), 3, "append 1-3"),
         (json!([v1(), v2()]), 3, "append 2-3"),
         (json!([v1(), v2(), v3()]), 3, "nothing 3"),
-        // What a later release wrote stays when an earlier one is back.
+        // After a downgrade, the rules of the later release stay.
         (json!([v1(), v2()]), 1, "preserve Newer"),
         (json!([v1(), v2(), v3()]), 2, "preserve Newer"),
         (json!([v1(), v2(), v3()]), 1, "preserve Newer"),
-        // A version that another was appended to out of order is none.
+        // Versions appended out of order match no version.
         (json!([v1(), v3()]), 3, "preserve Modified"),
     ];
     for (rules, version, expected) in cases {
-        let role = serde_json::from_value(with(&rules, &ours)).unwrap();
+        let role = serde_json::from_value(role_with(&rules, &ours)).unwrap();
         let history = later_history().up_to(version).unwrap();
         let plan = plan(&history, Some(&role), Mode::Manage);
-        assert_eq!(short(&plan), expected, "{rules} for a release of version {version}");
+        assert_eq!(short_form(&plan), expected, "{rules} for a release of version {version}");
     }
-    // With the rules owned by somebody else it is that one's word.
-    let edited = with(&json!([v1(), v2()]), &owned_by("kubectl-edit", "Update", "f:rules"));
+    // Another field manager of the rules takes precedence.
+    let edited = role_with(&json!([v1(), v2()]), &owned_by("kubectl-edit", "Update", "f:rules"));
     let role = serde_json::from_value(edited).unwrap();
     let history = later_history().up_to(1).unwrap();
-    assert_eq!(short(&plan(&history, Some(&role), Mode::Manage)), "preserve kubectl-edit");
+    assert_eq!(short_form(&plan(&history, Some(&role), Mode::Manage)), "preserve kubectl-edit");
 }
 
 #[test]
-fn said_in_words() {
+fn displays_plans() {
     let history = History::shipped();
     let role = |rules: Value| Some(serde_json::from_value::<ClusterRole>(role(&rules)).unwrap());
     let text = |role: Option<ClusterRole>| plan(&history, role.as_ref(), Mode::Manage).to_string();
@@ -283,7 +286,7 @@ fn said_in_words() {
     );
     assert_eq!(
         text(role(json!([rule(POLICIES, "sessionpolicies", &["get", "list", "delete"]), v2()]))),
-        "preserve ClusterRole mirrord-operator-auditor: it was modified, and is what no release shipped\n\
+        "preserve ClusterRole mirrord-operator-auditor: it was modified and matches no release\n\
          --- ClusterRole mirrord-operator-auditor\n\
          +++ preset version 2\n\
          -sessionpolicies.operator.metalbear.co: delete\n\
@@ -293,16 +296,16 @@ fn said_in_words() {
 }
 
 #[test]
-fn a_role_that_others_collect_gains_nothing() {
+fn preserves_role_aggregated_into_another() {
     let history = History::shipped();
     let label = "rbac.authorization.k8s.io/aggregate-to-view";
     for (value, preserved) in [("true", true), ("false", false)] {
         let mut role = ClusterRole { rules: Some(history.rules(1)), ..ClusterRole::default() };
         role.metadata.labels = Some([(label.to_owned(), value.to_owned())].into());
-        let why = match plan(&history, Some(&role), Mode::Manage) {
-            Plan::Preserve { why, .. } => Some(why),
+        let reason = match plan(&history, Some(&role), Mode::Manage) {
+            Plan::Preserve { reason, .. } => Some(reason),
             _ => None,
         };
-        assert_eq!(why, preserved.then(|| Why::AggregatedInto(label.to_owned())));
+        assert_eq!(reason, preserved.then(|| PreserveReason::AggregatedInto(label.to_owned())));
     }
 }

@@ -1,67 +1,69 @@
-//! The state of the role, for people and scripts: the leader writes it to a ConfigMap, and the
-//! plugin makes it from the role itself.
+//! The report on the role, for users and scripts.
+//!
+//! The leader writes it to a ConfigMap, and the plugin computes it from the role.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde::{Deserialize, Serialize};
 
-use super::{History, Mode, Plan, ROLE, Why, manager::manager, plan, plan::is_auto_update_off};
+use super::{
+    History, Mode, Plan, PreserveReason, ROLE, external_manager::external_manager, plan,
+    plan::is_auto_update_off,
+};
 
-/// What there is to know about the role. Of one that could not be read, nothing is.
+/// The state of the role, whose optional fields are absent if the role could not be read.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Report {
-    /// The latest version of the preset that whoever reports knows.
+    /// The latest version of the preset that the reporting program knows.
     pub latest_version: u32,
-    /// Whether there is a role, if that is known.
+    /// True if the role exists, absent if unknown.
     pub exists: Option<bool>,
-    /// Which version of the preset it grants; none if it is none of them.
+    /// The version of the preset that the role equals, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// Whether it grants what no release shipped, if that is known.
+    /// True if the rules match no release, absent if unknown.
     pub modified: Option<bool>,
-    /// Whether it may be upgraded, as its annotation has it, if that is known.
+    /// True if the role's annotation allows upgrades, absent if unknown.
     pub auto_update: Option<bool>,
-    /// Who looks after it, if that is anybody.
+    /// The tool or user that manages the role, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
-    /// What was, or would be, done: `create`, `append`, `nothing` or `preserve`; `unknown` where
-    /// the role could not be read.
+    /// The plan `create`, `append`, `nothing` or `preserve`, or `unknown` for an unreadable role.
     pub plan: String,
-    /// The same in a sentence.
+    /// The plan and its reason in a sentence.
     pub message: String,
-    /// How it differs from the latest version: a diff, line by line, of the first 200; none if that
-    /// isn't known.
+    /// The first 200 lines of the diff to the latest version, if known.
     pub difference: Option<Vec<String>>,
-    /// What went wrong, if something did.
+    /// The error of the last attempt, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// When this was so.
+    /// The time of the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<String>,
-    /// Which replica reports.
+    /// The identity of the reporting replica.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reported_by: Option<String>,
 }
 
 impl Report {
-    /// The state of a role, and what is to be done about it.
+    /// Returns the report on a role, with the plan for the given mode.
     #[must_use]
-    pub fn of(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Self {
-        Self::with(history, role, &plan(history, role, mode))
+    pub fn for_role(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Self {
+        Self::from_plan(history, role, &plan(history, role, mode))
     }
 
-    /// The state of a role for which something else was found out than `plan` can.
+    /// Returns the report on a role with a plan, which may reflect a conflict on write.
     #[must_use]
-    pub fn with(history: &History, role: Option<&ClusterRole>, plan: &Plan) -> Self {
+    pub fn from_plan(history: &History, role: Option<&ClusterRole>, plan: &Plan) -> Self {
         let version = match plan {
             Plan::Create { .. } => None,
             Plan::Append { from, .. } => Some(*from),
             Plan::Nothing { version } => Some(*version),
-            Plan::Preserve { is, .. } => *is,
+            Plan::Preserve { version, .. } => *version,
         };
         let modified = match plan {
             Plan::Preserve { difference: None, .. } => None,
-            Plan::Preserve { why: Why::Newer, .. } => Some(false),
+            Plan::Preserve { reason: PreserveReason::Newer, .. } => Some(false),
             _ => Some(role.is_some() && version.is_none()),
         };
         Self {
@@ -71,16 +73,16 @@ impl Report {
             modified,
             auto_update: Some(!role.is_some_and(is_auto_update_off)),
             managed_by: role
-                .and_then(|role| manager(&role.metadata))
+                .and_then(|role| external_manager(&role.metadata))
                 .map(|manager| manager.to_string()),
-            plan: plan.word().to_owned(),
+            plan: plan.name().to_owned(),
             message: plan.summary(),
-            difference: plan.difference().map(|difference| difference.shown()),
+            difference: plan.difference().map(|difference| difference.truncated_lines()),
             ..Self::default()
         }
     }
 
-    /// Of a role that could not be read.
+    /// Returns the report on a role that could not be read.
     #[must_use]
     pub fn unknown(history: &History) -> Self {
         Self {
@@ -97,9 +99,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_roles() {
+    fn reports_on_roles() {
         let history = History::shipped();
-        let absent = Report::of(&history, None, Mode::Manage);
+        let absent = Report::for_role(&history, None, Mode::Manage);
         assert_eq!(
             (absent.exists, absent.modified, absent.version),
             (Some(false), Some(false), None)
@@ -108,7 +110,7 @@ mod tests {
         assert_eq!(absent.difference.map(|lines| lines.len()), Some(2));
 
         let mut role = ClusterRole { rules: Some(history.rules(1)), ..ClusterRole::default() };
-        let older = Report::of(&history, Some(&role), Mode::Manage);
+        let older = Report::for_role(&history, Some(&role), Mode::Manage);
         assert_eq!(
             (older.version, older.modified, older.auto_update),
             (Some(1), Some(false), Some(true))
@@ -121,7 +123,7 @@ mod tests {
         role.rules = Some(Vec::new());
         let labels = [("kustomize.toolkit.fluxcd.io/name".to_owned(), "infra".to_owned())];
         role.metadata.labels = Some(labels.into());
-        let flux = Report::of(&history, Some(&role), Mode::Manage);
+        let flux = Report::for_role(&history, Some(&role), Mode::Manage);
         assert_eq!(flux.modified, Some(true));
         assert_eq!(flux.plan, "preserve");
         assert_eq!(
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_made_up() {
+    fn omits_unknown_fields() {
         let history = History::shipped();
         let unread = serde_json::to_value(Report::unknown(&history)).unwrap();
         for field in ["exists", "modified", "autoUpdate", "difference"] {
@@ -152,14 +154,14 @@ mod tests {
             }]),
             ..ClusterRole::default()
         };
-        let report = Report::of(&history, Some(&huge), Mode::Manage);
+        let report = Report::for_role(&history, Some(&huge), Mode::Manage);
         assert_eq!((report.exists, report.modified, &report.difference), (Some(true), None, &None));
-        assert!(report.message.contains("too much"), "{}", report.message);
+        assert!(report.message.contains("too many"), "{}", report.message);
     }
 
     #[test]
-    fn a_report_has_a_bound() {
-        let of =
+    fn limits_size_of_report() {
+        let rule =
             |resources: Vec<String>, verbs: Vec<String>| k8s_openapi::api::rbac::v1::PolicyRule {
                 api_groups: Some(vec![String::new()]),
                 resources: Some(resources),
@@ -169,19 +171,19 @@ mod tests {
         let words = |count: usize| (0..count).map(|n| format!("w{n:04}")).collect::<Vec<_>>();
         let role = ClusterRole {
             rules: Some(vec![
-                of(words(300), vec!["get".into()]),
-                of(vec!["a".into()], words(1000)),
+                rule(words(300), vec!["get".into()]),
+                rule(vec!["a".into()], words(1000)),
             ]),
             ..ClusterRole::default()
         };
         let history = History::shipped();
-        let report = Report::of(&history, Some(&role), Mode::Manage);
+        let report = Report::for_role(&history, Some(&role), Mode::Manage);
         let lines = report.difference.unwrap();
-        // 300 words, one resource of many verbs, and what is missing.
+        // 300 resources, one resource with many verbs, and the missing rules.
         assert_eq!((lines.len(), lines[200].as_str()), (201, "and 103 more"));
         assert!(lines[0].starts_with("-a: w0000") && lines[0].ends_with('…'));
         assert!(lines.iter().all(|line| line.chars().count() <= 254));
-        // Who asks for the plan gets all of it.
+        // The plan itself is not truncated.
         let text = plan(&history, Some(&role), Mode::Manage).to_string();
         assert_eq!(text.lines().count(), 3 + 303);
     }

@@ -28,11 +28,11 @@ pub enum AgentKind {
 pub struct AgentId {
     /// The kind of object that the agent runs in.
     pub kind: AgentKind,
-    /// The object's namespace.
+    /// The namespace of the object.
     pub namespace: String,
-    /// The object's name.
+    /// The name of the object.
     pub name: String,
-    /// The object's UID.
+    /// The UID of the object.
     pub uid: String,
     /// The name of the ephemeral container, or empty for a Job.
     pub container: String,
@@ -107,7 +107,7 @@ pub struct ClientInfo {
     pub username: Option<String>,
     /// The hostname of the client's machine.
     pub hostname: Option<String>,
-    /// The session key.
+    /// The session key of the run.
     pub key: Option<String>,
     /// The name of a Session that the client created for the run before its agent.
     ///
@@ -117,7 +117,7 @@ pub struct ClientInfo {
     pub truncated: bool,
 }
 
-/// A mirrord agent.
+/// A mirrord agent in a Job or a Pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Agent {
     /// The identity of the agent.

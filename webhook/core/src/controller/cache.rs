@@ -19,11 +19,11 @@ use crate::{agents::ContainerId, sessions::tracker::AGENT_ANNOTATION};
 pub struct AgentSession {
     /// The agent of the Session.
     pub agent: AgentId,
-    /// The Session's namespace.
+    /// The namespace of the Session.
     pub namespace: String,
-    /// The Session's name.
+    /// The name of the Session.
     pub name: String,
-    /// The Session's UID.
+    /// The UID of the Session.
     pub uid: String,
     /// The user name of the Session's owner.
     pub owner: String,

@@ -1,4 +1,4 @@
-//! Builders for tests.
+//! Builders of agents and Sessions for tests.
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -18,11 +18,11 @@ use crate::sessions::tracker::AGENT_ANNOTATION;
 /// A Session that is kept alive by reports of its owner, not created by the controller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HeartbeatSession {
-    /// The Session's namespace.
+    /// The namespace of the Session.
     pub namespace: String,
-    /// The Session's name.
+    /// The name of the Session.
     pub name: String,
-    /// The Session's UID.
+    /// The UID of the Session.
     pub uid: String,
     /// The line `whoami/k8s-user@hostname` that describes the user.
     pub user: String,

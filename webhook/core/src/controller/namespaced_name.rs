@@ -5,9 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 /// The namespace and name of an object, as a key of maps.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct NamespacedName {
-    /// The object's namespace.
+    /// The namespace of the object.
     pub namespace: Box<str>,
-    /// The object's name.
+    /// The name of the object.
     pub name: Box<str>,
 }
 

@@ -10,7 +10,7 @@ use crate::agents::{Binding, Stamp};
 pub enum AgentState {
     /// The agent runs or is about to start.
     Running(Box<Agent>),
-    /// The agent ended.
+    /// The agent ended or is being deleted.
     Ended,
     /// The agent is not in the cache. The cache may lag behind.
     Unobserved,

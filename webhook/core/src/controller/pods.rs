@@ -50,14 +50,14 @@ pub struct PartialPodStatus {
     ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
-/// A cached Pod.
+/// A Pod in the cache.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CachedPod {
-    /// The Pod's namespace.
+    /// The namespace of the Pod.
     pub namespace: Box<str>,
-    /// The Pod's name.
+    /// The name of the Pod.
     pub name: Box<str>,
-    /// The Pod's UID.
+    /// The UID of the Pod.
     pub uid: Box<str>,
     /// The node that the Pod runs on.
     pub node: Option<Box<str>>,
@@ -72,7 +72,7 @@ pub struct CachedPod {
 /// A container of a cached Pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CachedContainer {
-    /// The container's name.
+    /// The name of the container.
     pub name: Box<str>,
     /// The container's ID, as `RUNTIME://ID`.
     pub id: Box<str>,

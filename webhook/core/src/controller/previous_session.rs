@@ -2,8 +2,9 @@
 //!
 //! The controller creates a Session and then binds the agent to it with a second write. The replica
 //! that created the Session completes the binding even if the Session is deleted in between. A new
-//! leader, however, may find an agent without a binding and without a Session. A [`PreviousSession`]
-//! distinguishes an agent whose Session was deleted from an agent that never had one.
+//! leader, however, may find an agent without a binding and without a Session. A
+//! [`PreviousSession`] distinguishes an agent whose Session was deleted from an agent that never
+//! had one.
 
 use k8s_openapi::jiff::Timestamp;
 

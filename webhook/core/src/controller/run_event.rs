@@ -15,16 +15,16 @@ use crate::{
 pub struct RunEvent {
     /// Set for an Event of type `Warning`.
     pub warning: bool,
-    /// The machine-readable reason.
+    /// The reason, for machines.
     pub reason: &'static str,
-    /// The human-readable note.
+    /// The note, for people.
     pub note: String,
 }
 
 /// The cause of a Session's end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Cause<'a> {
-    /// The agent ended.
+    /// The agent of the Session ended.
     AgentEnded,
     /// The owner reported that the command of the run ended.
     CommandEnded,
@@ -34,7 +34,7 @@ enum Cause<'a> {
     StoppedWithoutAgent(&'a str),
     /// An unknown client deleted a Session without an agent.
     Deleted,
-    /// The reports stopped.
+    /// The reports of the owner stopped.
     Expired,
 }
 

@@ -14,7 +14,8 @@ use super::NamespacedName;
 pub(crate) struct SeenVersions(HashMap<NamespacedName, (Box<str>, u64)>);
 
 impl SeenVersions {
-    /// Returns whether a newer version of the same object was seen, and records this version if not.
+    /// Returns whether a newer version of the same object was seen, and records this version if
+    /// not.
     ///
     /// A resource version that is not a number is never stale.
     pub(crate) fn is_stale(&mut self, meta: &ObjectMeta) -> bool {
@@ -44,7 +45,8 @@ impl SeenVersions {
 
     /// Removes all versions before a relist.
     ///
-    /// A list is accepted even with older versions, because a cluster may be restored from a backup.
+    /// A list is accepted even with older versions, because a cluster may be restored from a
+    /// backup.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

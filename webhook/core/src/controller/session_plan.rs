@@ -18,7 +18,7 @@ pub struct SessionPlan {
     /// The namespace of the Session.
     pub namespace: String,
     pub(crate) spec: SessionSpec,
-    /// The resolved target.
+    /// The target of the agent.
     pub target: Target,
     /// Value of the annotation that names the agent.
     agent_id: String,

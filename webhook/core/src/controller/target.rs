@@ -34,11 +34,11 @@ pub enum Workload {
 pub struct OwnerToResolve {
     /// The kind, `ReplicaSet` or `Job`.
     pub kind: &'static str,
-    /// The object's namespace.
+    /// The namespace of the object.
     pub namespace: String,
-    /// The object's name.
+    /// The name of the object.
     pub name: String,
-    /// The object's UID.
+    /// The UID of the object.
     pub uid: String,
 }
 

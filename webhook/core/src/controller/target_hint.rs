@@ -1,4 +1,4 @@
-//! Where admission looks for the target of an agent that is about to start.
+//! Hints in a new agent that let admission look up its target.
 
 use std::net::IpAddr;
 
@@ -18,9 +18,9 @@ const POD_IPS_ENV: &str = "MIRRORD_AGENT_POD_IPS";
 pub enum TargetHint {
     /// A container on a node.
     Container {
-        /// The container ID.
+        /// The ID of the container.
         id: ContainerId,
-        /// The node name.
+        /// The name of the node.
         node: String,
         /// The address of the Pod, if the agent receives one.
         address: Option<IpAddr>,

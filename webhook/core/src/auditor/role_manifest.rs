@@ -1,43 +1,46 @@
-//! What a repository takes over that is to hold the role from now on.
+//! The manifest with which a GitOps repository takes over the role.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::rbac::v1::ClusterRole, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
-use super::{Grants, History, ROLE, manager::is_tracking};
+use super::{Grants, History, ROLE, external_manager::is_tracking_metadata};
 
-/// The role as somebody would have written it: its labels and annotations but those by which tools
-/// and this project know what is theirs, and the rules it has, and after them those of the latest
-/// version that it lacks. Of a role that others' rules are collected into no rules, as Kubernetes
-/// fills them in. Nothing if it grants too much to be compared.
+/// Returns a manifest of the role with the rules that it lacks of the latest version.
+///
+/// The manifest keeps the role's labels and annotations, except those by which tools track their
+/// objects, and appends missing rules to the current ones. It has no rules if Kubernetes aggregates
+/// them. Returns `None` if the role grants too many permissions to compare.
 #[must_use]
-pub fn take_over(history: &History, role: Option<&ClusterRole>) -> Option<ClusterRole> {
-    let mut taken = ClusterRole::default();
-    taken.metadata.name = Some(ROLE.to_owned());
+pub fn role_manifest(history: &History, role: Option<&ClusterRole>) -> Option<ClusterRole> {
+    let mut manifest = ClusterRole::default();
+    manifest.metadata.name = Some(ROLE.to_owned());
     let preset = history.rules(history.latest());
     let Some(role) = role else {
-        taken.rules = Some(preset);
-        return Some(taken);
+        manifest.rules = Some(preset);
+        return Some(manifest);
     };
     let ObjectMeta { labels, annotations, .. } = &role.metadata;
-    taken.metadata.labels = own(labels.as_ref());
-    taken.metadata.annotations = own(annotations.as_ref());
-    taken.aggregation_rule.clone_from(&role.aggregation_rule);
+    manifest.metadata.labels = without_tracking(labels.as_ref());
+    manifest.metadata.annotations = without_tracking(annotations.as_ref());
+    manifest.aggregation_rule.clone_from(&role.aggregation_rule);
     if role.aggregation_rule.is_none() {
         let rules = role.rules.as_deref().unwrap_or_default();
-        let missing = Grants::of(&preset)?.beyond(&Grants::of(rules)?);
-        taken.rules = Some([rules, &missing.rules()].concat());
+        let missing = Grants::from_rules(&preset)?.not_covered_by(&Grants::from_rules(rules)?);
+        manifest.rules = Some([rules, &missing.to_rules()].concat());
     }
-    Some(taken)
+    Some(manifest)
 }
 
-fn own(entries: Option<&BTreeMap<String, String>>) -> Option<BTreeMap<String, String>> {
-    let own: BTreeMap<_, _> = entries?
+fn without_tracking(
+    entries: Option<&BTreeMap<String, String>>,
+) -> Option<BTreeMap<String, String>> {
+    let retained: BTreeMap<_, _> = entries?
         .iter()
-        .filter(|(key, value)| !is_tracking(key, value))
+        .filter(|(key, value)| !is_tracking_metadata(key, value))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    (!own.is_empty()).then_some(own)
+    (!retained.is_empty()).then_some(retained)
 }
 
 #[cfg(test)]
@@ -47,10 +50,10 @@ mod tests {
     use super::*;
     use crate::auditor::{AUTO_UPDATE, FIELD_MANAGER};
 
-    fn taken(role: &Value) -> Option<Value> {
+    fn manifest_of(role: &Value) -> Option<Value> {
         let role = serde_json::from_value(role.clone()).unwrap();
-        let taken = take_over(&History::shipped(), Some(&role))?;
-        Some(serde_json::to_value(taken).unwrap())
+        let manifest = role_manifest(&History::shipped(), Some(&role))?;
+        Some(serde_json::to_value(manifest).unwrap())
     }
 
     fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
@@ -58,10 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_comes_after_what_is_there() {
+    fn appends_missing_rules() {
         let history = History::shipped();
         let latest = json!(history.rules(2));
-        let none = serde_json::to_value(take_over(&history, None)).unwrap();
+        let none = serde_json::to_value(role_manifest(&history, None)).unwrap();
         assert_eq!(
             none,
             json!({
@@ -71,13 +74,13 @@ mod tests {
         );
         for version in [1, 2] {
             let role = json!({ "rules": history.rules(version) });
-            assert_eq!(taken(&role).unwrap()["rules"], latest, "{version}");
+            assert_eq!(manifest_of(&role).unwrap()["rules"], latest, "{version}");
         }
         let modified = json!({ "rules": [
             rule("operator.metalbear.co", "sessionpolicies", &["get", "delete"]),
         ] });
         assert_eq!(
-            taken(&modified).unwrap()["rules"],
+            manifest_of(&modified).unwrap()["rules"],
             json!([
                 rule("operator.metalbear.co", "sessionpolicies", &["get", "delete"]),
                 rule("operator.metalbear.co", "sessionpolicies", &["list", "watch"]),
@@ -91,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn as_somebody_would_have_written_it() {
+    fn removes_tracking_metadata() {
         let mut role = json!({
             "metadata": {
                 "name": ROLE, "uid": "u", "resourceVersion": "7", "generation": 1,
@@ -122,28 +125,28 @@ mod tests {
             "labels": { "team": "a", "app.kubernetes.io/name": "mirrord-sessions" },
             "annotations": { AUTO_UPDATE: "false", "argocd.argoproj.io/sync-wave": "1" },
         });
-        assert_eq!(taken(&role).unwrap()["metadata"], metadata);
-        // Somebody else's word for who manages it is part of a chart, say.
+        assert_eq!(manifest_of(&role).unwrap()["metadata"], metadata);
+        // Another value of managed-by stays, as it may come from a chart.
         role["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "Helm" });
-        assert_eq!(taken(&role).unwrap()["metadata"]["labels"], role["metadata"]["labels"]);
+        assert_eq!(manifest_of(&role).unwrap()["metadata"]["labels"], role["metadata"]["labels"]);
         role["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": FIELD_MANAGER });
-        assert_eq!(taken(&role).unwrap()["metadata"]["labels"], Value::Null);
+        assert_eq!(manifest_of(&role).unwrap()["metadata"]["labels"], Value::Null);
     }
 
     #[test]
-    fn collected_rules_are_left_to_kubernetes() {
+    fn omits_aggregated_rules() {
         let aggregation =
             json!({ "clusterRoleSelectors": [{ "matchLabels": { "auditor": "yes" } }] });
         let role = json!({ "aggregationRule": aggregation, "rules": History::shipped().rules(1) });
-        let taken = taken(&role).unwrap();
-        assert_eq!(taken["aggregationRule"], aggregation);
-        assert_eq!(taken.get("rules"), None);
+        let manifest = manifest_of(&role).unwrap();
+        assert_eq!(manifest["aggregationRule"], aggregation);
+        assert_eq!(manifest.get("rules"), None);
     }
 
     #[test]
-    fn too_much_to_compare_is_not_taken_over_in_part() {
+    fn returns_none_for_too_many_permissions() {
         let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         let huge = json!({ "apiGroups": many, "resources": many, "verbs": many });
-        assert_eq!(taken(&json!({ "rules": [huge] })), None);
+        assert_eq!(manifest_of(&json!({ "rules": [huge] })), None);
     }
 }
