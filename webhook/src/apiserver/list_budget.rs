@@ -11,7 +11,7 @@ use crate::server::response::Response;
 /// The budget of all lists in kibibytes. A longer list takes all of it.
 const BUDGET: u32 = 64 << 10;
 
-/// How long a list waits for others to be sent.
+/// The timeout of a list that waits for others to be sent.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Limits the memory that concurrent lists take together.

@@ -29,11 +29,11 @@ pub(super) async fn encode(request: &HeaderMap, encoding: Encoding, json: Vec<u8
     let compress = bytes.len() >= MIN_COMPRESSED_SIZE && accepts_gzip(request);
     let (bytes, compressed) = if compress {
         // Compression takes some milliseconds per megabyte, too long for an async worker thread.
-        let plain = Bytes::from(bytes);
-        let copy = plain.clone();
+        let uncompressed = Bytes::from(bytes);
+        let copy = uncompressed.clone();
         match tokio::task::spawn_blocking(move || gzip(&copy)).await {
             Ok(Ok(compressed)) => (compressed.into(), true),
-            _ => (plain, false),
+            _ => (uncompressed, false),
         }
     } else {
         (bytes.into(), false)
@@ -81,8 +81,9 @@ fn yaml(json: &[u8]) -> Result<Vec<u8>, String> {
     serde_saphyr::to_string(&value).map(String::into_bytes).map_err(|error| error.to_string())
 }
 
-fn gzip(plain: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
-    encoder.write_all(plain)?;
+fn gzip(uncompressed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder =
+        GzEncoder::new(Vec::with_capacity(uncompressed.len() / 8), Compression::fast());
+    encoder.write_all(uncompressed)?;
     encoder.finish()
 }

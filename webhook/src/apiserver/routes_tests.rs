@@ -280,14 +280,14 @@ async fn compresses_large_responses_on_request() {
             index.apply(tracker("shop", &format!("s{version}"), "alice", version));
         }
     });
-    let plain = fixture.request("GET", LIST, &[("x-remote-user", "alice")]).await;
-    assert!(!plain.1.contains_key("content-encoding"));
+    let uncompressed = fixture.request("GET", LIST, &[("x-remote-user", "alice")]).await;
+    assert!(!uncompressed.1.contains_key("content-encoding"));
     let gzip = [("x-remote-user", "alice"), ("accept-encoding", "gzip")];
     let (_, headers, body) = fixture.request("GET", LIST, &gzip).await;
     assert_eq!(headers["content-encoding"], "gzip");
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap();
-    assert_eq!(text, plain.2);
+    assert_eq!(text, uncompressed.2);
     let (_, headers, _) = fixture.request("GET", &format!("{LIST}?limit=3"), &gzip).await;
     assert!(!headers.contains_key("content-encoding"), "small ones aren't worth it");
 }

@@ -33,8 +33,8 @@ use crate::{
     server::{body::full, response::Response},
 };
 
-/// The minimum timeout of watches that request none. As in the API server, each ends at a random time
-/// between this and twice this.
+/// The minimum timeout of watches that request none. As in the API server, each ends at a random
+/// time between this and twice this.
 const MIN_TIMEOUT: Duration = Duration::from_mins(30);
 /// The maximum timeout of watches, since the requester is authenticated only at the start.
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);

@@ -40,7 +40,7 @@ use crate::{
 const FRAME_SIZE: usize = 64 << 10;
 /// The interval between bookmarks, as in the API server.
 const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
-/// How long before its end a watch sends the last bookmark.
+/// Time between the last bookmark and the end of a watch.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 /// The maximum random delay of a review, so that watches do not send reviews at once.
@@ -73,7 +73,7 @@ struct WatchBody {
     review_due: Instant,
     /// The review in flight. Until it completes, the previous rights stay valid.
     review: Option<PendingReview>,
-    /// Whether the policies or the join rights have changed.
+    /// True if the policies or the join rights have changed.
     viewer_changed: bool,
     /// Error that ends the watch once the client has received all DELETED events.
     forbidden: Option<ApiError>,
@@ -86,7 +86,7 @@ struct WatchBody {
 /// polled only when its client reads.
 struct PendingReview {
     task: JoinHandle<ReviewedRights>,
-    /// Whether policies or sessions have changed since, so that the review must be repeated.
+    /// True if policies or sessions have changed since, so that the review must be repeated.
     is_stale: bool,
 }
 

@@ -59,7 +59,7 @@ const BATCH_SIZE: usize = 64;
 const MAX_DELETES: usize = 512;
 /// The maximum number of queued records. Beyond it the first are dropped.
 const QUEUE_LENGTH: usize = 10_000;
-/// How long replicas that don't know the reason of an end wait for the one that does.
+/// Delay of replicas that don't know the reason of an end, in favour of the one that does.
 const REASON_GRACE: Duration = Duration::from_secs(3);
 /// The maximum random delay of each replica, so that usually only one of them writes.
 const MAX_JITTER: Duration = Duration::from_secs(4);

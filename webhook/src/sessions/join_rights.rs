@@ -27,9 +27,9 @@ use super::store::Store;
 
 /// The subresource of trackers that joins a session.
 const JOIN_SUBRESOURCE: &str = "join";
-/// How long a verdict is cached.
+/// The time to live of a cached verdict.
 pub(crate) const VERDICT_TTL: Duration = Duration::from_secs(10);
-/// How long a failed review is cached as a denial.
+/// The time to live of a failed review, which counts as a denial.
 const FAILURE_TTL: Duration = Duration::from_secs(2);
 /// The timeout of a review, including the wait for a permit. Requesters must not wait one after
 /// another for an API server that hangs.

@@ -151,8 +151,8 @@ mod tests {
             (Event::InitApply(policy("d", &none)), None),
             (Event::InitDone, Some("d")),
         ] {
-            let shown = format!("{event:?}");
-            assert_eq!(names(cache.apply(event)).as_deref(), expected, "{shown}");
+            let description = format!("{event:?}");
+            assert_eq!(names(cache.apply(event)).as_deref(), expected, "{description}");
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{server::health::Health, stored_objects::StoredSession};
 
 /// The page size of lists. Each Session may have a quarter of a megabyte of annotations.
 const PAGE_SIZE: u32 = 100;
-/// How long the first list waits for the policies, so that every version is sent under known
+/// Timeout of the first list for the policies to be read, so that every version is sent under known
 /// policies.
 const POLICIES_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_BACKOFF: Duration = Duration::from_millis(250);

@@ -22,8 +22,8 @@ use tracing::debug;
 
 use crate::stored_objects::StoredPod;
 
-/// The timeout of look-ups for admission. A developer waits for it, and the API server times out the
-/// review of an agent after 2 s.
+/// The timeout of look-ups for admission. A developer waits for it, and the API server times out
+/// the review of an agent after 2 s.
 const TIMEOUT: Duration = Duration::from_millis(500);
 /// The maximum number of concurrent look-ups for admission. Beyond it they are skipped.
 const MAX_CONCURRENT: usize = 16;
@@ -115,8 +115,8 @@ async fn find(client: &Client, hint: &TargetHint) -> Result<Option<Target>, kube
         }
         TargetHint::Container { id, node, address } => (id, node, address),
     };
-    // Selecting by address avoids reading all Pods of the node. It finds the Pod only if the address
-    // is the Pod's primary one.
+    // Selecting by address avoids reading all Pods of the node. It finds the Pod only if the
+    // address is the Pod's primary one.
     let attempts = [*address, None];
     for address in attempts.into_iter().skip(usize::from(address.is_none())) {
         // Read from the watch cache: a running target is not new.

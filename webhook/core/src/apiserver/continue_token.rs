@@ -59,7 +59,8 @@ pub fn encode(position: &Position, list: u64) -> String {
 /// # Errors
 /// Returns 400 if the token is invalid or belongs to another list.
 pub fn decode(token: &str, list: u64) -> Result<Position, ApiError> {
-    let invalid = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
+    let invalid =
+        |reason: &str| ApiError::bad_request(format!("continue key is not valid: {reason}"));
     if token.len() > MAX_TOKEN_LENGTH {
         return Err(invalid("it is too long"));
     }

@@ -54,14 +54,14 @@ impl ApiError {
 
     /// Returns 403 for a requester who may not see any tracker in the scope of the request.
     #[must_use]
-    pub fn forbidden(username: &str, verb: &str, why: &str) -> Self {
+    pub fn forbidden(username: &str, verb: &str, reason: &str) -> Self {
         Self {
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS })),
             ..Self::new(
                 403,
                 "Forbidden",
                 format!(
-                    "{TRACKERS}.{TRACKER_GROUP} is forbidden: User {username:?} cannot {verb} resource \"{TRACKERS}\" in API group {TRACKER_GROUP:?}: {why}"
+                    "{TRACKERS}.{TRACKER_GROUP} is forbidden: User {username:?} cannot {verb} resource \"{TRACKERS}\" in API group {TRACKER_GROUP:?}: {reason}"
                 ),
             )
         }
@@ -73,7 +73,7 @@ impl ApiError {
         username: &str,
         subresource: Subresource,
         name: &str,
-        why: &str,
+        reason: &str,
     ) -> Self {
         let resource = format!("{TRACKERS}/{}", subresource.name());
         Self {
@@ -82,7 +82,7 @@ impl ApiError {
                 403,
                 "Forbidden",
                 format!(
-                    "{TRACKERS}.{TRACKER_GROUP} {name:?} is forbidden: User {username:?} cannot create resource {resource:?} in API group {TRACKER_GROUP:?}: {why}"
+                    "{TRACKERS}.{TRACKER_GROUP} {name:?} is forbidden: User {username:?} cannot create resource {resource:?} in API group {TRACKER_GROUP:?}: {reason}"
                 ),
             )
         }
@@ -140,17 +140,17 @@ impl ApiError {
 
     /// Returns 422 for a body with an invalid field.
     #[must_use]
-    pub fn invalid(kind: &str, field: &str, why: &str) -> Self {
+    pub fn invalid(kind: &str, field: &str, reason: &str) -> Self {
         Self {
             details: Some(json!({
                 "group": TRACKER_GROUP,
                 "kind": kind,
-                "causes": [{ "reason": "FieldValueInvalid", "field": field, "message": why }],
+                "causes": [{ "reason": "FieldValueInvalid", "field": field, "message": reason }],
             })),
             ..Self::new(
                 422,
                 "Invalid",
-                format!("{kind}.{TRACKER_GROUP} is invalid: {field}: {why}"),
+                format!("{kind}.{TRACKER_GROUP} is invalid: {field}: {reason}"),
             )
         }
     }
@@ -164,13 +164,15 @@ impl ApiError {
     /// Returns 404 for a tracker that does not exist or that the requester may not see.
     #[must_use]
     pub fn tracker_not_found(name: &str) -> Self {
-        let shown = printable(name, 253);
+        let printable_name = printable(name, 253);
         Self {
-            details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": shown })),
+            details: Some(
+                json!({ "group": TRACKER_GROUP, "kind": TRACKERS, "name": printable_name }),
+            ),
             ..Self::new(
                 404,
                 "NotFound",
-                format!("{TRACKERS}.{TRACKER_GROUP} \"{shown}\" not found"),
+                format!("{TRACKERS}.{TRACKER_GROUP} \"{printable_name}\" not found"),
             )
         }
     }

@@ -37,9 +37,9 @@ pub fn parse_requester(
     names: &HeaderNames,
     headers: &[(&str, &[u8])],
 ) -> Result<Requester, InvalidHeaders> {
-    let all = |wanted: &[String]| -> Result<Vec<String>, InvalidHeaders> {
+    let all = |names: &[String]| -> Result<Vec<String>, InvalidHeaders> {
         let mut values = Vec::new();
-        for name in wanted {
+        for name in names {
             for (_, value) in headers
                 .iter()
                 .filter(|(header, value)| header.eq_ignore_ascii_case(name) && !value.is_empty())
@@ -52,7 +52,7 @@ pub fn parse_requester(
         }
         Ok(values)
     };
-    let first = |wanted: &[String]| all(wanted).map(|values| values.into_iter().next());
+    let first = |names: &[String]| all(names).map(|values| values.into_iter().next());
     let mut requester = Requester {
         username: first(&names.username)?.ok_or(InvalidHeaders::MissingUsername)?,
         uid: first(&names.uid)?,

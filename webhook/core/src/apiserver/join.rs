@@ -53,7 +53,7 @@ pub fn decide(
         return Ok(None);
     }
     let forbidden =
-        |why: &str| ApiError::subresource_forbidden(username, Subresource::Join, name, why);
+        |reason: &str| ApiError::subresource_forbidden(username, Subresource::Join, name, reason);
     if let Some(cause) = viewer.denial_cause(Verb::Join, &view) {
         return Err(forbidden(&format!("denied {cause}")));
     }

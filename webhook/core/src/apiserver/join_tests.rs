@@ -17,7 +17,7 @@ fn decides_who_may_join() {
     let no_read =
         "deny: {rules: [{resources: ['*'], verbs: [read], where: user.metadata.name == 'bob'}]}";
     let ok = |joined: &[&str]| Ok(Some(joined.iter().map(|name| (*name).to_owned()).collect()));
-    for (name, tracker, policy, who, expected) in [
+    for (name, tracker, policy, user, expected) in [
         ("another user", &*live, "{}", "bob", ok(&["carol", "bob"])),
         ("the owner", &live, "{}", "alice", Ok(None)),
         ("a participant", &live, "{}", "carol", Ok(None)),
@@ -30,7 +30,7 @@ fn decides_who_may_join() {
         ("full", &full, "{}", "bob", Err((403, "256 users have joined already"))),
         ("full, a participant", &full, "{}", "u7", Ok(None)),
     ] {
-        let requester = requester(who);
+        let requester = requester(user);
         let viewer = policies(policy).viewer(&requester, JoinRights::Everywhere);
         match (decide(tracker, &viewer, &requester), expected) {
             (Ok(joined), Ok(expected)) => assert_eq!(joined, expected, "{name}"),

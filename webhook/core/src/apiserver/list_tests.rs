@@ -88,9 +88,9 @@ fn rejects_continue_token_of_another_list_or_expired_state() {
     for version in 11..=12 + HISTORY as u64 {
         index.apply(session("a", "y").tracker(version));
     }
-    let gone = list_page(&index, None, &query).unwrap_err();
-    assert_eq!(gone.code, 410);
-    let status = gone.status();
+    let error = list_page(&index, None, &query).unwrap_err();
+    assert_eq!(error.code, 410);
+    let status = error.status();
     assert_eq!(status["reason"], "Expired");
     let token = status["metadata"]["continue"].as_str().unwrap();
     let rest = list_page(&index, None, &format!("continue={token}")).unwrap();

@@ -128,7 +128,7 @@ impl ListOptions {
     fn list_causes(&self, match_text: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
         let mut causes = Vec::new();
         if let Some(text) = match_text {
-            let mut forbid = |why: &str| causes.push(forbidden("resourceVersionMatch", why));
+            let mut forbid = |reason: &str| causes.push(forbidden("resourceVersionMatch", reason));
             if self.version == Version::Unset {
                 forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
             }
@@ -181,8 +181,8 @@ impl ListOptions {
     }
 }
 
-fn forbidden(field: &'static str, why: &str) -> (&'static str, &'static str, String) {
-    (field, "FieldValueForbidden", format!("Forbidden: {why}"))
+fn forbidden(field: &'static str, reason: &str) -> (&'static str, &'static str, String) {
+    (field, "FieldValueForbidden", format!("Forbidden: {reason}"))
 }
 
 fn unsupported(text: &str, supported: &str) -> (&'static str, &'static str, String) {
@@ -287,12 +287,12 @@ impl Query {
 
 fn not_a_number(function: &str, text: &str) -> String {
     let digits = text.trim_start_matches(['-', '+']);
-    let why = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+    let reason = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         "value out of range"
     } else {
         "invalid syntax"
     };
-    format!("strconv.{function}: parsing {text:?}: {why}")
+    format!("strconv.{function}: parsing {text:?}: {reason}")
 }
 
 /// Decodes percent-encoded text; returns `None` if it is malformed or not UTF-8.

@@ -27,7 +27,7 @@ pub struct RenderOptions {
 pub struct RenderItem<'a> {
     /// The tracker.
     pub tracker: &'a Tracker,
-    /// Whether to include key and filters.
+    /// Includes key and filters if true.
     pub revealed: bool,
     /// The resource version to show instead of the tracker's own, as of a deletion.
     pub version: Option<u64>,

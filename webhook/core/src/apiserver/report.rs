@@ -73,7 +73,7 @@ fn seconds(duration: Duration) -> i64 {
 /// Session.
 pub fn parse(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
     let kind = Subresource::Report.kind();
-    let invalid = |field: &str, why: &str| ApiError::invalid(kind, field, why);
+    let invalid = |field: &str, reason: &str| ApiError::invalid(kind, field, reason);
     let spec: Option<SessionReportSpec> = subresource::parse_spec(body, Subresource::Report)?;
     let spec = spec.ok_or_else(|| invalid("spec", "Required value"))?;
     if spec.ports.len() > MAX_PORTS {
@@ -84,16 +84,16 @@ pub fn parse(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
             let field = format!("spec.ports[{at}].port");
             return Err(invalid(&field, "must be between 1 and 65535"));
         }
-        if let Some(why) = port.filter.as_deref().and_then(|text| text_error(text, MAX_FILTER)) {
-            return Err(invalid(&format!("spec.ports[{at}].filter"), &why));
+        if let Some(reason) = port.filter.as_deref().and_then(|text| text_error(text, MAX_FILTER)) {
+            return Err(invalid(&format!("spec.ports[{at}].filter"), &reason));
         }
     }
     if spec.processes.len() > MAX_PROCESSES {
         return Err(invalid("spec.processes", &too_many(MAX_PROCESSES)));
     }
     for (at, process) in spec.processes.iter().enumerate() {
-        if let Some(why) = text_error(process, MAX_PROCESS_LENGTH) {
-            return Err(invalid(&format!("spec.processes[{at}]"), &why));
+        if let Some(reason) = text_error(process, MAX_PROCESS_LENGTH) {
+            return Err(invalid(&format!("spec.processes[{at}]"), &reason));
         }
     }
     Ok(spec)
@@ -116,7 +116,7 @@ fn text_error(text: &str, limit: usize) -> Option<String> {
 pub struct ReportDecision {
     /// Merge patch of the status; `None` if the Session is up to date.
     pub status: Option<Value>,
-    /// Whether the run has ended, so that the Session is to be deleted.
+    /// True if the run has ended, so that the Session is to be deleted.
     pub ends: bool,
     /// The `lastSeen` of the Session after the write.
     last_seen: Timestamp,
@@ -144,8 +144,8 @@ pub fn decide(
             return Err(ApiError::tracker_not_found(name));
         }
         let username = &requester.username;
-        let why = "only the owner of a session may report on it";
-        return Err(ApiError::subresource_forbidden(username, Subresource::Report, name, why));
+        let reason = "only the owner of a session may report on it";
+        return Err(ApiError::subresource_forbidden(username, Subresource::Report, name, reason));
     }
     let status = &tracker.status;
     if status.state == SessionState::Terminated {
@@ -153,12 +153,12 @@ pub fn decide(
     }
     if report.ended {
         // Otherwise a report could stop a run in spite of policies for `delete`.
-        let forbidden = |why: &str| {
-            ApiError::subresource_forbidden(&requester.username, Subresource::Report, name, why)
+        let forbidden = |reason: &str| {
+            ApiError::subresource_forbidden(&requester.username, Subresource::Report, name, reason)
         };
         if tracker.recorded_for.is_some() {
-            let why = "a session that was created for an agent ends with its agent";
-            return Err(forbidden(why));
+            let reason = "a session that was created for an agent ends with its agent";
+            return Err(forbidden(reason));
         }
         if status.agent.is_some()
             && let Some(cause) = viewer.denial_cause(Verb::Delete, &tracker.view())

@@ -29,7 +29,7 @@ fn only_owner_may_report() {
     let policies = PolicySet::new("", [policy]);
     let live = session("shop", "s").owned_by("alice").uid("1").key("s3cret").tracker(5);
     let ended = live.terminated(&Ending::unknown(9), 6).unwrap();
-    for (name, tracker, who, uid, code) in [
+    for (name, tracker, user, uid, code) in [
         // The owner may report even if policies hide the session from them.
         ("the owner", &*live, "alice", Some("1"), None),
         ("the owner, without a uid", &live, "alice", None, None),
@@ -39,7 +39,7 @@ fn only_owner_may_report() {
         ("the owner, after the end", &ended, "alice", Some("1"), Some(410)),
         ("another user, after the end", &ended, "carol", None, Some(404)),
     ] {
-        let requester = requester(who, uid);
+        let requester = requester(user, uid);
         let viewer = policies.viewer(&requester, JoinRights::Nowhere);
         let decided =
             decide(tracker, &viewer, &requester, &report(&[80]), ReportPeriod::default(), at(100));
@@ -53,7 +53,11 @@ fn unchanged_reports_are_coalesced() {
     let alice = requester("alice", None);
     let viewer = PolicySet::default().viewer(&alice, JoinRights::Nowhere);
     let tracker = |last_seen, state| {
-        session("shop", "s").owned_by("alice").port(80, None).seen(at(last_seen), state).tracker(5)
+        session("shop", "s")
+            .owned_by("alice")
+            .port(80, None)
+            .last_seen(at(last_seen), state)
+            .tracker(5)
     };
     for (name, last_seen, state, ports, written) in [
         ("just now", 90, Running, &[80][..], false),
@@ -102,7 +106,7 @@ fn final_report_ends_session_if_policies_allow() {
             "deny: {rules: [{resources: ['*'], verbs: [delete], where: tracker.kind == 'job'}]}",
         )
     };
-    for (name, live, who, set, refused) in [
+    for (name, live, user, set, refused) in [
         ("the owner", live().tracker(5), "alice", all(), ""),
         ("another user", live().tracker(5), "bob", all(), "only the owner"),
         ("created for an agent", created_for_agent(), "alice", all(), "ends with its agent"),
@@ -125,7 +129,7 @@ fn final_report_ends_session_if_policies_allow() {
         ),
         ("another kind of agent", live().agent("Pod").tracker(5), "alice", jobs(), ""),
     ] {
-        let requester = requester(who, None);
+        let requester = requester(user, None);
         let viewer = set.viewer(&requester, JoinRights::Nowhere);
         let decided = decide(&live, &viewer, &requester, &last, ReportPeriod::default(), at(100));
         match decided {

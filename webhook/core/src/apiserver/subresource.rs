@@ -62,7 +62,8 @@ pub(crate) fn parse_spec<T: DeserializeOwned>(
     subresource: Subresource,
 ) -> Result<Option<T>, ApiError> {
     let kind = subresource.kind();
-    let invalid = |why: &str| ApiError::bad_request(format!("the body is not a {kind}: {why}"));
+    let invalid =
+        |reason: &str| ApiError::bad_request(format!("the body is not a {kind}: {reason}"));
     // serde also deserializes a struct from a list.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(invalid("expected a JSON object"));

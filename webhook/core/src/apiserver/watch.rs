@@ -35,7 +35,7 @@ pub struct Watch {
     resync: Option<Resync>,
     /// The client has received everything up to this version.
     sent_version: u64,
-    /// Whether a bookmark has yet to end the initial events.
+    /// True until a bookmark has ended the initial events.
     initial_bookmark_due: bool,
     /// Namespaces of changed sessions that were sent without their secrets.
     withheld_namespaces: BTreeSet<Box<str>>,

@@ -37,7 +37,7 @@ struct Client {
     /// Name and owner of each tracker that the client holds.
     held: BTreeMap<String, String>,
     version: u64,
-    /// Whether the client has been up to date at least once.
+    /// True once the client has been up to date.
     complete: bool,
     resumed: bool,
 }
@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// Reads one event; returns `None` if there is none.
-    fn read(&mut self, index: &Index, who: &str) -> Option<()> {
+    fn read(&mut self, index: &Index, user: &str) -> Option<()> {
         self.out.bytes.clear();
         let step = self.watch.step(index, &mut self.out, 1);
         assert!(!matches!(step, StepOutcome::Ended(_)), "{step:?}");
@@ -83,7 +83,7 @@ impl Client {
         let held = if kind == "DELETED" {
             self.held.remove(&name)
         } else {
-            assert!(who == "*" || owner == who, "{who} receives an event of {owner}");
+            assert!(user == "*" || owner == user, "{user} receives an event of {owner}");
             self.held.insert(name, owner)
         };
         // A client that resumes may receive events twice.
@@ -97,29 +97,29 @@ proptest! {
     #[test]
     fn client_holds_what_it_may_see(actions in prop::collection::vec(action(), 1..60)) {
         let mut index = index();
-        let mut who = "alice";
+        let mut user = "alice";
         let mut before: Vec<(u64, &str)> = Vec::new();
         let initial = ListOptions::parse("watch=1").unwrap();
         let filter = Filter::new(Some("shop"), &initial);
-        let mut client = Client::from_list(&index, &viewer_for(who));
+        let mut client = Client::from_list(&index, &viewer_for(user));
         client.held.clear();
         client.complete = false;
-        client.watch = Watch::start(&index, filter, &initial, viewer_for(who), &[]).unwrap();
+        client.watch = Watch::start(&index, filter, &initial, viewer_for(user), &[]).unwrap();
         for action in actions {
             let version = index.version() + 1;
             match action {
                 Action::Apply(name, owner) => index.apply(owned_session(NAMES[name], PEOPLE[owner]).tracker(version)),
                 Action::Remove(name) => index.remove(&key(NAMES[name]), version),
                 Action::SetViewer(other) => {
-                    before.push((index.version(), who));
-                    who = PEOPLE[other];
-                    if client.watch.set_viewer(&index, viewer_for(who)).is_err() {
-                        client = Client::from_list(&index, &viewer_for(who));
+                    before.push((index.version(), user));
+                    user = PEOPLE[other];
+                    if client.watch.set_viewer(&index, viewer_for(user)).is_err() {
+                        client = Client::from_list(&index, &viewer_for(user));
                     }
                 }
                 Action::Read(count) => {
                     for _ in 0..count {
-                        client.read(&index, who);
+                        client.read(&index, user);
                     }
                 }
                 Action::Resume if !client.complete => {}
@@ -130,23 +130,23 @@ proptest! {
                     let others: Vec<_> = before
                         .iter()
                         .filter(|(until, _)| client.version <= *until)
-                        .map(|(_, who)| Some(viewer_for(who)))
+                        .map(|(_, user)| Some(viewer_for(user)))
                         .collect();
-                    match Watch::start(&index, filter, &options, viewer_for(who), &others) {
+                    match Watch::start(&index, filter, &options, viewer_for(user), &others) {
                         Ok(watch) => {
                             client.watch = watch;
                             client.resumed = true;
                         }
                         Err(error) => {
                             assert_eq!(error.code, 410);
-                            client = Client::from_list(&index, &viewer_for(who));
+                            client = Client::from_list(&index, &viewer_for(user));
                         }
                     }
                 }
             }
         }
-        while client.read(&index, who).is_some() {}
-        let expected = Client::from_list(&index, &viewer_for(who)).held;
+        while client.read(&index, user).is_some() {}
+        let expected = Client::from_list(&index, &viewer_for(user)).held;
         prop_assert_eq!(client.held, expected);
     }
 }

@@ -230,14 +230,14 @@ fn returns_410_if_requester_saw_other_trackers_at_version() {
     let mut index = index();
     index.apply(owned_session("c", "carol").tracker(11));
     index.remove(&key("c"), 12);
-    let start = |from: u64, who: &str, others: &[Option<&str>]| {
+    let start = |from: u64, user: &str, others: &[Option<&str>]| {
         let options = ListOptions::parse(&format!("watch=1&resourceVersion={from}")).unwrap();
         let filter = Filter::new(Some("shop"), &options);
         let others: Vec<Option<Viewer>> = others.iter().map(|name| name.map(viewer_for)).collect();
-        let started = Watch::start(&index, filter, &options, viewer_for(who), &others);
+        let started = Watch::start(&index, filter, &options, viewer_for(user), &others);
         started.err().map(|error| error.code)
     };
-    for (from, who, others, expected) in [
+    for (from, user, others, expected) in [
         (10, "alice", &[][..], None),
         (10, "alice", &[Some("alice")], None),
         (10, "alice", &[Some("bob")], Some(410)),
@@ -254,7 +254,7 @@ fn returns_410_if_requester_saw_other_trackers_at_version() {
         (99, "alice", &[Some("bob")], Some(410)),
         (99, "dave", &[Some("erin")], Some(410)),
     ] {
-        assert_eq!(start(from, who, others), expected, "{from} {who} {others:?}");
+        assert_eq!(start(from, user, others), expected, "{from} {user} {others:?}");
     }
 }
 

@@ -18,9 +18,9 @@
 //! | the requester | some, none of which can match | any | nothing |
 //! | the requester | any | one that always matches | nothing |
 //!
-//! A policy is parsed once, by [`Policy::from_spec`]. Admission rejects it with the errors that this
-//! function returns. An invalid policy that was stored while admission was off narrows the rights of
-//! its subjects and never widens them.
+//! A policy is parsed once, by [`Policy::from_spec`]. Admission rejects it with the errors that
+//! this function returns. An invalid policy that was stored while admission was off narrows the
+//! rights of its subjects and never widens them.
 //!
 //! [RFD 82]:
 //! https://github.com/gravitational/teleport/blob/master/rfd/0082-session-tracker-resource-rbac.md

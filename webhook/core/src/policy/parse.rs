@@ -31,9 +31,9 @@ impl TryFrom<&SessionPolicy> for Policy {
 impl Policy {
     /// Parses a policy and returns it with its errors.
     ///
-    /// Errors narrow the policy and never widen it. An invalid rule applies to every verb that it may
-    /// be meant for; it always matches if it denies, and never if it allows. With an invalid subject,
-    /// the policy applies to every user and none of its allow rules matches.
+    /// Errors narrow the policy and never widen it. An invalid rule applies to every verb that it
+    /// may be meant for; it always matches if it denies, and never if it allows. With an invalid
+    /// subject, the policy applies to every user and none of its allow rules matches.
     #[must_use]
     pub fn from_spec(name: &str, spec: &SessionPolicySpec) -> (Self, Vec<FieldError>) {
         let mut errors = Vec::new();

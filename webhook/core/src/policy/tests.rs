@@ -240,7 +240,8 @@ fn explains_deciding_rule() {
     }
 }
 
-/// The cases hold the number of errors, and the sessions that alice, bob, tools/ci and root may list.
+/// The cases hold the number of errors, and the sessions that alice, bob, tools/ci and root may
+/// list.
 #[test]
 fn invalid_policies_narrow_visibility() {
     let cases = [

@@ -218,7 +218,7 @@ mod tests {
         let shop = || JoinRights::In([Box::from("shop")].into());
         let till = || JoinRights::In([Box::from("till")].into());
         let no_join = "deny: {rules: [{resources: ['*'], verbs: [join]}]}";
-        for (name, yaml, who, join_rights, expected) in [
+        for (name, yaml, user, join_rights, expected) in [
             ("the owner", "{}", "alice", JoinRights::Nowhere, true),
             ("the owner, denied", no_join, "alice", JoinRights::Nowhere, true),
             ("a participant", "{}", "carol", JoinRights::Nowhere, true),
@@ -230,7 +230,7 @@ mod tests {
         ] {
             let joined = ["carol".to_owned()];
             let tracker = Tracker { joined: &joined, ..ALICES };
-            let viewer = policies(yaml).viewer(&requester(who), join_rights);
+            let viewer = policies(yaml).viewer(&requester(user), join_rights);
             assert_eq!(viewer.reveals(&tracker), expected, "{name}");
         }
     }

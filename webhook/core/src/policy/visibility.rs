@@ -45,7 +45,7 @@ impl fmt::Display for Cause {
 /// Decision on one session with its reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verdict {
-    /// Whether the session is visible.
+    /// True if the session is visible.
     pub visible: bool,
     /// The reason.
     pub cause: Cause,

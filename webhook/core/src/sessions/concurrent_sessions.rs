@@ -153,11 +153,11 @@ mod tests {
             ("alice", "unresolved", &all, None),
             ("alice", "", &all, None),
         ];
-        for (who, target, policies, expected) in cases {
-            let requester = requester(who);
+        for (user, target, policies, expected) in cases {
+            let requester = requester(user);
             let viewer = policies.viewer(&requester, JoinRights::Nowhere);
             let found = warning(trackers.iter(), &[target], &requester, Some(&viewer));
-            assert_eq!(found.as_deref(), expected, "{who} on {target}");
+            assert_eq!(found.as_deref(), expected, "{user} on {target}");
         }
         // Before the policies have been read, no user is named.
         let found = warning(trackers.iter(), &["deployment/db"], &requester("alice"), None);

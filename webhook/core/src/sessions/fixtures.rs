@@ -66,7 +66,7 @@ impl Fixture {
         self
     }
 
-    pub(crate) fn seen(mut self, at: Timestamp, state: SessionState) -> Self {
+    pub(crate) fn last_seen(mut self, at: Timestamp, state: SessionState) -> Self {
         let status = self.0.status.get_or_insert_default();
         status.last_seen = Some(Time(at));
         status.state = state;

@@ -504,8 +504,8 @@ mod tests {
             assert_eq!(object["spec"]["sessionId"], "487F4F2B6D2376AD");
             assert_eq!(object["status"]["participants"][0], "alice");
             assert_eq!(object["status"]["ports"][0]["filtered"], true);
-            let shown = format!("{object} {}", encoded.cells_before);
-            assert_eq!(shown.contains("s3cret"), revealed, "{shown}");
+            let text = format!("{object} {}", encoded.cells_before);
+            assert_eq!(text.contains("s3cret"), revealed, "{text}");
             let row = format!("[{},\"3m\",{}]", encoded.cells_before, encoded.cells_after);
             let row: Vec<String> = serde_json::from_str(&row).unwrap();
             assert_eq!(row.len(), 10);
@@ -560,8 +560,8 @@ mod tests {
         session.metadata.annotations = Some(annotations.into());
         let tracker = Tracker::new(&session).unwrap();
         assert_eq!(tracker.recorded_for.as_deref(), Some("Job/a/s3cret/c"));
-        let shown = String::from_utf8_lossy(&tracker.encoded(false).object).into_owned();
-        assert!(!shown.contains("s3cret"), "{shown}");
+        let text = String::from_utf8_lossy(&tracker.encoded(false).object).into_owned();
+        assert!(!text.contains("s3cret"), "{text}");
         let ended = tracker.terminated(&Ending::unknown(1), 2).unwrap();
         assert_eq!(ended.recorded_for, tracker.recorded_for);
     }

@@ -172,8 +172,8 @@ impl<'a> Lexer<'a> {
         char::from_u32(code).ok_or_else(|| refused("an escape that is no character".into()))
     }
 
-    fn next_if(&mut self, wanted: impl Fn(char) -> bool) -> bool {
-        let found = self.rest.next_if(|(_, c)| wanted(*c)).is_some();
+    fn next_if(&mut self, predicate: impl Fn(char) -> bool) -> bool {
+        let found = self.rest.next_if(|(_, c)| predicate(*c)).is_some();
         self.column += usize::from(found);
         found
     }

@@ -163,7 +163,7 @@ impl<'a> Parser<'a> {
         self.node(expr, column, 1)
     }
 
-    /// What begins with a name: a function called, or a field.
+    /// Parses an operand that begins with a name: a function call or a field.
     fn name(&mut self, name: &str, column: usize) -> Result<Operand, WhereError> {
         if self.take("(")? {
             let function = Function::from_name(name).ok_or_else(|| {

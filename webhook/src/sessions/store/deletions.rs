@@ -7,7 +7,7 @@ use mirrord_sessions_core::sessions::{Ending, PendingDeletions};
 use super::Store;
 use crate::clock::unix_now;
 
-/// How long the reason of a deletion counts, in seconds. Admission takes 30 s at most, and a
+/// The time to live of the reason of a deletion, in seconds. Admission takes 30 s at most, and a
 /// foreground deletion takes longer.
 const REASON_TTL: i64 = 120;
 

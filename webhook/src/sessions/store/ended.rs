@@ -11,7 +11,7 @@ use crate::clock::unix_now;
 /// Settings for ended sessions.
 #[derive(Debug)]
 pub(super) struct Retention {
-    /// How long ended sessions are shown.
+    /// Time for which ended sessions are shown.
     pub(super) seconds: i64,
     /// Receives the tracker of each session that ends, to be stored as a record.
     pub(super) ended: mpsc::UnboundedSender<Arc<Tracker>>,

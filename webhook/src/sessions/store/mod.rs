@@ -23,10 +23,10 @@ use tokio::{
     time::Instant,
 };
 
-/// How long a request waits for a version that the index has not reached, as in the API server.
+/// Timeout of requests for a version that the index has not reached, as in the API server.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a report waits for the tracker of its session.
+/// Timeout of reports that wait for the tracker of their session.
 const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A prerequisite of serving trackers that is still missing.

@@ -21,7 +21,7 @@ pub enum RestoreOutcome {
     Ignored,
     /// The index shows the ended session, with at least as much information as the restored
     /// tracker.
-    RenderItem,
+    Shown,
     /// The restored tracker contradicts the index. The index now shows this tracker, which must
     /// replace the stored record.
     Disputed(Arc<Tracker>),
@@ -77,13 +77,13 @@ impl Index {
         if !replaces {
             let is_same = |old: Arc<Tracker>| old.ended_at.is_some() && old.uid == tracker.uid;
             return if before.is_some_and(is_same) {
-                RestoreOutcome::RenderItem
+                RestoreOutcome::Shown
             } else {
                 RestoreOutcome::Ignored
             };
         }
         self.show_ended(before, tracker);
-        RestoreOutcome::RenderItem
+        RestoreOutcome::Shown
     }
 
     fn show_ended(&mut self, before: Option<Arc<Tracker>>, tracker: &Arc<Tracker>) {
@@ -108,7 +108,7 @@ impl Index {
         let is_recorded = restored.ending().as_ref() == Some(&ending);
         if old.ending().as_ref() == Some(&ending) {
             return if is_recorded {
-                RestoreOutcome::RenderItem
+                RestoreOutcome::Shown
             } else {
                 RestoreOutcome::Disputed(Arc::clone(old))
             };
@@ -118,13 +118,13 @@ impl Index {
         };
         let disputed = Arc::new(disputed);
         self.show_ended(Some(Arc::clone(old)), &disputed);
-        if is_recorded { RestoreOutcome::RenderItem } else { RestoreOutcome::Disputed(disputed) }
+        if is_recorded { RestoreOutcome::Shown } else { RestoreOutcome::Disputed(disputed) }
     }
 
     /// Removes the ended session with this key and uid, since its record is gone.
     pub fn remove_ended(&mut self, key: &TrackerKey, uid: &str) {
-        let shown = self.trackers.get(key);
-        if shown.is_some_and(|tracker| tracker.ended_at.is_some() && tracker.uid == uid)
+        let current = self.trackers.get(key);
+        if current.is_some_and(|tracker| tracker.ended_at.is_some() && tracker.uid == uid)
             && let Some(before) = self.take(key)
         {
             self.record_unversioned(Some(before), None);

@@ -112,9 +112,9 @@ fn restores_from_records() {
             if synced {
                 index.replace(Vec::new(), 12);
             }
-            assert!(matches!(index.restore(&first), RestoreOutcome::RenderItem), "{name}");
+            assert!(matches!(index.restore(&first), RestoreOutcome::Shown), "{name}");
             let restored = index.restore(&second);
-            assert_eq!(matches!(restored, RestoreOutcome::RenderItem), shown, "{name}");
+            assert_eq!(matches!(restored, RestoreOutcome::Shown), shown, "{name}");
             index.replace(Vec::new(), 12);
             let tracker = index.get(&key("shop", "a")).unwrap();
             assert_eq!(tracker.status.stopped_by.as_deref(), by, "{name}");
@@ -129,7 +129,7 @@ fn restores_from_records() {
     // Restoring a record before the initial list, which has the session still live.
     let mut index = Index::default();
     let restored = index.restore(&recorded(uid, None, 100));
-    assert!(matches!(restored, RestoreOutcome::RenderItem));
+    assert!(matches!(restored, RestoreOutcome::Shown));
     index.replace(vec![live], 12);
     assert!(index.get(&key("shop", "a")).unwrap().ended_at.is_none(), "the session is live");
     assert!(index.ended.is_empty());
@@ -153,11 +153,11 @@ fn contradicting_records_become_disputed_on_every_replica() {
         assert_eq!(disputed.ending(), Some(Ending::disputed(100)));
         // A stale record is overwritten once more. The disputed record itself is stable.
         assert!(matches!(index.restore(first), RestoreOutcome::Disputed(_)));
-        assert!(matches!(index.restore(&disputed), RestoreOutcome::RenderItem));
+        assert!(matches!(index.restore(&disputed), RestoreOutcome::Shown));
         let unknown = ended(&Ending::unknown(102));
-        assert!(matches!(index.restore(&unknown), RestoreOutcome::RenderItem));
-        let shown = index.get(&key("shop", "a")).unwrap();
-        assert_eq!(shown.ending(), Some(Ending::disputed(100)));
+        assert!(matches!(index.restore(&unknown), RestoreOutcome::Shown));
+        let tracker = index.get(&key("shop", "a")).unwrap();
+        assert_eq!(tracker.ending(), Some(Ending::disputed(100)));
     }
 }
 

@@ -149,10 +149,10 @@ impl Index {
         if version < self.oldest_version {
             return Err(HistoryExpired { requested: version, oldest: self.oldest_version });
         }
-        let seen = self.history.partition_point(|change| {
+        let known = self.history.partition_point(|change| {
             change.version < version || (change.version == version && !change.unversioned)
         });
-        Ok(self.first_sequence + seen as u64)
+        Ok(self.first_sequence + known as u64)
     }
 
     /// Checks that the index has reached a version.

@@ -175,7 +175,7 @@ fn folds_for_requester() {
     enum Expected {
         Nothing,
         Everything,
-        /// The same as this expression.
+        /// Folds like another expression.
         Same(&'static str),
         Residual,
     }
