@@ -92,7 +92,7 @@ pub(crate) struct StoredPod {
 
 impl StoredPod {
     /// Returns the fields of the Pod that the controller caches.
-    pub(crate) fn to_cached(self) -> Option<CachedPod> {
+    pub(crate) fn into_cached(self) -> Option<CachedPod> {
         let parts = PartialPod { spec: self.spec, status: self.status };
         CachedPod::from_parts(&self.metadata, &parts)
     }

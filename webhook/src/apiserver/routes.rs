@@ -9,7 +9,7 @@ use http_body::Body;
 use kube::Client;
 use mirrord_sessions_core::{
     apiserver::{
-        ApiError, ReportPeriod, Subresource,
+        AllowedMethod, ApiError, ReportPeriod, Subresource,
         content_negotiation::{self, ResponseKind},
         filter::Filter,
         list,
@@ -140,8 +140,10 @@ impl Api {
             (Some(Resource::Subresource(namespace, name, subresource)), &Method::POST) => {
                 self.create(head, body, requester, (namespace, name), subresource).await
             }
-            (Some(Resource::Subresource(..)), _) => Err(ApiError::method_not_allowed("POST")),
-            (Some(_), _) => Err(ApiError::method_not_allowed("GET")),
+            (Some(Resource::Subresource(..)), _) => {
+                Err(ApiError::method_not_allowed(AllowedMethod::Post))
+            }
+            (Some(_), _) => Err(ApiError::method_not_allowed(AllowedMethod::Get)),
             (None, &Method::GET) => discovery::handle(head).await,
             (None, _) => Err(ApiError::path_not_found()),
         }

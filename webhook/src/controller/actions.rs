@@ -218,7 +218,7 @@ impl Controller<'_> {
                 let pod = pods.get_opt(&id.name).await;
                 let pod = pod.map_err(Error::on("read the Pod of the agent"))?;
                 let pod = pod
-                    .and_then(StoredPod::to_cached)
+                    .and_then(StoredPod::into_cached)
                     .filter(|pod| pod.agents.iter().any(|agent| agent.id == *id));
                 let exists = pod.is_some();
                 if let Some(pod) = pod {

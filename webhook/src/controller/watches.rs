@@ -211,7 +211,7 @@ fn apply_job(cache: &mut Cache, job: StoredJob) -> Vec<AgentId> {
 }
 
 fn apply_pod(cache: &mut Cache, pod: StoredPod, observed_at: Option<Timestamp>) -> Vec<AgentId> {
-    pod.to_cached().map_or_else(Vec::new, |pod| cache.apply_pod(pod, observed_at))
+    pod.into_cached().map_or_else(Vec::new, |pod| cache.apply_pod(pod, observed_at))
 }
 
 fn apply_session(cache: &mut Cache, session: StoredSession) -> Vec<AgentId> {

@@ -30,25 +30,15 @@ use mirrord_sessions_core::{
     text::printable,
 };
 use mirrord_sessions_crds::WEBHOOK_NAME;
-use serde_json::json;
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::{debug, warn};
 
-use super::store::Store;
+use super::{ended_session_record, store::Store};
 use crate::clock::unix_now;
 
-/// The label of all records.
-const LABEL: &str = "visibility.operator.metalbear.co/record";
-const LABEL_VALUE: &str = "terminated";
-/// The data key of the tracker.
-const TRACKER_KEY: &str = "tracker";
-/// The data key of the agent that the Session was created for, which trackers don't show.
-const AGENT_KEY: &str = "agent";
-/// The maximum size of a tracker in a record. A ConfigMap holds at most 1 MiB.
-const MAX_RECORD_SIZE: usize = 512 << 10;
 /// The page size of lists.
 const PAGE_SIZE: u32 = 500;
 /// The maximum number of concurrent writes, since many sessions may end together.
@@ -108,7 +98,7 @@ impl EndedSessionStore {
             return Vec::new();
         }
         let mut params =
-            ListParams::default().labels(&format!("{LABEL}={LABEL_VALUE}")).limit(PAGE_SIZE);
+            ListParams::default().labels(&ended_session_record::label_selector()).limit(PAGE_SIZE);
         let mut trackers = Vec::new();
         loop {
             let page = match timeout(TIMEOUT, self.config_maps.list(&params)).await {
@@ -120,7 +110,7 @@ impl EndedSessionStore {
                 }
                 Err(_) => return trackers,
             };
-            trackers.extend(page.items.iter().filter_map(parse_record));
+            trackers.extend(page.items.iter().filter_map(ended_session_record::parse));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 return trackers;
@@ -130,13 +120,13 @@ impl EndedSessionStore {
 
     /// Restores the records that other replicas write, and removes those that they delete.
     async fn watch_records(&self) {
-        let config = watcher::Config::default().labels(&format!("{LABEL}={LABEL_VALUE}"));
+        let config = watcher::Config::default().labels(&ended_session_record::label_selector());
         let mut events = watcher(self.config_maps.clone(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => self.records().start_list(),
                 Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => {
-                    self.apply_record(&map)
+                    self.apply_record(&map);
                 }
                 Ok(watcher::Event::InitDone) => {
                     let unlisted = self.records().unlisted();
@@ -154,7 +144,7 @@ impl EndedSessionStore {
     }
 
     fn apply_record(&self, map: &ConfigMap) {
-        let Some(tracker) = parse_record(map) else {
+        let Some(tracker) = ended_session_record::parse(map) else {
             return;
         };
         let record = EndedSessionRecord::new(
@@ -234,19 +224,11 @@ impl EndedSessionStore {
     }
 
     async fn write_record(&self, tracker: &Tracker, retention: i64) -> Result<(), String> {
-        let json = String::from_utf8_lossy(&tracker.encoded(false).object);
         let is_expired = tracker.ended_at.is_none_or(|ended_at| ended_at + retention < unix_now());
-        let Some(name) =
-            record_name(&tracker.uid).filter(|_| !is_expired && json.len() <= MAX_RECORD_SIZE)
+        let Some((name, record)) = ended_session_record::encode(tracker).filter(|_| !is_expired)
         else {
             return Ok(());
         };
-        let record = json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": { "name": name, "labels": { LABEL: LABEL_VALUE } },
-            "data": { TRACKER_KEY: json, AGENT_KEY: tracker.recorded_for.as_deref().unwrap_or_default() },
-        });
         let write = async {
             if has_known_reason(tracker) {
                 let params = PatchParams::apply(WEBHOOK_NAME).force();
@@ -331,37 +313,6 @@ fn every_second() -> Interval {
 
 fn has_known_reason(tracker: &Tracker) -> bool {
     tracker.ending().is_some_and(|ending| ending.is_known())
-}
-
-/// Returns the name of the record of a session, or `None` if its uid makes no valid name.
-fn record_name(uid: &str) -> Option<String> {
-    let fits = !uid.is_empty()
-        && uid.len() <= 200
-        && !uid.ends_with('-')
-        && uid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    fits.then(|| format!("{LABEL_VALUE}-{uid}"))
-}
-
-/// Returns the tracker that a record holds, or `None` if the record is invalid.
-fn parse_record(map: &ConfigMap) -> Option<Arc<Tracker>> {
-    let json = map.data.as_ref()?.get(TRACKER_KEY)?;
-    match Tracker::from_record(json) {
-        // The record names another session than its tracker, so this process did not write it.
-        Ok(tracker) if record_name(&tracker.uid) != map.metadata.name => None,
-        Ok(tracker) => {
-            let agent = map.data.as_ref().and_then(|data| data.get(AGENT_KEY));
-            let agent = agent.filter(|agent| !agent.is_empty());
-            Some(Arc::new(match agent {
-                Some(agent) => tracker.with_agent(agent),
-                None => tracker,
-            }))
-        }
-        Err(error) => {
-            let error = printable(&error.to_string(), 256);
-            debug!(name = map.name_any(), error, "invalid record of an ended session");
-            None
-        }
-    }
 }
 
 #[cfg(test)]

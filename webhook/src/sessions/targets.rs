@@ -39,7 +39,7 @@ pub(crate) async fn pods_on_node(
     let params = params.fields(&format!("spec.nodeName={node}{address}"));
     let pods: Api<StoredPod> = Api::all(client.clone());
     let pods = pods.list(&params).await?;
-    Ok(pods.items.into_iter().filter_map(StoredPod::to_cached).collect())
+    Ok(pods.items.into_iter().filter_map(StoredPod::into_cached).collect())
 }
 
 /// Returns the workload of a Pod.

@@ -12,6 +12,15 @@ use crate::{
 /// The maximum length of a message, since it may quote what the client sent.
 const MAX_MESSAGE: usize = 1024;
 
+/// The only method that a resource serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AllowedMethod {
+    /// `GET`, for trackers.
+    Get,
+    /// `POST`, for subresources.
+    Post,
+}
+
 /// An error response of the aggregated API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
@@ -24,7 +33,7 @@ pub struct ApiError {
     /// Seconds after which the client should retry.
     pub retry_after: Option<u32>,
     /// The method to report in `Allow`.
-    allow: Option<&'static str>,
+    allow: Option<AllowedMethod>,
 }
 
 impl ApiError {
@@ -185,7 +194,7 @@ impl ApiError {
 
     /// Returns 405 for a resource that serves only the method `allow`.
     #[must_use]
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: AllowedMethod) -> Self {
         Self {
             allow: Some(allow),
             details: Some(json!({ "group": TRACKER_GROUP, "kind": TRACKERS })),
@@ -309,7 +318,10 @@ impl ApiError {
     /// Returns the value of the `Allow` header of a 405.
     #[must_use]
     pub fn allow(&self) -> Option<&'static str> {
-        self.allow
+        self.allow.map(|method| match method {
+            AllowedMethod::Get => "GET",
+            AllowedMethod::Post => "POST",
+        })
     }
 
     /// Returns the error as a Status object.

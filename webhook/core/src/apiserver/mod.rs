@@ -20,6 +20,6 @@ mod subresource;
 pub mod watch;
 pub mod watch_events;
 
-pub use error::ApiError;
+pub use error::{AllowedMethod, ApiError};
 pub use report::ReportPeriod;
 pub use subresource::Subresource;

@@ -93,7 +93,7 @@ pub fn tracker(
     match options.representation {
         Representation::Object => put_object(out, item),
         Representation::Partial(version) | Representation::PartialList(version) => {
-            put_partial(out, item, version)
+            put_partial(out, item, version);
         }
         Representation::Table(version) => {
             let resource_version = item.version.unwrap_or(item.tracker.version);

@@ -57,8 +57,8 @@ impl Policy {
             allow.map(|rule| (Effect::Allow, rule)).chain(deny.map(|rule| (Effect::Deny, rule)));
         let rules = rules
             .map(|(effect, (index, rule))| {
-                let rule_ref = RuleRef { policy: Arc::clone(&name), effect, index };
-                let mut rule = parse_rule(rule, rule_ref, &mut errors);
+                let reference = RuleRef { policy: Arc::clone(&name), effect, index };
+                let mut rule = parse_rule(rule, reference, &mut errors);
                 if has_invalid_subjects && effect == Effect::Allow {
                     rule.condition = Condition::Never;
                 }
@@ -75,11 +75,11 @@ impl Policy {
     #[must_use]
     pub fn deny_all(name: &str) -> Self {
         let name: Arc<str> = name.into();
-        let rule_ref = RuleRef { policy: Arc::clone(&name), effect: Effect::Deny, index: 0 };
+        let reference = RuleRef { policy: Arc::clone(&name), effect: Effect::Deny, index: 0 };
         Self {
             name,
             subjects: Vec::new(),
-            rules: vec![Rule { rule_ref, verbs: Verbs::ALL, condition: Condition::Always }],
+            rules: vec![Rule { reference, verbs: Verbs::ALL, condition: Condition::Always }],
         }
     }
 }
@@ -133,11 +133,11 @@ fn parse_subject(
 
 fn parse_rule(
     rule: &session_policy::Rule,
-    rule_ref: RuleRef,
+    reference: RuleRef,
     errors: &mut Vec<FieldError>,
 ) -> Rule {
     let before = errors.len();
-    let path = format!("spec.{}.rules[{}]", rule_ref.effect.as_str(), rule_ref.index);
+    let path = format!("spec.{}.rules[{}]", reference.effect.as_str(), reference.index);
 
     let known = |word: &str| RULE_RESOURCES.contains(&word).then_some(());
     parse_words(&rule.resources, &format!("{path}.resources"), &RULE_RESOURCES, known, errors);
@@ -157,12 +157,12 @@ fn parse_rule(
         }
     }
     if errors.len() > before {
-        condition = match rule_ref.effect {
+        condition = match reference.effect {
             Effect::Allow => Condition::Never,
             Effect::Deny => Condition::Always,
         };
     }
-    Rule { rule_ref, verbs, condition }
+    Rule { reference, verbs, condition }
 }
 
 /// Returns the verbs that a word of a rule stands for.

@@ -139,7 +139,7 @@ impl Subject {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Rule {
-    pub(super) rule_ref: RuleRef,
+    pub(super) reference: RuleRef,
     pub(super) verbs: Verbs,
     pub(super) condition: Condition,
 }

@@ -84,7 +84,7 @@ impl Visibility {
             .flat_map(|policy| &policy.rules)
             .filter(|rule| rule.verbs.contains(verb));
         for rule in rules {
-            let (filters, matches_all) = match rule.rule_ref.effect {
+            let (filters, matches_all) = match rule.reference.effect {
                 Effect::Allow => {
                     has_allow_rules = true;
                     (&mut allow, &mut allows_all)
@@ -99,9 +99,9 @@ impl Visibility {
             match folded {
                 Folded::Nothing => {}
                 Folded::Everything => {
-                    matches_all.get_or_insert_with(|| rule.rule_ref.clone());
+                    matches_all.get_or_insert_with(|| rule.reference.clone());
                 }
-                Folded::Residual(filter) => filters.push((rule.rule_ref.clone(), filter)),
+                Folded::Residual(filter) => filters.push((rule.reference.clone(), filter)),
             }
         }
         if let Some(rule) = denies_all {

@@ -188,8 +188,8 @@ impl Store {
             if let Some(value) = condition(&self.index()) {
                 return Some(value);
             }
-            let changed = tokio::time::timeout_at(deadline, changes.changed()).await;
-            if !matches!(changed, Ok(Ok(()))) {
+            let notified = tokio::time::timeout_at(deadline, changes.changed()).await;
+            if !matches!(notified, Ok(Ok(()))) {
                 return None;
             }
         }

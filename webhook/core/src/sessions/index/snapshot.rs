@@ -40,14 +40,14 @@ impl Index {
     }
 
     fn undo<'a>(&'a self, changes: impl Iterator<Item = &'a Change>) -> Snapshot<'a> {
-        let mut changed = BTreeMap::new();
+        let mut past = BTreeMap::new();
         for change in changes {
             if let Some(key) = change.key() {
                 // The first change of a key holds its state at the snapshot.
-                changed.entry(key).or_insert(change.before.as_ref());
+                past.entry(key).or_insert(change.before.as_ref());
             }
         }
-        Snapshot { current: &self.trackers, changed }
+        Snapshot { current: &self.trackers, changed: past }
     }
 }
 
