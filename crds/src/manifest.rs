@@ -18,7 +18,8 @@ pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
 
 /// Returns a definition as YAML.
 ///
-/// # Errors No error is known: the types always serialise.
+/// # Errors
+/// No error is known: the types always serialise.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let body = serde_saphyr::to_string(crd)?;
     Ok(format!("# Generated from crds/src by `cargo crdgen`: change it there.\n{body}"))

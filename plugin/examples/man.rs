@@ -13,7 +13,8 @@ fn main() -> std::io::Result<()> {
     write(&folder, command, "kubectl mirrord-sessions")
 }
 
-/// A page is named as git's and kubectl's are: by the words of the command, hyphenated.
+/// Writes a page. Its name consists of the words of the command with hyphens, as for git and
+/// kubectl.
 fn write(folder: &std::path::Path, command: clap::Command, name: &str) -> std::io::Result<()> {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         if sub.get_name() != "help" {
@@ -21,7 +22,7 @@ fn write(folder: &std::path::Path, command: clap::Command, name: &str) -> std::i
         }
     }
     let title = name.replace(' ', "-");
-    // Here is room for all the flags.
+    // A man page has room for all flags.
     let command = command
         .mut_args(|flag| flag.hide_short_help(false))
         .display_name(title.clone())

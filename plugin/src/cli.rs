@@ -26,7 +26,7 @@ use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
 pub use self::definition::{command, shown, with_boolean_values};
-pub(crate) use self::number::whole;
+pub(crate) use self::number::integer;
 use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster
@@ -66,7 +66,8 @@ pub struct Cli {
 impl Cli {
     /// Parses a command line.
     ///
-    /// # Errors Returns the text to print instead, if the line is invalid or requests help or the
+    /// # Errors
+    /// Returns the text to print instead, if the line is invalid or requests help or the
     /// version.
     pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -116,7 +117,7 @@ fn all_values(flag: &str, arguments: &[OsString]) -> Vec<String> {
 /// The commands of the plugin.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List sessions
+    /// List the sessions of a namespace or of all namespaces
     #[command(
         visible_alias = "ls",
         alias = "get",

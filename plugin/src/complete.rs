@@ -1,8 +1,8 @@
-//! Completion of a command line that is being typed.
+//! Completion of a command line.
 //!
-//! The protocol is cobra's, as kubectl speaks it with an executable `kubectl_complete-NAME`: the
-//! words behind the plugin's name come in, the last of them may be empty or half a word; out come
-//! lines of `value<TAB>description` and, last, `:4`, or `:0` where files are to be completed.
+//! The protocol is that of cobra, which kubectl speaks with an executable `kubectl_complete-NAME`.
+//! Its arguments are the words after the plugin's name; the last word may be empty or incomplete.
+//! It prints lines of `value<TAB>description` and finally `:4`, or `:0` to complete files.
 
 mod install;
 mod words;
@@ -21,14 +21,14 @@ use crate::{
     session::Session,
 };
 
-/// The name by which kubectl asks for completions.
+/// The name by which kubectl requests completions.
 const SHIM: &str = "kubectl_complete-mirrord_sessions";
-/// The command by which the shells' scripts do.
+/// The command by which shell scripts request completions.
 const COMMAND: &str = "__complete";
-/// Nobody waits longer than this for a list that they didn't ask for in so many words.
+/// Limit for finding candidates, since the user did not request the list explicitly.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// Something that can be typed.
+/// A candidate for the last word.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Candidate {
     value: String,
@@ -41,8 +41,8 @@ impl Candidate {
     }
 }
 
-/// The words to complete, if that is what the program was started for.
-pub(crate) fn asked(arguments: &[OsString]) -> Option<Vec<String>> {
+/// Returns the words to complete, if the program was started for completion.
+pub(crate) fn requested_words(arguments: &[OsString]) -> Option<Vec<String>> {
     let (program, words) = arguments.split_first()?;
     let name = std::path::Path::new(program).file_stem()?;
     let words = if name == SHIM {
@@ -54,26 +54,27 @@ pub(crate) fn asked(arguments: &[OsString]) -> Option<Vec<String>> {
     Some(words.iter().map(text).collect())
 }
 
-/// Prints what the last word could become. That nothing is found is no failure: nobody wants an
-/// error in the middle of a line.
+/// Prints the candidates. Finding none is not an error, since an error would appear within the line
+/// that is being typed.
 pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
     let question = Question::of(words);
     let candidates = match &question.wants {
         Wants::Nothing | Wants::Files => Vec::new(),
         Wants::Fixed(candidates) => candidates.clone(),
-        _ => found_in_time(question.clone()),
+        _ => find_in_time(question.clone()),
     };
     console.print(&render(&question, candidates))
 }
 
-/// What is found before anybody loses patience. It is looked for in a thread that isn't waited for:
-/// the program that a kubeconfig names for credentials is run there, and a file may be one that is
-/// never written, and neither lets go of its thread.
-fn found_in_time(question: Question) -> Vec<Candidate> {
+/// Finds candidates within the time limit.
+///
+/// The search runs in a detached thread. It may run the credential plugin of a kubeconfig or read a
+/// file that is never written, and neither can be interrupted.
+fn find_in_time(question: Question) -> Vec<Candidate> {
     let (sender, receiver) = mpsc::channel();
     let look = move || {
         let found = crate::execute(ask(&question.wants, &question));
-        // Nobody may be there any more.
+        // The receiver may have timed out.
         let _ = sender.send(found.unwrap_or_default());
     };
     match thread::Builder::new().spawn(look) {
@@ -82,7 +83,7 @@ fn found_in_time(question: Question) -> Vec<Candidate> {
     }
 }
 
-/// The script for a shell.
+/// Returns the completion script of a shell.
 pub(crate) fn script(shell: Shell) -> &'static str {
     match shell {
         Shell::Bash => include_str!("complete/bash.sh"),
@@ -134,7 +135,7 @@ fn described(session: &Session, question: &Question) -> Candidate {
     let target = session.target.clone().unwrap_or_else(none);
     let place = if question.everywhere { format!("{}/", session.namespace) } else { String::new() };
     let id = session.id().to_string();
-    // Either case is an ID, and shells compare with what was typed.
+    // IDs are valid in either case, and shells compare candidates with the typed text.
     let is_lower = question.prefix.chars().any(|c| c.is_ascii_lowercase());
     let id = if is_lower { session.name.clone() } else { id };
     Candidate::new(id, format!("{user}, {place}{target}"))
@@ -164,14 +165,15 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
     text
 }
 
-/// Whether it is one word of a shell's line that does nothing. A value is what the shell types for
-/// the person, as it stands, and kubectl's script for bash evaluates the line at the next tab.
+/// Returns whether a value is one harmless word of a shell line. The shell inserts the value
+/// verbatim, and kubectl's script for bash evaluates the line at the next tab.
 fn is_harmless(value: &str) -> bool {
     !value.starts_with(['#', '~'])
         && value.chars().all(|c| c.is_alphanumeric() || "-_.:/@=+,%#~".contains(c))
 }
 
-/// Names from other people's machines go through the scripts of shells.
+/// Removes characters that shells interpret from a description, which may contain names of other
+/// users.
 fn harmless(description: &str) -> String {
     visible(description).replace(['`', '$', '\\'], "_")
 }
@@ -183,10 +185,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_asked_for_completions() {
+    fn detects_completion_requests() {
         let of = |words: &[&str]| {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-            asked(&words)
+            requested_words(&words)
         };
         let some = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
         assert_eq!(of(&["/bin/kubectl-mirrord_sessions", "list"]), None);
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn values_do_nothing_to_a_shell() {
+    fn rejects_values_that_shells_interpret() {
         for (value, expected) in [
             ("487F4F2B6D2376AD", true),
             ("deployment/counter/container/c", true),
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_with_user_and_target() {
+    fn suggests_sessions_with_user_and_target() {
         assert_eq!(
             shown("", false, &[]),
             "487F4F2B6D2376AD\tA_x1b[2J_id__(id)/avi@host, deployment/a\n4named\t<none>, <none>\n:4\n"

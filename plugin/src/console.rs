@@ -1,33 +1,33 @@
-//! Output and messages, kept apart.
+//! Output and messages of the process, on separate streams.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 
 use crate::{error::Error, render::escape::visible};
 
-/// Where output, messages and questions go.
+/// The streams for output, messages and confirmations.
 pub struct Console<'a> {
     out: Box<dyn Write + 'a>,
     messages: Box<dyn Write + 'a>,
-    /// Who answers questions.
-    answers: Option<Box<dyn BufRead + 'a>>,
-    /// Whether a person is asked without having asked for it, as one at a terminal is.
+    /// The source of answers.
+    accepts_yes_only: Option<Box<dyn BufRead + 'a>>,
+    /// Whether a user at a terminal is asked for confirmation by default.
     interactive: bool,
-    /// Whether the reader of the output has gone away, as `head` does.
+    /// Whether the reader of the output has closed it, as `head` does.
     closed: bool,
-    /// How wide the output is, if it is a terminal's.
+    /// The width of the output, if it is a terminal.
     width: Option<usize>,
 }
 
 impl Console<'static> {
-    /// The process' own streams.
+    /// Returns a console of the process's streams.
     #[must_use]
-    pub fn of_process() -> Self {
+    pub fn for_process() -> Self {
         let stdin = io::stdin();
         let interactive = stdin.is_terminal();
         Self {
             out: Box::new(io::stdout()),
             messages: Box::new(io::stderr()),
-            answers: Some(Box::new(BufReader::new(stdin))),
+            accepts_yes_only: Some(Box::new(BufReader::new(stdin))),
             interactive,
             closed: false,
             width: terminal_size::terminal_size_of(io::stdout())
@@ -37,29 +37,29 @@ impl Console<'static> {
 }
 
 impl<'a> Console<'a> {
-    /// A console of other streams; without `answers` nobody is asked anything.
+    /// Returns a console of other streams. Without `answers`, no confirmation is requested.
     pub fn new(
         out: impl Write + 'a,
         messages: impl Write + 'a,
-        answers: Option<Box<dyn BufRead + 'a>>,
+        accepts_yes_only: Option<Box<dyn BufRead + 'a>>,
     ) -> Self {
         Self {
             out: Box::new(out),
             messages: Box::new(messages),
-            interactive: answers.is_some(),
-            answers,
+            interactive: accepts_yes_only.is_some(),
+            accepts_yes_only,
             closed: false,
             width: None,
         }
     }
 
-    /// How wide the output is, if it is a terminal's.
+    /// Returns the width of the output, if it is a terminal.
     #[must_use]
     pub fn width(&self) -> Option<usize> {
         self.width
     }
 
-    /// Whether nobody reads the output any more.
+    /// Returns whether the reader of the output has closed it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -68,8 +68,8 @@ impl<'a> Console<'a> {
     /// Writes text to standard output.
     ///
     /// # Errors
-    /// If the output can't be written, a full disk say. That the reader went away is no error: the
-    /// command goes on with what it was told to do, quietly.
+    /// Returns an error if the output can't be written, for example because the disk is
+    /// full. A closed reader is not an error: the command continues without output.
     pub fn print(&mut self, text: &str) -> Result<(), Error> {
         if self.closed {
             return Ok(());
@@ -84,13 +84,13 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Says something to the person, on standard error and on one line.
+    /// Writes a message for the user to standard error, on one line.
     pub fn say(&mut self, message: &str) {
-        // Nobody is left to be told that messages can't be written.
+        // A failure to write a message can't be reported.
         let _ = writeln!(self.messages, "{}", visible(message));
     }
 
-    /// The same for several lines, that may be indented.
+    /// Writes a message of several lines, which may be indented.
     pub fn say_lines(&mut self, message: &str) {
         for line in message.lines() {
             let text = line.trim_start_matches('\t');
@@ -99,22 +99,23 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Whether a person can be asked, without having asked for that.
+    /// Returns whether a user at a terminal is asked for confirmation by default.
     #[must_use]
     pub fn is_interactive(&self) -> bool {
         self.interactive
     }
 
-    /// Shows the text and asks; only "y" and "yes" are a yes. Where there is nobody to ask, yes.
+    /// Shows the text and asks for confirmation by "y" or "yes". Returns true if no answer can be
+    /// read.
     pub fn confirm(&mut self, text: &str, question: &str) -> bool {
-        let Some(answers) = &mut self.answers else {
+        let Some(accepts_yes_only) = &mut self.accepts_yes_only else {
             return true;
         };
         let _ = write!(self.messages, "{text}{question} (y/N): ");
         let _ = self.messages.flush();
         let mut answer = String::new();
-        if !matches!(answers.read_line(&mut answer), Ok(1..)) {
-            // End of input: the question's line isn't ended by the person.
+        if !matches!(accepts_yes_only.read_line(&mut answer), Ok(1..)) {
+            // At the end of input, the line of the question is not ended by the user.
             let _ = writeln!(self.messages);
             return false;
         }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_error_and_a_full_disk_is() {
+    fn ignores_a_closed_reader_and_reports_a_full_disk() {
         let mut console = Console::new(Broken(io::ErrorKind::BrokenPipe), io::sink(), None);
         assert!(console.print("a").is_ok());
         assert!(console.print("b").is_ok());
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn accepts_yes_only() {
         let cases: [(&str, bool); 7] = [
             ("y\n", true),
             (" YES \n", true),
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_one_line_without_control_characters() {
+    fn prints_messages_escaped_on_one_line() {
         let mut messages = Vec::new();
         Console::new(io::sink(), &mut messages, None).say("a\u{1b}[2J\nb");
         assert_eq!(messages, b"a\\x1b[2J\\nb\n");

@@ -53,7 +53,7 @@ pub enum Error {
         "error: there is a session \"{id}\" in more than one namespace: name one with -n ({namespaces})"
     )]
     Ambiguous {
-        /// The ambiguous ID.
+        /// The ID that is ambiguous.
         id: SessionId,
         /// The namespaces of the sessions.
         namespaces: String,
@@ -65,7 +65,7 @@ pub enum Error {
     AmbiguousPrefix {
         /// The prefix as typed.
         id: SessionId,
-        /// The matching sessions.
+        /// The sessions with the prefix.
         candidates: String,
     },
     /// The session of mirrord's operator has no ID to address it by.

@@ -1,4 +1,4 @@
-//! The person's own folder, as kubectl and krew find it.
+//! The home folder of the user, as kubectl and krew find it.
 
 #[cfg(any(windows, test))]
 use std::path::{Path, PathBuf};
@@ -21,8 +21,7 @@ pub(crate) fn of_process() -> Option<PathBuf> {
     candidates.choose(Path::exists)
 }
 
-/// What the environment of Windows calls the person's folder, from `HOME`, `HOMEDRIVE` with
-/// `HOMEPATH`, and `USERPROFILE`.
+/// The candidates on Windows: `HOME`, `HOMEDRIVE` with `HOMEPATH`, and `USERPROFILE`.
 #[cfg(any(windows, test))]
 struct Candidates {
     home: Option<PathBuf>,
@@ -32,10 +31,10 @@ struct Candidates {
 
 #[cfg(any(windows, test))]
 impl Candidates {
-    /// The one that has a kubeconfig; without any the first that is there; without any the first.
+    /// Returns the first folder with a kubeconfig, else the first that exists, else the first.
     fn choose(self, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
         let Self { home, drive, profile } = self;
-        // The orders differ in client-go, on which kubectl and krew stand.
+        // The two orders differ in client-go, which kubectl and krew use.
         let with_config = [&home, &drive, &profile]
             .into_iter()
             .flatten()
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_kubectl_finds_it_on_windows() {
+    fn finds_the_home_of_kubectl_on_windows() {
         for (name, set, there, expected) in [
             ("nothing is set", "", "home/.kube/config", None),
             (

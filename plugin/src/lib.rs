@@ -1,7 +1,8 @@
-//! `kubectl mirrord-sessions`: list, describe and stop mirrord sessions.
+//! The kubectl plugin `kubectl mirrord-sessions`, which lists, describes and stops mirrord
+//! sessions.
 //!
-//! A command fetches what it needs from the API server and hands it to a pure function that renders
-//! it, so that all that is shown can be tested without a cluster.
+//! A command fetches its data from the API server, and a pure function renders it. All output can
+//! therefore be tested without a cluster.
 
 pub mod cli;
 mod commands;
@@ -31,21 +32,22 @@ use crate::{
     error::Error,
 };
 
-/// Does what the command line says, on the process' own streams. The exit code is 1 if anything
-/// failed, usage errors included, as kubectl's is; 2 where 1 is an answer; or that of the command
-/// that was to be run.
+/// Runs a command line on the process's streams.
+///
+/// The exit code is 1 for any failure, usage errors included, like kubectl's; 2 for failures of
+/// commands for which 1 is a result; or that of the wrapped command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    exit_code(&mut Console::of_process(), arguments).into()
+    exit_code(&mut Console::for_process(), arguments).into()
 }
 
-/// Does what the command line says; answers whether all went well.
+/// Runs a command line on a console. Returns whether it succeeded.
 pub fn run_on(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> bool {
     exit_code(console, arguments) == 0
 }
 
 fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(words) = complete::asked(&arguments) {
+    if let Some(words) = complete::requested_words(&arguments) {
         return u8::from(complete::run(&words, console).is_err());
     }
     let (is_diff, result) = match Cli::of(arguments.iter().cloned()) {
@@ -58,7 +60,7 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
             misunderstood(&error, &arguments, console),
         ),
     };
-    // As of kubectl diff, where 1 says that there is a difference.
+    // Like kubectl diff, whose exit code 1 reports a difference.
     let failure = if is_diff { 2 } else { 1 };
     match result {
         Ok(()) => 0,
@@ -72,15 +74,15 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
 }
 
 fn execute<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    // The TLS library must not have to guess, whatever other crates in the same build enable. A
-    // second provider can't be there yet.
+    // Install the provider explicitly, since other crates of the build may enable a second one. The
+    // installation fails only if one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::setup(format!("cannot start: {error}")))?;
     let result = runtime.block_on(command);
-    // A name look-up that hangs must not keep the process.
+    // A hanging name look-up must not delay the exit.
     runtime.shutdown_background();
     result
 }

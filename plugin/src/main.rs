@@ -1,4 +1,4 @@
-//! `kubectl mirrord-sessions`: list, describe and stop mirrord sessions.
+//! Binary of the kubectl plugin.
 
 use std::process::ExitCode;
 

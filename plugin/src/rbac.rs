@@ -1,4 +1,4 @@
-//! Who may do what, from roles and bindings.
+//! Evaluation of RBAC roles and bindings.
 
 use std::collections::BTreeMap;
 
@@ -12,32 +12,32 @@ const TRACKERS: (&str, &str) = ("visibility.operator.metalbear.co", "sessiontrac
 const JOIN: (&str, &str) = ("visibility.operator.metalbear.co", "sessiontrackers/join");
 const ALL: &str = "*";
 
-/// A subject that may, and the binding that says so.
+/// A right of a subject, with the binding that grants it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Right {
-    /// `User`, `Group` or `ServiceAccount`.
+    /// The kind: `User`, `Group` or `ServiceAccount`.
     pub kind: String,
-    /// Its name; of a service account with its namespace before it.
+    /// The name; for a service account, with its namespace in front.
     pub name: String,
-    /// What it may, as `delete sessions.operator.metalbear.co`.
+    /// The permission, such as `delete sessions.operator.metalbear.co`.
     pub may: String,
-    /// The only names of sessions that are meant; all if empty.
+    /// The session names to which the right is limited; all if empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
-    /// The only namespace that is meant; all if none.
+    /// The namespace to which the right is limited; all if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The binding, as `ClusterRoleBinding/auditors`.
+    /// The binding, such as `ClusterRoleBinding/auditors`.
     pub binding: String,
-    /// The role that it binds, as `ClusterRole/mirrord-operator-auditor`.
+    /// The bound role, such as `ClusterRole/mirrord-operator-auditor`.
     pub role: String,
 }
 
-/// Verbs on resources, any of which lets somebody do it.
+/// Returns the verbs and resources, any of which allows the action.
 fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
     match what {
-        // A watch begins with all there is.
+        // A watch begins with all objects, so it allows listing.
         What::List => {
             &[("list", SESSIONS), ("list", TRACKERS), ("watch", SESSIONS), ("watch", TRACKERS)]
         }
@@ -47,7 +47,7 @@ fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
     }
 }
 
-/// Everybody who may, in order.
+/// Returns all subjects with the right, in order.
 #[must_use]
 pub fn who_can(what: What, all: &Everything) -> Vec<Right> {
     let mut rules: BTreeMap<(Option<&str>, &str), &[PolicyRule]> = BTreeMap::new();
@@ -94,7 +94,7 @@ pub fn who_can(what: What, all: &Everything) -> Vec<Right> {
     rights
 }
 
-/// A binding whose role is there.
+/// A binding with its role.
 struct Bound<'a> {
     namespace: Option<&'a str>,
     binding: String,
@@ -108,7 +108,7 @@ impl Bound<'_> {
             let Some(only) = self::only(rules, verb, *resource) else {
                 continue;
             };
-            // Who may list them as well needs no second line.
+            // A subject that may list too needs no second line.
             let listed = (*verb == "watch").then(|| self::only(rules, "list", *resource));
             if listed.flatten().is_some_and(|listed| listed.is_empty() || listed == only) {
                 continue;
@@ -135,14 +135,15 @@ fn subject_name(subject: &Subject, namespace: Option<&str>) -> String {
     format!("{of}/{}", subject.name)
 }
 
-/// The only names that the rules allow the verb on, empty for all; nothing if on none.
+/// Returns the names to which the rules limit the verb, empty for all, or nothing if they don't
+/// allow it.
 fn only(rules: &[PolicyRule], verb: &str, (group, resource): (&str, &str)) -> Option<Vec<String>> {
     let has = |list: &[String], value: &str| list.iter().any(|one| one == ALL || one == value);
     let mut names: Option<Vec<String>> = None;
     for rule in rules {
         let groups = rule.api_groups.as_deref().unwrap_or_default();
         let resources = rule.resources.as_deref().unwrap_or_default();
-        // As Kubernetes' ResourceMatches.
+        // This follows ResourceMatches of Kubernetes.
         let any_subresource =
             resource.split_once('/').map(|(_, subresource)| format!("*/{subresource}"));
         let matches = has(&rule.verbs, verb)
@@ -154,7 +155,7 @@ fn only(rules: &[PolicyRule], verb: &str, (group, resource): (&str, &str)) -> Op
         }
         match rule.resource_names.as_deref().unwrap_or_default() {
             [] => return Some(Vec::new()),
-            // A request to delete a collection names nothing.
+            // A request to delete a collection has no name, so rules with names don't allow it.
             _ if verb == "deletecollection" => {}
             some => names.get_or_insert_default().extend(some.iter().cloned()),
         }

@@ -27,7 +27,7 @@ fn binding(name: &str, namespace: Option<&str>, kind: &str, role: &str, subjects
     })
 }
 
-/// One ClusterRole of one rule, bound to a user everywhere.
+/// Returns one ClusterRole with one rule, bound to a user in all namespaces.
 fn bound(rule: &Value) -> Everything {
     Everything {
         cluster_roles: vec![read(role("r", &json!([rule])))],
@@ -46,7 +46,7 @@ const OWN: &str = "operator.metalbear.co";
 const VISIBILITY: &str = "visibility.operator.metalbear.co";
 
 #[test]
-fn rules_and_what_they_let_do() {
+fn evaluates_rules() {
     use What::{Join, Kill, List, Read};
     let cases: [(&str, Value, &[What]); 16] = [
         ("list sessions", rule(OWN, "sessions", "list"), &[List]),
@@ -75,7 +75,7 @@ fn rules_and_what_they_let_do() {
 }
 
 #[test]
-fn only_some_names() {
+fn limits_rights_to_resource_names() {
     let named = |verb: &str, names: Value| {
         let mut rule = rule(OWN, "sessions", verb);
         rule["resourceNames"] = names;
@@ -96,7 +96,7 @@ fn only_some_names() {
 }
 
 #[test]
-fn bindings_of_all_kinds_and_what_they_reach() {
+fn evaluates_all_kinds_of_bindings() {
     let kill = json!([rule(OWN, "sessions", "delete")]);
     let nothing = Value::Null;
     let mut in_shop = role("local", &kill);
@@ -123,7 +123,7 @@ fn bindings_of_all_kinds_and_what_they_reach() {
         role_bindings: vec![
             read(binding("a", Some("shop"), "ClusterRole", "killer", &json!([user("ann"), here]))),
             read(binding("b", Some("shop"), "Role", "local", &json!([user("ann")]))),
-            // A Role of that name is in another namespace.
+            // The Role of that name is in another namespace.
             read(binding("c", Some("other"), "Role", "local", &json!([user("x")]))),
         ],
     };
@@ -147,7 +147,7 @@ fn bindings_of_all_kinds_and_what_they_reach() {
 }
 
 #[test]
-fn a_watch_is_told_where_it_shows_more_than_a_list() {
+fn reports_watch_rights_beyond_list() {
     let named = |verb: &str, names: Value| {
         let mut rule = rule(VISIBILITY, "sessiontrackers", verb);
         rule["resourceNames"] = names;

@@ -30,7 +30,7 @@ pub struct Agent {
 /// A port of a session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Port {
-    /// The port number.
+    /// The number of the port.
     pub number: Option<u64>,
     /// The port with its filter in mirrord's format: `Port: 80, Type: steal, Filter: …`.
     pub line: String,
@@ -39,11 +39,11 @@ pub struct Port {
 /// A session as the plugin shows it. Absent fields are `None` or empty.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Session {
-    /// The field `metadata.name`.
+    /// The field `metadata.name` of the object.
     pub name: String,
-    /// The field `metadata.namespace`.
+    /// The field `metadata.namespace` of the object.
     pub namespace: String,
-    /// The field `metadata.uid`.
+    /// The field `metadata.uid` of the object.
     pub uid: Option<String>,
     /// The field `metadata.labels`, ordered by name.
     pub labels: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! How mirrord-sessions is doing: from what could be read to what there is to do, without I/O.
+//! Health of mirrord-sessions: from readings to checks with remedies, without I/O.
 
 pub(crate) mod assess;
 pub(crate) mod certificate;
@@ -14,20 +14,20 @@ use crate::{
     server::Trackers,
 };
 
-/// Something that was asked for.
+/// The result of a reading.
 #[derive(Debug)]
 pub(crate) enum Reading<T> {
-    /// It is this.
+    /// The value was read.
     Known(T),
-    /// The requester's roles don't show it.
+    /// RBAC hides the value from the requester.
     Hidden,
-    /// It couldn't be had, and this is why.
+    /// The reading failed for this reason.
     Failed(String),
 }
 
 impl<T> Reading<T> {
-    /// Tells what may not be seen from what went wrong.
-    pub(crate) fn of(result: Result<T, Error>) -> Self {
+    /// Distinguishes values hidden by RBAC from failures.
+    pub(crate) fn from_result(result: Result<T, Error>) -> Self {
         match result {
             Ok(value) => Self::Known(value),
             Err(error) if error.api_error().is_some_and(ApiError::is_rbac) => Self::Hidden,
@@ -36,46 +36,46 @@ impl<T> Reading<T> {
     }
 }
 
-/// All that is asked for.
+/// All readings of a cluster.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    /// Kubernetes' version.
+    /// The version of Kubernetes.
     pub(crate) version: Reading<Value>,
     /// Whether Sessions are served.
     pub(crate) has_sessions: Reading<bool>,
-    /// The configuration of the webhook.
+    /// The mutating webhook configuration.
     pub(crate) configuration: Reading<Option<Value>>,
     /// The list of admission policies.
     pub(crate) policies: Reading<Option<Value>>,
-    /// The list of their bindings.
+    /// The list of policy bindings.
     pub(crate) policy_bindings: Reading<Option<Value>>,
-    /// The configuration by which the webhook is asked who may stop a Session.
+    /// The validating webhook configuration, which reviews deletions.
     pub(crate) stopping: Reading<Option<Value>>,
-    /// The Deployment.
+    /// The Deployment of the webhook.
     pub(crate) deployment: Reading<Option<Value>>,
     /// The APIService of trackers.
     pub(crate) api_service: Reading<Option<Value>>,
-    /// What became of a request for trackers.
+    /// The result of a request for trackers.
     pub(crate) trackers: Reading<Trackers>,
-    /// A Session that was created for a try.
+    /// The result of a dry-run creation of a Session.
     pub(crate) created: Reading<Value>,
-    /// The auditor role, as it is and as the leader reported it.
+    /// The reports about the auditor role: the current state, and that of the leader.
     pub(crate) auditor: Reading<(Option<Report>, Option<Report>)>,
 }
 
-/// How one thing is.
+/// The state of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// As it should be.
+    /// The component works as intended.
     Ok,
-    /// Not there, and needn't be.
+    /// The component is not installed, and optional.
     Off,
-    /// Not to be seen by the requester.
+    /// The requester may not read the state.
     Unknown,
-    /// Worth a look.
+    /// The state deserves attention.
     Warning,
-    /// Something has to be done.
+    /// The state needs a remedy.
     Problem,
 }
 
@@ -91,16 +91,16 @@ impl State {
     }
 }
 
-/// One thing, and how it is.
+/// The result of one check.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Check {
-    /// What it is.
+    /// The name of the component.
     pub(crate) name: &'static str,
-    /// How it is.
+    /// The state of the component.
     pub(crate) state: State,
-    /// The same in a sentence.
+    /// The state in one sentence.
     pub(crate) message: String,
-    /// What to do about it.
+    /// The remedy of a problem.
     #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
     pub(crate) remedy: Option<String>,
 }

@@ -33,7 +33,7 @@ pub(crate) enum Event {
     Stopped(Key, Result<(), String>),
     /// A message for the user arrived.
     Message(String),
-    /// The clock advanced.
+    /// The clock advanced to this time.
     Time(Timestamp),
 }
 
@@ -95,7 +95,7 @@ impl Sort {
 pub(crate) enum Action {
     /// Deletes a session, with its uid as a precondition.
     Stop(Key, Option<String>),
-    /// Ends the command.
+    /// Ends the command `top`.
     Quit,
 }
 

@@ -1,4 +1,4 @@
-//! Command lines that can't be understood, in the words of kubectl.
+//! Errors about invalid command lines, in kubectl's words.
 
 use std::ffi::OsString;
 
@@ -11,13 +11,13 @@ use crate::cli;
 
 const PROGRAM: &str = "kubectl mirrord-sessions";
 
-/// What kubectl would say, and where to read on.
+/// Returns kubectl's error with a hint at the help.
 pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let mut root = cli::command();
     root.build();
-    let meant = meant(&root, arguments);
-    let name = meant.last().and_then(|command| command.get_bin_name()).unwrap_or(PROGRAM);
-    let last = meant.last().copied().unwrap_or(&root);
+    let command_path = command_path(&root, arguments);
+    let name = command_path.last().and_then(|command| command.get_bin_name()).unwrap_or(PROGRAM);
+    let last = command_path.last().copied().unwrap_or(&root);
     let mut text = format!("error: {}", what(error, last, name, arguments));
     let similar = similar(error);
     if !similar.is_empty() && refused(error, last).is_none() {
@@ -27,12 +27,12 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     format!("{text}\nSee '{name} --help' for usage.")
 }
 
-/// The help that was asked for.
+/// Returns the requested help.
 pub(crate) fn help(error: &clap::Error, arguments: &[OsString]) -> String {
     let mut root = cli::shown();
     root.build();
-    let meant = meant(&root, arguments);
-    let mut words: Vec<&str> = meant.iter().map(|command| command.get_name()).collect();
+    let path = command_path(&root, arguments);
+    let mut words: Vec<&str> = path.iter().map(|command| command.get_name()).collect();
     let is_long = arguments.iter().any(|argument| argument == "--help");
     if words.get(1) != Some(&"help") {
         words.push(if is_long { "--help" } else { "-h" });
@@ -73,7 +73,7 @@ fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsStrin
     }
 }
 
-/// A command that isn't there, or isn't in this build.
+/// Returns the error about a command that does not exist, or not in this build.
 fn no_such_command(word: &str, of: &str, is_unix: bool) -> String {
     if !is_unix && word == "run" && of == PROGRAM {
         return "\"run\" is not in the build for Windows: use it in WSL, with the build for Linux"
@@ -82,7 +82,7 @@ fn no_such_command(word: &str, of: &str, is_unix: bool) -> String {
     format!("unknown command \"{word}\" for \"{of}\"")
 }
 
-/// A flag at the end of the line that misses its value.
+/// Returns the error about a flag at the end of the line without its value.
 fn without_value(argument: &str, command: &Command, arguments: &[OsString]) -> String {
     let flag = argument.split([' ', '[', '=']).next().unwrap_or_default();
     let last = arguments.last().and_then(|last| last.to_str());
@@ -97,7 +97,7 @@ fn without_value(argument: &str, command: &Command, arguments: &[OsString]) -> S
     }
 }
 
-/// Why a flag of kubectl's isn't taken.
+/// Returns the error about an unsupported flag of kubectl.
 fn refused(error: &clap::Error, command: &Command) -> Option<String> {
     let argument = text(error, ContextKind::InvalidArg)?;
     cli::refused::reason(command.get_name(), &argument)
@@ -115,7 +115,7 @@ fn unknown(argument: &str) -> String {
     }
 }
 
-/// A value that isn't among those there are.
+/// Returns the error about a value that is not among the allowed ones.
 fn one_of(error: &clap::Error, command: &Command, argument: &str, value: &str) -> String {
     let allowed = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => all.join(","),
@@ -140,7 +140,7 @@ fn one_of(error: &clap::Error, command: &Command, argument: &str, value: &str) -
     }
 }
 
-/// `-n, --name` of `--name <VALUE>`, as kubectl names a flag that has a letter too.
+/// Returns `-n, --name` for `--name <VALUE>`, as kubectl names a flag with a shorthand.
 fn flag(argument: &str, command: &Command) -> Option<String> {
     let flag = argument.split([' ', '[', '=']).next()?;
     match short(flag, command) {
@@ -149,14 +149,14 @@ fn flag(argument: &str, command: &Command) -> Option<String> {
     }
 }
 
-/// The letter of a flag that has one, by its other name.
+/// Returns the shorthand of a flag, if it has one.
 fn short(flag: &str, command: &Command) -> Option<char> {
     let long = flag.strip_prefix("--")?;
     let mut all = command.get_arguments();
     all.find(|known| known.get_long() == Some(long))?.get_short()
 }
 
-/// clap's own first line.
+/// Returns the first line of clap's error.
 fn summary(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let line = rendered.lines().next().unwrap_or_default();
@@ -174,9 +174,8 @@ fn similar(error: &clap::Error) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The command that was meant, as far as it can be understood, and before it those that it belongs
-/// to.
-fn meant<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
+/// Returns the path of commands that the line names, as far as it can be parsed.
+fn command_path<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
     let mut found = vec![root];
     let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
     while let (Some(argument), Some(last)) = (arguments.next(), found.last().copied()) {
@@ -194,7 +193,7 @@ fn meant<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
     found
 }
 
-/// Whether the flag's value is the next argument.
+/// Returns whether the value of the flag is the next argument.
 fn takes_next(command: &Command, flag: &str) -> bool {
     let letter = flag
         .strip_prefix('-')
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn as_kubectl_says_it() {
+    fn reports_errors_like_kubectl() {
         let list = "\nSee 'kubectl mirrord-sessions list --help' for usage.";
         let cases = [
             ("list --nope", "unknown flag: --nope"),
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_that_are_not_there() {
+    fn reports_unknown_commands() {
         assert_eq!(
             said("qqqq"),
             "error: unknown command \"qqqq\" for \"kubectl mirrord-sessions\"\nSee 'kubectl mirrord-sessions --help' for usage."
@@ -296,8 +295,8 @@ mod tests {
     }
 
     #[test]
-    fn what_other_builds_have() {
-        // (the word, of what, whether this is a build for Unix, what is said)
+    fn reports_commands_of_other_builds() {
+        // (word, parent command, whether this is a Unix build, expected message)
         let windows =
             "\"run\" is not in the build for Windows: use it in WSL, with the build for Linux";
         let policy = "kubectl mirrord-sessions policy";
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn help_shows_no_values_of_flags_that_need_none() {
+    fn hides_values_of_boolean_flags_in_help() {
         for line in ["list --help", "list -A -n shop --help", "help list", "list -h"] {
             let words = ["plugin"].into_iter().chain(line.split(' '));
             let words: Vec<OsString> = words.map(Into::into).collect();
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_there() {
+    fn reports_missing_values() {
         assert_eq!(
             said("version -o nope").lines().next().unwrap(),
             "error: unable to match a printer suitable for the output format \"nope\", allowed formats are: json,yaml"
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_given_twice_counts_the_last_time() {
+    fn last_flag_wins() {
         let words = "plugin -n a list -n b --request-timeout 1s --request-timeout=2s --insecure-skip-tls-verify=false";
         let cli = Cli::of(words.split(' ').map(Into::into)).unwrap();
         assert_eq!(cli.connection.namespace.as_deref(), Some("b"));

@@ -1,4 +1,4 @@
-//! Options of `auditor`.
+//! Options of the command `auditor`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -40,8 +40,8 @@ pub struct DiffArgs {
 /// The formats of complete objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum WholeFormat {
-    /// JSON format
+    /// Output in JSON format
     Json,
-    /// YAML format
+    /// Output in YAML format
     Yaml,
 }

@@ -1,4 +1,4 @@
-//! Options of `completion`.
+//! Options of the command `completion`.
 
 use clap::{Args, ValueEnum};
 
@@ -12,18 +12,18 @@ pub struct CompletionArgs {
     /// plugin, where kubectl looks for it
     #[arg(long, conflicts_with_all = ["shell", "uninstall"])]
     pub install: bool,
-    /// Remove that link
+    /// Remove the link of --install
     #[arg(long, conflicts_with = "shell")]
     pub uninstall: bool,
 }
 
-/// The supported shells.
+/// The shells with a completion script.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Shell {
     /// Bash, 3.2 or later
     Bash,
-    /// Zsh, any version
+    /// Zsh, of any version
     Zsh,
-    /// Fish, any version
+    /// Fish, of any version
     Fish,
 }

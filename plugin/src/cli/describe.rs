@@ -1,4 +1,4 @@
-//! Options of `describe`.
+//! Options of the command `describe`.
 
 use clap::{ArgAction, Args};
 use mirrord_sessions_crds::SessionId;

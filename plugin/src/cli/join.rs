@@ -1,4 +1,4 @@
-//! Options of `join`.
+//! Options of the command `join`.
 
 use clap::{Args, ValueEnum};
 use mirrord_sessions_crds::SessionId;
@@ -22,9 +22,9 @@ pub struct JoinArgs {
 /// The output formats of `join`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum JoinFormat {
-    /// JSON format
+    /// Output in JSON format
     Json,
-    /// YAML format
+    /// Output in YAML format
     Yaml,
     /// The name of the session
     Name,

@@ -1,4 +1,4 @@
-//! Options of `list`.
+//! Options of the command `list`.
 
 use clap::{ArgAction, Args};
 use mirrord_sessions_crds::SessionId;
@@ -22,10 +22,9 @@ pub struct ListArgs {
     /// Ended sessions too: the cluster shows them for some minutes
     #[arg(long)]
     pub all_states: bool,
-    /// How to show them, instead of in plain columns: wide, json, yaml, name, table (bordered, as
+    /// Output format, instead of plain columns: wide, json, yaml, name, table (bordered, as
     /// mirrord's own), jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, jsonpath-file=FILE,
-    /// go-template=TEMPLATE, go-template-file=FILE, custom-columns=HEADER:PATH,…,
-    /// custom-columns-file=FILE
+    /// custom-columns=HEADER:PATH,…, custom-columns-file=FILE
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<String>,
     /// Template, or file with one, for an -o without it

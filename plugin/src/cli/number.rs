@@ -1,41 +1,25 @@
-//! Numbers and durations, refused in kubectl's words.
+//! Numbers and durations of the command line, with kubectl's errors.
 
-use std::time::Duration;
+use std::{num::IntErrorKind, time::Duration};
 
-/// Items a page; all of them in one if it is 0, or negative as kubectl takes it.
+/// Parses the items per page. 0 and, like kubectl, negative numbers mean all items in one page.
 pub(super) fn chunk(text: &str) -> Result<usize, String> {
-    let number = whole(text)?;
+    let number = integer(text)?;
     Ok(usize::try_from(number).unwrap_or_default())
 }
 
-/// A whole number, in any of the ways in which Go writes one: 16, 0x10, 0o20, 020, 0b10000,
-/// `1_000`.
-pub(crate) fn whole(text: &str) -> Result<i64, String> {
-    let wrong = |what: &str| format!("strconv.ParseInt: parsing \"{text}\": {what}");
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (radix, digits, has_prefix) = match digits.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (16, &digits[2..], true),
-        [b'0', b'o' | b'O', ..] => (8, &digits[2..], true),
-        [b'0', b'b' | b'B', ..] => (2, &digits[2..], true),
-        [b'0', _, ..] => (8, digits.get(1..).unwrap_or_default(), true),
-        _ => (10, digits, false),
-    };
-    let is_digit = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_digit(radix));
-    // A "_" stands between digits, or between them and what is before them.
-    let parts = digits.strip_prefix('_').filter(|_| has_prefix);
-    if !parts.unwrap_or(digits).split('_').all(is_digit) {
-        return Err(wrong("invalid syntax"));
-    }
-    i128::from_str_radix(&digits.replace('_', ""), radix)
-        .ok()
-        .and_then(|number| i64::try_from(sign * number).ok())
-        .ok_or_else(|| wrong("value out of range"))
+/// Parses a decimal number, with kubectl's error for anything else.
+pub(crate) fn integer(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let reason = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.ParseInt: parsing \"{text}\": {reason}")
+    })
 }
 
-/// A duration with its unit, or seconds.
+/// Parses a duration with a unit, or seconds.
 #[cfg(any(unix, test))]
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match text.parse() {
@@ -45,7 +29,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration as Go reads it, which needs a unit; one that is negative is over before it begins.
+/// Parses a duration in Go's syntax, which requires a unit. A negative duration expires at once.
 pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
     let wrong = || format!("time: invalid duration \"{text}\"");
     let is_negative = text.starts_with('-');
@@ -59,12 +43,12 @@ pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
     let mut total = 0_i128;
     while !rest.is_empty() {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-        let (whole, after) = rest.split_at(digits(rest));
+        let (integer, after) = rest.split_at(digits(rest));
         let (part, after) = match after.strip_prefix('.') {
             Some(after) => after.split_at(digits(after)),
             None => ("", after),
         };
-        if whole.is_empty() && part.is_empty() {
+        if integer.is_empty() && part.is_empty() {
             return Err(wrong());
         }
         let end = after.find(|c: char| c == '.' || c.is_ascii_digit());
@@ -85,11 +69,11 @@ pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
             "" => Some(0),
             digits => digits.parse::<i64>().ok().map(i128::from),
         };
-        // Finer than a nanosecond of an hour is nothing.
+        // More digits are below a nanosecond, even of hours.
         let part = &part[..part.len().min(13)];
         let scale = (0..part.len()).fold(1_i128, |scale, _| scale * 10);
-        let (whole, part) = (number(whole).ok_or_else(wrong)?, number(part).ok_or_else(wrong)?);
-        total += whole * unit + part * unit / scale;
+        let (integer, part) = (number(integer).ok_or_else(wrong)?, number(part).ok_or_else(wrong)?);
+        total += integer * unit + part * unit / scale;
         if total > i128::from(i64::MAX) {
             return Err(wrong());
         }
@@ -104,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
+    fn parses_decimal_numbers() {
         for (text, expected) in [("500", Some(500)), ("0", Some(0)), ("-1", Some(0))] {
             assert_eq!(chunk(text).ok(), expected, "{text}");
         }
@@ -116,39 +100,25 @@ mod tests {
                 "strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
             ),
         ] {
-            assert_eq!(whole(text), Err(expected.to_owned()), "{text}");
+            assert_eq!(integer(text), Err(expected.to_owned()), "{text}");
         }
-        // As Go's strconv.ParseInt with base 0.
         for (text, expected) in [
-            ("0x10", Some(16)),
-            ("-0XfF", Some(-255)),
-            ("010", Some(8)),
-            ("0o1_0", Some(8)),
-            ("0b101", Some(5)),
-            ("1_000", Some(1_000)),
-            ("0x_1", Some(1)),
-            ("0_7", Some(7)),
             ("+3", Some(3)),
+            ("007", Some(7)),
             ("-9223372036854775808", Some(i64::MIN)),
-            ("08", None),
-            ("0x", None),
-            ("0_", None),
-            ("_1", None),
-            ("1__0", None),
-            ("1_", None),
+            ("0x10", None),
+            ("1_000", None),
             ("+-1", None),
-            ("--1", None),
-            ("0x-1", None),
             ("0\u{e9}", None),
             ("\u{661}", None),
         ] {
-            let why = format!("strconv.ParseInt: parsing \"{text}\": invalid syntax");
-            assert_eq!(whole(text), expected.ok_or(why), "{text}");
+            let reason = format!("strconv.ParseInt: parsing \"{text}\": invalid syntax");
+            assert_eq!(integer(text), expected.ok_or(reason), "{text}");
         }
     }
 
     #[test]
-    fn durations() {
+    fn parses_durations() {
         for (text, expected) in [("5", 5), ("5s", 5), ("1m30s", 90), ("0s", 0)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(expected)), "{text}");
         }
@@ -159,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_that_need_a_unit() {
+    fn parses_durations_with_required_unit() {
         for (text, millis) in [
             ("0", 0),
             ("-0", 0),

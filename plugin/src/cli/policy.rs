@@ -1,4 +1,4 @@
-//! Options of `policy`.
+//! Options of the command `policy`.
 
 use std::path::PathBuf;
 
@@ -61,9 +61,9 @@ pub enum TestVerb {
     List,
     /// Get it by name
     Read,
-    /// Stop the session
+    /// Stop the session by name
     Delete,
-    /// Join the session
+    /// Join the session by name
     Join,
 }
 
@@ -81,9 +81,9 @@ impl From<TestVerb> for Verb {
 /// The output formats of `policy test`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum TestFormat {
-    /// JSON format
+    /// Output in JSON format
     Json,
-    /// YAML format
+    /// Output in YAML format
     Yaml,
     /// The names of the visible sessions
     Name,

@@ -1,4 +1,4 @@
-//! Options of `rbac`.
+//! Options of the command `rbac`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -23,7 +23,7 @@ pub enum RbacCommand {
 /// Options of `rbac who-can`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WhoCanArgs {
-    /// Action to check
+    /// Action on sessions to check
     #[arg(value_enum, value_name = "WHAT")]
     pub what: What,
     /// The namespaces to check.
@@ -41,7 +41,7 @@ pub enum What {
     List,
     /// See a single session
     Read,
-    /// Stop sessions
+    /// Stop sessions of any user
     Kill,
     /// Join sessions of other users
     Join,

@@ -62,7 +62,8 @@ const ALL: &[UnsupportedFlag] = &[
     refused(EVERY, "vmodule", "use -v, which is for all of the program"),
 ];
 
-/// Returns the reason why a flag is unsupported, by command and typed text: `--raw=/x`, `-f` or `-fx`.
+/// Returns the reason why a flag is unsupported, by command and typed text: `--raw=/x`, `-f` or
+/// `-fx`.
 pub(crate) fn reason(command: &str, typed: &str) -> Option<String> {
     let name = typed.split('=').next().unwrap_or(typed);
     let letter = |rest: &str| rest.chars().next();

@@ -1,4 +1,4 @@
-//! Options of `run`.
+//! Options of the command `run`.
 
 use std::{ffi::OsString, time::Duration};
 

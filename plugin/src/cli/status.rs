@@ -1,4 +1,4 @@
-//! Options of `status`.
+//! Options of the command `status`.
 
 use clap::Args;
 

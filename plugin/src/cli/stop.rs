@@ -10,7 +10,7 @@ use super::{Everywhere, select::Select, session_id};
 /// An ID of the command line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Typed {
-    /// The parsed ID.
+    /// The ID without the resource.
     pub id: SessionId,
     /// Whether the ID may be a prefix of another. An ID with the resource in front, as programs
     /// print it, is complete.
@@ -124,9 +124,9 @@ pub struct Stop {
     pub timeout: Duration,
     /// Seconds given to each session to end; the cluster's default if negative. Sessions end at
     /// once either way
-    #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = super::number::whole)]
+    #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = super::number::integer)]
     pub grace_period: i64,
-    /// The same as --grace-period=1
+    /// Shorthand for --grace-period=1
     #[arg(long)]
     pub now: bool,
     /// Allow a --grace-period of 0, which is then the default
@@ -153,13 +153,13 @@ pub struct Stop {
 /// The mode of a dry run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum DryRun {
-    /// No dry run
+    /// Delete without a dry run
     #[value(aliases = ["0", "f", "F", "false", "FALSE", "False"])]
     None,
-    /// The plugin checks
+    /// Check in the plugin alone
     #[value(aliases = ["unchanged", "1", "t", "T", "true", "TRUE", "True"])]
     Client,
-    /// The API server checks
+    /// Check in the API server
     Server,
 }
 

@@ -1,4 +1,4 @@
-//! Options of `top`.
+//! Options of the command `top`.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! Options of `version`.
+//! Options of the command `version`.
 
 use clap::{Args, ValueEnum};
 
@@ -16,8 +16,8 @@ pub struct VersionArgs {
 /// The output formats of `version`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum VersionFormat {
-    /// JSON format
+    /// Output in JSON format
     Json,
-    /// YAML format
+    /// Output in YAML format
     Yaml,
 }

@@ -1,4 +1,4 @@
-//! `auditor`.
+//! The commands about the auditor role.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use mirrord_sessions_core::auditor::{History, Mode, REPORT, ROLE, Report, plan, role_manifest};
@@ -39,13 +39,14 @@ async fn status(server: &Server, args: StatusArgs, console: &mut Console<'_>) ->
     console.print(&text)
 }
 
-/// The role as it is, as far as it may be read, and as the leader reported it.
+/// Returns the report about the current role, and that of the leader, as far as the requester may
+/// read them.
 pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<Report>), Error> {
     let live = read(server).await;
     let leader = leader(server).await;
     let live = match (live, &leader) {
         (Ok(role), _) => Some(Report::for_role(&History::shipped(), role.as_ref(), Mode::Report)),
-        // Who may not read roles may be let read the report.
+        // A requester who may not read the role may be allowed to read the report.
         (Err(error), Some(_)) if error.api_error().is_some_and(ApiError::is_rbac) => None,
         (Err(error), _) => return Err(error),
     };
@@ -70,7 +71,7 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
     if difference.is_empty() {
         return Ok(());
     }
-    // All of it, where the report has a bound.
+    // The complete difference, which is truncated in the report.
     console.print(&as_diff(history.latest(), &difference.lines()))?;
     Err(Error::Exit(1))
 }
@@ -90,7 +91,7 @@ async fn read(server: &Server) -> Result<Option<ClusterRole>, Error> {
         .map_err(|error| Error::setup(format!("ClusterRole {ROLE} can't be read: {error}")))
 }
 
-/// What the leader reported, if it may be read.
+/// Returns the report of the leader, if the requester may read it.
 async fn leader(server: &Server) -> Option<Report> {
     let map = server.config_map(SYSTEM_NAMESPACE, REPORT).await.ok()??;
     serde_json::from_str(map.get("data")?.get("report.json")?.as_str()?).ok()

@@ -9,7 +9,7 @@ fn report(role: Option<&ClusterRole>) -> Report {
 }
 
 #[test]
-fn status_as_text() {
+fn renders_status_as_text() {
     let leader = Report {
         observed_at: Some("2026-01-01T00:00:00Z".into()),
         reported_by: Some("pod_1".into()),
@@ -45,12 +45,12 @@ fn status_as_text() {
     );
     let absent = plain(Some(&report(None)), None);
     assert!(absent.starts_with("ClusterRole:  mirrord-operator-auditor (there is none)\n"));
-    // Who may not read the role is shown what the leader says.
+    // A requester who may not read the role gets the report of the leader.
     assert!(plain(None, Some(&leader)).contains("2, the latest"));
 }
 
 #[test]
-fn what_is_not_known_is_said_to_be_unknown() {
+fn reports_unknown_values_as_unknown() {
     let leader = Report {
         error: Some("ClusterRole mirrord-operator-auditor can't be read: forbidden".into()),
         ..Report::unknown(&History::shipped())
@@ -82,7 +82,7 @@ fn what_is_not_known_is_said_to_be_unknown() {
 }
 
 #[test]
-fn a_role_of_a_later_release_is_said_to_be_one() {
+fn reports_a_role_of_a_later_release() {
     let newer = Report { modified: Some(false), version: None, ..report(Some(&role(1))) };
     let text = plain(Some(&newer), None);
     let version = "Version:      later than 2, the latest that is known here";

@@ -1,4 +1,4 @@
-//! `completion`.
+//! The command `completion`, for shells and for kubectl.
 
 use crate::{cli::completion::CompletionArgs, complete, console::Console, error::Error};
 

@@ -1,4 +1,4 @@
-//! `describe`.
+//! The command `describe`, which shows all details of sessions.
 
 mod events;
 
@@ -68,14 +68,14 @@ pub(super) async fn run(
             others: look.others(&session).await,
             events: if args.show_events { events(server, &session).await } else { Events::Unasked },
         };
-        // kubectl leaves two empty lines between objects.
+        // kubectl separates objects by two empty lines.
         let gap = if n == 0 { "" } else { "\n\n" };
         console.print(&format!("{gap}{}", render(&session, &around, now)))?;
     }
     if failed { Err(Error::Reported) } else { Ok(()) }
 }
 
-/// What is wrong with the command line that its parser doesn't see.
+/// Rejects command lines that the parser accepts and that are contradictory.
 pub(super) fn check(args: &DescribeArgs) -> Result<(), Error> {
     if args.labels.is_some() && !args.what.is_empty() {
         return Err(Error::setup("name cannot be provided when a selector is specified"));
@@ -91,7 +91,7 @@ fn nothing_on(target: &Target, scope: &Scope) -> String {
     format!("No sessions found on {target}{place}.")
 }
 
-/// Looks sessions up, and each namespace through at most once.
+/// Looks up sessions, and lists each namespace at most once.
 struct Look<'a> {
     server: &'a Server,
     scope: &'a Scope,
@@ -100,7 +100,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The sessions of a scope that aren't over.
+    /// Lists the live sessions of a scope.
     async fn list(&self, scope: &Scope, labels: Option<&str>) -> Result<Vec<Value>, Error> {
         let labels = labels.map(str::trim).filter(|labels| !labels.is_empty());
         let listing = Listing {
@@ -114,7 +114,7 @@ impl Look<'_> {
         Ok(items)
     }
 
-    /// All the sessions of a scope that aren't over.
+    /// Returns all live sessions of a scope, listed once.
     async fn all(&mut self, scope: &Scope) -> Result<&[Value], Error> {
         let key = scope.namespace().map(ToOwned::to_owned);
         if !self.listed.contains_key(&key) {
@@ -135,7 +135,7 @@ impl Look<'_> {
         Ok(on_it.cloned().collect())
     }
 
-    /// Who else is on the session's target; nothing if the requester may not look.
+    /// Returns the other owners on the session's target, or nothing if the requester may not list.
     async fn others(&mut self, session: &Session) -> Option<Vec<String>> {
         let scope = if self.listed.contains_key(&None) {
             Scope::All
@@ -153,14 +153,14 @@ impl Look<'_> {
     }
 }
 
-/// What there is around a session.
+/// The context of a session.
 struct Around {
-    /// Who else is on its target; nothing if that can't be told.
+    /// The other owners on its target, or nothing if they are unknown.
     others: Option<Vec<String>>,
     events: Events,
 }
 
-/// Lines of a name and its value, aligned.
+/// Aligned lines of names and values.
 #[derive(Default)]
 struct Sheet(Vec<Vec<String>>);
 
@@ -170,7 +170,7 @@ impl Sheet {
         self.0.push(vec![format!("{name}:"), value]);
     }
 
-    /// A value of several lines.
+    /// Adds a value of several lines.
     fn lines(&mut self, name: &str, values: &[String]) {
         self.line(name, values.first().map(String::as_str));
         for value in values.iter().skip(1) {
@@ -249,8 +249,8 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
     columns::align(&sheet.0, 0, 2) + &table
 }
 
-/// Who it is. What the API server authenticated is in the object since its creation; without that,
-/// there is nobody's word but the client's.
+/// Adds the owner. The API server authenticated it at creation. Without an owner, only the claims
+/// of the client are shown.
 fn owner(sheet: &mut Sheet, session: &Session) {
     if session.owner.is_none() {
         return sheet.line("Owner", Some("<none: nobody has verified who this is>"));
@@ -270,7 +270,7 @@ fn owner(sheet: &mut Sheet, session: &Session) {
 }
 
 impl Sheet {
-    /// The Events, as far as they fit into the sheet, and the table that follows it.
+    /// Adds the summary of Events, and returns the table that follows the lines.
     fn events(&mut self, events: &Events, now: Timestamp) -> String {
         match events {
             Events::Found(events) if !events.is_empty() => {

@@ -1,4 +1,4 @@
-//! The command `join`.
+//! The command `join`, which makes the requester a participant.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `kill-all`.
+//! The command `kill-all`, which deletes all sessions of a scope.
 
 use jiff::Timestamp;
 use serde_json::Value;

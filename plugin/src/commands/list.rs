@@ -1,4 +1,4 @@
-//! The command `list`.
+//! The command `list`, which prints or watches sessions.
 
 mod printer;
 mod watch;
@@ -35,12 +35,7 @@ impl Plan {
                 "--show-labels option cannot be used with {output} printer"
             )));
         }
-        let shape = Shape::of(args.output.as_deref(), args.template.as_deref())?;
-        if matches!(shape, Shape::GoTemplate(_)) && !args.allow_missing_template_keys {
-            return Err(Error::setup(
-                "fields may always be missing in a go-template: use -o jsonpath, or leave out --allow-missing-template-keys",
-            ));
-        }
+        let shape = Shape::parse(args.output.as_deref(), args.template.as_deref())?;
         let shape = if args.allow_missing_template_keys { shape } else { shape.strict() };
         if !args.ids.is_empty() && args.select.is_any() {
             return Err(Error::setup("name cannot be provided when a selector is specified"));

@@ -1,4 +1,4 @@
-//! `policy test`.
+//! The command `policy test`.
 
 use std::{
     io::Read,
@@ -29,7 +29,7 @@ use crate::{
     session::Session,
 };
 
-/// The largest file that is read.
+/// Limit of an input file, in bytes.
 const LARGEST: u64 = 1 << 26;
 
 pub(super) async fn run(
@@ -60,8 +60,7 @@ pub(super) async fn run(
     console.print(&render(&seen, &requester, &args, everywhere)?)
 }
 
-/// Who is asked about: the connection's flags of impersonation, which this command doesn't connect
-/// with.
+/// The user to test, from the impersonation flags. The command makes no request with them.
 struct Requester {
     name: String,
     groups: Vec<String>,
@@ -88,7 +87,7 @@ impl Requester {
     }
 }
 
-/// The groups of a requester, with those that the API server adds to whoever is impersonated so.
+/// Returns the groups of the user with those that the API server adds to an impersonated user.
 fn groups_of(name: &str, mut groups: Vec<String>) -> Vec<String> {
     let account = name.strip_prefix("system:serviceaccount:");
     if let Some((namespace, _)) = account.and_then(|account| account.split_once(':'))
@@ -109,7 +108,7 @@ fn groups_of(name: &str, mut groups: Vec<String>) -> Vec<String> {
     groups
 }
 
-/// A session, and whether it is visible.
+/// A session with the decision about it.
 struct Seen {
     session: Session,
     visible: bool,
@@ -208,13 +207,13 @@ fn policies(paths: &[PathBuf], stdin: &mut Stdin) -> Result<Vec<Policy>, Error> 
     Ok(policies)
 }
 
-/// Standard input can be read once.
+/// Standard input, which can be read only once.
 #[derive(Default)]
 struct Stdin {
     taken: bool,
 }
 
-/// The objects of a file: those of its Lists, of each of its documents.
+/// Returns the objects of all documents of a file, with Lists expanded.
 fn objects(path: &Path, stdin: &mut Stdin) -> Result<Vec<Value>, Error> {
     let failed = |what: &dyn std::fmt::Display| {
         Error::setup(format!("error reading {}: {what}", path.display()))
@@ -320,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_that_nobody_has_to_name() {
+    fn adds_implicit_groups() {
         for (name, given, expected) in [
             ("eve", &[][..], &["system:authenticated"][..]),
             ("eve", &["devs"], &["devs", "system:authenticated"]),

@@ -1,4 +1,4 @@
-//! `rbac`.
+//! The command `rbac who-can`.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ pub(super) async fn run(
             console.say(&format!("Nobody may {} sessions {place}.", args.what.word()));
         }
         console.print(&plain(&rights))?;
-        // Not in RBAC at all, and so in no binding.
+        // Members of system:masters bypass RBAC and have no binding.
         console
             .say("Members of group system:masters may do everything, whatever the bindings say.");
         return Ok(());

@@ -1,4 +1,4 @@
-//! `status`.
+//! The command `status`, which checks an installation.
 
 use std::collections::BTreeMap;
 
@@ -26,19 +26,19 @@ pub(super) async fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    // Where nothing can be asked there is nothing to show but why.
+    // Without a reachable server, the error is the only output.
     let version = server.version().await;
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
     let (has_sessions, source) = tokio::join!(server.has_sessions(), server.source());
-    // The version is told to everybody.
+    // The version is served to unauthenticated users too.
     if is_refused(&has_sessions, ApiError::is_unauthenticated) {
         return has_sessions.map(drop);
     }
     let is_operators = source.is_ok_and(|found| found.source == Source::Operator);
     let (checks, counted) = if is_operators {
-        (assess_operators(&Reading::of(version)), counted(server).await)
+        (assess_operators(&Reading::from_result(version)), counted(server).await)
     } else {
         let (facts, counted) = tokio::join!(gather(server, version, has_sessions), counted(server));
         (assess(&facts, now), counted)
@@ -57,13 +57,13 @@ fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&ApiError) -> bool) -> 
     api_error.is_some_and(how)
 }
 
-/// The sessions, and where they were looked for.
+/// The sessions, and the scope of their list.
 struct Counted {
     scope: Scope,
     sessions: Reading<Vec<Session>>,
 }
 
-/// The sessions that lists show: who sees one namespace alone sees those of that.
+/// Lists the sessions. A requester who may list one namespace only gets the sessions of that.
 async fn counted(server: &Server) -> Counted {
     let mut scope = Scope::All;
     let mut all = server.sessions(&scope, None).await;
@@ -76,7 +76,7 @@ async fn counted(server: &Server) -> Counted {
         let sessions = all.iter().map(Session::of_object);
         sessions.filter(|session| filter.shows(session)).collect()
     });
-    Counted { scope, sessions: Reading::of(shown) }
+    Counted { scope, sessions: Reading::from_result(shown) }
 }
 
 async fn gather(
@@ -106,17 +106,17 @@ async fn gather(
         auditor::reports(server),
     );
     Facts {
-        version: Reading::of(version),
-        has_sessions: Reading::of(has_sessions),
-        configuration: Reading::of(configuration),
-        stopping: Reading::of(stopping),
-        policies: Reading::of(policies),
-        policy_bindings: Reading::of(policy_bindings),
-        deployment: Reading::of(deployment),
-        api_service: Reading::of(api_service),
-        trackers: Reading::of(trackers),
-        created: Reading::of(created),
-        auditor: Reading::of(auditor),
+        version: Reading::from_result(version),
+        has_sessions: Reading::from_result(has_sessions),
+        configuration: Reading::from_result(configuration),
+        stopping: Reading::from_result(stopping),
+        policies: Reading::from_result(policies),
+        policy_bindings: Reading::from_result(policy_bindings),
+        deployment: Reading::from_result(deployment),
+        api_service: Reading::from_result(api_service),
+        trackers: Reading::from_result(trackers),
+        created: Reading::from_result(created),
+        auditor: Reading::from_result(auditor),
     }
 }
 
@@ -124,7 +124,7 @@ fn is_well(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.state != State::Problem)
 }
 
-/// How many sessions there are of each user in each namespace.
+/// Counts sessions by namespace and user.
 fn counts(sessions: &[Session]) -> BTreeMap<(&str, &str), usize> {
     let mut counts = BTreeMap::new();
     for session in sessions {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn one_screen() {
+    fn renders_one_screen() {
         let everywhere = |sessions| Counted { scope: Scope::All, sessions };
         let sessions = everywhere(Reading::Known(vec![
             session("shop", "avi"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn for_scripts() {
+    fn renders_json_for_scripts() {
         let value = whole(&checks(), &Reading::Known(vec![session("shop", "avi")]));
         assert_eq!(value["ok"], false);
         assert_eq!(value["checks"][1]["state"], "problem");

@@ -1,4 +1,4 @@
-//! `version`.
+//! The command `version` of plugin and cluster.
 
 use mirrord_sessions_crds::GROUP;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::{
     server::{Connection, Server},
 };
 
-/// What the cluster says.
+/// The versions of the cluster.
 struct Cluster {
     version: Value,
     has_sessions: bool,
@@ -28,7 +28,7 @@ pub(super) async fn run(
     let (cluster, failure) = if args.client {
         (None, None)
     } else {
-        // The plugin's own version is worth having most of all when the cluster can't be reached.
+        // The plugin's own version is printed even if the cluster is unreachable.
         match ask(connection).await {
             Ok(cluster) => (Some(cluster), None),
             Err(error) => (None, Some(error)),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn as_objects() {
+    fn renders_objects() {
         let text = render(Some(&cluster(true)), Some(VersionFormat::Json)).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["serverVersion"]["gitVersion"], "v1.36.3");

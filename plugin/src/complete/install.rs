@@ -1,4 +1,4 @@
-//! Puts the program's other name where kubectl looks for it, and takes it away.
+//! Installation of the completion link where kubectl looks for it.
 
 use std::{
     ffi::OsString,
@@ -11,25 +11,25 @@ use crate::{error::Error, home};
 
 const PLUGIN: &str = "kubectl-mirrord_sessions";
 
-/// Where things are, from the environment.
+/// The locations, from the environment.
 #[derive(Debug, Default)]
-struct Surroundings {
+struct Environment {
     krew_root: Option<PathBuf>,
     home: Option<PathBuf>,
     path: Option<OsString>,
 }
 
-/// What has been done, to be told.
+/// Creates the link, and returns the message about it.
 pub(crate) fn install() -> Result<String, Error> {
-    Surroundings::of_process().install()
+    Environment::of_process().install()
 }
 
-/// The same, for the other way.
+/// Removes the link, and returns the message about it.
 pub(crate) fn uninstall() -> Result<String, Error> {
-    Surroundings::of_process().uninstall()
+    Environment::of_process().uninstall()
 }
 
-impl Surroundings {
+impl Environment {
     fn of_process() -> Self {
         Self {
             krew_root: std::env::var_os("KREW_ROOT")
@@ -75,7 +75,7 @@ impl Surroundings {
         }
     }
 
-    /// The folder that the plugin is in: krew's, or the first of PATH.
+    /// Returns the folder of the plugin: krew's, or the first on PATH.
     fn folder(&self) -> Result<PathBuf, Error> {
         let krew = self.krew_root.clone().or_else(|| Some(self.home.as_ref()?.join(".krew")));
         let krew = krew.map(|root| root.join("bin"));
@@ -115,7 +115,7 @@ fn failed(shim: &Path, error: &io::Error) -> Error {
     Error::setup(format!("cannot read {}: {error}", shim.display()))
 }
 
-// A link by name alone points to krew's link beside it, and so outlives upgrades.
+// A relative link points to krew's link beside it, and survives upgrades.
 #[cfg(unix)]
 fn create(shim: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(program(), shim)
@@ -177,7 +177,7 @@ mod tests {
     }
 
     impl Home {
-        /// A home with the plugin in these folders, all of which are on the path.
+        /// Creates a home with the plugin in these folders, all of them on PATH.
         fn new(folders: &[&str]) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let folders: Vec<PathBuf> = folders.iter().map(|f| folder.path().join(f)).collect();
@@ -189,8 +189,8 @@ mod tests {
             Self { folder, path }
         }
 
-        fn surroundings(&self, krew_root: Option<&str>) -> Surroundings {
-            Surroundings {
+        fn environment(&self, krew_root: Option<&str>) -> Environment {
+            Environment {
                 krew_root: krew_root.map(|root| self.folder.path().join(root)),
                 home: Some(self.folder.path().to_owned()),
                 path: Some(self.path.clone()),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_krews_link_and_else_beside_the_plugin() {
+    fn links_beside_krews_link_or_the_plugin() {
         let cases = [
             (&[".krew/bin", "bin"][..], None, ".krew/bin"),
             (&["bin", "other"], None, "bin"),
@@ -211,32 +211,32 @@ mod tests {
         ];
         for (folders, root, expected) in cases {
             let home = Home::new(folders);
-            let told = home.surroundings(root).install().unwrap();
+            let told = home.environment(root).install().unwrap();
             let shim = home.at(expected).join(SHIM);
             assert!(
                 told.starts_with(&format!("created {}: where kubectl", shim.display())),
                 "{told}"
             );
             assert_eq!(fs::read_link(&shim).unwrap(), Path::new(PLUGIN));
-            let again = home.surroundings(root).install().unwrap();
+            let again = home.environment(root).install().unwrap();
             assert!(again.contains("is there already"), "{again}");
-            let gone = home.surroundings(root).uninstall().unwrap();
+            let gone = home.environment(root).uninstall().unwrap();
             assert!(gone.starts_with("removed "), "{gone}");
             assert!(fs::symlink_metadata(&shim).is_err());
-            let gone = home.surroundings(root).uninstall().unwrap();
+            let gone = home.environment(root).uninstall().unwrap();
             assert!(gone.contains("is not there"), "{gone}");
         }
     }
 
     #[test]
-    fn what_is_somebody_elses_stays() {
+    fn keeps_files_of_others() {
         let home = Home::new(&["bin"]);
         let shim = home.at("bin").join(SHIM);
         let file = || fs::write(&shim, "mine").unwrap();
         let link = || symlink("/somewhere/else", &shim).unwrap();
         for make in [&file as &dyn Fn(), &link] {
             make();
-            for done in [home.surroundings(None).install(), home.surroundings(None).uninstall()] {
+            for done in [home.environment(None).install(), home.environment(None).uninstall()] {
                 let error = done.unwrap_err().to_string();
                 assert!(error.contains("is not of this plugin's making"), "{error}");
             }
@@ -246,20 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_be_put() {
+    fn reports_unwritable_folders() {
         let home = Home::new(&[]);
-        let error = home.surroundings(None).install().unwrap_err().to_string();
+        let error = home.environment(None).install().unwrap_err().to_string();
         assert!(error.contains("is in no folder of PATH"), "{error}");
 
         let home = Home::new(&[".krew/bin"]);
-        let elsewhere = Surroundings { path: None, ..home.surroundings(None) };
+        let elsewhere = Environment { path: None, ..home.environment(None) };
         let told = elsewhere.install().unwrap();
         assert!(told.contains("to PATH, so that kubectl finds it"), "{told}");
         elsewhere.uninstall().unwrap();
 
         let bin = home.at(".krew/bin");
         fs::set_permissions(&bin, fs::Permissions::from_mode(0o500)).unwrap();
-        // Root may write anywhere.
+        // Root may write to every folder.
         if fs::write(bin.join("probe"), "").is_err() {
             let error = elsewhere.install().unwrap_err().to_string();
             assert!(error.starts_with("error: cannot create "), "{error}");

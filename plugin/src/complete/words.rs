@@ -1,4 +1,4 @@
-//! What could stand in the place of the last word, from the definition of the command line itself.
+//! Candidates for the last word, derived from the definition of the command line.
 
 use std::collections::BTreeSet;
 
@@ -7,37 +7,37 @@ use clap::{Arg, ArgAction, Args, Command, FromArgMatches, ValueHint};
 use super::Candidate;
 use crate::{cli, server::Connection};
 
-/// What is asked of the completion.
+/// A request for completion.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
-    /// What has been typed of the value.
+    /// The typed prefix of the value.
     pub(super) prefix: String,
-    /// What it is a value of.
+    /// The kind of value.
     pub(super) wants: Wants,
-    /// The connection flags before it.
+    /// The connection flags on the line.
     pub(super) connection: Connection,
-    /// Whether all namespaces are meant.
+    /// Whether all namespaces are selected.
     pub(super) everywhere: bool,
-    /// Arguments that are there already, in lower case.
+    /// The arguments that are on the line already, in lower case.
     pub(super) taken: Vec<String>,
 }
 
-/// What a value can be.
+/// The kinds of values.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Wants {
-    /// Nothing that is known here.
+    /// No candidates are known.
     Nothing,
-    /// A file.
+    /// A path of a file.
     Files,
-    /// One of these.
+    /// A choice among these candidates.
     Fixed(Vec<Candidate>),
-    /// A session.
+    /// The ID of a session.
     Sessions,
-    /// A target of a session.
+    /// The target of a session.
     Targets,
-    /// Whose a session is.
+    /// The owner of a session.
     Owners,
-    /// A namespace.
+    /// The name of a namespace.
     Namespaces,
     /// A context of the kubeconfig.
     Contexts,
@@ -47,22 +47,22 @@ pub(super) enum Wants {
     Users,
 }
 
-/// The line, as far as it has been read.
+/// The parsed part of the line.
 struct Line<'a> {
     command: &'a Command,
-    /// Flags that are there.
+    /// The flags on the line.
     given: BTreeSet<String>,
     connection: Vec<String>,
     positional: Vec<String>,
-    /// The flag that the next word is a value of.
+    /// The flag whose value is the next word.
     pending: Option<&'a Arg>,
-    /// Whether no more flags come.
+    /// Whether `--` ended the flags.
     ended: bool,
     everywhere: bool,
 }
 
 impl Question {
-    /// Reads the words behind the program's name.
+    /// Parses the words after the program's name.
     pub(super) fn of(words: &[String]) -> Self {
         let mut root = cli::shown();
         root.build();
@@ -92,7 +92,7 @@ impl Question {
             prefix: prefix.to_owned(),
             wants,
             connection: Connection {
-                // Nobody reads it, and it takes time.
+                // The log would not be read, and takes time.
                 verbosity: 0,
                 unattended: true,
                 ..flags.unwrap_or_default()
@@ -164,7 +164,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What the last word could be, and as how much of it what stands there counts.
+    /// Returns the kind of the last word, and the part of it that is the prefix.
     fn wants<'w>(&self, last: &'w str) -> (Wants, &'w str) {
         if let Some(flag) = self.pending {
             return (values(flag), last);
@@ -236,12 +236,12 @@ fn long(flag: &Arg) -> Option<String> {
     flag.get_long().map(|long| format!("--{long}"))
 }
 
-/// The ID of `session.operator.metalbear.co/ID`.
+/// Returns the ID of `session.operator.metalbear.co/ID`.
 fn bare(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
-/// What an argument can be, by the definition's own values or by its name.
+/// Returns the kind of values of an argument, by its definition or its name.
 fn values(argument: &Arg) -> Wants {
     let possible = argument.get_possible_values();
     if !possible.is_empty() {
@@ -275,7 +275,7 @@ fn values(argument: &Arg) -> Wants {
     }
 }
 
-/// What a list can be shown as, by the names that take nothing more.
+/// Returns the output formats without a parameter.
 fn formats() -> Vec<Candidate> {
     [
         ("json", "the objects as JSON"),
@@ -288,7 +288,7 @@ fn formats() -> Vec<Candidate> {
     .to_vec()
 }
 
-/// JSONPaths of the columns that a list has.
+/// Returns the JSONPaths of the columns of a list.
 fn sort_keys() -> Vec<Candidate> {
     [
         (".metadata.name", "by session ID"),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_place_takes() {
+    fn suggests_values_by_position() {
         let cases = [
             ("delete ", Wants::Sessions, ""),
             ("-n shop delete a 48", Wants::Sessions, "48"),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_and_flags() {
+    fn suggests_commands_and_flags() {
         let commands = fixed("");
         for command in ["list", "describe", "delete", "completion", "auditor"] {
             assert!(commands.iter().any(|one| one == command), "{command}");
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(fixed("auditor d"), ["diff"]);
         assert!(fixed("list --as-").contains(&"--as-group".to_owned()));
         assert!(fixed("list -").contains(&"-A".to_owned()));
-        // Once is enough, but where several make sense.
+        // A flag is suggested once, unless it may be repeated.
         assert_eq!(fixed("list -A --all-n"), [""; 0]);
         assert_eq!(fixed("list --as-group a --as-g"), ["--as-group"]);
         assert_eq!(fixed("version -o j"), ["json"]);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn where_to_ask() {
+    fn parses_connection_flags() {
         let question = asked(
             "-n a --as-group x delete -A --context=c --insecure-skip-tls-verify -v8 --as-group y --request-timeout 3s 487F4F2B6D2376AD sessions/b ",
         );
@@ -392,7 +392,7 @@ mod tests {
         assert!(!safe.connection.insecure_skip_tls_verify);
         assert_eq!(safe.connection.namespace.as_deref(), Some("a"));
         assert_eq!(question.taken, ["487f4f2b6d2376ad", "b"]);
-        // A line that can't be understood yet is asked of the default.
+        // An incomplete line falls back to the default connection.
         assert_eq!(asked("-n NOT/ONE list --as").connection.namespace, None);
         assert_eq!(asked("-nshop delete ").connection.namespace.as_deref(), Some("shop"));
     }

@@ -13,15 +13,15 @@ const USER_ROLE: &str = "mirrord-operator-user";
 /// The verb of a request, as RBAC names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb {
-    /// Reads one session.
+    /// Reads one session by name.
     Get,
-    /// Reads all sessions.
+    /// Reads all sessions of a scope.
     List,
-    /// Watches all sessions.
+    /// Watches all sessions of a scope.
     Watch,
-    /// Creates one session.
+    /// Creates one session or subresource.
     Create,
-    /// Deletes one session.
+    /// Deletes one session by name.
     Delete,
     /// Deletes all sessions of a namespace.
     DeleteCollection,

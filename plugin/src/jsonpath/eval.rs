@@ -1,4 +1,4 @@
-//! A template, applied to an object.
+//! Evaluation of a template on an object.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -8,51 +8,51 @@ use super::{End, Filter, Piece, Slice, Step};
 
 type Results<'a> = Vec<Cow<'a, Value>>;
 
-/// What a field is that isn't there.
+/// The treatment of missing fields.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Keys {
-    /// Nothing.
+pub(super) enum MissingKeys {
+    /// A missing field yields nothing.
     #[default]
-    MayMiss,
-    /// An error.
-    Needed,
+    Allow,
+    /// A missing field is an error.
+    Error,
 }
 
-/// What a template puts out.
+/// A part of the output of a template.
 pub(super) enum Out<'a> {
-    /// Its own text.
-    Own(&'a str),
-    /// What an expression found.
+    /// Literal text of the template.
+    Literal(&'a str),
+    /// The results of an expression.
     Found(Results<'a>),
 }
 
-/// The results of every piece in order, the template's own text too.
+/// Returns the results of all pieces in order, literal text included.
 pub(super) fn pieces<'a>(
     pieces: &'a [Piece],
     object: &'a Value,
-    keys: Keys,
+    keys: MissingKeys,
     found: &mut dyn FnMut(Results<'a>),
 ) -> Result<(), String> {
     all(pieces, object, keys, &mut |out| {
         found(match out {
-            Out::Own(text) => vec![Cow::Owned(Value::from(text))],
+            Out::Literal(text) => vec![Cow::Owned(Value::from(text))],
             Out::Found(results) => results,
         });
     })
 }
 
-/// Puts out every piece in order.
+/// Evaluates all pieces in order.
 pub(super) fn all<'a>(
     pieces: &'a [Piece],
     object: &'a Value,
-    keys: Keys,
+    keys: MissingKeys,
     out: &mut dyn FnMut(Out<'a>),
 ) -> Result<(), String> {
     for piece in pieces {
         match piece {
-            Piece::Text(text) => out(Out::Own(text)),
+            Piece::Text(text) => out(Out::Literal(text)),
             Piece::Action(steps) => match steps.as_slice() {
-                [Step::Literal(Value::String(text))] => out(Out::Own(text)),
+                [Step::Literal(Value::String(text))] => out(Out::Literal(text)),
                 steps => out(Out::Found(walk(vec![Cow::Borrowed(object)], steps, keys)?)),
             },
             Piece::Range(over, body) => {
@@ -66,16 +66,16 @@ pub(super) fn all<'a>(
     Ok(())
 }
 
-/// The body of a range for one of its items.
+/// Evaluates the body of a range for one item.
 fn each<'a>(
     item: Cow<'a, Value>,
     body: &'a [Piece],
-    keys: Keys,
+    keys: MissingKeys,
     out: &mut dyn FnMut(Out<'a>),
 ) -> Result<(), String> {
     match item {
         Cow::Borrowed(item) => all(body, item, keys, out),
-        // A literal: what is made of it must outlive it.
+        // The result of a literal must outlive the literal.
         Cow::Owned(item) => {
             let mut own = Vec::new();
             pieces(body, &item, keys, &mut |results| {
@@ -92,13 +92,13 @@ fn each<'a>(
 fn walk<'a>(
     mut results: Results<'a>,
     steps: &'a [Step],
-    keys: Keys,
+    keys: MissingKeys,
 ) -> Result<Results<'a>, String> {
     for step in steps {
         results = match step {
             Step::Field(name) => {
-                // Where there is nothing to look into, nothing is missing either.
-                let needs = keys == Keys::Needed && !results.is_empty();
+                // Without a value to look into, no field is missing.
+                let needs = keys == MissingKeys::Error && !results.is_empty();
                 let found = each_of(results, |value| match value {
                     Value::Object(map) => Ok(map.get(name).into_iter().collect()),
                     _ => Ok(Vec::new()),
@@ -134,7 +134,7 @@ fn walk<'a>(
     Ok(results)
 }
 
-/// What `found` finds in each of the values.
+/// Returns the results of `find` in each of the values.
 fn each_of<'a>(
     values: Results<'a>,
     found: impl for<'b> Fn(&'b Value) -> Result<Vec<&'b Value>, String>,
@@ -161,7 +161,7 @@ fn children(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// The value and all there is in it, but for what holds nothing.
+/// Collects a value and all of its descendants, except empty ones.
 fn descend<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
     let children = children(value);
     let is_text = value.as_str().is_some_and(|text| !text.is_empty());
@@ -217,7 +217,11 @@ fn sliced(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
     Ok(slice.iter().step_by(step).collect())
 }
 
-fn filtered<'a>(value: &'a Value, filter: &Filter, keys: Keys) -> Result<Vec<&'a Value>, String> {
+fn filtered<'a>(
+    value: &'a Value,
+    filter: &Filter,
+    keys: MissingKeys,
+) -> Result<Vec<&'a Value>, String> {
     let Value::Array(items) = value else {
         return Err(format!(
             "{} is not array or slice and cannot be filtered",
@@ -233,10 +237,10 @@ fn filtered<'a>(value: &'a Value, filter: &Filter, keys: Keys) -> Result<Vec<&'a
     Ok(kept)
 }
 
-fn passes(item: &Value, filter: &Filter, keys: Keys) -> Result<bool, String> {
+fn passes(item: &Value, filter: &Filter, keys: MissingKeys) -> Result<bool, String> {
     let left = walk(vec![Cow::Borrowed(item)], &filter.left, keys);
     let Some((sign, right)) = &filter.compared else {
-        // As with kubectl, what can't be looked at counts as being there.
+        // Like kubectl, a path that can't be evaluated counts as existing.
         return Ok(left.map_or(true, |left| !left.is_empty()));
     };
     let right = || walk(vec![Cow::Borrowed(item)], right, keys);
@@ -264,7 +268,7 @@ fn single(mut results: Results<'_>) -> Result<Option<Cow<'_, Value>>, String> {
     Ok(results.pop())
 }
 
-/// Ordered, where there is an order.
+/// Compares values of a type with an order.
 fn order(left: &Value, right: &Value) -> Result<Option<Ordering>, String> {
     match (left, right) {
         (Value::Bool(_), Value::Bool(_)) => Err("invalid type for comparison".to_owned()),
@@ -272,7 +276,7 @@ fn order(left: &Value, right: &Value) -> Result<Option<Ordering>, String> {
     }
 }
 
-/// Compared, if both are of one type. Whole numbers and others are of two.
+/// Compares values of the same type. Integers and floats are different types.
 fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, String> {
     match (left, right) {
         (Value::Bool(left), Value::Bool(right)) => Ok(Some(left.cmp(right))),
@@ -295,7 +299,7 @@ fn is_whole(value: &Value) -> bool {
     value.is_array() || value.is_object()
 }
 
-/// Go's name of the type.
+/// Returns the name of the type in Go.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",

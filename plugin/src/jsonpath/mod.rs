@@ -1,12 +1,12 @@
-//! kubectl's JSONPath templates.
+//! JSONPath templates in kubectl's dialect.
 //!
-//! The dialect that <https://kubernetes.io/docs/reference/kubectl/jsonpath/> documents, as
-//! kubectl's own implementation has it where the documentation is silent: text with expressions in
+//! The dialect is documented at <https://kubernetes.io/docs/reference/kubectl/jsonpath/>, and
+//! follows kubectl's implementation where the documentation is silent: text with expressions in
 //! braces, `range` and `end`, fields, `['keys']`, indices, slices, unions, wildcards, recursive
-//! descent and filters. No crate speaks it: what is called JSONPath elsewhere (RFC 9535) has
-//! neither templates nor ranges, and other rules for most of the rest.
+//! descent and filters. No crate implements it: RFC 9535 JSONPath has neither templates nor ranges,
+//! and other rules.
 //!
-//! A field that isn't there is nothing, unless a template is [strict](Template::strict), as with
+//! A missing field yields nothing, unless a template is [strict](Template::strict), as with
 //! kubectl's `--allow-missing-template-keys=false`.
 
 mod eval;
@@ -18,15 +18,15 @@ use serde_json::Value;
 
 use crate::render::escape::{is_unsafe, visible};
 
-/// A template, parsed.
+/// A parsed JSONPath template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     source: String,
     pieces: Vec<Piece>,
-    keys: eval::Keys,
+    keys: eval::MissingKeys,
 }
 
-/// Why a template can't be read.
+/// The error about a template that can't be parsed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("error parsing jsonpath {template}, {what}")]
 pub struct ParseError {
@@ -34,7 +34,7 @@ pub struct ParseError {
     what: String,
 }
 
-/// Why a template can't be applied to an object.
+/// The error about a template that can't be evaluated on an object.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("error executing jsonpath {template:?}: Error executing template: {what}")]
 pub struct EvalError {
@@ -45,9 +45,9 @@ pub struct EvalError {
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
     Text(String),
-    /// What is in braces.
+    /// An expression in braces.
     Action(Vec<Step>),
-    /// What is between a `range` and its `end`, for each result.
+    /// A `range` with the pieces up to its `end`.
     Range(Vec<Step>, Vec<Piece>),
     /// An `end` without a `range`.
     End,
@@ -62,7 +62,7 @@ enum Step {
     Union(Vec<Vec<Step>>),
     Filter(Filter),
     Literal(Value),
-    /// A word that means nothing.
+    /// A word without a meaning.
     Unknown(String),
 }
 
@@ -73,44 +73,44 @@ struct Slice {
     step: Option<i64>,
 }
 
-/// Where a slice ends.
+/// The end of a slice.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum End {
-    /// With the list.
+    /// The end of the list.
     #[default]
     Open,
-    /// Before this index.
+    /// The index before which the slice ends.
     At(i64),
-    /// After one item: it is an index and no slice.
+    /// The item after the start: an index, not a slice.
     Next,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Filter {
     left: Vec<Step>,
-    /// That it is there, if there is nothing to compare with.
+    /// The comparison; without one, the filter checks existence.
     compared: Option<(String, Vec<Step>)>,
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a JSONPath template.
     ///
     /// # Errors
-    /// In kubectl's words.
+    /// Returns kubectl's error.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
         match parse::template(source) {
             Ok(pieces) => {
-                Ok(Self { source: source.to_owned(), pieces, keys: eval::Keys::default() })
+                Ok(Self { source: source.to_owned(), pieces, keys: eval::MissingKeys::default() })
             }
             Err(what) => Err(ParseError { template: source.to_owned(), what }),
         }
     }
 
-    /// Reads a single path, whose braces and first dot may be left out, as kubectl takes them for
-    /// columns and for sorting.
+    /// Parses a single path without braces and without the leading dot if omitted, as kubectl
+    /// accepts it for columns and for sorting.
     ///
     /// # Errors
-    /// In kubectl's words.
+    /// Returns kubectl's error.
     pub fn relaxed(path: &str) -> Result<Self, String> {
         const UNEXPECTED: &str = "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'";
         let bare = path.strip_prefix('{').and_then(|path| path.strip_suffix('}')).unwrap_or(path);
@@ -121,22 +121,22 @@ impl Template {
         Self::parse(&format!("{{.{bare}}}")).map_err(|error| error.to_string())
     }
 
-    /// The same, where a field that isn't there is an error.
+    /// Returns the template with errors for missing fields.
     #[must_use]
     pub fn strict(self) -> Self {
-        Self { keys: eval::Keys::Needed, ..self }
+        Self { keys: eval::MissingKeys::Error, ..self }
     }
 
-    /// The template as it was written.
+    /// Returns the source of the template.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// What it finds: the results of each expression and text.
+    /// Returns the results of each expression and literal.
     ///
     /// # Errors
-    /// In kubectl's words, if it can't be applied.
+    /// Returns kubectl's error if the template can't be evaluated.
     pub fn find<'a>(&'a self, object: &'a Value) -> Result<Vec<Vec<Cow<'a, Value>>>, EvalError> {
         let mut found = Vec::new();
         eval::pieces(&self.pieces, object, self.keys, &mut |results| {
@@ -146,15 +146,15 @@ impl Template {
         Ok(found)
     }
 
-    /// The text that it makes of an object. What a terminal acts on is spelled out, but for that in
-    /// the template itself.
+    /// Returns the text of the template for an object, with unsafe characters of the results
+    /// escaped.
     ///
     /// # Errors
-    /// In kubectl's words, if it can't be applied.
+    /// Returns kubectl's error if the template can't be evaluated.
     pub fn text(&self, object: &Value) -> Result<String, EvalError> {
         let mut text = String::new();
         eval::all(&self.pieces, object, self.keys, &mut |result| match result {
-            eval::Out::Own(own) => text.push_str(own),
+            eval::Out::Literal(literal) => text.push_str(literal),
             eval::Out::Found(results) => {
                 for (n, result) in results.iter().enumerate() {
                     if n > 0 {
@@ -169,7 +169,7 @@ impl Template {
     }
 }
 
-/// A result as text: a string as it is, objects and lists as JSON.
+/// Returns a result as text: strings verbatim, objects and lists as JSON.
 fn shown(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => visible(text),
@@ -177,16 +177,16 @@ fn shown(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// JSON in one line as Go writes it, and with nothing in it that a terminal acts on.
+/// Returns JSON on one line like Go's encoder, with unsafe characters escaped.
 fn json(value: &Value) -> String {
     let plain = value.to_string();
     let mut text = String::with_capacity(plain.len());
     for c in plain.chars() {
-        // All of these can only be within strings.
+        // All of these characters occur within strings only.
         if matches!(c, '<' | '>' | '&') || is_unsafe(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 use fmt::Write;
-                // Writing to a String doesn't fail.
+                // Writing to a String never fails.
                 let _ = write!(text, "\\u{unit:04x}");
             }
         } else {
@@ -196,7 +196,7 @@ fn json(value: &Value) -> String {
     text
 }
 
-/// A result as Go's `fmt.Sprint` writes it, which custom columns show.
+/// Returns a result like Go's `fmt.Sprint`, for custom columns.
 #[must_use]
 pub fn go_text(value: &Value) -> String {
     match value {

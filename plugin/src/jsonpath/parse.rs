@@ -1,4 +1,4 @@
-//! From text to a template.
+//! Parser of JSONPath templates.
 
 use serde_json::Value;
 
@@ -6,26 +6,26 @@ use super::{End, Filter, Piece, Slice, Step};
 
 type Parsed<T> = Result<T, String>;
 
-/// What is in a pair of braces.
+/// The content of a pair of braces.
 enum Action {
     Steps(Vec<Step>),
     Range(Vec<Step>),
     End,
 }
 
-/// Reads a template.
+/// Parses a complete template.
 pub(super) fn template(source: &str) -> Parsed<Vec<Piece>> {
     let mut cursor = Cursor::new(source);
     let (pieces, _) = pieces(&mut cursor, 0)?;
     Ok(pieces)
 }
 
-/// The deepest that ranges, unions and filters may be nested.
-const DEEPEST: usize = 32;
+/// Limit of the nesting of ranges, unions and filters.
+const MAX_DEPTH: usize = 32;
 
-/// Reads until the end, or the `end` of a range; answers whether that was there.
+/// Parses pieces up to the end of the text or of the range. Returns whether an `end` was found.
 fn pieces(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<(Vec<Piece>, bool)> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Err("too deeply nested".to_owned());
     }
     let mut pieces = Vec::new();
@@ -40,7 +40,7 @@ fn pieces(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<(Vec<Piece>, bool)> {
         match action(cursor, depth)? {
             Action::Steps(steps) => pieces.push(Piece::Action(steps)),
             Action::Range(over) => {
-                // kubectl doesn't insist on the end.
+                // kubectl does not require the `end`.
                 let (body, _) = self::pieces(cursor, depth + 1)?;
                 pieces.push(Piece::Range(over, body));
             }
@@ -50,7 +50,7 @@ fn pieces(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<(Vec<Piece>, bool)> {
     }
 }
 
-/// Reads what is behind an opening brace.
+/// Parses an action after its opening brace.
 fn action(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Action> {
     let mut steps = Vec::new();
     let mut is_range = false;
@@ -73,9 +73,9 @@ fn action(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Action> {
     }
 }
 
-/// Reads a path that stands alone, as in a filter.
+/// Parses a path without braces, as in a filter.
 fn path(source: &str, depth: usize) -> Parsed<Vec<Step>> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Err("too deeply nested".to_owned());
     }
     let mut cursor = Cursor::new(source);
@@ -86,7 +86,7 @@ fn path(source: &str, depth: usize) -> Parsed<Vec<Step>> {
     Ok(steps)
 }
 
-/// Reads one step, or nothing that means one.
+/// Parses one step, or a character without effect.
 fn step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<()> {
     if cursor.next_if("[?(") {
         steps.push(Step::Filter(filter(cursor, depth)?));
@@ -104,7 +104,7 @@ fn step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<
     }
     match cursor.peek() {
         None | Some('\n' | '\r') => return Err("unclosed action".to_owned()),
-        // The current object, which every path begins with.
+        // The current object, with which every path begins.
         Some(' ' | '@' | '$') => {
             cursor.next();
         }
@@ -136,7 +136,7 @@ fn step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<
     Ok(())
 }
 
-/// Reads the name of a field, in which a backslash takes the meaning of the next character away.
+/// Parses the name of a field, in which a backslash escapes the next character.
 fn field(cursor: &mut Cursor<'_>) -> Step {
     match cursor.word() {
         "*" => Step::Wildcard,
@@ -159,7 +159,7 @@ fn number(cursor: &mut Cursor<'_>) -> Parsed<Step> {
     Ok(Step::Literal(number))
 }
 
-/// Reads a string behind its opening quote.
+/// Parses a string after its opening quote.
 fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Parsed<String> {
     const UNTERMINATED: &str = "unterminated quoted string";
     let mut text = String::new();
@@ -192,7 +192,7 @@ fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Parsed<String> {
 
 const INVALID: &str = "unquote string error invalid syntax";
 
-/// Reads a character by its number, of so many hex digits.
+/// Parses the code of a character, with this number of hex digits.
 fn code(cursor: &mut Cursor<'_>, digits: usize) -> Parsed<char> {
     let rest = cursor.rest();
     let number = rest.get(..digits).ok_or(INVALID)?;
@@ -201,7 +201,7 @@ fn code(cursor: &mut Cursor<'_>, digits: usize) -> Parsed<char> {
     char::from_u32(number).ok_or_else(|| INVALID.to_owned())
 }
 
-/// Reads what is behind an opening bracket.
+/// Parses the content of brackets.
 fn bracket(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<()> {
     let text = cursor.until(']');
     if text.contains('\n') || cursor.next().is_none() {
@@ -220,7 +220,7 @@ fn bracket(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Pars
         .and_then(|text| text.strip_suffix('\''))
         .filter(|key| !key.contains('\''));
     if let Some(key) = key {
-        // As kubectl has it: a dot in the key needs a backslash here, too.
+        // Like kubectl, a dot in the key must be escaped here too.
         steps.extend(path(&format!(".{key}"), depth + 1)?);
         return Ok(());
     }
@@ -255,7 +255,7 @@ fn slice(text: &str) -> Parsed<Slice> {
     Ok(Slice { start, end, step })
 }
 
-/// Reads what is behind `[?(`.
+/// Parses a filter after `[?(`.
 fn filter(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Filter> {
     let text = condition(cursor)?;
     if !cursor.next_if("]") {
@@ -277,7 +277,7 @@ fn filter(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Filter> {
     }
 }
 
-/// Reads a condition and the parenthesis that closes it: the first one that isn't in quotes.
+/// Parses a condition up to its closing parenthesis, the first one outside of quotes.
 fn condition<'a>(cursor: &mut Cursor<'a>) -> Parsed<&'a str> {
     let rest = cursor.rest();
     let mut quote = None;
@@ -303,7 +303,7 @@ fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// A place in a text.
+/// A position in a text.
 struct Cursor<'a> {
     text: &'a str,
 }
@@ -337,19 +337,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// So many bytes, which must end between characters.
+    /// Consumes this number of bytes, which must end between characters.
     fn take(&mut self, length: usize) -> &'a str {
         let (taken, rest) = self.text.split_at(length);
         self.text = rest;
         taken
     }
 
-    /// What is before a character, or before the end.
+    /// Consumes the text up to a character or the end.
     fn until(&mut self, end: char) -> &'a str {
         self.take(self.text.find(end).unwrap_or(self.text.len()))
     }
 
-    /// What is before the next character that ends a name.
+    /// Consumes the text up to the next character that ends a name.
     fn word(&mut self) -> &'a str {
         let mut escaped = false;
         let end = self.text.find(|c| {

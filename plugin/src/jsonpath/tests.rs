@@ -14,10 +14,10 @@ fn object() -> Value {
     })
 }
 
-/// As kubectl v1.36 answers for the same object, but that it has no order in the fields of an
-/// object. The cluster tests compare some with it.
+/// The expected results are those of kubectl v1.36 for the same object, except for the order of the
+/// fields of an object. The cluster tests compare some with kubectl.
 #[test]
-fn templates_as_kubectl_has_them() {
+fn evaluates_templates_like_kubectl() {
     let cases = [
         ("", ""),
         ("text", "text"),
@@ -59,7 +59,7 @@ fn templates_as_kubectl_has_them() {
         ("{.things[?(@.name==\"a)\")].n}", ""),
         ("{.things[?(@.on==true)].name}", "a"),
         ("{.things[?(@.key)].name}", "b"),
-        // An index that isn't there counts as one that is.
+        // An index out of range counts as existing.
         ("{.things[?(@.tags[0])].name}", "a b c"),
         ("{range .things[*]}{.name}={.n}{\"\\n\"}{end}", "a=1\nb=2\nc=3\n"),
         ("{range .things[*]}{range .tags[*]}{@}{','}{end}{';'}{end}.", "x,y,;;z,;."),
@@ -74,7 +74,7 @@ fn templates_as_kubectl_has_them() {
 }
 
 #[test]
-fn what_is_wrong_in_kubectls_words() {
+fn reports_kubectls_errors() {
     let cases = [
         ("{.a", "unclosed action"),
         ("{", "unclosed action"),
@@ -122,7 +122,7 @@ fn what_is_wrong_in_kubectls_words() {
 }
 
 #[test]
-fn nothing_that_a_terminal_acts_on_is_put_out_raw() {
+fn escapes_unsafe_characters() {
     let object = json!({ "a": "x\u{1b}[2J\ny", "b": { "c\u{9b}": "\u{202e}" } });
     let text = |template: &str| Template::parse(template).unwrap().text(&object).unwrap();
     assert_eq!(text("{.a}{\"\\n\"}"), "x\\x1b[2J\\ny\n");
@@ -131,7 +131,7 @@ fn nothing_that_a_terminal_acts_on_is_put_out_raw() {
 }
 
 #[test]
-fn nothing_hangs_or_overflows() {
+fn bounds_time_and_recursion() {
     let deep = "{range .a}".repeat(1000);
     assert!(Template::parse(&deep).is_err());
     let nested = format!("{{.a{}", "[?(@.a[?(@.b)])]".repeat(40));
@@ -148,13 +148,13 @@ fn nothing_hangs_or_overflows() {
 }
 
 #[test]
-fn a_range_may_go_without_its_end() {
+fn accepts_a_range_without_end() {
     let text = Template::parse("{range .things[*]}[{.name}]").unwrap().text(&object());
     assert_eq!(text.as_deref(), Ok("[a][b][c]"));
 }
 
 #[test]
-fn relaxed_paths() {
+fn parses_relaxed_paths() {
     for path in ["kind", ".kind", "{kind}", "{.kind}"] {
         assert_eq!(Template::relaxed(path).unwrap().text(&object()).unwrap(), "List");
     }
@@ -165,7 +165,7 @@ fn relaxed_paths() {
 }
 
 #[test]
-fn values_as_go_prints_them() {
+fn prints_values_like_go() {
     let cases = [
         (json!({ "b": [1, "x"], "a": null }), "map[a:<nil> b:[1 x]]"),
         (json!(true), "true"),
@@ -177,11 +177,11 @@ fn values_as_go_prints_them() {
 }
 
 #[test]
-fn fields_that_may_not_be_missing() {
+fn reports_missing_fields_of_strict_templates() {
     let object = json!({ "a": { "b": 1 }, "l": [{ "x": 1 }, {}], "none": [] });
     for (source, expected) in [
         ("{.a.b}", Ok("1")),
-        // One of several is enough.
+        // One match of several is enough.
         ("{.l[*].x}", Ok("1")),
         ("{.none[*].x.y}", Ok("")),
         ("{range .none[*]}{.x}{end}", Ok("")),

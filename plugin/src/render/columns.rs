@@ -1,33 +1,32 @@
-//! Plain columns, as kubectl's printer aligns them.
+//! Plain columns, aligned like those of kubectl's printer.
 
 use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// kubectl's printer: a column is at least this wide …
+/// The minimum width of a column in kubectl's printer.
 const MIN_WIDTH: usize = 6;
-/// … and at least this much wider than its longest cell. The last column isn't padded.
+/// The minimum distance to the longest cell in kubectl's printer. The last column is not padded.
 const PADDING: usize = 3;
 
-/// The least that is left of a column that is cut.
-const LEAST: usize = 8;
+/// The minimum width of a truncated column.
+const MIN_TRUNCATED_WIDTH: usize = 8;
 
-/// Lines of cells as `kubectl get` aligns them: no spaces at the end of a line, unless its last
-/// cells are empty.
+/// Aligns rows like `kubectl get`: lines have no trailing spaces, unless their last cells are
+/// empty.
 #[must_use]
 pub fn kubectl_get<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
     align(rows, MIN_WIDTH, PADDING)
 }
 
-/// Lines of cells, each column but the last at least `min_width` wide and `padding` wider than its
-/// longest cell.
+/// Aligns rows. Each column but the last has at least `min_width`, and `padding` after its longest
+/// cell.
 #[must_use]
 pub fn align<S: AsRef<str>>(rows: &[Vec<S>], min_width: usize, padding: usize) -> String {
     Aligner::new(min_width, padding).lines(rows)
 }
 
-/// Aligns lines that come piece by piece: a column that has been wide once stays so, as kubectl's
-/// do while it watches.
+/// Aligns rows that arrive in batches. Columns never shrink, like those of kubectl's watches.
 #[derive(Clone, Debug)]
 pub struct Aligner {
     min_width: usize,
@@ -36,7 +35,7 @@ pub struct Aligner {
     fit: Option<Fit>,
 }
 
-/// What to do where lines are too long.
+/// The limit of the line width.
 #[derive(Clone, Debug)]
 struct Fit {
     width: usize,
@@ -48,21 +47,21 @@ impl Aligner {
         Self { min_width, padding, widths: Vec::new(), fit: None }
     }
 
-    /// As `kubectl get` aligns.
+    /// Returns an aligner with the parameters of `kubectl get`.
     #[must_use]
     pub fn kubectl_get() -> Self {
         Self::new(MIN_WIDTH, PADDING)
     }
 
-    /// Keeps lines within this width, if there is one, by cutting the cells of these columns, the
-    /// first ones first.
+    /// Limits lines to a width, if there is one, by truncating cells of these columns in this
+    /// order.
     #[must_use]
     pub fn within(mut self, width: Option<usize>, flexible: Vec<usize>) -> Self {
         self.fit = width.map(|width| Fit { width, flexible });
         self
     }
 
-    /// Aligns more lines.
+    /// Aligns a batch of rows.
     #[must_use]
     pub fn lines<S: AsRef<str>>(&mut self, rows: &[Vec<S>]) -> String {
         let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -71,7 +70,7 @@ impl Aligner {
         }
         let mut last_width = 0;
         for row in rows {
-            // The last cell of a line doesn't make its column wider: nothing comes after it.
+            // The last cell of a line does not widen its column, since no column follows.
             let Some((last, cells)) = row.split_last() else {
                 continue;
             };
@@ -97,7 +96,7 @@ impl Aligner {
         text
     }
 
-    /// The widths of the columns, made smaller where lines would be too long.
+    /// Returns the widths of the columns, reduced to fit the limit.
     fn fitted(&self, columns: usize, last_width: usize) -> Vec<usize> {
         let mut widths = self.widths.clone();
         let Some(fit) = &self.fit else {
@@ -108,7 +107,7 @@ impl Aligner {
         let mut over = total.saturating_sub(fit.width);
         for column in &fit.flexible {
             if let Some(width) = widths.get_mut(*column) {
-                let less = over.min(width.saturating_sub(LEAST + self.padding));
+                let less = over.min(width.saturating_sub(MIN_TRUNCATED_WIDTH + self.padding));
                 *width -= less;
                 over -= less;
             }
@@ -117,7 +116,7 @@ impl Aligner {
     }
 }
 
-/// The text, cut to a width.
+/// Truncates text to a width.
 fn cut(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return Cow::Borrowed(text);
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_as_kubectl_aligns_them() {
+    fn aligns_columns_like_kubectl() {
         let rows = [
             vec!["NAME", "A", "USER", "AGE"],
             vec!["487F4F2B6D2376AD", "1", "東京", "63s"],
@@ -157,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn short_columns_keep_the_least_width() {
+    fn keeps_the_minimum_width() {
         assert_eq!(kubectl_get(&[vec!["A", "B"], vec!["1", "2"]]), "A     B\n1     2\n");
     }
 
     #[test]
-    fn later_lines_keep_the_columns_of_earlier_ones() {
+    fn keeps_columns_across_batches() {
         let mut aligner = Aligner::kubectl_get();
         assert_eq!(
             aligner.lines(&[vec!["NAME", "B"], vec!["12345678", "1"]]),
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_into_a_terminal() {
+    fn fits_lines_into_a_terminal() {
         let rows = [
             vec!["ID", "TARGET", "PORTS", "AGE"],
             vec!["1", "deployment/visit-counter", "Port: 80, Type: steal", "63s"],
@@ -190,12 +189,12 @@ mod tests {
         );
         let narrow = fitted(40);
         assert_eq!(narrow.lines().nth(1), Some("1     deployment/visit…   Port: 8…   63s"));
-        // There is a least width, below which the terminal breaks the lines.
+        // Below the minimum widths, the terminal wraps the lines.
         assert_eq!(fitted(1).lines().nth(1), Some("1     deploym…   Port: 8…   63s"));
     }
 
     #[test]
-    fn wide_characters_are_cut_whole() {
+    fn truncates_between_wide_characters() {
         assert_eq!(cut("東京東京", 4), "東…");
         assert_eq!(cut("東京", 4), "東京");
         assert_eq!(cut("abc", 0), "…");

@@ -1,10 +1,10 @@
-//! Durations as kubectl's AGE column and as mirrord's status table write them.
+//! Durations in the formats of kubectl's AGE column and of mirrord's status table.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// What is shown when it isn't known when something began.
+/// The text for an unknown start.
 const UNKNOWN: &str = "<unknown>";
 
 const MINUTE: i64 = 60;
@@ -12,15 +12,15 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
-/// How precisely an age below a limit is told.
+/// The precision of ages below a limit.
 struct Step {
     below: i64,
     unit: (i64, &'static str),
-    /// The smaller unit that is told too, unless there are none of it.
+    /// The smaller unit that is shown too, unless its number is zero.
     rest: Option<(i64, &'static str)>,
 }
 
-/// The steps of Kubernetes' `duration.HumanDuration`: two or three significant digits.
+/// The steps of Kubernetes' `duration.HumanDuration`, with two or three significant digits.
 const STEPS: [Step; 8] = [
     Step { below: 2 * MINUTE, unit: (1, "s"), rest: None },
     Step { below: 10 * MINUTE, unit: (MINUTE, "m"), rest: Some((1, "s")) },
@@ -32,13 +32,13 @@ const STEPS: [Step; 8] = [
     Step { below: 8 * YEAR, unit: (YEAR, "y"), rest: Some((DAY, "d")) },
 ];
 
-/// The age of what began at `start`, as kubectl's AGE column has it.
+/// Returns the age since `start` in the format of kubectl's AGE column.
 #[must_use]
 pub fn age(start: Option<Timestamp>, now: Timestamp) -> String {
     start.map_or_else(|| UNKNOWN.to_owned(), |start| human(seconds(start, now)))
 }
 
-/// The age of what began at `start`, as mirrord's status table has it: `1m 3s`.
+/// Returns the age since `start` in the format of mirrord's status table, such as `1m 3s`.
 #[must_use]
 pub fn exact_age(start: Option<Timestamp>, now: Timestamp) -> String {
     start.map_or_else(
@@ -55,7 +55,7 @@ fn seconds(start: Timestamp, now: Timestamp) -> i64 {
 }
 
 fn human(seconds: i64) -> String {
-    // The clocks of two machines differ by a second or so: not worth a word.
+    // The clocks of two machines may differ by a second or so.
     if seconds < -1 {
         return "<invalid>".to_owned();
     }
@@ -78,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_as_kubectl_tells_them() {
-        // The table of k8s.io/apimachinery/pkg/util/duration, and its edges.
+    fn formats_ages_like_kubectl() {
+        // The table of k8s.io/apimachinery/pkg/util/duration with its boundaries.
         let cases = [
             (-2, "<invalid>"),
             (-1, "0s"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_as_mirrord_tells_them() {
+    fn formats_ages_like_mirrord() {
         let cases = [(-5, "0s"), (0, "0s"), (63, "1m 3s"), (2 * DAY + 5, "2days 5s")];
         let start = Timestamp::UNIX_EPOCH;
         for (seconds, expected) in cases {

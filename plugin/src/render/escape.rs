@@ -1,3 +1,3 @@
-//! Text from the cluster, made harmless for a terminal.
+//! Escaping of text from the cluster for terminals.
 
 pub use mirrord_sessions_core::text::{is_unsafe, visible};

@@ -1,4 +1,4 @@
-//! Sessions in columns.
+//! Sessions as rows of columns.
 
 use jiff::Timestamp;
 
@@ -8,34 +8,34 @@ use crate::{
     session::{Session, kind_name},
 };
 
-/// What stands for a value that isn't there, in columns that scripts take apart too.
+/// The text for an absent value, which scripts parse too.
 pub const NONE: &str = "<none>";
-/// What stands for a value that can't be told.
+/// The text for an unknown value.
 const UNKNOWN: &str = "<unknown>";
-/// How many others are named.
-const OTHERS: usize = 3;
+/// Limit of the listed concurrent owners.
+const MAX_OTHERS: usize = 3;
 
-/// Which columns are shown.
-// Each is chosen on its own.
+/// The selection of columns.
+// The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Columns {
-    /// The namespace too.
+    /// Whether the namespace is shown.
     pub namespace: bool,
-    /// More than most people want to know.
+    /// Whether the columns of `-o wide` are shown.
     pub wide: bool,
-    /// The kind before the ID.
+    /// Whether the kind precedes the ID.
     pub kind: bool,
-    /// Labels that have a column of their own.
-    pub of_labels: Vec<String>,
-    /// All the labels.
+    /// The labels with columns of their own.
+    pub label_columns: Vec<String>,
+    /// Whether all labels are shown.
     pub labels: bool,
-    /// Whether there may be others on a target than those that are known.
+    /// Whether there may be unknown sessions on a target.
     pub others_unknown: bool,
 }
 
 impl Columns {
-    /// The names of the columns.
+    /// Returns the headers of the columns.
     #[must_use]
     pub fn header(&self) -> Vec<String> {
         let mut header = vec!["SESSION ID", "TARGET"];
@@ -51,21 +51,21 @@ impl Columns {
             let name = label.rsplit('/').next().unwrap_or_default();
             visible(&name.to_uppercase()).into_owned()
         };
-        header.extend(self.of_labels.iter().map(last));
+        header.extend(self.label_columns.iter().map(last));
         if self.labels {
             header.push("LABELS".to_owned());
         }
         header
     }
 
-    /// Which columns may be cut where a terminal is too narrow, the first ones first.
+    /// Returns the columns to truncate on a narrow terminal, in this order.
     #[must_use]
     pub fn flexible(&self) -> Vec<usize> {
         let user = 2 + usize::from(self.namespace);
         vec![user + 1, user, 1]
     }
 
-    /// The cells of a session.
+    /// Returns the cells of a session.
     #[must_use]
     pub fn row(
         &self,
@@ -101,9 +101,9 @@ impl Columns {
                 },
             ]);
         }
-        // As kubectl has it: nothing stands for one that isn't there.
+        // Like kubectl, an absent label is an empty cell.
         let value = |label: &String| cell(Some(session.label(label).unwrap_or_default()));
-        row.extend(self.of_labels.iter().map(value));
+        row.extend(self.label_columns.iter().map(value));
         if self.labels {
             row.push(cell(session.label_line().as_deref()));
         }
@@ -112,15 +112,15 @@ impl Columns {
 }
 
 fn named(others: &[&str]) -> Option<String> {
-    let shown = others.iter().take(OTHERS).copied().collect::<Vec<_>>();
-    match others.len().saturating_sub(OTHERS) {
+    let shown = others.iter().take(MAX_OTHERS).copied().collect::<Vec<_>>();
+    match others.len().saturating_sub(MAX_OTHERS) {
         _ if shown.is_empty() => None,
         0 => Some(shown.join(",")),
         more => Some(format!("{}+{more}", shown.join(","))),
     }
 }
 
-/// Plain columns, as kubectl has them.
+/// Returns sessions in plain columns, like kubectl.
 #[must_use]
 pub fn plain(sessions: &[Session], columns: &Columns, now: Timestamp) -> String {
     let concurrent = ConcurrentSessions::new(sessions);
@@ -129,14 +129,14 @@ pub fn plain(sessions: &[Session], columns: &Columns, now: Timestamp) -> String 
     kubectl_get(&rows)
 }
 
-/// The names that delete and kubectl take.
+/// Returns the names that delete and kubectl accept.
 #[must_use]
 pub fn names(sessions: &[Session]) -> String {
     let line = |session: &Session| format!("{}/{}\n", kind_name(), visible(&session.name));
     sessions.iter().map(line).collect()
 }
 
-/// The bordered table of mirrord's own status command; no wider than `width`.
+/// Returns the bordered table of mirrord's status command, limited to `width`.
 #[must_use]
 pub fn bordered(
     sessions: &[Session],
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_else_is_there_is_cut_short() {
+    fn limits_listed_concurrent_owners() {
         let named = |others: &[&str]| super::named(others).unwrap_or_default();
         assert_eq!(named(&[]), "");
         assert_eq!(named(&["a", "b"]), "a,b");
@@ -182,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn every_column() {
+    fn prints_every_column() {
         let columns = Columns {
             namespace: true,
             wide: true,
             kind: true,
-            of_labels: vec!["x.io/b".into(), "c".into()],
+            label_columns: vec!["x.io/b".into(), "c".into()],
             labels: true,
             others_unknown: false,
         };

@@ -1,9 +1,8 @@
-//! What is shown, as pure functions of what was fetched.
+//! Rendering of fetched data, as pure functions.
 
 pub mod columns;
 pub mod duration;
 pub mod escape;
-pub mod go_template;
 pub mod listing;
 pub mod output;
 pub mod shape;

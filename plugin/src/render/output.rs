@@ -1,4 +1,4 @@
-//! JSON and YAML as `kubectl get` prints them.
+//! JSON and YAML in the format of `kubectl get`.
 
 use std::io;
 
@@ -10,16 +10,16 @@ use serde_json::{
 
 use super::{escape::is_unsafe, yaml};
 
-/// How objects are printed whole.
+/// The formats of complete objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
-    /// JSON, indented by four spaces.
+    /// JSON with an indentation of four spaces.
     Json,
-    /// YAML.
+    /// YAML in kubectl's style.
     Yaml,
 }
 
-/// The items as the `v1` List that `kubectl get` prints and `kubectl apply` takes.
+/// Returns the items as the `v1` List that `kubectl get` prints and `kubectl apply` accepts.
 #[must_use]
 pub fn list(items: Vec<Value>) -> Value {
     let mut list = json!({
@@ -28,22 +28,22 @@ pub fn list(items: Vec<Value>) -> Value {
         "kind": "List",
         "metadata": { "resourceVersion": "" },
     });
-    // Moved: the macro would copy them, and there may be many.
+    // Move the items: the macro would copy them, and there may be many.
     list["items"] = Value::Array(items);
     list
 }
 
-/// Takes the bookkeeping of server-side apply out of an object, as kubectl does.
-pub fn without_bookkeeping(item: &mut Value) {
+/// Removes `metadata.managedFields` from an object, like kubectl.
+pub fn remove_managed_fields(item: &mut Value) {
     if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
 }
 
-/// The value in the format, with a line break at its end.
+/// Returns the value in a format, with a final line break.
 ///
 /// # Errors
-/// None is known: a JSON value can always be written.
+/// No error is known: a JSON value can always be serialised.
 pub fn render(value: &Value, format: Format) -> io::Result<String> {
     match format {
         Format::Yaml => Ok(yaml::to_string(value)),
@@ -57,7 +57,7 @@ pub fn render(value: &Value, format: Format) -> io::Result<String> {
     }
 }
 
-/// Escapes more than JSON must: DEL, the C1 controls and invisible characters too.
+/// Escapes DEL, the C1 controls and invisible characters in addition to those that JSON requires.
 struct Visible(PrettyFormatter<'static>);
 
 impl Formatter for Visible {
@@ -119,9 +119,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_indented_like_kubectls() {
+    fn indents_json_like_kubectl() {
         let mut item = json!({ "metadata": { "name": "a", "managedFields": [{}] }, "spec": {} });
-        without_bookkeeping(&mut item);
+        remove_managed_fields(&mut item);
         assert_eq!(
             render(&list(vec![item]), Format::Json).unwrap(),
             r#"{
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn json_hides_nothing_and_means_the_same() {
+    fn escapes_json_without_changing_its_value() {
         let value = json!({ "a\u{9b}": "\u{1b}[0m \u{7f}\u{202e}\u{e0041}é\"\\\n🦀" });
         let text = render(&value, Format::Json).unwrap();
         assert!(!text.replace('\n', "").contains(is_unsafe), "{text:?}");

@@ -1,61 +1,59 @@
-//! How a list is shown: what `-o` takes.
+//! Output formats of a list: the values of `-o`.
 
 use std::{fs::File, io::Read};
 
 use serde_json::Value;
 
-use super::{go_template::GoTemplate, output::Format};
+use super::output::Format;
 use crate::{
-    error::Error,
+    error::{Error, shell},
     jsonpath::{Template, go_text},
 };
 
-/// How a list is shown.
+/// The output format of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    /// In columns.
+    /// Plain columns of text.
     Plain,
-    /// In columns, and more of them.
+    /// Plain columns with the additional ones of `-o wide`.
     Wide,
-    /// As a bordered table.
+    /// The bordered table of mirrord.
     Table,
-    /// By the names.
+    /// The names of the sessions.
     Name,
-    /// As objects.
+    /// Complete objects in a format.
     Whole(Format),
-    /// As a template says.
+    /// The text of a JSONPath template.
     Template(Template),
-    /// As one of Go's templates says.
-    GoTemplate(GoTemplate),
-    /// As JSON lists of what a template finds.
+    /// The results of a JSONPath template as JSON lists.
     TemplateAsJson(Template),
-    /// In columns of one's own.
+    /// Custom columns with JSONPath templates.
     Columns(Vec<CustomColumn>),
 }
 
-/// A column of one's own.
+/// A custom column of the output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CustomColumn {
-    /// What stands above it.
+    /// The header of the column.
     pub header: String,
-    /// What stands in it.
+    /// The template of the cells.
     pub path: Template,
 }
 
-/// kubectl's list of them, with what is added here and without what isn't there.
-const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,table,template,templatefile,wide,yaml";
+/// The supported formats in the style of kubectl's message.
+const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,table,wide,yaml";
 
-/// The largest template that is read from a file.
-const LARGEST: u64 = 1 << 20;
+/// Limit of a template file, in bytes.
+const MAX_TEMPLATE: u64 = 1 << 20;
 
 impl Shape {
-    /// What `-o` says, and `--template`, whose value `-o` may go without.
+    /// Parses the values of `-o` and `--template`.
     ///
     /// # Errors
-    /// In kubectl's words.
-    pub fn of(output: Option<&str>, given: Option<&str>) -> Result<Self, Error> {
-        let given = given.filter(|template| !template.is_empty());
-        let output = match (output.unwrap_or_default(), given) {
+    /// Returns kubectl's error.
+    pub fn parse(output: Option<&str>, template: Option<&str>) -> Result<Self, Error> {
+        let template_flag = template.filter(|template| !template.is_empty());
+        let output = match (output.unwrap_or_default(), template_flag) {
             ("", Some(_)) => "go-template",
             (output, _) => output,
         };
@@ -63,7 +61,7 @@ impl Shape {
             Some((name, argument)) => (name, Some(argument)),
             None => (output, None),
         };
-        let source = argument.filter(|source| !source.is_empty()).or(given);
+        let source = argument.filter(|source| !source.is_empty()).or(template_flag);
         let template = || {
             let source = source.ok_or_else(no_template)?;
             Template::parse(source).map_err(|error| Error::setup(error.to_string()))
@@ -82,15 +80,13 @@ impl Shape {
                 let template = Template::parse(&source);
                 Self::Template(template.map_err(|error| Error::setup(error.to_string()))?)
             }
-            ("go-template" | "template", _) => {
-                Self::GoTemplate(GoTemplate::parse(source.ok_or_else(no_template)?)?)
-            }
+            ("go-template" | "template", _) => return Err(go_template("go-template", source)),
             ("go-template-file" | "templatefile", _) => {
-                Self::GoTemplate(GoTemplate::parse(&read("--template", source)?)?)
+                return Err(go_template("go-template-file", source));
             }
             ("custom-columns", _) => Self::Columns(columns(argument.unwrap_or_default())?),
             ("custom-columns-file", _) => {
-                Self::Columns(columns_of_file(&read("custom-columns-file", argument)?)?)
+                Self::Columns(parse_columns_file(&read("custom-columns-file", argument)?)?)
             }
             _ => {
                 return Err(Error::setup(format!(
@@ -100,7 +96,7 @@ impl Shape {
         })
     }
 
-    /// The same, where a field that a JSONPath names must be there.
+    /// Returns the format with errors for missing fields of JSONPath templates.
     #[must_use]
     pub fn strict(self) -> Self {
         match self {
@@ -110,20 +106,25 @@ impl Shape {
         }
     }
 
-    /// Whether each page can be shown when it is there: nothing in it depends on the others.
+    /// Returns whether each page can be printed when it arrives, independently of the others.
     #[must_use]
     pub fn streams(&self) -> bool {
         matches!(self, Self::Plain | Self::Name | Self::Columns(_))
     }
 
-    /// Whether it shows a list as one thing, also an empty one.
+    /// Returns whether the format prints a list as one object, even an empty one.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        matches!(
-            self,
-            Self::Whole(_) | Self::Template(_) | Self::TemplateAsJson(_) | Self::GoTemplate(_)
-        )
+        matches!(self, Self::Whole(_) | Self::Template(_) | Self::TemplateAsJson(_))
     }
+}
+
+/// Returns the error that names kubectl's own command for a go-template.
+fn go_template(format: &str, source: Option<&str>) -> Error {
+    let source = source.map_or_else(|| "…".to_owned(), shell);
+    Error::setup(format!(
+        "go-templates are not supported here: run \"kubectl get sessiontrackers -o {format}={source}\", or use -o jsonpath"
+    ))
 }
 
 fn no_template() -> Error {
@@ -134,7 +135,7 @@ fn read(what: &str, path: Option<&str>) -> Result<String, Error> {
     let path = path.filter(|path| !path.is_empty()).ok_or_else(no_template)?;
     let mut text = String::new();
     File::open(path)
-        .and_then(|file| file.take(LARGEST).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_TEMPLATE).read_to_string(&mut text))
         .map_err(|error| Error::setup(format!("error reading {what} {path}, {error}")))?;
     Ok(text)
 }
@@ -146,7 +147,7 @@ fn column(header: &str, path: &str) -> Result<CustomColumn, Error> {
     })
 }
 
-/// `NAME:.metadata.name,TARGET:.spec.target`.
+/// Parses `NAME:.metadata.name,TARGET:.spec.target`.
 fn columns(spec: &str) -> Result<Vec<CustomColumn>, Error> {
     if spec.is_empty() {
         return Err(Error::setup("custom-columns format specified but no custom columns given"));
@@ -160,8 +161,8 @@ fn columns(spec: &str) -> Result<Vec<CustomColumn>, Error> {
     spec.split(',').map(column).collect()
 }
 
-/// A line of headers, and a line of paths.
-fn columns_of_file(text: &str) -> Result<Vec<CustomColumn>, Error> {
+/// Parses a line of headers and a line of paths.
+fn parse_columns_file(text: &str) -> Result<Vec<CustomColumn>, Error> {
     let mut lines = text.lines();
     let mut line = |what: &str| {
         let line = lines.next().ok_or_else(|| {
@@ -184,10 +185,10 @@ fn columns_of_file(text: &str) -> Result<Vec<CustomColumn>, Error> {
 }
 
 impl CustomColumn {
-    /// What stands in it for an object.
+    /// Returns the cell of an object.
     ///
     /// # Errors
-    /// In kubectl's words, if the path can't be applied.
+    /// Returns kubectl's error if the path can't be evaluated.
     pub fn cell(&self, object: &Value) -> Result<String, Error> {
         let found = self.path.find(object);
         let found = found.map_err(|error| Error::setup(error.to_string()))?;
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_in_kubectls_words() {
+    fn reports_kubectls_errors() {
         let cases = [
             (
                 "nope",
@@ -211,9 +212,15 @@ mod tests {
             ),
             ("json=x", "unable to match a printer suitable for the output format \"json=x\""),
             ("kyaml", "unable to match a printer"),
-            ("go-template={{.a", "error parsing template {{.a, "),
-            ("go-template", "template format specified but no template given"),
-            ("templatefile=/none/x", "error reading --template /none/x, "),
+            (
+                "go-template={{.a}}",
+                "go-templates are not supported here: run \"kubectl get sessiontrackers -o go-template='{{.a}}'\"",
+            ),
+            ("template", "go-templates are not supported here: run "),
+            (
+                "templatefile=/none/x",
+                "go-templates are not supported here: run \"kubectl get sessiontrackers -o go-template-file=/none/x\"",
+            ),
             ("jsonpath", "template format specified but no template given"),
             ("jsonpath=", "template format specified but no template given"),
             ("jsonpath-file=", "template format specified but no template given"),
@@ -229,40 +236,39 @@ mod tests {
             ("custom-columns-file=/none/x", "error reading custom-columns-file /none/x, "),
         ];
         for (output, expected) in cases {
-            let error = Shape::of(Some(output), None).unwrap_err().to_string();
+            let error = Shape::parse(Some(output), None).unwrap_err().to_string();
             assert!(error.starts_with(&format!("error: {expected}")), "{output}: {error}");
         }
     }
 
     #[test]
-    fn templates_of_another_flag() {
-        let of = |output, template| Shape::of(output, Some(template)).unwrap();
-        let go = of(None, "{{.a}}");
-        assert!(matches!(go, Shape::GoTemplate(_)));
-        assert_eq!(of(Some("template"), "{{.a}}"), go);
-        // What -o says itself goes first.
-        assert_eq!(of(Some("go-template={{.a}}"), "{{.b}}"), go);
-        let path = of(Some("jsonpath"), "{.a}");
+    fn takes_templates_of_another_flag() {
+        let parse = |output, template| Shape::parse(output, Some(template)).unwrap();
+        let path = parse(Some("jsonpath"), "{.a}");
         assert!(matches!(path, Shape::Template(_)));
-        assert_eq!(of(Some("json"), "{.a}"), Shape::Whole(Format::Json));
-        assert_eq!(Shape::of(None, Some("")).unwrap(), Shape::Plain);
+        // A template in -o overrides --template.
+        assert_eq!(parse(Some("jsonpath={.a}"), "{.b}"), path);
+        assert_eq!(parse(Some("json"), "{.a}"), Shape::Whole(Format::Json));
+        assert_eq!(Shape::parse(None, Some("")).unwrap(), Shape::Plain);
+        let error = Shape::parse(None, Some("{{.a}}")).unwrap_err().to_string();
+        assert!(error.contains("-o go-template='{{.a}}'"), "{error}");
     }
 
     #[test]
-    fn columns_of_ones_own() {
+    fn prints_custom_columns() {
         let object = json!({ "a": { "b": "x\u{1b}" }, "l": [1, 2], "m": { "k": null } });
         let columns = columns("A:.a.b,L:l[*],ALL:{.l},M:.m,NONE:.x").unwrap();
         let cells: Vec<String> =
             columns.iter().map(|column| column.cell(&object).unwrap()).collect();
         assert_eq!(cells, ["x\\x1b", "1,2", "[1 2]", "map[k:<nil>]", "<none>"]);
-        let of_file = columns_of_file("A   L\n.a.b {.l[*]}\n").unwrap();
+        let of_file = parse_columns_file("A   L\n.a.b {.l[*]}\n").unwrap();
         assert_eq!(of_file[0].cell(&object).unwrap(), "x\\x1b");
         for (text, expected) in [
             ("", "missing header line"),
             ("A", "missing spec line"),
             ("A B\n.a", "number of headers (2) and field specifications (1) don't match"),
         ] {
-            let error = columns_of_file(text).unwrap_err().to_string();
+            let error = parse_columns_file(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! `--sort-by`, as kubectl sorts.
+//! Sorting by `--sort-by`, like kubectl.
 
 use std::cmp::Ordering;
 
@@ -6,23 +6,23 @@ use serde_json::Value;
 
 use crate::{error::Error, jsonpath::Template};
 
-/// What objects are sorted by.
+/// The sort key of objects.
 #[derive(Clone, Debug)]
 pub struct SortBy(Template);
 
 impl SortBy {
-    /// A path, whose braces and first dot may be left out.
+    /// Parses a path, whose braces and leading dot may be omitted.
     ///
     /// # Errors
-    /// In kubectl's words.
+    /// Returns kubectl's error.
     pub fn parse(path: &str) -> Result<Self, Error> {
         Template::relaxed(path).map(Self).map_err(Error::setup)
     }
 
-    /// Sorts objects; those without the field come first.
+    /// Sorts objects by the key. Objects without the field come first.
     ///
     /// # Errors
-    /// If none of them has the field, or it can't be sorted by.
+    /// Returns an error if no object has the field, or if its values can't be compared.
     pub fn sort(&self, items: &mut Vec<Value>) -> Result<(), Error> {
         let mut keyed = Vec::with_capacity(items.len());
         for item in items.drain(..) {
@@ -58,7 +58,7 @@ fn compare(one: Option<&Value>, other: Option<&Value>) -> Ordering {
     match (one, other) {
         (Some(Value::String(one)), Some(Value::String(other))) => {
             match (number(one), number(other)) {
-                // kubectl takes such strings for quantities.
+                // kubectl compares such strings as quantities.
                 (Some(one), Some(other)) => one.total_cmp(&other),
                 _ => one.cmp(other),
             }
@@ -71,7 +71,7 @@ fn compare(one: Option<&Value>, other: Option<&Value>) -> Ordering {
     }
 }
 
-/// A plain decimal number.
+/// Parses a plain decimal number.
 fn number(text: &str) -> Option<f64> {
     let plain = |byte: u8| byte.is_ascii_digit() || b"+-.".contains(&byte);
     text.bytes().all(plain).then(|| text.parse().ok()).flatten()
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn by_numbers_and_texts() {
+    fn sorts_by_numbers_and_strings() {
         for path in ["v", ".v", "{.v}"] {
             assert_eq!(
                 sorted(path, &[json!("b"), json!("a"), json!("10"), json!("9")]),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sorted_by() {
+    fn rejects_unsortable_fields() {
         for (by, expected) in [
             ("nothing", "couldn't find any field with path \"{.nothing}\" in the list of objects"),
             ("{.v", "error: unexpected path string"),

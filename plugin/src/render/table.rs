@@ -1,12 +1,12 @@
-//! The bordered table of mirrord's own status command.
+//! The bordered table of mirrord's status command.
 
 use tabled::{
     builder::Builder,
     settings::{Style, Width, peaker::Priority},
 };
 
-/// A table with a line around every cell. Cells may have several lines, and get more of them where
-/// the table would be wider than `width`.
+/// Returns a table with a border around every cell. Cells may have several lines, and are wrapped
+/// if the table would exceed `width`.
 #[must_use]
 pub fn bordered<const N: usize>(
     header: Option<[&str; N]>,
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_of_several_lines() {
+    fn renders_cells_of_several_lines() {
         let row = ["1".to_owned(), "Port: 80\nPort: 81".to_owned()];
         assert_eq!(
             bordered(Some(["Session ID", "Ports"]), [row], None),
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wider_than_the_terminal() {
+    fn wraps_cells_to_the_width() {
         let row = ["1".to_owned(), "a long cell, longer than the other".to_owned()];
         let text = bordered(Some(["Session ID", "Ports"]), [row], Some(30));
         assert!(text.lines().all(|line| line.len() <= 30), "{text}");

@@ -1,7 +1,7 @@
-//! YAML as kubectl writes it.
+//! YAML in kubectl's style.
 //!
-//! A writer of its own, because the text must read as kubectl's (block style, keys in order, lists
-//! not indented) and because every character that a terminal acts on must be escaped.
+//! A writer of our own is needed because the text must equal kubectl's (block style, ordered keys,
+//! unindented lists), and because unsafe characters must be escaped.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::escape::is_unsafe;
 
-/// The value as a YAML document.
+/// Returns the value as a YAML document.
 #[must_use]
 pub fn to_string(value: &Value) -> String {
     let mut text = String::new();
@@ -24,7 +24,7 @@ pub fn to_string(value: &Value) -> String {
     text
 }
 
-/// Writes a map or list that isn't empty; the cursor is at the indentation already.
+/// Writes a map or list that is not empty, with the cursor at the indentation.
 fn block(text: &mut String, value: &Value, indent: usize) {
     match value {
         Value::Object(map) => {
@@ -55,7 +55,7 @@ fn block(text: &mut String, value: &Value, indent: usize) {
     }
 }
 
-/// Writes what belongs to a key, on the same line if it is a scalar or empty.
+/// Writes the value of a key, on the same line if it is a scalar or empty.
 fn entry(text: &mut String, value: &Value, indent: usize, same_indent: bool) {
     if let Some((header, lines)) = literal(value) {
         text.push_str(header);
@@ -79,7 +79,7 @@ fn entry(text: &mut String, value: &Value, indent: usize, same_indent: bool) {
     }
 }
 
-/// The lines of a text that is best shown as such, and what announces them.
+/// Returns the indicator and the lines of a string that is best written as a literal block.
 fn literal(value: &Value) -> Option<(&'static str, std::str::Split<'_, char>)> {
     let text = value.as_str()?;
     let (header, body) = match text.strip_suffix('\n') {
@@ -115,7 +115,7 @@ fn scalar(text: &mut String, value: &Value) {
         Value::String(value) => string(text, value),
         Value::Array(_) => text.push_str("[]"),
         Value::Object(_) => text.push_str("{}"),
-        // null, booleans and numbers are spelled as in JSON.
+        // null, booleans and numbers are written as in JSON.
         other => text.push_str(&other.to_string()),
     }
 }
@@ -126,7 +126,7 @@ fn string(text: &mut String, value: &str) {
     } else if is_plain(value) {
         text.push_str(value);
     } else if looks_typed(value) {
-        // kubectl's choice: "true", "1", but 'a: b'.
+        // kubectl uses double quotes for "true" and "1", and single quotes for 'a: b'.
         double_quoted(text, value);
     } else {
         let _ = write!(text, "'{}'", value.replace('\'', "''"));
@@ -153,9 +153,9 @@ fn double_quoted(text: &mut String, value: &str) {
     text.push('"');
 }
 
-/// Whether the text needs no quotes: YAML 1.1 and 1.2 both read it as a string.
+/// Returns whether the string needs no quotes in YAML 1.1 and 1.2.
 fn is_plain(value: &str) -> bool {
-    // What opens another kind of node, or may.
+    // The characters that may begin another kind of node.
     const INDICATORS: &str = "-?:,[]{}#&*!|>'\"%@`=~ ";
     !value.is_empty()
         && !value.starts_with(|c| INDICATORS.contains(c))
@@ -165,8 +165,8 @@ fn is_plain(value: &str) -> bool {
         && !looks_typed(value)
 }
 
-/// Whether a YAML reader may take the text for something other than a string: a number, a boolean,
-/// a date. Better a quote too many.
+/// Returns whether a YAML parser may take the text for a number, a boolean or a date. Unnecessary
+/// quotes are harmless.
 fn looks_typed(value: &str) -> bool {
     const WORDS: [&str; 14] = [
         "", "<<", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf",
@@ -174,7 +174,7 @@ fn looks_typed(value: &str) -> bool {
     ];
     let bare = value.trim_start_matches(['+', '-', '.']);
     let bare = bare.to_ascii_lowercase();
-    // Versions and addresses.
+    // Versions and addresses contain several dots.
     let is_dotted =
         bare.chars().all(|c| c.is_ascii_digit() || c == '.') && bare.matches('.').count() > 1;
     WORDS.contains(&bare.as_str())
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_as_kubectls() {
+    fn equals_kubectls_yaml() {
         let value = json!({
             "apiVersion": "v1",
             "items": [
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_come_back_as_they_were_and_control_characters_are_escaped() {
+    fn round_trips_and_escapes_strings() {
         let cases = [
             ("plain", "plain"),
             ("deployment/ip-visit-counter", "deployment/ip-visit-counter"),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_several_lines() {
+    fn writes_strings_of_several_lines() {
         let cases = [
             ("a\nb\n", "|\n  a\n  b\n"),
             ("a\n\n b", "|-\n  a\n\n   b\n"),
@@ -293,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn whatever_strings_are_made_of_they_come_back() {
+    fn round_trips_any_string() {
         const PIECES: [&str; 24] = [
             "a", "1", ":", " ", "#", "-", "'", "\"", "\\", "\n", "{", "}", "[", "]", ",", "&", "*",
             "!", "|", ">", "%", "@", "e", ".",
         ];
-        // Every string of three pieces.
+        // Every string of three pieces is tested.
         let all: Vec<Value> = (0..PIECES.len().pow(3))
             .map(|n| [n, n / 24, n / 24 / 24].map(|n| PIECES[n % 24]).concat())
             .map(|text| json!({ "v": text }))

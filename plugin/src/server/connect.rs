@@ -319,7 +319,7 @@ fn timeout(text: &str) -> Result<Timeout, String> {
 }
 
 fn level(text: &str) -> Result<i32, String> {
-    i32::try_from(crate::cli::whole(text)?)
+    i32::try_from(crate::cli::integer(text)?)
         .map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": value out of range"))
 }
 

@@ -1,4 +1,4 @@
-//! What each reading means.
+//! Assessment of the readings.
 
 use jiff::{SignedDuration, Timestamp};
 use mirrord_sessions_core::auditor::{ROLE, Report};
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::server::Trackers;
 
-/// The webhook renews its CA a year before it ends: who is so late won't any more.
+/// The webhook renews its CA a year before its expiry: a shorter validity means that renewal fails.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 const HIDDEN: &str = "your roles don't show it";
 const UNSERVED: &str = "this cluster serves no session trackers";
 pub(super) const APPLY: &str =
     "apply the manifests of this release again (README.md, \"Install it on a cluster\")";
 
-/// All that was looked at, in the order in which a person wants to know it.
+/// Returns all checks, in the order of their importance to users.
 pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     vec![
         server(&facts.version),
@@ -33,8 +33,8 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
     ]
 }
 
-/// The same on a cluster of mirrord's own operator, which looks after its sessions itself: what is
-/// missing there needn't be, and must not be installed beside it.
+/// Returns the checks of a cluster with mirrord's own operator, which manages its sessions itself.
+/// Components of this project are not missing there, and must not be installed.
 pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
     vec![
         server(version),
@@ -57,7 +57,7 @@ impl Check {
     }
 }
 
-/// What is the same for everything that couldn't be read.
+/// Returns the check of a value that could not be read.
 pub(super) fn unread<T>(name: &'static str, reading: &Reading<T>) -> Check {
     match reading {
         Reading::Failed(why) => check(name, Problem, why.clone()).remedied("try again later"),
@@ -138,7 +138,7 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     }
 }
 
-/// Whether agents are stamped with who asked for them, by the rules of the webhook's configuration.
+/// Checks whether the webhook configuration has the rules that stamp agents.
 fn agents(configuration: &Reading<Option<Value>>) -> Check {
     let name = "agents";
     let Reading::Known(configuration) = configuration else {

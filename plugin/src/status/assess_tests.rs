@@ -63,7 +63,7 @@ fn found(facts: &Facts, name: &str) -> Check {
 }
 
 #[test]
-fn all_is_well() {
+fn passes_all_checks() {
     for check in assess(&healthy(), "2030-01-01T00:00:00Z".parse().unwrap()) {
         assert_eq!(check.state, Good, "{check:?}");
         assert_eq!(check.remedy, None, "{check:?}");
@@ -79,7 +79,7 @@ fn all_is_well() {
 }
 
 #[test]
-fn without_trackers_nothing_guards_where_they_are_served_from() {
+fn requires_no_api_service_guard_without_trackers() {
     let mut facts = healthy();
     facts.api_service = Reading::Known(None);
     (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
@@ -87,7 +87,7 @@ fn without_trackers_nothing_guards_where_they_are_served_from() {
 }
 
 #[test]
-fn what_may_not_be_read_is_no_failure() {
+fn reports_hidden_values_as_unknown() {
     let facts = Facts {
         version: Reading::Hidden,
         has_sessions: Reading::Hidden,
@@ -106,10 +106,10 @@ fn what_may_not_be_read_is_no_failure() {
     }
 }
 
-/// One row a way in which something can be wrong: which check says it, how, and in which words.
+/// Each row is a fault: the check that reports it, its state and its text.
 #[test]
 #[allow(clippy::too_many_lines)]
-fn each_problem_says_what_to_do() {
+fn names_a_remedy_for_each_problem() {
     type Break = fn(&mut Facts);
     let cases: [(&str, State, &str, Break); 28] = [
         ("sessions", Problem, "has no Sessions", |facts| {
@@ -138,7 +138,7 @@ fn each_problem_says_what_to_do() {
                 { "clientConfig": { "caBundle": "x" } }, { "clientConfig": {} },
             ] })));
         }),
-        // Who may not see the configuration learns it from the guard policy.
+        // A requester who may not read the configuration gets the message of the guard policy.
         ("webhook", Problem, "it wasn't asked", |facts| {
             facts.configuration = Reading::Hidden;
             facts.created = Reading::Failed("Error from server (Forbidden): x is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked".to_owned());
@@ -224,11 +224,11 @@ fn each_problem_says_what_to_do() {
 }
 
 #[test]
-fn what_is_not_installed_is_off() {
+fn reports_missing_components_as_off() {
     let facts = Facts { api_service: Reading::Known(None), ..healthy() };
     let check = found(&facts, "trackers");
     assert_eq!((check.state, check.remedy), (Off, None));
-    // Who may not see the APIService learns it from what the API server doesn't know.
+    // A requester who may not read the APIService gets the error about the missing API.
     let facts = Facts {
         api_service: Reading::Hidden,
         trackers: Reading::Known(Trackers::Missing),
@@ -239,7 +239,7 @@ fn what_is_not_installed_is_off() {
 }
 
 #[test]
-fn the_auditor_role_in_all_its_states() {
+fn reports_every_state_of_the_auditor_role() {
     let with = |change: fn(&mut Report)| {
         let mut report = report();
         change(&mut report);

@@ -1,14 +1,14 @@
-//! Until when a bundle of certificates is good.
+//! Expiry of a bundle of certificates.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use x509_parser::pem::Pem;
 
-/// When the last of the bundle's certificates expires: a bundle also holds those that are on their
-/// way out. The bundle is PEM in base64, as Kubernetes' objects hold it.
+/// Returns the expiry of the bundle's last certificate. A bundle may contain older certificates
+/// that are being replaced. The bundle is PEM in base64, as in Kubernetes objects.
 ///
 /// # Errors
-/// It holds no certificate that can be read.
+/// Returns an error if the bundle contains no valid certificate.
 pub(crate) fn expiry(bundle: &str) -> Result<Timestamp, String> {
     let pem = STANDARD.decode(bundle).map_err(|error| format!("it is not base64: {error}"))?;
     let mut latest = None;
@@ -39,13 +39,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_counts() {
+    fn returns_the_last_expiry() {
         let both = STANDARD.encode(certificate(2040) + &certificate(2030));
         assert_eq!(expiry(&both).unwrap().to_string(), "2040-01-01T00:00:00Z");
     }
 
     #[test]
-    fn bundles_that_are_none() {
+    fn rejects_invalid_bundles() {
         let broken = certificate(2040).replace("MII", "AAA");
         for (bundle, expected) in [
             (STANDARD.encode("nothing"), "it holds no certificate"),

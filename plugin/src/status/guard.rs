@@ -1,4 +1,4 @@
-//! What the API server itself refuses, whatever the webhook does.
+//! Checks of the guard policies, which the API server enforces without the webhook.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{
     assess::{APPLY, check, unread},
 };
 
-/// Policies of the manifests (`manifests/base/guard-*.yaml`), and what each refuses.
+/// The policies of the manifests (`manifests/base/guard-*.yaml`), with the writes that each denies.
 const GUARDS: [(&str, &str); 7] = [
     ("sessions.mirrord-sessions", "Sessions with a forged owner"),
     ("agents.mirrord-sessions", "agents with a forged stamp"),
@@ -21,7 +21,7 @@ const GUARDS: [(&str, &str); 7] = [
     ),
     (TRACKERS_GUARD, "that its account changes from where trackers are served"),
 ];
-/// Comes and goes with trackers.
+/// The policy that is installed only with trackers.
 const TRACKERS_GUARD: &str = "api-services.mirrord-sessions";
 
 pub(super) fn guard(facts: &Facts) -> Check {
@@ -47,7 +47,7 @@ pub(super) fn guard(facts: &Facts) -> Check {
     check(name, Problem, message).remedied(APPLY)
 }
 
-/// Why a policy refuses nothing.
+/// Returns why a policy is not enforced.
 fn fault(policy: &str, policies: Option<&Value>, bindings: Option<&Value>) -> Option<&'static str> {
     let is_there = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
     let mut bound =
@@ -84,7 +84,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Lists of policies and bindings as the manifests make them, but for one.
+    /// Returns the lists of policies and bindings of the manifests, except for one.
     pub(crate) fn lists(but: &str) -> (Reading<Option<Value>>, Reading<Option<Value>>) {
         let names = GUARDS.iter().map(|(name, _)| *name);
         let names: Vec<&str> = names.filter(|name| *name != but).collect();
@@ -97,7 +97,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_manifests_have_these_guards_and_no_other() {
+    fn lists_all_guards_of_the_manifests() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -121,7 +121,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn why_a_policy_refuses_nothing() {
+    fn reports_unenforced_policies() {
         let policy = json!({ "items": [{ "metadata": { "name": "a" } }] });
         let bound = |actions: Value| json!({ "items": [{ "spec": { "policyName": "a", "validationActions": actions } }] });
         for (policies, bindings, expected) in [

@@ -1,4 +1,4 @@
-//! Whether the webhook is asked, and answers.
+//! Checks of the webhook and its configurations.
 
 use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
 use serde_json::Value;
@@ -10,10 +10,10 @@ use super::{
 };
 
 const NAME: &str = "webhook";
-/// What the guard policy says of a Session that the webhook was not asked about.
+/// A part of the guard policy's message about a Session that bypassed the webhook.
 const UNASKED: &str = "has no spec.owner";
 
-/// The replicas, as the Deployment tells them; nothing where that may not be read.
+/// Returns the replicas of the Deployment, or nothing if it can't be read.
 fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
     let Reading::Known(Some(deployment)) = deployment else {
         return None;
@@ -28,7 +28,7 @@ fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
     ))
 }
 
-/// What is wrong with the configurations by which the API server asks it, if something is.
+/// Returns the error of a webhook configuration, if there is one.
 fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
     let problem = |what: &str| check(NAME, Problem, format!("{what}{about}"));
     let lacks_bundle = |configuration: &Value| bundle(configuration).is_none();
@@ -51,7 +51,7 @@ fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
     })
 }
 
-/// Whether it is asked, and stamps.
+/// Checks whether the webhook is called and stamps Sessions.
 pub(super) fn webhook(facts: &Facts) -> Check {
     let replicas = replicas(&facts.deployment);
     let about = replicas.as_ref().map_or(String::new(), |(ready, of, image)| {
@@ -81,7 +81,7 @@ pub(super) fn webhook(facts: &Facts) -> Check {
             check(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
                 .remedied("name a namespace that is there with -n")
         }
-        // A policy or a quota said no; the webhook was reached, or isn't known not to be.
+        // A policy or a quota denied the request; the webhook may have been called.
         Reading::Failed(why) => {
             check(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
                 .remedied("ask whoever looks after the cluster's policies")
@@ -104,7 +104,7 @@ pub(super) fn webhook(facts: &Facts) -> Check {
     }
 }
 
-/// The CA bundle of a configuration, if each of its webhooks has one.
+/// Returns the CA bundle of a configuration if all of its webhooks have one.
 pub(super) fn bundle(configuration: &Value) -> Option<&str> {
     let webhooks = configuration["webhooks"].as_array()?;
     let bundle = |webhook: &'_ Value| {

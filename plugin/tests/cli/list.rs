@@ -231,10 +231,12 @@ fn labels_managed_fields_and_keys_that_are_missing() {
     assert!(!managed("") && !managed(" --show-managed-fields=false"));
     assert!(managed(" --show-managed-fields"));
 
-    let kinds = server.run("list --template={{.kind}}{{range.items}}/{{.kind}}{{end}}");
-    assert_eq!(kinds.went_well(), "List/SessionTracker");
-    let one = server.run("list a -o go-template={{.metadata.name}},{{.nope}}");
-    assert_eq!(one.went_well(), "a,<no value>");
+    for template in ["--template={{.kind}}", "-o go-template={{.kind}}"] {
+        let ran = server.run(&format!("list {template}"));
+        assert_eq!(ran.code, Some(1));
+        let remedy = "kubectl get sessiontrackers -o go-template='{{.kind}}'";
+        assert!(ran.messages.contains(remedy), "{ran:?}");
+    }
 
     let path = "list -o jsonpath={.nope}";
     assert_eq!(server.run(path).went_well(), "");

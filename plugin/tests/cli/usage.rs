@@ -30,7 +30,7 @@ fn usage_errors_exit_with_1_and_ask_nobody() {
         "list --nope",
         "list -o nope",
         "list a --mine",
-        "list --allow-missing-template-keys=false -o go-template={{.a}}",
+        "list -o go-template={{.a}}",
         "delete a --now --grace-period=5",
         "delete a --cascade=orphan",
         "list -n Not/A/Namespace",

@@ -1,4 +1,4 @@
-//! `delete` and `kill`.
+//! The commands `delete` and `kill`.
 
 mod execute;
 mod resolve;
@@ -221,7 +221,6 @@ mod tests {
             ("--cascade", None),
             ("--cascade b", None),
             ("--cascade=T", None),
-            ("--grace-period=0x1_0", Some(16)),
         ] {
             let stop = stop(line);
             assert!(check_stop(&stop).is_ok(), "{line}");

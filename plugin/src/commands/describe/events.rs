@@ -1,4 +1,4 @@
-//! The Events about a session.
+//! Events about a session.
 
 use std::cmp::Reverse;
 
@@ -12,14 +12,14 @@ use crate::{
     session::Session,
 };
 
-/// The Events about a session, as far as the requester may see them.
+/// The Events about a session, as far as the requester may list them.
 pub(super) enum Events {
     Found(Vec<Value>),
-    /// Nobody wants to see them.
+    /// Events are not requested.
     Unasked,
-    /// RBAC doesn't allow to list them.
+    /// RBAC forbids listing them.
     Forbidden,
-    /// They couldn't be had, for the reason that is told.
+    /// The request failed for this reason.
     Failed(String),
 }
 
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_of_any_shape() {
+    fn parses_events_of_every_version() {
         for event in [json!(null), json!({ "series": 1, "count": "x", "message": 5 }), json!([])] {
             assert!(event_table(&[event], Timestamp::UNIX_EPOCH).lines().count() == 3);
         }

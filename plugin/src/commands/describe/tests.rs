@@ -12,7 +12,7 @@ fn around(events: Events) -> Around {
 }
 
 #[test]
-fn one_screen() {
+fn describes_a_session() {
     let session = Session::of_object(&json!({
         "metadata": {
             "name": "487f4f2b6d2376ad", "namespace": "default",
@@ -89,7 +89,7 @@ Events:
 }
 
 #[test]
-fn what_is_over_says_why() {
+fn describes_the_end_of_a_session() {
     let session = Session::of_object(&json!({
         "metadata": { "name": "x", "creationTimestamp": "1970-01-01T00:00:00Z" },
         "status": {
@@ -109,7 +109,7 @@ fn what_is_over_says_why() {
 }
 
 #[test]
-fn an_owner_that_nobody_verified_is_never_called_verified() {
+fn never_labels_an_unverified_owner_as_verified() {
     let session = Session::of_object(&json!({
         "metadata": { "name": "x", "namespace": "n" },
         "spec": { "owner": { "username": UNVERIFIED_USERNAME } },
@@ -122,7 +122,7 @@ fn an_owner_that_nobody_verified_is_never_called_verified() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn describes_absent_values() {
     let session = Session::of_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
     let text = render(&session, &around(Events::Forbidden), &now());
     assert!(!text.contains("Key:"), "{text}");

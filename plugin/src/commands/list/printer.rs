@@ -17,7 +17,7 @@ use crate::{
     session::Session,
 };
 
-/// Prints sessions incrementally.
+/// Prints sessions page by page.
 // The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 pub(in crate::commands) struct Printer {
@@ -46,7 +46,7 @@ impl Printer {
             namespace: *scope == Scope::All,
             wide: shape == Shape::Wide,
             kind: args.show_kind,
-            of_labels: args.label_columns.clone(),
+            label_columns: args.label_columns.clone(),
             labels: args.show_labels,
             others_unknown: args.select.hides_others(),
         };
@@ -98,10 +98,7 @@ impl Printer {
             Shape::Name => Ok(names(&sessions)),
             Shape::Table => Ok(bordered(&sessions, now, self.header, self.width)),
             Shape::Columns(_) => self.custom(&items, None),
-            Shape::Whole(_)
-            | Shape::Template(_)
-            | Shape::TemplateAsJson(_)
-            | Shape::GoTemplate(_) => {
+            Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
                 let items = items.into_iter().map(|item| self.object(item)).collect();
                 self.whole(&output::list(items))
             }
@@ -137,10 +134,7 @@ impl Printer {
             }
             Shape::Name => Ok(names(&[session()])),
             Shape::Columns(_) => self.custom(std::slice::from_ref(item), event),
-            Shape::Whole(_)
-            | Shape::Template(_)
-            | Shape::TemplateAsJson(_)
-            | Shape::GoTemplate(_) => {
+            Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
                 let object = self.object(item.clone());
                 self.whole(&match event {
                     Some(event) => json!({ "type": event, "object": object }),
@@ -153,7 +147,7 @@ impl Printer {
     /// Returns the object as it is printed.
     fn object(&self, mut item: Value) -> Value {
         if !self.managed_fields {
-            output::without_bookkeeping(&mut item);
+            output::remove_managed_fields(&mut item);
         }
         item
     }
@@ -162,7 +156,6 @@ impl Printer {
         let failed = |error: crate::jsonpath::EvalError| Error::setup(error.to_string());
         match &self.shape {
             Shape::Template(template) => template.text(value).map_err(failed),
-            Shape::GoTemplate(template) => template.text(value),
             Shape::TemplateAsJson(template) => {
                 let found = template.find(value).map_err(failed)?;
                 let lists = found.into_iter().map(|results| {
@@ -274,7 +267,7 @@ mod tests {
         let Command::List(args) = cli.command else {
             panic!("{line:?}");
         };
-        let shape = Shape::of(args.output.as_deref(), None).unwrap();
+        let shape = Shape::parse(args.output.as_deref(), None).unwrap();
         let now = Timestamp::from_second(63).unwrap();
         let mut printer = Printer::new(shape, &args, scope, None);
         printer.list(items(), now).unwrap()

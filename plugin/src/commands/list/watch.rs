@@ -22,7 +22,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// The treatment of the sessions that exist when the watch begins.
 #[derive(Clone, Copy)]
 pub(super) enum InitialList<'a> {
-    /// Prints changes only.
+    /// Prints changes without a list.
     Hidden,
     /// Prints the sessions first, in this order if there is one.
     Shown(Option<&'a SortBy>),
