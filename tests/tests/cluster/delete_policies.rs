@@ -1,4 +1,4 @@
-//! Policies on stopping sessions: who may delete which, one by one, many at once, and only tried.
+//! Policies on the deletion of sessions: single, as a collection, and in dry runs.
 
 use mirrord_sessions_tests::cluster::Cluster;
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ fn policy(name: &str, subjects: &Value, rules: &Value) -> String {
     .to_string()
 }
 
-/// A policy about this namespace alone: others use the cluster too.
-async fn apply(namespace: &Namespace<'_>, verbs: &[&str], condition: &str) {
+/// Applies a policy that is limited to a namespace, because other tests share the cluster.
+async fn apply_deny_policy(namespace: &Namespace<'_>, verbs: &[&str], condition: &str) {
     let name = &namespace.name;
     let condition = format!("tracker.namespace == \"{name}\" && ({condition})");
     let rules = json!([{ "resources": ["session_tracker"], "verbs": verbs, "where": condition }]);
@@ -28,8 +28,8 @@ async fn apply(namespace: &Namespace<'_>, verbs: &[&str], condition: &str) {
     namespace.cluster.admin(&apply, &policy).await.unwrap();
 }
 
-/// Two developers, who may use sessions by RBAC.
-async fn developers(
+/// Returns two developers with RBAC permissions for sessions.
+async fn create_developers(
     namespace: &Namespace<'static>,
     prefix: &str,
 ) -> (User<'static>, User<'static>) {
@@ -41,7 +41,7 @@ async fn developers(
     (user("alice").await, user("bob").await)
 }
 
-/// Deletes every session of the namespace in one request; what is answered, or the refusal.
+/// Deletes all sessions of the namespace in one request, and returns the response or the error.
 async fn delete_collection(user: &User<'_>, query: &str) -> Result<String, String> {
     let path =
         format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions{query}", user.namespace());
@@ -49,10 +49,11 @@ async fn delete_collection(user: &User<'_>, query: &str) -> Result<String, Strin
     if output.status.success() { Ok(output.stdout) } else { Err(output.stderr) }
 }
 
-async fn refused(user: &User<'_>, args: &[&str], text: &str) {
-    eventually(&format!("{args:?} is refused: {text}"), || async {
-        let tried = user.kubectl(&[args, &["--dry-run=server"]].concat(), "").await;
-        tried.stderr.contains(text).then_some(())
+/// Asserts that a kubectl command is denied with a message, in a dry run and for real.
+async fn assert_denied(user: &User<'_>, args: &[&str], text: &str) {
+    eventually(&format!("{args:?} is denied: {text}"), || async {
+        let output = user.kubectl(&[args, &["--dry-run=server"]].concat(), "").await;
+        output.stderr.contains(text).then_some(())
     })
     .await;
     let output = user.kubectl(args, "").await;
@@ -62,61 +63,61 @@ async fn refused(user: &User<'_>, args: &[&str], text: &str) {
 
 #[tokio::test]
 async fn denies_deletion_of_others_sessions() {
-    let own = create_namespace(shared(), "stopown").await;
-    let (alice, bob) = developers(&own, "stopown").await;
+    let namespace = create_namespace(shared(), "stopown").await;
+    let (alice, bob) = create_developers(&namespace, "stopown").await;
     create_session(&alice, "hers", session_spec()).await;
     create_session(&bob, "his", session_spec()).await;
-    apply(&own, &["delete"], "tracker.host_user != user.metadata.name").await;
-    let rule = format!("denied by {} spec.deny.rules[0]", own.name);
+    apply_deny_policy(&namespace, &["delete"], "tracker.host_user != user.metadata.name").await;
+    let rule = format!("denied by {} spec.deny.rules[0]", namespace.name);
     let delete = ["delete", "session", "hers"];
-    refused(&bob, &delete, &rule).await;
+    assert_denied(&bob, &delete, &rule).await;
     let forbidden = delete_collection(&bob, "").await.unwrap_err();
     assert!(forbidden.contains(&rule), "{forbidden}");
     let output = alice.kubectl(&delete, "").await;
     assert!(output.status.success(), "{output:?}");
-    // What is left is his.
-    eventually("he may delete all that is his", || async {
+    // The remaining session belongs to bob.
+    eventually("bob may delete the collection of his own sessions", || async {
         delete_collection(&bob, "").await.ok()
     })
     .await;
-    assert!(own.sessions().await.is_empty());
-    shared().admin(&["delete", "sessionpolicy", &own.name], "").await.unwrap();
+    assert!(namespace.sessions().await.is_empty());
+    shared().admin(&["delete", "sessionpolicy", &namespace.name], "").await.unwrap();
 }
 
 #[tokio::test]
 async fn denies_deletion_even_to_admins() {
     let prod = create_namespace(shared(), "stopprod").await;
-    let (alice, _) = developers(&prod, "stopprod").await;
+    let (alice, _) = create_developers(&prod, "stopprod").await;
     create_session(&alice, "hers", session_spec()).await;
-    apply(&prod, &["delete"], "true").await;
+    apply_deny_policy(&prod, &["delete"], "true").await;
     let rule = format!("denied by {} spec.deny.rules[0]", prod.name);
-    refused(&alice, &["delete", "session", "hers"], &rule).await;
-    // Administrators too: who may write policies changes the policy.
+    assert_denied(&alice, &["delete", "session", "hers"], &rule).await;
+    // Policies also apply to administrators, who can change the policy instead.
     let admin = ["delete", "session", "hers", "-n", &prod.name];
     let error = shared().admin(&admin, "").await.unwrap_err().to_string();
     assert!(error.contains(&rule), "{error}");
-    // And the namespace goes all the same.
-    let gone = ["delete", "namespace", &prod.name, "--timeout=60s"];
-    shared().admin(&gone, "").await.unwrap();
+    // The namespace can be deleted nevertheless.
+    let delete_namespace = ["delete", "namespace", &prod.name, "--timeout=60s"];
+    shared().admin(&delete_namespace, "").await.unwrap();
     shared().admin(&["delete", "sessionpolicy", &prod.name], "").await.unwrap();
 }
 
 #[tokio::test]
 async fn deletion_does_not_reveal_hidden_sessions() {
     let hidden = create_namespace(shared(), "stophid").await;
-    let (alice, bob) = developers(&hidden, "stophid").await;
+    let (alice, bob) = create_developers(&hidden, "stophid").await;
     create_session(&alice, "hers", session_spec()).await;
-    // Without a policy, who may join and delete is answered the whole object.
+    // Without a policy, a user who may join receives full objects in the response.
     let shown = delete_collection(&bob, "?dryRun=All").await.unwrap();
     assert!(shown.contains("s3cret"), "{shown}");
-    apply(&hidden, &["read"], "tracker.host_user != user.metadata.name").await;
+    apply_deny_policy(&hidden, &["read"], "tracker.host_user != user.metadata.name").await;
     let delete = ["delete", "session", "hers"];
-    refused(&bob, &delete, "sessions.operator.metalbear.co \"hers\" not found").await;
-    // The plugin says the same of it as of one that was never there.
-    for id in ["hers", "nobodys"] {
-        let told = bob.plugin(&["delete", id]).await;
+    assert_denied(&bob, &delete, "sessions.operator.metalbear.co \"hers\" not found").await;
+    // The plugin reports a hidden session like one that never existed.
+    for id in ["hers", "missing"] {
+        let output = bob.plugin(&["delete", id]).await;
         let expected = format!("sessions.operator.metalbear.co \"{id}\" not found in namespace");
-        assert!(!told.status.success() && told.stderr.contains(&expected), "{told:?}");
+        assert!(!output.status.success() && output.stderr.contains(&expected), "{output:?}");
     }
     for query in ["?dryRun=All", ""] {
         let refused = delete_collection(&bob, query).await.unwrap_err();
@@ -129,11 +130,11 @@ async fn deletion_does_not_reveal_hidden_sessions() {
     shared().admin(&["delete", "sessionpolicy", &hidden.name], "").await.unwrap();
 }
 
-/// The answer to a dry run holds the key of a session that lives on.
+/// Checks that a dry run, whose response contains the key, requires access to the key.
 #[tokio::test]
 async fn dry_run_delete_requires_access_to_key() {
-    let tried = create_namespace(shared(), "stoptry").await;
-    let (alice, _) = developers(&tried, "stoptry").await;
+    let namespace = create_namespace(shared(), "stoptry").await;
+    let (alice, _) = create_developers(&namespace, "stoptry").await;
     create_session(&alice, "hers", session_spec()).await;
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -141,9 +142,9 @@ async fn dry_run_delete_requires_access_to_key() {
         "rules": [{ "apiGroups": ["operator.metalbear.co"], "resources": ["sessions"], "verbs": ["delete", "deletecollection"] }],
     });
     shared().admin(&["create", "-f", "-"], &role.to_string()).await.unwrap();
-    let janitor = tried.user("stoptry-janitor@example.com", &[]);
-    tried.bind_role("stoptry", &janitor.name).await;
-    eventually("a dry run is refused", || async {
+    let janitor = namespace.user("stoptry-janitor@example.com", &[]);
+    namespace.bind_role("stoptry", &janitor.name).await;
+    eventually("the dry run is denied", || async {
         let refused = delete_collection(&janitor, "?dryRun=All").await.err()?;
         assert!(!refused.contains("s3cret"), "{refused}");
         refused.contains("holds its key and filters").then_some(())
@@ -151,11 +152,11 @@ async fn dry_run_delete_requires_access_to_key() {
     .await;
     delete_collection(&alice, "?dryRun=All").await.unwrap();
     delete_collection(&janitor, "").await.unwrap();
-    assert!(tried.sessions().await.is_empty());
+    assert!(namespace.sessions().await.is_empty());
     shared().admin(&["delete", "clusterrole", "stoptry"], "").await.unwrap();
 }
 
-/// Nothing that cleans up is stopped by a policy, nor by a process that is down.
+/// Checks that neither policies nor a dead webhook block cleanup by Kubernetes.
 #[tokio::test]
 async fn policies_never_block_cleanup() {
     let cluster = Cluster::start().await.unwrap();
@@ -167,18 +168,18 @@ async fn policies_never_block_cleanup() {
         let create = ["create", "-n", name, "-f", "-"];
         cluster.admin(&create, &session).await.unwrap();
     }
-    // One that its owner takes along.
+    // This Session is garbage-collected with its owner.
     let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner", "namespace": "third" } });
     let owner = cluster
         .admin(&["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"], &owner.to_string())
         .await
         .unwrap();
-    let mut taken_along = session_manifest("owned", session_spec());
-    taken_along["metadata"]["ownerReferences"] =
+    let mut owned = session_manifest("owned", session_spec());
+    owned["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner }]);
-    cluster.admin(&["create", "-n", "third", "-f", "-"], &taken_along.to_string()).await.unwrap();
+    cluster.admin(&["create", "-n", "third", "-f", "-"], &owned.to_string()).await.unwrap();
     cluster.admin(&["create", "-f", "-"], &deny_all).await.unwrap();
-    eventually("nothing may be deleted", || async {
+    eventually("the policy hides all sessions", || async {
         let delete = ["delete", "session", "s", "-n", "first", "--dry-run=server"];
         let error = cluster.admin(&delete, "").await.err()?;
         error.to_string().contains("not found").then_some(())
@@ -186,7 +187,7 @@ async fn policies_never_block_cleanup() {
     .await;
     cluster.admin(&["delete", "namespace", "first", "--timeout=60s"], "").await.unwrap();
     cluster.admin(&["delete", "configmap", "owner", "-n", "third"], "").await.unwrap();
-    eventually("the garbage collector takes along what is owned", || async {
+    eventually("the garbage collector deletes the owned Session", || async {
         let get = ["get", "session", "owned", "-n", "third"];
         cluster.admin(&get, "").await.err().map(|_| ())
     })

@@ -1,4 +1,4 @@
-//! Sessions that have ended, which are shown for a while.
+//! Trackers of ended sessions, which are retained for some time.
 
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
@@ -8,15 +8,15 @@ use crate::support::{
     wait_for_output,
 };
 
-/// The tracker, when its status has these fields.
-async fn shown(user: &User<'_>, name: &str, fields: Value) -> Value {
-    eventually(&format!("{name} shows {fields}"), || async {
+/// Waits until the status of a tracker has these fields, and returns the tracker.
+async fn wait_for_status(user: &User<'_>, name: &str, fields: Value) -> Value {
+    eventually(&format!("the status of {name} contains {fields}"), || async {
         let output = user.kubectl(&["get", "mst", name, "-o", "json"], "").await;
         let tracker: Value = serde_json::from_str(&output.stdout).ok()?;
         let status = &tracker["status"];
-        let as_told =
+        let matches =
             fields.as_object().unwrap().iter().all(|(field, value)| status[field] == *value);
-        as_told.then_some(tracker)
+        matches.then_some(tracker)
     })
     .await
 }
@@ -30,13 +30,13 @@ async fn shows_deletion_reason_and_requester() {
     create_session(&dev, "two", session_spec()).await;
     wait_for_output(&dev, &["get", "mst"], "two").await;
 
-    // A delete that is only tried ends nothing.
-    let tried = other.kubectl(&["delete", "session", "one", "--dry-run=server"], "").await;
-    assert!(tried.status.success(), "{tried:?}");
+    // A dry run does not end the session.
+    let output = other.kubectl(&["delete", "session", "one", "--dry-run=server"], "").await;
+    assert!(output.status.success(), "{output:?}");
     let output = other.kubectl(&["delete", "session", "one"], "").await;
     assert!(output.status.success(), "{output:?}");
     let expected = json!({ "state": "terminated", "reason": "stopped", "stoppedBy": other.name });
-    let tracker = shown(&dev, "one", expected).await;
+    let tracker = wait_for_status(&dev, "one", expected).await;
     assert!(tracker["status"]["endedAt"].is_string(), "{tracker}");
     assert!(!tracker.to_string().contains("s3cret"), "{tracker}");
     assert_eq!(tracker["spec"]["owner"]["username"], dev.name);
@@ -44,19 +44,19 @@ async fn shows_deletion_reason_and_requester() {
     let listed = dev.kubectl(&live, "").await.stdout;
     assert!(listed.contains("/two") && !listed.contains("/one"), "{listed}");
 
-    // Another session of that name hides it.
+    // A new session of the same name replaces the ended one.
     create_session(&dev, "one", json!({ "target": "pod/y" })).await;
-    let again = shown(&dev, "one", json!({ "state": "pending" })).await;
-    assert_ne!(again["metadata"]["uid"], tracker["metadata"]["uid"]);
-    // All at once, by one.
+    let replacement = wait_for_status(&dev, "one", json!({ "state": "pending" })).await;
+    assert_ne!(replacement["metadata"]["uid"], tracker["metadata"]["uid"]);
+    // One delete-collection ends all sessions.
     let path = format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions", namespace.name);
     let output = dev.kubectl(&["delete", "--raw", &path], "").await;
     assert!(output.status.success(), "{output:?}");
     for name in ["one", "two"] {
         let expected = json!({ "state": "terminated", "stoppedBy": dev.name });
-        shown(&dev, name, expected).await;
+        wait_for_status(&dev, name, expected).await;
     }
-    // What ended is kept without keys too.
+    // The stored records do not contain keys.
     let records = [
         "get",
         "configmap",
@@ -67,7 +67,7 @@ async fn shows_deletion_reason_and_requester() {
         "-o",
         "json",
     ];
-    eventually("the three are kept", || async {
+    eventually("three records are stored", || async {
         let records = namespace.cluster.admin(&records, "").await.unwrap();
         assert!(!records.contains("s3cret"), "{records}");
         (records.matches(&format!("\\\"namespace\\\":\\\"{}\\\"", namespace.name)).count() == 3)
@@ -76,8 +76,9 @@ async fn shows_deletion_reason_and_requester() {
     .await;
 }
 
-/// A watch tells `terminated` with the version of the deletion, and a client that comes back there
-/// has missed nothing.
+/// Checks that a watch sends `terminated` with the resource version of the deletion.
+///
+/// A client that resumes from this version misses no event.
 #[tokio::test]
 async fn watch_emits_terminated_at_deletion_version() {
     let (namespace, dev) = create_developer(shared(), "endwatch").await;
@@ -90,21 +91,22 @@ async fn watch_emits_terminated_at_deletion_version() {
     let before: Value = serde_json::from_str(&raw("").await).unwrap();
     let version = before["metadata"]["resourceVersion"].as_str().unwrap();
     dev.kubectl(&["delete", "session", "one"], "").await;
-    let ended = shown(&dev, "one", json!({ "state": "terminated", "stoppedBy": dev.name })).await;
-    let told = raw(&format!("?watch=1&timeoutSeconds=1&resourceVersion={version}")).await;
-    let event: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    let ended =
+        wait_for_status(&dev, "one", json!({ "state": "terminated", "stoppedBy": dev.name })).await;
+    let events = raw(&format!("?watch=1&timeoutSeconds=1&resourceVersion={version}")).await;
+    let event: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
     assert_eq!(event["type"], "MODIFIED");
     assert_eq!(event["object"]["status"]["state"], "terminated");
-    let at = &ended["metadata"]["resourceVersion"];
-    assert_eq!(event["object"]["metadata"]["resourceVersion"], *at);
-    assert!(at.as_str().unwrap().parse::<u64>().unwrap() > version.parse().unwrap());
+    let version_at_end = &ended["metadata"]["resourceVersion"];
+    assert_eq!(event["object"]["metadata"]["resourceVersion"], *version_at_end);
+    assert!(version_at_end.as_str().unwrap().parse::<u64>().unwrap() > version.parse().unwrap());
 }
 
-/// Every replica shows what ended: one that was there, and one that comes when the others are gone.
+/// Checks a replica that ran during the deletion and one that starts after all others are killed.
 #[tokio::test]
 async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     let cluster = Cluster::start().await.unwrap();
-    let (_namespace, dev) = create_developer(&cluster, "kept").await;
+    let (_namespace, dev) = create_developer(&cluster, "retained").await;
     let start = async |args: &[&str]| {
         Webhook::start_with(&cluster.plane, &cluster.programs, args).await.unwrap()
     };
@@ -112,29 +114,29 @@ async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     create_session(&dev, "one", session_spec()).await;
     create_session(&dev, "two", session_spec()).await;
     wait_for_output(&dev, &["get", "mst"], "two").await;
-    eventually("the second has read the sessions", || async {
+    eventually("the second replica has listed the sessions", || async {
         second.log_text().contains("listed sessions").then_some(())
     })
     .await;
     dev.kubectl(&["delete", "session", "one"], "").await;
     let by_dev = json!({ "state": "terminated", "reason": "stopped", "stoppedBy": dev.name });
-    let first = shown(&dev, "one", by_dev.clone()).await;
+    let first = wait_for_status(&dev, "one", by_dev.clone()).await;
 
-    // The one that was asked, and leads, is gone.
+    // The leader, which also admitted the deletion, is killed.
     cluster.webhook.kill().unwrap();
     cluster.route_to(&second).await.unwrap();
-    let there = shown(&dev, "one", by_dev.clone()).await;
-    assert_eq!(there["metadata"], first["metadata"]);
-    // What is deleted past every webhook ended too, for no known reason.
+    let tracker = wait_for_status(&dev, "one", by_dev.clone()).await;
+    assert_eq!(tracker["metadata"], first["metadata"]);
+    // A session that is deleted without the webhook ends without a known requester.
     let configuration = ["delete", "validatingwebhookconfiguration", "mirrord-sessions-webhook"];
     cluster.admin(&configuration, "").await.unwrap();
-    eventually("nobody is asked", || async {
+    eventually("sessions can be deleted without the webhook", || async {
         let output = dev.kubectl(&["delete", "session", "two"], "").await;
         output.status.success().then_some(())
     })
     .await;
 
-    // One that has seen nothing of it, when it is kept.
+    // A new replica reads the stored records.
     let records = [
         "get",
         "configmap",
@@ -145,7 +147,7 @@ async fn serves_ended_sessions_on_every_replica_and_after_restart() {
         "-o",
         "name",
     ];
-    eventually("both are kept", || async {
+    eventually("both records are stored", || async {
         let records = cluster.admin(&records, "").await.unwrap();
         (records.lines().count() == 2).then_some(())
     })
@@ -153,21 +155,21 @@ async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     second.kill().unwrap();
     let third = start(&["--keep-terminated=1h"]).await;
     cluster.route_to(&third).await.unwrap();
-    let there = shown(&dev, "one", by_dev).await;
-    assert_eq!((&there["metadata"], &there["spec"]), (&first["metadata"], &first["spec"]));
-    let two = shown(&dev, "two", json!({ "state": "terminated" })).await;
+    let tracker = wait_for_status(&dev, "one", by_dev).await;
+    assert_eq!((&tracker["metadata"], &tracker["spec"]), (&first["metadata"], &first["spec"]));
+    let two = wait_for_status(&dev, "two", json!({ "state": "terminated" })).await;
     assert!(matches!(two["status"]["reason"].as_str(), Some("deleted" | "stopped")), "{two}");
 
-    // When its time is up, it is neither shown nor kept.
+    // Expired records are neither served nor stored.
     third.kill().unwrap();
     let fourth = start(&["--keep-terminated=1s"]).await;
     cluster.route_to(&fourth).await.unwrap();
-    eventually("nothing is shown any more", || async {
+    eventually("no tracker is served", || async {
         let output = dev.kubectl(&["get", "mst", "-o", "name"], "").await;
         (output.status.success() && output.stdout.is_empty()).then_some(())
     })
     .await;
-    eventually("nothing is kept any more", || async {
+    eventually("no record is stored", || async {
         let records = cluster.admin(&records, "").await.unwrap();
         records.is_empty().then_some(())
     })

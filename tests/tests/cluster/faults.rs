@@ -1,5 +1,4 @@
-//! What goes wrong in clusters: a killed process, a second replica, a Secret that is emptied, a
-//! configuration that is changed or deleted.
+//! Cluster faults: killed processes, several replicas, damaged Secrets and changed configurations.
 
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
@@ -15,7 +14,8 @@ async fn create(namespace: &Namespace<'_>, name: &str) -> Result<String, String>
     namespace.cluster.admin(&args, &manifest).await.map_err(|error| error.to_string())
 }
 
-async fn stamped(namespace: &Namespace<'_>) {
+/// Creates a Session and asserts that every Session of the namespace has the requester as owner.
+async fn assert_sessions_are_stamped(namespace: &Namespace<'_>) {
     eventually("a Session is stamped", || async {
         create(namespace, &format!("s{}", namespace.sessions().await.len())).await.ok()
     })
@@ -60,34 +60,34 @@ async fn dead_webhook_blocks_session_writes_but_not_cleanup() {
         error.contains("failed calling webhook \"stamp.sessions.operator.metalbear.co\""),
         "{error}"
     );
-    // A label doesn't ask the webhook.
+    // Label changes do not call the webhook.
     let label = ["label", "session", "before", "-n", &dead.name, "team=payments"];
     cluster.admin(&label, "").await.unwrap();
-    // Who may delete what is decided by policies, so one by one nothing is deleted.
+    // Single Sessions cannot be deleted, because the webhook evaluates policies on deletion.
     let delete = ["delete", "session", "before", "-n", &dead.name];
     let error = cluster.admin(&delete, "").await.unwrap_err().to_string();
     assert!(
         error.contains("failed calling webhook \"stop.sessions.operator.metalbear.co\""),
         "{error}"
     );
-    // A namespace goes with all that is in it. The namespace controller only waits for every API
-    // that is registered, trackers too, to tell what it serves.
+    // A namespace can be deleted with its Sessions. The namespace controller requires discovery of
+    // every registered API, so the APIService of trackers must be deleted first.
     let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
     cluster.admin(&["delete", "apiservice", api], "").await.unwrap();
     cluster.admin(&["delete", "namespace", &dead.name, "--timeout=60s"], "").await.unwrap();
 
-    // Another takes over, with the CA of the first.
-    let trusted = bundle(&cluster).await;
+    // Another replica takes over with the CA of the first.
+    let trusted_bundle = bundle(&cluster).await;
     let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
-    stamped(&create_namespace(&cluster, "after").await).await;
-    assert_eq!(bundle(&cluster).await, trusted);
+    assert_sessions_are_stamped(&create_namespace(&cluster, "after").await).await;
+    assert_eq!(bundle(&cluster).await, trusted_bundle);
 
-    // And ends in order.
+    // The replica shuts down gracefully.
     assert!(next.terminate().unwrap().success());
     assert!(next.log_text().contains("stopped"));
 
-    // Uninstalling needs no webhook: the definition goes, and what was stored with it.
+    // The CRD and its Sessions can be deleted without a webhook.
     cluster
         .admin(&["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"], "")
         .await
@@ -104,59 +104,59 @@ async fn replicas_share_ca_and_restore_changed_configuration() {
     })
     .await;
     assert!(!second.log_text().contains("storing a new certificate authority"));
-    // The API server is led to the second, whose certificate it trusts already.
-    let trusted = bundle(&cluster).await;
+    // The API server already trusts the certificate of the second replica.
+    let trusted_bundle = bundle(&cluster).await;
     cluster.route_to(&second).await.unwrap();
-    assert_eq!(bundle(&cluster).await, trusted);
+    assert_eq!(bundle(&cluster).await, trusted_bundle);
     let namespace = create_namespace(&cluster, "replicas").await;
-    stamped(&namespace).await;
+    assert_sessions_are_stamped(&namespace).await;
 
-    // An emptied Secret: one of the two makes a new CA, both use it.
-    let emptied =
+    // The Secret is emptied: one replica creates a new CA and both use it.
+    let empty_secret =
         [&["patch"], &SECRET[..], &["--type=json", r#"-p=[{"op":"remove","path":"/data"}]"#]]
             .concat();
-    cluster.admin(&emptied, "").await.unwrap();
+    cluster.admin(&empty_secret, "").await.unwrap();
     eventually("the new CA is trusted", || async {
         let secret = get(&cluster, &SECRET).await;
         let stored = secret["data"].get("ca.crt")?.clone();
         let bundle = bundle(&cluster).await;
-        (bundle == stored && bundle != trusted).then_some(())
+        (bundle == stored && bundle != trusted_bundle).then_some(())
     })
     .await;
-    stamped(&namespace).await;
-    eventually("both replicas issued anew", || async {
+    assert_sessions_are_stamped(&namespace).await;
+    eventually("both replicas have issued new certificates", || async {
         let issued =
             |webhook: &Webhook| webhook.log_text().matches("issued a serving certificate").count();
         (issued(first) == 2 && issued(&second) == 2).then_some(())
     })
     .await;
 
-    // A Secret that holds nonsense is replaced just so.
-    let nonsense =
+    // An invalid key in the Secret is replaced.
+    let invalid_key =
         [&["patch"], &SECRET[..], &["--type=merge", r#"-p={"data":{"ca.key":"bm9uc2Vuc2U="}}"#]]
             .concat();
-    cluster.admin(&nonsense, "").await.unwrap();
-    eventually("the nonsense is gone", || async {
+    cluster.admin(&invalid_key, "").await.unwrap();
+    eventually("the invalid key is replaced", || async {
         (get(&cluster, &SECRET).await["data"]["ca.key"] != "bm9uc2Vuc2U=").then_some(())
     })
     .await;
-    stamped(&namespace).await;
+    assert_sessions_are_stamped(&namespace).await;
 
-    // A bundle that somebody erased is put back.
+    // A removed CA bundle is restored.
     assert_bundle_is_restored(&cluster).await;
-    stamped(&namespace).await;
+    assert_sessions_are_stamped(&namespace).await;
 
-    // A configuration that was deleted and applied again, without a bundle, is filled in.
+    // A recreated configuration without a CA bundle is completed.
     cluster.delete_webhook_configuration().await.unwrap();
     cluster.route_to(&second).await.unwrap();
-    stamped(&namespace).await;
+    assert_sessions_are_stamped(&namespace).await;
 }
 
 #[tokio::test]
 async fn reconnects_after_api_server_restart() {
     let cluster = Cluster::start().await.unwrap();
     cluster.plane.start_apiserver().unwrap();
-    stamped(&create_namespace(&cluster, "restart").await).await;
-    // The watches are back too.
+    assert_sessions_are_stamped(&create_namespace(&cluster, "restart").await).await;
+    // The watches of the webhook are re-established.
     assert_bundle_is_restored(&cluster).await;
 }

@@ -1,9 +1,8 @@
-//! The manifests install, as they are and strictly checked.
+//! Validation of the manifests by the API server.
 
 use crate::support::{admin_json, eventually, shared};
 
-/// Everything of the base and of the overlay without trackers passes the API server's strict check,
-/// applied again over what is installed.
+/// Dry-runs the base, the overlay without trackers and the CRDs over an existing installation.
 #[tokio::test]
 async fn manifests_pass_strict_server_side_validation() {
     let cluster = shared();
@@ -23,13 +22,13 @@ async fn manifests_pass_strict_server_side_validation() {
         let args = [args[0], args[1], args[2], args[3], &path];
         let output = cluster.plane.kubectl(cluster.plane.admin().path(), &args).await.unwrap();
         assert!(output.status.success(), "{args:?}: {}", output.stderr);
-        // The API server warns of what it takes and finds doubtful: CEL that doesn't type-check,
-        // formats that it doesn't know.
+        // The API server warns of accepted problems, such as CEL that fails its type check and
+        // unknown formats.
         assert!(!output.stderr.contains("Warning"), "{args:?}: {}", output.stderr);
     }
 }
 
-/// The API server type-checks the CEL of a policy after it was stored, and tells in its status.
+/// Checks the CEL type warnings that the API server adds to the status of stored policies.
 #[tokio::test]
 async fn guard_policies_type_check() {
     let cluster = shared();
@@ -40,7 +39,7 @@ async fn guard_policies_type_check() {
         "api-services.mirrord-sessions",
     ] {
         let args = ["get", "validatingadmissionpolicy", name, "-o", "json"];
-        let policy = eventually("the policy was type-checked", || async {
+        let policy = eventually("the policy is type-checked", || async {
             let policy = admin_json(cluster, &args).await;
             (policy["status"]["observedGeneration"] == policy["metadata"]["generation"])
                 .then_some(policy)

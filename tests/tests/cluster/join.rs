@@ -1,4 +1,4 @@
-//! Joining a session, and who sees what it takes to.
+//! The `join` subresource of trackers, and the visibility of session keys.
 
 use serde_json::{Value, json};
 
@@ -16,19 +16,19 @@ async fn tracker(user: &User<'_>, name: &str) -> Value {
 async fn join_adds_participant_and_returns_key() {
     let (namespace, dev) = create_developer(shared(), "joining").await;
     create_session(&dev, "one", session_spec()).await;
-    let friend = namespace.user("joining-friend@example.com", &[]);
-    namespace.bind_role("mirrord-operator-user", &friend.name).await;
-    wait_for_output(&friend, &["get", "mst"], "one").await;
+    let joiner = namespace.user("joining-friend@example.com", &[]);
+    namespace.bind_role("mirrord-operator-user", &joiner.name).await;
+    wait_for_output(&joiner, &["get", "mst"], "one").await;
     let join = tracker_path(&namespace.name, "one", "/join");
 
-    // Tried and not done.
-    let tried = post(&friend, &format!("{join}?dryRun=All"), SESSION_JOIN).await.unwrap();
-    assert_eq!(tried["status"]["participants"][1], "joining-friend@example.com");
+    // A dry run changes nothing.
+    let response = post(&joiner, &format!("{join}?dryRun=All"), SESSION_JOIN).await.unwrap();
+    assert_eq!(response["status"]["participants"][1], "joining-friend@example.com");
     let sessions = namespace.sessions().await;
     let joined = &sessions[0]["status"]["participants"];
     assert!(joined.is_null(), "{joined}");
 
-    let joined = post(&friend, &join, SESSION_JOIN).await.unwrap();
+    let joined = post(&joiner, &join, SESSION_JOIN).await.unwrap();
     assert_eq!(
         joined,
         json!({
@@ -38,20 +38,20 @@ async fn join_adds_participant_and_returns_key() {
             "status": {
                 "key": "s3cret",
                 "header": { "name": "baggage", "value": "mirrord-session=s3cret" },
-                "participants": [dev.name, friend.name],
+                "participants": [dev.name, joiner.name],
             },
         })
     );
     let session = namespace.sessions().await.remove(0);
-    assert_eq!(session["status"]["participants"], json!([friend.name]));
+    assert_eq!(session["status"]["participants"], json!([joiner.name]));
     assert_eq!(session["status"]["state"], "pending");
-    eventually("the tracker names who joined", || async {
+    eventually("the tracker lists the new participant", || async {
         let participants = &tracker(&dev, "one").await["status"]["participants"];
-        (*participants == json!([dev.name, friend.name])).then_some(())
+        (*participants == json!([dev.name, joiner.name])).then_some(())
     })
     .await;
-    // Again, and by its owner, it changes nothing.
-    for user in [&friend, &dev] {
+    // Joining again or as the owner changes nothing.
+    for user in [&joiner, &dev] {
         let again = post(user, &join, SESSION_JOIN).await.unwrap();
         assert_eq!(again["status"], joined["status"], "{}", user.name);
     }
@@ -61,7 +61,7 @@ async fn join_adds_participant_and_returns_key() {
     );
 }
 
-/// Several at once: each of them takes part.
+/// Checks that no participant is lost when several users join at the same time.
 #[tokio::test]
 async fn accepts_concurrent_joins() {
     let (namespace, dev) = create_developer(shared(), "crowd").await;
@@ -69,12 +69,12 @@ async fn accepts_concurrent_joins() {
     wait_for_output(&dev, &["get", "mst"], "one").await;
     let path = tracker_path(&namespace.name, "one", "/join");
     let mut names: Vec<String> = (0..4).map(|n| format!("crowd-{n}@example.com")).collect();
-    let mut people = Vec::new();
+    let mut users = Vec::new();
     for name in &names {
         namespace.bind_role("mirrord-operator-user", name).await;
-        people.push(namespace.user(name, &[]));
+        users.push(namespace.user(name, &[]));
     }
-    let joined = people.iter().map(|user| post(user, &path, SESSION_JOIN));
+    let joined = users.iter().map(|user| post(user, &path, SESSION_JOIN));
     for answer in futures::future::join_all(joined).await {
         answer.unwrap();
     }
@@ -86,7 +86,7 @@ async fn accepts_concurrent_joins() {
     assert_eq!(participants, names);
 }
 
-/// The right to join, by RBAC, shows keys; an open watch follows when it is granted and taken.
+/// Checks that RBAC permission to join reveals keys, and that open watches follow its changes.
 #[tokio::test]
 async fn join_permission_reveals_keys() {
     let (namespace, dev) = create_developer(shared(), "joinright").await;
@@ -105,15 +105,15 @@ async fn join_permission_reveals_keys() {
     command.args(["get", "--raw", &events]).stdout(std::fs::File::create(&file).unwrap());
     let mut child = command.spawn().unwrap();
     shared().plane.adopt(&child).unwrap();
-    let told = async |count: usize, revealed: bool| {
-        eventually(&format!("event {count} tells the key: {revealed}"), || async {
+    let assert_event = async |index: usize, is_revealed: bool| {
+        eventually(&format!("event {index} contains the key: {is_revealed}"), || async {
             let seen = std::fs::read_to_string(&file).unwrap();
-            let event = seen.lines().nth(count)?;
-            (event.contains("s3cret") == revealed).then_some(())
+            let event = seen.lines().nth(index)?;
+            (event.contains("s3cret") == is_revealed).then_some(())
         })
         .await;
     };
-    told(0, false).await;
+    assert_event(0, false).await;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -123,10 +123,10 @@ async fn join_permission_reveals_keys() {
     });
     let create = ["create", "-f", "-"];
     shared().admin(&create, &binding.to_string()).await.unwrap();
-    told(1, true).await;
+    assert_event(1, true).await;
     let delete = ["delete", "rolebinding", "may-join", "-n", &namespace.name];
     shared().admin(&delete, "").await.unwrap();
-    told(2, false).await;
+    assert_event(2, false).await;
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -135,44 +135,50 @@ async fn join_permission_reveals_keys() {
 async fn rejects_invalid_and_unauthorized_joins() {
     let (namespace, dev) = create_developer(shared(), "joinbad").await;
     create_session(&dev, "one", session_spec()).await;
-    let friend = namespace.user("joinbad-friend@example.com", &["joinbad-friends"]);
-    namespace.bind_role("mirrord-operator-user", &friend.name).await;
-    let nobody = namespace.user("joinbad-nobody@example.com", &[]);
+    let joiner = namespace.user("joinbad-friend@example.com", &["joinbad-friends"]);
+    namespace.bind_role("mirrord-operator-user", &joiner.name).await;
+    let unprivileged = namespace.user("joinbad-nobody@example.com", &[]);
     wait_for_output(&dev, &["get", "mst"], "one").await;
     let join = tracker_path(&namespace.name, "one", "/join");
     let huge = format!("{SESSION_JOIN}{}", " ".repeat(300 << 10));
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
     for (name, user, path, body, text) in [
-        ("no right", &nobody, &join, SESSION_JOIN, "Forbidden"),
+        ("no permission", &unprivileged, &join, SESSION_JOIN, "Forbidden"),
         (
             "no such session",
-            &friend,
+            &joiner,
             &join.replace("/one/", "/two/"),
             SESSION_JOIN,
             "\"two\" not found",
         ),
         (
-            "another kind",
-            &friend,
+            "wrong kind",
+            &joiner,
             &join,
             "{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}",
             "is not a SessionJoin",
         ),
-        ("no JSON", &friend, &join, "a: b", "is not a SessionJoin"),
-        ("a list", &friend, &join, "[]", "is not a SessionJoin"),
-        ("deep", &friend, &join, &deep, "is not a SessionJoin"),
-        ("too much", &friend, &join, &huge, "over 256 KiB"),
-        ("tried oddly", &friend, &format!("{join}?dryRun=maybe"), SESSION_JOIN, "dryRun"),
-        ("of everything", &friend, &join.replace("/one/join", ""), SESSION_JOIN, "orbidden"),
-        ("another subresource", &friend, &join.replace("join", "kill"), SESSION_JOIN, "orbidden"),
+        ("not JSON", &joiner, &join, "a: b", "is not a SessionJoin"),
+        ("JSON array", &joiner, &join, "[]", "is not a SessionJoin"),
+        ("deeply nested", &joiner, &join, &deep, "is not a SessionJoin"),
+        ("too large", &joiner, &join, &huge, "over 256 KiB"),
+        ("invalid dryRun", &joiner, &format!("{join}?dryRun=maybe"), SESSION_JOIN, "dryRun"),
+        (
+            "post to the collection",
+            &joiner,
+            &join.replace("/one/join", ""),
+            SESSION_JOIN,
+            "orbidden",
+        ),
+        ("unknown subresource", &joiner, &join.replace("join", "kill"), SESSION_JOIN, "orbidden"),
     ] {
         let refused = post(user, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");
     }
-    let read = friend.kubectl(&["get", "--raw", &join], "").await;
+    let read = joiner.kubectl(&["get", "--raw", &join], "").await;
     assert!(!read.status.success(), "{read:?}");
 
-    // A policy that hides it, and one that only keeps it from being joined.
+    // One policy hides the session, another denies only joins.
     for (verb, text) in
         [("read", "\"one\" not found"), ("join", "denied by joinbad spec.deny.rules[0]")]
     {
@@ -186,18 +192,18 @@ async fn rejects_invalid_and_unauthorized_joins() {
             },
         });
         shared().admin(&["apply", "-f", "-"], &policy.to_string()).await.unwrap();
-        eventually(&format!("joining is refused: {text}"), || async {
-            let refused = post(&friend, &join, SESSION_JOIN).await.err()?;
+        eventually(&format!("the join is denied: {text}"), || async {
+            let refused = post(&joiner, &join, SESSION_JOIN).await.err()?;
             refused.contains(text).then_some(())
         })
         .await;
     }
     shared().admin(&["delete", "sessionpolicy", "joinbad"], "").await.unwrap();
     let participants = &namespace.sessions().await[0]["status"]["participants"];
-    assert!(participants.is_null() || *participants == json!([friend.name]), "{participants}");
+    assert!(participants.is_null() || *participants == json!([joiner.name]), "{participants}");
 }
 
-/// Clients learn of the subresources where they learn of everything.
+/// Checks that discovery and OpenAPI describe the subresources.
 #[tokio::test]
 async fn discovery_and_openapi_list_subresources() {
     let raw = async |path: &str| {
@@ -206,17 +212,20 @@ async fn discovery_and_openapi_list_subresources() {
     };
     let group = "/apis/visibility.operator.metalbear.co/v1";
     let resources = raw(group).await;
-    let of = |name: &str| {
-        let found =
-            resources["resources"].as_array().unwrap().iter().find(|one| one["name"] == name);
+    let find = |name: &str| {
+        let found = resources["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|resource| resource["name"] == name);
         found.unwrap_or_else(|| panic!("{name}: {resources}")).clone()
     };
     for (name, kind) in [("join", "SessionJoin"), ("report", "SessionReport")] {
-        let resource = of(&format!("sessiontrackers/{name}"));
+        let resource = find(&format!("sessiontrackers/{name}"));
         assert_eq!((&resource["kind"], &resource["verbs"]), (&json!(kind), &json!(["create"])));
         let path = format!("{group}/namespaces/{{namespace}}/sessiontrackers/{{name}}/{name}");
         for document in ["/openapi/v2", &format!("/openapi/v3{group}")] {
-            eventually(&format!("{document} has {name}"), || async {
+            eventually(&format!("{document} describes {name}"), || async {
                 let document = raw(document).await;
                 let post = &document["paths"][&path]["post"];
                 (post["x-kubernetes-group-version-kind"]["kind"] == kind).then_some(())

@@ -1,8 +1,9 @@
-//! Tests on a real control plane with everything installed, which most of them share; a namespace
-//! each.
+//! Tests against a real control plane with a full installation.
+//!
+//! Most tests share one cluster and use a namespace of their own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// One row a case.
+// Tables of cases are long.
 #![allow(clippy::too_many_lines, clippy::needless_pass_by_value)]
 
 mod agents;

@@ -1,4 +1,4 @@
-//! The plugin on a real cluster, through kubectl as people use it.
+//! The plugin on a real cluster, run through kubectl.
 
 use std::{
     path::{Path, PathBuf},
@@ -53,19 +53,20 @@ impl User<'_> {
         plugin(shared_bin(), self.kubeconfig(), &args).await
     }
 
-    /// Waits until the plugin lists exactly these, by name: trackers follow writes by some
-    /// milliseconds.
-    async fn sees(&self, names: &[&str]) {
+    /// Waits until the plugin lists exactly these sessions.
+    ///
+    /// Trackers follow writes of Sessions with a delay of some milliseconds.
+    async fn wait_for_sessions(&self, names: &[&str]) {
         let expected: Vec<String> =
             names.iter().map(|name| format!("session.operator.metalbear.co/{name}")).collect();
-        eventually(&format!("{} sees {names:?}", self.name), || async {
+        eventually(&format!("{} lists {names:?}", self.name), || async {
             let output = self.plugin(&["list", "-o", "name"]).await;
             output.stdout.lines().eq(&expected).then_some(())
         })
         .await;
     }
 
-    async fn create(&self, name: &str, target: &str) {
+    async fn create_session(&self, name: &str, target: &str) {
         let client = json!({ "username": "Who", "hostname": "host", "version": "3.250.0" });
         let manifest = session_manifest(name, json!({ "target": target, "client": client }));
         let output = self.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
@@ -73,7 +74,7 @@ impl User<'_> {
     }
 }
 
-async fn names(namespace: &Namespace<'_>) -> Vec<String> {
+async fn session_names(namespace: &Namespace<'_>) -> Vec<String> {
     namespace.sessions().await.iter().map(|session| name_of(session).to_owned()).collect()
 }
 
@@ -82,16 +83,16 @@ async fn lists_describes_and_deletes_sessions() {
     let namespace = create_namespace(shared(), "plugin").await;
     let dev = namespace.user("plugin-dev", &["devs"]);
     namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    // To compare with what kubectl prints of them.
+    // Sessions must be readable to compare the output with that of kubectl.
     namespace.grant_session_reads(&dev.name).await;
-    let nothing = dev.plugin(&["list"]).await;
-    assert!(nothing.status.success() && nothing.stdout.is_empty(), "{nothing:?}");
-    assert_eq!(nothing.stderr, format!("No sessions found in {} namespace.\n", namespace.name));
+    let empty = dev.plugin(&["list"]).await;
+    assert!(empty.status.success() && empty.stdout.is_empty(), "{empty:?}");
+    assert_eq!(empty.stderr, format!("No sessions found in {} namespace.\n", namespace.name));
 
-    dev.create("487f4f2b6d2376ad", "deployment/ip-visit-counter").await;
-    dev.create("c527fe7d9c30979e", "targetless").await;
-    dev.create("named", "pod/a").await;
-    dev.sees(&["487f4f2b6d2376ad", "c527fe7d9c30979e", "named"]).await;
+    dev.create_session("487f4f2b6d2376ad", "deployment/ip-visit-counter").await;
+    dev.create_session("c527fe7d9c30979e", "targetless").await;
+    dev.create_session("named", "pod/a").await;
+    dev.wait_for_sessions(&["487f4f2b6d2376ad", "c527fe7d9c30979e", "named"]).await;
     let list = dev.plugin(&["list"]).await;
     assert!(list.status.success() && list.stderr.is_empty(), "{list:?}");
     let mut lines = list.stdout.lines();
@@ -102,13 +103,13 @@ async fn lists_describes_and_deletes_sessions() {
     assert_eq!(ids, ["487F4F2B6D2376AD", "C527FE7D9C30979E", "named"]);
     assert!(list.stdout.contains("Who/plugin-dev@host"), "{list:?}");
 
-    // What kubectl prints of the same, in its own formats.
+    // The output equals that of kubectl in every format.
     for (format, resource) in
         [("json", "sessiontrackers"), ("yaml", "sessiontrackers"), ("name", "sessions")]
     {
         let ours = dev.plugin(&["list", "-o", format]).await.stdout;
-        let kubectls = dev.kubectl(&["get", resource, "-o", format], "").await.stdout;
-        assert_eq!(ours, kubectls, "-o {format}");
+        let theirs = dev.kubectl(&["get", resource, "-o", format], "").await.stdout;
+        assert_eq!(ours, theirs, "-o {format}");
     }
     let yaml = dev.plugin(&["list", "-o", "yaml"]).await.stdout;
     let applied = shared().admin(&["apply", "--dry-run=client", "-f", "-"], &yaml).await;
@@ -128,17 +129,16 @@ async fn lists_describes_and_deletes_sessions() {
         assert!(described.contains(expected), "{expected}: {described}");
     }
 
-    // Some that are there and some that aren't: each is told, and the exit code says that one
-    // failed.
+    // Each deleted and each missing session is reported, and the exit code is 1.
     let deleted = dev.plugin(&["delete", "487F4F2B6D2376AD", "0000000000000000", "named"]).await;
     assert_eq!(deleted.status.code(), Some(1), "{deleted:?}");
     assert!(deleted.stdout.contains("\"487F4F2B6D2376AD\" deleted"), "{deleted:?}");
     assert!(deleted.stdout.contains("\"named\" deleted"), "{deleted:?}");
     assert!(deleted.stderr.contains("\"0000000000000000\" not found"), "{deleted:?}");
-    assert_eq!(names(&namespace).await, ["c527fe7d9c30979e"]);
+    assert_eq!(session_names(&namespace).await, ["c527fe7d9c30979e"]);
     let killed = dev.plugin(&["kill", "--id", "c527fe7d9c30979e"]).await;
     assert!(killed.status.success(), "{killed:?}");
-    assert!(names(&namespace).await.is_empty());
+    assert!(session_names(&namespace).await.is_empty());
 }
 
 #[tokio::test]
@@ -151,16 +151,16 @@ async fn kill_all_deletes_listed_sessions_and_continues_after_denial() {
         namespace.bind_role("mirrord-operator-user", "killer").await;
     }
     for name in ["a", "b"] {
-        dev.create(name, "targetless").await;
+        dev.create_session(name, "targetless").await;
     }
-    there.user("killer", &[]).create("c", "targetless").await;
-    dev.sees(&["a", "b"]).await;
+    there.user("killer", &[]).create_session("c", "targetless").await;
+    dev.wait_for_sessions(&["a", "b"]).await;
     let killed = dev.plugin(&["kill-all"]).await;
     assert!(killed.status.success(), "{killed:?}");
-    assert!(names(&here).await.is_empty());
-    assert_eq!(names(&there).await, ["c"]);
+    assert!(session_names(&here).await.is_empty());
+    assert_eq!(session_names(&there).await, ["c"]);
 
-    // A policy of the cluster that protects one: the rest goes.
+    // A ValidatingAdmissionPolicy protects one session, and the others are deleted.
     let policy = json!({ "apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
@@ -181,19 +181,22 @@ async fn kill_all_deletes_listed_sessions_and_continues_after_denial() {
     ]});
     cluster.admin(&["apply", "-f", "-"], &policy.to_string()).await.unwrap();
     for name in ["a", "m", "z"] {
-        dev.create(name, "targetless").await;
+        dev.create_session(name, "targetless").await;
     }
-    crate::support::eventually("the policy protects", || async {
+    eventually("the policy is enforced", || async {
         let args = ["delete", "session", "m", "--dry-run=server", "-n", &here.name];
         cluster.admin(&args, "").await.is_err().then_some(())
     })
     .await;
-    dev.sees(&["a", "m", "z"]).await;
+    dev.wait_for_sessions(&["a", "m", "z"]).await;
     let killed = dev.plugin(&["kill-all", "--yes"]).await;
     assert_eq!(killed.status.code(), Some(1), "{killed:?}");
     assert!(killed.stderr.contains("m is protected"), "{killed:?}");
-    assert!(!killed.stderr.contains("rolebinding"), "a policy is no matter of RBAC: {killed:?}");
-    assert_eq!(names(&here).await, ["m"]);
+    assert!(
+        !killed.stderr.contains("rolebinding"),
+        "the hint must not suggest RBAC for a policy: {killed:?}"
+    );
+    assert_eq!(session_names(&here).await, ["m"]);
     cluster.admin(&["delete", "validatingadmissionpolicybinding", "protect"], "").await.unwrap();
     cluster.admin(&["delete", "validatingadmissionpolicy", "protect"], "").await.unwrap();
 }
@@ -201,19 +204,19 @@ async fn kill_all_deletes_listed_sessions_and_continues_after_denial() {
 #[tokio::test]
 async fn forbidden_error_names_missing_permission_and_remedy() {
     let namespace = create_namespace(shared(), "refusals").await;
-    let nobody = namespace.user("nobody at all", &[]);
-    for (args, what) in [
+    let unprivileged = namespace.user("nobody at all", &[]);
+    for (args, permission) in [
         (&["list"][..], "list sessiontrackers.visibility"),
         (&["describe", "a"], "get sessiontrackers.visibility"),
         (&["join", "a"], "create sessiontrackers/join.visibility"),
         (&["delete", "a"], "delete sessions"),
     ] {
-        let output = nobody.plugin(args).await;
+        let output = unprivileged.plugin(args).await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
         for expected in [
             "Forbidden",
-            &format!("cannot {what}.operator.metalbear.co"),
+            &format!("cannot {permission}.operator.metalbear.co"),
             &namespace.name,
             "--clusterrole=mirrord-operator-user",
             "--user='nobody at all'",
@@ -222,9 +225,9 @@ async fn forbidden_error_names_missing_permission_and_remedy() {
         }
         assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
     }
-    // The hint is true: who follows it gets what was missing.
-    namespace.bind_role("mirrord-operator-user", &nobody.name).await;
-    assert!(nobody.plugin(&["list"]).await.status.success());
+    // Following the hint grants the missing permission.
+    namespace.bind_role("mirrord-operator-user", &unprivileged.name).await;
+    assert!(unprivileged.plugin(&["list"]).await.status.success());
 }
 
 #[tokio::test]
@@ -232,8 +235,8 @@ async fn honors_impersonation_context_and_namespace_flags() {
     let cluster = shared();
     let namespace = create_namespace(cluster, "flags").await;
     let admin = namespace.user("flags-admin", &["system:masters"]);
-    admin.create("s", "targetless").await;
-    admin.sees(&["s"]).await;
+    admin.create_session("s", "targetless").await;
+    admin.wait_for_sessions(&["s"]).await;
     let refused = admin.plugin(&["list", "--as", "somebody-else", "--as-group", "devs"]).await;
     assert!(refused.stderr.contains("User \"somebody-else\" cannot list"), "{refused:?}");
     let context = admin.plugin(&["list", "--context", "nope"]).await;
@@ -262,22 +265,22 @@ async fn prints_short_connection_errors() {
         std::fs::write(&path, config.to_string()).unwrap();
         path
     };
-    let dead = write("dead", &|config| {
+    let unreachable = write("dead", &|config| {
         config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
     });
-    let unknown = write("unknown", &|config| {
+    let unauthenticated = write("unknown", &|config| {
         config["users"][0]["user"] = json!({ "token": "expired" });
     });
-    let garbage = folder.join("broken-garbage.yaml");
-    std::fs::write(&garbage, "{[").unwrap();
-    // A cluster without the definitions.
+    let malformed = folder.join("broken-garbage.yaml");
+    std::fs::write(&malformed, "{[").unwrap();
+    // A control plane without the CRDs.
     let bare = ControlPlane::start().unwrap();
 
     for (kubeconfig, expected) in [
         (folder.join("missing.yaml"), "missing.yaml"),
-        (garbage, "broken-garbage.yaml"),
-        (dead, "The connection to the server 127.0.0.1:1 was refused"),
-        (unknown, "You must be logged in to the server"),
+        (malformed, "broken-garbage.yaml"),
+        (unreachable, "The connection to the server 127.0.0.1:1 was refused"),
+        (unauthenticated, "You must be logged in to the server"),
         (bare.admin().path().to_owned(), "not installed"),
     ] {
         for args in [&["list"][..], &["delete", "a"], &["describe", "a"]] {
@@ -291,8 +294,8 @@ async fn prints_short_connection_errors() {
     }
 }
 
-/// Exactly what users are to hold, and no read on sessions.
-const RIGHTS: &str = r#"{
+/// ClusterRole with the permissions of a user, without read access to Sessions.
+const USER_ROLE: &str = r#"{
     "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "plugin-user" },
     "rules": [
         { "apiGroups": ["operator.metalbear.co"], "resources": ["sessions"], "verbs": ["create", "delete", "deletecollection"] },
@@ -305,17 +308,17 @@ const RIGHTS: &str = r#"{
 async fn works_without_read_access_to_sessions() {
     let cluster = shared();
     let namespace = create_namespace(cluster, "rights").await;
-    cluster.admin(&["apply", "-f", "-"], RIGHTS).await.unwrap();
+    cluster.admin(&["apply", "-f", "-"], USER_ROLE).await.unwrap();
     let [dev, eve] = ["rights-dev", "rights-eve"].map(|name| namespace.user(name, &["devs"]));
     for user in [&dev, &eve] {
         namespace.bind_role("plugin-user", &user.name).await;
     }
-    dev.create("487f4f2b6d2376ad", "deployment/shop").await;
-    dev.create("9a00000000000000", "deployment/shop").await;
-    eve.create("b000000000000000", "deployment/shop/container/api").await;
-    eve.create("c000000000000000", "targetless").await;
+    dev.create_session("487f4f2b6d2376ad", "deployment/shop").await;
+    dev.create_session("9a00000000000000", "deployment/shop").await;
+    eve.create_session("b000000000000000", "deployment/shop/container/api").await;
+    eve.create_session("c000000000000000", "targetless").await;
     let all = ["487f4f2b6d2376ad", "9a00000000000000", "b000000000000000", "c000000000000000"];
-    dev.sees(&all).await;
+    dev.wait_for_sessions(&all).await;
     let refused = dev.kubectl(&["get", "sessions"], "").await;
     assert!(refused.stderr.contains("Forbidden"), "{refused:?}");
 
@@ -346,7 +349,7 @@ async fn works_without_read_access_to_sessions() {
         "{described:?}"
     );
 
-    // By its beginning; and then it is shown no more, because delete has waited for that.
+    // A prefix identifies the session, and delete waits until it is no longer listed.
     let deleted = dev.plugin(&["delete", "487F"]).await;
     assert_eq!(
         deleted.stdout,
@@ -358,8 +361,8 @@ async fn works_without_read_access_to_sessions() {
     assert!(deleted.status.success() && deleted.stderr.is_empty(), "{deleted:?}");
     let listed = dev.plugin(&["list", "-o", "name"]).await.stdout;
     assert_eq!(listed.lines().count(), 3, "{listed}");
-    let tried = dev.plugin(&["delete", "--user", "rights-eve", "--dry-run=server"]).await;
-    assert_eq!(tried.stdout.matches("(server dry run)").count(), 2, "{tried:?}");
+    let dry_run = dev.plugin(&["delete", "--user", "rights-eve", "--dry-run=server"]).await;
+    assert_eq!(dry_run.stdout.matches("(server dry run)").count(), 2, "{dry_run:?}");
     let deleted = dev.plugin(&["delete", "--target", "shop", "-o", "name"]).await;
     assert_eq!(
         deleted.stdout,
@@ -367,9 +370,9 @@ async fn works_without_read_access_to_sessions() {
     );
     let killed = dev.plugin(&["kill-all"]).await;
     assert!(killed.status.success(), "{killed:?}");
-    let nothing = dev.plugin(&["list"]).await;
-    assert!(nothing.stdout.is_empty(), "{nothing:?}");
-    assert!(names(&namespace).await.is_empty());
+    let empty = dev.plugin(&["list"]).await;
+    assert!(empty.stdout.is_empty(), "{empty:?}");
+    assert!(session_names(&namespace).await.is_empty());
 }
 
 #[tokio::test]
@@ -380,10 +383,10 @@ async fn policy_test_matches_cluster() {
     for user in [&dev, &eve] {
         namespace.bind_role("mirrord-operator-user", &user.name).await;
     }
-    dev.create("a", "deployment/shop").await;
-    dev.create("b", "deployment/payments").await;
-    eve.create("c", "deployment/payments").await;
-    dev.sees(&["a", "b", "c"]).await;
+    dev.create_session("a", "deployment/shop").await;
+    dev.create_session("b", "deployment/payments").await;
+    eve.create_session("c", "deployment/payments").await;
+    dev.wait_for_sessions(&["a", "b", "c"]).await;
     let policy = json!({
         "apiVersion": "operator.metalbear.co/v1alpha1", "kind": "SessionPolicy",
         "metadata": { "name": "policy-test" },
@@ -398,14 +401,14 @@ async fn policy_test_matches_cluster() {
     let file = cluster.plane.folder().join("policy-test.json");
     std::fs::write(&file, policy.to_string()).unwrap();
     let file = file.to_str().unwrap();
-    // Somebody who sees everything asks about Eve.
+    // A user who sees all sessions tests the policy for eve.
     let args = ["policy", "test", "-f", file, "--as", "ptest-eve", "--as-group", "ptests"];
-    let said = dev.plugin(&args).await;
-    assert!(said.status.success(), "{said:?}");
-    assert!(said.stdout.contains("by policy-test spec.deny.rules[0]"), "{said:?}");
+    let output = dev.plugin(&args).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.contains("by policy-test spec.deny.rules[0]"), "{output:?}");
     let names = dev.plugin(&[&args[..], &["-o", "name"]].concat()).await.stdout;
     assert_eq!(names, "session.operator.metalbear.co/a\nsession.operator.metalbear.co/c\n");
-    // The same from a file, with no cluster.
+    // The same test runs offline with sessions from a file.
     let saved = dev.kubectl(&["get", "sessiontrackers", "-o", "yaml"], "").await.stdout;
     let sessions = cluster.plane.folder().join("policy-test-sessions.yaml");
     std::fs::write(&sessions, saved).unwrap();
@@ -413,24 +416,24 @@ async fn policy_test_matches_cluster() {
     assert_eq!(dev.plugin(&offline).await.stdout, names);
 
     cluster.admin(&["apply", "-f", file], "").await.unwrap();
-    eve.sees(&["a", "c"]).await;
+    eve.wait_for_sessions(&["a", "c"]).await;
     let hidden = eve.plugin(&["describe", "b"]).await;
     assert!(hidden.stderr.contains("\"b\" not found"), "{hidden:?}");
     cluster.admin(&["delete", "-f", file], "").await.unwrap();
-    eve.sees(&["a", "b", "c"]).await;
+    eve.wait_for_sessions(&["a", "b", "c"]).await;
 
-    // What admission refuses, it refuses in the same words.
+    // Admission and the plugin reject an invalid policy with the same message.
     let broken = policy.to_string().replace("tracker.target", "tracker.targets");
     let refused = cluster.admin(&["apply", "-f", "-"], &broken).await;
     let refused = format!("{:?}", refused.unwrap_err());
     let broken_file = cluster.plane.folder().join("policy-test-broken.json");
     std::fs::write(&broken_file, broken).unwrap();
-    let said = dev
+    let output = dev
         .plugin(&["policy", "test", "-f", broken_file.to_str().unwrap(), "--as", "x"])
         .await
         .stderr;
-    let problem = said.split_once("is invalid: ").unwrap().1.trim();
-    assert!(problem.contains("column "), "{said}");
+    let problem = output.split_once("is invalid: ").unwrap().1.trim();
+    assert!(problem.contains("column "), "{output}");
     let escaped = problem.replace('"', "\\\"");
     assert!(refused.contains(problem) || refused.contains(&escaped), "{refused}\n{problem}");
 }
@@ -440,11 +443,11 @@ async fn list_output_matches_kubectl() {
     let namespace = create_namespace(shared(), "formats").await;
     let dev = namespace.user("formats-dev", &["devs"]);
     namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    dev.create("487f4f2b6d2376ad", "deployment/shop").await;
-    dev.create("b", "pod/a").await;
-    dev.create("c", "targetless").await;
-    dev.sees(&["487f4f2b6d2376ad", "b", "c"]).await;
-    // The same of kubectl, word for word, messages too.
+    dev.create_session("487f4f2b6d2376ad", "deployment/shop").await;
+    dev.create_session("b", "pod/a").await;
+    dev.create_session("c", "targetless").await;
+    dev.wait_for_sessions(&["487f4f2b6d2376ad", "b", "c"]).await;
+    // Output and messages equal those of kubectl.
     for args in [
         &["-o", "jsonpath={.items[*].metadata.name}"][..],
         &["-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\t\"}{.spec.target}{\"\\n\"}{end}"],
@@ -473,24 +476,24 @@ async fn list_output_matches_kubectl() {
         &["-l", "a in"],
     ] {
         let ours = dev.plugin(&[&["list"], args].concat()).await;
-        let kubectls = dev.kubectl(&[&["get", "sessiontrackers"], args].concat(), "").await;
-        assert_eq!(ours.stdout, kubectls.stdout, "{args:?} {ours:?} {kubectls:?}");
-        assert_eq!(ours.status.code(), kubectls.status.code(), "{args:?} {ours:?} {kubectls:?}");
-        // What the server says of selectors kubectl puts into words of its own.
-        let selects = args.contains(&"-l") || args.contains(&"--field-selector");
-        if ours.stdout.is_empty() && !selects {
-            assert_eq!(ours.stderr, kubectls.stderr, "{args:?}");
+        let theirs = dev.kubectl(&[&["get", "sessiontrackers"], args].concat(), "").await;
+        assert_eq!(ours.stdout, theirs.stdout, "{args:?} {ours:?} {theirs:?}");
+        assert_eq!(ours.status.code(), theirs.status.code(), "{args:?} {ours:?} {theirs:?}");
+        // kubectl rewords errors of the server about selectors.
+        let has_selector = args.contains(&"-l") || args.contains(&"--field-selector");
+        if ours.stdout.is_empty() && !has_selector {
+            assert_eq!(ours.stderr, theirs.stderr, "{args:?}");
         }
     }
 }
 
-/// Reads so many lines.
-async fn read(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<String> {
+/// Reads a number of lines within a minute each.
+async fn read_lines(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<String> {
     let mut read = Vec::new();
     while read.len() < count {
         let line = tokio::time::timeout(std::time::Duration::from_mins(1), lines.next_line());
         let line = line.await;
-        read.push(line.expect("a line in time").unwrap().expect("more lines"));
+        read.push(line.expect("a line within a minute").unwrap().expect("more lines"));
     }
     read
 }
@@ -500,8 +503,8 @@ async fn list_watch_prints_changes() {
     let namespace = create_namespace(shared(), "watch").await;
     let dev = namespace.user("watch-dev", &["devs"]);
     namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    dev.create("a", "deployment/shop").await;
-    dev.sees(&["a"]).await;
+    dev.create_session("a", "deployment/shop").await;
+    dev.wait_for_sessions(&["a"]).await;
     let mut child = tokio::process::Command::new(shared_bin().join("kubectl"))
         .args(["mirrord-sessions", "list", "-w", "-n", &namespace.name])
         .args(["-o", "custom-columns=NAME:.metadata.name,TARGET:.spec.target"])
@@ -513,11 +516,11 @@ async fn list_watch_prints_changes() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = read(&mut lines, 2).await;
+    let first = read_lines(&mut lines, 2).await;
     assert_eq!(first, ["NAME   TARGET", "a      deployment/shop"]);
-    dev.create("b", "pod/x").await;
-    assert_eq!(read(&mut lines, 1).await, ["b      pod/x"]);
+    dev.create_session("b", "pod/x").await;
+    assert_eq!(read_lines(&mut lines, 1).await, ["b      pod/x"]);
     let deleted = dev.plugin(&["delete", "a"]).await;
     assert!(deleted.status.success(), "{deleted:?}");
-    assert_eq!(read(&mut lines, 1).await, ["a      deployment/shop"]);
+    assert_eq!(read_lines(&mut lines, 1).await, ["a      deployment/shop"]);
 }

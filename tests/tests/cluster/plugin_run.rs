@@ -16,14 +16,14 @@ use crate::{
     support::{Namespace, User, create_developer, eventually, eventually_within, name_of, shared},
 };
 
-/// A command that is being run, and what it wrote.
+/// Running `kubectl mirrord-sessions run` process and its working folder.
 struct Run {
     child: Child,
     folder: PathBuf,
 }
 
 impl Run {
-    /// Runs a shell's script as a session; standard error goes to a file.
+    /// Runs a shell script in a session, with standard error redirected to a file.
     fn start(user: &User<'_>, flags: &[&str], script: &str) -> Self {
         let plane = &user.cluster.plane;
         let folder = tempfile::tempdir_in(plane.folder()).unwrap().keep();
@@ -48,8 +48,8 @@ impl Run {
         std::fs::read_to_string(self.folder.join("stderr")).unwrap()
     }
 
-    /// Its exit code, standard output and standard error.
-    async fn end(self) -> (Option<i32>, String, String) {
+    /// Waits for the process and returns its exit code, standard output and standard error.
+    async fn wait(self) -> (Option<i32>, String, String) {
         let Self { child, folder } = self;
         let output = tokio::task::spawn_blocking(move || child.wait_with_output());
         let output = output.await.unwrap().unwrap();
@@ -60,18 +60,18 @@ impl Run {
         )
     }
 
-    fn let_it_end(&self) {
+    fn release_command(&self) {
         std::fs::write(self.folder.join("end"), "").unwrap();
     }
 }
 
-/// Runs until the test lets it end.
-const UNTIL_END: &str = "until [ -e end ]; do sleep 0.1; done; exit 6";
+/// Script that runs until the test releases the command.
+const WAIT_FOR_RELEASE: &str = "until [ -e end ]; do sleep 0.1; done; exit 6";
 
-/// The session, once it has reported.
-async fn running(namespace: &Namespace<'_>) -> Value {
-    // A first report that comes too early is sent again with the second.
-    eventually_within(Duration::from_mins(2), "a session runs", || async {
+/// Waits for a session whose wrapper has sent a report.
+async fn wait_for_running_session(namespace: &Namespace<'_>) -> Value {
+    // A first report that precedes the tracker is repeated with the second.
+    eventually_within(Duration::from_mins(2), "a session is running", || async {
         let mut sessions = namespace.sessions().await;
         sessions.retain(|session| session["status"]["state"] == "running");
         sessions.pop()
@@ -79,13 +79,13 @@ async fn running(namespace: &Namespace<'_>) -> Value {
     .await
 }
 
-/// Why and by whom a session has ended, as its tracker says.
-async fn ending(user: &User<'_>, session: &Value) -> (String, Option<String>) {
+/// Waits for the tracker to show why and by whom a session was ended.
+async fn end_reason(user: &User<'_>, session: &Value) -> (String, Option<String>) {
     let args = ["get", "mst", name_of(session), "-o", "json"];
-    eventually("its end is known", || async {
-        let shown = user.kubectl(&args, "").await.stdout;
-        let shown: Value = serde_json::from_str(&shown).ok()?;
-        let status = &shown["status"];
+    eventually("the tracker shows the reason of the end", || async {
+        let output = user.kubectl(&args, "").await.stdout;
+        let tracker: Value = serde_json::from_str(&output).ok()?;
+        let status = &tracker["status"];
         let reason = status["reason"].as_str().filter(|reason| *reason != "deleted")?;
         let by = status["stoppedBy"].as_str().map(ToOwned::to_owned);
         Some((reason.to_owned(), by))
@@ -93,10 +93,10 @@ async fn ending(user: &User<'_>, session: &Value) -> (String, Option<String>) {
     .await
 }
 
-/// For what takes as long as reports take to fail.
-async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
-    eventually_within(Duration::from_mins(3), what, || async {
-        is_it(&run.stderr()).then_some(())
+/// Waits for a message on standard error for as long as reports may take to fail.
+async fn wait_for_message(condition: &str, run: &Run, matches: impl Fn(&str) -> bool) {
+    eventually_within(Duration::from_mins(3), condition, || async {
+        matches(&run.stderr()).then_some(())
     })
     .await;
 }
@@ -104,35 +104,35 @@ async fn until(what: &str, run: &Run, is_it: impl Fn(&str) -> bool) {
 #[tokio::test]
 async fn session_lasts_as_long_as_command() {
     let (namespace, dev) = create_developer(shared(), "run").await;
-    let script = format!("cat; {UNTIL_END}");
+    let script = format!("cat; {WAIT_FOR_RELEASE}");
     let mut run = Run::start(&dev, &["-t", "deployment/web", "--key", "avi"], &script);
     let mut stdin = run.child.stdin.take().unwrap();
     stdin.write_all(b"through the pipe\n").unwrap();
     drop(stdin);
-    let session = running(&namespace).await;
+    let session = wait_for_running_session(&namespace).await;
     let spec = &session["spec"];
     assert_eq!(spec["target"], "deployment/web");
     assert_eq!(spec["key"], "avi");
     assert_eq!(spec["owner"]["username"], dev.name);
     assert_eq!(session["status"]["processes"], json!(["sh"]));
     assert_eq!(name_of(&session).len(), 16);
-    let shown = eventually("it is listed", || async {
+    let table = eventually("the session is listed", || async {
         let output = dev.kubectl(&["get", "mst", "-o", "wide"], "").await;
-        let is_there = output.stdout.contains(&name_of(&session).to_uppercase());
-        (is_there && output.stdout.contains("running")).then_some(output.stdout)
+        let is_listed = output.stdout.contains(&name_of(&session).to_uppercase());
+        (is_listed && output.stdout.contains("running")).then_some(output.stdout)
     })
     .await;
-    assert!(shown.contains("deployment/web") && shown.contains("process"), "{shown}");
-    run.let_it_end();
-    let (code, out, messages) = run.end().await;
+    assert!(table.contains("deployment/web") && table.contains("process"), "{table}");
+    run.release_command();
+    let (code, out, messages) = run.wait().await;
     assert_eq!((code, out.as_str(), messages.as_str()), (Some(6), "through the pipe\n", ""));
     assert!(namespace.sessions().await.is_empty());
-    assert_eq!(ending(&dev, &session).await, ("its command ended".to_owned(), None));
-    let told = wait_for_event(&namespace, "SessionEnded").await;
-    assert!(told.ends_with(": its command ended."), "{told}");
-    // Not even one that the cluster had no time to see.
+    assert_eq!(end_reason(&dev, &session).await, ("its command ended".to_owned(), None));
+    let note = wait_for_event(&namespace, "SessionEnded").await;
+    assert!(note.ends_with(": its command ended."), "{note}");
+    // Sessions of very short commands end for the same reason.
     for _ in 0..3 {
-        let (code, _, messages) = Run::start(&dev, &[], "exit 0").end().await;
+        let (code, _, messages) = Run::start(&dev, &[], "exit 0").wait().await;
         assert_eq!((code, messages.as_str()), (Some(0), ""));
     }
     let all = dev.kubectl(&["get", "mst", "-o", "json"], "").await.stdout;
@@ -147,50 +147,57 @@ async fn deleting_session_terminates_command() {
     let (namespace, dev) = create_developer(shared(), "run-killed").await;
     let other = namespace.user("run-killer@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &other.name).await;
-    // The owner too, from another terminal.
-    for who in [&other, &dev] {
+    // The owner may also delete the session from another terminal.
+    for deleter in [&other, &dev] {
         let run = Run::start(&dev, &[], "trap 'exit 9' TERM; sleep 1000 & wait");
-        let session = running(&namespace).await;
-        let deleted = who.kubectl(&["delete", "session", name_of(&session)], "").await;
+        let session = wait_for_running_session(&namespace).await;
+        let deleted = deleter.kubectl(&["delete", "session", name_of(&session)], "").await;
         assert!(deleted.status.success(), "{deleted:?}");
-        let (code, _, messages) = run.end().await;
+        let (code, _, messages) = run.wait().await;
         assert_eq!(code, Some(9), "{messages}");
         let id = name_of(&session).to_uppercase();
         assert_eq!(
             messages,
-            format!("Session \"{id}\" was stopped by {}: ending the command\n", who.name)
+            format!("Session \"{id}\" was stopped by {}: ending the command\n", deleter.name)
         );
         assert!(namespace.sessions().await.is_empty());
-        let stopped = ("stopped".to_owned(), Some(who.name.clone()));
-        assert_eq!(ending(&dev, &session).await, stopped);
-        let told = format!("{id} of ");
-        eventually("an Event tells who", || async {
+        let stopped = ("stopped".to_owned(), Some(deleter.name.clone()));
+        assert_eq!(end_reason(&dev, &session).await, stopped);
+        let subject = format!("{id} of ");
+        eventually("an Event names the user who deleted the session", || async {
             let notes = event_notes(&namespace, "SessionStopped").await;
-            let mut notes = notes.into_iter().filter(|note| note.contains(&told));
-            notes.find(|note| note.ends_with(&format!("it was stopped by {}.", who.name)))
+            let mut notes = notes.into_iter().filter(|note| note.contains(&subject));
+            notes.find(|note| note.ends_with(&format!("it was stopped by {}.", deleter.name)))
         })
         .await;
     }
 }
 
-/// Removes the definition of Sessions, as an uninstall does, and installs it again.
+/// Deletes the CRD of Sessions, as an uninstall does, and installs it again.
 #[tokio::test]
 async fn command_survives_uninstall() {
     let cluster = Cluster::start().await.unwrap();
     let (namespace, dev) = create_developer(&cluster, "run-uninstalled").await;
-    let run = Run::start(&dev, &[], UNTIL_END);
-    let before = running(&namespace).await;
+    let run = Run::start(&dev, &[], WAIT_FOR_RELEASE);
+    let before = wait_for_running_session(&namespace).await;
     let delete = ["delete", "crd", mirrord_sessions_crds::SESSIONS, "--wait"];
     cluster.admin(&delete, "").await.unwrap();
-    until("it is told", &run, |said| said.contains("is not recorded any more")).await;
+    wait_for_message(
+        "the wrapper reports that the session is no longer recorded",
+        &run,
+        |stderr| stderr.contains("is not recorded any more"),
+    )
+    .await;
     let apply = ["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../crds")];
     cluster.admin(&apply, "").await.unwrap();
-    until("it is recorded again", &run, |said| said.contains("the command goes on as session"))
-        .await;
-    let after = running(&namespace).await;
+    wait_for_message("the wrapper reports the new session", &run, |stderr| {
+        stderr.contains("the command goes on as session")
+    })
+    .await;
+    let after = wait_for_running_session(&namespace).await;
     assert_ne!(name_of(&after), name_of(&before));
-    run.let_it_end();
-    let (code, _, messages) = run.end().await;
+    run.release_command();
+    let (code, _, messages) = run.wait().await;
     assert_eq!(code, Some(6), "{messages}");
     assert_eq!(messages.lines().count(), 2, "{messages}");
     assert!(namespace.sessions().await.is_empty());
@@ -200,22 +207,22 @@ async fn command_survives_uninstall() {
 async fn forwards_signals_and_exit_codes() {
     let (namespace, dev) = create_developer(shared(), "run-signals").await;
     let run = Run::start(&dev, &[], "trap 'exit 8' TERM; while :; do sleep 0.1; done");
-    running(&namespace).await;
+    wait_for_running_session(&namespace).await;
     let pid = run.child.id().to_string();
     let sent = Command::new("kill").arg(&pid).status().unwrap();
     assert!(sent.success());
-    let (code, _, messages) = run.end().await;
+    let (code, _, messages) = run.wait().await;
     assert_eq!((code, messages.as_str()), (Some(8), ""));
     assert!(namespace.sessions().await.is_empty());
 
-    let (code, _, messages) = Run::start(&dev, &[], "kill -KILL $$").end().await;
+    let (code, _, messages) = Run::start(&dev, &[], "kill -KILL $$").wait().await;
     assert_eq!((code, messages.as_str()), (Some(137), ""));
-    let (code, _, messages) = Run::start(&dev, &["--nope"], "true").end().await;
+    let (code, _, messages) = Run::start(&dev, &["--nope"], "true").wait().await;
     assert_eq!(code, Some(1), "{messages}");
     assert!(messages.contains("unknown flag: --nope"), "{messages}");
-    // Who may not create sessions doesn't get to run one.
-    let nobody = namespace.user("run-nobody@example.com", &[]);
-    let (code, out, messages) = Run::start(&nobody, &[], "echo ran").end().await;
+    // A user who may not create sessions cannot run a command.
+    let unprivileged = namespace.user("run-nobody@example.com", &[]);
+    let (code, out, messages) = Run::start(&unprivileged, &[], "echo ran").wait().await;
     assert_eq!((code, out.as_str()), (Some(125), ""), "{messages}");
     assert!(messages.contains("cannot create sessions"), "{messages}");
     assert!(namespace.sessions().await.is_empty());
@@ -225,20 +232,26 @@ async fn forwards_signals_and_exit_codes() {
 async fn command_survives_unreachable_cluster() {
     let cluster = Cluster::start().await.unwrap();
     let (namespace, dev) = create_developer(&cluster, "run-lost").await;
-    let run = Run::start(&dev, &[], UNTIL_END);
-    let before = running(&namespace).await;
+    let run = Run::start(&dev, &[], WAIT_FOR_RELEASE);
+    let before = wait_for_running_session(&namespace).await;
     cluster.plane.stop_apiserver();
-    until("the loss is told", &run, |said| said.contains("cannot be reached")).await;
+    wait_for_message("the wrapper reports the unreachable cluster", &run, |stderr| {
+        stderr.contains("cannot be reached")
+    })
+    .await;
     cluster.plane.start_apiserver().unwrap();
-    until("the cluster is back", &run, |said| said.contains("The cluster is back")).await;
-    let after = eventually("it is reported again", || async {
-        let session = running(&namespace).await;
+    wait_for_message("the wrapper reports the reconnection", &run, |stderr| {
+        stderr.contains("The cluster is back")
+    })
+    .await;
+    let after = eventually("the wrapper sends another report", || async {
+        let session = wait_for_running_session(&namespace).await;
         (session["status"]["lastSeen"] != before["status"]["lastSeen"]).then_some(session)
     })
     .await;
     assert!(after["status"]["lastSeen"].as_str() > before["status"]["lastSeen"].as_str());
-    run.let_it_end();
-    let (code, _, messages) = run.end().await;
+    run.release_command();
+    let (code, _, messages) = run.wait().await;
     assert_eq!(code, Some(6), "{messages}");
     assert!(namespace.sessions().await.is_empty());
 }

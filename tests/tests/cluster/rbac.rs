@@ -1,4 +1,4 @@
-//! Who may do what, as RBAC has it after an installation.
+//! Permissions that an installation grants to users and to the webhook.
 
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use serde_json::Value;
@@ -10,8 +10,8 @@ async fn user_role_grants_only_sessions_and_trackers() {
     let namespace = create_namespace(shared(), "roles").await;
     let dev = namespace.user("role-dev", &[]);
     namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    let nobody = namespace.user("role-nobody", &[]);
-    for (verb, resource, may) in [
+    let unprivileged = namespace.user("role-nobody", &[]);
+    for (verb, resource, allowed) in [
         ("create", "sessions", true),
         ("get", "sessions", false),
         ("list", "sessions", false),
@@ -38,14 +38,18 @@ async fn user_role_grants_only_sessions_and_trackers() {
         let args = ["auth", "can-i", verb, resource, &subresource, "-q"];
         assert_eq!(
             dev.kubectl(&args, "").await.status.success(),
-            may,
+            allowed,
             "{verb} {resource} {subresource}"
         );
-        assert!(!nobody.kubectl(&args, "").await.status.success(), "nobody: {verb} {resource}");
+        assert!(
+            !unprivileged.kubectl(&args, "").await.status.success(),
+            "unprivileged: {verb} {resource}"
+        );
     }
 }
 
-/// mirrord's documentation grants exactly this rule; who limits it there can do so here.
+/// Checks for the rule of mirrord's documentation, so that restrictions of that rule also apply
+/// here.
 #[tokio::test]
 async fn user_role_contains_rule_of_mirrord_docs() {
     let role = shared()
@@ -63,7 +67,7 @@ async fn user_role_contains_rule_of_mirrord_docs() {
     );
 }
 
-/// Everything that the webhook's service account may do beyond what every account may.
+/// Compares the permissions of the webhook's service account with those of any authenticated user.
 #[tokio::test]
 async fn webhook_holds_minimal_permissions() {
     let cluster = shared();
@@ -151,22 +155,23 @@ async fn webhook_holds_minimal_permissions() {
             async move {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let list = cluster.admin(&args, "").await.unwrap();
-                list.lines().map(right).collect::<std::collections::BTreeSet<_>>()
+                list.lines().map(normalize_rule).collect::<std::collections::BTreeSet<_>>()
             }
         };
-        let (own, everybodys) = (rules(&user).await, rules("--as=anybody").await);
-        let own: Vec<&str> = own.difference(&everybodys).map(String::as_str).collect();
-        assert_eq!(own, expected, "in {namespace}");
+        let (webhook_rules, default_rules) = (rules(&user).await, rules("--as=anybody").await);
+        let granted: Vec<&str> =
+            webhook_rules.difference(&default_rules).map(String::as_str).collect();
+        assert_eq!(granted, expected, "in {namespace}");
     }
 }
 
-/// A line of `auth can-i --list`, its verbs in order: they come from several roles as it falls out.
-fn right(line: &str) -> String {
+/// Normalizes whitespace and the order of verbs in a line of `kubectl auth can-i --list`.
+fn normalize_rule(line: &str) -> String {
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let Some((place, verbs)) = line.trim_end_matches(']').rsplit_once('[') else {
+    let Some((resource, verbs)) = line.trim_end_matches(']').rsplit_once('[') else {
         return line;
     };
     let mut verbs: Vec<&str> = verbs.split(' ').collect();
     verbs.sort_unstable();
-    format!("{place}[{}]", verbs.join(" "))
+    format!("{resource}[{}]", verbs.join(" "))
 }

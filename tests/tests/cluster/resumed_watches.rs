@@ -1,4 +1,4 @@
-//! Watches that go on where they were, after policies have changed.
+//! Watches that resume from a resource version after policies have changed.
 
 use serde_json::{Value, json};
 
@@ -19,8 +19,8 @@ async fn version(user: &User<'_>) -> String {
     list["metadata"]["resourceVersion"].as_str().unwrap().into()
 }
 
-/// What a watch from a version tells within a second.
-async fn from(user: &User<'_>, version: &str) -> String {
+/// Returns the events of a one-second watch from a resource version.
+async fn watch_from(user: &User<'_>, version: &str) -> String {
     let query = format!("?watch=1&timeoutSeconds=1&resourceVersion={version}");
     raw(user, &query).await
 }
@@ -33,7 +33,7 @@ async fn resumed_watch_returns_410_after_visibility_change() {
     create_session(&dev, "hers", session_spec()).await;
     wait_for_output(&other, &["get", "mst"], "hers").await;
     let before = version(&other).await;
-    assert_eq!(from(&other, &before).await, "");
+    assert_eq!(watch_from(&other, &before).await, "");
 
     let policy = json!({
         "apiVersion": "operator.metalbear.co/v1alpha1",
@@ -48,27 +48,27 @@ async fn resumed_watch_returns_410_after_visibility_change() {
         },
     });
     let policy = policy.to_string();
-    for (args, sees) in [(["apply", "-f", "-"], false), (["delete", "-f", "-"], true)] {
+    for (args, is_visible) in [(["apply", "-f", "-"], false), (["delete", "-f", "-"], true)] {
         let before = version(&other).await;
         shared().admin(&args, &policy).await.unwrap();
         eventually("the policy is in force", || async {
-            (raw(&other, "").await.contains("hers") == sees).then_some(())
+            (raw(&other, "").await.contains("hers") == is_visible).then_some(())
         })
         .await;
-        // Neither that it went nor that it came is told: the client is to list.
-        let told: Value = serde_json::from_str(&from(&other, &before).await).unwrap();
-        assert_eq!((&told["type"], &told["object"]["code"]), (&json!("ERROR"), &json!(410)));
-        assert!(!told.to_string().contains("hers"), "{told}");
-        // Of nobody else anything has changed.
-        let told = from(&dev, &before).await;
-        assert!(!told.contains("ERROR"), "{told}");
-        // Soon a list has a version to go on from, though no session changes.
-        let (list, told) = eventually("a list to go on from", || async {
+        // The watch reports neither a deletion nor an addition, and the client must relist.
+        let events: Value = serde_json::from_str(&watch_from(&other, &before).await).unwrap();
+        assert_eq!((&events["type"], &events["object"]["code"]), (&json!("ERROR"), &json!(410)));
+        assert!(!events.to_string().contains("hers"), "{events}");
+        // Watches of other users are unaffected.
+        let events = watch_from(&dev, &before).await;
+        assert!(!events.contains("ERROR"), "{events}");
+        // A later list returns a version to resume from, even without changes of sessions.
+        let (list, events) = eventually("a watch resumes from the version of a list", || async {
             let list = raw(&other, "").await;
-            let told = from(&other, &version(&other).await).await;
-            (!told.contains("ERROR")).then_some((list, told))
+            let events = watch_from(&other, &version(&other).await).await;
+            (!events.contains("ERROR")).then_some((list, events))
         })
         .await;
-        assert_eq!((list.contains("hers"), told.as_str()), (sees, ""));
+        assert_eq!((list.contains("hers"), events.as_str()), (is_visible, ""));
     }
 }

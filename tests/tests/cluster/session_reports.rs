@@ -1,4 +1,4 @@
-//! What the owner of a session reports about it.
+//! The `report` subresource of trackers.
 
 use serde_json::{Value, json};
 
@@ -43,25 +43,25 @@ async fn accepts_reports_of_owner() {
     assert_eq!(status["portSummary"], summary);
     wait_for_output(&dev, &["get", "mst", "-o", "wide"], "running").await;
 
-    // The same again, at once: nothing is written.
-    let again = post(&dev, &path, &report(&ports)).await.unwrap();
-    assert_eq!(again["status"], answer["status"]);
+    // An immediate identical report writes nothing.
+    let repeated = post(&dev, &path, &report(&ports)).await.unwrap();
+    assert_eq!(repeated["status"], answer["status"]);
     let version = |session: &Value| session["metadata"]["resourceVersion"].clone();
     let now = namespace.sessions().await.remove(0);
     assert_eq!(version(&now), version(&session));
 
-    // Fewer ports take those away that were there.
+    // A report without ports removes the reported ports.
     post(&dev, &path, &report(&json!({}))).await.unwrap();
     let status = namespace.sessions().await.remove(0)["status"].clone();
     assert_eq!(status["ports"], json!([]));
     assert!(status["portSummary"].is_null(), "{status}");
 
-    // When it is over, the one who reports is told.
+    // Reports for an ended session are rejected with the reason.
     dev.kubectl(&["delete", "session", "one"], "").await;
-    eventually("a report about what is over is refused", || async {
+    eventually("a report for the ended session is rejected", || async {
         let refused = post(&dev, &path, &report(&json!({}))).await.err()?;
-        let over = format!("has ended: stopped by {}", dev.name);
-        refused.contains(&over).then_some(())
+        let reason = format!("has ended: stopped by {}", dev.name);
+        refused.contains(&reason).then_some(())
     })
     .await;
 }
@@ -72,22 +72,28 @@ async fn rejects_invalid_and_unauthorized_reports() {
     create_session(&dev, "one", session_spec()).await;
     let other = namespace.user("reporter-other@example.com", &[]);
     namespace.bind_role("mirrord-operator-user", &other.name).await;
-    let nobody = namespace.user("reporter-nobody@example.com", &[]);
+    let unprivileged = namespace.user("reporter-nobody@example.com", &[]);
     wait_for_output(&dev, &["get", "mst"], "one").await;
     let path = tracker_path(&namespace.name, "one", "/report");
-    let good = report(&json!({ "ports": [] }));
+    let valid = report(&json!({ "ports": [] }));
     let many = report(&json!({ "ports": vec![json!({ "port": 1, "type": "mirror" }); 1025] }));
     let escape =
         report(&json!({ "ports": [{ "port": 1, "type": "steal", "filter": "\u{1b}[2J" }] }));
     for (name, user, path, body, text) in [
-        ("another", &other, &path, &good, "only the owner of a session reports"),
-        ("no right", &nobody, &path, &good, "Forbidden"),
-        ("no such session", &dev, &path.replace("/one/", "/two/"), &good, "\"two\" not found"),
+        ("another user", &other, &path, &valid, "only the owner of a session reports"),
+        ("no permission", &unprivileged, &path, &valid, "Forbidden"),
+        ("no such session", &dev, &path.replace("/one/", "/two/"), &valid, "\"two\" not found"),
         ("too many ports", &dev, &path, &many, "at most 1024 items"),
-        ("a terminal's command", &dev, &path, &escape, "control characters"),
-        ("no spec", &dev, &path, &good.replace("spec", "sepc"), "Required value"),
-        ("a spec that is none", &dev, &path, &report(&json!([1])), "expected an object"),
-        ("cut off", &dev, &path, &good[..good.len() - 2].to_owned(), "is not a SessionReport"),
+        ("terminal escape sequence", &dev, &path, &escape, "control characters"),
+        ("no spec", &dev, &path, &valid.replace("spec", "sepc"), "Required value"),
+        ("spec that is not an object", &dev, &path, &report(&json!([1])), "expected an object"),
+        (
+            "truncated JSON",
+            &dev,
+            &path,
+            &valid[..valid.len() - 2].to_owned(),
+            "is not a SessionReport",
+        ),
     ] {
         let refused = post(user, path, body).await.unwrap_err();
         assert!(refused.contains(text), "{name}: {refused:.600}");

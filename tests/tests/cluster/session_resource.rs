@@ -1,4 +1,4 @@
-//! The resource itself, as kubectl and the API server see it.
+//! The Session resource: printer columns, selectors, schema and immutability.
 
 use serde_json::{Value, json};
 
@@ -45,11 +45,11 @@ async fn kubectl_get_prints_columns_of_mirrord_status() {
             "MESSAGE"
         ]
     );
-    // A new Session is pending although nobody wrote its status yet.
+    // A new Session is pending by the default of the schema.
     assert!(output.contains("pending"), "{output}");
     for name in ["msn", "mirrord", "session", "sessions.v1.operator.metalbear.co"] {
         let output = dev.kubectl(&["get", name, "-o", "name"], "").await;
-        // The category holds the session's tracker too.
+        // The category `mirrord` also contains the tracker.
         let found: Vec<&str> = output.stdout.lines().collect();
         assert_eq!(
             found.first(),
@@ -187,7 +187,7 @@ async fn accepts_user_with_1500_groups() {
         .unwrap();
     assert!(output.status.success(), "{}", output.stderr);
     let created: Value = serde_json::from_str(&output.stdout).unwrap();
-    // And system:masters, and system:authenticated, which the API server adds.
+    // The API server adds system:authenticated to the 1500 groups and system:masters.
     assert_eq!(created["spec"]["owner"]["groups"].as_array().unwrap().len(), 1502);
 }
 

@@ -1,4 +1,4 @@
-//! Straight to the port, past the aggregator, with certificates of all kinds.
+//! Authentication of direct requests to the aggregated API, which bypass the aggregator.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -21,15 +21,15 @@ async fn authenticates_only_aggregator() {
     front_proxy.client_key_data = Some(file("front-proxy.key").into());
     let forged: &[(&str, &str)] =
         &[("x-remote-user", "system:admin"), ("x-remote-group", "system:masters")];
-    for (who, identity, headers, expected) in [
-        ("nobody", None, &[][..], 401),
-        ("nobody who forges", None, forged, 401),
-        ("an administrator who forges", admin, forged, 401),
-        ("the front proxy, for nobody", Some(front_proxy.clone()), &[], 401),
-        ("the front proxy", Some(front_proxy), forged, 200),
+    for (client_name, identity, headers, expected) in [
+        ("no certificate", None, &[][..], 401),
+        ("no certificate, forged headers", None, forged, 401),
+        ("admin certificate, forged headers", admin, forged, 401),
+        ("front proxy without user headers", Some(front_proxy.clone()), &[], 401),
+        ("front proxy", Some(front_proxy), forged, 200),
     ] {
         let mut config = kube::Config::new(base.parse().unwrap());
-        // Which certificate the webhook has is another test's.
+        // Other tests cover the serving certificate.
         config.accept_invalid_certs = true;
         config.auth_info = identity.unwrap_or_default();
         let client = kube::Client::try_from(config).unwrap();
@@ -48,15 +48,16 @@ async fn authenticates_only_aggregator() {
             let code = match client.request_text(request.body(Vec::new()).unwrap()).await {
                 Ok(_) => 200,
                 Err(kube::Error::Api(status)) => status.code,
-                Err(error) => panic!("{who}: {error}"),
+                Err(error) => panic!("{client_name}: {error}"),
             };
-            assert_eq!(code, expected, "{who}: {path}");
+            assert_eq!(code, expected, "{client_name}: {path}");
         }
     }
 }
 
-/// What the API server knows of somebody reaches the rules as it is: names in any script, groups
-/// with commas and by the thousand, keys of extra values that need encoding.
+/// Checks that policies see Unicode user names, groups with commas, and thousands of groups.
+///
+/// Extra values whose keys need encoding are covered too.
 #[tokio::test]
 async fn policies_see_full_requester_identity() {
     let cluster = shared();
@@ -80,7 +81,7 @@ async fn policies_see_full_requester_identity() {
     cluster.admin(&["create", "-f", "-"], &policy.to_string()).await.unwrap();
     let admin = cluster.plane.client("admin", &["system:masters"]).await.unwrap();
     let path = trackers_path(&namespace.name);
-    let ask = async |left_out: &str| {
+    let status_without = async |left_out: &str| {
         let mut request = http::Request::get(&path)
             .header("impersonate-user", http::HeaderValue::from_bytes(name.as_bytes()).unwrap())
             .header("impersonate-group", "system:masters");
@@ -100,14 +101,16 @@ async fn policies_see_full_requester_identity() {
             Err(error) => panic!("{error}"),
         }
     };
-    eventually("the policy is in force", || async { (ask("extra").await == 403).then_some(()) })
-        .await;
+    eventually("the policy is in force", || async {
+        (status_without("extra").await == 403).then_some(())
+    })
+    .await;
     for (left_out, expected) in [("", 200), ("comma", 403), ("groups", 403), ("extra", 403)] {
-        assert_eq!(ask(left_out).await, expected, "without {left_out:?}");
+        assert_eq!(status_without(left_out).await, expected, "without {left_out:?}");
     }
 }
 
-/// A front proxy that the cluster comes to know is believed from then on.
+/// Checks that a front proxy CA is trusted once it is added to the cluster.
 #[tokio::test]
 async fn reloads_front_proxy_ca() {
     let cluster = Cluster::start().await.unwrap();
@@ -130,7 +133,7 @@ async fn reloads_front_proxy_ca() {
     config.auth_info.client_certificate_data = Some(STANDARD.encode(certificate));
     config.auth_info.client_key_data = Some(STANDARD.encode(client_key.serialize_pem()).into());
     let client = kube::Client::try_from(config).unwrap();
-    let ask = async || {
+    let status = async || {
         let request = http::Request::get("/apis").header("x-remote-user", "alice");
         match client.request_text(request.body(Vec::new()).unwrap()).await {
             Ok(_) => 200,
@@ -138,25 +141,25 @@ async fn reloads_front_proxy_ca() {
             Err(error) => panic!("{error}"),
         }
     };
-    assert_eq!(ask().await, 401);
+    assert_eq!(status().await, 401);
 
     let name = "extension-apiserver-authentication";
     let map = ["get", "configmap", name, "-n", "kube-system", "-o", "json"];
     let map = admin_json(&cluster, &map).await;
-    let known = &map["data"]["requestheader-client-ca-file"];
+    let current_ca = &map["data"]["requestheader-client-ca-file"];
     let names = &map["data"]["requestheader-allowed-names"];
     let mut names: Vec<String> = serde_json::from_str(names.as_str().unwrap()).unwrap();
     names.push("front-proxy-client".into());
-    let both = json!({ "data": {
-        "requestheader-client-ca-file": format!("{}{authority}", known.as_str().unwrap()),
+    let both_cas = json!({ "data": {
+        "requestheader-client-ca-file": format!("{}{authority}", current_ca.as_str().unwrap()),
         "requestheader-allowed-names": serde_json::to_string(&names).unwrap(),
     } });
     let patch = ["patch", "configmap", name, "-n", "kube-system", "--type=merge", "-p"];
-    cluster.admin(&[&patch[..], &[&both.to_string()]].concat(), "").await.unwrap();
-    eventually("the other CA is believed", || async { (ask().await == 200).then_some(()) }).await;
+    cluster.admin(&[&patch[..], &[&both_cas.to_string()]].concat(), "").await.unwrap();
+    eventually("the other CA is trusted", || async { (status().await == 200).then_some(()) }).await;
 }
 
-/// The index of trackers follows what the API server stores, over its restarts.
+/// Checks that trackers follow Sessions after a restart of the API server.
 #[tokio::test]
 async fn trackers_follow_sessions_across_api_server_restart() {
     let cluster = Cluster::start().await.unwrap();
@@ -165,7 +168,7 @@ async fn trackers_follow_sessions_across_api_server_restart() {
         let args = ["create", "-n", "default", "-f", "-"];
         cluster.admin(&args, &manifest.to_string()).await
     };
-    let listed = async |expected: &str| {
+    let wait_for_list = async |expected: &str| {
         eventually(&format!("{expected} are listed"), || async {
             let lives = "--field-selector=status.state!=terminated";
             let args = ["get", "mst", "-n", "default", "-o", "name", lives];
@@ -177,11 +180,11 @@ async fn trackers_follow_sessions_across_api_server_restart() {
         .await;
     };
     create("one").await.unwrap();
-    listed("one").await;
+    wait_for_list("one").await;
     cluster.plane.stop_apiserver();
     cluster.plane.start_apiserver().unwrap();
     eventually("sessions can be created again", || async { create("two").await.ok() }).await;
-    listed("one two").await;
+    wait_for_list("one two").await;
     cluster.admin(&["delete", "session", "one", "-n", "default"], "").await.unwrap();
-    listed("two").await;
+    wait_for_list("two").await;
 }

@@ -1,4 +1,4 @@
-//! Clients that hold a copy of trackers: kube-runtime's reflector and client-go's informer.
+//! Clients that cache trackers: kube-runtime's reflector and client-go's informer.
 
 use mirrord_sessions_crds::{SessionState, SessionTracker};
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::support::{
     create_developer, create_session, eventually, session_spec, shared, wait_for_output,
 };
 
-/// kube-runtime's reflector, in both of its ways to start.
+/// Checks kube-runtime's reflector with a paginated list and with a streaming list.
 #[tokio::test]
 async fn kube_reflector_follows_trackers() {
     use futures::StreamExt;
@@ -24,7 +24,7 @@ async fn kube_reflector_follows_trackers() {
         let running = tokio::spawn(
             reflector(writer, watcher(api, config)).default_backoff().for_each(|_| async {}),
         );
-        let lives = |tracker: &SessionTracker| {
+        let is_live = |tracker: &SessionTracker| {
             let status = tracker.status.as_ref();
             status.is_none_or(|status| status.state != SessionState::Terminated)
         };
@@ -32,29 +32,30 @@ async fn kube_reflector_follows_trackers() {
             let mut names: Vec<String> = reader
                 .state()
                 .iter()
-                .filter(|tracker| lives(tracker))
+                .filter(|tracker| is_live(tracker))
                 .filter_map(|tracker| tracker.metadata.name.clone())
                 .collect();
             names.sort();
             names
         };
-        let holds = async |expected: &[&str]| {
-            eventually(&format!("the reflector holds {expected:?}"), || async {
+        let wait_for_names = async |expected: &[&str]| {
+            eventually(&format!("the reflector caches {expected:?}"), || async {
                 (names() == expected).then_some(())
             })
             .await;
         };
-        holds(&["one"]).await;
+        wait_for_names(&["one"]).await;
         create_session(&dev, "two", json!({ "target": "pod/y" })).await;
-        holds(&["one", "two"]).await;
+        wait_for_names(&["one", "two"]).await;
         dev.kubectl(&["delete", "session", "two"], "").await;
-        holds(&["one"]).await;
+        wait_for_names(&["one"]).await;
         running.abort();
     }
 }
 
-/// client-go's informer, as Go programs use it. Left out where Go isn't installed, which only
-/// building a control plane needs.
+/// Checks client-go's informer with a Go program.
+///
+/// The test is skipped without Go, which is otherwise needed only to build the control plane.
 #[tokio::test]
 async fn client_go_informer_follows_trackers() {
     use std::process::{Command, Stdio};
@@ -67,7 +68,7 @@ async fn client_go_informer_follows_trackers() {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/informer"))
         .output();
     let Ok(built) = built else {
-        eprintln!("no Go: left out");
+        eprintln!("skipped: Go is not installed");
         return;
     };
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
@@ -82,22 +83,22 @@ async fn client_go_informer_follows_trackers() {
         .spawn()
         .unwrap();
     shared().plane.adopt(&child).unwrap();
-    let tells = async |line: &str| {
-        eventually(&format!("the informer tells {line:?}"), || async {
+    let wait_for_line = async |line: &str| {
+        eventually(&format!("the informer prints {line:?}"), || async {
             let seen = std::fs::read_to_string(&seen).unwrap();
-            seen.lines().any(|told| told == line).then_some(())
+            seen.lines().any(|printed| printed == line).then_some(())
         })
         .await;
     };
-    tells("synced").await;
-    tells("added one").await;
+    wait_for_line("synced").await;
+    wait_for_line("added one").await;
     create_session(&dev, "two", json!({ "target": "pod/y" })).await;
-    tells("added two").await;
+    wait_for_line("added two").await;
     let label = ["label", "session", "two", "-n", &namespace.name, "a=b"];
     shared().admin(&label, "").await.unwrap();
-    tells("updated two").await;
+    wait_for_line("updated two").await;
     dev.kubectl(&["delete", "session", "one"], "").await;
-    tells("updated one").await;
+    wait_for_line("updated one").await;
     child.kill().unwrap();
     child.wait().unwrap();
 }

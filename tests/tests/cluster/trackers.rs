@@ -1,4 +1,4 @@
-//! Session trackers through the aggregator, as clients see them.
+//! Session trackers, served through the aggregator.
 
 use std::time::Duration;
 
@@ -106,14 +106,14 @@ async fn denies_writes_and_unauthorized_reads() {
         let output = shared().plane.kubectl(admin, &args).await.unwrap();
         assert!(output.stderr.contains("does not allow this method"), "{args:?}: {output:?}");
     }
-    let nobody = namespace.user("trackers-nobody", &[]);
-    let output = nobody.kubectl(&["get", "mst"], "").await;
+    let unprivileged = namespace.user("trackers-nobody", &[]);
+    let output = unprivileged.kubectl(&["get", "mst"], "").await;
     assert!(output.stderr.contains("Forbidden"), "{output:?}");
     let elsewhere = dev.kubectl(&["get", "mst", "-A"], "").await;
     assert!(elsewhere.stderr.contains("Forbidden"), "{elsewhere:?}");
-    // The namespace goes, trackers or not.
-    let gone = ["delete", "namespace", &namespace.name, "--timeout=60s"];
-    shared().admin(&gone, "").await.unwrap();
+    // Trackers do not block the deletion of the namespace.
+    let delete_namespace = ["delete", "namespace", &namespace.name, "--timeout=60s"];
+    shared().admin(&delete_namespace, "").await.unwrap();
 }
 
 #[tokio::test]
@@ -143,19 +143,19 @@ async fn redacts_key_and_filters_for_non_participants() {
     let (joined, other) =
         (namespace.user("joined@example.com", &[]), namespace.user("other@example.com", &[]));
     namespace.bind_role("mirrord-operator-user", &joined.name).await;
-    // Who uses sessions may join, and sees them; who only sees trackers doesn't.
+    // The user role allows joins and therefore reveals keys, but the auditor role does not.
     namespace.bind_role("mirrord-operator-auditor", &other.name).await;
     for user in [&dev, &other] {
         wait_for_output(user, &["get", "mst", "-o", "json"], "running").await;
     }
     for format in ["json", "yaml", "wide", "custom-columns=A:.spec,B:.status"] {
-        for (user, sees) in [(&dev, true), (&joined, true), (&other, false)] {
+        for (user, is_visible) in [(&dev, true), (&joined, true), (&other, false)] {
             for args in [&["get", "mst", "-o", format][..], &["get", "mst", "one", "-o", format]] {
                 let output = user.kubectl(args, "").await;
                 assert!(output.status.success(), "{output:?}");
                 assert_eq!(
                     output.stdout.contains("s3cret"),
-                    sees,
+                    is_visible,
                     "{} {args:?}: {}",
                     user.name,
                     output.stdout
@@ -183,10 +183,10 @@ async fn kubectl_watch_prints_changes() {
         .stdout(output);
     let mut child = command.spawn().unwrap();
     shared().plane.adopt(&child).unwrap();
-    let told = |text: &'static str| {
+    let wait_for_event = |text: &'static str| {
         let file = file.clone();
         async move {
-            eventually(&format!("the watch tells {text}"), || async {
+            eventually(&format!("the watch prints {text}"), || async {
                 let seen = std::fs::read_to_string(&file).unwrap();
                 seen.lines()
                     .any(|line| text.split(' ').all(|word| line.contains(word)))
@@ -195,19 +195,19 @@ async fn kubectl_watch_prints_changes() {
             .await;
         }
     };
-    told("ADDED first").await;
+    wait_for_event("ADDED first").await;
     create_session(&dev, "second", json!({ "target": "pod/y" })).await;
-    told("ADDED second").await;
+    wait_for_event("ADDED second").await;
     let label = ["label", "session", "second", "-n", &namespace.name, "a=b"];
     shared().admin(&label, "").await.unwrap();
-    told("MODIFIED second").await;
+    wait_for_event("MODIFIED second").await;
     dev.kubectl(&["delete", "session", "first"], "").await;
-    told("MODIFIED first").await;
+    wait_for_event("MODIFIED first").await;
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-/// Raw requests through the aggregator, for what kubectl doesn't show.
+/// Checks pagination, bookmarks and error codes with raw requests, because kubectl hides them.
 #[tokio::test]
 async fn lists_and_watches_follow_api_conventions() {
     let (namespace, dev) = create_developer(shared(), "protocol").await;
@@ -232,7 +232,7 @@ async fn lists_and_watches_follow_api_conventions() {
     assert_eq!(rest["items"][0]["metadata"]["name"], "c");
     assert_eq!(rest["metadata"]["resourceVersion"], version);
 
-    // A version means the same to the API server's own resource.
+    // The resource version is also valid for the Sessions of the API server.
     let sessions = format!(
         "/apis/operator.metalbear.co/v1/namespaces/{}/sessions?watch=1&timeoutSeconds=1&resourceVersion={version}",
         namespace.name

@@ -1,333 +1,337 @@
-//! The ways to write a Session.
+//! Requests that try to forge the owner of a Session, with their expected outcomes.
 
 use serde_json::{Value, json};
 
 use crate::support::session_manifest;
 
-/// Whether the webhook is asked.
+/// Availability of the webhook.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Webhook {
-    Up,
-    Deleted,
-    /// Deleted, and the definition says nothing of immutability: the guard policy is on its own.
-    GuardAlone,
+pub(super) enum Mode {
+    WithWebhook,
+    WithoutWebhook,
+    /// The configuration is deleted and the CRD has no immutability rule.
+    GuardPolicyOnly,
 }
 
-/// What should come of a request.
+/// Outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Expect {
+pub(super) enum Outcome {
     Accepted,
-    /// By the guard policy, the immutability of spec, or the API server itself.
-    Refused,
+    /// Denied by the guard policy, the immutability of spec, or the API server itself.
+    Denied,
 }
 
-/// A way to write a Session, with the outcome when the webhook is up and when it isn't.
-pub(super) struct Way {
+/// Request that writes a Session, with its outcomes with and without the webhook.
+pub(super) struct ForgeryCase {
     pub(super) name: &'static str,
     pub(super) args: &'static [&'static str],
-    pub(super) manifest: fn(&Forgery) -> Value,
-    pub(super) up: Expect,
-    pub(super) deleted: Expect,
+    pub(super) manifest: fn(&Identities) -> Value,
+    pub(super) with_webhook: Outcome,
+    pub(super) without_webhook: Outcome,
 }
 
-/// What a forger knows.
-pub(super) struct Forgery {
+/// Authenticated identities of alice and mallory, in the form of `spec.owner`.
+pub(super) struct Identities {
     pub(super) alice: Value,
     pub(super) mallory: Value,
 }
 
-impl Forgery {
-    /// A spec that says it is alice's.
-    pub(super) fn spec(&self) -> Value {
+impl Identities {
+    /// Returns a spec that claims alice as the owner.
+    pub(super) fn alices_spec(&self) -> Value {
         json!({ "target": "deployment/a", "owner": self.alice, "user": "alice" })
     }
 }
 
-use Expect::{Accepted, Refused};
+use Outcome::{Accepted, Denied};
 
-/// Creates by mallory that say they are alice's. Accepted means: as mallory's.
-pub(super) const CREATES: &[Way] = &[
-    Way {
-        name: "as if recorded for an agent",
+/// Creates by mallory that claim alice as the owner.
+///
+/// An accepted Session must be stored with mallory as the owner.
+pub(super) const CREATES: &[ForgeryCase] = &[
+    ForgeryCase {
+        name: "agent annotation",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             let spec =
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" });
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" });
             let mut session = session_manifest("s", spec);
             session["metadata"]["annotations"] =
                 json!({ "operator.metalbear.co/agent": "Job/a/b/c" });
             session
         },
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "create",
         args: &["create", "-f", "-"],
-        manifest: |forgery| session_manifest("s", forgery.spec()),
-        up: Accepted,
-        deleted: Refused,
+        manifest: |identities| session_manifest("s", identities.alices_spec()),
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "create with generateName",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
-            let mut session = session_manifest("s", forgery.spec());
+        manifest: |identities| {
+            let mut session = session_manifest("s", identities.alices_spec());
             session["metadata"] = json!({ "generateName": "s-" });
             session
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "client-side apply",
         args: &["apply", "-f", "-"],
-        manifest: |forgery| session_manifest("s", forgery.spec()),
-        up: Accepted,
-        deleted: Refused,
+        manifest: |identities| session_manifest("s", identities.alices_spec()),
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "server-side apply",
         args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        manifest: |forgery| session_manifest("s", forgery.spec()),
-        up: Accepted,
-        deleted: Refused,
+        manifest: |identities| session_manifest("s", identities.alices_spec()),
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the right name with forged groups",
+    ForgeryCase {
+        name: "forged groups",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
-            let mut owner = forgery.mallory.clone();
+        manifest: |identities| {
+            let mut owner = identities.mallory.clone();
             owner["groups"] = json!(["system:masters"]);
             session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the right name with a forged uid",
+    ForgeryCase {
+        name: "forged uid",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
-            let mut owner = forgery.mallory.clone();
+        manifest: |identities| {
+            let mut owner = identities.mallory.clone();
             owner["uid"] = json!("alices-uid");
             session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the true owner under alice's line",
+    ForgeryCase {
+        name: "own identity with the user line of alice",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "alice" }),
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "alice" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "no owner at all",
+    ForgeryCase {
+        name: "no owner",
         args: &["create", "-f", "-"],
         manifest: |_| session_manifest("s", json!({ "target": "deployment/a" })),
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "an owner of nulls",
+    ForgeryCase {
+        name: "null owner",
         args: &["create", "--validate=false", "-f", "-"],
         manifest: |_| {
             session_manifest("s", json!({ "target": "deployment/a", "owner": null, "user": null }))
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the truth with an empty uid",
+    ForgeryCase {
+        name: "own identity with an empty uid",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
-            let mut owner = forgery.mallory.clone();
+        manifest: |identities| {
+            let mut owner = identities.mallory.clone();
             owner["uid"] = json!("");
             session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the right name without groups",
+    ForgeryCase {
+        name: "missing groups",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
-            let mut owner = forgery.mallory.clone();
+        manifest: |identities| {
+            let mut owner = identities.mallory.clone();
             owner["groups"] = json!([]);
             session_manifest(
                 "s",
                 json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "alice's name put together from name and hostname",
+    ForgeryCase {
+        name: "user line composed of name and hostname",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
                 json!({
                     "target": "deployment/a",
                     "client": { "hostname": "corp" },
-                    "owner": forgery.mallory,
+                    "owner": identities.mallory,
                     "user": "mallory@corp",
                 }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "with a finalizer",
+    ForgeryCase {
+        name: "finalizer on create",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             let mut session = session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
             );
             session["metadata"]["finalizers"] = json!(["example.com/hold"]);
             session
         },
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the truth, told by the client itself",
+    ForgeryCase {
+        name: "own identity",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Accepted,
+        with_webhook: Accepted,
+        without_webhook: Accepted,
     },
-    Way {
-        name: "the truth with the client's words",
+    ForgeryCase {
+        name: "own identity with client information",
         args: &["create", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
                 json!({
                     "target": "deployment/a",
                     "client": { "username": "Mal", "hostname": "laptop", "version": "3.250.0" },
-                    "owner": forgery.mallory,
+                    "owner": identities.mallory,
                     "user": "Mal/mallory@laptop",
                 }),
             )
         },
-        up: Accepted,
-        deleted: Accepted,
+        with_webhook: Accepted,
+        without_webhook: Accepted,
     },
 ];
 
-/// Writes by mallory to a Session of alice's. Accepted means: and it stays alice's.
-pub(super) const UPDATES: &[Way] = &[
-    Way {
-        name: "as if recorded for an agent",
+/// Updates by mallory of a Session of alice.
+///
+/// An accepted update must leave alice as the owner.
+pub(super) const UPDATES: &[ForgeryCase] = &[
+    ForgeryCase {
+        name: "agent annotation",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "annotations": { "operator.metalbear.co/agent": "Job/a/b/c" } } }),
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "replace",
         args: &["replace", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "replace without owner",
         args: &["replace", "-f", "-"],
         manifest: |_| session_manifest("s", json!({ "target": "deployment/a" })),
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "merge patch",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
-        manifest: |forgery| json!({ "spec": { "owner": forgery.mallory, "user": "mallory" } }),
-        up: Accepted,
-        deleted: Refused,
+        manifest: |identities| json!({ "spec": { "owner": identities.mallory, "user": "mallory" } }),
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "merge patch of the groups",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "spec": { "owner": { "groups": ["system:masters"] } } }),
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "merge patch to null",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "spec": { "owner": null, "user": null } }),
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "JSON patch that replaces",
         args: &["patch", "session", "s", "--type=json", "--patch-file=/dev/stdin"],
-        manifest: |forgery| json!([{ "op": "replace", "path": "/spec/owner", "value": forgery.mallory }]),
-        up: Accepted,
-        deleted: Refused,
+        manifest: |identities| json!([{ "op": "replace", "path": "/spec/owner", "value": identities.mallory }]),
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "JSON patch that removes",
         args: &["patch", "session", "s", "--type=json", "--patch-file=/dev/stdin"],
         manifest: |_| json!([{ "op": "remove", "path": "/spec/owner" }]),
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "client-side apply",
         args: &["apply", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "server-side apply",
         args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory, "user": "mallory" }),
+                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
             )
         },
-        up: Accepted,
-        deleted: Refused,
+        with_webhook: Accepted,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the status subresource, patched",
+    ForgeryCase {
+        name: "patch of the status subresource",
         args: &[
             "patch",
             "session",
@@ -336,57 +340,57 @@ pub(super) const UPDATES: &[Way] = &[
             "--type=merge",
             "--patch-file=/dev/stdin",
         ],
-        manifest: |forgery| json!({ "spec": { "owner": forgery.mallory }, "status": { "participants": ["mallory"] } }),
-        up: Refused,
-        deleted: Refused,
+        manifest: |identities| json!({ "spec": { "owner": identities.mallory }, "status": { "participants": ["mallory"] } }),
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the status subresource, replaced",
+    ForgeryCase {
+        name: "replace of the status subresource",
         args: &["replace", "--subresource=status", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             let mut session = session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory }),
+                json!({ "target": "deployment/a", "owner": identities.mallory }),
             );
             session["status"] = json!({ "state": "terminated" });
             session
         },
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
-        name: "the status subresource, applied",
+    ForgeryCase {
+        name: "apply of the status subresource",
         args: &["apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-"],
-        manifest: |forgery| {
+        manifest: |identities| {
             let mut session = session_manifest(
                 "s",
-                json!({ "target": "deployment/a", "owner": forgery.mallory }),
+                json!({ "target": "deployment/a", "owner": identities.mallory }),
             );
             session["status"] = json!({ "state": "terminated" });
             session
         },
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
+    ForgeryCase {
         name: "another target",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "spec": { "target": "deployment/b" } }),
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
-        name: "a finalizer",
+    ForgeryCase {
+        name: "finalizer on update",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "finalizers": ["foregroundDeletion"] } }),
-        up: Refused,
-        deleted: Refused,
+        with_webhook: Denied,
+        without_webhook: Denied,
     },
-    Way {
-        name: "a label, which is nobody's identity",
+    ForgeryCase {
+        name: "a label",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "labels": { "team": "payments" } } }),
-        up: Accepted,
-        deleted: Accepted,
+        with_webhook: Accepted,
+        without_webhook: Accepted,
     },
 ];

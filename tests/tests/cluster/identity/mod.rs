@@ -1,5 +1,5 @@
-//! No request ends with a Session whose owner is not its creator: each way to write one, with the
-//! webhook up, and with its configuration deleted.
+//! Attempts to forge the owner of a Session, with the webhook up and with its configuration
+//! deleted.
 
 mod cases;
 
@@ -8,14 +8,13 @@ use serde_json::json;
 
 use crate::support::{Namespace, User, create_namespace, eventually, session_manifest, shared};
 use cases::{
-    CREATES,
-    Expect::{self, Accepted, Refused},
-    Forgery, UPDATES, Way, Webhook,
+    CREATES, ForgeryCase, Identities, Mode,
+    Outcome::{self, Accepted, Denied},
+    UPDATES,
 };
 
-/// Alice and mallory, who may do everything with sessions and their status, everywhere, and may
-/// still not forge.
-async fn allow_everything(cluster: &Cluster) {
+/// Grants alice and mallory all permissions for Sessions and their status in all namespaces.
+async fn grant_all_permissions(cluster: &Cluster) {
     let user =
         |name| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name });
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
@@ -36,100 +35,106 @@ async fn allow_everything(cluster: &Cluster) {
     cluster.admin(&["apply", "-f", "-"], &list.to_string()).await.unwrap();
 }
 
-impl Forgery {
-    async fn learn(namespace: &Namespace<'_>) -> Self {
-        let (alice, mallory) = people(namespace);
+impl Identities {
+    /// Reads the identities that the API server authenticates.
+    async fn read(namespace: &Namespace<'_>) -> Self {
+        let (alice, mallory) = alice_and_mallory(namespace);
         Self { alice: alice.owner().await, mallory: mallory.owner().await }
     }
 }
 
-fn people<'a>(namespace: &Namespace<'a>) -> (User<'a>, User<'a>) {
+fn alice_and_mallory<'a>(namespace: &Namespace<'a>) -> (User<'a>, User<'a>) {
     (namespace.user("alice", &["devs"]), namespace.user("mallory", &["devs", "contractors"]))
 }
 
-fn outcome(output: &KubectlOutput) -> Expect {
-    if output.status.success() { Accepted } else { Refused }
+fn outcome(output: &KubectlOutput) -> Outcome {
+    if output.status.success() { Accepted } else { Denied }
 }
 
-fn expected(way: &Way, webhook: Webhook) -> Expect {
-    match webhook {
-        Webhook::Up => way.up,
-        Webhook::Deleted | Webhook::GuardAlone => way.deleted,
+fn expected(case: &ForgeryCase, mode: Mode) -> Outcome {
+    match mode {
+        Mode::WithWebhook => case.with_webhook,
+        Mode::WithoutWebhook | Mode::GuardPolicyOnly => case.without_webhook,
     }
 }
 
-/// Runs every way in a namespace of its own and returns what went wrong.
-async fn creates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for way in CREATES {
+/// Attempts every forged create in a namespace of its own, and returns the unexpected outcomes.
+async fn try_creates(cluster: &Cluster, identities: &Identities, mode: Mode) -> Vec<String> {
+    let mut failures = Vec::new();
+    for case in CREATES {
         let namespace = create_namespace(cluster, "creates").await;
-        let (_, mallory) = people(&namespace);
-        let manifest = (way.manifest)(forgery).to_string();
-        // Twice where that makes sense: the manifest as it was, applied again.
-        let times = if way.args[0] == "apply" { 2 } else { 1 };
+        let (_, mallory) = alice_and_mallory(&namespace);
+        let manifest = (case.manifest)(identities).to_string();
+        // Apply the unchanged manifest twice.
+        let times = if case.args[0] == "apply" { 2 } else { 1 };
         for time in 0..times {
-            let output = mallory.kubectl(way.args, &manifest).await;
-            if outcome(&output) != expected(way, webhook) {
-                wrong.push(format!("{webhook:?}, {} ({time}): {output:?}", way.name));
+            let output = mallory.kubectl(case.args, &manifest).await;
+            if outcome(&output) != expected(case, mode) {
+                failures.push(format!("{mode:?}, {} ({time}): {output:?}", case.name));
             }
         }
         let sessions = namespace.sessions().await;
-        if sessions.is_empty() != (expected(way, webhook) == Refused) {
-            wrong.push(format!("{webhook:?}, {}: {} Sessions", way.name, sessions.len()));
+        if sessions.is_empty() != (expected(case, mode) == Denied) {
+            failures.push(format!("{mode:?}, {}: {} Sessions", case.name, sessions.len()));
         }
         for session in sessions {
             let line = session["spec"]["user"].as_str().unwrap_or_default();
-            if session["spec"]["owner"] != forgery.mallory
+            if session["spec"]["owner"] != identities.mallory
                 || !["mallory", "Mal/mallory@laptop", "/mallory@corp"].contains(&line)
             {
-                wrong.push(format!("{webhook:?}, {}: stored as {session:#}", way.name));
+                failures.push(format!("{mode:?}, {}: stored as {session:#}", case.name));
             }
         }
     }
-    wrong
+    failures
 }
 
-async fn updates(cluster: &Cluster, forgery: &Forgery, webhook: Webhook) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for way in UPDATES {
-        // The definition alone keeps the target as it is.
-        if webhook == Webhook::GuardAlone && way.name == "another target" {
+/// Attempts every forged update of a Session of alice, and returns the unexpected outcomes.
+async fn try_updates(cluster: &Cluster, identities: &Identities, mode: Mode) -> Vec<String> {
+    let mut failures = Vec::new();
+    for case in UPDATES {
+        // Only the CRD makes the target immutable.
+        if mode == Mode::GuardPolicyOnly && case.name == "another target" {
             continue;
         }
         let namespace = create_namespace(cluster, "updates").await;
-        let (alice, mallory) = people(&namespace);
-        // By alice, and true: it is accepted with the webhook and without.
+        let (alice, mallory) = alice_and_mallory(&namespace);
+        // Alice states her own identity, which is accepted with and without the webhook.
         let created = alice
-            .kubectl(&["create", "-f", "-"], &session_manifest("s", forgery.spec()).to_string())
+            .kubectl(
+                &["create", "-f", "-"],
+                &session_manifest("s", identities.alices_spec()).to_string(),
+            )
             .await;
         assert!(created.status.success(), "{created:?}");
         let before = namespace.sessions().await.remove(0);
 
-        let output = mallory.kubectl(way.args, &(way.manifest)(forgery).to_string()).await;
-        if outcome(&output) != expected(way, webhook) {
-            wrong.push(format!("{webhook:?}, {}: {output:?}", way.name));
+        let output = mallory.kubectl(case.args, &(case.manifest)(identities).to_string()).await;
+        if outcome(&output) != expected(case, mode) {
+            failures.push(format!("{mode:?}, {}: {output:?}", case.name));
         }
-        if webhook == Webhook::GuardAlone
-            && expected(way, webhook) == Refused
+        if mode == Mode::GuardPolicyOnly
+            && expected(case, mode) == Denied
             && !output.stderr.contains("'sessions.mirrord-sessions'")
         {
-            wrong.push(format!("not by the guard, {}: {output:?}", way.name));
+            failures.push(format!("not denied by the guard policy, {}: {output:?}", case.name));
         }
-        let restored =
-            webhook == Webhook::Up && way.up == Accepted && !way.name.starts_with("a label");
-        if restored && !output.stderr.contains("Warning: spec.owner") {
-            wrong.push(format!("{webhook:?}, {}: no warning: {output:?}", way.name));
+        let is_restored = mode == Mode::WithWebhook
+            && case.with_webhook == Accepted
+            && !case.name.starts_with("a label");
+        if is_restored && !output.stderr.contains("Warning: spec.owner") {
+            failures.push(format!("{mode:?}, {}: no warning: {output:?}", case.name));
         }
         let after = namespace.sessions().await.remove(0);
         if after["spec"] != before["spec"] || after["status"] != before["status"] {
-            wrong.push(format!("{webhook:?}, {}: stored as {after:#}", way.name));
+            failures.push(format!("{mode:?}, {}: stored as {after:#}", case.name));
         }
     }
-    wrong
+    failures
 }
 
-/// Impersonation: the effective user is the owner, also of an administrator's requests.
-async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
+/// Checks that the impersonated user owns a Session, also for requests of administrators.
+async fn try_impersonation(cluster: &Cluster, mode: Mode) -> Vec<String> {
     let namespace = create_namespace(cluster, "impersonation").await;
     let owner =
         json!({ "username": "alice", "uid": "u-1", "groups": ["devs", "system:authenticated"] });
@@ -138,7 +143,7 @@ async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
         json!({ "target": "deployment/a", "owner": { "username": "admin", "groups": ["system:masters"] }, "user": "admin" }),
     );
     let cases = [
-        ("forged", admin_forges, if webhook == Webhook::Up { Accepted } else { Refused }),
+        ("forged", admin_forges, if mode == Mode::WithWebhook { Accepted } else { Denied }),
         (
             "true",
             session_manifest(
@@ -148,7 +153,7 @@ async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
             Accepted,
         ),
     ];
-    let mut wrong = Vec::new();
+    let mut failures = Vec::new();
     let admin = cluster.plane.admin();
     let args = [
         "-n",
@@ -167,28 +172,28 @@ async fn impersonation(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
             .await
             .unwrap();
         if outcome(&output) != expected {
-            wrong.push(format!("{webhook:?}, impersonation, {name}: {output:?}"));
+            failures.push(format!("{mode:?}, impersonation, {name}: {output:?}"));
         }
     }
     for session in namespace.sessions().await {
         if session["spec"]["owner"] != owner || session["spec"]["user"] != "alice" {
-            wrong.push(format!("{webhook:?}, impersonation: stored as {session:#}"));
+            failures.push(format!("{mode:?}, impersonation: stored as {session:#}"));
         }
     }
-    wrong
+    failures
 }
 
-/// The controller alone records others, and writes status.
-async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
+/// Checks that only the controller creates Sessions of other users and writes status.
+async fn try_as_controller(cluster: &Cluster, mode: Mode) -> Vec<String> {
     let namespace = create_namespace(cluster, "controller").await;
     let other = format!("system:serviceaccount:{}:default", namespace.name);
-    let mut wrong = Vec::new();
-    for (user, may) in [
+    let mut failures = Vec::new();
+    for (user, allowed) in [
         (mirrord_sessions_crds::CONTROLLER_USERNAME, true),
         (other.as_str(), false),
         ("admin", false),
     ] {
-        let name = format!("by-{}", if may { "controller" } else { "other" });
+        let name = format!("by-{}", if allowed { "controller" } else { "other" });
         let impersonate = format!("--as={user}");
         let run = |args: Vec<String>, input: String| {
             let args: Vec<String> = [
@@ -217,10 +222,10 @@ async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
             .await
             .into_iter()
             .find(|session| session["metadata"]["name"] == *name);
-        let as_alice = stored
+        let is_alices = stored
             .is_some_and(|session| session["spec"]["owner"] == json!({ "username": "alice" }));
-        if as_alice != may {
-            wrong.push(format!("{webhook:?}, {user} on behalf of alice: {created:?}"));
+        if is_alices != allowed {
+            failures.push(format!("{mode:?}, {user} on behalf of alice: {created:?}"));
         }
         let patch = r#"{"status":{"state":"running"}}"#;
         let target = "by-controller";
@@ -231,60 +236,59 @@ async fn controller(cluster: &Cluster, webhook: Webhook) -> Vec<String> {
             String::new(),
         )
         .await;
-        if status.status.success() != may {
-            wrong.push(format!("{webhook:?}, status by {user}: {status:?}"));
+        if status.status.success() != allowed {
+            failures.push(format!("{mode:?}, status by {user}: {status:?}"));
         }
     }
-    wrong
+    failures
 }
 
-async fn all(cluster: &Cluster, webhook: Webhook) {
-    allow_everything(cluster).await;
-    let forgery = Forgery::learn(&create_namespace(cluster, "learn").await).await;
-    let wrong = [
-        creates(cluster, &forgery, webhook).await,
-        updates(cluster, &forgery, webhook).await,
-        impersonation(cluster, webhook).await,
-        controller(cluster, webhook).await,
+async fn assert_no_forgery(cluster: &Cluster, mode: Mode) {
+    grant_all_permissions(cluster).await;
+    let identities = Identities::read(&create_namespace(cluster, "identities").await).await;
+    let failures = [
+        try_creates(cluster, &identities, mode).await,
+        try_updates(cluster, &identities, mode).await,
+        try_impersonation(cluster, mode).await,
+        try_as_controller(cluster, mode).await,
     ]
     .concat();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// The definition refuses changes of spec before the policy is asked; without that, the policy
-/// must.
-async fn guard_alone(cluster: &Cluster) {
+/// Checks that the guard policy denies changes of spec without the immutability rule of the CRD.
+async fn assert_guard_policy_suffices(cluster: &Cluster) {
     let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations";
     let patch = json!([{ "op": "remove", "path": rules }]).to_string();
     let definition = ["patch", "crd", mirrord_sessions_crds::SESSIONS, "--type=json", "-p", &patch];
     cluster.admin(&definition, "").await.unwrap();
     let namespace = create_namespace(cluster, "alone").await;
-    let (alice, _) = people(&namespace);
-    let forgery = Forgery::learn(&namespace).await;
-    let manifest = session_manifest("s", forgery.spec()).to_string();
+    let (alice, _) = alice_and_mallory(&namespace);
+    let identities = Identities::read(&namespace).await;
+    let manifest = session_manifest("s", identities.alices_spec()).to_string();
     let created = alice.kubectl(&["create", "-f", "-"], &manifest).await;
     assert!(created.status.success(), "{created:?}");
-    eventually("the definition lets spec change", || async {
+    eventually("the CRD allows changes of spec", || async {
         let patch = r#"{"spec":{"target":"deployment/b"}}"#;
         let args = ["patch", "session", "s", "--type=merge", "--dry-run=server", "-p", patch];
         alice.kubectl(&args, "").await.status.success().then_some(())
     })
     .await;
-    let wrong = updates(cluster, &forgery, Webhook::GuardAlone).await;
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let failures = try_updates(cluster, &identities, Mode::GuardPolicyOnly).await;
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[tokio::test]
 async fn denies_forgery_with_webhook() {
-    all(shared(), Webhook::Up).await;
+    assert_no_forgery(shared(), Mode::WithWebhook).await;
 }
 
 #[tokio::test]
 async fn denies_forgery_without_webhook_configuration() {
-    // A cluster of its own: the others need theirs whole.
+    // The test needs a dedicated cluster, because it deletes the webhook configuration.
     let cluster = Cluster::start().await.unwrap();
     cluster.delete_webhook_configuration().await.unwrap();
-    all(&cluster, Webhook::Deleted).await;
-    guard_alone(&cluster).await;
+    assert_no_forgery(&cluster, Mode::WithoutWebhook).await;
+    assert_guard_policy_suffices(&cluster).await;
     cluster.route_to(&cluster.webhook).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What kubectl does with the plugin besides running it, and which flags both take.
+//! Integration of the plugin with kubectl: completion, connection flags and status.
 
 mod parity;
 
@@ -13,7 +13,7 @@ use crate::support::{
     create_namespace, link_kubectl_and_plugin, run_command, session_manifest, shared,
 };
 
-/// A folder with kubectl, the plugin and nothing else.
+/// Temporary folder that contains only kubectl and the plugin, and serves as `PATH` and `HOME`.
 struct Bin(TempDir);
 
 impl Bin {
@@ -70,7 +70,7 @@ async fn kubectl_completes_plugin_after_shim_installation() {
     assert_eq!(ids, "487F4F2B6D2376AD\tWho/completing-dev@host, deployment/ip-visit-counter\n:4\n");
     let lower = complete(&[&in_namespace[..], &["kill", "--id", "487f"]].concat()).await;
     assert!(lower.starts_with("487f4f2b6d2376ad\t"), "{lower}");
-    // Who may not see is told nothing, and no error either.
+    // Without permission, completion offers nothing and prints no error.
     let hidden = complete(&["-n", "default", "delete", ""]).await;
     assert_eq!(hidden, ":4\n");
     let commands = complete(&["des"]).await;
@@ -86,8 +86,8 @@ async fn kubectl_completes_plugin_after_shim_installation() {
     assert_eq!(after, before);
 }
 
-/// The parts of an administrator's kubeconfig as files of their own.
-fn parts(folder: &Path) -> (String, Vec<String>) {
+/// Writes the credentials of the admin kubeconfig to files, and returns the server and their flags.
+fn connection_flags(folder: &Path) -> (String, Vec<String>) {
     let config = serde_json::to_value(shared().plane.admin().config()).unwrap();
     let cluster = &config["clusters"][0]["cluster"];
     let user = &config["users"][0]["user"];
@@ -115,45 +115,45 @@ async fn connection_flags_match_kubectl() {
     let created = admin.kubectl(&["create", "-f", "-"], &manifest.to_string()).await;
     assert!(created.status.success(), "{created:?}");
     let folder = tempfile::tempdir().unwrap();
-    let (server, flags) = parts(folder.path());
+    let (server, flags) = connection_flags(folder.path());
     let bin = Bin::new();
     let none = folder.path().join("none");
     let server = format!("--server={server}");
-    let by_other_name = server.replace("127.0.0.1", "localhost");
+    let other_host = server.replace("127.0.0.1", "localhost");
     let all: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let without_authority = &all[1..];
+    let without_ca = &all[1..];
     let cases: [(&str, Vec<&str>, bool); 7] = [
-        ("all", [&[&*server], &all[..]].concat(), true),
+        ("all flags", [&[&*server], &all[..]].concat(), true),
         (
-            "another name in the certificate",
-            [&[&*by_other_name, "--tls-server-name=127.0.0.1"], &all[..]].concat(),
+            "TLS server name",
+            [&[&*other_host, "--tls-server-name=127.0.0.1"], &all[..]].concat(),
             true,
         ),
         (
-            "a name that the certificate hasn't",
+            "wrong TLS server name",
             [&[&*server, "--tls-server-name=other.example"], &all[..]].concat(),
             false,
         ),
-        ("unknown authority", [&[&*server], without_authority].concat(), false),
+        ("unknown CA", [&[&*server], without_ca].concat(), false),
         (
-            "any authority",
-            [&[&*server, "--insecure-skip-tls-verify"], without_authority].concat(),
+            "skipped verification",
+            [&[&*server, "--insecure-skip-tls-verify"], without_ca].concat(),
             true,
         ),
-        ("nobody in particular", vec![&*server, all[0]], false),
-        ("a certificate without its key", vec![&*server, all[0], all[1]], false),
+        ("no client certificate", vec![&*server, all[0]], false),
+        ("client certificate without key", vec![&*server, all[0], all[1]], false),
     ];
-    for (case, flags, works) in cases {
-        let place = ["-n", namespace.name.as_str(), "-o", "name"];
-        let ours = [&["mirrord-sessions", "list"], &place[..], &flags[..]].concat();
-        let theirs = [&["get", "sessions"], &place[..], &flags[..]].concat();
+    for (case, flags, succeeds) in cases {
+        let common = ["-n", namespace.name.as_str(), "-o", "name"];
+        let ours = [&["mirrord-sessions", "list"], &common[..], &flags[..]].concat();
+        let theirs = [&["get", "sessions"], &common[..], &flags[..]].concat();
         let ours = bin.kubectl(&none, &ours).await;
         let theirs = bin.kubectl(&none, &theirs).await;
-        assert_eq!(theirs.status.success(), works, "{case}: {theirs:?}");
-        assert_eq!(ours.status.success(), works, "{case}: {ours:?}");
-        // kubectl asks for a user name where it has none, on standard output.
-        let shown = if works { &*theirs.stdout } else { "" };
-        assert_eq!(ours.stdout, shown, "{case}: {ours:?}");
+        assert_eq!(theirs.status.success(), succeeds, "{case}: {theirs:?}");
+        assert_eq!(ours.status.success(), succeeds, "{case}: {ours:?}");
+        // Without credentials, kubectl prompts for a user name on standard output.
+        let expected = if succeeds { &*theirs.stdout } else { "" };
+        assert_eq!(ours.stdout, expected, "{case}: {ours:?}");
     }
 }
 
@@ -166,8 +166,8 @@ async fn status_reports_healthy_cluster_and_missing_permissions() {
     assert!(created.status.success(), "{created:?}");
     let bin = Bin::new();
     let args = ["mirrord-sessions", "status", "-o", "json", "-n", &namespace.name];
-    let seen = bin.kubectl(admin.kubeconfig(), &args).await;
-    let status: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
+    let output = bin.kubectl(admin.kubeconfig(), &args).await;
+    let status: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     let state = |name: &str| {
         let checks = status["checks"].as_array().unwrap();
         let check = checks.iter().find(|check| check["name"] == name).unwrap();
@@ -176,23 +176,24 @@ async fn status_reports_healthy_cluster_and_missing_permissions() {
     for name in ["server", "sessions", "guard", "webhook", "certificates", "trackers"] {
         assert_eq!(state(name), "ok", "{status}");
     }
-    assert!(seen.status.success(), "{seen:?}");
-    let counted = json!({ "namespace": namespace.name, "user": "status-admin", "sessions": 1 });
+    assert!(output.status.success(), "{output:?}");
+    let expected_count =
+        json!({ "namespace": namespace.name, "user": "status-admin", "sessions": 1 });
     let counts = status["sessions"].as_array().unwrap();
-    assert!(counts.contains(&counted), "{status}");
-    // Looking left nothing behind.
+    assert!(counts.contains(&expected_count), "{status}");
+    // The checks of `status` leave no Session behind.
     assert_eq!(namespace.sessions().await.len(), 1);
 
-    let nobody = namespace.user("status-nobody", &[]);
+    let unprivileged = namespace.user("status-nobody", &[]);
     let args = ["mirrord-sessions", "status", "-n", &namespace.name];
-    let seen = bin.kubectl(nobody.kubeconfig(), &args).await;
-    assert!(seen.status.success(), "{seen:?}");
-    assert!(seen.stdout.contains("webhook        unknown   "), "{seen:?}");
-    assert!(seen.stdout.ends_with("Sessions: your roles don't show them\n"), "{seen:?}");
+    let output = bin.kubectl(unprivileged.kubeconfig(), &args).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.contains("webhook        unknown   "), "{output:?}");
+    assert!(output.stdout.ends_with("Sessions: your roles don't show them\n"), "{output:?}");
 }
 
-/// The flags in kubectl's own help, as `-A, --all-namespaces`.
-fn flags(help: &str) -> Vec<String> {
+/// Returns the flags in a help text of kubectl, such as `-A, --all-namespaces`.
+fn flags_in_help(help: &str) -> Vec<String> {
     let flag = |line: &str| {
         let (flag, _) = line.strip_prefix("    ")?.split_once('=')?;
         (flag.starts_with("--") || flag.starts_with('-') && flag[2..].starts_with(", --"))
@@ -201,16 +202,16 @@ fn flags(help: &str) -> Vec<String> {
     help.lines().filter_map(flag).collect()
 }
 
-/// What docs/plugin.md says of the flags of a command: whether each is taken.
-fn documented(heading: &str) -> Vec<(String, bool)> {
+/// Returns the flags in a table of docs/plugin.md, and whether the plugin supports them.
+fn documented_flags(heading: &str) -> Vec<(String, bool)> {
     let docs = include_str!("../../../../docs/plugin.md");
     let (_, section) = docs.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let row = |line: &str| {
         let (flag, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
-        let taken = rest.split(" | ").next()?;
-        assert!(["yes", "no"].contains(&taken), "{line}");
-        Some((flag.to_owned(), taken == "yes"))
+        let support = rest.split(" | ").next()?;
+        assert!(["yes", "no"].contains(&support), "{line}");
+        Some((flag.to_owned(), support == "yes"))
     };
     section.lines().filter_map(row).collect()
 }
@@ -227,23 +228,23 @@ async fn supports_or_rejects_kubectl_flags_as_documented() {
         (&["options"], "top"),
     ] {
         let help = bin.kubectl(&none, theirs).await.stdout;
-        let flags = flags(&help);
-        let documented = documented(&format!("kubectl {}", theirs[0]));
+        let flags = flags_in_help(&help);
+        let documented = documented_flags(&format!("kubectl {}", theirs[0]));
         assert!(flags.len() > 5, "{help}");
         let names: Vec<&String> = documented.iter().map(|(flag, _)| flag).collect();
         assert_eq!(names, flags.iter().collect::<Vec<_>>(), "{theirs:?}");
-        for (flag, is_taken) in &documented {
-            // In its last place, so that one that takes a value says that it misses it.
+        for (flag, is_supported) in &documented {
+            // The flag comes last, so that a flag with a value fails because of the missing value.
             for name in flag.split(", ") {
-                // Not by kubectl, which looks for some of its flags in front of any plugin.
+                // Run the plugin directly, because kubectl itself parses some flags.
                 let mut command = tokio::process::Command::new(&shared().programs.plugin);
                 command.args([ours, name]).env("KUBECONFIG", &none).env("HOME", folder.path());
                 let output = run_command(&mut command).await;
-                let said = output.stderr;
-                let refused = said.contains("is not taken: ");
-                let unknown = said.contains("unknown");
-                assert_eq!((refused, unknown), (!is_taken, false), "{ours} {name}: {said}");
-                assert!(!output.status.success(), "{ours} {name}: {said}");
+                let error = output.stderr;
+                let refused = error.contains("is not taken: ");
+                let unknown = error.contains("unknown");
+                assert_eq!((refused, unknown), (!is_supported, false), "{ours} {name}: {error}");
+                assert!(!output.status.success(), "{ours} {name}: {error}");
             }
         }
     }

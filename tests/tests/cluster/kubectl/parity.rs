@@ -1,11 +1,11 @@
-//! What both kubectl and the plugin do where they are given the same.
+//! Equal output, messages and exit codes of kubectl and the plugin for the same arguments.
 
 use serde_json::json;
 
 use super::Bin;
 use crate::support::{create_namespace, session_manifest, shared};
 
-/// What both put out, where they are given the same; and how their messages begin.
+/// Arguments of kubectl and the plugin, and the common beginning of their error messages.
 struct Case {
     theirs: &'static str,
     ours: &'static str,
@@ -19,7 +19,7 @@ const fn case(theirs: &'static str, ours: &'static str, message: &'static str) -
 const GET: &str = "get sessiontrackers";
 const DELETE: &str = "delete sessions";
 
-/// With sessions `a` and `b` there; none of these deletes one.
+/// Cases for the existing sessions `a` and `b`, none of which deletes a session.
 const CASES: &[Case] = &[
     case(
         GET,
@@ -188,13 +188,13 @@ async fn same_arguments_produce_same_output_and_errors() {
         assert!(created.status.success(), "{created:?}");
     }
     let bin = Bin::new();
-    let place = ["-n", namespace.name.as_str()];
-    // Trackers follow.
+    let namespace_flag = ["-n", namespace.name.as_str()];
+    // Wait for the trackers of the new sessions.
     let start = std::time::Instant::now();
     while bin
         .kubectl(
             admin.kubeconfig(),
-            &[&["get", "sessiontrackers", "-o", "name"], &place[..]].concat(),
+            &[&["get", "sessiontrackers", "-o", "name"], &namespace_flag[..]].concat(),
         )
         .await
         .stdout
@@ -202,30 +202,30 @@ async fn same_arguments_produce_same_output_and_errors() {
         .count()
         < 2
     {
-        assert!(start.elapsed().as_secs() < 60, "no trackers");
+        assert!(start.elapsed().as_secs() < 60, "timed out waiting for the trackers");
     }
     for Case { theirs, ours, message } in CASES {
         let mut words: Vec<&str> = ours.split(' ').skip(1).collect();
         let mut line: Vec<&str> = theirs.split(' ').collect();
         line.extend(&words);
         words = ["mirrord-sessions"].into_iter().chain(ours.split(' ')).collect();
-        // Before the flags, the last of which may miss its value.
-        line.splice(0..0, place);
-        words.splice(1..1, place);
+        // The namespace precedes the other flags, because the last one may lack its value.
+        line.splice(0..0, namespace_flag);
+        words.splice(1..1, namespace_flag);
         let theirs = bin.kubectl(admin.kubeconfig(), &line).await;
         let ours = bin.kubectl(admin.kubeconfig(), &words).await;
         let both = format!("{words:?}\nkubectl: {theirs:?}\nplugin: {ours:?}");
         assert_eq!(theirs.status.code(), ours.status.code(), "{both}");
-        // Where an object can't be rendered, kubectl puts out all of it first; and the first of
-        // those that it then doesn't watch.
+        // kubectl prints the whole object before a template error, and the first object before it
+        // refuses to watch several.
         if !message.contains("executing") && !message.contains("may only watch") {
             assert_eq!(theirs.stdout, ours.stdout, "{both}");
         }
-        for said in [&theirs.stderr, &ours.stderr] {
+        for stderr in [&theirs.stderr, &ours.stderr] {
             if message.is_empty() {
-                assert_eq!(said, "", "{both}");
+                assert_eq!(stderr, "", "{both}");
             } else {
-                assert!(said.starts_with(message), "{both}");
+                assert!(stderr.starts_with(message), "{both}");
             }
         }
     }

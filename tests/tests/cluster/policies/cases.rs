@@ -1,19 +1,19 @@
-//! The matrix: who may do what to which session, by which policies.
+//! Matrix of policies and the sessions that each requester may list, read, delete and join.
 
-const RFD_DENY_OWN: &str = "
+const DENY_OWN_SESSIONS: &str = "
 deny:
   rules:
   - resources: [session_tracker]
     verbs: [list, read]
     where: 'contains(tracker.participants, user.metadata.name)'
 ";
-const RFD_AUDITOR: &str = "
+const ALLOW_ALL: &str = "
 allow:
   rules:
   - resources: [session_tracker]
     verbs: [list, read]
 ";
-const OWN_ONLY: &str = "
+const DEVS_SEE_OWN: &str = "
 subjects: [{kind: Group, name: devs, apiGroup: rbac.authorization.k8s.io}]
 allow:
   rules:
@@ -31,88 +31,100 @@ deny:
   rules:
   - {resources: [session_tracker], verbs: ['*']}
 ";
-const NOT_LISTED_IN_PROD: &str = "
+const HIDE_PROD_FROM_LISTS: &str = "
 deny:
   rules:
   - {resources: [session_tracker], verbs: [list], where: 'tracker.namespace == \"policy-prod\"'}
 ";
-const READ_BY_ROOT: &str = "
+const ONLY_ROOT_READS: &str = "
 allow:
   rules:
   - {resources: [session_tracker], verbs: [read], where: 'user.metadata.name == \"root\"'}
 ";
 
-const STOPPED_BY_OWNER: &str = "
+const ONLY_OWNER_DELETES: &str = "
 deny:
   rules:
   - {resources: [session_tracker], verbs: [delete], where: 'tracker.host_user != user.metadata.name'}
 ";
-const JOINED_BY_DEVS: &str = "
+const ONLY_DEVS_JOIN: &str = "
 allow:
   rules:
   - {resources: [session_tracker], verbs: [join], where: 'contains(user.spec.roles, \"devs\")'}
 ";
-const PROD_IS_LOOKED_AT: &str = "
+const PROD_IS_READ_ONLY: &str = "
 deny:
   rules:
   - {resources: ['*'], verbs: [join, delete], where: 'tracker.namespace == \"policy-prod\"'}
 ";
 
-/// What somebody gets: names of sessions by their letters, or `!` for Forbidden.
-pub(super) type Seen = &'static str;
+/// Names of the sessions that a requester gets, one letter each, or `!` for Forbidden.
+pub(super) type Letters = &'static str;
 
-/// What alice, bob, tools/ci and root may do by these policies.
+/// Policies and the sessions on which alice, bob, tools/ci and root may perform each verb.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) policies: &'static [&'static str],
-    pub(super) lists: [Seen; 4],
-    pub(super) reads: [Seen; 4],
-    pub(super) deletes: [Seen; 4],
-    pub(super) joins: [Seen; 4],
+    pub(super) lists: [Letters; 4],
+    pub(super) reads: [Letters; 4],
+    pub(super) deletes: [Letters; 4],
+    pub(super) joins: [Letters; 4],
 }
 
-/// All in the same way, where nothing else is said.
-const fn case(name: &'static str, policies: &'static [&'static str], all: [Seen; 4]) -> Case {
+/// Returns a case with the same sessions for every verb.
+const fn case(name: &'static str, policies: &'static [&'static str], all: [Letters; 4]) -> Case {
     Case { name, policies, lists: all, reads: all, deletes: all, joins: all }
 }
 
 pub(super) const CASES: [Case; 12] = [
     case("no policy", &[], ["abjr"; 4]),
-    case("RFD 82: not one's own", &[RFD_DENY_OWN], ["br", "ar", "abjr", "abj"]),
-    case("RFD 82: the auditor", &[RFD_AUDITOR], ["abjr"; 4]),
-    case("both, deny before allow", &[RFD_AUDITOR, RFD_DENY_OWN], ["br", "ar", "abjr", "abj"]),
-    case("developers see their own", &[OWN_ONLY], ["aj", "bj", "abjr", "abjr"]),
+    case("RFD 82: own sessions are denied", &[DENY_OWN_SESSIONS], ["br", "ar", "abjr", "abj"]),
+    case("RFD 82: auditor", &[ALLOW_ALL], ["abjr"; 4]),
+    case(
+        "deny takes precedence over allow",
+        &[ALLOW_ALL, DENY_OWN_SESSIONS],
+        ["br", "ar", "abjr", "abj"],
+    ),
+    case("developers see only their own sessions", &[DEVS_SEE_OWN], ["aj", "bj", "abjr", "abjr"]),
     Case {
         lists: ["aj", "abjr", "abjr", "abjr"],
         reads: ["aj", "abjr", "abjr", "abjr"],
-        ..case("and auditors all", &[OWN_ONLY, AUDITORS_SEE_ALL], ["aj", "bj", "abjr", "abjr"])
+        ..case(
+            "auditors see all sessions",
+            &[DEVS_SEE_OWN, AUDITORS_SEE_ALL],
+            ["aj", "bj", "abjr", "abjr"],
+        )
     },
-    case("one is refused as a whole", &[CI_SEES_NOTHING], ["abjr", "abjr", "!", "abjr"]),
+    case("a service account is denied", &[CI_SEES_NOTHING], ["abjr", "abjr", "!", "abjr"]),
     Case {
         lists: ["aj"; 4],
-        ..case("not listed, and read all the same", &[NOT_LISTED_IN_PROD], ["abjr"; 4])
+        ..case("sessions are hidden from lists only", &[HIDE_PROD_FROM_LISTS], ["abjr"; 4])
     },
     Case {
         lists: ["abjr"; 4],
-        ..case("settled by who asks", &[READ_BY_ROOT], ["!", "!", "!", "abjr"])
+        ..case(
+            "the condition depends only on the requester",
+            &[ONLY_ROOT_READS],
+            ["!", "!", "!", "abjr"],
+        )
     },
     Case {
         deletes: ["a", "bj", "", "r"],
-        ..case("stopped by their owners", &[STOPPED_BY_OWNER], ["abjr"; 4])
+        ..case("only owners delete", &[ONLY_OWNER_DELETES], ["abjr"; 4])
     },
     Case {
         joins: ["abjr", "abjr", "", "r"],
-        ..case("joined by developers", &[JOINED_BY_DEVS], ["abjr"; 4])
+        ..case("only developers join", &[ONLY_DEVS_JOIN], ["abjr"; 4])
     },
     Case {
         deletes: ["aj"; 4],
-        // Who takes part already has joined.
+        // A participant may always join again.
         joins: ["aj", "abj", "aj", "ajr"],
-        ..case("prod is only looked at", &[PROD_IS_LOOKED_AT], ["abjr"; 4])
+        ..case("production is read-only", &[PROD_IS_READ_ONLY], ["abjr"; 4])
     },
 ];
 
-/// Namespace, owner and name of the sessions.
+/// Namespace, owner and name of each session.
 pub(super) const SESSIONS: [(&str, &str, &str); 4] = [
     ("policy-dev", "alice", "a"),
     ("policy-prod", "bob", "b"),

@@ -1,5 +1,4 @@
-//! SessionPolicies: checked when they are written, and in force at once, for get, list and watch
-//! alike.
+//! SessionPolicies: validated on admission, and enforced at once for get, list and watch.
 
 use std::{
     collections::BTreeSet,
@@ -24,58 +23,60 @@ use crate::support::{eventually, shared};
 mod cases;
 mod verbs;
 
-use cases::{CASES, REQUESTERS, SESSIONS, Seen};
+use cases::{CASES, Letters, REQUESTERS, SESSIONS};
 
 fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
-fn code(error: &kube::Error) -> u16 {
+fn status_code(error: &kube::Error) -> u16 {
     match error {
         kube::Error::Api(status) => status.code,
         error => panic!("{error}"),
     }
 }
 
-/// Others come and go: see `verbs`.
-fn is_ours(name: &str) -> bool {
-    SESSIONS.iter().any(|(_, _, ours)| *ours == name)
+/// Returns whether a session is part of the matrix, unlike the twins that `verbs` creates.
+fn is_in_matrix(name: &str) -> bool {
+    SESSIONS.iter().any(|(_, _, letter)| *letter == name)
 }
 
-/// Somebody who gets, lists, and keeps a watch open all the time.
+/// Requester that gets, lists, and always keeps a watch open.
 struct Requester {
     name: &'static str,
     trackers: Api<SessionTracker>,
     client: Client,
-    watched: Arc<Mutex<Watched>>,
+    watched: Arc<Mutex<WatchState>>,
     watch: JoinHandle<()>,
 }
 
-/// What somebody knows by a watch.
-struct Watched {
-    /// The letters of sessions, or `!`; none while it isn't complete.
+/// State that a watch has delivered.
+struct WatchState {
+    /// Letters of the sessions, or `!` for Forbidden; `None` until the initial events are complete.
     seen: Option<String>,
-    /// Since when.
+    /// Time of the last change.
     since: Instant,
 }
 
-/// The longest that a client of `kube` has a watch go on, less some seconds. Before that only a
-/// refusal ends one: anew it would tell everything, and hide that something wasn't told.
-const WATCH: Duration = Duration::from_secs(280);
+/// Longest duration of a watch of the `kube` client, minus some seconds.
+///
+/// Earlier, only a denial may end a watch. A restarted watch would send all sessions again and hide
+/// a missed event.
+const MIN_WATCH_DURATION: Duration = Duration::from_secs(280);
 
 impl Requester {
     async fn new(cluster: &Cluster, name: &'static str, groups: &[&str]) -> Self {
         let client = cluster.plane.client(name, groups).await.unwrap();
-        let watched = Arc::new(Mutex::new(Watched { seen: None, since: Instant::now() }));
+        let watched = Arc::new(Mutex::new(WatchState { seen: None, since: Instant::now() }));
         let watch = tokio::spawn(watch(Api::all(client.clone()), Arc::clone(&watched)));
         Self { name, trackers: Api::all(client.clone()), client, watched, watch }
     }
 
-    async fn lists(&self) -> String {
+    async fn listed(&self) -> String {
         match self.trackers.list(&ListParams::default()).await {
             Ok(list) => {
                 let names = list.items.into_iter().filter_map(|item| item.metadata.name);
-                let names = names.filter(|name| is_ours(name));
+                let names = names.filter(|name| is_in_matrix(name));
                 names.collect::<BTreeSet<_>>().into_iter().collect()
             }
             Err(error) if is_forbidden(&error) => "!".into(),
@@ -83,7 +84,7 @@ impl Requester {
         }
     }
 
-    async fn reads(&self) -> String {
+    async fn readable(&self) -> String {
         let mut seen = String::new();
         for (namespace, _, name) in SESSIONS {
             let trackers: Api<SessionTracker> = Api::namespaced(self.client.clone(), namespace);
@@ -99,77 +100,77 @@ impl Requester {
         letters.into_iter().collect()
     }
 
-    fn watches(&self) -> Option<String> {
+    fn watched_letters(&self) -> Option<String> {
         self.watched.lock().unwrap().seen.clone()
     }
 
-    /// Nothing was told that contradicts what had been.
-    async fn goes_on(&mut self) {
+    /// Propagates a panic of the watch task, which checks the consistency of events.
+    async fn check_watch(&mut self) {
         if self.watch.is_finished() {
             (&mut self.watch).await.unwrap();
         }
     }
 }
 
-/// Holds what one watch after the other tells; none while it isn't complete.
-async fn watch(trackers: Api<SessionTracker>, watched: Arc<Mutex<Watched>>) {
+/// Watches trackers without end and publishes the delivered state.
+async fn watch(trackers: Api<SessionTracker>, watched: Arc<Mutex<WatchState>>) {
     let params = WatchParams::default().initial_events();
     loop {
         let mut names = BTreeSet::new();
         let mut complete = false;
         let started = Instant::now();
-        let tell = |seen: Option<String>| {
+        let publish = |seen: Option<String>| {
             let mut watched = watched.lock().unwrap();
             if watched.seen != seen {
                 let since = Instant::now();
-                *watched = Watched { seen, since };
+                *watched = WatchState { seen, since };
             }
         };
         let mut events = match trackers.watch(&params, "").await {
             Ok(events) => Box::pin(events),
             Err(error) => {
                 assert!(is_forbidden(&error), "{error}");
-                tell(Some("!".into()));
+                publish(Some("!".into()));
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let mut refused = false;
+        let mut is_denied = false;
         while let Some(event) = events.try_next().await.unwrap() {
             match event {
                 WatchEvent::Added(tracker)
                 | WatchEvent::Modified(tracker)
                 | WatchEvent::Deleted(tracker)
-                    if !is_ours(tracker.metadata.name.as_deref().unwrap()) => {}
+                    if !is_in_matrix(tracker.metadata.name.as_deref().unwrap()) => {}
                 WatchEvent::Added(tracker) => {
                     let name = tracker.metadata.name.unwrap();
                     assert!(names.insert(name), "added twice");
                 }
                 WatchEvent::Modified(tracker) => {
                     let name = tracker.metadata.name.unwrap();
-                    assert!(names.contains(&name), "modified and not there");
+                    assert!(names.contains(&name), "modified before it was added");
                 }
                 WatchEvent::Deleted(tracker) => {
                     let name = tracker.metadata.name.unwrap();
-                    assert!(names.remove(&name), "deleted and not there");
+                    assert!(names.remove(&name), "deleted before it was added");
                 }
                 WatchEvent::Bookmark(_) => complete = true,
                 WatchEvent::Error(status) => {
                     assert_eq!(status.code, 403, "{status:?}");
-                    assert!(names.is_empty(), "{names:?} were never taken back");
-                    refused = true;
+                    assert!(names.is_empty(), "no deletion event for {names:?}");
+                    is_denied = true;
                     break;
                 }
             }
-            tell(complete.then(|| names.iter().map(String::as_str).collect()));
+            publish(complete.then(|| names.iter().map(String::as_str).collect()));
         }
-        let lasted = started.elapsed();
-        assert!(refused || lasted > WATCH, "just ended after {lasted:?}");
-        tell(None);
+        let duration = started.elapsed();
+        assert!(is_denied || duration > MIN_WATCH_DURATION, "the watch ended after {duration:?}");
+        publish(None);
     }
 }
 
-async fn sessions(cluster: &Cluster) {
+async fn create_matrix_sessions(cluster: &Cluster) {
     for namespace in ["policy-dev", "policy-prod"] {
         cluster.admin(&["create", "namespace", namespace], "").await.unwrap();
     }
@@ -185,14 +186,14 @@ async fn sessions(cluster: &Cluster) {
     });
     cluster.admin(&["create", "-f", "-"], &binding.to_string()).await.unwrap();
     for (_, _, letter) in SESSIONS {
-        session_manifest(cluster, letter, letter, &[]).await;
+        create_twin(cluster, letter, letter, &[]).await;
     }
 }
 
-/// Creates a session like the one of that letter.
-async fn session_manifest(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &str)]) {
-    let like = SESSIONS.iter().find(|(_, _, name)| *name == letter);
-    let (namespace, owner, _) = *like.unwrap();
+/// Creates a session with the owner, namespace and participants of a session of the matrix.
+async fn create_twin(cluster: &Cluster, letter: &str, name: &str, labels: &[(&str, &str)]) {
+    let original = SESSIONS.iter().find(|(_, _, name)| *name == letter);
+    let (namespace, owner, _) = *original.unwrap();
     let (_, groups) = REQUESTERS.iter().find(|(name, _)| *name == owner).unwrap();
     let client = cluster.plane.client(owner, groups).await.unwrap();
     let spec = SessionSpec { target: "targetless".into(), ..SessionSpec::default() };
@@ -205,11 +206,11 @@ async fn session_manifest(cluster: &Cluster, letter: &str, name: &str, labels: &
         return;
     }
     let joined = json!({ "status": { "state": "running", "participants": ["alice"] } });
-    let sessions: Api<Session> = Api::namespaced(controller(cluster).await, namespace);
+    let sessions: Api<Session> = Api::namespaced(controller_client(cluster).await, namespace);
     sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(joined)).await.unwrap();
 }
 
-async fn controller(cluster: &Cluster) -> Client {
+async fn controller_client(cluster: &Cluster) -> Client {
     let groups = ["system:masters"];
     let client = cluster.plane.client(CONTROLLER_USERNAME, &groups).await;
     client.unwrap()
@@ -218,16 +219,16 @@ async fn controller(cluster: &Cluster) -> Client {
 #[tokio::test]
 async fn enforces_policies_for_every_requester_and_verb() {
     let cluster = Cluster::start().await.unwrap();
-    sessions(&cluster).await;
+    create_matrix_sessions(&cluster).await;
     let admin = cluster.plane.client("admin", &["system:masters"]).await.unwrap();
     let policies: Api<SessionPolicy> = Api::all(admin);
     let mut requesters = Vec::new();
     for (name, groups) in REQUESTERS {
         requesters.push(Requester::new(&cluster, name, groups).await);
     }
-    let mut took = Vec::new();
+    let mut delays = Vec::new();
     for case in CASES {
-        let before: Vec<_> = requesters.iter().map(Requester::watches).collect();
+        let before: Vec<_> = requesters.iter().map(Requester::watched_letters).collect();
         let mut written = Instant::now();
         let existing = policies.list(&ListParams::default()).await.unwrap();
         for (index, yaml) in case.policies.iter().enumerate() {
@@ -246,49 +247,48 @@ async fn enforces_policies_for_every_requester_and_verb() {
         for (at, requester) in requesters.iter().enumerate() {
             let (list, read) = (case.lists[at], case.reads[at]);
             let name = requester.name;
-            let what = format!("{}: {name} lists {list:?}, reads {read:?}", case.name);
-            eventually(&what, || async {
-                let seen = (requester.lists().await, requester.reads().await);
+            let condition = format!("{}: {name} lists {list:?} and reads {read:?}", case.name);
+            eventually(&condition, || async {
+                let seen = (requester.listed().await, requester.readable().await);
                 (seen == (list.into(), read.into())).then_some(())
             })
             .await;
             eventually(&format!("{}: {name} watches {list:?}", case.name), || async {
-                (requester.watches()? == list).then_some(())
+                (requester.watched_letters()? == list).then_some(())
             })
             .await;
-            // A watch that was open all the time, and to which the last of these policies made a
-            // difference.
+            // Measure the delay of watches that stayed open and that the last policy changed.
             let since = requester.watched.lock().unwrap().since;
             let open = before[at].as_ref().is_some_and(|before| before != "!") && list != "!";
-            if let Some(after) = since.checked_duration_since(written).filter(|_| open) {
-                println!("{}: {name} was told after {after:?}", case.name);
-                took.push(after);
+            if let Some(delay) = since.checked_duration_since(written).filter(|_| open) {
+                println!("{}: watch of {name} changed after {delay:?}", case.name);
+                delays.push(delay);
             }
-            // The watch has come to rest at what a list says, and stays there.
-            assert_eq!(requester.lists().await, list, "{}: {name}", case.name);
-            assert_eq!(requester.reads().await, read, "{}: {name}", case.name);
+            // The watch agrees with lists and reads, which remain stable.
+            assert_eq!(requester.listed().await, list, "{}: {name}", case.name);
+            assert_eq!(requester.readable().await, read, "{}: {name}", case.name);
         }
         for (at, requester) in requesters.iter().enumerate() {
-            let may = verbs::May {
+            let allowed = verbs::AllowedSessions {
                 lists: case.lists[at],
                 reads: case.reads[at],
                 deletes: case.deletes[at],
                 joins: case.joins[at],
             };
-            verbs::check(case.name, &cluster, requester, &may).await;
+            verbs::check(case.name, &cluster, requester, &allowed).await;
         }
         for requester in &mut requesters {
-            requester.goes_on().await;
+            requester.check_watch().await;
         }
     }
-    took.sort_unstable();
-    let longest = took.last().copied().unwrap();
+    delays.sort_unstable();
+    let longest = delays.last().copied().unwrap();
     println!(
-        "open watches were told {} times, after {:?} in the middle and {longest:?} at most",
-        took.len(),
-        took[took.len() / 2]
+        "open watches changed {} times: median {:?}, maximum {longest:?}",
+        delays.len(),
+        delays[delays.len() / 2]
     );
-    assert!(longest < Duration::from_secs(10), "{took:?}");
+    assert!(longest < Duration::from_secs(10), "{delays:?}");
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn rejects_invalid_policies() {
             "apiVersion": "operator.metalbear.co/v1alpha1",
             "kind": "SessionPolicy",
             "metadata": { "name": "refused" },
-            // Where it passed after all, it would be nobody's.
+            // An accepted policy must not affect other tests.
             "spec": {
                 "subjects": [{ "kind": "User", "name": "nobody-at-all" }],
                 "allow": { "rules": [rule] },
@@ -309,14 +309,14 @@ async fn rejects_invalid_policies() {
     let admin = cluster.plane.admin().path();
     for (name, policy, expected) in [
         (
-            "one that can be read",
+            "a valid policy",
             rule(
                 json!({ "resources": ["session_tracker"], "verbs": ["list"], "where": "tracker.kind == 'job'" }),
             ),
             "",
         ),
         (
-            "an expression",
+            "an invalid expression",
             rule(
                 json!({ "resources": ["session_tracker"], "verbs": ["list"], "where": "tracker.kind = 'job'" }),
             ),
@@ -335,7 +335,7 @@ async fn rejects_invalid_policies() {
             "Unsupported value: \"kill\"",
         ),
     ] {
-        // Not every client asks the API server to be strict: kubectl does.
+        // Disable the strict field validation that kubectl requests, as other clients do not.
         let args = ["create", "--dry-run=server", "--validate=false", "-f", "-"];
         let output =
             cluster.plane.kubectl_with_input(admin, &args, &policy.to_string()).await.unwrap();
