@@ -8,6 +8,15 @@ use crate::support::{
     wait_for_output,
 };
 
+/// Label of the ConfigMaps that store ended sessions.
+const RECORD_LABEL: &str = "visibility.operator.metalbear.co/record";
+
+/// Prints the stored records of ended sessions that a label selector selects.
+async fn records(cluster: &Cluster, selector: &str, format: &str) -> String {
+    let args = ["get", "configmap", "-n", "mirrord-sessions", "-l", selector, "-o", format];
+    cluster.admin(&args, "").await.unwrap()
+}
+
 /// Waits until the status of a tracker has these fields, and returns the tracker.
 async fn wait_for_status(user: &User<'_>, name: &str, fields: Value) -> Value {
     eventually(&format!("the status of {name} contains {fields}"), || async {
@@ -57,18 +66,9 @@ async fn shows_deletion_reason_and_requester() {
         wait_for_status(&dev, name, expected).await;
     }
     // The stored records do not contain keys.
-    let records = [
-        "get",
-        "configmap",
-        "-n",
-        "mirrord-sessions",
-        "-l",
-        "visibility.operator.metalbear.co/record=terminated",
-        "-o",
-        "json",
-    ];
     eventually("three records are stored", || async {
-        let records = namespace.cluster.admin(&records, "").await.unwrap();
+        let label = format!("{RECORD_LABEL}=terminated");
+        let records = records(namespace.cluster, &label, "json").await;
         assert!(!records.contains("s3cret"), "{records}");
         (records.matches(&format!("\\\"namespace\\\":\\\"{}\\\"", namespace.name)).count() == 3)
             .then_some(())
@@ -137,18 +137,8 @@ async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     .await;
 
     // A new replica reads the stored records.
-    let records = [
-        "get",
-        "configmap",
-        "-n",
-        "mirrord-sessions",
-        "-l",
-        "visibility.operator.metalbear.co/record",
-        "-o",
-        "name",
-    ];
     eventually("both records are stored", || async {
-        let records = cluster.admin(&records, "").await.unwrap();
+        let records = records(&cluster, RECORD_LABEL, "name").await;
         (records.lines().count() == 2).then_some(())
     })
     .await;
@@ -170,7 +160,7 @@ async fn serves_ended_sessions_on_every_replica_and_after_restart() {
     })
     .await;
     eventually("no record is stored", || async {
-        let records = cluster.admin(&records, "").await.unwrap();
+        let records = records(&cluster, RECORD_LABEL, "name").await;
         records.is_empty().then_some(())
     })
     .await;

@@ -1,5 +1,7 @@
 //! Permissions that an installation grants to users and to the webhook.
 
+use std::collections::BTreeSet;
+
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use serde_json::Value;
 
@@ -48,8 +50,7 @@ async fn user_role_grants_only_sessions_and_trackers() {
     }
 }
 
-/// Checks for the rule of mirrord's documentation, so that restrictions of that rule also apply
-/// here.
+/// Checks for the rule of mirrord's documentation, so that its restrictions can be applied here.
 #[tokio::test]
 async fn user_role_contains_rule_of_mirrord_docs() {
     let role = shared()
@@ -67,86 +68,45 @@ async fn user_role_contains_rule_of_mirrord_docs() {
     );
 }
 
+/// Permissions of the webhook in every namespace, as `kubectl auth can-i --list` prints them.
+const CLUSTER_WIDE: [&str; 18] = [
+    "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
+    "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
+    "customresourcedefinitions.apiextensions.k8s.io [] [sessions.operator.metalbear.co] [get]",
+    "events.events.k8s.io [] [] [create]",
+    "jobs.batch [] [] [delete get list patch watch]",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
+    "pods [] [] [get list watch]",
+    "replicasets.apps [] [] [get]",
+    "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
+    "sessions.operator.metalbear.co [] [] [create delete get list watch]",
+    "sessions.operator.metalbear.co/status [] [] [patch]",
+    "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
+    "subjectaccessreviews.authorization.k8s.io [] [] [create]",
+    "validatingadmissionpolicies.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
+    "validatingadmissionpolicies.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
+];
+
 /// Compares the permissions of the webhook's service account with those of any authenticated user.
 #[tokio::test]
 async fn webhook_holds_minimal_permissions() {
     let cluster = shared();
     let user = format!("--as={CONTROLLER_USERNAME}");
-    for (namespace, expected) in [
+    for (namespace, in_namespace) in [
         (
             "mirrord-sessions",
             &[
-                "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
-                "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
                 "configmaps [] [] [create delete list patch watch]",
                 "configmaps [] [mirrord-sessions-auditor] [patch]",
-                "customresourcedefinitions.apiextensions.k8s.io [] [sessions.operator.metalbear.co] [get]",
-                "events.events.k8s.io [] [] [create]",
-                "jobs.batch [] [] [delete get list patch watch]",
                 "leases.coordination.k8s.io [] [mirrord-sessions-webhook] [create get patch update]",
-                "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
-                "pods [] [] [get list watch]",
-                "replicasets.apps [] [] [get]",
                 "secrets [] [mirrord-sessions-webhook-ca] [get list update watch]",
-                "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
-                "sessions.operator.metalbear.co [] [] [create delete get list watch]",
-                "sessions.operator.metalbear.co/status [] [] [patch]",
-                "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
-                "subjectaccessreviews.authorization.k8s.io [] [] [create]",
-                "validatingadmissionpolicies.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicies.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
-                "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
             ][..],
         ),
-        (
-            "default",
-            &[
-                "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
-                "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
-                "customresourcedefinitions.apiextensions.k8s.io [] [sessions.operator.metalbear.co] [get]",
-                "events.events.k8s.io [] [] [create]",
-                "jobs.batch [] [] [delete get list patch watch]",
-                "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
-                "pods [] [] [get list watch]",
-                "replicasets.apps [] [] [get]",
-                "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
-                "sessions.operator.metalbear.co [] [] [create delete get list watch]",
-                "sessions.operator.metalbear.co/status [] [] [patch]",
-                "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
-                "subjectaccessreviews.authorization.k8s.io [] [] [create]",
-                "validatingadmissionpolicies.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicies.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
-                "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
-            ],
-        ),
-        (
-            "kube-system",
-            &[
-                "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
-                "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
-                "configmaps [] [extension-apiserver-authentication] [get list watch]",
-                "customresourcedefinitions.apiextensions.k8s.io [] [sessions.operator.metalbear.co] [get]",
-                "events.events.k8s.io [] [] [create]",
-                "jobs.batch [] [] [delete get list patch watch]",
-                "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
-                "pods [] [] [get list watch]",
-                "replicasets.apps [] [] [get]",
-                "sessionpolicies.operator.metalbear.co [] [] [get list watch]",
-                "sessions.operator.metalbear.co [] [] [create delete get list watch]",
-                "sessions.operator.metalbear.co/status [] [] [patch]",
-                "sessiontrackers.visibility.operator.metalbear.co [] [] [get list watch]",
-                "subjectaccessreviews.authorization.k8s.io [] [] [create]",
-                "validatingadmissionpolicies.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicies.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [agents.mirrord-sessions] [get]",
-                "validatingadmissionpolicybindings.admissionregistration.k8s.io [] [ephemeral-agents.mirrord-sessions] [get]",
-                "validatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
-            ],
-        ),
+        ("default", &[]),
+        ("kube-system", &["configmaps [] [extension-apiserver-authentication] [get list watch]"]),
     ] {
         let group = "--as-group=system:authenticated";
         let rules = |user: &str| {
@@ -155,12 +115,13 @@ async fn webhook_holds_minimal_permissions() {
             async move {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let list = cluster.admin(&args, "").await.unwrap();
-                list.lines().map(normalize_rule).collect::<std::collections::BTreeSet<_>>()
+                list.lines().map(normalize_rule).collect::<BTreeSet<_>>()
             }
         };
         let (webhook_rules, default_rules) = (rules(&user).await, rules("--as=anybody").await);
-        let granted: Vec<&str> =
+        let granted: BTreeSet<&str> =
             webhook_rules.difference(&default_rules).map(String::as_str).collect();
+        let expected = CLUSTER_WIDE.iter().chain(in_namespace).copied().collect();
         assert_eq!(granted, expected, "in {namespace}");
     }
 }

@@ -41,6 +41,19 @@ impl Identities {
     pub(super) fn alices_spec(&self) -> Value {
         json!({ "target": "deployment/a", "owner": self.alice, "user": "alice" })
     }
+
+    /// Returns a Session that states mallory as the owner.
+    fn mallorys_session(&self) -> Value {
+        let spec = json!({ "target": "deployment/a", "owner": self.mallory, "user": "mallory" });
+        session_manifest("s", spec)
+    }
+
+    /// Returns a Session of mallory with a changed field of the owner.
+    fn mallorys_session_with_owner(&self, field: &str, value: Value) -> Value {
+        let mut session = self.mallorys_session();
+        session["spec"]["owner"][field] = value;
+        session
+    }
 }
 
 use Outcome::{Accepted, Denied};
@@ -53,9 +66,7 @@ pub(super) const CREATES: &[ForgeryCase] = &[
         name: "agent annotation",
         args: &["create", "-f", "-"],
         manifest: |identities| {
-            let spec =
-                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" });
-            let mut session = session_manifest("s", spec);
+            let mut session = identities.mallorys_session();
             session["metadata"]["annotations"] =
                 json!({ "operator.metalbear.co/agent": "Job/a/b/c" });
             session
@@ -99,12 +110,7 @@ pub(super) const CREATES: &[ForgeryCase] = &[
         name: "forged groups",
         args: &["create", "-f", "-"],
         manifest: |identities| {
-            let mut owner = identities.mallory.clone();
-            owner["groups"] = json!(["system:masters"]);
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
+            identities.mallorys_session_with_owner("groups", json!(["system:masters"]))
         },
         with_webhook: Accepted,
         without_webhook: Denied,
@@ -112,14 +118,7 @@ pub(super) const CREATES: &[ForgeryCase] = &[
     ForgeryCase {
         name: "forged uid",
         args: &["create", "-f", "-"],
-        manifest: |identities| {
-            let mut owner = identities.mallory.clone();
-            owner["uid"] = json!("alices-uid");
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
-        },
+        manifest: |identities| identities.mallorys_session_with_owner("uid", json!("alices-uid")),
         with_webhook: Accepted,
         without_webhook: Denied,
     },
@@ -154,28 +153,14 @@ pub(super) const CREATES: &[ForgeryCase] = &[
     ForgeryCase {
         name: "own identity with an empty uid",
         args: &["create", "-f", "-"],
-        manifest: |identities| {
-            let mut owner = identities.mallory.clone();
-            owner["uid"] = json!("");
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
-        },
+        manifest: |identities| identities.mallorys_session_with_owner("uid", json!("")),
         with_webhook: Accepted,
         without_webhook: Denied,
     },
     ForgeryCase {
         name: "missing groups",
         args: &["create", "-f", "-"],
-        manifest: |identities| {
-            let mut owner = identities.mallory.clone();
-            owner["groups"] = json!([]);
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": owner, "user": "mallory" }),
-            )
-        },
+        manifest: |identities| identities.mallorys_session_with_owner("groups", json!([])),
         with_webhook: Accepted,
         without_webhook: Denied,
     },
@@ -200,10 +185,7 @@ pub(super) const CREATES: &[ForgeryCase] = &[
         name: "finalizer on create",
         args: &["create", "-f", "-"],
         manifest: |identities| {
-            let mut session = session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
-            );
+            let mut session = identities.mallorys_session();
             session["metadata"]["finalizers"] = json!(["example.com/hold"]);
             session
         },
@@ -213,12 +195,7 @@ pub(super) const CREATES: &[ForgeryCase] = &[
     ForgeryCase {
         name: "own identity",
         args: &["create", "-f", "-"],
-        manifest: |identities| {
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
-            )
-        },
+        manifest: Identities::mallorys_session,
         with_webhook: Accepted,
         without_webhook: Accepted,
     },
@@ -255,12 +232,7 @@ pub(super) const UPDATES: &[ForgeryCase] = &[
     ForgeryCase {
         name: "replace",
         args: &["replace", "-f", "-"],
-        manifest: |identities| {
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
-            )
-        },
+        manifest: Identities::mallorys_session,
         with_webhook: Accepted,
         without_webhook: Denied,
     },
@@ -309,24 +281,14 @@ pub(super) const UPDATES: &[ForgeryCase] = &[
     ForgeryCase {
         name: "client-side apply",
         args: &["apply", "-f", "-"],
-        manifest: |identities| {
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
-            )
-        },
+        manifest: Identities::mallorys_session,
         with_webhook: Accepted,
         without_webhook: Denied,
     },
     ForgeryCase {
         name: "server-side apply",
         args: &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        manifest: |identities| {
-            session_manifest(
-                "s",
-                json!({ "target": "deployment/a", "owner": identities.mallory, "user": "mallory" }),
-            )
-        },
+        manifest: Identities::mallorys_session,
         with_webhook: Accepted,
         without_webhook: Denied,
     },
