@@ -107,8 +107,8 @@ async fn join_permission_reveals_keys() {
     shared().plane.adopt(&child).unwrap();
     let assert_event = async |index: usize, is_revealed: bool| {
         eventually(&format!("event {index} contains the key: {is_revealed}"), || async {
-            let seen = std::fs::read_to_string(&file).unwrap();
-            let event = seen.lines().nth(index)?;
+            let events = std::fs::read_to_string(&file).unwrap();
+            let event = events.lines().nth(index)?;
             (event.contains("s3cret") == is_revealed).then_some(())
         })
         .await;

@@ -145,20 +145,20 @@ async fn lists_describes_and_deletes_sessions() {
 async fn kill_all_deletes_listed_sessions_and_continues_after_denial() {
     let cluster = shared();
     let here = create_namespace(cluster, "kill-all").await;
-    let there = create_namespace(cluster, "kill-all").await;
+    let other_namespace = create_namespace(cluster, "kill-all").await;
     let dev = here.user("killer", &[]);
-    for namespace in [&here, &there] {
+    for namespace in [&here, &other_namespace] {
         namespace.bind_role("mirrord-operator-user", "killer").await;
     }
     for name in ["a", "b"] {
         dev.create_session(name, "targetless").await;
     }
-    there.user("killer", &[]).create_session("c", "targetless").await;
+    other_namespace.user("killer", &[]).create_session("c", "targetless").await;
     dev.wait_for_sessions(&["a", "b"]).await;
     let killed = dev.plugin(&["kill-all"]).await;
     assert!(killed.status.success(), "{killed:?}");
     assert!(session_names(&here).await.is_empty());
-    assert_eq!(session_names(&there).await, ["c"]);
+    assert_eq!(session_names(&other_namespace).await, ["c"]);
 
     // A ValidatingAdmissionPolicy protects one session, and the others are deleted.
     let policy = json!({ "apiVersion": "v1", "kind": "List", "items": [

@@ -187,8 +187,9 @@ async fn kubectl_watch_prints_changes() {
         let file = file.clone();
         async move {
             eventually(&format!("the watch prints {text}"), || async {
-                let seen = std::fs::read_to_string(&file).unwrap();
-                seen.lines()
+                let events = std::fs::read_to_string(&file).unwrap();
+                events
+                    .lines()
                     .any(|line| text.split(' ').all(|word| line.contains(word)))
                     .then_some(())
             })

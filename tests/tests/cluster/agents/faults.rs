@@ -143,13 +143,13 @@ async fn controller_catches_up_after_downtime() {
     })
     .await;
     assert_eq!(session["spec"]["owner"]["username"], UNVERIFIED);
-    let own = eventually("the copy is bound to its own Session", || async {
+    let own_binding = eventually("the copy is bound to its own Session", || async {
         let copy = send(&client, "GET", &path(&copy), &Value::Null).await.ok()?;
-        let own = &copy["metadata"]["annotations"]["operator.metalbear.co/session"];
-        (own != binding).then(|| own.clone())
+        let own_binding = &copy["metadata"]["annotations"]["operator.metalbear.co/session"];
+        (own_binding != binding).then(|| own_binding.clone())
     })
     .await;
-    assert!(own.as_str().unwrap().contains(uid(&session)));
+    assert!(own_binding.as_str().unwrap().contains(uid(&session)));
 }
 
 #[tokio::test]
