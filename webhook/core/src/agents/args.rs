@@ -144,7 +144,7 @@ mod tests {
             let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             match (TargetKind::from_args(&args), expected) {
                 (TargetKind::Container(found), Ok(expected)) => {
-                    assert_eq!(found.to_string(), expected)
+                    assert_eq!(found.to_string(), expected);
                 }
                 (TargetKind::Unreadable(why), Err(expected)) => {
                     assert!(why.contains(expected), "{line}: {why}");

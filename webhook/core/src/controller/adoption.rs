@@ -14,7 +14,7 @@ use crate::sessions::tracker::AGENT_ANNOTATION;
 /// Returns `None` if the client claims none.
 ///
 /// # Errors
-/// The reason why the claim is ignored without reading the Session.
+/// The reason reason the claim is ignored without reading the Session.
 #[must_use]
 pub fn claimed_session(
     agent: &Agent,
@@ -33,7 +33,7 @@ pub fn claimed_session(
 /// Checks that the agent may be bound to the claimed Session, as it is stored.
 ///
 /// # Errors
-/// The reason why the agent gets a Session of its own instead.
+/// The reason reason the agent gets a Session of its own instead.
 pub fn check_adoption(
     agent: &Agent,
     plan: &SessionPlan,
@@ -133,12 +133,12 @@ mod tests {
         }
         assert_eq!(claimed_session(&agent(), &plan(&agent())), None);
         let unverified = Agent { stamp: Stamp::Missing, ..claiming(NAME) };
-        let why = claimed_session(&unverified, &plan(&unverified));
-        assert_eq!(why, Some(Err("the owner of the agent is not verified")));
+        let reason = claimed_session(&unverified, &plan(&unverified));
+        assert_eq!(reason, Some(Err("the owner of the agent is not verified")));
         let unresolved = Target::unresolved("shop", "no Pod has its container".into());
         let claiming = claiming(NAME);
-        let why = claimed_session(&claiming, &plan_with_target(&claiming, &unresolved));
-        assert_eq!(why, Some(Err("the target of the agent is not resolved")));
+        let reason = claimed_session(&claiming, &plan_with_target(&claiming, &unresolved));
+        assert_eq!(reason, Some(Err("the target of the agent is not resolved")));
     }
 
     #[test]
@@ -214,7 +214,9 @@ mod tests {
         for (name, session, expected) in cases {
             match (check_adoption(&agent, &plan(&agent), session.as_ref()), expected) {
                 (Ok(()), Ok(())) => {}
-                (Err(why), Err(expected)) => assert!(why.contains(expected), "{name}: {why}"),
+                (Err(reason), Err(expected)) => {
+                    assert!(reason.contains(expected), "{name}: {reason}")
+                }
                 (found, _) => panic!("{name}: {found:?}"),
             }
         }
@@ -242,7 +244,7 @@ mod tests {
         ] {
             assert_eq!(target.matches(&path), expected, "{path}");
         }
-        let unresolved = Target::unresolved("shop", "why".into());
+        let unresolved = Target::unresolved("shop", "reason".into());
         assert!(!unresolved.matches("unresolved"));
     }
 }

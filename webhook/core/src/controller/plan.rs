@@ -151,7 +151,7 @@ pub(crate) fn owner_matches_stamp(owner: &str, stamp: &Stamp) -> bool {
 }
 
 #[cfg(test)]
-// One row a case, with its name.
+// The tables have one row per case.
 #[allow(clippy::too_many_lines)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-// One row a case, with its name.
+// The tables have one row per case.
 #![allow(clippy::needless_pass_by_value)]
 
 use k8s_openapi::jiff::Timestamp;
