@@ -1,5 +1,4 @@
-//! mirrord's agents as its CLI sends them, from `tests/data/agents`, and targets as a node reports
-//! them.
+//! Fixtures: agents as mirrord's CLI sends them, and target statuses as a kubelet reports them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,40 +10,42 @@ const JOB: &str = include_str!("../data/agents/default.job-request-body.json");
 const TARGETLESS: &str = include_str!("../data/agents/targetless.job-stored.json");
 const EPHEMERAL: &str = include_str!("../data/agents/ephemeral.ephemeral-container.json");
 
-/// A number that this process gave nobody yet.
-fn number() -> u64 {
+/// Returns a number that is unique in this process.
+fn next_number() -> u64 {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-/// An agent's name: the prefix and ten letters and digits.
+/// Returns a unique agent name: mirrord's prefix and ten characters.
 #[must_use]
 pub fn name() -> String {
-    format!("mirrord-agent-{:010}", number())
+    format!("mirrord-agent-{:010}", next_number())
 }
 
-/// The id of a container that no other has, as a runtime gives them.
+/// Returns a unique container ID in the form of a container runtime.
 #[must_use]
 pub fn container_id() -> String {
-    format!("{:064x}", 0xa000_0000_0000_u64 + number())
+    format!("{:064x}", 0xa000_0000_0000_u64 + next_number())
 }
 
-/// A targetless agent's Job, as it is sent: as it is stored, without what the API server added.
+/// Returns the Job of a targetless agent as mirrord sends it.
+///
+/// The Job is derived from a stored one, without the fields that the API server adds.
 #[must_use]
 pub fn targetless() -> Value {
     let mut job: Value = serde_json::from_str(TARGETLESS).unwrap_or_default();
-    let without = |value: &mut Value, fields: &[&str]| {
+    let remove = |value: &mut Value, fields: &[&str]| {
         if let Some(object) = value.as_object_mut() {
             object.retain(|field, _| !fields.contains(&field.as_str()));
         }
     };
-    without(&mut job, &["status"]);
-    without(
+    remove(&mut job, &["status"]);
+    remove(
         &mut job["metadata"],
         &["creationTimestamp", "generation", "namespace", "resourceVersion", "uid"],
     );
     let spec = &mut job["spec"];
-    without(
+    remove(
         spec,
         &[
             "completionMode",
@@ -56,7 +57,7 @@ pub fn targetless() -> Value {
             "suspend",
         ],
     );
-    without(
+    remove(
         &mut spec["template"]["metadata"]["labels"],
         &[
             "batch.kubernetes.io/controller-uid",
@@ -66,16 +67,16 @@ pub fn targetless() -> Value {
         ],
     );
     let pod = &mut spec["template"]["spec"];
-    without(
+    remove(
         pod,
         &["dnsPolicy", "schedulerName", "securityContext", "terminationGracePeriodSeconds"],
     );
-    without(&mut pod["containers"][0], &["terminationMessagePath", "terminationMessagePolicy"]);
+    remove(&mut pod["containers"][0], &["terminationMessagePath", "terminationMessagePolicy"]);
     job["metadata"]["name"] = name().into();
     job
 }
 
-/// The Job of an agent for a container on a node, as it is sent.
+/// Returns the Job of an agent for a container on a node, as mirrord sends it.
 #[must_use]
 pub fn targeted(container_id: &str, node: &str) -> Value {
     let mut job: Value = serde_json::from_str(JOB).unwrap_or_default();
@@ -86,7 +87,7 @@ pub fn targeted(container_id: &str, node: &str) -> Value {
     job
 }
 
-/// An agent as an ephemeral container of a Pod, whose container it targets.
+/// Returns an ephemeral agent container that targets a container of the same Pod.
 #[must_use]
 pub fn ephemeral(container: &str) -> Value {
     let mut agent: Value = serde_json::from_str(EPHEMERAL).unwrap_or_default();
@@ -95,10 +96,10 @@ pub fn ephemeral(container: &str) -> Value {
     agent
 }
 
-/// Sends a request as mirrord's CLI does: the body as it is, and no more.
+/// Sends a request with an unmodified body, as mirrord's CLI does.
 ///
 /// # Errors
-/// The API server's answer, or that there is none.
+/// Returns the error of the API server or of the connection.
 pub async fn send(
     client: &Client,
     method: &str,
@@ -117,14 +118,14 @@ pub async fn send(
     client.request(request).await
 }
 
-/// The path of Jobs of a namespace, or of one.
+/// Returns the API path of a Job, or of all Jobs in the namespace if `name` is empty.
 #[must_use]
 pub fn jobs(namespace: &str, name: &str) -> String {
     let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}");
     path.trim_end_matches('/').to_owned()
 }
 
-/// What a node reports of a Pod that runs: a status with these containers and their ids.
+/// Returns the status of a running Pod with the given container names and IDs.
 #[must_use]
 pub fn running(containers: &[(&str, &str)]) -> Value {
     let statuses: Vec<Value> = containers
@@ -140,10 +141,10 @@ pub fn running(containers: &[(&str, &str)]) -> Value {
     json!({ "status": { "phase": "Running", "containerStatuses": statuses } })
 }
 
-/// Adds an agent to a Pod as mirrord does: what is stored, and one container more.
+/// Adds an agent container to a stored Pod, as mirrord does.
 ///
 /// # Errors
-/// The API server's.
+/// Returns the error of the API server or of the connection.
 pub async fn add_ephemeral(
     client: &Client,
     namespace: &str,
@@ -166,13 +167,12 @@ pub async fn add_ephemeral(
 mod tests {
     use super::*;
 
-    /// What the CLI sends with a target, but for what concerns that: these fields come from the
-    /// client.
+    /// Both Jobs come from the CLI, so they differ only in the fields of the target.
     #[test]
-    fn what_is_sent_without_a_target() {
-        let (mut with, without) = (targeted("a", "b"), targetless());
-        with["metadata"]["name"] = without["metadata"]["name"].clone();
-        let pod = &mut with["spec"]["template"]["spec"];
+    fn targetless_job_lacks_only_the_fields_of_a_target() {
+        let (mut targeted, targetless) = (targeted("a", "b"), targetless());
+        targeted["metadata"]["name"] = targetless["metadata"]["name"].clone();
+        let pod = &mut targeted["spec"]["template"]["spec"];
         let fields = pod.as_object_mut().unwrap();
         for field in ["hostPID", "nodeSelector", "tolerations", "volumes"] {
             fields.remove(field).unwrap();
@@ -183,6 +183,6 @@ mod tests {
         container["args"] = json!(["-l", "50723", "-t", "30", "targetless"]);
         let variables = container["env"].as_array_mut().unwrap();
         variables.retain(|variable| variable["name"] != "MIRRORD_AGENT_POD_IPS");
-        assert_eq!(with, without);
+        assert_eq!(targeted, targetless);
     }
 }

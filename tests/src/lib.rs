@@ -1,4 +1,4 @@
-//! What cluster tests, benchmarks and the demo of mirrord-sessions share.
+//! Test library shared by cluster tests, benchmarks and the demo of mirrord-sessions.
 
 pub mod agents;
 pub mod cluster;

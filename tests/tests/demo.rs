@@ -1,4 +1,4 @@
-//! The demo, as README says to run it.
+//! Tests of the demo, run as README describes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -13,10 +13,10 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// A program that is killed if the test fails.
-struct Running(Child);
+/// A child process that is killed if the test fails.
+struct KillOnDrop(Child);
 
-impl Drop for Running {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -24,7 +24,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn cargo_demo_takes_its_arguments_as_readme_says() {
+fn cargo_demo_accepts_the_arguments_in_readme() {
     let cargo = |args: &[&str]| {
         Command::new(std::env::var_os("CARGO").unwrap())
             .args(args)
@@ -35,16 +35,16 @@ fn cargo_demo_takes_its_arguments_as_readme_says() {
     let help = cargo(&["demo", "--", "--help"]);
     let text = String::from_utf8(help.stdout).unwrap();
     assert!(help.status.success() && text.contains("cargo demo [-- --keep]"), "{text}");
-    let wrong = cargo(&["demo", "--", "--stay"]);
-    assert_eq!(wrong.status.code(), Some(2));
-    assert!(String::from_utf8(wrong.stderr).unwrap().contains("unknown argument \"--stay\""));
+    assert!(!help.stderr.is_empty(), "cargo hid its progress");
+    let unknown = cargo(&["demo", "--", "--stay"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("unknown argument \"--stay\""));
 }
 
-/// Walks through all steps, leaves everything running for a stranger's kubectl, and stops on
-/// Ctrl-C.
+/// Runs all steps, uses the kept cluster with the printed instructions, and stops it with SIGINT.
 #[test]
-fn it_keeps_everything_until_interrupted() {
-    let mut demo = Running(
+fn keeps_the_cluster_until_interrupted() {
+    let mut demo = KillOnDrop(
         Command::new(env!("CARGO_BIN_EXE_demo"))
             .arg("--keep")
             .stdout(Stdio::piped())
@@ -52,22 +52,22 @@ fn it_keeps_everything_until_interrupted() {
             .unwrap(),
     );
     let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines();
-    let mut told = String::new();
-    let mut line_with = |start: &str| {
+    let mut output = String::new();
+    let mut read_until_prefix = |prefix: &str| {
         for line in lines.by_ref() {
             let line = line.unwrap();
-            told.push_str(&line);
-            told.push('\n');
-            if let Some(rest) = line.strip_prefix(start) {
+            output.push_str(&line);
+            output.push('\n');
+            if let Some(rest) = line.strip_prefix(prefix) {
                 return rest.to_owned();
             }
         }
-        panic!("the demo ended before it said {start:?}:\n{told}");
+        panic!("the demo ended before it printed {prefix:?}:\n{output}");
     };
-    let kubeconfig = line_with("export KUBECONFIG=").trim_matches('\'').to_owned();
-    let path = line_with("export PATH=");
+    let kubeconfig = read_until_prefix("export KUBECONFIG=").trim_matches('\'').to_owned();
+    let path = read_until_prefix("export PATH=");
     let bin = path.trim_start_matches('\'').split('\'').next().unwrap().to_owned();
-    let log = line_with("The webhook's log: ");
+    let log = read_until_prefix("Webhook log: ");
     assert!(Path::new(&log).is_file());
 
     let kubectl = |args: &[&str]| {
@@ -79,15 +79,15 @@ fn it_keeps_everything_until_interrupted() {
             .unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
-    for (context, may) in [
+    for (context, can_delete) in [
         ("admin", "yes"),
         ("developer-1", "yes"),
         ("developer-2", "yes"),
         ("auditor", "no"),
         ("nobody", "no"),
     ] {
-        let (_, answer) = kubectl(&["--context", context, "auth", "can-i", "delete", "sessions"]);
-        assert_eq!(answer.trim(), may, "{context}");
+        let (_, output) = kubectl(&["--context", context, "auth", "can-i", "delete", "sessions"]);
+        assert_eq!(output.trim(), can_delete, "{context}");
     }
     let (listed, text) = kubectl(&["mirrord-sessions", "list", "--context", "developer-1"]);
     assert!(listed && text.contains("487F4F2B6D2376AD"), "{text}");
@@ -95,14 +95,17 @@ fn it_keeps_everything_until_interrupted() {
     let interrupted =
         Command::new("kill").args(["-INT", &demo.0.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
-    let start = Instant::now();
+    let interrupted_at = Instant::now();
     let status = loop {
         if let Some(status) = demo.0.try_wait().unwrap() {
             break status;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "it goes on after Ctrl-C");
+        assert!(
+            interrupted_at.elapsed() < Duration::from_secs(20),
+            "the demo is still running after Ctrl-C"
+        );
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(status.success(), "{status}");
-    assert!(!Path::new(&kubeconfig).exists(), "its folder is still there");
+    assert!(!Path::new(&kubeconfig).exists(), "the temporary folder was not removed");
 }

@@ -1,4 +1,4 @@
-//! A local control plane to play with: see `mirrord_sessions_tests::control_plane`.
+//! Runs a local control plane until Ctrl-C. See `mirrord_sessions_tests::control_plane`.
 
 fn main() -> std::process::ExitCode {
     mirrord_sessions_tests::control_plane::cli::run(std::env::args().skip(1))

@@ -1,4 +1,4 @@
-//! `cargo demo`: the main job on a real control plane, step by step.
+//! `cargo demo`: walks through the main features on a real control plane.
 
 use std::process::ExitCode;
 

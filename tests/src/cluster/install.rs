@@ -1,4 +1,4 @@
-//! Installing the manifests, as an administrator would with kubectl.
+//! Installs the manifests with kubectl, as an administrator would.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,12 @@ use super::{Error, build::workspace};
 use crate::control_plane::{ControlPlane, KubectlOutput};
 
 const DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Applies the CRDs and everything of the manifests but what leads to the webhook, and waits until
-/// the guard policy is in force.
-pub(super) async fn base(plane: &ControlPlane) -> Result<(), Error> {
+/// Applies the CRDs and the manifests and waits until the guard policy is in force.
+///
+/// Excludes the webhook configurations and the APIService, which [`route_webhook`] applies.
+pub(super) async fn install_base(plane: &ControlPlane) -> Result<(), Error> {
     let crds = workspace().join("crds");
     kubectl(plane, &["apply", "-f", &crds.to_string_lossy()], "").await?;
     kubectl(
@@ -22,23 +23,27 @@ pub(super) async fn base(plane: &ControlPlane) -> Result<(), Error> {
         "",
     )
     .await?;
-    let objects = rendered(plane).await?;
+    let objects = render_manifests(plane).await?;
     let objects = objects
         .into_iter()
         .filter(|object| !is_webhook_configuration(object) && !is_api_service(object));
     apply(plane, objects.collect()).await?;
-    wait_until_guarded(plane).await
+    wait_for_guard_policy(plane).await
 }
 
-/// Leads the webhook configuration and the APIService to a process on this loopback port: through
-/// its Service, so that names and certificates are those of a real cluster.
+/// Routes the webhook configurations and the APIService to a process on a loopback port.
+///
+/// The route passes through the webhook's Service, so that names and certificates match those of a
+/// real cluster.
 pub(super) async fn route_webhook(plane: &ControlPlane, port: u16) -> Result<(), Error> {
-    let objects = rendered(plane).await?;
-    let objects =
-        objects.into_iter().filter_map(|object| on_loopback(object, port)).collect::<Vec<_>>();
+    let objects = render_manifests(plane).await?;
+    let objects = objects
+        .into_iter()
+        .filter_map(|object| redirect_to_loopback(object, port))
+        .collect::<Vec<_>>();
     if objects.len() != 4 {
         return Err(Error::Manifests(
-            "expected a Service, two webhook configurations and an APIService of the webhook"
+            "expected a Service, two webhook configurations and an APIService for the webhook"
                 .into(),
         ));
     }
@@ -54,8 +59,8 @@ fn is_api_service(object: &Value) -> bool {
     object["kind"] == "APIService"
 }
 
-/// The objects that say where the webhook is, changed to say here.
-fn on_loopback(mut object: Value, port: u16) -> Option<Value> {
+/// Returns the object with a route to the loopback port, or `None` if it has no route.
+fn redirect_to_loopback(mut object: Value, port: u16) -> Option<Value> {
     if object["kind"] == "Service" && object["metadata"]["name"] == WEBHOOK_NAME {
         object["spec"] = json!({ "type": "ExternalName", "externalName": "localhost" });
         return Some(object);
@@ -73,8 +78,8 @@ fn on_loopback(mut object: Value, port: u16) -> Option<Value> {
     None
 }
 
-/// The manifests, as kustomize renders them.
-pub(super) async fn rendered(plane: &ControlPlane) -> Result<Vec<Value>, Error> {
+/// Returns the manifests as kustomize renders them.
+pub(super) async fn render_manifests(plane: &ControlPlane) -> Result<Vec<Value>, Error> {
     let base = workspace().join("manifests/base");
     let yaml = kubectl(plane, &["kustomize", &base.to_string_lossy()], "").await?;
     serde_saphyr::from_multiple(&yaml).map_err(|error| Error::Manifests(error.to_string()))
@@ -85,8 +90,8 @@ async fn apply(plane: &ControlPlane, items: Vec<Value>) -> Result<(), Error> {
     kubectl(plane, &["apply", "--validate=strict", "-f", "-"], &list.to_string()).await.map(|_| ())
 }
 
-/// A Session that isn't kept: what admission says of it is the answer.
-pub(super) async fn try_create(plane: &ControlPlane) -> Result<KubectlOutput, Error> {
+/// Creates a Session by a server-side dry run, which returns the decision of admission.
+pub(super) async fn dry_run_create(plane: &ControlPlane) -> Result<KubectlOutput, Error> {
     let session = json!({
         "apiVersion": "operator.metalbear.co/v1",
         "kind": "Session",
@@ -98,39 +103,39 @@ pub(super) async fn try_create(plane: &ControlPlane) -> Result<KubectlOutput, Er
     Ok(plane.kubectl_with_input(admin, &args, &session.to_string()).await?)
 }
 
-/// Waits until a Session without an owner is refused by the policy.
-pub(super) async fn wait_until_guarded(plane: &ControlPlane) -> Result<(), Error> {
-    wait_until("the guard policy refuses a Session without owner", || async {
-        let output = try_create(plane).await?;
-        let refused =
+/// Waits until the guard policy denies a Session without an owner.
+pub(super) async fn wait_for_guard_policy(plane: &ControlPlane) -> Result<(), Error> {
+    wait_until("the guard policy denies a Session without an owner", || async {
+        let output = dry_run_create(plane).await?;
+        let is_denied =
             output.stderr.contains("ValidatingAdmissionPolicy 'sessions.mirrord-sessions'");
-        Ok(if refused { Ok(()) } else { Err(output.stdout + &output.stderr) })
+        Ok(if is_denied { Ok(()) } else { Err(output.stdout + &output.stderr) })
     })
     .await
 }
 
-/// Asks until the answer is `Ok`; what it was last if it never is.
-pub(super) async fn wait_until<F>(what: &str, ask: impl Fn() -> F) -> Result<(), Error>
+/// Polls a condition until it returns `Ok`. A timeout error quotes its last failure.
+pub(super) async fn wait_until<F>(condition: &str, check: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<Result<(), String>, Error>>,
 {
-    let start = Instant::now();
+    let started = Instant::now();
     loop {
-        match ask().await? {
+        match check().await? {
             Ok(()) => return Ok(()),
-            Err(last) if start.elapsed() > DEADLINE => {
+            Err(last) if started.elapsed() > DEADLINE => {
                 return Err(Error::Timeout {
-                    what: what.to_owned(),
+                    condition: condition.to_owned(),
                     seconds: DEADLINE.as_secs(),
                     last,
                 });
             }
-            Err(_) => tokio::time::sleep(POLL).await,
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// Runs kubectl as an administrator.
+/// Runs kubectl as an administrator and returns its standard output.
 pub(super) async fn kubectl(
     plane: &ControlPlane,
     args: &[&str],
@@ -140,6 +145,6 @@ pub(super) async fn kubectl(
     if output.status.success() {
         Ok(output.stdout)
     } else {
-        Err(Error::Kubectl { what: args.join(" "), stderr: output.stderr.trim_end().to_owned() })
+        Err(Error::Kubectl { args: args.join(" "), stderr: output.stderr.trim_end().to_owned() })
     }
 }

@@ -1,8 +1,9 @@
 //! A cluster with mirrord-sessions installed from its own manifests.
 //!
-//! The webhook is the real process, under its real service account and through its Service; what a
-//! cluster would do and a control plane without nodes can't (run the Deployment's pods) is done
-//! here: the process is a child, and the Service an ExternalName for `localhost`.
+//! The webhook is the real process. It runs under its real service account and is reached through
+//! its Service. A control plane without nodes cannot run the Pods of the webhook's Deployment.
+//! Therefore the process is a child of this process, and the Service is an ExternalName for
+//! `localhost`.
 
 mod build;
 mod install;
@@ -12,53 +13,54 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use crate::control_plane::{ControlPlane, Error as ControlPlaneError, KubectlOutput};
 
+pub(crate) use build::DEBUG_ESTIMATE;
 pub use build::Programs;
 pub use webhook::Webhook;
 
-/// Why there is no cluster.
+/// An error during the start or the use of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The control plane failed.
+    /// The control plane returned an error.
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
-    /// `cargo build` failed.
+    /// Cargo could not build the programs.
     #[error("the webhook and the plugin could not be built: {0}")]
     Build(String),
-    /// kubectl refused a step of the installation.
-    #[error("kubectl {what}: {stderr}")]
+    /// A kubectl command failed.
+    #[error("kubectl {args}: {stderr}")]
     Kubectl {
-        /// What was asked.
-        what: String,
-        /// kubectl's answer.
+        /// Arguments of the command.
+        args: String,
+        /// Standard error of kubectl.
         stderr: String,
     },
-    /// A manifest isn't what the installation expects.
+    /// The manifests differ from what the installation expects.
     #[error("manifests: {0}")]
     Manifests(String),
     /// The webhook did not start.
-    #[error("the webhook did not start; its log, {log}, ends with:\n{tail}", log = log.display())]
+    #[error("the webhook did not start; last lines of {log}:\n{tail}", log = log.display())]
     Webhook {
-        /// The log file.
+        /// Path of the log.
         log: PathBuf,
-        /// The end of it.
+        /// Last lines of the log.
         tail: String,
     },
-    /// A condition that should have come about did not.
-    #[error("waited {seconds} s in vain until {what}; last: {last}")]
+    /// A condition was not met in time.
+    #[error("timed out after {seconds} s waiting until {condition}; last result: {last}")]
     Timeout {
-        /// What was waited for.
-        what: String,
-        /// For how long.
+        /// The condition that was not met.
+        condition: String,
+        /// Seconds until the timeout.
         seconds: u64,
-        /// What was seen last.
+        /// The result of the last check.
         last: String,
     },
-    /// Reading or writing failed.
+    /// An operation on a file or a process failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was done.
+        /// The operation that failed.
         what: String,
-        /// Why it failed.
+        /// The cause of the failure.
         source: std::io::Error,
     },
 }
@@ -66,55 +68,58 @@ pub enum Error {
 /// A control plane with the CRDs, the manifests and a running webhook.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The control plane.
+    /// Control plane of the cluster.
     pub plane: ControlPlane,
-    /// The webhook and the plugin.
+    /// Built webhook and plugin.
     pub programs: Programs,
-    /// The webhook process that the Service leads to.
+    /// Webhook process that the Service routes to.
     pub webhook: Webhook,
 }
 
 impl Cluster {
-    /// Starts a control plane and installs everything. Takes some seconds.
+    /// Builds the programs, starts a control plane and installs everything on it.
     ///
     /// # Errors
-    /// Whatever went wrong first, in words that say what to do.
+    /// Returns the first error of the build, the start or the installation.
     pub async fn start() -> Result<Self, Error> {
         let programs = Programs::build()?;
         let plane = ControlPlane::start()?;
         Self::install(plane, programs).await
     }
 
-    /// Installs everything on a control plane that has nothing yet.
+    /// Installs everything on an empty control plane.
     ///
     /// # Errors
-    /// Whatever went wrong first.
+    /// Returns the first error of the installation.
     pub async fn install(plane: ControlPlane, programs: Programs) -> Result<Self, Error> {
-        install::base(&plane).await?;
+        install::install_base(&plane).await?;
         let webhook = Webhook::start(&plane, &programs).await?;
         install::route_webhook(&plane, webhook.port()).await?;
         let cluster = Self { plane, programs, webhook };
-        cluster.wait_until_stamped().await?;
+        cluster.wait_for_stamps().await?;
         Ok(cluster)
     }
 
-    /// One cluster for all tests of a process, started by the first to ask; it ends with the
-    /// process.
+    /// Returns the cluster that all tests of a process share.
+    ///
+    /// The first call starts it. It stops when the process ends.
     ///
     /// # Errors
-    /// As [`Cluster::start`].
+    /// Fails under the conditions of [`Cluster::start`].
     pub fn shared() -> Result<&'static Self, &'static Error> {
         static SHARED: OnceLock<Result<Cluster, Error>> = OnceLock::new();
         SHARED
             .get_or_init(|| {
-                // Tests call from within their own runtimes, and each of these ends with its test.
+                // Each caller is inside the runtime of its test, which ends with that test.
                 std::thread::scope(|scope| {
                     let starting = scope.spawn(|| {
                         let runtime =
                             tokio::runtime::Builder::new_current_thread().enable_all().build();
                         match runtime {
                             Ok(runtime) => runtime.block_on(Self::start()),
-                            Err(source) => Err(Error::Io { what: "a runtime".into(), source }),
+                            Err(source) => {
+                                Err(Error::Io { what: "start a runtime".into(), source })
+                            }
                         }
                     });
                     starting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -123,44 +128,46 @@ impl Cluster {
             .as_ref()
     }
 
-    /// Runs kubectl as an administrator, and fails if it does.
+    /// Runs kubectl as an administrator and returns its standard output.
     ///
     /// # Errors
-    /// kubectl's own.
+    /// Returns the standard error of a command that fails.
     pub async fn admin(&self, args: &[&str], input: &str) -> Result<String, Error> {
         install::kubectl(&self.plane, args, input).await
     }
 
-    /// Deletes the webhook configuration, as an administrator or a mistake may, and waits until the
-    /// API server asks the webhook no more: then the guard policy refuses what has no owner.
+    /// Deletes the mutating webhook configuration and waits until the API server stops calling it.
+    ///
+    /// From then on, the guard policy denies Sessions without an owner.
     ///
     /// # Errors
-    /// kubectl's own.
+    /// Returns an error if kubectl fails or the change does not take effect in time.
     pub async fn delete_webhook_configuration(&self) -> Result<(), Error> {
         let name = mirrord_sessions_crds::WEBHOOK_NAME;
         self.admin(&["delete", "mutatingwebhookconfiguration", name], "").await?;
-        install::wait_until_guarded(&self.plane).await
+        install::wait_for_guard_policy(&self.plane).await
     }
 
-    /// Applies the webhook configuration, again if need be, so that it leads to this process, and
-    /// waits until Sessions are stamped.
+    /// Applies the webhook configuration with a route to the given process, and waits until the
+    /// webhook stamps Sessions.
     ///
     /// # Errors
-    /// kubectl's own.
+    /// Returns an error if kubectl fails or the change does not take effect in time.
     pub async fn route_to(&self, webhook: &Webhook) -> Result<(), Error> {
         install::route_webhook(&self.plane, webhook.port()).await?;
-        self.wait_until_stamped().await
+        self.wait_for_stamps().await
     }
 
-    async fn wait_until_stamped(&self) -> Result<(), Error> {
+    async fn wait_for_stamps(&self) -> Result<(), Error> {
         install::wait_until("the webhook stamps Sessions", || async {
-            let output = install::try_create(&self.plane).await?;
-            Ok(stamped(&output))
+            let output = install::dry_run_create(&self.plane).await?;
+            Ok(check_stamped(&output))
         })
         .await
     }
 }
 
-fn stamped(output: &KubectlOutput) -> Result<(), String> {
+/// Returns the error of kubectl if admission denied the Session.
+fn check_stamped(output: &KubectlOutput) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(output.stderr.clone()) }
 }

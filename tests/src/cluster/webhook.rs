@@ -1,4 +1,4 @@
-//! The webhook process, as a child.
+//! Runs the webhook as a child process.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use crate::control_plane::ControlPlane;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A running webhook process; killed when dropped.
+/// A running webhook process, killed when dropped.
 #[derive(Debug)]
 pub struct Webhook {
     child: Mutex<Child>,
@@ -24,18 +24,18 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Starts the process under its service account, on a port of loopback that is free.
+    /// Starts the process under its service account, on a free loopback port.
     ///
     /// # Errors
-    /// It did not start; the error holds the end of its log.
+    /// Returns an error that quotes the log if the process does not start.
     pub async fn start(plane: &ControlPlane, programs: &Programs) -> Result<Self, Error> {
         Self::start_with(plane, programs, &[]).await
     }
 
-    /// The same with more arguments.
+    /// Starts the process with additional arguments.
     ///
     /// # Errors
-    /// As [`Webhook::start`].
+    /// Fails under the conditions of [`Webhook::start`].
     pub async fn start_with(
         plane: &ControlPlane,
         programs: &Programs,
@@ -45,10 +45,10 @@ impl Webhook {
         Self::start_at(plane, programs, kubeconfig.path(), args).await
     }
 
-    /// The same as in the overlay without trackers.
+    /// Starts the process as the overlay without trackers does.
     ///
     /// # Errors
-    /// As [`Webhook::start`].
+    /// Fails under the conditions of [`Webhook::start`].
     pub async fn start_without_trackers(
         plane: &ControlPlane,
         programs: &Programs,
@@ -57,10 +57,10 @@ impl Webhook {
         Self::launch(plane, programs, kubeconfig.path(), &[]).await
     }
 
-    /// The same with another way to the API server.
+    /// Starts the process with another kubeconfig and additional arguments.
     ///
     /// # Errors
-    /// As [`Webhook::start`].
+    /// Fails under the conditions of [`Webhook::start`].
     pub async fn start_at(
         plane: &ControlPlane,
         programs: &Programs,
@@ -77,14 +77,14 @@ impl Webhook {
         kubeconfig: &Path,
         args: &[&str],
     ) -> Result<Self, Error> {
-        // A folder of its own for each process, so that a second one has a log too.
+        // Each process has a folder of its own, so that a second process has a log of its own.
         let folder = tempfile::Builder::new()
             .prefix("webhook-")
             .tempdir_in(plane.folder())
-            .map_err(io("a folder for the webhook's log"))?
+            .map_err(io("create a folder for the webhook's log"))?
             .keep();
         let log = folder.join("webhook.log");
-        let file = File::create(&log).map_err(io("the webhook's log"))?;
+        let file = File::create(&log).map_err(io("create the webhook's log"))?;
         let child = Command::new(&programs.webhook)
             .args(["--listen=127.0.0.1:0", "--shutdown-delay=0s"])
             .args(args)
@@ -97,13 +97,13 @@ impl Webhook {
             .map_err(io("start the webhook"))?;
         plane.adopt(&child)?;
         let mut webhook = Self { child: Mutex::new(child), port: 0, log };
-        webhook.port = webhook.listening().await?;
+        webhook.port = webhook.wait_for_port().await?;
         Ok(webhook)
     }
 
-    /// The port it says it serves on.
-    async fn listening(&self) -> Result<u16, Error> {
-        let start = Instant::now();
+    /// Waits until the process logs its port, and returns the port.
+    async fn wait_for_port(&self) -> Result<u16, Error> {
+        let started = Instant::now();
         loop {
             let log = self.log_text();
             let port = log
@@ -112,8 +112,8 @@ impl Webhook {
             if let Some(port) = port {
                 return Ok(port);
             }
-            let ended = matches!(self.child().try_wait(), Ok(Some(_)));
-            if ended || start.elapsed() > DEADLINE {
+            let has_exited = matches!(self.child().try_wait(), Ok(Some(_)));
+            if has_exited || started.elapsed() > DEADLINE {
                 return Err(Error::Webhook { log: self.log.clone(), tail: log });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -124,74 +124,74 @@ impl Webhook {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The port that it serves on.
+    /// Returns the port that the process serves on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its number with the system.
+    /// Returns the process ID.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child().id()
     }
 
-    /// Where its log is.
+    /// Returns the path of the log.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// What it logged so far.
+    /// Returns the content of the log.
     #[must_use]
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Tells it to stop, as a kubelet does, and waits until it has.
+    /// Terminates the process with SIGTERM, as a kubelet does, and waits until it has exited.
     ///
     /// # Errors
-    /// It could not be told or waited for.
+    /// Returns an error if the process cannot be signaled or waited for.
     pub fn terminate(&self) -> Result<ExitStatus, Error> {
         self.signal("-TERM")?;
         self.child().wait().map_err(io("wait for the webhook"))
     }
 
-    /// Stops it where it is: it goes on holding its connections and answers nothing.
+    /// Suspends the process with SIGSTOP, so that it holds its connections and does not respond.
     ///
     /// # Errors
-    /// It could not be told.
+    /// Returns an error if the process cannot be signaled.
     pub fn freeze(&self) -> Result<(), Error> {
         self.signal("-STOP")
     }
 
-    /// Lets it go on after [`Webhook::freeze`].
+    /// Resumes the process after [`Webhook::freeze`].
     ///
     /// # Errors
-    /// It could not be told.
+    /// Returns an error if the process cannot be signaled.
     pub fn thaw(&self) -> Result<(), Error> {
         self.signal("-CONT")
     }
 
     fn signal(&self, signal: &str) -> Result<(), Error> {
-        let told = Command::new("kill")
+        let status = Command::new("kill")
             .arg(signal)
             .arg(self.child().id().to_string())
             .status()
             .map_err(io("run kill"))?;
-        if told.success() {
+        if status.success() {
             return Ok(());
         }
         Err(Error::Io {
-            what: "kill the webhook".into(),
-            source: std::io::Error::other(told.to_string()),
+            what: "signal the webhook".into(),
+            source: std::io::Error::other(status.to_string()),
         })
     }
 
-    /// Ends it at once, as a crash does.
+    /// Kills the process with SIGKILL, as a crash would.
     ///
     /// # Errors
-    /// It could not be killed or waited for.
+    /// Returns an error if the process cannot be killed or waited for.
     pub fn kill(&self) -> Result<(), Error> {
         self.child().kill().map_err(io("kill the webhook"))?;
         self.child().wait().map_err(io("wait for the webhook"))?;
@@ -201,7 +201,7 @@ impl Webhook {
 
 impl Drop for Webhook {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have exited already.
         let _ = self.child().kill();
         let _ = self.child().wait();
     }

@@ -1,4 +1,4 @@
-//! Where the programs of the control plane are, and which of them have to be built.
+//! Locates the programs of the control plane and builds the missing ones.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,35 +10,35 @@ use super::build::Builder;
 use super::error::Error;
 use super::recipe;
 
-/// The variable by which envtest's users say where such programs are.
+/// Environment variable that names the folder of the programs, by envtest's convention.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
-/// The programs that a control plane needs.
+/// A program that the control plane or the tests of krew run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
-    /// The store.
+    /// etcd, the store of the API server.
     Etcd,
-    /// The API server.
+    /// kube-apiserver, the API server.
     KubeApiserver,
-    /// The controllers: service accounts, namespaces, garbage collection, Jobs.
+    /// kube-controller-manager: service accounts, namespaces, garbage collection, Jobs.
     KubeControllerManager,
-    /// The client.
+    /// kubectl, the command-line client.
     Kubectl,
-    /// The manager of kubectl's plugins: not of the control plane.
+    /// krew, the plugin manager of kubectl, which the control plane does not need.
     Krew,
-    /// The check of krew's index.
+    /// validate-krew-manifest, the validator of krew's index.
     ValidateKrewManifest,
 }
 
 impl Program {
-    /// All of them, cheapest diagnosis first: etcd is what everything else waits for.
+    /// Programs of the control plane, in the order in which they are built and started.
     pub const ALL: [Self; 4] =
         [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl];
 
-    /// What it takes to try an installation by krew.
+    /// Programs of a test installation by krew.
     pub const KREW: [Self; 2] = [Self::Krew, Self::ValidateKrewManifest];
 
-    /// The name of its file, wherever it comes from.
+    /// Returns the name of the executable file.
     #[must_use]
     pub fn file_name(self) -> &'static str {
         match self {
@@ -58,63 +58,83 @@ impl fmt::Display for Program {
     }
 }
 
-/// The path of each program.
+/// Paths of the located programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assets(BTreeMap<Program, PathBuf>);
 
 impl Assets {
-    /// Finds the control plane's programs, and builds what is missing: minutes, once, with progress
-    /// on stderr.
+    /// Locates the programs of the control plane and builds the missing ones.
+    ///
+    /// A build takes minutes, happens once, and reports progress on stderr.
     pub fn locate() -> Result<Self, Error> {
-        Self::find(&Program::ALL, &recipe::cache_folder_name(), |name| std::env::var_os(name))
+        Self::locate_in(&SearchPath::control_plane()?, &Program::ALL)
     }
 
-    /// The same for krew's programs, which no assets of envtest hold.
+    /// Locates krew's programs, which envtest's assets never contain, and builds the missing ones.
     pub fn locate_krew() -> Result<Self, Error> {
         let variable = |name: &str| std::env::var_os(name).filter(|_| name != ASSETS_VARIABLE);
-        Self::find(&Program::KREW, &recipe::krew_cache_folder_name(), variable)
+        let search_path = SearchPath::from_process(&recipe::krew_cache_folder_name(), variable)?;
+        Self::locate_in(&search_path, &Program::KREW)
     }
 
-    fn find(
-        wanted: &[Program],
-        folder: &str,
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Error> {
-        let places =
-            Places::from_environment(folder, variable, std::env::home_dir(), std::env::consts::OS)?;
-        let first = survey(wanted, &places, Path::is_dir, is_program)?;
-        if !first.missing.is_empty() {
-            Builder::new(&places.cache).build(&first.missing)?;
+    /// Returns the estimated time that [`Assets::locate`] would spend on a build, if it needs one.
+    ///
+    /// Fails if a build is needed and Go is not installed.
+    pub fn build_estimate() -> Result<Option<String>, Error> {
+        let search_path = SearchPath::control_plane()?;
+        let missing = search(&Program::ALL, &search_path, Path::is_dir, is_program)?.missing;
+        if missing.is_empty() {
+            return Ok(None);
         }
-        let now = survey(wanted, &places, Path::is_dir, is_program)?;
-        if now.missing.is_empty() {
-            Ok(Self(now.found))
+        Builder::new(&search_path.cache).check_go(&missing)?;
+        Ok(Some(recipe::estimate(&missing)))
+    }
+
+    fn locate_in(search_path: &SearchPath, wanted: &[Program]) -> Result<Self, Error> {
+        let before = search(wanted, search_path, Path::is_dir, is_program)?;
+        if !before.missing.is_empty() {
+            Builder::new(&search_path.cache).build(&before.missing)?;
+        }
+        let after = search(wanted, search_path, Path::is_dir, is_program)?;
+        if after.missing.is_empty() {
+            Ok(Self(after.found))
         } else {
-            // Somebody emptied the cache between the build and this look.
+            // Another process emptied the cache after the build.
             Err(Error::Io {
-                doing: format!("keep programs in {}", places.cache.display()),
+                doing: format!("keep programs in {}", search_path.cache.display()),
                 source: std::io::ErrorKind::NotFound.into(),
             })
         }
     }
 
-    /// Where this program is.
+    /// Returns the path of a program.
     #[must_use]
     pub fn path(&self, program: Program) -> &Path {
-        // `locate` is the only constructor, and lists every program; the bare name is what a
-        // shell would look for.
+        // Control plane and krew have separate assets. For a program of the other set, the bare
+        // name makes the system search PATH.
         self.0.get(&program).map_or(Path::new(program.file_name()), PathBuf::as_path)
     }
 }
 
-/// The folders to look in, in this order.
+/// Folders to search for programs: the assets folder first, then the cache.
 #[derive(Debug, PartialEq, Eq)]
-struct Places {
-    given: Option<PathBuf>,
+struct SearchPath {
+    assets: Option<PathBuf>,
     cache: PathBuf,
 }
 
-impl Places {
+impl SearchPath {
+    fn control_plane() -> Result<Self, Error> {
+        Self::from_process(&recipe::cache_folder_name(), |name| std::env::var_os(name))
+    }
+
+    fn from_process(
+        folder: &str,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Error> {
+        Self::from_environment(folder, variable, std::env::home_dir(), std::env::consts::OS)
+    }
+
     fn from_environment(
         folder: &str,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -123,7 +143,7 @@ impl Places {
     ) -> Result<Self, Error> {
         let path = |name| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = home.filter(|h| !h.as_os_str().is_empty());
-        // The XDG specification wants relative paths ignored.
+        // The XDG specification requires that relative paths are ignored.
         let caches = path("XDG_CACHE_HOME")
             .filter(|p| p.is_absolute())
             .or_else(|| {
@@ -134,27 +154,30 @@ impl Places {
             })
             .ok_or(Error::NoCacheFolder)?;
         Ok(Self {
-            given: path(ASSETS_VARIABLE),
+            assets: path(ASSETS_VARIABLE),
             cache: caches.join("mirrord-sessions").join(folder),
         })
     }
 }
 
+/// Result of a search: the paths of found programs, and the programs found nowhere.
 #[derive(Debug, PartialEq, Eq)]
-struct Survey {
+struct SearchResult {
     found: BTreeMap<Program, PathBuf>,
     missing: Vec<Program>,
 }
 
-/// Looks for each program by itself: envtest's folder lacks kube-controller-manager, which then
-/// comes from the cache while the others don't.
-fn survey(
+/// Searches for each program separately.
+///
+/// envtest's folder lacks kube-controller-manager, which then comes from the cache while the other
+/// programs come from the folder.
+fn search(
     wanted: &[Program],
-    places: &Places,
+    search_path: &SearchPath,
     is_folder: impl Fn(&Path) -> bool,
     is_program: impl Fn(&Path) -> bool,
-) -> Result<Survey, Error> {
-    let within = |folder: &Path| -> BTreeMap<Program, PathBuf> {
+) -> Result<SearchResult, Error> {
+    let programs_in = |folder: &Path| -> BTreeMap<Program, PathBuf> {
         wanted
             .iter()
             .copied()
@@ -162,22 +185,22 @@ fn survey(
             .filter(|(_, path)| is_program(path))
             .collect()
     };
-    let mut found = within(&places.cache);
-    if let Some(folder) = &places.given {
+    let mut found = programs_in(&search_path.cache);
+    if let Some(folder) = &search_path.assets {
         if !is_folder(folder) {
             return Err(Error::AssetsFolderMissing(folder.clone()));
         }
-        let given = within(folder);
-        if given.is_empty() {
+        let assets = programs_in(folder);
+        if assets.is_empty() {
             return Err(Error::AssetsFolderEmpty(folder.clone()));
         }
-        found.extend(given);
+        found.extend(assets);
     }
     let missing = wanted.iter().copied().filter(|program| !found.contains_key(program)).collect();
-    Ok(Survey { found, missing })
+    Ok(SearchResult { found, missing })
 }
 
-/// A file that may be run.
+/// Returns whether the path is an executable file.
 pub(crate) fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
@@ -186,15 +209,19 @@ pub(crate) fn is_program(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn places(variables: &[(&str, &str)], home: Option<&str>, os: &str) -> Result<Places, Error> {
+    fn search_path(
+        variables: &[(&str, &str)],
+        home: Option<&str>,
+        os: &str,
+    ) -> Result<SearchPath, Error> {
         let variable = |name: &str| {
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))
         };
-        Places::from_environment("this", variable, home.map(PathBuf::from), os)
+        SearchPath::from_environment("this", variable, home.map(PathBuf::from), os)
     }
 
     #[test]
-    fn the_cache_is_where_the_system_keeps_caches() {
+    fn cache_follows_the_convention_of_the_system() {
         for (case, variables, home, os, expected) in [
             ("linux", &[][..], Some("/h"), "linux", Some("/h/.cache")),
             ("mac", &[], Some("/h"), "macos", Some("/h/Library/Caches")),
@@ -205,23 +232,23 @@ mod tests {
             ("nothing", &[], None, "linux", None),
             ("empty home", &[], Some(""), "linux", None),
         ] {
-            let cache = places(variables, home, os).ok().map(|p| p.cache);
+            let cache = search_path(variables, home, os).ok().map(|p| p.cache);
             let expected = expected.map(|e| Path::new(e).join("mirrord-sessions").join("this"));
             assert_eq!(cache, expected, "{case}");
         }
     }
 
     #[test]
-    fn an_empty_variable_is_no_folder() {
-        let places = places(&[(ASSETS_VARIABLE, "")], Some("/h"), "linux").unwrap();
-        assert_eq!(places.given, None);
+    fn empty_assets_variable_is_ignored() {
+        let search_path = search_path(&[(ASSETS_VARIABLE, "")], Some("/h"), "linux").unwrap();
+        assert_eq!(search_path.assets, None);
     }
 
     #[test]
-    fn each_program_is_looked_for_by_itself() {
+    fn searches_for_each_program_separately() {
         use Program::{Etcd, KubeApiserver, KubeControllerManager, Kubectl};
         let envtest = ["/given/etcd", "/given/kube-apiserver", "/given/kubectl"];
-        for (case, given, there, from_given, missing) in [
+        for (case, has_assets, executables, from_assets, missing) in [
             ("fresh machine", false, vec![], vec![], Program::ALL.to_vec()),
             (
                 "envtest",
@@ -245,29 +272,32 @@ mod tests {
                 vec![KubeApiserver, KubeControllerManager, Kubectl],
             ),
         ] {
-            let places = Places { given: given.then(|| "/given".into()), cache: "/cache".into() };
-            let usable = |p: &Path| there.iter().any(|t| p == Path::new(t));
-            let survey = survey(&Program::ALL, &places, |_| true, usable).unwrap();
-            let given: Vec<_> = survey
+            let search_path =
+                SearchPath { assets: has_assets.then(|| "/given".into()), cache: "/cache".into() };
+            let is_executable = |p: &Path| executables.iter().any(|t| p == Path::new(t));
+            let result = search(&Program::ALL, &search_path, |_| true, is_executable).unwrap();
+            let found_in_assets: Vec<_> = result
                 .found
                 .iter()
                 .filter(|(_, path)| path.starts_with("/given"))
                 .map(|(program, _)| *program)
                 .collect();
-            assert_eq!(given, from_given, "{case}");
-            assert_eq!(survey.missing, missing, "{case}");
+            assert_eq!(found_in_assets, from_assets, "{case}");
+            assert_eq!(result.missing, missing, "{case}");
         }
     }
 
     #[test]
-    fn a_wrong_folder_is_an_error_rather_than_a_build() {
-        let places = Places { given: Some("/given".into()), cache: "/cache".into() };
-        let missing = survey(&Program::ALL, &places, |_| false, |_| false).unwrap_err().to_string();
+    fn wrong_assets_folder_is_an_error_and_starts_no_build() {
+        let search_path = SearchPath { assets: Some("/given".into()), cache: "/cache".into() };
+        let missing =
+            search(&Program::ALL, &search_path, |_| false, |_| false).unwrap_err().to_string();
         assert!(
             missing.contains("KUBEBUILDER_ASSETS is set to /given, which is not a folder"),
             "{missing}"
         );
-        let empty = survey(&Program::ALL, &places, |_| true, |_| false).unwrap_err().to_string();
-        assert!(empty.contains("holds none of etcd"), "{empty}");
+        let empty =
+            search(&Program::ALL, &search_path, |_| true, |_| false).unwrap_err().to_string();
+        assert!(empty.contains("contains none of etcd"), "{empty}");
     }
 }

@@ -1,4 +1,4 @@
-//! Building the missing programs, once, into the cache.
+//! Builds missing programs from Go modules into the cache.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use super::assets::{Program, is_program};
 use super::error::Error;
-use super::keeper::Keeper;
-use super::process::{Held, spawn_kept, tail};
-use super::progress::{Ticker, minutes, say};
+use super::process::{GatedCommand, spawn_registered, tail};
+use super::progress::Progress;
+use super::reaper::Reaper;
 use super::recipe::{self, Module};
 
-const POLL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Builds programs into one cache folder.
 pub(crate) struct Builder<'a> {
@@ -25,17 +25,17 @@ pub(crate) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(crate) fn new(cache: &'a Path) -> Self {
-        let go = PathBuf::from("go");
-        Self { cache, go }
+        Self { cache, go: PathBuf::from("go") }
     }
 
-    /// Builds what of `wanted` is not in the cache by the time the lock is ours.
+    /// Builds the wanted programs that are still missing once the cache is locked.
     ///
-    /// A program appears in the cache by a rename, when all are built; everything else happens in a
-    /// folder beside it, which the keeper removes however this ends.
+    /// All work happens in a temporary folder beside the cache, which the reaper removes however
+    /// the build ends. Finished programs are renamed into the cache only when all of them are
+    /// built.
     pub(crate) fn build(&self, wanted: &[Program]) -> Result<(), Error> {
-        let beside = self.cache.parent().unwrap_or(self.cache);
-        fs::create_dir_all(beside).map_err(Error::io(format!("create {}", beside.display())))?;
+        let parent = self.cache.parent().unwrap_or(self.cache);
+        fs::create_dir_all(parent).map_err(Error::io(format!("create {}", parent.display())))?;
         let _lock = self.lock()?;
         let missing: Vec<_> = wanted
             .iter()
@@ -46,73 +46,74 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         self.check_go(&missing)?;
-        self.remove_leftovers(beside)?;
+        self.remove_abandoned_builds(parent)?;
 
-        let started = Ticker::new("");
-        say(&format!(
-            "Building {} from Go modules into {}.\n\
-             This is done once; on two cores, a whole control plane takes 6 to 10 minutes, krew one.",
-            missing.iter().map(|p| p.file_name()).collect::<Vec<_>>().join(", "),
-            self.cache.display()
-        ));
+        let names: Vec<_> = missing.iter().map(|program| program.file_name()).collect();
+        let mut progress = Progress::start(
+            &format!("Building {} from Go modules", names.join(", ")),
+            &format!("{} on two cores, once", recipe::estimate(&missing)),
+        );
+        progress.print_line(&format!("  into {}", self.cache.display()));
         let folder = tempfile::Builder::new()
-            .prefix(&self.leftover_prefix())
-            .tempdir_in(beside)
-            .map_err(Error::io(format!("create a folder in {}", beside.display())))?
+            .prefix(&self.build_folder_prefix())
+            .tempdir_in(parent)
+            .map_err(Error::io(format!("create a folder in {}", parent.display())))?
             .keep();
-        let run = Run { go: &self.go, keeper: Keeper::start(&folder)?, folder };
-        let built = run.build(&missing)?;
+        let reaper = Reaper::start(&folder)?;
+        let mut build =
+            Build { go: &self.go, reaper, folder, progress: &mut progress, steps: 0, step: 0 };
+        let executables = build.run(&missing)?;
         fs::create_dir_all(self.cache)
             .map_err(Error::io(format!("create {}", self.cache.display())))?;
-        for (program, path) in built {
+        for (program, path) in executables {
             let target = self.cache.join(program.file_name());
             fs::rename(&path, &target)
                 .map_err(Error::io(format!("move {program} to {}", target.display())))?;
         }
-        say(&format!("Built in {}.", minutes(started.elapsed())));
+        progress.finish();
         Ok(())
     }
 
-    fn name(&self) -> &OsStr {
+    fn cache_name(&self) -> &OsStr {
         self.cache.file_name().unwrap_or_default()
     }
 
-    fn leftover_prefix(&self) -> OsString {
-        let mut prefix = self.name().to_owned();
+    fn build_folder_prefix(&self) -> OsString {
+        let mut prefix = self.cache_name().to_owned();
         prefix.push(".building-");
         prefix
     }
 
     fn lock(&self) -> Result<File, Error> {
-        let mut name = self.name().to_owned();
+        let mut name = self.cache_name().to_owned();
         name.push(".lock");
         let path = self.cache.with_file_name(name);
         let doing = format!("lock {}", path.display());
         let file = File::create(&path).map_err(Error::io(&doing))?;
-        let mut waiting: Option<Ticker> = None;
+        let mut waiting: Option<Progress> = None;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(source)) => return Err(Error::Io { doing, source }),
                 Err(TryLockError::WouldBlock) => waiting
                     .get_or_insert_with(|| {
-                        say(&format!(
-                            "Another process is building programs for {}; waiting for it.",
-                            self.cache.display()
-                        ));
-                        Ticker::new("waiting for the other process")
+                        Progress::start(
+                            "Waiting for another process that builds the same programs",
+                            "up to 10 minutes on two cores",
+                        )
                     })
-                    .tick(),
+                    .update(&format!("waiting for {}", path.display())),
             }
-            sleep(POLL);
+            sleep(POLL_INTERVAL);
         }
     }
 
-    fn check_go(&self, missing: &[Program]) -> Result<(), Error> {
-        let asked = Command::new(&self.go).arg("version").stdin(Stdio::null()).output();
-        match asked {
+    /// Returns an error unless Go can be run.
+    pub(crate) fn check_go(&self, missing: &[Program]) -> Result<(), Error> {
+        let version = Command::new(&self.go).arg("version").stdin(Stdio::null()).output();
+        match version {
             Ok(output) if output.status.success() => Ok(()),
-            // A wrapper that finds no toolchain, say; its own words are the best there are.
+            // A version manager without a toolchain explains the problem on stderr.
             Ok(output) => Err(Error::Io {
                 doing: "run go version".to_owned(),
                 source: io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -124,17 +125,16 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// With the lock held, a folder of a build is one of a dead build.
-    fn remove_leftovers(&self, beside: &Path) -> Result<(), Error> {
-        let doing = format!("clean up {}", beside.display());
-        let prefix = self.leftover_prefix();
-        for entry in fs::read_dir(beside).map_err(Error::io(&doing))? {
+    /// Removes the folders of killed builds, which no live build can own while the lock is held.
+    fn remove_abandoned_builds(&self, parent: &Path) -> Result<(), Error> {
+        let doing = format!("clean up {}", parent.display());
+        let prefix = self.build_folder_prefix();
+        for entry in fs::read_dir(parent).map_err(Error::io(&doing))? {
             let entry = entry.map_err(Error::io(&doing))?;
             let name = entry.file_name();
-            let is_leftover = name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
-            if is_leftover {
+            if name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
                 match fs::remove_dir_all(entry.path()) {
-                    // The dead build's keeper was faster.
+                    // The reaper of the killed build was faster.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     other => other.map_err(Error::io(&doing))?,
                 }
@@ -144,33 +144,40 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// One build, in its folder.
-struct Run<'a> {
+/// A running build in its temporary folder.
+struct Build<'a> {
     go: &'a Path,
-    keeper: Keeper,
+    reaper: Reaper,
     folder: PathBuf,
+    progress: &'a mut Progress,
+    steps: usize,
+    step: usize,
 }
 
-impl Run<'_> {
-    fn build(&self, programs: &[Program]) -> Result<Vec<(Program, PathBuf)>, Error> {
-        for module in [Module::Kubernetes, Module::Etcd, Module::Krew] {
-            if programs.iter().any(|p| Module::of(*p) == module) {
-                self.prepare(module, programs)?;
-            }
+impl Build<'_> {
+    /// Builds the programs and returns their paths in the temporary folder.
+    fn run(&mut self, programs: &[Program]) -> Result<Vec<(Program, PathBuf)>, Error> {
+        let modules = Module::for_programs(programs);
+        // Kubernetes takes two downloads: its go.mod first, then its dependencies.
+        let downloads = modules.len() + usize::from(modules.contains(&Module::Kubernetes));
+        self.steps = downloads + programs.len();
+        for module in modules {
+            self.prepare(module, programs)?;
         }
-        // A folder of their own: Go takes a folder of a program's name for the place to put it in.
+        // `go build -o` treats an existing folder with the program's name as a destination folder.
         let programs_folder = self.folder.join("programs");
         fs::create_dir(&programs_folder)
             .map_err(Error::io(format!("create {}", programs_folder.display())))?;
         let mut built = Vec::new();
-        for (index, program) in programs.iter().copied().enumerate() {
+        for program in programs.iter().copied() {
             let path = programs_folder.join(program.file_name());
-            let count = format!("({} of {})", index + 1, programs.len());
             self.go(
-                &format!("building {program} {count}"),
-                &self.folder.join(Module::of(program).folder_name()),
+                &format!("building {program}"),
+                &self.folder.join(Module::for_program(program).folder_name()),
                 &[
                     "build".as_ref(),
+                    // Prints each package as it is compiled, for the progress.
+                    "-v".as_ref(),
                     "-trimpath".as_ref(),
                     "-ldflags".as_ref(),
                     recipe::linker_flags(program).as_ref(),
@@ -184,70 +191,71 @@ impl Run<'_> {
         Ok(built)
     }
 
-    /// Writes the module's files, and has Go fetch what they name.
-    fn prepare(&self, module: Module, programs: &[Program]) -> Result<(), Error> {
+    /// Writes the files of a module and downloads its dependencies.
+    fn prepare(&mut self, module: Module, programs: &[Program]) -> Result<(), Error> {
         let folder = self.folder.join(module.folder_name());
         fs::create_dir(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
-        let of_kubernetes = match module {
-            Module::Kubernetes => self.kubernetes_go_mod(&folder)?,
+        let kubernetes_go_mod = match module {
+            Module::Kubernetes => self.download_kubernetes_go_mod(&folder)?,
             Module::Etcd | Module::Krew => String::new(),
         };
         for (name, text) in
-            [("go.mod", module.go_mod(&of_kubernetes)), ("tools.go", module.tools_go(programs))]
+            [("go.mod", module.go_mod(&kubernetes_go_mod)), ("tools.go", module.tools_go(programs))]
         {
             let path = folder.join(name);
             fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))?;
         }
-        let step = format!("fetching modules of {}", module.folder_name());
+        let step = format!("downloading the dependencies of {}", module.folder_name());
         self.go(&step, &folder, &["mod".as_ref(), "tidy".as_ref()])?;
         Ok(())
     }
 
-    fn kubernetes_go_mod(&self, folder: &Path) -> Result<String, Error> {
+    fn download_kubernetes_go_mod(&mut self, folder: &Path) -> Result<String, Error> {
         let module = recipe::kubernetes_module();
-        let answer = self.go(
-            &format!("fetching {module}"),
+        let output = self.go(
+            &format!("downloading {module}"),
             folder,
             &["mod".as_ref(), "download".as_ref(), "-json".as_ref(), module.as_ref()],
         )?;
         let unexpected = |why: String| Error::Module { module: module.clone(), why };
-        let answer: serde_json::Value =
-            serde_json::from_str(&answer).map_err(|error| unexpected(error.to_string()))?;
+        let output: serde_json::Value =
+            serde_json::from_str(&output).map_err(|error| unexpected(error.to_string()))?;
         let path =
-            answer["GoMod"].as_str().ok_or_else(|| unexpected(format!("no GoMod in {answer}")))?;
+            output["GoMod"].as_str().ok_or_else(|| unexpected(format!("no GoMod in {output}")))?;
         fs::read_to_string(path).map_err(Error::io(format!("read {path}")))
     }
 
-    /// Runs Go and returns its standard output.
-    fn go(&self, step: &str, folder: &Path, args: &[&OsStr]) -> Result<String, Error> {
-        say(&format!("  {step}"));
+    /// Runs Go as the next step and returns its standard output.
+    fn go(&mut self, step: &str, folder: &Path, args: &[&OsStr]) -> Result<String, Error> {
+        self.step += 1;
+        self.progress.print_line(&format!("  [{}/{}] {step}", self.step, self.steps));
         let [out, err] = ["out", "err"].map(|name| self.folder.join(format!("go.{name}")));
         let create = |path: &Path| {
             File::create(path).map_err(Error::io(format!("write {}", path.display())))
         };
-        let mut held = Held::new(self.go, args);
-        held.shell
+        let mut gated = GatedCommand::new(self.go, args);
+        gated
+            .shell
             .current_dir(folder)
             .stdout(create(&out)?)
             .stderr(create(&err)?)
-            // Whatever the user has set for their own modules must not reach these.
+            // The user's settings for their own modules must not affect this build.
             .env("GOFLAGS", "-mod=mod -buildvcs=false")
             .env("GO111MODULE", "on")
             .env("GOWORK", "off")
             .env("CGO_ENABLED", "0")
             .env_remove("GOOS")
             .env_remove("GOARCH");
-        let mut child = spawn_kept(&self.keeper, held)?;
-        let mut ticker = Ticker::new(step);
+        let mut child = spawn_registered(&self.reaper, gated)?;
         let status = loop {
             match child.try_wait().map_err(Error::io(format!("wait for {step}")))? {
                 Some(status) => break status,
-                None => ticker.tick(),
+                None => self.progress.update(&activity(step, &tail(&err))),
             }
-            sleep(POLL);
+            sleep(POLL_INTERVAL);
         };
         if !status.success() {
-            // `-json` puts the error on stdout.
+            // With `-json`, Go writes the error to stdout.
             let tail = [tail(&out), tail(&err)].join("\n");
             return Err(Error::Build {
                 step: step.to_owned(),
@@ -256,6 +264,14 @@ impl Run<'_> {
             });
         }
         fs::read_to_string(&out).map_err(Error::io(format!("read {}", out.display())))
+    }
+}
+
+/// Returns a step together with the download or the package that Go logged last.
+fn activity(step: &str, log: &str) -> String {
+    match log.lines().last().map(|line| line.trim_start_matches("go: ")) {
+        Some(latest) if !latest.is_empty() => format!("{step}: {latest}"),
+        _ => step.to_owned(),
     }
 }
 

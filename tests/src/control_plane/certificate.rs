@@ -1,8 +1,8 @@
 //! Client certificates for Kubernetes users.
 //!
-//! Kubernetes reads the user name from the subject's CN and one group from each O. rcgen keeps
-//! attributes of a subject in a map by type, so that a user could have one group only; hence these
-//! certificates are written out here. The extra attribute for the uid is Kubernetes' own.
+//! Kubernetes reads the user name from the subject's CN and one group from each O. rcgen stores the
+//! attributes of a subject in a map by type, which allows only one group. Therefore this module
+//! encodes the certificates itself. The attribute for the uid is specific to Kubernetes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,31 +20,32 @@ const ECDSA_WITH_SHA256: &[u64] = &[1, 2, 840, 10045, 4, 3, 2];
 const EXTENDED_KEY_USAGE: &[u64] = &[2, 5, 29, 37];
 const CLIENT_AUTH: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 2];
 
-/// `UTCTime` of 1975 and the `GeneralizedTime` that RFC 5280 gives for "never": a clock that is
-/// wrong must not matter.
+/// Start of validity: a `UTCTime` of 1975, so that a wrong clock has no effect.
 const NOT_BEFORE: &[u8] = b"\x17\x0d750101000000Z";
+/// End of validity: the `GeneralizedTime` that RFC 5280 defines for "no expiration".
 const NOT_AFTER: &[u8] = b"\x18\x0f99991231235959Z";
 
-/// A certificate that makes its holder `identity`, as PEM. `ca` is an ECDSA P-256 key.
-pub(crate) fn for_client(
+/// Returns a client certificate for `identity`, signed by the ECDSA P-256 key `ca`, as PEM.
+pub(crate) fn sign_client_certificate(
     identity: &Identity,
     key: &KeyPair,
     ca_name: &str,
     ca: &KeyPair,
 ) -> Result<String, Error> {
-    let to_sign = yasna::construct_der(|writer| to_sign(writer, identity, key, ca_name));
-    let signature = ca.sign(&to_sign)?;
+    let tbs = yasna::construct_der(|writer| write_tbs(writer, identity, key, ca_name));
+    let signature = ca.sign(&tbs)?;
     let der = yasna::construct_der(|writer| {
         writer.write_sequence(|writer| {
-            writer.next().write_der(&to_sign);
-            signature_algorithm(writer.next());
+            writer.next().write_der(&tbs);
+            write_signature_algorithm(writer.next());
             writer.next().write_bitvec_bytes(&signature, signature.len() * 8);
         });
     });
-    Ok(pem(&der))
+    Ok(encode_pem(&der))
 }
 
-fn to_sign(writer: DERWriter<'_>, identity: &Identity, key: &KeyPair, ca_name: &str) {
+/// Writes the `TBSCertificate`, the signed part of the certificate.
+fn write_tbs(writer: DERWriter<'_>, identity: &Identity, key: &KeyPair, ca_name: &str) {
     let issuer = [(COMMON_NAME, ca_name)];
     let groups = identity.groups.iter().map(|g| (ORGANIZATION, g.as_str()));
     let subject = std::iter::once((COMMON_NAME, identity.user.as_str()))
@@ -52,21 +53,21 @@ fn to_sign(writer: DERWriter<'_>, identity: &Identity, key: &KeyPair, ca_name: &
         .chain(identity.uid.as_deref().map(|uid| (KUBERNETES_UID, uid)));
     writer.write_sequence(|writer| {
         writer.next().write_tagged(Tag::context(0), |writer| writer.write_u8(2));
-        writer.next().write_u64(serial(key));
-        signature_algorithm(writer.next());
-        name(writer.next(), issuer);
+        writer.next().write_u64(serial_number(key));
+        write_signature_algorithm(writer.next());
+        write_name(writer.next(), issuer);
         writer.next().write_sequence(|writer| {
             writer.next().write_der(NOT_BEFORE);
             writer.next().write_der(NOT_AFTER);
         });
-        name(writer.next(), subject);
+        write_name(writer.next(), subject);
         writer.next().write_der(&key.subject_public_key_info());
         writer.next().write_tagged(Tag::context(3), |writer| {
             writer.write_sequence(|writer| {
                 writer.next().write_sequence(|writer| {
-                    oid(writer.next(), EXTENDED_KEY_USAGE);
+                    write_oid(writer.next(), EXTENDED_KEY_USAGE);
                     let usages = yasna::construct_der(|writer| {
-                        writer.write_sequence(|writer| oid(writer.next(), CLIENT_AUTH));
+                        writer.write_sequence(|writer| write_oid(writer.next(), CLIENT_AUTH));
                     });
                     writer.next().write_bytes(&usages);
                 });
@@ -75,13 +76,16 @@ fn to_sign(writer: DERWriter<'_>, identity: &Identity, key: &KeyPair, ca_name: &
     });
 }
 
-/// Each attribute is a set of its own: that is how Go's own certificates have several groups.
-fn name<'a>(writer: DERWriter<'_>, attributes: impl IntoIterator<Item = (&'a [u64], &'a str)>) {
+/// Writes a name with a set for each attribute, as Go encodes several groups.
+fn write_name<'a>(
+    writer: DERWriter<'_>,
+    attributes: impl IntoIterator<Item = (&'a [u64], &'a str)>,
+) {
     writer.write_sequence(|writer| {
         for (kind, value) in attributes {
             writer.next().write_set_of(|writer| {
                 writer.next().write_sequence(|writer| {
-                    oid(writer.next(), kind);
+                    write_oid(writer.next(), kind);
                     writer.next().write_utf8_string(value);
                 });
             });
@@ -89,21 +93,21 @@ fn name<'a>(writer: DERWriter<'_>, attributes: impl IntoIterator<Item = (&'a [u6
     });
 }
 
-fn signature_algorithm(writer: DERWriter<'_>) {
-    writer.write_sequence(|writer| oid(writer.next(), ECDSA_WITH_SHA256));
+fn write_signature_algorithm(writer: DERWriter<'_>) {
+    writer.write_sequence(|writer| write_oid(writer.next(), ECDSA_WITH_SHA256));
 }
 
-fn oid(writer: DERWriter<'_>, parts: &[u64]) {
+fn write_oid(writer: DERWriter<'_>, parts: &[u64]) {
     writer.write_oid(&ObjectIdentifier::from_slice(parts));
 }
 
-/// As random as the key: after the byte that says "uncompressed", its point is.
-fn serial(key: &KeyPair) -> u64 {
+/// Returns a serial number derived from the public key, whose first byte only marks its encoding.
+fn serial_number(key: &KeyPair) -> u64 {
     let point = key.der_bytes().iter().skip(1).take(8);
     point.fold(0, |serial, byte| serial << 8 | u64::from(*byte))
 }
 
-fn pem(der: &[u8]) -> String {
+fn encode_pem(der: &[u8]) -> String {
     const LINE: usize = 64;
     let text = STANDARD.encode(der);
     let lines: String =

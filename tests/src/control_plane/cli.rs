@@ -1,4 +1,4 @@
-//! The program `control-plane`: one to play with, until Ctrl-C.
+//! Command line of `control-plane`, which runs a control plane until Ctrl-C.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::Error;
-use super::progress::say;
+use super::progress::print_line;
 use super::{Assets, ControlPlane};
 
 const USAGE: &str = "\
@@ -15,55 +15,55 @@ Starts etcd, kube-apiserver and kube-controller-manager on loopback, and stops t
 
 Usage: control-plane [--prefetch]
 
-  --prefetch  only make sure that the programs are there, building them if need be
-  --help      show this
+  --prefetch  build missing programs and exit
+  --help      print this help
 ";
 
 #[derive(Debug, PartialEq, Eq)]
-enum Task {
+enum Command {
     Run,
     Prefetch,
     Help,
 }
 
-/// Does what the arguments say; the exit code is the program's.
+/// Runs the program with the given arguments and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
-    let done = match parse(arguments) {
-        Ok(Task::Help) => print(USAGE),
-        Ok(Task::Prefetch) => Assets::locate().map(drop),
-        Ok(Task::Run) => run_until_told(),
+    let result = match parse(arguments) {
+        Ok(Command::Help) => print(USAGE),
+        Ok(Command::Prefetch) => Assets::locate().map(drop),
+        Ok(Command::Run) => run_until_signal(),
         Err(unknown) => {
-            say(&format!("error: unknown argument {unknown:?}\n\n{USAGE}"));
+            print_line(&format!("error: unknown argument {unknown:?}\n\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error}"));
+            print_line(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String> {
-    let mut task = Task::Run;
+fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, String> {
+    let mut command = Command::Run;
     for argument in arguments {
-        task = match argument.as_str() {
-            "--prefetch" => Task::Prefetch,
-            "--help" | "-h" => return Ok(Task::Help),
+        command = match argument.as_str() {
+            "--prefetch" => Command::Prefetch,
+            "--help" | "-h" => return Ok(Command::Help),
             _ => return Err(argument),
         };
     }
-    Ok(task)
+    Ok(command)
 }
 
-fn run_until_told() -> Result<(), Error> {
-    let since = Instant::now();
+fn run_until_signal() -> Result<(), Error> {
+    let started = Instant::now();
     let plane = ControlPlane::start()?;
-    say(&format!(
-        "Ready after {:.1} s; logs are in {}. Ctrl-C stops it.",
-        since.elapsed().as_secs_f32(),
+    print_line(&format!(
+        "Ready after {:.1} s. Logs are in {}. Press Ctrl-C to stop.",
+        started.elapsed().as_secs_f32(),
         plane.folder().display()
     ));
     let path = plane.admin().path().display().to_string();
@@ -83,8 +83,8 @@ fn wait_for_signal() -> Result<(), Error> {
             .into_iter()
             .collect::<Result<Vec<_>, _>>()
             .map_err(Error::io(doing))?;
-        let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures::future::select_all(each).await;
+        let received = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures::future::select_all(received).await;
         Ok(())
     })
 }
@@ -101,14 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments() {
-        for (arguments, task) in [
-            (&[][..], Ok(Task::Run)),
-            (&["--prefetch"], Ok(Task::Prefetch)),
-            (&["--prefetch", "-h"], Ok(Task::Help)),
+    fn parses_arguments() {
+        for (arguments, expected) in [
+            (&[][..], Ok(Command::Run)),
+            (&["--prefetch"], Ok(Command::Prefetch)),
+            (&["--prefetch", "-h"], Ok(Command::Help)),
             (&["start"], Err("start".to_owned())),
         ] {
-            assert_eq!(parse(arguments.iter().map(ToString::to_string)), task, "{arguments:?}");
+            assert_eq!(parse(arguments.iter().map(ToString::to_string)), expected, "{arguments:?}");
         }
     }
 }

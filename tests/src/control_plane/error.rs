@@ -1,4 +1,4 @@
-//! What can go wrong with the local control plane, and what to do about it.
+//! Errors of the local control plane, each with a remedy where one is known.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,127 +7,127 @@ use std::time::Duration;
 
 use super::assets::{ASSETS_VARIABLE, Program};
 
-/// Why the local control plane, or something asked of it, failed.
+/// An error of the local control plane.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Programs are missing and nothing is there to build them with.
+    /// Programs are missing, and Go is not installed to build them.
     #[error(
-        "{} not found, and no Go to build with. Either install Go 1.26 or newer (https://go.dev/dl) \
-         and run this again: it builds them once, in some minutes; or set {ASSETS_VARIABLE} to a \
-         folder that holds {}",
-        names(.missing), names(&Program::ALL)
+        "{} not found, and Go is not installed to build them. Either install Go 1.26 or newer \
+         (https://go.dev/dl) and run this again, which builds them once within minutes, or set \
+         {ASSETS_VARIABLE} to a folder that contains {}",
+        join_names(.missing), join_names(&Program::ALL)
     )]
     NoGo {
-        /// What was found nowhere.
+        /// Programs that were not found.
         missing: Vec<Program>,
     },
 
-    /// `KUBEBUILDER_ASSETS` names something that is no folder.
+    /// `KUBEBUILDER_ASSETS` does not name a folder.
     #[error(
         "{ASSETS_VARIABLE} is set to {}, which is not a folder: correct it, or unset it to use \
          the cache", .0.display()
     )]
     AssetsFolderMissing(PathBuf),
 
-    /// `KUBEBUILDER_ASSETS` names a folder that holds none of the programs.
+    /// `KUBEBUILDER_ASSETS` names a folder without any of the programs.
     #[error(
-        "{ASSETS_VARIABLE} is set to {}, which holds none of {}: correct it, or unset it to use \
-         the cache", .0.display(), names(&Program::ALL)
+        "{ASSETS_VARIABLE} is set to {}, which contains none of {}: correct it, or unset it to use \
+         the cache", .0.display(), join_names(&Program::ALL)
     )]
     AssetsFolderEmpty(PathBuf),
 
-    /// Neither the environment nor the system names a home folder.
+    /// Neither the environment nor the system provides a home folder.
     #[error("no folder to cache programs in: set HOME, or XDG_CACHE_HOME to an absolute path")]
     NoCacheFolder,
 
     /// A Go command failed.
-    #[error("{step} failed ({status}); the last it said:\n{tail}")]
+    #[error("{step} failed ({status}); last lines of its output:\n{tail}")]
     Build {
-        /// What was being done.
+        /// The step that failed.
         step: String,
-        /// How Go ended.
+        /// The exit status of Go.
         status: ExitStatus,
-        /// The last lines of its output.
+        /// The last lines of the output.
         tail: String,
     },
 
-    /// The Go module of Kubernetes isn't what the recipe expects.
-    #[error("cannot read what Go says about the module {module}: {why}")]
+    /// Go reported the module of Kubernetes in an unexpected form.
+    #[error("unexpected output of Go for the module {module}: {why}")]
     Module {
-        /// The module asked for.
+        /// The module as `path@version`.
         module: String,
-        /// What was unexpected.
+        /// The part that was unexpected.
         why: String,
     },
 
-    /// The temporary folder's path is longer than a socket's may be.
+    /// The path of the temporary folder is too long for a Unix socket.
     #[error(
-        "the temporary folder {} is too deep for a socket in it: set TMPDIR to a shorter path",
+        "the path of the temporary folder {} is too long for a socket: set TMPDIR to a shorter path",
         .0.display()
     )]
     FolderTooDeep(PathBuf),
 
-    /// A server ended while it was waited for.
-    #[error("{program} ended ({status}) instead of starting; the end of {}:\n{tail}", .log.display())]
+    /// A server exited before it was ready.
+    #[error("{program} exited ({status}) before it was ready; last lines of {}:\n{tail}", .log.display())]
     Exited {
-        /// Which one.
+        /// The server that failed.
         program: Program,
-        /// How it ended.
+        /// The server's exit status.
         status: ExitStatus,
-        /// Its log, gone together with the control plane.
+        /// The log, removed together with the control plane.
         log: PathBuf,
-        /// The log's last lines.
+        /// The last lines of the log.
         tail: String,
     },
 
-    /// A server runs but did not become ready.
+    /// A server is running but did not become ready in time.
     #[error(
-        "{program} was not ready after {} s (last: {last}); the end of {}:\n{tail}",
+        "{program} was not ready after {} s (last error: {last}); last lines of {}:\n{tail}",
         .waited.as_secs(), .log.display()
     )]
     NotReady {
-        /// Which one.
+        /// The server that failed.
         program: Program,
-        /// How long it was waited for.
+        /// The time until the timeout.
         waited: Duration,
-        /// What the last question was answered with.
+        /// The error of the last check.
         last: String,
-        /// Its log, gone together with the control plane if this was the start.
+        /// The log, removed together with the control plane if its start failed.
         log: PathBuf,
-        /// The log's last lines.
+        /// The last lines of the log.
         tail: String,
     },
 
-    /// Making a key or a certificate failed.
-    #[error("cannot make a certificate: {0}")]
+    /// A key or a certificate could not be generated.
+    #[error("cannot generate a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
 
     /// A kubeconfig could not be written or used.
-    #[error("cannot make a kubeconfig: {0}")]
+    #[error("cannot use or write a kubeconfig: {0}")]
     Kubeconfig(String),
 
-    /// The API server refused, or could not be reached.
-    #[error("the local API server did not do as asked: {0}")]
+    /// A request to the local API server failed.
+    #[error("request to the local API server failed: {0}")]
     Api(#[from] Box<kube::Error>),
 
-    /// Something about files or processes.
+    /// An operation on files or processes failed.
     #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
-        /// Why it could not be.
+        /// The cause of the failure.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// For `map_err`: names what an I/O error interrupted.
+    /// Returns a closure for `map_err` that names the failed operation.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
     }
 
-    /// Whether another process took the port between our choosing and our using it.
+    /// Returns whether another process took the port after it was chosen.
     pub(crate) fn is_port_taken(&self) -> bool {
         matches!(self, Self::Exited { tail, .. } if tail.contains("address already in use"))
     }
@@ -139,7 +139,7 @@ impl From<kube::Error> for Error {
     }
 }
 
-fn names(programs: &[Program]) -> String {
+fn join_names(programs: &[Program]) -> String {
     let names: Vec<_> = programs.iter().map(|p| p.file_name()).collect();
     names.join(", ")
 }
@@ -149,14 +149,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_go_both_ways_out_are_named() {
+    fn missing_go_error_names_both_remedies() {
         let missing = vec![Program::Etcd, Program::Kubectl];
         let text = Error::NoGo { missing }.to_string();
         assert!(text.starts_with("etcd, kubectl not found"), "{text}");
         assert!(text.contains("install Go 1.26"), "{text}");
         assert!(
             text.contains(
-                "KUBEBUILDER_ASSETS to a folder that holds \
+                "KUBEBUILDER_ASSETS to a folder that contains \
                  etcd, kube-apiserver, kube-controller-manager, kubectl"
             ),
             "{text}"

@@ -1,4 +1,4 @@
-//! Kubeconfigs for anybody.
+//! Kubeconfigs for arbitrary users and service accounts.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::pki::Pki;
 
 const CLUSTER: &str = "local";
 
-/// Who a client certificate makes its holder.
+/// The user that a client certificate authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub(crate) user: String,
@@ -24,7 +24,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A user of these groups; the API server adds `system:authenticated`.
+    /// Returns a user in the given groups, to which the API server adds `system:authenticated`.
     pub fn new<G: Into<String>>(
         user: impl Into<String>,
         groups: impl IntoIterator<Item = G>,
@@ -32,13 +32,13 @@ impl Identity {
         Self { user: user.into(), groups: groups.into_iter().map(Into::into).collect(), uid: None }
     }
 
-    /// Somebody who may do anything.
+    /// Returns a user with unrestricted access.
     #[must_use]
     pub fn admin() -> Self {
         Self::new("admin", ["system:masters"])
     }
 
-    /// The same with a uid, which most clusters' users don't have.
+    /// Sets the uid, which users of most clusters lack.
     #[must_use]
     pub fn with_uid(mut self, uid: impl Into<String>) -> Self {
         self.uid = Some(uid.into());
@@ -46,7 +46,7 @@ impl Identity {
     }
 }
 
-/// A kubeconfig, as a value and as a file of the control plane's folder.
+/// A kubeconfig and the file that stores it in the control plane's folder.
 #[derive(Clone, Debug)]
 pub struct KubeconfigFile {
     path: PathBuf,
@@ -61,51 +61,52 @@ impl KubeconfigFile {
         Ok(Self { path, config })
     }
 
-    /// The file, for `KUBECONFIG` or `--kubeconfig`; gone with the control plane.
+    /// Returns the path for `KUBECONFIG` or `--kubeconfig`, removed with the control plane.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file holds.
+    /// Returns the content of the file.
     #[must_use]
     pub fn config(&self) -> &Kubeconfig {
         &self.config
     }
 
-    /// A client for the current context. It belongs to the runtime that it was made in: each
-    /// `#[tokio::test]` needs its own.
+    /// Returns a client for the current context.
+    ///
+    /// A client is bound to the runtime that creates it, so each `#[tokio::test]` needs its own.
     pub async fn client(&self) -> Result<Client, Error> {
-        self.client_options(KubeConfigOptions::default()).await
+        self.client_with_options(KubeConfigOptions::default()).await
     }
 
-    /// A client for another context.
+    /// Returns a client for the named context.
     pub async fn client_for_context(&self, context: &str) -> Result<Client, Error> {
-        self.client_options(KubeConfigOptions {
+        self.client_with_options(KubeConfigOptions {
             context: Some(context.to_owned()),
             ..KubeConfigOptions::default()
         })
         .await
     }
 
-    async fn client_options(&self, options: KubeConfigOptions) -> Result<Client, Error> {
+    async fn client_with_options(&self, options: KubeConfigOptions) -> Result<Client, Error> {
         let mut config = Config::from_custom_kubeconfig(self.config.clone(), &options)
             .await
             .map_err(|e| Error::Kubeconfig(e.to_string()))?;
-        // kube takes a proxy from the environment even for loopback addresses.
+        // kube uses the proxy of the environment even for loopback addresses.
         config.proxy_url = None;
         Ok(Client::try_from(config)?)
     }
 }
 
-/// How somebody shows who they are.
+/// A credential of a kubeconfig's user.
 pub(crate) enum Credential<'a> {
     Certificate(&'a Identity),
     Token(String),
 }
 
-/// A kubeconfig with one context for each credential; the first is the current one.
-pub(crate) fn compose(
+/// Builds a kubeconfig with a context for each credential. The first context is the current one.
+pub(crate) fn build_kubeconfig(
     pki: &Pki,
     server: &str,
     contexts: &[(&str, Credential<'_>)],
@@ -158,7 +159,7 @@ fn auth_info(pki: &Pki, credential: &Credential<'_>) -> Result<AuthInfo, Error> 
             Ok(AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() })
         }
         Credential::Certificate(identity) => {
-            let (certificate, key) = pki.client(identity)?;
+            let (certificate, key) = pki.issue_client_certificate(identity)?;
             Ok(AuthInfo {
                 client_certificate_data: Some(STANDARD.encode(certificate)),
                 client_key_data: Some(STANDARD.encode(key).into()),

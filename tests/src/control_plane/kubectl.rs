@@ -1,4 +1,4 @@
-//! Running the real kubectl.
+//! Runs the released kubectl against the control plane.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -9,38 +9,41 @@ use super::ControlPlane;
 use super::assets::Program;
 use super::error::Error;
 
-/// What kubectl printed, and how it ended.
+/// Output and exit status of kubectl.
 #[derive(Debug)]
 pub struct KubectlOutput {
-    /// Standard output.
+    /// Text on standard output.
     pub stdout: String,
-    /// Standard error.
+    /// Text on standard error.
     pub stderr: String,
-    /// The exit status.
+    /// Exit status of kubectl.
     pub status: ExitStatus,
 }
 
 impl ControlPlane {
-    /// A kubectl for this kubeconfig, to be given arguments and run: `kubectl` ready made, for
-    /// those that show or stream its output.
+    /// Returns a kubectl command for a kubeconfig, to which callers add arguments.
+    ///
+    /// [`ControlPlane::kubectl`] runs such a command and collects its output.
     #[must_use]
     pub fn kubectl_command(&self, kubeconfig: &Path) -> Command {
         let mut command = Command::new(self.assets().path(Program::Kubectl));
         command
             .env("KUBECONFIG", kubeconfig)
-            // A port can be that of an earlier control plane, whose discovery must not be believed.
+            // An earlier control plane may have used this port, so its cached discovery is invalid.
             .env("KUBECACHEDIR", self.folder().join("kubectl-cache"))
-            // The user's own preferences for kubectl.
+            // Ignore the user's kubectl preferences.
             .env("KUBERC", "off");
         command
     }
 
-    /// Runs kubectl to its end. Async, since what it asks may be served by the caller's runtime.
+    /// Runs kubectl and returns its output.
+    ///
+    /// Async, since the caller's runtime may serve the requests of kubectl.
     pub async fn kubectl(&self, kubeconfig: &Path, args: &[&str]) -> Result<KubectlOutput, Error> {
         self.kubectl_with_input(kubeconfig, args, "").await
     }
 
-    /// The same with something on standard input, as for `apply -f -`.
+    /// Runs kubectl with text on standard input, as for `apply -f -`.
     pub async fn kubectl_with_input(
         &self,
         kubeconfig: &Path,
@@ -58,13 +61,13 @@ impl ControlPlane {
             .spawn()
             .map_err(Error::io(doing()))?;
         let stdin = child.stdin.take();
-        let feed = async {
+        let write_input = async {
             if let Some(mut stdin) = stdin {
-                // kubectl may end without having read it all; its own words say why.
+                // kubectl may exit before it has read everything, and reports the reason itself.
                 let _ = stdin.write_all(input.as_bytes()).await;
             }
         };
-        let (output, ()) = tokio::join!(child.wait_with_output(), feed);
+        let (output, ()) = tokio::join!(child.wait_with_output(), write_input);
         let output = output.map_err(Error::io(doing()))?;
         Ok(KubectlOutput {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

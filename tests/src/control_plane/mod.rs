@@ -1,7 +1,8 @@
-//! A control plane of one's own: etcd, kube-apiserver and kube-controller-manager on loopback.
+//! A local control plane: etcd, kube-apiserver and kube-controller-manager on loopback.
 //!
-//! [`ControlPlane::start`] takes seconds, needs no privileges, and touches nothing but a temporary
-//! folder and one port. Everything ends with the value, and with the process however that ends.
+//! [`ControlPlane::start`] takes seconds, needs no privileges, and uses only a temporary folder and
+//! one port. Everything is cleaned up when the value is dropped and when the process ends, even if
+//! it is killed.
 //!
 //! ```no_run
 //! # use mirrord_sessions_tests::control_plane::ControlPlane;
@@ -14,22 +15,22 @@
 //! # }
 //! ```
 //!
-//! No node and no kubelet is there: Pods are stored, never run. A webhook or an aggregated API that
-//! listens on loopback is reached by `clientConfig.url`, or by a Service of type `ExternalName` for
-//! `localhost`.
+//! There is no node and no kubelet, so Pods are stored and never run. The API server reaches a
+//! webhook or an aggregated API on loopback by `clientConfig.url`, or by a Service of type
+//! `ExternalName` with the name `localhost`.
 
 mod assets;
 mod build;
 mod certificate;
 pub mod cli;
 mod error;
-mod keeper;
 mod kubeconfig;
 mod kubectl;
 mod pki;
 mod process;
-mod progress;
-mod ready;
+pub(crate) mod progress;
+mod readiness;
+mod reaper;
 mod recipe;
 mod servers;
 
@@ -44,20 +45,20 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-use self::keeper::Keeper;
-use self::kubeconfig::{Credential, compose};
+use self::kubeconfig::{Credential, build_kubeconfig};
 use self::pki::Pki;
 use self::process::Server;
+use self::reaper::Reaper;
 
 pub use self::assets::{ASSETS_VARIABLE, Assets, Program};
 pub use self::error::Error;
 pub use self::kubeconfig::{Identity, KubeconfigFile};
 pub use self::kubectl::KubectlOutput;
 
-/// A port that is free when chosen can be taken before it is used.
-const ATTEMPTS: usize = 5;
+/// Attempts to start, since another process can take the port between its choice and its use.
+const MAX_ATTEMPTS: usize = 5;
 
-/// A running control plane, ended by dropping it.
+/// A running control plane, which stops when dropped.
 #[derive(Debug)]
 pub struct ControlPlane {
     assets: Assets,
@@ -67,49 +68,55 @@ pub struct ControlPlane {
     admin: KubeconfigFile,
     kubeconfigs: AtomicUsize,
     servers: Mutex<Vec<Server>>,
-    keeper: Keeper,
+    reaper: Reaper,
 }
 
 impl ControlPlane {
-    /// Finds the programs, building what is missing, and starts. Blocks for some seconds, in an
-    /// async context too.
+    /// Locates or builds the programs and starts the control plane.
+    ///
+    /// Blocks for seconds, or minutes if programs must be built. May be called in an async context.
     pub fn start() -> Result<Self, Error> {
         Self::start_with(&Assets::locate()?)
     }
 
-    /// Starts with programs already found.
+    /// Starts the control plane from located programs.
     pub fn start_with(assets: &Assets) -> Result<Self, Error> {
         let mut attempt = 1;
         loop {
-            match Self::attempt(assets) {
-                Err(error) if error.is_port_taken() && attempt < ATTEMPTS => attempt += 1,
-                done => return done,
+            match Self::try_start(assets) {
+                Err(error) if error.is_port_taken() && attempt < MAX_ATTEMPTS => attempt += 1,
+                result => return result,
             }
         }
     }
 
-    /// One control plane for all tests of a process, started by the first to ask. It ends with the
-    /// process.
+    /// Returns the control plane that all tests of a process share.
+    ///
+    /// The first call starts it. It stops when the process ends.
     pub fn shared() -> Result<&'static Self, &'static Error> {
         static SHARED: OnceLock<Result<ControlPlane, Error>> = OnceLock::new();
         SHARED.get_or_init(Self::start).as_ref()
     }
 
-    fn attempt(assets: &Assets) -> Result<Self, Error> {
+    fn try_start(assets: &Assets) -> Result<Self, Error> {
         let folder = tempfile::Builder::new()
             .prefix("mirrord-sessions-")
             .tempdir()
             .map_err(Error::io("create a temporary folder"))?
             .keep();
-        let keeper = Keeper::start(&folder)?;
+        let reaper = Reaper::start(&folder)?;
         let socket = servers::etcd_socket(&folder)?;
         let pki = Pki::create(folder.join("pki"))?;
         let port = free_port()?;
         let admin = KubeconfigFile::write(
             folder.join("admin.yaml"),
-            compose(&pki, &url(port), &[("admin", Credential::Certificate(&Identity::admin()))])?,
+            build_kubeconfig(
+                &pki,
+                &url(port),
+                &[("admin", Credential::Certificate(&Identity::admin()))],
+            )?,
         )?;
-        // From here on, dropping it ends what was started.
+        // On any later error, dropping `plane` stops the started servers.
         let plane = Self {
             assets: assets.clone(),
             folder,
@@ -118,20 +125,20 @@ impl ControlPlane {
             admin,
             kubeconfigs: AtomicUsize::new(0),
             servers: Mutex::default(),
-            keeper,
+            reaper,
         };
 
-        let mut etcd = plane.launch(Program::Etcd, servers::etcd(&plane.folder, &socket))?;
-        let listening = ready::socket(&mut etcd, &socket);
+        let mut etcd = plane.launch(Program::Etcd, servers::etcd_flags(&plane.folder, &socket))?;
+        let listening = readiness::wait_for_socket(&mut etcd, &socket);
         plane.lock_servers().push(etcd);
         listening?;
         plane.start_apiserver()?;
 
         let identity = Identity::new("system:kube-controller-manager", [""; 0]);
         let kubeconfig = plane.kubeconfig_file(&[("", Credential::Certificate(&identity))])?;
-        let flags = servers::kube_controller_manager(&plane.pki, kubeconfig.path());
+        let flags = servers::kube_controller_manager_flags(&plane.pki, kubeconfig.path());
         let mut manager = plane.launch(Program::KubeControllerManager, flags)?;
-        let working = ready::controller_manager(&mut manager, &plane.admin);
+        let working = readiness::wait_for_controller_manager(&mut manager, &plane.admin);
         plane.lock_servers().push(manager);
         working?;
         Ok(plane)
@@ -139,10 +146,10 @@ impl ControlPlane {
 
     fn launch(&self, program: Program, flags: Vec<std::ffi::OsString>) -> Result<Server, Error> {
         let path = self.assets.path(program);
-        Server::start(&self.keeper, program, path, flags, &self.folder)
+        Server::start(&self.reaper, program, path, flags, &self.folder)
     }
 
-    /// Ends the API server at once, as a crash would. Its data stays.
+    /// Kills the API server, as a crash would, and keeps its data.
     pub fn stop_apiserver(&self) {
         let mut servers = self.lock_servers();
         servers.retain_mut(|server| {
@@ -154,59 +161,60 @@ impl ControlPlane {
         });
     }
 
-    /// Starts the API server again, on its port and data, and waits until it is ready.
+    /// Restarts the API server on the same port and data, and waits until it is ready.
     pub fn start_apiserver(&self) -> Result<(), Error> {
         self.stop_apiserver();
         let socket = servers::etcd_socket(&self.folder)?;
-        let flags = servers::kube_apiserver(&self.pki, &socket, self.port);
+        let flags = servers::kube_apiserver_flags(&self.pki, &socket, self.port);
         let mut server = self.launch(Program::KubeApiserver, flags)?;
-        let ready = ready::apiserver(&mut server, &self.admin);
+        let ready = readiness::wait_for_apiserver(&mut server, &self.admin);
         self.lock_servers().push(server);
         ready
     }
 
-    /// Where the API server is: `https://127.0.0.1:PORT`.
+    /// Returns the URL of the API server, `https://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         url(self.port)
     }
 
-    /// The temporary folder, gone with the control plane. Others may keep files in it.
+    /// Returns the temporary folder, which callers may use and which is removed on stop.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where the programs are.
+    /// Returns the paths of the programs.
     #[must_use]
     pub fn assets(&self) -> &Assets {
         &self.assets
     }
 
-    /// A server's log, in the folder.
+    /// Returns the path of a server's log.
     #[must_use]
     pub fn log(&self, program: Program) -> PathBuf {
         process::log_path(&self.folder, program)
     }
 
-    /// From now on, this process is killed when the control plane ends, however it ends. Reaping it
-    /// stays with whoever holds the child.
+    /// Registers a process to be killed when the control plane stops, however it stops.
+    ///
+    /// The owner of the child still has to wait for it.
     pub fn adopt(&self, child: &Child) -> Result<(), Error> {
-        self.keeper.keep_process(child.id())
+        self.reaper.register_process(child.id())
     }
 
-    /// The kubeconfig of an administrator (group `system:masters`).
+    /// Returns the kubeconfig of an administrator (group `system:masters`).
     #[must_use]
     pub fn admin(&self) -> &KubeconfigFile {
         &self.admin
     }
 
-    /// A kubeconfig for a user of these groups, with a client certificate.
+    /// Creates a kubeconfig with a client certificate of a user in the given groups.
     pub fn kubeconfig(&self, user: &str, groups: &[&str]) -> Result<KubeconfigFile, Error> {
         self.kubeconfig_with_contexts(&[(user, Identity::new(user, groups.iter().copied()))])
     }
 
-    /// A kubeconfig with a context for each name, of which the first is the current one.
+    /// Creates a kubeconfig with a context for each name. The first context is the current one.
     pub fn kubeconfig_with_contexts(
         &self,
         contexts: &[(&str, Identity)],
@@ -218,7 +226,7 @@ impl ControlPlane {
         self.kubeconfig_file(&contexts)
     }
 
-    /// A kubeconfig for a service account that exists, with a token for a day.
+    /// Creates a kubeconfig with a token of an existing service account, valid for a day.
     pub async fn service_account_kubeconfig(
         &self,
         namespace: &str,
@@ -232,15 +240,14 @@ impl ControlPlane {
             }),
             ..TokenRequest::default()
         };
-        let answer = api.create_token_request(name, &PostParams::default(), &request).await?;
-        let token = answer
-            .status
-            .and_then(|status| status.token)
-            .ok_or_else(|| Error::Kubeconfig(format!("no token came for {namespace}/{name}")))?;
+        let response = api.create_token_request(name, &PostParams::default(), &request).await?;
+        let token = response.status.and_then(|status| status.token).ok_or_else(|| {
+            Error::Kubeconfig(format!("the API server returned no token for {namespace}/{name}"))
+        })?;
         self.kubeconfig_file(&[(name, Credential::Token(token))])
     }
 
-    /// A client for a user of these groups; see [`KubeconfigFile::client`].
+    /// Returns a client for a user in the given groups. See [`KubeconfigFile::client`].
     pub async fn client(&self, user: &str, groups: &[&str]) -> Result<Client, Error> {
         self.kubeconfig(user, groups)?.client().await
     }
@@ -251,7 +258,7 @@ impl ControlPlane {
     ) -> Result<KubeconfigFile, Error> {
         let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("kubeconfig-{number}.yaml"));
-        KubeconfigFile::write(path, compose(&self.pki, &self.url(), contexts)?)
+        KubeconfigFile::write(path, build_kubeconfig(&self.pki, &self.url(), contexts)?)
     }
 
     fn lock_servers(&self) -> std::sync::MutexGuard<'_, Vec<Server>> {
@@ -261,13 +268,13 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        self.keeper.finish();
+        self.reaper.reap();
         let servers = self.servers.get_mut().unwrap_or_else(PoisonError::into_inner);
         for server in servers {
-            // Reaps it; kills it only if somebody has killed the keeper.
+            // Waits for the killed process. Kills it only if the reaper itself was killed.
             server.kill();
         }
-        // Only if the keeper could not.
+        // The folder still exists only if the reaper was killed.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

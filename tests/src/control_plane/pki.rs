@@ -1,7 +1,7 @@
-//! The control plane's own certificate authorities, one for each purpose.
+//! Certificate authorities of the control plane, one for each purpose.
 //!
-//! They must differ: were the front proxy's CA that of clients too, any client certificate could
-//! pose as the front proxy, and with it as anybody.
+//! The CAs must differ. If the front proxy's CA also signed client certificates, the holder of any
+//! client certificate could impersonate the front proxy, and through it any user.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use super::kubeconfig::Identity;
 
 const CLIENT_CA: &str = "mirrord-sessions local client CA";
 
-/// The one name that the API server accepts for a front proxy.
+/// Common name that the API server accepts for a front proxy.
 pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
 
-/// The names that the API server answers to.
+/// Subject alternative names of the API server.
 const SERVER_NAMES: [&str; 7] = [
     "127.0.0.1",
     "::1",
@@ -31,7 +31,7 @@ const SERVER_NAMES: [&str; 7] = [
     "kubernetes.default.svc.cluster.local",
 ];
 
-/// Keys and certificates, of which the servers read their part as files.
+/// Keys and certificates of the control plane, stored as files for the servers.
 #[derive(Debug)]
 pub(crate) struct Pki {
     folder: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
-    /// Makes everything, and writes to `folder` what servers read.
+    /// Generates all keys and certificates and writes the servers' files to `folder`.
     pub(crate) fn create(folder: PathBuf) -> Result<Self, Error> {
         fs::create_dir(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
         let client_ca = Authority::new(CLIENT_CA)?;
@@ -73,15 +73,19 @@ impl Pki {
         Ok(Self { folder, client_ca: client_ca.key, serving_ca: serving_ca.certificate.pem() })
     }
 
-    /// The certificate of the CA that signed the API server's, as PEM.
+    /// Returns the CA certificate of the API server, as PEM.
     pub(crate) fn serving_ca(&self) -> &str {
         &self.serving_ca
     }
 
-    /// A certificate and its key, as PEM, that make their holder `identity`.
-    pub(crate) fn client(&self, identity: &Identity) -> Result<(String, String), Error> {
+    /// Issues a client certificate for `identity` and returns it with its key, as PEM.
+    pub(crate) fn issue_client_certificate(
+        &self,
+        identity: &Identity,
+    ) -> Result<(String, String), Error> {
         let key = KeyPair::generate()?;
-        let certificate = certificate::for_client(identity, &key, CLIENT_CA, &self.client_ca)?;
+        let certificate =
+            certificate::sign_client_certificate(identity, &key, CLIENT_CA, &self.client_ca)?;
         Ok((certificate, key.serialize_pem()))
     }
 
@@ -99,7 +103,7 @@ struct Authority {
 impl Authority {
     fn new(name: &str) -> Result<Self, Error> {
         let key = KeyPair::generate()?;
-        let mut params = named(name, &[])?;
+        let mut params = certificate_params(name, &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key)?;
@@ -113,14 +117,14 @@ impl Authority {
         usage: ExtendedKeyUsagePurpose,
     ) -> Result<(Certificate, KeyPair), Error> {
         let key = KeyPair::generate()?;
-        let mut params = named(name, alternative_names)?;
+        let mut params = certificate_params(name, alternative_names)?;
         params.extended_key_usages = vec![usage];
         let issuer = Issuer::from_params(&self.params, &self.key);
         Ok((params.signed_by(&key, &issuer)?, key))
     }
 }
 
-fn named(name: &str, alternative_names: &[&str]) -> Result<CertificateParams, Error> {
+fn certificate_params(name: &str, alternative_names: &[&str]) -> Result<CertificateParams, Error> {
     let alternative_names: Vec<_> = alternative_names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(alternative_names)?;
     params.distinguished_name = DistinguishedName::new();

@@ -1,4 +1,4 @@
-//! Starting a process so that it never outlives its owner, and reading the end of its log.
+//! Spawns processes that never outlive their owner, and reads the end of their logs.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -9,23 +9,24 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::assets::Program;
 use super::error::Error;
-use super::keeper::Keeper;
+use super::reaper::Reaper;
 
-/// Starts what the command says in a process group of its own, known to the keeper from before its
-/// first instruction on: a shell waits for our go-ahead, and ends if we are gone by then.
+/// Spawns a command in a process group of its own and registers the group with the reaper.
 ///
-/// stdin is `/dev/null`. A program that cannot be run shows as status 126 or 127.
-pub(crate) fn spawn_kept(keeper: &Keeper, mut held: Held) -> Result<Child, Error> {
-    let doing = format!("start {}", held.program.display());
-    let mut child = held
+/// The program starts only after the registration. Until then, a shell waits for a line on stdin,
+/// and exits if this process ends first. The program's stdin is `/dev/null`. If the program cannot
+/// be executed, its exit status is 126 or 127.
+pub(crate) fn spawn_registered(reaper: &Reaper, mut gated: GatedCommand) -> Result<Child, Error> {
+    let doing = format!("start {}", gated.program.display());
+    let mut child = gated
         .shell
-        .arg(&held.program)
-        .args(&held.args)
+        .arg(&gated.program)
+        .args(&gated.args)
         .process_group(0)
         .stdin(Stdio::piped())
         .spawn()
         .map_err(Error::io(&doing))?;
-    let started = keeper.keep_group(child.id()).and_then(|()| {
+    let started = reaper.register_group(child.id()).and_then(|()| {
         child
             .stdin
             .take()
@@ -40,15 +41,15 @@ pub(crate) fn spawn_kept(keeper: &Keeper, mut held: Held) -> Result<Child, Error
     Ok(child)
 }
 
-/// A program to start, with the shell that waits for the go-ahead.
-pub(crate) struct Held {
-    /// For environment, folder and output.
+/// A command behind a shell that waits for permission to execute it.
+pub(crate) struct GatedCommand {
+    /// The shell, on which callers set environment, working directory and output.
     pub(crate) shell: Command,
     program: PathBuf,
     args: Vec<OsString>,
 }
 
-impl Held {
+impl GatedCommand {
     pub(crate) fn new<A: Into<OsString>>(
         program: &Path,
         args: impl IntoIterator<Item = A>,
@@ -63,7 +64,7 @@ impl Held {
     }
 }
 
-/// One of the control plane's servers, running or ended.
+/// A server process of the control plane, running or ended.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) program: Program,
@@ -72,9 +73,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it, appending to its log.
+    /// Starts the server and appends its output to its log.
     pub(crate) fn start(
-        keeper: &Keeper,
+        reaper: &Reaper,
         program: Program,
         path: &Path,
         args: Vec<OsString>,
@@ -84,31 +85,32 @@ impl Server {
         let doing = || format!("write {}", log.display());
         let file =
             OpenOptions::new().create(true).append(true).open(&log).map_err(Error::io(doing()))?;
-        let mut held = Held::new(path, args);
-        held.shell
+        let mut gated = GatedCommand::new(path, args);
+        gated
+            .shell
             .current_dir(folder)
             .stdout(file.try_clone().map_err(Error::io(doing()))?)
             .stderr(file);
-        // etcd takes each of its flags from the environment too.
+        // etcd also reads its flags from environment variables.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"ETCD_") {
-                held.shell.env_remove(name);
+                gated.shell.env_remove(name);
             }
         }
-        let child = spawn_kept(keeper, held)?;
+        let child = spawn_registered(reaper, gated)?;
         Ok(Self { program, log, child })
     }
 
-    /// An error that shows the log if it has ended.
-    pub(crate) fn check(&mut self) -> Result<(), Error> {
+    /// Returns an error that quotes the log if the server has exited.
+    pub(crate) fn check_running(&mut self) -> Result<(), Error> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(self.exited(status)),
+            Ok(Some(status)) => Err(self.exit_error(status)),
             Err(source) => Err(Error::Io { doing: format!("watch {}", self.program), source }),
         }
     }
 
-    fn exited(&self, status: ExitStatus) -> Error {
+    fn exit_error(&self, status: ExitStatus) -> Error {
         Error::Exited {
             program: self.program,
             status,
@@ -117,19 +119,19 @@ impl Server {
         }
     }
 
-    /// Ends it at once, by SIGKILL: kube-apiserver can take over 12 s on SIGTERM.
+    /// Kills the server with SIGKILL, since kube-apiserver can take over 12 s on SIGTERM.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Where a server's log is.
+/// Returns the path of a server's log.
 pub(crate) fn log_path(folder: &Path, program: Program) -> PathBuf {
     folder.join(format!("{program}.log"))
 }
 
-/// The last lines of a file, or why there are none.
+/// Returns the last lines of a file, or the reason why it cannot be read.
 pub(crate) fn tail(path: &Path) -> String {
     const LINES: usize = 20;
     const BYTES: u64 = 16 * 1024;
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_is_the_last_lines() {
+    fn tail_returns_the_last_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let lines: Vec<_> = (0..10_000).map(|n| format!("line {n}")).collect();
@@ -168,20 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn an_end_on_start_shows_the_log() {
+    fn exit_during_start_quotes_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let keeper = Keeper::start(&folder.path().join("nothing")).unwrap();
+        let reaper = Reaper::start(&folder.path().join("nothing")).unwrap();
         let args = ["-c", "echo no such flag >&2; exit 3"].map(OsString::from);
         let sh = Path::new("/bin/sh");
         let mut server =
-            Server::start(&keeper, Program::Etcd, sh, args.to_vec(), folder.path()).unwrap();
+            Server::start(&reaper, Program::Etcd, sh, args.to_vec(), folder.path()).unwrap();
         let error = loop {
-            if let Err(error) = server.check() {
+            if let Err(error) = server.check_running() {
                 break error.to_string();
             }
             std::thread::yield_now();
         };
-        assert!(error.contains("etcd ended (exit status: 3)"), "{error}");
+        assert!(error.contains("etcd exited (exit status: 3)"), "{error}");
         assert!(error.ends_with("etcd.log:\nno such flag"), "{error}");
     }
 }

@@ -1,10 +1,11 @@
-//! The demo: shows each command with its real output, and checks that it did what it should.
+//! The demo: runs commands on a real control plane, prints their output and checks it.
 
-mod plain;
-mod stage;
-mod story;
+mod agents;
+mod output;
+mod runner;
+mod walkthrough;
 
-use std::{io::Write as _, pin::pin, process::ExitCode, time::Instant};
+use std::{pin::pin, process::ExitCode, time::Instant};
 
 use anyhow::Context;
 use tokio::{
@@ -13,24 +14,25 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{Cluster, Programs},
-    control_plane::ControlPlane,
+    cluster::{Cluster, DEBUG_ESTIMATE, Programs},
+    control_plane::{Assets, ControlPlane},
 };
-use stage::Stage;
+use output::print_line;
+use runner::Runner;
 
 const USAGE: &str = "\
-Starts a local control plane, installs mirrord-sessions on it, and walks through what it does.
+Shows what mirrord-sessions does, on a Kubernetes API server that runs on this machine alone.
 
 Usage: cargo demo [-- --keep]
 
-      --keep  leave everything running until Ctrl-C, to try it yourself
-  -h, --help  show this
+      --keep  keep everything running until Ctrl-C, to try it yourself
+  -h, --help  print this help
 ";
 
-/// The exit code of who was interrupted, as shells have it.
+/// Exit code of a process that Ctrl-C interrupted, by the convention of shells.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the demo; the exit code is success only if every step did what it should.
+/// Runs the demo and returns its exit code, which is success only if every step passed.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let mut keep = false;
@@ -38,7 +40,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         match argument.as_str() {
             "--keep" => keep = true,
             "--help" | "-h" => {
-                say(USAGE.trim_end());
+                print_line(USAGE.trim_end());
                 return ExitCode::SUCCESS;
             }
             unknown => {
@@ -50,37 +52,37 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            eprintln!("error: cannot start a runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(until_told_to_stop(keep));
-    // A build that is under way is ended with the process, and what was started by its keeper.
+    let code = runtime.block_on(run_until_signal(keep));
+    // A build in progress ends with this process. The reaper cleans up everything else.
     runtime.shutdown_background();
     code
 }
 
-/// A signal ends the walk wherever it is; what was started is stopped by being dropped.
-async fn until_told_to_stop(keep: bool) -> ExitCode {
-    let stop = match told_to_stop() {
-        Ok(stop) => stop,
+/// Runs the demo until it ends or a signal arrives. Dropping the cluster stops its processes.
+async fn run_until_signal(keep: bool) -> ExitCode {
+    let signal = match signal_received() {
+        Ok(signal) => signal,
         Err(error) => {
             eprintln!("error: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let mut stop = pin!(stop);
-    let show = async {
-        let cluster = start().await?;
-        let invitation = walk(&cluster, keep).await?;
-        anyhow::Ok((cluster, invitation))
+    let mut signal = pin!(signal);
+    let demo = async {
+        let cluster = start_cluster().await?;
+        let instructions = walk_through(&cluster, keep).await?;
+        anyhow::Ok((cluster, instructions))
     };
     tokio::select! {
-        shown = show => match shown {
-            Ok((cluster, Some(invitation))) => {
-                say(&invitation);
-                stop.await;
-                say("Stopping.");
+        result = demo => match result {
+            Ok((cluster, Some(instructions))) => {
+                print_line(&instructions);
+                signal.await;
+                print_line("\nStopping.");
                 drop(cluster);
                 ExitCode::SUCCESS
             }
@@ -90,45 +92,59 @@ async fn until_told_to_stop(keep: bool) -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        () = &mut stop => {
+        () = &mut signal => {
             eprintln!("\ninterrupted");
             ExitCode::from(INTERRUPTED)
         }
     }
 }
 
-async fn start() -> anyhow::Result<Cluster> {
-    let start = Instant::now();
-    // Both block, for minutes at times; a signal must be heard meanwhile.
-    say("Building the webhook and the plugin …");
+async fn start_cluster() -> anyhow::Result<Cluster> {
+    // Fails on a missing prerequisite before the first minute of building is spent.
+    let control_plane = match Assets::build_estimate()? {
+        Some(estimate) => format!("{estimate} on two cores, this time only"),
+        None => "already built".to_owned(),
+    };
+    output::print_heading("mirrord-sessions, on a Kubernetes API server of its own");
+    print_line(&format!(
+        "Nothing is installed outside a temporary folder and a cache. Next:\n\n\
+         \x20 1. Build the webhook and the plugin   {DEBUG_ESTIMATE}\n\
+         \x20 2. Build etcd and Kubernetes          {control_plane}\n\
+         \x20 3. Start and install everything       10 to 20 seconds\n\
+         \x20 4. Run commands and check their output, in about half a minute\n"
+    ));
+    // Builds block for minutes, during which a signal must still interrupt the demo.
     let programs = spawn_blocking(Programs::build).await??;
-    say("Starting etcd, kube-apiserver and kube-controller-manager on loopback …");
-    let plane = spawn_blocking(ControlPlane::start).await??;
-    say("Installing the CRDs and manifests, and starting the webhook …");
+    let assets = spawn_blocking(Assets::locate).await??;
+    let started = Instant::now();
+    print_line("Starting etcd, kube-apiserver and kube-controller-manager on loopback");
+    let plane = spawn_blocking(move || ControlPlane::start_with(&assets)).await??;
+    print_line("Installing the CRDs and the manifests, and starting the webhook");
     let cluster = Cluster::install(plane, programs).await?;
-    say(&format!("Ready after {:.1} s.", start.elapsed().as_secs_f32()));
+    print_line(&format!("  done in {:.1} s", started.elapsed().as_secs_f32()));
     Ok(cluster)
 }
 
-/// Tells the story; what to say to who stays, if somebody does.
-async fn walk(cluster: &Cluster, keep: bool) -> anyhow::Result<Option<String>> {
-    let start = Instant::now();
-    let mut stage = Stage::set(cluster).await?;
-    story::tell(&mut stage).await?;
-    say(&format!(
-        "\n{} steps did what they should, in {:.1} s.",
-        stage.steps(),
-        start.elapsed().as_secs_f32()
+/// Runs all steps and returns instructions for the user if the cluster is kept.
+async fn walk_through(cluster: &Cluster, keep: bool) -> anyhow::Result<Option<String>> {
+    let started = Instant::now();
+    let mut runner = Runner::new(cluster).await?;
+    walkthrough::run(&mut runner).await?;
+    output::print_heading(&format!(
+        "All {} steps passed in {:.1} s",
+        runner.steps(),
+        started.elapsed().as_secs_f32()
     ));
     if !keep {
+        print_line("Run `cargo demo -- --keep` to keep the cluster and try it yourself.");
         return Ok(None);
     }
-    story::leave_something(&mut stage).await?;
-    Ok(Some(stage.invitation()))
+    walkthrough::create_example_sessions(&runner).await?;
+    Ok(Some(runner.instructions()))
 }
 
-/// Listens from now on; done at the first Ctrl-C or SIGTERM.
-fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+/// Registers signal handlers and returns a future that resolves at the first Ctrl-C or SIGTERM.
+fn signal_received() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     Ok(async move {
@@ -137,10 +153,4 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// Prints a line. Whoever reads may be gone (`cargo demo | head`); the checks go on.
-fn say(text: &str) {
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -167,7 +167,7 @@ fn without_programs_one_is_told_what_to_do() {
     for (assets, expected) in [
         (None, "install Go 1.26 or newer"),
         (Some("/nowhere"), "KUBEBUILDER_ASSETS is set to /nowhere, which is not a folder"),
-        (Some("/"), "KUBEBUILDER_ASSETS is set to /, which holds none of etcd"),
+        (Some("/"), "KUBEBUILDER_ASSETS is set to /, which contains none of etcd"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = prefetch(folder.path(), None);
