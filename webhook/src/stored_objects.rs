@@ -38,7 +38,7 @@ pub(crate) struct StoredSession {
 }
 
 impl StoredSession {
-    /// Parses the Session.
+    /// Returns the parsed Session, or the error of the first malformed field.
     pub(crate) fn parse(self) -> Result<Session, String> {
         parse_object(&self.metadata, &self.spec, &self.status)
     }
@@ -67,7 +67,7 @@ pub(crate) struct StoredJob {
 }
 
 impl StoredJob {
-    /// Parses the Job.
+    /// Returns the parsed Job, or the error of the first malformed field.
     ///
     /// Only labels and annotations of the template's metadata are kept, since clients may fill the
     /// other fields with anything.

@@ -100,7 +100,7 @@ pub(super) fn parse(request: &Request<'_>) -> Review {
             "agent review has a warning"
         );
     }
-    Review::NewRun(run)
+    Review::NewRun(Box::new(run))
 }
 
 /// Describes why the review of an agent can't be parsed.
@@ -187,7 +187,7 @@ mod tests {
         match admission::parse(endpoint, body)? {
             (uid, Review::NewRun(run)) => {
                 assert_eq!(uid, "1");
-                Ok(run)
+                Ok(*run)
             }
             review => panic!("{review:?}"),
         }

@@ -70,7 +70,7 @@ pub(crate) enum Review {
     /// The decision depends on the review alone.
     Decided(Decision),
     /// An allowed write starts a run: the requester is warned of other sessions on its target.
-    NewRun(NewRun),
+    NewRun(Box<NewRun>),
     /// The deletion of a Session: policies and RBAC decide.
     Delete(Box<DeleteReview>),
 }
@@ -281,9 +281,10 @@ fn failed(error: &Error) -> (Response, &'static str) {
             return (response::internal_error(), "failed");
         }
     };
-    match error {
-        Error::Invalid(_) => warn!(%error, "rejected an invalid admission review"),
-        _ => debug!(%error, "could not read an admission review"),
+    if matches!(error, Error::Invalid(_)) {
+        warn!(%error, "rejected an invalid admission review");
+    } else {
+        debug!(%error, "could not read an admission review");
     }
     (response::status(status, reason, &error.to_string()), "invalid")
 }

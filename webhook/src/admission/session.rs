@@ -31,7 +31,8 @@ fn parse_write(request: &Request<'_>) -> Result<Review, Decision> {
             let decision = session::on_create(&sent, &requester);
             let target = sent.pointer("/spec/target").and_then(Value::as_str);
             let claim = target.map(|target| (request.namespace.clone(), target.to_owned()));
-            Ok(Review::NewRun(NewRun::new(decision, requester, None, claim)))
+            let run = NewRun::new(decision, requester, None, claim);
+            Ok(Review::NewRun(Box::new(run)))
         }
         "UPDATE" => {
             let old = object(request, "oldObject", request.old_object, objects::stored_identity)?;

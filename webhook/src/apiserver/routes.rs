@@ -88,7 +88,7 @@ impl Api {
             || path.starts_with("/openapi/")
     }
 
-    /// Handles a request.
+    /// Handles a request to the aggregated API.
     ///
     /// Every request must come from the aggregator, including those for documents.
     pub(crate) async fn handle<B>(

@@ -5,23 +5,23 @@ use super::ApiError;
 /// Text format of a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Encoding {
-    /// `application/json`
+    /// The media type `application/json`.
     Json,
-    /// `application/yaml`
+    /// The media type `application/yaml`.
     Yaml,
 }
 
 /// Version of the API group `meta.k8s.io`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetaVersion {
-    /// `v1`
+    /// The version `v1` of `meta.k8s.io`.
     V1,
-    /// `v1beta1`
+    /// The version `v1beta1` of `meta.k8s.io`.
     V1Beta1,
 }
 
 impl MetaVersion {
-    /// Returns the `apiVersion`.
+    /// Returns the `apiVersion` of responses.
     #[must_use]
     pub fn api_version(self) -> &'static str {
         match self {
@@ -34,20 +34,20 @@ impl MetaVersion {
 /// Form in which an object is served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Representation {
-    /// The object itself.
+    /// The object in its own representation.
     Object,
-    /// A Table.
+    /// A Table for kubectl's columns.
     Table(MetaVersion),
-    /// A PartialObjectMetadata.
+    /// The metadata as a PartialObjectMetadata.
     Partial(MetaVersion),
-    /// A PartialObjectMetadataList.
+    /// The metadata as a PartialObjectMetadataList.
     PartialList(MetaVersion),
 }
 
 /// Kind of response that a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ResponseKind {
-    /// A single object.
+    /// A response with a single object.
     Object,
     /// A list of objects.
     List,

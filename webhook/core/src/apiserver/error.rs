@@ -15,16 +15,16 @@ const MAX_MESSAGE: usize = 1024;
 /// The only method that a resource serves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AllowedMethod {
-    /// `GET`, for trackers.
+    /// The methods of trackers: `GET` alone.
     Get,
-    /// `POST`, for subresources.
+    /// The methods of subresources: `POST` alone.
     Post,
 }
 
 /// An error response of the aggregated API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
-    /// HTTP status code.
+    /// The HTTP status code.
     pub code: u16,
     reason: &'static str,
     message: String,

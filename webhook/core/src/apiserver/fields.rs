@@ -18,27 +18,27 @@ struct Term {
 /// A field that selectors support.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Field {
-    /// `metadata.name`
+    /// The field `metadata.name` of trackers.
     Name,
-    /// `metadata.namespace`
+    /// The field `metadata.namespace` of trackers.
     Namespace,
-    /// `spec.sessionId`
+    /// The field `spec.sessionId` of trackers.
     SessionId,
-    /// `spec.kind`
+    /// The field `spec.kind` of trackers.
     Kind,
-    /// `spec.target`
+    /// The field `spec.target` of trackers.
     Target,
-    /// `spec.user`
+    /// The field `spec.user` of trackers.
     User,
-    /// `spec.login`
+    /// The field `spec.login` of trackers.
     Login,
-    /// `spec.hostname`
+    /// The field `spec.hostname` of trackers.
     Hostname,
-    /// `spec.owner.username`
+    /// The field `spec.owner.username` of trackers.
     Owner,
     /// `spec.key`, which is empty if it is not revealed to the requester.
     Key,
-    /// `status.state`
+    /// The field `status.state` of trackers.
     State,
 }
 
@@ -79,7 +79,7 @@ impl Field {
 }
 
 impl FieldSelector {
-    /// Parses a selector.
+    /// Parses a field selector.
     ///
     /// # Errors
     /// Returns the API server's error text for an invalid selector.

@@ -9,9 +9,9 @@ use crate::sessions::tracker::Tracker;
 pub struct Filter {
     /// The namespace; `None` for all namespaces.
     pub namespace: Option<String>,
-    /// The label selector.
+    /// The label selector of the request.
     pub labels: LabelSelector,
-    /// The field selector.
+    /// The field selector of the request.
     pub fields: FieldSelector,
 }
 

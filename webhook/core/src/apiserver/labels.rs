@@ -44,7 +44,7 @@ enum Kind {
 }
 
 impl LabelSelector {
-    /// Parses a selector.
+    /// Parses a label selector.
     ///
     /// # Errors
     /// Returns the API server's error text for an invalid selector.

@@ -5,41 +5,41 @@ use super::{ApiError, fields::FieldSelector, labels::LabelSelector};
 /// Query parameters of a list or watch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListOptions {
-    /// `labelSelector`
+    /// The query parameter `labelSelector`.
     pub labels: LabelSelector,
-    /// `fieldSelector`
+    /// The query parameter `fieldSelector`.
     pub fields: FieldSelector,
     /// The text of both selectors, which binds a continue token to its list.
     pub selectors: String,
     /// `limit`; 0 means no limit.
     pub limit: usize,
-    /// `continue`
+    /// The query parameter `continue`.
     pub continue_token: Option<String>,
-    /// `resourceVersion`
+    /// The query parameter `resourceVersion`.
     pub version: Version,
-    /// `resourceVersionMatch`
+    /// The query parameter `resourceVersionMatch`.
     pub version_match: Option<VersionMatch>,
-    /// `watch`
+    /// The query parameter `watch`.
     pub watch: bool,
-    /// `timeoutSeconds`
+    /// The query parameter `timeoutSeconds`.
     pub timeout: Option<u32>,
-    /// `allowWatchBookmarks`
+    /// The query parameter `allowWatchBookmarks`.
     pub bookmarks: bool,
-    /// `sendInitialEvents`
+    /// The query parameter `sendInitialEvents`.
     pub send_initial_events: Option<bool>,
-    /// `includeObject`
+    /// The query parameter `includeObject`.
     pub include: IncludeObject,
 }
 
-/// Value of `resourceVersion`.
+/// The value of the parameter `resourceVersion`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Version {
     /// Not set: the newest state.
     #[default]
     Unset,
-    /// `0`: any state.
+    /// The version `0`, which accepts any state.
     Any,
-    /// A specific version.
+    /// A specific resource version.
     At(u64),
 }
 
@@ -54,7 +54,7 @@ impl Version {
     }
 }
 
-/// Value of `resourceVersionMatch`.
+/// The value of the parameter `resourceVersionMatch`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum VersionMatch {
     /// Exactly the given state.
@@ -66,17 +66,17 @@ pub enum VersionMatch {
 /// Value of `includeObject`: the part of the object that table rows include.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum IncludeObject {
-    /// The metadata.
+    /// The metadata of the object.
     #[default]
     Metadata,
-    /// The whole object.
+    /// The object with all fields.
     Object,
-    /// No part.
+    /// No part of the object.
     None,
 }
 
 impl ListOptions {
-    /// Parses a query.
+    /// Parses the query of a request.
     ///
     /// # Errors
     /// Returns the API server's error for invalid parameters.

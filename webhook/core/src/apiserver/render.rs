@@ -25,7 +25,7 @@ pub struct RenderOptions {
 /// A tracker to render.
 #[derive(Clone, Copy, Debug)]
 pub struct RenderItem<'a> {
-    /// The tracker.
+    /// The tracker to render.
     pub tracker: &'a Tracker,
     /// Includes key and filters if true.
     pub revealed: bool,

@@ -17,7 +17,7 @@ pub enum Subresource {
 }
 
 impl Subresource {
-    /// All subresources.
+    /// The subresources of trackers.
     pub const ALL: [Self; 2] = [Self::Join, Self::Report];
 
     /// Returns the last segment of the path.

@@ -80,7 +80,7 @@ pub enum StepOutcome {
 }
 
 impl Watch {
-    /// Starts a watch.
+    /// Starts a watch of a requester.
     ///
     /// If it starts at a version, `viewers_at_version` are the requester under each other policy
     /// set that was active there. An unknown set is `None`.

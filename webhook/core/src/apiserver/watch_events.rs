@@ -21,7 +21,7 @@ pub(super) type VisibleTracker<'a> = (&'a Arc<Tracker>, bool);
 /// Buffer of serialized watch events.
 #[derive(Debug)]
 pub struct EventBuffer {
-    /// The serialized events.
+    /// The serialized events, one per line.
     pub bytes: Vec<u8>,
     options: RenderOptions,
     columns_sent: bool,
@@ -83,7 +83,7 @@ impl EventBuffer {
         }
     }
 
-    /// Appends a bookmark.
+    /// Appends a bookmark of a version.
     pub fn push_bookmark(&mut self, version: u64, ends_initial_events: bool) {
         self.open("BOOKMARK");
         render::bookmark(&mut self.bytes, version, ends_initial_events, self.options);

@@ -1,4 +1,4 @@
-//! Errors in SessionPolicies.
+//! Errors about the fields of SessionPolicies.
 
 use std::fmt;
 
@@ -20,10 +20,10 @@ pub enum Problem {
     /// Invalid expression, with the column of the error.
     #[error(transparent)]
     Where(#[from] WhereError),
-    /// Unknown value.
+    /// The value is not allowed.
     #[error("{found}; expected {expected}")]
     Value {
-        /// The value.
+        /// The value of the field.
         found: String,
         /// The values that are allowed.
         expected: String,

@@ -11,14 +11,14 @@ pub enum Verb {
     List,
     /// Get the session by name.
     Read,
-    /// Stop the session.
+    /// Stop the session by deleting it.
     Delete,
-    /// Join the session.
+    /// Join the session as a participant.
     Join,
 }
 
 impl Verb {
-    /// All verbs.
+    /// The verbs that rules may name.
     pub const ALL: [Self; 4] = [Self::List, Self::Read, Self::Delete, Self::Join];
 
     /// Returns the verb as written in a rule.
@@ -62,9 +62,9 @@ impl Verbs {
 /// Effect of a rule on the sessions it matches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// Allows the action.
+    /// Allows the action on matching sessions.
     Allow,
-    /// Denies the action.
+    /// Denies the action on matching sessions.
     Deny,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for RuleRef {
     }
 }
 
-/// A parsed SessionPolicy.
+/// A SessionPolicy after parsing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
     pub(super) name: Arc<str>,

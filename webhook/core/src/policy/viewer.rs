@@ -67,10 +67,10 @@ impl PolicySet {
 /// Namespaces in which RBAC allows a requester to create `sessiontrackers/join`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum JoinRights {
-    /// No namespace.
+    /// The requester may join in no namespace.
     #[default]
     Nowhere,
-    /// Every namespace.
+    /// The requester may join in every namespace.
     Everywhere,
     /// The namespaces of this set.
     In(BTreeSet<Box<str>>),

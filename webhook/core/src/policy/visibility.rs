@@ -12,7 +12,7 @@ use crate::where_clause::{Filter, Folded, Tracker, User};
 pub enum Visibility {
     /// No session, so the whole request is forbidden.
     Nothing(Cause),
-    /// Every session.
+    /// Every session is visible.
     Everything(Cause),
     /// The sessions that a filter matches.
     Filtered(Filtered),
@@ -47,7 +47,7 @@ impl fmt::Display for Cause {
 pub struct Verdict {
     /// True if the session is visible.
     pub visible: bool,
-    /// The reason.
+    /// The reason for the decision.
     pub cause: Cause,
 }
 
@@ -60,7 +60,7 @@ pub struct Filtered {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Allow {
-    /// Allows every session.
+    /// Returns a visibility that includes every session.
     All(Cause),
     /// Allows the sessions that one of the rules matches.
     AnyOf(Vec<(RuleRef, Filter)>),

@@ -25,9 +25,9 @@ const MAX_AGENT: usize = 1024;
 /// Namespace and name of a tracker, in this order.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct TrackerKey {
-    /// `metadata.namespace`.
+    /// The `metadata.namespace` of the tracker.
     pub namespace: Box<str>,
-    /// `metadata.name`.
+    /// The `metadata.name` of the tracker.
     pub name: Box<str>,
 }
 

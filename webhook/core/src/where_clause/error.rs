@@ -10,7 +10,7 @@ pub struct WhereError {
     pub column: usize,
     /// The input at this column.
     pub found: String,
-    /// The expected input.
+    /// The input that was expected there.
     pub expected: String,
 }
 

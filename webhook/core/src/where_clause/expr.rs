@@ -24,7 +24,7 @@ pub(super) enum Expr {
     Call(Function, Vec<Expr>),
 }
 
-/// Comparison operator.
+/// A comparison operator of the language.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Comparison {
     Equal,

@@ -38,7 +38,7 @@ pub(super) enum Test {
     Subset(Texts, Texts),
 }
 
-/// String operand.
+/// A string operand of a comparison.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Text {
     Constant(Box<str>),

@@ -4,14 +4,14 @@ use std::{iter::Peekable, str::CharIndices};
 
 use super::error::{WhereError, quoted};
 
-/// Lexical token.
+/// A lexical token of the language.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Token<'a> {
     /// A name, or one of the keywords `true`, `false` and `in`.
     Word(&'a str),
     /// A string, without quotes and with escapes resolved.
     Text(Box<str>),
-    /// A decimal integer.
+    /// An integer in decimal notation.
     Integer(i64),
     /// An operator, bracket, comma or dot.
     Symbol(&'static str),

@@ -59,7 +59,7 @@ pub use tracker::{Tracker, Traits, User};
 pub struct WhereClause(expr::Expr);
 
 impl WhereClause {
-    /// Parses an expression.
+    /// Parses an expression of the language.
     ///
     /// # Errors
     /// Returns an error with column and expectation if the expression is invalid or too large.

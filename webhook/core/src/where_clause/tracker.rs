@@ -19,7 +19,7 @@ pub struct Tracker<'a> {
     pub hostname: &'a str,
     /// User name that the client reports.
     pub login: &'a str,
-    /// The target's namespace.
+    /// The namespace of the target.
     pub namespace: &'a str,
     /// The target within the namespace.
     pub target: &'a str,
@@ -79,9 +79,9 @@ pub type Traits = BTreeMap<String, Vec<String>>;
 pub struct User<'a> {
     /// Kubernetes user name, `user.metadata.name`.
     pub name: &'a str,
-    /// Kubernetes groups, `user.spec.roles`.
+    /// The Kubernetes groups of the requester, `user.spec.roles`.
     pub roles: &'a [String],
-    /// Extra values, `user.spec.traits`.
+    /// The extra values of the requester, `user.spec.traits`.
     pub traits: &'a Traits,
 }
 

@@ -179,7 +179,7 @@ fn comparison() -> impl Strategy<Value = String> {
     .prop_map(|(a, operator, b)| format!("{a} {operator} {b}"))
 }
 
-/// Returns valid conditions.
+/// Generates valid conditions of the language.
 pub(crate) fn condition() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         1 => any::<bool>().prop_map(|boolean| boolean.to_string()),

@@ -1,4 +1,4 @@
-//! Results of expressions.
+//! Tables of expressions with their results.
 
 use super::*;
 
