@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use kube::Client;
 use mirrord_sessions_tests::{
-    agents::{add_ephemeral, container_id, ephemeral, running, send},
+    agents::{add_ephemeral, container_id, ephemeral_container, running_status, send_request},
     cluster::{Cluster, Programs, Webhook},
     control_plane::ControlPlane,
 };
@@ -39,10 +39,10 @@ async fn main() {
         pods as f64 / start.elapsed().as_secs_f64()
     );
     // Nothing but the watch tells of this agent: once it has, the leader has seen all before it.
-    add_ephemeral(&client, "pods-0", &last, ephemeral("main")).await.unwrap();
+    add_ephemeral(&client, "pods-0", &last, ephemeral_container("main")).await.unwrap();
     let path = "/apis/operator.metalbear.co/v1/namespaces/pods-0/sessions";
     until("the leader has seen them", async || {
-        let sessions = send(&client, "GET", path, &Value::Null).await.ok()?;
+        let sessions = send_request(&client, "GET", path, &Value::Null).await.ok()?;
         (!sessions["items"].as_array()?.is_empty()).then_some(())
     })
     .await;
@@ -78,7 +78,9 @@ fn told(who: &str, webhook: &Webhook, empty: &Memory, pods: usize) {
 
 /// Creates them; the name of the last one of the first namespace.
 async fn fill(client: &Client, pods: usize) -> String {
-    let post = async |path: &str, object: Value| send(client, "POST", path, &object).await.unwrap();
+    let post = async |path: &str, object: Value| {
+        send_request(client, "POST", path, &object).await.unwrap()
+    };
     for node in 0..=pods / OF_A_NODE {
         let node =
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node_name(node) } });
@@ -96,7 +98,7 @@ async fn fill(client: &Client, pods: usize) -> String {
         owners.push(post(&path, owner).await["metadata"]["uid"].clone());
         let path = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
         until("its service account is there", async || {
-            send(client, "GET", &path, &Value::Null).await.ok()
+            send_request(client, "GET", &path, &Value::Null).await.ok()
         })
         .await;
     }
@@ -105,11 +107,11 @@ async fn fill(client: &Client, pods: usize) -> String {
             let owner = &owners[at % NAMESPACES];
             async move {
                 let path = format!("/api/v1/namespaces/pods-{}/pods", at % NAMESPACES);
-                send(client, "POST", &path, &pod(at, owner)).await.unwrap();
+                send_request(client, "POST", &path, &pod(at, owner)).await.unwrap();
                 let (main, sidecar) = (container_id(), container_id());
-                let status = running(&[("main", &main), ("sidecar", &sidecar)]);
+                let status = running_status(&[("main", &main), ("sidecar", &sidecar)]);
                 let path = format!("{path}/{}/status", pod_name(at));
-                send(client, "PATCH", &path, &status).await.unwrap();
+                send_request(client, "PATCH", &path, &status).await.unwrap();
             }
         })
         .await;

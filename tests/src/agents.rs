@@ -18,7 +18,7 @@ fn next_number() -> u64 {
 
 /// Returns a unique agent name: mirrord's prefix and ten characters.
 #[must_use]
-pub fn name() -> String {
+pub fn agent_name() -> String {
     format!("mirrord-agent-{:010}", next_number())
 }
 
@@ -32,7 +32,7 @@ pub fn container_id() -> String {
 ///
 /// The Job is derived from a stored one, without the fields that the API server adds.
 #[must_use]
-pub fn targetless() -> Value {
+pub fn targetless_job() -> Value {
     let mut job: Value = serde_json::from_str(TARGETLESS).unwrap_or_default();
     let remove = |value: &mut Value, fields: &[&str]| {
         if let Some(object) = value.as_object_mut() {
@@ -72,15 +72,15 @@ pub fn targetless() -> Value {
         &["dnsPolicy", "schedulerName", "securityContext", "terminationGracePeriodSeconds"],
     );
     remove(&mut pod["containers"][0], &["terminationMessagePath", "terminationMessagePolicy"]);
-    job["metadata"]["name"] = name().into();
+    job["metadata"]["name"] = agent_name().into();
     job
 }
 
 /// Returns the Job of an agent for a container on a node, as mirrord sends it.
 #[must_use]
-pub fn targeted(container_id: &str, node: &str) -> Value {
+pub fn targeted_job(container_id: &str, node: &str) -> Value {
     let mut job: Value = serde_json::from_str(JOB).unwrap_or_default();
-    job["metadata"]["name"] = name().into();
+    job["metadata"]["name"] = agent_name().into();
     let pod = &mut job["spec"]["template"]["spec"];
     pod["containers"][0]["args"][6] = container_id.into();
     pod["nodeSelector"]["kubernetes.io/hostname"] = node.into();
@@ -89,9 +89,9 @@ pub fn targeted(container_id: &str, node: &str) -> Value {
 
 /// Returns an ephemeral agent container that targets a container of the same Pod.
 #[must_use]
-pub fn ephemeral(container: &str) -> Value {
+pub fn ephemeral_container(container: &str) -> Value {
     let mut agent: Value = serde_json::from_str(EPHEMERAL).unwrap_or_default();
-    agent["name"] = name().into();
+    agent["name"] = agent_name().into();
     agent["targetContainerName"] = container.into();
     agent
 }
@@ -100,7 +100,7 @@ pub fn ephemeral(container: &str) -> Value {
 ///
 /// # Errors
 /// Returns the error of the API server or of the connection.
-pub async fn send(
+pub async fn send_request(
     client: &Client,
     method: &str,
     path: &str,
@@ -120,14 +120,14 @@ pub async fn send(
 
 /// Returns the API path of a Job, or of all Jobs in the namespace if `name` is empty.
 #[must_use]
-pub fn jobs(namespace: &str, name: &str) -> String {
+pub fn job_path(namespace: &str, name: &str) -> String {
     let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs/{name}");
     path.trim_end_matches('/').to_owned()
 }
 
 /// Returns the status of a running Pod with the given container names and IDs.
 #[must_use]
-pub fn running(containers: &[(&str, &str)]) -> Value {
+pub fn running_status(containers: &[(&str, &str)]) -> Value {
     let statuses: Vec<Value> = containers
         .iter()
         .map(|(name, id)| {
@@ -152,7 +152,7 @@ pub async fn add_ephemeral(
     agent: Value,
 ) -> Result<Value, kube::Error> {
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers");
-    let mut stored = send(client, "GET", &path, &Value::Null).await?;
+    let mut stored = send_request(client, "GET", &path, &Value::Null).await?;
     let containers = &mut stored["spec"]["ephemeralContainers"];
     if containers.is_null() {
         *containers = json!([]);
@@ -160,7 +160,7 @@ pub async fn add_ephemeral(
     if let Some(containers) = containers.as_array_mut() {
         containers.push(agent);
     }
-    send(client, "PUT", &path, &stored).await
+    send_request(client, "PUT", &path, &stored).await
 }
 
 #[cfg(test)]
@@ -170,7 +170,7 @@ mod tests {
     /// Both Jobs come from the CLI, so they differ only in the fields of the target.
     #[test]
     fn targetless_job_lacks_only_the_fields_of_a_target() {
-        let (mut targeted, targetless) = (targeted("a", "b"), targetless());
+        let (mut targeted, targetless) = (targeted_job("a", "b"), targetless_job());
         targeted["metadata"]["name"] = targetless["metadata"]["name"].clone();
         let pod = &mut targeted["spec"]["template"]["spec"];
         let fields = pod.as_object_mut().unwrap();

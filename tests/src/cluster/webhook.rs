@@ -42,7 +42,7 @@ impl Webhook {
         args: &[&str],
     ) -> Result<Self, Error> {
         let kubeconfig = plane.service_account_kubeconfig(SYSTEM_NAMESPACE, WEBHOOK_NAME).await?;
-        Self::start_at(plane, programs, kubeconfig.path(), args).await
+        Self::start_with_kubeconfig(plane, programs, kubeconfig.path(), args).await
     }
 
     /// Starts the process as the overlay without trackers does.
@@ -61,7 +61,7 @@ impl Webhook {
     ///
     /// # Errors
     /// Fails under the conditions of [`Webhook::start`].
-    pub async fn start_at(
+    pub async fn start_with_kubeconfig(
         plane: &ControlPlane,
         programs: &Programs,
         kubeconfig: &Path,

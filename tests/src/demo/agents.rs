@@ -38,7 +38,7 @@ async fn wait_for_session(runner: &Runner<'_>, condition: &str) -> anyhow::Resul
 }
 
 async fn start_agent(runner: &mut Runner<'_>, target: &Target) -> anyhow::Result<String> {
-    let agent = write_manifest(runner, "agent", &agents::targeted(&target.container_id, NODE))?;
+    let agent = write_manifest(runner, "agent", &agents::targeted_job(&target.container_id, NODE))?;
     runner
         .run_step(Step {
             expects: &["job.batch/mirrord-agent-", "created"],
@@ -66,7 +66,8 @@ async fn start_concurrent_agents(runner: &mut Runner<'_>, target: &Target) -> an
     runner.wait_for_output(&trackers, |names| !names.is_empty()).await?;
     let namespace = ["kubectl", "create", "namespace", AGENT_NAMESPACE];
     runner.run(&namespace, None).await?;
-    let second = write_manifest(runner, "second", &agents::targeted(&target.container_id, NODE))?;
+    let second =
+        write_manifest(runner, "second", &agents::targeted_job(&target.container_id, NODE))?;
     let create = ["kubectl", "--context", "developer-2", "-n", AGENT_NAMESPACE, "create", "-f"];
     runner
         .run_step(Step {
@@ -77,7 +78,7 @@ async fn start_concurrent_agents(runner: &mut Runner<'_>, target: &Target) -> an
             )
         })
         .await?;
-    let targetless = write_manifest(runner, "targetless", &agents::targetless())?;
+    let targetless = write_manifest(runner, "targetless", &agents::targetless_job())?;
     runner
         .run_step(Step {
             expects: &["created"],
@@ -155,7 +156,7 @@ async fn run_ephemeral_agent(runner: &mut Runner<'_>, target: &Target) -> anyhow
     let get = ["get", "pod", &target.pod, "-n", "default", "-o", "json"];
     let pod = runner.cluster.admin(&get, "").await?;
     let mut pod: Value = serde_json::from_str(&pod).context("parse the target's Pod")?;
-    let agent = agents::ephemeral("main");
+    let agent = agents::ephemeral_container("main");
     let container = agent["name"].clone();
     pod["spec"]["ephemeralContainers"] = json!([agent]);
     let manifest = write_manifest(runner, "ephemeral", &pod)?;
@@ -227,7 +228,7 @@ async fn create_target(runner: &Runner<'_>) -> anyhow::Result<Target> {
         "jsonpath={.items[*].metadata.name}",
     ];
     let pod = runner.wait_for_output(&pod, |pod| !pod.is_empty()).await?;
-    patch_status(runner, &pod, &agents::running(&[("main", &container_id)])).await?;
+    patch_status(runner, &pod, &agents::running_status(&[("main", &container_id)])).await?;
     wait_until_stamps_are_trusted(runner).await?;
     Ok(Target { pod, container_id })
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use http::Request;
 use kube::{Client, client::Body};
 use mirrord_sessions_tests::{
-    agents::{container_id, ephemeral, jobs, send, targeted, targetless},
+    agents::{
+        container_id, ephemeral_container, job_path, send_request, targeted_job, targetless_job,
+    },
     cluster::Cluster,
 };
 use serde_json::{Value, json};
@@ -46,7 +48,7 @@ async fn warns_session_creator_of_sessions_on_same_target() {
     }
 
     // The target annotation is used when the target of an agent cannot be resolved.
-    let mut agent = targetless();
+    let mut agent = targetless_job();
     agent["metadata"]["annotations"]["operator.metalbear.co/target"] = json!("deployment/web");
     let output = dry_run_warnings(cluster, &shop.name, &agent).await;
     assert!(output.contains("neighbour-a"), "{output}");
@@ -79,7 +81,7 @@ async fn warns_agent_creator_of_sessions_on_same_target() {
     let pod = |name: &str| format!("/api/v1/namespaces/{}/pods/{name}", shop.name);
     let status = format!("{}/status", pod(&target.pod));
     let alice = developer_client(cluster, "beside-a@example.com", &[&home.name]).await;
-    let job = targeted(&target.container, &node);
+    let job = targeted_job(&target.container, &node);
     start_agent(&alice, &home.name, &job).await;
     wait_for_session(&shop).await;
     assert!(event_notes(&shop, "TargetShared").await.is_empty());
@@ -87,7 +89,7 @@ async fn warns_agent_creator_of_sessions_on_same_target() {
     // The target's Pod is found with and without the Pod address in the agent's environment.
     let warning = "Warning: beside-a@example.com already has a session on deployment/web";
     let warnings_on = async |container: &str| {
-        let agent = targeted(container, &node);
+        let agent = targeted_job(container, &node);
         dry_run_warnings(cluster, &home.name, &agent).await
     };
     let assert_warned = async || {
@@ -97,21 +99,21 @@ async fn warns_agent_creator_of_sessions_on_same_target() {
         .await;
     };
     assert_warned().await;
-    send(&client, "PATCH", &status, &address).await.unwrap();
+    send_request(&client, "PATCH", &status, &address).await.unwrap();
     assert_warned().await;
     for container in [&other.container, &container_id()] {
         let output = warnings_on(container).await;
         assert!(!output.contains("already"), "{output}");
     }
     // A user is not warned of their own session.
-    let dry_run = format!("{}?dryRun=All", jobs(&home.name, ""));
+    let dry_run = format!("{}?dryRun=All", job_path(&home.name, ""));
     let (headers, _) =
-        post_with_warnings(&alice, &dry_run, &targeted(&target.container, &node)).await;
+        post_with_warnings(&alice, &dry_run, &targeted_job(&target.container, &node)).await;
     assert_eq!(headers, Vec::<String>::new());
 
     // The agent is created nevertheless, and an Event records the shared target.
-    let second = targeted(&target.container, &node);
-    let (headers, stored) = post_with_warnings(&client, &jobs(&home.name, ""), &second).await;
+    let second = targeted_job(&target.container, &node);
+    let (headers, stored) = post_with_warnings(&client, &job_path(&home.name, ""), &second).await;
     assert_eq!(name_of(&stored), name_of(&second));
     assert!(
         headers.len() == 1 && headers[0].contains("beside-a@example.com already"),
@@ -123,8 +125,8 @@ async fn warns_agent_creator_of_sessions_on_same_target() {
 
     // An ephemeral agent in the target's Pod causes the same warning.
     let path = pod(&target.pod);
-    let mut object = send(&client, "GET", &path, &Value::Null).await.unwrap();
-    object["spec"]["ephemeralContainers"] = json!([ephemeral("main")]);
+    let mut object = send_request(&client, "GET", &path, &Value::Null).await.unwrap();
+    object["spec"]["ephemeralContainers"] = json!([ephemeral_container("main")]);
     let path = format!("{path}/ephemeralcontainers?dryRun=All");
     let (headers, _) = send_with_warnings(&client, "PUT", &path, &object).await;
     assert!(
@@ -168,15 +170,16 @@ async fn target_lookup_adds_little_latency() {
     let node = create_node(&client, "beside-2").await;
     let target = create_deployment(&client, &shop.name, "web", &node).await;
     let carol = developer_client(cluster, "beside-c@example.com", &[&shop.name]).await;
-    start_agent(&carol, &shop.name, &targeted(&target.container, &node)).await;
+    start_agent(&carol, &shop.name, &targeted_job(&target.container, &node)).await;
     wait_for_session(&shop).await;
-    let path = format!("{}?dryRun=All", jobs(&shop.name, ""));
+    let path = format!("{}?dryRun=All", job_path(&shop.name, ""));
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..25 {
-        for (times, job) in times.iter_mut().zip([targetless(), targeted(&target.container, &node)])
+        for (times, job) in
+            times.iter_mut().zip([targetless_job(), targeted_job(&target.container, &node)])
         {
             let start = Instant::now();
-            send(&client, "POST", &path, &job).await.unwrap();
+            send_request(&client, "POST", &path, &job).await.unwrap();
             times.push(start.elapsed());
         }
     }

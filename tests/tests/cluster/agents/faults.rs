@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mirrord_sessions_core::controller::{AgentId, NAME_CANDIDATES, session_name};
 use mirrord_sessions_tests::{
-    agents::{jobs, send, targetless},
+    agents::{job_path, send_request, targetless_job},
     cluster::{Cluster, Webhook},
 };
 use serde_json::{Value, json};
@@ -28,9 +28,9 @@ async fn controller_catches_up_after_downtime() {
     wait_for_guard(&cluster).await;
     let client = admin_client(&cluster).await;
     let home = create_namespace(&cluster, "away").await;
-    let all = jobs(&home.name, "");
-    let create_job = async || send(&client, "POST", &all, &targetless()).await.unwrap();
-    let path = |job: &Value| jobs(&home.name, name_of(job));
+    let all = job_path(&home.name, "");
+    let create_job = async || send_request(&client, "POST", &all, &targetless_job()).await.unwrap();
+    let path = |job: &Value| job_path(&home.name, name_of(job));
     let (untouched, ended, stopped) = (create_job().await, create_job().await, create_job().await);
     let before = wait_for_sessions(&home, 3).await;
     for job in [&untouched, &ended, &stopped] {
@@ -44,7 +44,7 @@ async fn controller_catches_up_after_downtime() {
 
     cluster.webhook.kill().unwrap();
     let background = |job: &Value| format!("{}?propagationPolicy=Background", path(job));
-    send(&client, "DELETE", &background(&ended), &Value::Null).await.unwrap();
+    send_request(&client, "DELETE", &background(&ended), &Value::Null).await.unwrap();
     // The deletion would fail while the validating webhook is down.
     let delete_configuration =
         ["delete", "validatingwebhookconfiguration", mirrord_sessions_crds::WEBHOOK_NAME];
@@ -99,7 +99,7 @@ async fn controller_catches_up_after_downtime() {
     // The Session of the untouched agent is unchanged.
     let after = home.sessions().await;
     assert_eq!(session_of(&after, &untouched), session_of(&before, &untouched));
-    send(&client, "GET", &path(&untouched), &Value::Null).await.unwrap();
+    send_request(&client, "GET", &path(&untouched), &Value::Null).await.unwrap();
     assert_eq!(after.len(), 12, "ten unrelated Sessions and two of agents");
 
     // An Event explains that the other agent has no candidate name left, and the agent keeps
@@ -124,7 +124,7 @@ async fn controller_catches_up_after_downtime() {
     wait_for_deletion(&client, &path(&unstamped)).await;
 
     // A binding that was copied to another Job without the guard policy has no effect.
-    let binding = send(&client, "GET", &path(&untouched), &Value::Null).await.unwrap();
+    let binding = send_request(&client, "GET", &path(&untouched), &Value::Null).await.unwrap();
     let binding = &binding["metadata"]["annotations"]["operator.metalbear.co/session"];
     next.freeze().unwrap();
     for name in ["agents.mirrord-sessions", "controller-jobs.mirrord-sessions"] {
@@ -132,9 +132,9 @@ async fn controller_catches_up_after_downtime() {
         cluster.admin(&args, "").await.unwrap();
     }
     let copy = eventually("the guard policy is no longer enforced", || async {
-        let mut copy = targetless();
+        let mut copy = targetless_job();
         copy["metadata"]["annotations"]["operator.metalbear.co/session"] = binding.clone();
-        send(&client, "POST", &all, &copy).await.ok()
+        send_request(&client, "POST", &all, &copy).await.ok()
     })
     .await;
     next.thaw().unwrap();
@@ -144,7 +144,7 @@ async fn controller_catches_up_after_downtime() {
     .await;
     assert_eq!(session["spec"]["owner"]["username"], UNVERIFIED);
     let own_binding = eventually("the copy is bound to its own Session", || async {
-        let copy = send(&client, "GET", &path(&copy), &Value::Null).await.ok()?;
+        let copy = send_request(&client, "GET", &path(&copy), &Value::Null).await.ok()?;
         let own_binding = &copy["metadata"]["annotations"]["operator.metalbear.co/session"];
         (own_binding != binding).then(|| own_binding.clone())
     })
@@ -159,7 +159,8 @@ async fn crd_deletion_stops_no_run() {
     let client = admin_client(&cluster).await;
     let home = create_namespace(&cluster, "definition").await;
     // A failed list must not delete the agent, because its Session may still exist.
-    let unlisted = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
+    let unlisted =
+        send_request(&client, "POST", &job_path(&home.name, ""), &targetless_job()).await.unwrap();
     let stopped = wait_for_session(&home).await;
     wait_for_binding(&client, &home.name, name_of(&unlisted)).await;
     let roles = revoke_session_list(&cluster).await;
@@ -170,8 +171,8 @@ async fn crd_deletion_stops_no_run() {
         log.contains("failed to list the Session of the agent").then_some(())
     })
     .await;
-    let path = jobs(&home.name, name_of(&unlisted));
-    send(&client, "GET", &path, &Value::Null).await.unwrap();
+    let path = job_path(&home.name, name_of(&unlisted));
+    send_request(&client, "GET", &path, &Value::Null).await.unwrap();
     assert!(event_notes(&home, "SessionStopped").await.is_empty());
     for role in roles {
         cluster.admin(&["replace", "-f", "-"], &role).await.unwrap();
@@ -179,7 +180,8 @@ async fn crd_deletion_stops_no_run() {
     wait_for_deletion(&client, &path).await;
     wait_for_event(&home, "SessionStopped").await;
 
-    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
+    let job =
+        send_request(&client, "POST", &job_path(&home.name, ""), &targetless_job()).await.unwrap();
     let before = wait_for_session(&home).await;
     wait_for_binding(&client, &home.name, name_of(&job)).await;
     let definition = ["delete", "crd", "sessions.operator.metalbear.co", "--timeout=60s"];
@@ -206,7 +208,7 @@ async fn crd_deletion_stops_no_run() {
     // The CRD can be deleted while the controller is down.
     cluster.webhook.kill().unwrap();
     cluster.admin(&definition, "").await.unwrap();
-    send(&client, "GET", &jobs(&home.name, name_of(&job)), &Value::Null).await.unwrap();
+    send_request(&client, "GET", &job_path(&home.name, name_of(&job)), &Value::Null).await.unwrap();
 }
 
 /// Revokes the controller's permission to list Sessions, and returns the original roles.
@@ -230,7 +232,7 @@ async fn revoke_session_list(cluster: &Cluster) -> Vec<String> {
     let controller = cluster.plane.client(controller, &[]).await.unwrap();
     let sessions = "/apis/operator.metalbear.co/v1/sessions";
     eventually("the controller may not list Sessions", || async {
-        let listed = send(&controller, "GET", sessions, &Value::Null).await;
+        let listed = send_request(&controller, "GET", sessions, &Value::Null).await;
         matches!(listed, Err(kube::Error::Api(status)) if status.code == 403).then_some(())
     })
     .await;
@@ -249,7 +251,7 @@ async fn reports_quota_denial_and_retries_with_backoff() {
         "spec": { "hard": { "count/sessions.operator.metalbear.co": "0" } },
     });
     let quotas = format!("/api/v1/namespaces/{}/resourcequotas", home.name);
-    send(&client, "POST", &quotas, &quota).await.unwrap();
+    send_request(&client, "POST", &quotas, &quota).await.unwrap();
     let attempt = json!({
         "apiVersion": "operator.metalbear.co/v1", "kind": "Session",
         "metadata": { "generateName": "try-" }, "spec": { "target": "targetless" },
@@ -257,7 +259,7 @@ async fn reports_quota_denial_and_retries_with_backoff() {
     let path =
         format!("/apis/operator.metalbear.co/v1/namespaces/{}/sessions?dryRun=All", home.name);
     eventually("the quota is enforced", || async {
-        send(&client, "POST", &path, &attempt).await.err()
+        send_request(&client, "POST", &path, &attempt).await.err()
     })
     .await;
     let posted = async || {
@@ -266,7 +268,8 @@ async fn reports_quota_denial_and_retries_with_backoff() {
         count.copied().unwrap_or_default()
     };
     let (before, start) = (posted().await, Instant::now());
-    let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
+    let job =
+        send_request(&client, "POST", &job_path(&home.name, ""), &targetless_job()).await.unwrap();
     let note = wait_for_event(&home, "SessionRefused").await;
     assert!(note.contains("quota"), "{note}");
     // The backoff doubles from 0.5 s, so five attempts take at least 7.5 s.
@@ -281,8 +284,8 @@ async fn reports_quota_denial_and_retries_with_backoff() {
         "{attempts} attempts in {elapsed:?}"
     );
     // The agent keeps running, and is recorded once the quota is deleted.
-    send(&client, "GET", &jobs(&home.name, name_of(&job)), &Value::Null).await.unwrap();
-    send(&client, "DELETE", &format!("{quotas}/none"), &Value::Null).await.unwrap();
+    send_request(&client, "GET", &job_path(&home.name, name_of(&job)), &Value::Null).await.unwrap();
+    send_request(&client, "DELETE", &format!("{quotas}/none"), &Value::Null).await.unwrap();
     wait_for_session(&home).await;
     let notes = event_notes(&home, "SessionRefused").await;
     assert!(notes.len() <= 2, "an Event was repeated: {notes:?}");
@@ -296,7 +299,9 @@ async fn never_blocks_cleanup_or_uninstall() {
     let mut homes = Vec::new();
     for _ in 0..2 {
         let home = create_namespace(&cluster, "uninstall").await;
-        let job = send(&client, "POST", &jobs(&home.name, ""), &targetless()).await.unwrap();
+        let job = send_request(&client, "POST", &job_path(&home.name, ""), &targetless_job())
+            .await
+            .unwrap();
         wait_for_session(&home).await;
         wait_for_binding(&client, &home.name, name_of(&job)).await;
         homes.push((home, job));
@@ -314,8 +319,8 @@ async fn never_blocks_cleanup_or_uninstall() {
     cluster.admin(&definition, "").await.unwrap();
     // The bound agent keeps running and can be deleted like any Job.
     let (home, job) = &homes[1];
-    let path = jobs(&home.name, name_of(job));
-    send(&client, "DELETE", &format!("{path}?propagationPolicy=Foreground"), &Value::Null)
+    let path = job_path(&home.name, name_of(job));
+    send_request(&client, "DELETE", &format!("{path}?propagationPolicy=Foreground"), &Value::Null)
         .await
         .unwrap();
     wait_for_deletion(&client, &path).await;

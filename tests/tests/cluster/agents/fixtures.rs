@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use mirrord_sessions_tests::{
-    agents::{container_id, jobs, running as running_status, send},
+    agents::{container_id, job_path, running_status, send_request},
     cluster::Cluster,
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub(super) async fn create_node(client: &Client, name: &str) -> String {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": {
         "name": name, "labels": { "kubernetes.io/hostname": name },
     } });
-    send(client, "POST", "/api/v1/nodes", &node).await.unwrap();
+    send_request(client, "POST", "/api/v1/nodes", &node).await.unwrap();
     name.to_owned()
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn report_running(
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let selected = format!("{path}?labelSelector={selector}");
     let pod = eventually("the Pod exists", || async {
-        let pods = send(client, "GET", &selected, &Value::Null).await.ok()?;
+        let pods = send_request(client, "GET", &selected, &Value::Null).await.ok()?;
         pods["items"].as_array()?.first().cloned()
     })
     .await;
@@ -72,7 +72,7 @@ pub(super) async fn report_running(
     let named = containers.iter().map(|container| container["name"].as_str().unwrap());
     let named: Vec<(&str, &str)> = named.zip(ids.iter().map(String::as_str)).collect();
     let status = running_status(&named);
-    send(client, "PATCH", &format!("{path}/{name}/status"), &status).await.unwrap();
+    send_request(client, "PATCH", &format!("{path}/{name}/status"), &status).await.unwrap();
     (name, ids)
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn create_deployment(
 ) -> Target {
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
     let deployment = workload("apps/v1", "Deployment", name, node);
-    send(client, "POST", &path, &deployment).await.unwrap();
+    send_request(client, "POST", &path, &deployment).await.unwrap();
     let (pod, ids) = report_running(client, namespace, &format!("run={name}")).await;
     Target { pod, container: ids[0].clone(), node: node.to_owned() }
 }
@@ -108,7 +108,7 @@ pub(super) async fn developer_client(cluster: &Cluster, name: &str, namespaces: 
 /// Creates an agent as soon as RBAC allows the developer to.
 pub(super) async fn start_agent(developer: &Client, namespace: &str, job: &Value) -> Value {
     eventually("the agent is created", || async {
-        send(developer, "POST", &jobs(namespace, ""), job).await.ok()
+        send_request(developer, "POST", &job_path(namespace, ""), job).await.ok()
     })
     .await
 }
@@ -120,7 +120,7 @@ pub(super) async fn wait_for_guard(cluster: &Cluster) {
         let path = format!(
             "/apis/admissionregistration.k8s.io/v1/validatingadmission{resource}/agents.mirrord-sessions"
         );
-        let policy = send(&client, "GET", &path, &Value::Null).await.unwrap();
+        let policy = send_request(&client, "GET", &path, &Value::Null).await.unwrap();
         let created = policy["metadata"]["creationTimestamp"].as_str().unwrap();
         let created: Timestamp = created.parse().unwrap();
         eventually("the guard policy is older than 6 seconds", || async {
@@ -148,7 +148,8 @@ pub(super) async fn wait_for_session(namespace: &Namespace<'_>) -> Value {
 /// Waits until an agent is bound to its Session, and returns the binding.
 pub(super) async fn wait_for_binding(client: &Client, namespace: &str, name: &str) -> Value {
     eventually("the agent is bound to its Session", || async {
-        let job = send(client, "GET", &jobs(namespace, name), &Value::Null).await.ok()?;
+        let job =
+            send_request(client, "GET", &job_path(namespace, name), &Value::Null).await.ok()?;
         let binding = job["metadata"]["annotations"].get("operator.metalbear.co/session")?;
         serde_json::from_str(binding.as_str()?).ok()
     })
@@ -176,7 +177,7 @@ pub(crate) async fn event_notes(namespace: &Namespace<'_>, reason: &str) -> Vec<
 /// Waits until an object is deleted.
 pub(super) async fn wait_for_deletion(client: &Client, path: &str) {
     eventually(&format!("{path} is deleted"), || async {
-        let response = send(client, "GET", path, &Value::Null).await;
+        let response = send_request(client, "GET", path, &Value::Null).await;
         matches!(response, Err(kube::Error::Api(status)) if status.code == 404).then_some(())
     })
     .await;

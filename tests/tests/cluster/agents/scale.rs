@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use http::Request;
 use kube::Client;
 use mirrord_sessions_tests::{
-    agents::{jobs, send, targeted, targetless},
+    agents::{job_path, send_request, targeted_job, targetless_job},
     cluster::{Cluster, Webhook},
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ where
 
 async fn list(client: &Client, namespace: &str) -> Option<Vec<Value>> {
     let path = format!("/apis/operator.metalbear.co/v1/namespaces/{namespace}/sessions");
-    let list = send(client, "GET", &path, &Value::Null).await.ok()?;
+    let list = send_request(client, "GET", &path, &Value::Null).await.ok()?;
     Some(list["items"].as_array()?.clone())
 }
 
@@ -52,19 +52,20 @@ async fn records_every_run_through_crashes() {
     wait_for_guard(&cluster).await;
     let client = admin_client(&cluster).await;
     let home = create_namespace(&cluster, "many").await;
-    let all = jobs(&home.name, "");
+    let all = job_path(&home.name, "");
     // Half of the agents have a target.
     let node = create_node(&client, "many-1").await;
     let target = create_deployment(&client, &home.name, "web", &node).await;
     let begin = Instant::now();
     let started = stream::iter(0..BURST)
         .map(|n| {
-            let job = if n % 2 == 0 { targeted(&target.container, &node) } else { targetless() };
+            let job =
+                if n % 2 == 0 { targeted_job(&target.container, &node) } else { targetless_job() };
             let (client, all) = (&client, &all);
             async move {
                 let start = Instant::now();
                 loop {
-                    match send(client, "POST", all, &job).await {
+                    match send_request(client, "POST", all, &job).await {
                         Ok(_) => return start.elapsed(),
                         // The response to an earlier attempt may be lost when the API server
                         // restarts.
@@ -120,7 +121,7 @@ async fn records_every_run_through_crashes() {
     assert_eq!(sessions.iter().filter(with_target).count(), BURST / 2);
     println!("recorded all agents after {:?}", begin.elapsed());
     eventually_under_load("all agents are bound", || async {
-        let jobs = send(&client, "GET", &all, &Value::Null).await.ok()?;
+        let jobs = send_request(&client, "GET", &all, &Value::Null).await.ok()?;
         let jobs = jobs["items"].as_array()?;
         let is_bound = |job: &&Value| {
             let annotations = &job["metadata"]["annotations"];
@@ -132,7 +133,7 @@ async fn records_every_run_through_crashes() {
 
     // All agents end.
     let end = format!("{all}?propagationPolicy=Background");
-    send(&client, "DELETE", &end, &json!({})).await.unwrap();
+    send_request(&client, "DELETE", &end, &json!({})).await.unwrap();
     eventually_under_load("all Sessions are deleted", || async {
         list(&client, &home.name).await?.is_empty().then_some(())
     })
@@ -174,17 +175,19 @@ async fn count_requests_of_runs(
     count: usize,
 ) -> BTreeMap<String, u64> {
     let before = request_counts(client).await;
-    let all = jobs(&home.name, "");
+    let all = job_path(&home.name, "");
     for _ in 0..count {
-        send(client, "POST", &all, &targetless()).await.unwrap();
+        send_request(client, "POST", &all, &targetless_job()).await.unwrap();
     }
     for session in wait_for_sessions(home, count).await {
         let agent = session["status"]["agent"]["name"].as_str().unwrap();
         super::fixtures::wait_for_binding(client, &home.name, agent).await;
     }
-    for job in send(client, "GET", &all, &Value::Null).await.unwrap()["items"].as_array().unwrap() {
-        let path = format!("{}?propagationPolicy=Background", jobs(&home.name, name_of(job)));
-        send(client, "DELETE", &path, &Value::Null).await.unwrap();
+    for job in
+        send_request(client, "GET", &all, &Value::Null).await.unwrap()["items"].as_array().unwrap()
+    {
+        let path = format!("{}?propagationPolicy=Background", job_path(&home.name, name_of(job)));
+        send_request(client, "DELETE", &path, &Value::Null).await.unwrap();
     }
     eventually("all Sessions are deleted", || async {
         let notes = super::fixtures::event_notes(home, "SessionEnded").await;

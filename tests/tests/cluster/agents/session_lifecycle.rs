@@ -1,6 +1,8 @@
 //! Lifecycle of the Session of a plain mirrord run, from the creation to the end of its agent.
 
-use mirrord_sessions_tests::agents::{add_ephemeral, ephemeral, jobs, send, targeted, targetless};
+use mirrord_sessions_tests::agents::{
+    add_ephemeral, ephemeral_container, job_path, send_request, targeted_job, targetless_job,
+};
 use serde_json::{Value, json};
 
 use super::fixtures::{
@@ -19,7 +21,7 @@ async fn session_lasts_until_agent_ends() {
     let node = create_node(&client, "lifecycle-1").await;
     let target = create_deployment(&client, &shop.name, "ip-visit-counter", &node).await;
     let dev = developer_client(cluster, "avi@example.com", &[&home.name]).await;
-    let mut job = targeted(&target.container, &node);
+    let mut job = targeted_job(&target.container, &node);
     job["metadata"]["annotations"]["operator.metalbear.co/username"] = json!("Aviram Hassan");
     job["metadata"]["annotations"]["operator.metalbear.co/hostname"] = json!("mac\u{1b}.local");
     job["metadata"]["annotations"]["operator.metalbear.co/key"] = json!("avi");
@@ -53,17 +55,17 @@ async fn session_lasts_until_agent_ends() {
     let pods = format!("/api/v1/namespaces/{}/pods", home.name);
     let agent_pods = format!("{pods}?labelSelector=job-name={}", name_of(&job));
     let pod = eventually("the agent has a Pod", || async {
-        let pods = send(&client, "GET", &agent_pods, &Value::Null).await.ok()?;
+        let pods = send_request(&client, "GET", &agent_pods, &Value::Null).await.ok()?;
         Some(name_of(pods["items"].as_array()?.first()?).to_owned())
     })
     .await;
     let succeeded = json!({ "status": { "phase": "Succeeded" } });
-    send(&client, "PATCH", &format!("{pods}/{pod}/status"), &succeeded).await.unwrap();
+    send_request(&client, "PATCH", &format!("{pods}/{pod}/status"), &succeeded).await.unwrap();
     eventually("the Session is deleted", || async {
         shop.sessions().await.is_empty().then_some(())
     })
     .await;
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&job))).await;
+    wait_for_deletion(&client, &job_path(&home.name, name_of(&job))).await;
     let note = wait_for_event(&shop, "SessionEnded").await;
     assert!(
         note.contains(
@@ -80,21 +82,21 @@ async fn deleting_session_stops_run() {
     let client = admin_client(cluster).await;
     let home = create_namespace(cluster, "stopping").await;
     let dev = developer_client(cluster, "stopping@example.com", &[&home.name]).await;
-    let job = start_agent(&dev, &home.name, &targetless()).await;
+    let job = start_agent(&dev, &home.name, &targetless_job()).await;
     let session = wait_for_session(&home).await;
     assert_eq!(session["spec"]["target"], "targetless");
     wait_for_binding(&client, &home.name, name_of(&job)).await;
     let pods =
         format!("/api/v1/namespaces/{}/pods?labelSelector=job-name={}", home.name, name_of(&job));
     let pod = eventually("the agent has a Pod", || async {
-        let pods = send(&client, "GET", &pods, &Value::Null).await.ok()?;
+        let pods = send_request(&client, "GET", &pods, &Value::Null).await.ok()?;
         let pod = pods["items"].as_array()?.first()?;
         Some(name_of(pod).to_owned())
     })
     .await;
     let delete = ["delete", "session", name_of(&session), "-n", &home.name];
     cluster.admin(&delete, "").await.unwrap();
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&job))).await;
+    wait_for_deletion(&client, &job_path(&home.name, name_of(&job))).await;
     // The agent's Pods are deleted with the Job, at once because no kubelet runs them.
     wait_for_deletion(&client, &format!("/api/v1/namespaces/{}/pods/{pod}", home.name)).await;
     let note = wait_for_event(&home, "SessionStopped").await;
@@ -111,7 +113,7 @@ async fn recreates_session_until_ephemeral_agent_ends() {
     let shop = create_namespace(cluster, "ephemeral").await;
     let node = create_node(&client, "lifecycle-2").await;
     let target = create_deployment(&client, &shop.name, "ip-visit-counter", &node).await;
-    let agent = ephemeral("main");
+    let agent = ephemeral_container("main");
     let name = agent["name"].as_str().unwrap().to_owned();
     let pod = add_ephemeral(&client, &shop.name, &target.pod, agent).await.unwrap();
     let first = wait_for_session(&shop).await;
@@ -140,7 +142,7 @@ async fn recreates_session_until_ephemeral_agent_ends() {
     assert!(note.contains(&name) && note.contains(&target.pod), "{note}");
 
     // A second ephemeral agent in the same Pod has a Session of its own.
-    let again = ephemeral("main");
+    let again = ephemeral_container("main");
     let other = again["name"].as_str().unwrap().to_owned();
     add_ephemeral(&client, &shop.name, &target.pod, again).await.unwrap();
     wait_for_sessions(&shop, 2).await;
@@ -156,10 +158,10 @@ async fn recreates_session_until_ephemeral_agent_ends() {
         json!({ "status": { "ephemeralContainerStatuses": ended.collect::<Vec<_>>() } })
     };
     let path = format!("/api/v1/namespaces/{}/pods/{}/status", shop.name, target.pod);
-    send(&client, "PATCH", &path, &status(&[&name])).await.unwrap();
+    send_request(&client, "PATCH", &path, &status(&[&name])).await.unwrap();
     let remaining = wait_for_session(&shop).await;
     assert_eq!(remaining["status"]["agent"]["container"], other);
-    send(&client, "PATCH", &path, &status(&[&name, &other])).await.unwrap();
+    send_request(&client, "PATCH", &path, &status(&[&name, &other])).await.unwrap();
     eventually("both Sessions are deleted", || async {
         shop.sessions().await.is_empty().then_some(())
     })

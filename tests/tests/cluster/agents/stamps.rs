@@ -3,7 +3,10 @@
 use kube::Client;
 use mirrord_sessions_crds::CONTROLLER_USERNAME;
 use mirrord_sessions_tests::{
-    agents::{add_ephemeral, ephemeral, jobs, name, send, targeted, targetless},
+    agents::{
+        add_ephemeral, agent_name, ephemeral_container, job_path, send_request, targeted_job,
+        targetless_job,
+    },
     cluster::Cluster,
 };
 use serde_json::{Value, json};
@@ -42,7 +45,7 @@ async fn client_with_all_permissions(cluster: &Cluster, name: &str, groups: &[&s
     let client = cluster.plane.client(name, groups).await.unwrap();
     // The RBAC authorizer follows the new bindings by a watch.
     eventually("the permissions are in effect", || async {
-        send(&client, "GET", &jobs("default", ""), &Value::Null).await.ok()
+        send_request(&client, "GET", &job_path("default", ""), &Value::Null).await.ok()
     })
     .await;
     client
@@ -154,14 +157,14 @@ async fn try_creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Ve
             "forged stamp under another name",
             Box::new(move |job| {
                 annotations(STAMP)(job);
-                job["metadata"]["name"] = json!(format!("x{}", name()));
+                job["metadata"]["name"] = json!(format!("x{}", agent_name()));
             }),
             WriteOutcome::Denied,
             WriteOutcome::Denied,
         ),
         (
             "another name",
-            Box::new(|job| job["metadata"]["name"] = json!(format!("x{}", name()))),
+            Box::new(|job| job["metadata"]["name"] = json!(format!("x{}", agent_name()))),
             WriteOutcome::Stored(None),
             WriteOutcome::Stored(None),
         ),
@@ -186,9 +189,9 @@ async fn try_creates(client: &Client, namespace: &Namespace<'_>, up: bool) -> Ve
     ];
     let mut failures = Vec::new();
     for (name, change, with, without) in cases {
-        let mut job = targeted(&"a".repeat(64), "node-1");
+        let mut job = targeted_job(&"a".repeat(64), "node-1");
         change(&mut job);
-        let result = send(client, "POST", &jobs(&namespace.name, ""), &job).await;
+        let result = send_request(client, "POST", &job_path(&namespace.name, ""), &job).await;
         let outcome = write_outcome(result, "'agents.mirrord-sessions'", job_stamp);
         if outcome != if up { with } else { without } {
             failures.push(format!("create, webhook up: {up}, {name}: {outcome:?}"));
@@ -254,12 +257,13 @@ async fn try_updates(
     ];
     let mut failures = Vec::new();
     for (name, (method, subresource, body), with, without) in cases {
-        let mut job = targetless();
+        let mut job = targetless_job();
         job["metadata"]["annotations"][STAMP] = json!(ALICE);
-        let job = send(alice, "POST", &jobs(&namespace.name, ""), &job).await.unwrap();
+        let job = send_request(alice, "POST", &job_path(&namespace.name, ""), &job).await.unwrap();
         assert_eq!(job_stamp(&job).as_deref(), Some(ALICE));
-        let path = jobs(&namespace.name, job["metadata"]["name"].as_str().unwrap()) + subresource;
-        let result = send(client, method, &path, &body).await;
+        let path =
+            job_path(&namespace.name, job["metadata"]["name"].as_str().unwrap()) + subresource;
+        let result = send_request(client, method, &path, &body).await;
         let outcome = write_outcome(result, "'agents.mirrord-sessions'", job_stamp);
         if outcome != if up { with } else { without } {
             failures.push(format!("update, webhook up: {up}, {name}: {outcome:?}"));
@@ -293,9 +297,9 @@ async fn try_ephemeral_agents(client: &Client, namespace: &Namespace<'_>, up: bo
     let mut failures = Vec::new();
     for (name, variables, with, without) in cases {
         let path = format!("/api/v1/namespaces/{}/pods", namespace.name);
-        let pod = send(client, "POST", &path, &pod).await.unwrap();
+        let pod = send_request(client, "POST", &path, &pod).await.unwrap();
         let pod = pod["metadata"]["name"].as_str().unwrap();
-        let mut agent = ephemeral("main");
+        let mut agent = ephemeral_container("main");
         agent["env"].as_array_mut().unwrap().extend(variables.as_array().unwrap().clone());
         let result = add_ephemeral(client, &namespace.name, pod, agent).await;
         let stamp = |pod: &Value| {
@@ -350,14 +354,14 @@ async fn starts_run_without_stamp_when_webhook_hangs() {
     ];
     cluster.admin(&args, "").await.unwrap();
     let dev = cluster.plane.client("dev", &[]).await.unwrap();
-    let path = jobs(&namespace.name, "");
+    let path = job_path(&namespace.name, "");
     let created = eventually("the developer may create agents", || async {
-        send(&dev, "POST", &path, &targetless()).await.ok()
+        send_request(&dev, "POST", &path, &targetless_job()).await.ok()
     })
     .await;
     assert_eq!(job_stamp(&created).as_deref(), Some("username=dev&group=system:authenticated"));
     cluster.webhook.freeze().unwrap();
-    let created = send(&dev, "POST", &path, &targetless()).await.unwrap();
+    let created = send_request(&dev, "POST", &path, &targetless_job()).await.unwrap();
     assert_eq!(job_stamp(&created), None);
 }
 
@@ -369,23 +373,23 @@ async fn controller_may_only_bind_and_delete_agents() {
     let controller = cluster.plane.client(CONTROLLER_USERNAME, &["system:masters"]).await.unwrap();
     let admin = cluster.plane.admin().client().await.unwrap();
     // The other Job does not have the name of an agent, so the controller ignores it.
-    let mut other = targetless();
-    other["metadata"]["name"] = json!(format!("x{}", name()));
-    let agent = targetless();
+    let mut other = targetless_job();
+    other["metadata"]["name"] = json!(format!("x{}", agent_name()));
+    let agent = targetless_job();
     let mut paths = Vec::new();
     for job in [&agent, &other] {
-        send(&admin, "POST", &jobs(&namespace.name, ""), job).await.unwrap();
-        paths.push(jobs(&namespace.name, job["metadata"]["name"].as_str().unwrap()));
+        send_request(&admin, "POST", &job_path(&namespace.name, ""), job).await.unwrap();
+        paths.push(job_path(&namespace.name, job["metadata"]["name"].as_str().unwrap()));
     }
     let (agent, other) = (&paths[0], &paths[1]);
     let annotate =
         |key: &str, value: Value| json!({ "metadata": { "annotations": { key: value } } });
     let none = Value::Null;
-    let all = jobs(&namespace.name, "");
+    let all = job_path(&namespace.name, "");
     let status = format!("{agent}/status");
     let mut failures = Vec::new();
     for (name, method, path, body, allowed) in [
-        ("create", "POST", &all, targetless(), false),
+        ("create", "POST", &all, targetless_job(), false),
         ("bind", "PATCH", agent, annotate(SESSION, json!("a")), true),
         ("annotate", "PATCH", agent, annotate("team", json!("a")), false),
         (
@@ -409,7 +413,7 @@ async fn controller_may_only_bind_and_delete_agents() {
         ("delete another Job", "DELETE", other, none.clone(), false),
         ("delete a bound agent", "DELETE", agent, none.clone(), true),
     ] {
-        let result = send(&controller, method, path, &body).await;
+        let result = send_request(&controller, method, path, &body).await;
         let is_denied = matches!(&result, Err(kube::Error::Api(status))
             if status.message.contains("'controller-jobs.mirrord-sessions'"));
         if result.is_ok() != allowed || is_denied == allowed {

@@ -1,6 +1,6 @@
 //! Resolution of an agent's target from a container id.
 
-use mirrord_sessions_tests::agents::{container_id, jobs, send, targeted};
+use mirrord_sessions_tests::agents::{container_id, job_path, send_request, targeted_job};
 use serde_json::{Value, json};
 
 use super::fixtures::{
@@ -33,7 +33,7 @@ async fn resolves_every_workload_kind() {
     let create = async |path: &str, object: Value| {
         let (group, plural) = path.rsplit_once('/').unwrap();
         let path = format!("/{group}/namespaces/{}/{plural}", shop.name);
-        send(&client, "POST", &path, &object).await.unwrap()
+        send_request(&client, "POST", &path, &object).await.unwrap()
     };
     create("apis/apps/v1/deployments", workload("apps/v1", "Deployment", "web", &node)).await;
     create("apis/apps/v1/statefulsets", {
@@ -106,8 +106,8 @@ async fn resolves_every_workload_kind() {
             run => format!("run={run}"),
         };
         let (_, ids) = report_running(&client, &shop.name, &selector).await;
-        let job = targeted(&ids[container], &node);
-        send(&client, "POST", &jobs(&shop.name, ""), &job).await.unwrap();
+        let job = targeted_job(&ids[container], &node);
+        send_request(&client, "POST", &job_path(&shop.name, ""), &job).await.unwrap();
         expected.push((name_of(&job).to_owned(), path));
         // Wait for each Session, because the next iteration may report new ids for the same Pod.
         wait_for_sessions(&shop, expected.len()).await;
@@ -134,7 +134,7 @@ async fn reports_unresolved_targets() {
     };
     let path = format!("/api/v1/namespaces/{}/pods", shop.name);
     for name in ["one", "two"] {
-        send(&client, "POST", &path, &pod(name)).await.unwrap();
+        send_request(&client, "POST", &path, &pod(name)).await.unwrap();
     }
     let (_, ids) = report_running(&client, &shop.name, "run=one").await;
     let duplicate = Target { pod: "two".into(), container: ids[0].clone(), node: node.clone() };
@@ -143,10 +143,12 @@ async fn reports_unresolved_targets() {
         "name": "main", "image": "x", "imageID": "x", "ready": true, "restartCount": 0,
         "containerID": format!("containerd://{}", duplicate.container),
     }] } });
-    send(&client, "PATCH", &format!("{path}/{}/status", duplicate.pod), &status).await.unwrap();
+    send_request(&client, "PATCH", &format!("{path}/{}/status", duplicate.pod), &status)
+        .await
+        .unwrap();
 
     let with_args = |change: fn(&mut Vec<Value>)| {
-        let mut job = targeted(&container_id(), "targets-2");
+        let mut job = targeted_job(&container_id(), "targets-2");
         let args = &mut job["spec"]["template"]["spec"]["containers"][0]["args"];
         change(args.as_array_mut().unwrap());
         job
@@ -154,15 +156,19 @@ async fn reports_unresolved_targets() {
     let cases = [
         (
             "unknown container",
-            targeted(&container_id(), &duplicate.node),
+            targeted_job(&container_id(), &duplicate.node),
             "no Pod has its container",
         ),
         (
             "container of two Pods",
-            targeted(&duplicate.container, &duplicate.node),
+            targeted_job(&duplicate.container, &duplicate.node),
             "more than one Pod",
         ),
-        ("another node", targeted(&duplicate.container, "elsewhere"), "no Pod has its container"),
+        (
+            "another node",
+            targeted_job(&duplicate.container, "elsewhere"),
+            "no Pod has its container",
+        ),
         ("no arguments", with_args(Vec::clear), "must name one mode"),
         ("unknown runtime", with_args(|args| args[8] = json!("podman")), "\"podman\" is unknown"),
         (
@@ -182,7 +188,7 @@ async fn reports_unresolved_targets() {
             json!("\u{0}\u{1b}]0;x\u{7}/".repeat(99));
         job["metadata"]["annotations"]["operator.metalbear.co/hostname"] =
             json!("x".repeat(200_000));
-        send(&client, "POST", &jobs(&home.name, ""), &job).await.unwrap();
+        send_request(&client, "POST", &job_path(&home.name, ""), &job).await.unwrap();
         let session = wait_for_session(&home).await;
         assert_eq!(session["spec"]["target"], "unresolved", "{name}");
         assert_eq!(session["spec"]["client"]["hostname"], "x".repeat(253), "{name}");
@@ -205,9 +211,9 @@ async fn reports_unresolved_targets() {
             "containers: Required value",
         ),
     ] {
-        let mut job = targeted(&container_id(), &node);
+        let mut job = targeted_job(&container_id(), &node);
         change(&mut job);
-        let result = send(&client, "POST", &jobs(&home.name, ""), &job).await;
+        let result = send_request(&client, "POST", &job_path(&home.name, ""), &job).await;
         let error = result.unwrap_err().to_string();
         assert!(error.contains(message) && !error.contains("webhook"), "{error}");
     }
@@ -223,13 +229,13 @@ async fn reports_unresolved_targets() {
         },
     ];
     for change in lookalikes {
-        let mut job = targeted(&container_id(), &node);
+        let mut job = targeted_job(&container_id(), &node);
         change(&mut job);
-        let stored = send(&client, "POST", &jobs(&home.name, ""), &job).await.unwrap();
+        let stored = send_request(&client, "POST", &job_path(&home.name, ""), &job).await.unwrap();
         assert_eq!(stored["metadata"]["annotations"], job["metadata"]["annotations"]);
     }
-    let agent = targeted(&container_id(), &node);
-    send(&client, "POST", &jobs(&home.name, ""), &agent).await.unwrap();
+    let agent = targeted_job(&container_id(), &node);
+    send_request(&client, "POST", &job_path(&home.name, ""), &agent).await.unwrap();
     let session = eventually("the only agent among the Jobs is recorded", || async {
         home.sessions().await.pop()
     })

@@ -4,7 +4,7 @@ use kube::Client;
 use mirrord_sessions_core::controller::{AgentId, session_name};
 use mirrord_sessions_crds::{CONTROLLER_USERNAME, SYSTEM_NAMESPACE, WEBHOOK_NAME};
 use mirrord_sessions_tests::{
-    agents::{add_ephemeral, ephemeral, jobs, send, targetless},
+    agents::{add_ephemeral, ephemeral_container, job_path, send_request, targetless_job},
     cluster::{Cluster, Webhook},
 };
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn set_lease_holder(client: &Client, holder: &str) {
     let path =
         format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases/{WEBHOOK_NAME}");
     let spec = json!({ "spec": { "holderIdentity": holder, "leaseDurationSeconds": 3600 } });
-    send(client, "PATCH", &path, &spec).await.unwrap();
+    send_request(client, "PATCH", &path, &spec).await.unwrap();
 }
 
 /// Creates the Session of an agent as the controller does before it binds the agent.
@@ -39,7 +39,7 @@ async fn create_unbound_session(
         "metadata": { "name": name, "annotations": { "operator.metalbear.co/agent": agent } },
         "spec": { "target": "targetless", "owner": owner, "user": owner["username"] },
     });
-    send(&controller, "POST", &path, &session).await.unwrap();
+    send_request(&controller, "POST", &path, &session).await.unwrap();
     name
 }
 
@@ -56,7 +56,7 @@ async fn delete_observed_session(
     );
     let wait_for_state = async |state: &str| {
         eventually(&format!("the tracker is {state}"), || async {
-            let tracker = send(client, "GET", &tracker, &Value::Null).await.ok()?;
+            let tracker = send_request(client, "GET", &tracker, &Value::Null).await.ok()?;
             (tracker["status"]["state"] == state).then_some(())
         })
         .await;
@@ -89,11 +89,11 @@ async fn deletion_missed_by_leader_still_stops_run() {
     .await;
 
     // The next leader observed this deletion.
-    let stopped = start_agent(&dev, &home.name, &targetless()).await;
+    let stopped = start_agent(&dev, &home.name, &targetless_job()).await;
     let name = create_unbound_session(&cluster, &home, &job_id(&home, &stopped), &owner).await;
     delete_observed_session(&cluster, &client, &home, &name).await;
     // The agent is not recorded yet, and a deleted Session of another user had its name.
-    let unrecorded = start_agent(&dev, &home.name, &targetless()).await;
+    let unrecorded = start_agent(&dev, &home.name, &targetless_job()).await;
     let stopped_id = job_id(&home, &stopped);
     let taken = session_name(&job_id(&home, &unrecorded).parse().unwrap(), 0);
     let unrelated = json!({
@@ -106,7 +106,7 @@ async fn deletion_missed_by_leader_still_stops_run() {
     // An ephemeral agent cannot be removed.
     let node = create_node(&client, "untied-1").await;
     let target = create_deployment(&client, &home.name, "web", &node).await;
-    let agent = ephemeral("main");
+    let agent = ephemeral_container("main");
     let container = agent["name"].as_str().unwrap().to_owned();
     let pod = add_ephemeral(&client, &home.name, &target.pod, agent).await.unwrap();
     let uid = pod["metadata"]["uid"].as_str().unwrap();
@@ -118,7 +118,7 @@ async fn deletion_missed_by_leader_still_stops_run() {
     delete_observed_session(&cluster, &client, &home, &ephemeral_session).await;
 
     set_lease_holder(&client, "").await;
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&stopped))).await;
+    wait_for_deletion(&client, &job_path(&home.name, name_of(&stopped))).await;
     let note = wait_for_event(&home, "SessionStopped").await;
     assert!(
         note.contains("of untied@example.com on targetless")
@@ -143,13 +143,13 @@ async fn deletion_missed_by_leader_still_stops_run() {
     let home = create_namespace(&cluster, "untied-late").await;
     let dev = developer_client(&cluster, "untied-late@example.com", &[&home.name]).await;
     let owner = json!({ "username": "untied-late@example.com", "groups": ["devs", "system:authenticated"] });
-    let stopped = start_agent(&dev, &home.name, &targetless()).await;
+    let stopped = start_agent(&dev, &home.name, &targetless_job()).await;
     let id = job_id(&home, &stopped);
     let name = create_unbound_session(&cluster, &home, &id, &owner).await;
     delete_observed_session(&cluster, &client, &home, &name).await;
     let records = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps");
     eventually("the deletion is recorded", || async {
-        let records = send(&client, "GET", &records, &Value::Null).await.ok()?;
+        let records = send_request(&client, "GET", &records, &Value::Null).await.ok()?;
         let mut records = records["items"].as_array()?.iter();
         records.any(|record| record["data"]["agent"] == *id).then_some(())
     })
@@ -158,7 +158,7 @@ async fn deletion_missed_by_leader_still_stops_run() {
     let next = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
     cluster.route_to(&next).await.unwrap();
     set_lease_holder(&client, "").await;
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&stopped))).await;
+    wait_for_deletion(&client, &job_path(&home.name, name_of(&stopped))).await;
     eventually("an Event SessionStopped is recorded", || async {
         let notes = event_notes(&home, "SessionStopped").await;
         notes.first()?.contains("it was stopped by admin").then_some(())

@@ -1,7 +1,7 @@
 //! Agents on a cluster that serves no trackers.
 
 use mirrord_sessions_tests::{
-    agents::{jobs, targeted},
+    agents::{job_path, targeted_job},
     cluster::{Cluster, Webhook},
 };
 
@@ -28,14 +28,14 @@ async fn warns_and_stops_runs_without_trackers() {
     let shop = create_namespace(&cluster, "trackerless").await;
     let node = create_node(&client, "trackerless-1").await;
     let target = create_deployment(&client, &shop.name, "web", &node).await;
-    let job = targeted(&target.container, &node);
+    let job = targeted_job(&target.container, &node);
     let alice = developer_client(&cluster, "alice@example.com", &[&shop.name]).await;
     let first = start_agent(&alice, &shop.name, &job).await;
     let stopped = wait_for_session(&shop).await;
     wait_for_binding(&client, &shop.name, name_of(&first)).await;
 
     eventually("admin is warned of alice's session", || async {
-        let agent = targeted(&target.container, &node);
+        let agent = targeted_job(&target.container, &node);
         let warnings = dry_run_warnings(&cluster, &shop.name, &agent).await;
         warnings
             .contains("Warning: alice@example.com already has a session on deployment/web")
@@ -43,13 +43,13 @@ async fn warns_and_stops_runs_without_trackers() {
     })
     .await;
     let bob = developer_client(&cluster, "bob@example.com", &[&shop.name]).await;
-    start_agent(&bob, &shop.name, &targeted(&target.container, &node)).await;
+    start_agent(&bob, &shop.name, &targeted_job(&target.container, &node)).await;
     wait_for_sessions(&shop, 2).await;
     wait_for_event(&shop, "TargetShared").await;
 
     let delete = ["delete", "session", name_of(&stopped), "-n", &shop.name];
     cluster.admin(&delete, "").await.unwrap();
-    wait_for_deletion(&client, &jobs(&shop.name, name_of(&first))).await;
+    wait_for_deletion(&client, &job_path(&shop.name, name_of(&first))).await;
     let note = wait_for_event(&shop, "SessionStopped").await;
     assert!(note.contains("it was stopped by admin"), "{note}");
 }

@@ -1,7 +1,7 @@
 //! Sessions that a wrapper creates before its agent, as `kubectl mirrord-sessions run` does.
 
 use mirrord_sessions_tests::{
-    agents::{jobs, send, targeted, targetless},
+    agents::{job_path, send_request, targeted_job, targetless_job},
     cluster::{Cluster, Webhook},
 };
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn wait_for_agent(namespace: &Namespace<'_>, name: &str, agent: &str) -> V
 
 async fn delete_agent(client: &kube::Client, job: &str) {
     let path = format!("{job}?propagationPolicy=Background");
-    send(client, "DELETE", &path, &Value::Null).await.unwrap();
+    send_request(client, "DELETE", &path, &Value::Null).await.unwrap();
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn binds_agent_to_wrapper_session() {
     shop.bind_role("mirrord-operator-user", &alice.name).await;
     let dev = developer_client(cluster, &alice.name, &[&home.name]).await;
     create(&alice, NAME, "deployment/ip-visit-counter").await;
-    let wrapped_agent = || with_session_name(targeted(&target.container, &node), NAME);
+    let wrapped_agent = || with_session_name(targeted_job(&target.container, &node), NAME);
 
     let job = start_agent(&dev, &home.name, &wrapped_agent()).await;
     let wrapper = wait_for_agent(&shop, NAME, name_of(&job)).await;
@@ -85,15 +85,15 @@ async fn binds_agent_to_wrapper_session() {
         );
     }
     for name in [NAME, "../../../pods", "\u{1b}[2J"] {
-        start_agent(&dev, &home.name, &with_session_name(targetless(), name)).await;
+        start_agent(&dev, &home.name, &with_session_name(targetless_job(), name)).await;
     }
     wait_for_sessions(&home, 3).await;
 
     // The Session outlives its agent, because the wrapper may start another one.
     for other in &others {
-        delete_agent(&client, &jobs(&home.name, name_of(other))).await;
+        delete_agent(&client, &job_path(&home.name, name_of(other))).await;
     }
-    delete_agent(&client, &jobs(&home.name, name_of(&job))).await;
+    delete_agent(&client, &job_path(&home.name, name_of(&job))).await;
     wait_for_agent(&shop, NAME, "").await;
     eventually("the Sessions of the other agents are deleted", || async {
         (shop.sessions().await.len() == 1).then_some(())
@@ -107,7 +107,7 @@ async fn binds_agent_to_wrapper_session() {
 
     // Deleting the Session deletes the agent.
     cluster.admin(&["delete", "session", NAME, "-n", &shop.name], "").await.unwrap();
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&next))).await;
+    wait_for_deletion(&client, &job_path(&home.name, name_of(&next))).await;
     let note = wait_for_event(&shop, "SessionStopped").await;
     assert!(note.contains("it was stopped by admin"), "{note}");
     assert!(shop.sessions().await.is_empty());
@@ -129,7 +129,7 @@ async fn binds_agent_to_wrapper_session() {
     assert!(refused.contains("only the owner"), "{refused}");
     assert_eq!(shop.sessions().await.len(), 1);
     post(&alice, &path, &ended).await.unwrap();
-    wait_for_deletion(&client, &jobs(&home.name, name_of(&last))).await;
+    wait_for_deletion(&client, &job_path(&home.name, name_of(&last))).await;
     eventually("an Event records the end of the command", || async {
         let notes = event_notes(&shop, "SessionEnded").await;
         notes.into_iter().find(|note| note.ends_with(": its command ended."))
@@ -194,7 +194,7 @@ async fn expires_session_without_heartbeat() {
             "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionReport", "spec": {},
         });
         let path = tracker_path(&home.name, name, "/report");
-        send(&client, "POST", &path, &body).await.ok()
+        send_request(&client, "POST", &path, &body).await.ok()
     };
     for name in &names[..2] {
         let response = eventually("the report is accepted", || report(name)).await;
@@ -225,7 +225,7 @@ async fn expires_session_without_heartbeat() {
     .await;
     assert_eq!(remaining, ["never-reported", "talking"]);
     let path = tracker_path(&home.name, "silent", "");
-    let tracker = send(&client, "GET", &path, &Value::Null).await.unwrap();
+    let tracker = send_request(&client, "GET", &path, &Value::Null).await.unwrap();
     assert_eq!(tracker["status"]["state"], "terminated");
     assert_eq!(tracker["status"]["reason"], "expired");
     assert!(tracker["status"]["stoppedBy"].is_null(), "{tracker}");

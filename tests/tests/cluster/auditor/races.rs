@@ -6,7 +6,8 @@ use super::{api_proxy::ApiProxy, role_recorder::RoleRecorder, *};
 async fn start_behind_proxy(fixture: &Fixture, args: &[&str]) -> (ApiProxy, Webhook) {
     let proxy = ApiProxy::start(&fixture.cluster).await;
     let (plane, programs) = (&fixture.cluster.plane, &fixture.cluster.programs);
-    let webhook = Webhook::start_at(plane, programs, proxy.kubeconfig(), args).await.unwrap();
+    let webhook =
+        Webhook::start_with_kubeconfig(plane, programs, proxy.kubeconfig(), args).await.unwrap();
     (proxy, webhook)
 }
 
