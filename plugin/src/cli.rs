@@ -6,7 +6,6 @@ mod definition;
 pub mod describe;
 pub mod join;
 pub mod list;
-mod number;
 pub mod policy;
 pub mod rbac;
 pub(crate) mod refused;
@@ -26,7 +25,6 @@ use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
 pub use self::definition::{command, shown, with_boolean_values};
-pub(crate) use self::number::integer;
 use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster
@@ -69,7 +67,9 @@ impl Cli {
     /// # Errors
     /// Returns the text to print instead, if the line is invalid or requests help or the
     /// version.
-    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    pub fn parse_from_args(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let matches = command().try_get_matches_from(&arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
@@ -281,7 +281,7 @@ mod tests {
         ];
         for (line, expected) in cases {
             let arguments = ["plugin"].into_iter().chain(line.split(' ')).map(OsString::from);
-            let cli = Cli::of(arguments).unwrap();
+            let cli = Cli::parse_from_args(arguments).unwrap();
             assert_eq!(cli.connection.impersonate_groups, expected, "{line}");
         }
     }
@@ -296,7 +296,7 @@ mod tests {
             ("run --target pod/a -- a -- b --help", &["a", "--", "b", "--help"]),
         ] {
             let arguments = ["plugin"].into_iter().chain(line.split(' '));
-            let cli = Cli::of(arguments.map(OsString::from)).unwrap();
+            let cli = Cli::parse_from_args(arguments.map(OsString::from)).unwrap();
             let Command::Run(args) = cli.command else {
                 panic!("{line}");
             };
@@ -304,7 +304,7 @@ mod tests {
         }
         for wrong in ["run", "run --", "run --nope a", "run --target A/b a", "run --key= a"] {
             let arguments = ["plugin"].into_iter().chain(wrong.split(' '));
-            assert!(Cli::of(arguments.map(OsString::from)).is_err(), "{wrong}");
+            assert!(Cli::parse_from_args(arguments.map(OsString::from)).is_err(), "{wrong}");
         }
     }
 
@@ -320,7 +320,7 @@ mod tests {
         ];
         for (line, kubeconfig, sessions) in cases {
             let arguments = ["plugin"].into_iter().chain(line.split(' ')).map(OsString::from);
-            let cli = Cli::of(arguments).unwrap();
+            let cli = Cli::parse_from_args(arguments).unwrap();
             assert_eq!(cli.connection.user.as_deref(), kubeconfig, "{line}");
             let filter = match &cli.command {
                 Command::List(args) => args.select.user.as_deref(),

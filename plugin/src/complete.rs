@@ -57,7 +57,7 @@ pub(crate) fn requested_words(arguments: &[OsString]) -> Option<Vec<String>> {
 /// Prints the candidates. Finding none is not an error, since an error would appear within the line
 /// that is being typed.
 pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
-    let question = Question::of(words);
+    let question = Question::parse(words);
     let candidates = match &question.wants {
         Wants::Nothing | Wants::Files => Vec::new(),
         Wants::Fixed(candidates) => candidates.clone(),

@@ -12,6 +12,7 @@ pub mod error;
 pub mod filter;
 mod home;
 pub mod jsonpath;
+mod number;
 pub mod rbac;
 pub mod render;
 #[cfg(unix)]
@@ -50,7 +51,7 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
     if let Some(words) = complete::requested_words(&arguments) {
         return u8::from(complete::run(&words, console).is_err());
     }
-    let (is_diff, result) = match Cli::of(arguments.iter().cloned()) {
+    let (is_diff, result) = match Cli::parse_from_args(arguments.iter().cloned()) {
         Ok(cli) => (
             matches!(cli.command, Command::Auditor(AuditorCommand::Diff(_))),
             execute(commands::run(cli, console)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod assess;
 pub(crate) mod certificate;
+mod check;
 mod guard;
 mod webhook;
 

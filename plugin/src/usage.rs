@@ -223,7 +223,7 @@ mod tests {
     fn said(line: &str) -> String {
         let words = ["plugin"].into_iter().chain(line.split(' '));
         let words: Vec<OsString> = words.map(Into::into).collect();
-        message(&Cli::of(words.clone()).unwrap_err(), &words)
+        message(&Cli::parse_from_args(words.clone()).unwrap_err(), &words)
     }
 
     #[test]
@@ -320,14 +320,14 @@ mod tests {
         for line in ["list --help", "list -A -n shop --help", "help list", "list -h"] {
             let words = ["plugin"].into_iter().chain(line.split(' '));
             let words: Vec<OsString> = words.map(Into::into).collect();
-            let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
+            let shown = help(&Cli::parse_from_args(words.clone()).unwrap_err(), &words);
             assert!(shown.contains("Usage: kubectl mirrord-sessions list [OPTIONS]"), "{shown}");
             assert!(shown.contains("--watch") && !shown.contains("--watch[="), "{shown}");
             let is_long = shown.contains("--client-certificate <PATH>");
             assert_eq!(is_long, line != "list -h", "{line}");
         }
         let words: Vec<OsString> = ["plugin", "auditor"].map(Into::into).to_vec();
-        let shown = help(&Cli::of(words.clone()).unwrap_err(), &words);
+        let shown = help(&Cli::parse_from_args(words.clone()).unwrap_err(), &words);
         assert!(shown.contains("Usage: kubectl mirrord-sessions auditor"), "{shown}");
     }
 
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn last_flag_wins() {
         let words = "plugin -n a list -n b --request-timeout 1s --request-timeout=2s --insecure-skip-tls-verify=false";
-        let cli = Cli::of(words.split(' ').map(Into::into)).unwrap();
+        let cli = Cli::parse_from_args(words.split(' ').map(Into::into)).unwrap();
         assert_eq!(cli.connection.namespace.as_deref(), Some("b"));
         assert!(!cli.connection.insecure_skip_tls_verify);
         assert_eq!(cli.connection.request_timeout.0, Some(std::time::Duration::from_secs(2)));

@@ -145,7 +145,7 @@ mod tests {
             ("list --watch=false --watch", false, true),
             ("list -wA=t", true, true),
         ] {
-            let Chosen::List(args) = Cli::of(words(line)).unwrap().command else {
+            let Chosen::List(args) = Cli::parse_from_args(words(line)).unwrap().command else {
                 panic!("{line}");
             };
             assert_eq!(args.everywhere.all_namespaces, everywhere, "{line}");
@@ -157,7 +157,7 @@ mod tests {
             ("delete a --wait=F", false),
             ("delete a --wait=false --wait", true),
         ] {
-            let Chosen::Delete(args) = Cli::of(words(line)).unwrap().command else {
+            let Chosen::Delete(args) = Cli::parse_from_args(words(line)).unwrap().command else {
                 panic!("{line}");
             };
             assert_eq!(args.shared.stop.wait, waits, "{line}");
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn accepts_values_that_look_like_flags() {
         let line = "list --token -w -o -A --sort-by --mine --selector -l --password --";
-        let cli = Cli::of(words(line)).unwrap();
+        let cli = Cli::parse_from_args(words(line)).unwrap();
         assert_eq!(cli.connection.token.as_deref(), Some("-w"));
         assert_eq!(cli.connection.password.as_deref(), Some("--"));
         let Chosen::List(args) = cli.command else {
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(args.sort_by.as_deref(), Some("--mine"));
         assert_eq!(args.select.labels.as_deref(), Some("-l"));
         assert!(!args.watch && !args.everywhere.all_namespaces && !args.select.mine);
-        assert!(Cli::of(words("list -n -w")).is_err());
+        assert!(Cli::parse_from_args(words("list -n -w")).is_err());
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             "list --cache-dir /x --disable-compression --log-flush-frequency=5s",
             "--cache-dir=/x list --disable-compression=false",
         ] {
-            assert!(Cli::of(words(line)).is_ok(), "{line}");
+            assert!(Cli::parse_from_args(words(line)).is_ok(), "{line}");
         }
     }
 

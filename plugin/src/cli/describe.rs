@@ -23,7 +23,7 @@ pub struct DescribeArgs {
     #[arg(long, action = ArgAction::SetFalse)]
     pub show_events: bool,
     /// Items per request, 0 reads all at once; 500 at first and then more by default
-    #[arg(long, value_name = "NUMBER", value_parser = super::number::chunk, allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = crate::number::chunk, allow_negative_numbers = true)]
     pub chunk_size: Option<usize>,
 }
 

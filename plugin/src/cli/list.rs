@@ -55,7 +55,7 @@ pub struct ListArgs {
     #[arg(long)]
     pub show_kind: bool,
     /// Items per request, 0 reads all at once; 500 at first and then more by default
-    #[arg(long, value_name = "NUMBER", value_parser = super::number::chunk, allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = crate::number::chunk, allow_negative_numbers = true)]
     pub chunk_size: Option<usize>,
     /// Print no message if nothing is found, and treat missing IDs as success
     #[arg(long)]

@@ -16,7 +16,7 @@ pub struct RunArgs {
     pub key: Option<String>,
     /// Time for CMD and its descendants to end after SIGTERM when the session is stopped, before
     /// SIGKILL, such as 5s or 2m
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::number::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::number::duration)]
     pub grace_period: Duration,
     /// Command to run, with its arguments
     #[arg(

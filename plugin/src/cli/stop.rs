@@ -120,11 +120,11 @@ pub struct Stop {
     #[arg(long, action = ArgAction::SetFalse)]
     pub wait: bool,
     /// Time limit of the wait, such as 5s or 2m; 0 is a minute
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = super::number::with_unit)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::number::with_unit)]
     pub timeout: Duration,
     /// Seconds given to each session to end; the cluster's default if negative. Sessions end at
     /// once either way
-    #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = super::number::integer)]
+    #[arg(long, value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = crate::number::integer)]
     pub grace_period: i64,
     /// Shorthand for --grace-period=1
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let PolicyCommand::Test(args) = command;
-    let requester = Requester::of(&mut connection)?;
+    let requester = Requester::from_connection(&mut connection)?;
     let mut stdin = Stdin::default();
     let policies = policies(&args.filename, &mut stdin)?;
     let (sessions, everywhere) = if let Some(path) = &args.sessions {
@@ -53,9 +53,9 @@ pub(super) async fn run(
         (sessions, scope == Scope::All)
     };
     let visibility = Visibility::resolve(&policies, &requester.user(), args.verb.into());
-    let seen: Vec<Seen> = sessions
+    let seen: Vec<VisibleSession> = sessions
         .into_iter()
-        .map(|session| Seen::of(session, &visibility, &args.cluster_name))
+        .map(|session| VisibleSession::new(session, &visibility, &args.cluster_name))
         .collect();
     console.print(&render(&seen, &requester, &args, everywhere)?)
 }
@@ -68,7 +68,7 @@ struct Requester {
 }
 
 impl Requester {
-    fn of(connection: &mut Connection) -> Result<Self, Error> {
+    fn from_connection(connection: &mut Connection) -> Result<Self, Error> {
         let name = connection.impersonate.take().ok_or_else(|| {
             Error::setup("name whom to ask about: --as USER, with --as-group GROUP for each group")
         })?;
@@ -109,14 +109,14 @@ fn groups_of(name: &str, mut groups: Vec<String>) -> Vec<String> {
 }
 
 /// A session with the decision about it.
-struct Seen {
+struct VisibleSession {
     session: Session,
     visible: bool,
     why: String,
 }
 
-impl Seen {
-    fn of(session: Session, visibility: &Visibility, cluster: &str) -> Self {
+impl VisibleSession {
+    fn new(session: Session, visibility: &Visibility, cluster: &str) -> Self {
         let joined =
             session.participants.iter().filter(|name| Some(*name) != session.owner.as_ref());
         let joined: Vec<String> = joined.cloned().collect();
@@ -254,7 +254,7 @@ fn objects(path: &Path, stdin: &mut Stdin) -> Result<Vec<Value>, Error> {
 }
 
 fn render(
-    seen: &[Seen],
+    seen: &[VisibleSession],
     requester: &Requester,
     args: &TestArgs,
     everywhere: bool,
@@ -276,7 +276,7 @@ fn render(
     }
 }
 
-fn plain(seen: &[Seen], everywhere: bool) -> String {
+fn plain(seen: &[VisibleSession], everywhere: bool) -> String {
     let mut header = vec!["SESSION ID", "TARGET"];
     if everywhere {
         header.push("NAMESPACE");
@@ -297,7 +297,7 @@ fn plain(seen: &[Seen], everywhere: bool) -> String {
     columns::kubectl_get(&rows)
 }
 
-fn whole(seen: &[Seen], requester: &Requester, args: &TestArgs) -> Value {
+fn whole(seen: &[VisibleSession], requester: &Requester, args: &TestArgs) -> Value {
     let verb: mirrord_sessions_core::policy::Verb = args.verb.into();
     let sessions = seen.iter().map(|seen| {
         json!({

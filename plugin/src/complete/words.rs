@@ -63,7 +63,7 @@ struct Line<'a> {
 
 impl Question {
     /// Parses the words after the program's name.
-    pub(super) fn of(words: &[String]) -> Self {
+    pub(super) fn parse(words: &[String]) -> Self {
         let mut root = cli::shown();
         root.build();
         let connection = Command::new("connection").no_binary_name(true);
@@ -308,7 +308,7 @@ mod tests {
 
     fn asked(line: &str) -> Question {
         let words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
-        Question::of(&words)
+        Question::parse(&words)
     }
 
     fn fixed(line: &str) -> Vec<String> {
@@ -347,7 +347,7 @@ mod tests {
             assert_eq!(question.wants, expected, "{line}");
             assert_eq!(question.prefix, prefix, "{line}");
         }
-        assert_eq!(Question::of(&[]).prefix, "");
+        assert_eq!(Question::parse(&[]).prefix, "");
     }
 
     #[test]

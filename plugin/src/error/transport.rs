@@ -32,8 +32,8 @@ enum Cause {
 impl Transport {
     /// Finds the cause in a chain of errors.
     #[must_use]
-    pub fn of(host: &str, error: &(dyn StdError + 'static)) -> Self {
-        Self { host: host.to_owned(), cause: Cause::of(error) }
+    pub fn from_error(host: &str, error: &(dyn StdError + 'static)) -> Self {
+        Self { host: host.to_owned(), cause: Cause::from_error(error) }
     }
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for Transport {
 }
 
 impl Cause {
-    fn of(error: &(dyn StdError + 'static)) -> Self {
+    fn from_error(error: &(dyn StdError + 'static)) -> Self {
         let mut deepest = error;
         let mut next = Some(error);
         while let Some(error) = next {
@@ -167,7 +167,7 @@ mod tests {
         ];
         for (error, expected) in cases {
             let wrapped = kube::Error::Service(Box::new(Wrapped(Box::new(error))));
-            assert_eq!(Cause::of(&wrapped), expected);
+            assert_eq!(Cause::from_error(&wrapped), expected);
         }
     }
 

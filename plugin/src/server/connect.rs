@@ -234,7 +234,7 @@ pub(super) fn failed(host: &str, error: &kube::Error) -> Error {
     }
     match error {
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
-            Error::Transport(Transport::of(host, error))
+            Error::Transport(Transport::from_error(host, error))
         }
         other => Error::setup(format!("the kubeconfig cannot be used: {other}")),
     }
@@ -319,7 +319,7 @@ fn timeout(text: &str) -> Result<Timeout, String> {
 }
 
 fn level(text: &str) -> Result<i32, String> {
-    i32::try_from(crate::cli::integer(text)?)
+    i32::try_from(crate::number::integer(text)?)
         .map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": value out of range"))
 }
 

@@ -7,17 +7,16 @@ use serde_json::Value;
 
 use super::{
     Check, Facts, Reading,
-    State::{self, Off, Ok as Good, Problem, Unknown, Warning},
-    certificate, guard, webhook,
+    State::{Off, Ok as Good, Problem, Unknown, Warning},
+    certificate,
+    check::{HIDDEN, REAPPLY_MANIFESTS},
+    guard, webhook,
 };
 use crate::server::Trackers;
 
 /// The webhook renews its CA a year before its expiry: a shorter validity means that renewal fails.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
-const HIDDEN: &str = "your roles don't show it";
 const UNSERVED: &str = "this cluster serves no session trackers";
-pub(super) const APPLY: &str =
-    "apply the manifests of this release again (README.md, \"Install it on a cluster\")";
 
 /// Returns all checks, in the order of their importance to users.
 pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
@@ -38,7 +37,7 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
 pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
     vec![
         server(version),
-        check(
+        Check::new(
             "sessions",
             Off,
             "mirrord's operator keeps those of this cluster, and mirrord-sessions is not installed",
@@ -46,41 +45,24 @@ pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
     ]
 }
 
-pub(super) fn check(name: &'static str, state: State, message: impl Into<String>) -> Check {
-    Check { name, state, message: message.into(), remedy: None }
-}
-
-impl Check {
-    pub(super) fn remedied(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
-        self
-    }
-}
-
-/// Returns the check of a value that could not be read.
-pub(super) fn unread<T>(name: &'static str, reading: &Reading<T>) -> Check {
-    match reading {
-        Reading::Failed(why) => check(name, Problem, why.clone()).remedied("try again later"),
-        Reading::Known(_) | Reading::Hidden => check(name, Unknown, HIDDEN),
-    }
-}
-
 fn server(version: &Reading<Value>) -> Check {
     match version {
         Reading::Known(version) => {
             let version = version["gitVersion"].as_str().unwrap_or("<unknown>");
-            check("server", Good, format!("Kubernetes {version}"))
+            Check::new("server", Good, format!("Kubernetes {version}"))
         }
-        other => unread("server", other),
+        other => Check::unread("server", other),
     }
 }
 
 fn sessions(served: &Reading<bool>) -> Check {
     match served {
-        Reading::Known(true) => check("sessions", Good, format!("{GROUP}/v1 is served")),
-        Reading::Known(false) => check("sessions", Problem, "the cluster has no Sessions")
-            .remedied("install mirrord-sessions as its README says, or choose another --context"),
-        other => unread("sessions", other),
+        Reading::Known(true) => Check::new("sessions", Good, format!("{GROUP}/v1 is served")),
+        Reading::Known(false) => Check::new("sessions", Problem, "the cluster has no Sessions")
+            .with_remedy(
+                "install mirrord-sessions as its README says, or choose another --context",
+            ),
+        other => Check::unread("sessions", other),
     }
 }
 
@@ -100,8 +82,8 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     }
     if bundles.is_empty() {
         return match &facts.configuration {
-            Reading::Known(_) => check(name, Unknown, "there is no CA bundle to look at"),
-            other => unread(name, other),
+            Reading::Known(_) => Check::new(name, Unknown, "there is no CA bundle to look at"),
+            other => Check::unread(name, other),
         };
     }
     let renew = format!(
@@ -111,12 +93,12 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     for (whose, bundle) in bundles {
         match certificate::expiry(bundle) {
             Err(why) => {
-                return check(
+                return Check::new(
                     name,
                     Problem,
                     format!("the CA bundle of {whose} can't be read: {why}"),
                 )
-                .remedied(renew);
+                .with_remedy(renew);
             }
             Ok(end) => ends.push((end, whose)),
         }
@@ -129,12 +111,12 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     let said = said.join(", ");
     match ends.first() {
         Some((end, _)) if *end <= now => {
-            check(name, Problem, format!("expired: {said}")).remedied(renew)
+            Check::new(name, Problem, format!("expired: {said}")).with_remedy(renew)
         }
         Some((end, _)) if end.duration_since(now) < SOON => {
-            check(name, Warning, format!("expiring: {said}")).remedied(renew)
+            Check::new(name, Warning, format!("expiring: {said}")).with_remedy(renew)
         }
-        _ => check(name, Good, said),
+        _ => Check::new(name, Good, said),
     }
 }
 
@@ -142,7 +124,7 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
 fn agents(configuration: &Reading<Option<Value>>) -> Check {
     let name = "agents";
     let Reading::Known(configuration) = configuration else {
-        return unread(name, configuration);
+        return Check::unread(name, configuration);
     };
     let asked_about = |resource: &str| {
         let webhooks = configuration.as_ref().and_then(|all| all["webhooks"].as_array());
@@ -155,15 +137,19 @@ fn agents(configuration: &Reading<Option<Value>>) -> Check {
         resources.any(|found| found == resource)
     };
     match (asked_about("jobs"), asked_about("pods/ephemeralcontainers")) {
-        (true, true) => check(name, Good, "Jobs and ephemeral containers of mirrord are stamped"),
-        (false, false) => {
-            check(name, Warning, "runs of plain mirrord leave no Session: agents aren't stamped")
-                .remedied(APPLY)
+        (true, true) => {
+            Check::new(name, Good, "Jobs and ephemeral containers of mirrord are stamped")
         }
+        (false, false) => Check::new(
+            name,
+            Warning,
+            "runs of plain mirrord leave no Session: agents aren't stamped",
+        )
+        .with_remedy(REAPPLY_MANIFESTS),
         (jobs, _) => {
             let missing = if jobs { "ephemeral containers" } else { "Jobs" };
-            check(name, Warning, format!("agents that are {missing} aren't stamped"))
-                .remedied(APPLY)
+            Check::new(name, Warning, format!("agents that are {missing} aren't stamped"))
+                .with_remedy(REAPPLY_MANIFESTS)
         }
     }
 }
@@ -172,32 +158,38 @@ fn trackers(facts: &Facts) -> Check {
     let name = "trackers";
     let available = match &facts.api_service {
         Reading::Known(None) => {
-            return check(name, Off, UNSERVED);
+            return Check::new(name, Off, UNSERVED);
         }
         Reading::Known(Some(service)) => condition(service, "Available"),
         Reading::Hidden | Reading::Failed(_) => None,
     };
     if let Some((false, why)) = available {
-        return check(name, Problem, format!("the API server can't reach them: {why}")).remedied(format!(
+        return Check::new(name, Problem, format!("the API server can't reach them: {why}")).with_remedy(format!(
             "look at the webhook; while it lasts, namespaces can't be deleted (kubectl delete apiservice {TRACKER_API_SERVICE} lets them go)"
         ));
     }
     match (&facts.trackers, available) {
-        (Reading::Known(Trackers::Served), _) => check(name, Good, "session trackers are served"),
+        (Reading::Known(Trackers::Served), _) => {
+            Check::new(name, Good, "session trackers are served")
+        }
         (Reading::Known(Trackers::Unreachable(why)), _) => {
-            check(name, Problem, format!("the API server can't reach them: {why}"))
-                .remedied("ask whoever looks after the cluster to look at the webhook")
+            Check::new(name, Problem, format!("the API server can't reach them: {why}"))
+                .with_remedy("ask whoever looks after the cluster to look at the webhook")
         }
-        (Reading::Known(Trackers::Missing), None) => check(name, Off, UNSERVED),
-        (Reading::Known(Trackers::Missing), Some(_)) => {
-            check(name, Problem, "the API server knows how to reach them, and they aren't served")
-                .remedied("look at the webhook")
-        }
+        (Reading::Known(Trackers::Missing), None) => Check::new(name, Off, UNSERVED),
+        (Reading::Known(Trackers::Missing), Some(_)) => Check::new(
+            name,
+            Problem,
+            "the API server knows how to reach them, and they aren't served",
+        )
+        .with_remedy("look at the webhook"),
         (Reading::Hidden, Some((true, _))) => {
-            check(name, Good, "session trackers are served; your roles don't show any here")
+            Check::new(name, Good, "session trackers are served; your roles don't show any here")
         }
-        (Reading::Hidden, _) => check(name, Unknown, HIDDEN),
-        (Reading::Failed(why), _) => check(name, Problem, why.clone()).remedied("try again later"),
+        (Reading::Hidden, _) => Check::new(name, Unknown, HIDDEN),
+        (Reading::Failed(why), _) => {
+            Check::new(name, Problem, why.clone()).with_remedy("try again later")
+        }
     }
 }
 
@@ -212,33 +204,33 @@ fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
     let name = "auditor role";
     let (live, leader) = match reading {
         Reading::Known((live, leader)) => (live, leader),
-        other => return unread(name, other),
+        other => return Check::unread(name, other),
     };
     if let Some(error) = leader.as_ref().and_then(|report| report.error.as_ref()) {
-        return check(name, Warning, format!("the webhook failed to look after it: {error}"))
-            .remedied("kubectl mirrord-sessions auditor status says more");
+        return Check::new(name, Warning, format!("the webhook failed to look after it: {error}"))
+            .with_remedy("kubectl mirrord-sessions auditor status says more");
     }
     let Some(report) = live.as_ref().or(leader.as_ref()) else {
-        return check(name, Unknown, HIDDEN);
+        return Check::new(name, Unknown, HIDDEN);
     };
     let latest = report.latest_version;
     match report.version {
-        _ if report.exists.is_none() => check(name, Unknown, report.message.clone()),
-        _ if report.exists == Some(false) => check(name, Warning, format!("there is no ClusterRole {ROLE}")).remedied(
+        _ if report.exists.is_none() => Check::new(name, Unknown, report.message.clone()),
+        _ if report.exists == Some(false) => Check::new(name, Warning, format!("there is no ClusterRole {ROLE}")).with_remedy(
             "the webhook creates it unless --auditor-role says otherwise: kubectl mirrord-sessions auditor status",
         ),
         Some(version) if version == latest => {
-            check(name, Good, format!("version {version}, the latest"))
+            Check::new(name, Good, format!("version {version}, the latest"))
         }
-        Some(version) => check(name, Warning, format!("version {version}; the latest is {latest}"))
-            .remedied("take it over: kubectl mirrord-sessions auditor diff"),
-        None if report.modified == Some(false) => check(
+        Some(version) => Check::new(name, Warning, format!("version {version}; the latest is {latest}"))
+            .with_remedy("take it over: kubectl mirrord-sessions auditor diff"),
+        None if report.modified == Some(false) => Check::new(
             name,
             Good,
             format!("a later release wrote it; this plugin knows no later version than {latest}"),
         ),
-        None if report.difference.as_ref().is_none_or(Vec::is_empty) => check(name, Good, report.message.clone()),
-        None => check(
+        None if report.difference.as_ref().is_none_or(Vec::is_empty) => Check::new(name, Good, report.message.clone()),
+        None => Check::new(
             name,
             Good,
             format!("somebody's own; it differs from version {latest} (kubectl mirrord-sessions auditor diff)"),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Check, Facts, Reading,
     State::{Ok as Good, Problem},
-    assess::{APPLY, check, unread},
+    check::REAPPLY_MANIFESTS,
 };
 
 /// The policies of the manifests (`manifests/base/guard-*.yaml`), with the writes that each denies.
@@ -28,7 +28,7 @@ pub(super) fn guard(facts: &Facts) -> Check {
     let name = "guard";
     let (policies, bindings) = match (&facts.policies, &facts.policy_bindings) {
         (Reading::Known(policies), Reading::Known(bindings)) => (policies, bindings),
-        (Reading::Known(_), other) | (other, _) => return unread(name, other),
+        (Reading::Known(_), other) | (other, _) => return Check::unread(name, other),
     };
     let has_trackers = !matches!(facts.api_service, Reading::Known(None));
     let faults: Vec<_> = GUARDS
@@ -40,11 +40,11 @@ pub(super) fn guard(facts: &Facts) -> Check {
         })
         .collect();
     let Some((what, _)) = faults.first() else {
-        return check(name, Good, "policies refuse forged owners and stamps");
+        return Check::new(name, Good, "policies refuse forged owners and stamps");
     };
     let faults: Vec<&str> = faults.iter().map(|(_, fault)| &**fault).collect();
     let message = format!("nothing refuses {what}: policy {}", faults.join(", "));
-    check(name, Problem, message).remedied(APPLY)
+    Check::new(name, Problem, message).with_remedy(REAPPLY_MANIFESTS)
 }
 
 /// Returns why a policy is not enforced.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     Check, Facts, Reading,
     State::{Ok as Good, Problem, Unknown, Warning},
-    assess::{APPLY, check},
+    check::REAPPLY_MANIFESTS,
 };
 
 const NAME: &str = "webhook";
@@ -30,23 +30,23 @@ fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
 
 /// Returns the error of a webhook configuration, if there is one.
 fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
-    let problem = |what: &str| check(NAME, Problem, format!("{what}{about}"));
+    let problem = |what: &str| Check::new(NAME, Problem, format!("{what}{about}"));
     let lacks_bundle = |configuration: &Value| bundle(configuration).is_none();
     Some(match (&facts.configuration, &facts.stopping) {
         (Reading::Known(None), _) => {
-            problem("the API server doesn't know it").remedied(APPLY)
+            problem("the API server doesn't know it").with_remedy(REAPPLY_MANIFESTS)
         }
         (Reading::Known(Some(asks)), _) if lacks_bundle(asks) => {
-            problem("its configuration has no CA bundle, which the process puts in").remedied(look)
+            problem("its configuration has no CA bundle, which the process puts in").with_remedy(look)
         }
         (_, Reading::Known(None)) => problem(
             "it isn't asked who may stop a Session, so SessionPolicies keep nobody from it",
         )
-        .remedied(APPLY),
+        .with_remedy(REAPPLY_MANIFESTS),
         (_, Reading::Known(Some(asks))) if lacks_bundle(asks) => problem(
             "nobody can stop a Session: the configuration that asks it has no CA bundle, which the process puts in",
         )
-        .remedied(look),
+        .with_remedy(look),
         _ => return None,
     })
 }
@@ -65,41 +65,44 @@ pub(super) fn webhook(facts: &Facts) -> Check {
     }
     let unasked = || {
         let message = format!("it wasn't asked about a Session{about}");
-        check(NAME, Problem, message).remedied(APPLY)
+        Check::new(NAME, Problem, message).with_remedy(REAPPLY_MANIFESTS)
     };
     match &facts.created {
         Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => {
-            check(NAME, Good, format!("it stamps who creates a Session{about}"))
+            Check::new(NAME, Good, format!("it stamps who creates a Session{about}"))
         }
         Reading::Known(_) => unasked(),
         Reading::Failed(why) if why.contains("failed calling webhook") => {
-            check(NAME, Problem, format!("the API server can't reach it: {why}{about}"))
-                .remedied(look)
+            Check::new(NAME, Problem, format!("the API server can't reach it: {why}{about}"))
+                .with_remedy(look)
         }
         Reading::Failed(why) if why.contains(UNASKED) => unasked(),
         Reading::Failed(why) if why.contains("namespaces \"") => {
-            check(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
-                .remedied("name a namespace that is there with -n")
+            Check::new(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
+                .with_remedy("name a namespace that is there with -n")
         }
         // A policy or a quota denied the request; the webhook may have been called.
         Reading::Failed(why) => {
-            check(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
-                .remedied("ask whoever looks after the cluster's policies")
+            Check::new(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
+                .with_remedy("ask whoever looks after the cluster's policies")
         }
         Reading::Hidden if matches!(facts.deployment, Reading::Known(None)) => {
-            check(NAME, Problem, "there is no Deployment of it").remedied(APPLY)
+            Check::new(NAME, Problem, "there is no Deployment of it").with_remedy(REAPPLY_MANIFESTS)
         }
         Reading::Hidden => match replicas {
             Some((0, _, _)) => {
-                check(NAME, Problem, format!("no replica is ready{about}")).remedied(look)
+                Check::new(NAME, Problem, format!("no replica is ready{about}")).with_remedy(look)
             }
             Some((ready, of, _)) if ready < of => {
-                check(NAME, Warning, format!("not every replica is ready{about}")).remedied(look)
+                Check::new(NAME, Warning, format!("not every replica is ready{about}"))
+                    .with_remedy(look)
             }
-            Some(_) => check(NAME, Good, format!("its replicas are ready{about}")),
-            None => {
-                check(NAME, Unknown, "you may neither create a Session here nor see the Deployment")
-            }
+            Some(_) => Check::new(NAME, Good, format!("its replicas are ready{about}")),
+            None => Check::new(
+                NAME,
+                Unknown,
+                "you may neither create a Session here nor see the Deployment",
+            ),
         },
     }
 }

@@ -200,7 +200,7 @@ mod tests {
     fn stop(line: &str) -> Stop {
         let words = ["plugin", "delete", "a"].into_iter();
         let words = words.chain(line.split_whitespace()).map(Into::into);
-        let Command::Delete(args) = Cli::of(words).unwrap().command else {
+        let Command::Delete(args) = Cli::parse_from_args(words).unwrap().command else {
             panic!("{line}");
         };
         args.shared.stop

@@ -263,7 +263,7 @@ mod tests {
 
     fn shown(scope: &Scope, format: &str) -> String {
         let line = ["plugin", "list", "-o", format];
-        let cli = Cli::of(line.map(Into::into)).unwrap();
+        let cli = Cli::parse_from_args(line.map(Into::into)).unwrap();
         let Command::List(args) = cli.command else {
             panic!("{line:?}");
         };

@@ -3,7 +3,7 @@
 use std::{num::IntErrorKind, time::Duration};
 
 /// Parses the items per page. 0 and, like kubectl, negative numbers mean all items in one page.
-pub(super) fn chunk(text: &str) -> Result<usize, String> {
+pub(crate) fn chunk(text: &str) -> Result<usize, String> {
     let number = integer(text)?;
     Ok(usize::try_from(number).unwrap_or_default())
 }
@@ -21,7 +21,7 @@ pub(crate) fn integer(text: &str) -> Result<i64, String> {
 
 /// Parses a duration with a unit, or seconds.
 #[cfg(any(unix, test))]
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text)
@@ -30,7 +30,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a duration in Go's syntax, which requires a unit. A negative duration expires at once.
-pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
+pub(crate) fn with_unit(text: &str) -> Result<Duration, String> {
     let wrong = || format!("time: invalid duration \"{text}\"");
     let is_negative = text.starts_with('-');
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
