@@ -57,7 +57,7 @@ impl fmt::Display for Transport {
             ),
             Cause::UnknownAuthority => write!(
                 f,
-                "the certificate of {host} is signed by an unknown authority: check certificate-authority in the kubeconfig, or whether the cluster was made anew"
+                "the certificate of {host} is signed by an unknown authority: check certificate-authority in the kubeconfig, or whether the cluster was made again"
             ),
             Cause::ServerCertificate(what) => write!(
                 f,

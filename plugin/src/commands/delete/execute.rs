@@ -16,7 +16,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::commands) enum Origin {
     /// The command line names them: a missing session is an error, unless it is ignored.
-    Named { ignore_not_found: bool },
+    /// `some_failed` is set if the resolution of an ID has failed already.
+    Named { ignore_not_found: bool, some_failed: bool },
     /// A list contained them: a missing session has ended meanwhile.
     Listed,
 }
@@ -32,7 +33,7 @@ pub(in crate::commands) async fn delete_all(
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let mut failed = false;
+    let mut failed = matches!(origin, Origin::Named { some_failed: true, .. });
     let mut deleted = Vec::new();
     for (n, target) in targets.iter().enumerate() {
         match delete_one(server, target, origin, stop).await {
@@ -47,7 +48,7 @@ pub(in crate::commands) async fn delete_all(
                 return Err(error);
             }
             Err(error) => match origin {
-                Origin::Named { ignore_not_found: true } if error.is_not_found() => {}
+                Origin::Named { ignore_not_found: true, .. } if error.is_not_found() => {}
                 // The uid is a precondition: on a conflict, another session has the name now.
                 Origin::Listed
                     if error.is_not_found() || error.is_conflict() && target.uid.is_some() =>

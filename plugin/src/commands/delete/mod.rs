@@ -184,12 +184,8 @@ async fn delete_named(
         return if failed { Err(Error::Reported) } else { Ok(()) };
     }
     let targets: Vec<DeleteTarget> = targets.into_iter().map(|resolved| resolved.target).collect();
-    let origin = Origin::Named { ignore_not_found: args.ignore_not_found };
-    let deleted = delete_all(server, &targets, origin, &args.stop, console).await;
-    match deleted {
-        Ok(()) if failed => Err(Error::Reported),
-        other => other,
-    }
+    let origin = Origin::Named { ignore_not_found: args.ignore_not_found, some_failed: failed };
+    delete_all(server, &targets, origin, &args.stop, console).await
 }
 
 #[cfg(test)]
