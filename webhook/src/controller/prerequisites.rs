@@ -55,7 +55,7 @@ impl PrerequisitesReader {
         let crd = crd.and_then(|meta| {
             Some(SessionCrd {
                 deleting: meta.deletion_timestamp.is_some(),
-                created: meta.creation_timestamp.map(|time| time.0),
+                created_at: meta.creation_timestamp.map(|time| time.0),
                 uid: meta.uid?,
             })
         });

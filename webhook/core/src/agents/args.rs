@@ -146,8 +146,8 @@ mod tests {
                 (TargetKind::Container(found), Ok(expected)) => {
                     assert_eq!(found.to_string(), expected);
                 }
-                (TargetKind::Unreadable(why), Err(expected)) => {
-                    assert!(why.contains(expected), "{line}: {why}");
+                (TargetKind::Unreadable(reason), Err(expected)) => {
+                    assert!(reason.contains(expected), "{line}: {reason}");
                 }
                 (found, _) => panic!("{line}: {found:?}"),
             }
@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(parse("-l 36090 -t 30 ephemeral"), TargetKind::Pod);
         let long =
             format!("targeted --container-id {} --container-runtime docker", "a".repeat(1 << 20));
-        assert!(matches!(parse(&long), TargetKind::Unreadable(why) if why.len() < 200));
+        assert!(matches!(parse(&long), TargetKind::Unreadable(reason) if reason.len() < 200));
     }
 }

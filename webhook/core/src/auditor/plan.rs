@@ -48,7 +48,7 @@ pub enum Plan {
     },
     /// Leave the role unchanged.
     Preserve {
-        /// The reason why the role is preserved.
+        /// The reason for preserving the role.
         reason: PreserveReason,
         /// The version that the role equals, if any.
         version: Option<u32>,

@@ -129,9 +129,9 @@ pub struct Agent {
     /// The stamp that names the requester of the agent.
     pub stamp: Stamp,
     /// The creation time of the Job or Pod.
-    pub created: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
     /// The time at which a watch event showed the agent in a Pod that existed before.
-    pub added: Option<Timestamp>,
+    pub added_at: Option<Timestamp>,
     /// The client's information about itself.
     pub client_info: ClientInfo,
     /// The mirrord version, from the tag of the image.
@@ -182,8 +182,8 @@ impl Agent {
             target_kind,
             node: pod.and_then(pod_node),
             stamp: job_stamp(job),
-            created: meta.creation_timestamp.as_ref().map(|time| time.0),
-            added: None,
+            created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
+            added_at: None,
             client_info,
             version: image.and_then(image_version),
             binding: binding.and_then(|text| Binding::parse(text)),

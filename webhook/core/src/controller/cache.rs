@@ -32,7 +32,7 @@ pub struct AgentSession {
     /// The target of the Session.
     pub target: String,
     /// The creation time of the Session.
-    pub created: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
     /// Set once the controller has written the status.
     pub status_written: bool,
     /// Set if the owner created the Session before the agent, so only the owner deletes it.
@@ -73,7 +73,7 @@ impl AgentSession {
             owner: owner.username.clone(),
             user: session.spec.user_line().into_owned(),
             target: session.spec.target.clone(),
-            created: meta.creation_timestamp.as_ref().map(|time| time.0),
+            created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
             status_written: bound.is_some(),
             adopted: annotation.is_none(),
         })
@@ -139,7 +139,7 @@ impl Cache {
         for agent in &mut pod.agents {
             if let Some(cached) = cached {
                 let known = cached.agents.iter().find(|known| known.id == agent.id);
-                agent.added = known.map_or(observed_at, |known| known.added);
+                agent.added_at = known.map_or(observed_at, |known| known.added_at);
             }
         }
         let ids = |pod: &CachedPod| pod.agents.iter().map(|agent| agent.id.clone()).collect();
@@ -271,7 +271,7 @@ impl Cache {
         let keys = self.by_agent.get(agent).into_iter().flatten();
         let mut sessions: Vec<AgentSession> =
             keys.filter_map(|key| self.sessions.get(key).cloned()).collect();
-        sessions.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
+        sessions.sort_by(|a, b| (a.created_at, &a.uid).cmp(&(b.created_at, &b.uid)));
         sessions
     }
 

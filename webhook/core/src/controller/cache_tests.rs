@@ -46,18 +46,18 @@ fn records_start_of_agents_added_to_known_pods() {
     let mut cache = Cache::default();
     // For a Pod that was not cached, the creation time of the Pod counts.
     let id = cache.apply_pod(pod(true), Some(time(5))).remove(0);
-    assert_eq!(cache.agent(&id).unwrap().added, None);
+    assert_eq!(cache.agent(&id).unwrap().added_at, None);
     cache.apply_pod(pod(false), Some(time(6)));
     assert!(cache.agent(&id).is_none());
     // A list does not show when the agent was added.
     cache.apply_pod(pod(true), None);
-    assert_eq!(cache.agent(&id).unwrap().added, None);
+    assert_eq!(cache.agent(&id).unwrap().added_at, None);
     cache.apply_pod(pod(false), Some(time(7)));
     cache.apply_pod(pod(true), Some(time(8)));
-    assert_eq!(cache.agent(&id).unwrap().added, Some(time(8)));
+    assert_eq!(cache.agent(&id).unwrap().added_at, Some(time(8)));
     // A later list keeps the time.
     cache.apply_pod(pod(true), None);
-    assert_eq!(cache.agent(&id).unwrap().added, Some(time(8)));
+    assert_eq!(cache.agent(&id).unwrap().added_at, Some(time(8)));
     assert_eq!(cache.retain_pods(&HashSet::new()), [id]);
     assert_eq!(cache.pod_count(), 0);
 }
@@ -110,7 +110,7 @@ fn finds_sessions_by_agent() {
     let agent = agent();
     let first = agent_session("1", &agent, "alice");
     let mut second = agent_session("2", &agent, "alice");
-    second.created = Some(time(1));
+    second.created_at = Some(time(1));
     cache.insert_agent_session(first.clone());
     cache.insert_agent_session(second.clone());
     assert_eq!(cache.sessions(&agent.id), [second.clone(), first.clone()]);

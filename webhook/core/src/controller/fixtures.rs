@@ -23,7 +23,7 @@ pub(crate) fn agent() -> Agent {
     let job = crate::agents::fixtures::job(crate::agents::fixtures::RUNNING);
     Agent {
         stamp: stamp("alice"),
-        created: Some(time(100)),
+        created_at: Some(time(100)),
         target_kind: TargetKind::Targetless,
         ..Agent::from_job(&job).unwrap()
     }
@@ -61,7 +61,7 @@ pub(crate) fn agent_session(uid: &str, agent: &Agent, owner: &str) -> AgentSessi
         owner: owner.into(),
         user: owner.into(),
         target: "deployment/ip-visit-counter".into(),
-        created: Some(time(110)),
+        created_at: Some(time(110)),
         status_written: true,
         adopted: false,
     }

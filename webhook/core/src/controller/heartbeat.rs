@@ -29,7 +29,7 @@ pub struct HeartbeatSession {
     /// The target of the Session.
     pub target: String,
     /// The creation time of the Session.
-    pub created: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
     /// The agent that is bound to the Session.
     pub agent: Option<AgentId>,
     /// Set while the Session is being deleted and waits for a finalizer.
@@ -61,7 +61,7 @@ impl HeartbeatSession {
             uid: meta.uid.clone()?,
             user: session.spec.user_line().into_owned(),
             target: session.spec.target.clone(),
-            created: meta.creation_timestamp.as_ref().map(|time| time.0),
+            created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
             agent: agent.and_then(AgentId::from_reference),
             deleting: meta.deletion_timestamp.is_some(),
             last_seen: last_seen.map(|time| time.0),

@@ -31,17 +31,19 @@ pub fn verify_owner(agent: &Agent, prerequisites: &Prerequisites) -> OwnerVerdic
             return OwnerVerdict::Unverified("the webhook did not write the stamp of the agent");
         }
     };
-    let (guarded_since, created) = match agent.id.kind {
-        AgentKind::Job => (prerequisites.jobs_guarded_since, agent.created),
+    let (guarded_since, created_at) = match agent.id.kind {
+        AgentKind::Job => (prerequisites.jobs_guarded_since, agent.created_at),
         // The Pod may be older than the agent in it, so prefer the time of the watch event.
-        AgentKind::Pod => (prerequisites.ephemeral_guarded_since, agent.added.or(agent.created)),
+        AgentKind::Pod => {
+            (prerequisites.ephemeral_guarded_since, agent.added_at.or(agent.created_at))
+        }
     };
     let Some(guarded_since) = guarded_since else {
         return OwnerVerdict::Unverified(
             "no guard policy is in force, so the stamp of the agent may be forged",
         );
     };
-    if created.is_some_and(|created| is_created_under_guard(guarded_since, created)) {
+    if created_at.is_some_and(|created_at| is_created_under_guard(guarded_since, created_at)) {
         return OwnerVerdict::Verified(stamp.clone());
     }
     OwnerVerdict::Unverified(match agent.id.kind {
@@ -66,7 +68,7 @@ mod tests {
         };
         let unstamped = Agent { stamp: Stamp::Missing, ..agent() };
         let invalid = Agent { stamp: Stamp::Invalid, ..agent() };
-        let added = |second| Agent { added: Some(time(second)), ..ephemeral() };
+        let added = |second| Agent { added_at: Some(time(second)), ..ephemeral() };
         // Agents are created at 100 s.
         let cases = [
             ("created under the guard", agent(), guarded(90), None),

@@ -100,7 +100,7 @@ pub fn plan(state: &AgentState, sessions: &[AgentSession]) -> Plan {
     Plan::Nothing
 }
 
-/// The reason why the Session of a bound agent is missing.
+/// The reason for the missing Session of a bound agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MissingReason {
     /// A client deleted the Session, so the agent is deleted too.
@@ -111,7 +111,7 @@ pub enum MissingReason {
     Unknown,
 }
 
-/// Returns why the Session of a binding is missing.
+/// Returns the reason for which the Session of a binding is missing.
 ///
 /// `listed_uid` is the UID of the Session of that name in a list that succeeded, or `None` if the
 /// list has none.
@@ -296,7 +296,7 @@ mod tests {
         let agent = agent();
         let binding = binding(&agent, &agent_session("1", &agent, "alice"));
         let crd =
-            |uid: &str, deleting| Some(SessionCrd { uid: uid.into(), deleting, created: None });
+            |uid: &str, deleting| Some(SessionCrd { uid: uid.into(), deleting, created_at: None });
         let cases = [
             // (crd, listed UID, expected)
             (crd("crd", false), None, MissingReason::Deleted),

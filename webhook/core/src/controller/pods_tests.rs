@@ -138,7 +138,7 @@ fn lists_running_ephemeral_agents() {
     assert_eq!(found[0].id.container, "mirrord-agent-w6vxft9ixh");
     assert_eq!(found[0].stamp, Stamp::Missing);
     assert_eq!(found[0].version.as_deref(), Some("3.250.0"));
-    assert_eq!(found[0].created, Some("2026-11-22T18:25:22Z".parse::<Timestamp>().unwrap()));
+    assert_eq!(found[0].created_at, Some("2026-11-22T18:25:22Z".parse::<Timestamp>().unwrap()));
     let mut status = json!({
         "name": "mirrord-agent-w6vxft9ixh", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "containerID": "containerd://x", "state": { "running": {} },

@@ -31,7 +31,7 @@ pub struct SessionCrd {
     /// Set while the CRD is being deleted.
     pub deleting: bool,
     /// The creation time of the CRD.
-    pub created: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
 }
 
 /// Returns the time since which a policy is in force, or `None` without both policy and binding.
@@ -48,7 +48,7 @@ pub fn guarded_since(
 }
 
 /// Returns whether an object was created after the guard had reached every API server.
-pub(crate) fn is_created_under_guard(guarded_since: Timestamp, created: Timestamp) -> bool {
+pub(crate) fn is_created_under_guard(guarded_since: Timestamp, created_at: Timestamp) -> bool {
     let delay = SignedDuration::try_from(PROPAGATION_DELAY).unwrap_or_default();
-    created.duration_since(guarded_since) > delay
+    created_at.duration_since(guarded_since) > delay
 }

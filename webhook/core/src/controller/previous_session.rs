@@ -23,7 +23,7 @@ pub struct PreviousSession {
     owner: String,
     target: String,
     /// Creation time in seconds since 1970.
-    created: Option<i64>,
+    created_at: Option<i64>,
     /// Set if a client deleted the Session. The controller records a reason for its own deletions.
     deleted_by_client: bool,
 }
@@ -48,7 +48,7 @@ impl PreviousSession {
             uid: tracker.uid.clone(),
             owner: owner.map_or_else(String::new, |owner| owner.username.clone()),
             target: tracker.spec.target.clone(),
-            created: tracker.created_at,
+            created_at: tracker.created_at,
             deleted_by_client: matches!(&*ending.reason, STOPPED | DELETED),
         })
     }
@@ -59,10 +59,9 @@ impl PreviousSession {
     /// Session must be younger than the CRD: an older one was deleted with a previous CRD.
     #[must_use]
     pub fn stops(&self, agent: &Agent, crd: &SessionCrd) -> bool {
-        let crd_created = crd.created.map(Timestamp::as_second);
-        let is_younger_than_crd = crd_created
-            .zip(self.created)
-            .is_some_and(|(crd_created, created)| created > crd_created);
+        let crd_created_at = crd.created_at.map(Timestamp::as_second);
+        let is_younger_than_crd =
+            crd_created_at.zip(self.created_at).is_some_and(|(crd, session)| session > crd);
         self.deleted_by_client
             && is_younger_than_crd
             && !crd.deleting
@@ -112,8 +111,8 @@ mod tests {
         Tracker::new(&session).unwrap().terminated(&ending, 2).unwrap()
     }
 
-    fn crd(created: i64) -> SessionCrd {
-        SessionCrd { uid: "crd".into(), deleting: false, created: Some(time(created)) }
+    fn crd(created_at: i64) -> SessionCrd {
+        SessionCrd { uid: "crd".into(), deleting: false, created_at: Some(time(created_at)) }
     }
 
     #[test]
@@ -124,7 +123,7 @@ mod tests {
         let bobs = Agent { stamp: stamp("bob"), ..agent.clone() };
         let ended_agent = Agent { ended: true, ..agent.clone() };
         let deleting = SessionCrd { deleting: true, ..crd(50) };
-        let undated = SessionCrd { created: None, ..crd(50) };
+        let undated = SessionCrd { created_at: None, ..crd(50) };
         let unverified = UNVERIFIED_USERNAME;
         let cases = [
             // (name, owner, reason, agent, crd, stops)

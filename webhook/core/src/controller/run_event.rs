@@ -71,15 +71,15 @@ impl RunEvent {
     /// Returns the Event for a Session that was deleted because its agent ended.
     #[must_use]
     pub fn agent_ended(session: &AgentSession, now: Timestamp) -> Self {
-        let AgentSession { name, user, target, created, .. } = session;
-        session_ended(name, user, target, *created, &Cause::AgentEnded, now)
+        let AgentSession { name, user, target, created_at, .. } = session;
+        session_ended(name, user, target, *created_at, &Cause::AgentEnded, now)
     }
 
     /// Returns the Event for a Session that was deleted because its reports stopped.
     #[must_use]
     pub fn session_expired(session: &HeartbeatSession, now: Timestamp) -> Self {
-        let HeartbeatSession { name, user, target, created, .. } = session;
-        session_ended(name, user, target, *created, &Cause::Expired, now)
+        let HeartbeatSession { name, user, target, created_at, .. } = session;
+        session_ended(name, user, target, *created_at, &Cause::Expired, now)
     }
 
     /// Returns the Event for a deleted heartbeat Session, given its ending if it is known.
@@ -98,8 +98,8 @@ impl RunEvent {
             (_, Some(user)) => Cause::StoppedWithoutAgent(user),
             (_, None) => Cause::Deleted,
         };
-        let HeartbeatSession { name, user, target, created, .. } = session;
-        Some(session_ended(name, user, target, *created, &cause, now))
+        let HeartbeatSession { name, user, target, created_at, .. } = session;
+        Some(session_ended(name, user, target, *created_at, &cause, now))
     }
 
     /// Returns the Event for an agent that was deleted with its Session, given how that ended.
@@ -115,7 +115,7 @@ impl RunEvent {
             ending => Cause::Stopped(ending.and_then(|ending| ending.by.as_deref())),
         };
         let Binding { name, owner, target, .. } = binding;
-        session_ended(name, owner, target, agent.created, &cause, now)
+        session_ended(name, owner, target, agent.created_at, &cause, now)
     }
 
     /// Returns the warning that deleting a Session cannot stop its ephemeral agent.

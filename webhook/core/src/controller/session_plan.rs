@@ -24,9 +24,9 @@ pub struct SessionPlan {
     agent_id: String,
     /// The status to write after the Session was created.
     pub status: SessionStatus,
-    /// The reason why the owner is unverified.
+    /// The reason for the unverified owner.
     pub unverified: Option<&'static str>,
-    /// The reason why the target is unresolved.
+    /// The reason for the unresolved target.
     pub unresolved: Option<String>,
     /// Set if the Session cannot hold all of the client's information about itself.
     pub client_info_altered: bool,

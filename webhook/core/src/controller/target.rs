@@ -14,7 +14,7 @@ pub struct Target {
     pub namespace: String,
     /// The path `kind/name[/container/NAME]`, `targetless`, or `unresolved`.
     pub path: String,
-    /// The reason why the target is not or only partly resolved.
+    /// The reason for which the target is not or only partly resolved.
     pub problem: Option<String>,
     /// Other paths that a user may write for this target, such as its Pod or its container.
     aliases: Vec<String>,
