@@ -1,10 +1,13 @@
-//! Trackers through the aggregator beside the API server's own list of as many Sessions, and a
-//! thousand open watches while a hundred sessions a second change. Ratios of one run matter, not
-//! figures.
+//! Benchmark of lists and watches of trackers through the aggregator.
 //!
-//! `cargo bench --package mirrord-sessions-tests`; `SESSIONS` says how many, 10,000 without it.
+//! Compares lists of trackers with the API server's lists of as many Sessions, and measures a
+//! thousand open watches while a hundred Sessions a second change. Only ratios within a run are
+//! comparable.
+//!
+//! Run `cargo bench --package mirrord-sessions-tests --bench cluster`. `SESSIONS` sets the number
+//! of Sessions (default 10,000).
 #![allow(clippy::unwrap_used, missing_docs)]
-// Counts and milliseconds, to be read.
+// Counts and durations are only printed.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use std::{
@@ -29,7 +32,7 @@ const ROUNDS: usize = 9;
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 const WATCHES: usize = 1000;
 const CHANGES: usize = 1000;
-const PACE: Duration = Duration::from_millis(10);
+const CHANGE_INTERVAL: Duration = Duration::from_millis(10);
 
 #[tokio::main]
 async fn main() {
@@ -39,29 +42,29 @@ async fn main() {
     let cluster = Cluster::install(ControlPlane::start().unwrap(), programs).await.unwrap();
     let client = cluster.plane.client("bench", &["system:masters"]).await.unwrap();
     let start = Instant::now();
-    fill(&client, sessions).await;
+    create_sessions(&client, sessions).await;
     let rate = sessions as f64 / start.elapsed().as_secs_f64();
     println!("created {sessions} Sessions, {rate:.0} a second");
-    lists(&client, sessions).await;
-    watches(&cluster, &client).await;
+    measure_lists(&client, sessions).await;
+    measure_watches(&cluster, &client).await;
 }
 
-fn session(at: usize) -> Session {
+fn session(index: usize) -> Session {
     let spec = SessionSpec {
-        target: format!("deployment/ip-visit-counter-{}", at % 100),
+        target: format!("deployment/ip-visit-counter-{}", index % 100),
         key: Some("avi".into()),
         ..SessionSpec::default()
     };
-    Session::new(&format!("{at:016x}"), spec)
+    Session::new(&format!("{index:016x}"), spec)
 }
 
-async fn fill(client: &Client, sessions: usize) {
+async fn create_sessions(client: &Client, sessions: usize) {
     let api: Api<Session> = Api::namespaced(client.clone(), "default");
     stream::iter(0..sessions)
-        .for_each_concurrent(16, |at| {
+        .for_each_concurrent(16, |index| {
             let api = &api;
             async move {
-                api.create(&PostParams::default(), &session(at)).await.unwrap();
+                api.create(&PostParams::default(), &session(index)).await.unwrap();
             }
         })
         .await;
@@ -78,30 +81,32 @@ async fn get(client: &Client, path: &str, accept: &str) -> String {
     client.request_text(request.body(Vec::new()).unwrap()).await.unwrap()
 }
 
-async fn lists(client: &Client, sessions: usize) {
-    let own = "/apis/operator.metalbear.co/v1/sessions";
+async fn measure_lists(client: &Client, sessions: usize) {
+    let sessions_path = "/apis/operator.metalbear.co/v1/sessions";
     let trackers = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
     let selected =
         format!("{trackers}?fieldSelector=spec.target%3Ddeployment%2Fip-visit-counter-7");
     for (form, accept) in [("JSON", "application/json"), ("Table", TABLE)] {
         let mut times: HashMap<&str, Vec<f64>> = HashMap::new();
         let mut sizes: HashMap<&str, usize> = HashMap::new();
-        // In turns, so that whatever else goes on is borne by all.
+        // Interleaved, so that other load affects all of them alike.
         for _ in 0..ROUNDS {
-            for (name, path) in
-                [("sessions", own), ("trackers", trackers), ("one in a hundred", &selected)]
-            {
+            for (name, path) in [
+                ("sessions", sessions_path),
+                ("trackers", trackers),
+                ("one in a hundred", &selected),
+            ] {
                 let start = Instant::now();
-                let answer = get(client, path, accept).await;
+                let response = get(client, path, accept).await;
                 times.entry(name).or_default().push(start.elapsed().as_secs_f64());
-                sizes.insert(name, answer.len());
+                sizes.insert(name, response.len());
             }
         }
         let base = median(&mut times.get_mut("sessions").unwrap().clone());
         for name in ["sessions", "trackers", "one in a hundred"] {
             let median = median(times.get_mut(name).unwrap());
             println!(
-                "{form} of {sessions}: {name}: {:.0} ms, {:.1} MB, {:.2} of the API server's own",
+                "{form} of {sessions}: {name}: {:.0} ms, {:.1} MB, ratio to sessions {:.2}",
                 median * 1e3,
                 sizes[name] as f64 / 1e6,
                 median / base
@@ -115,8 +120,8 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// When each change was answered, and how much later each watch told it.
-async fn watches(cluster: &Cluster, client: &Client) {
+/// Measures the delay between each change of a Session and its event on each watch.
+async fn measure_watches(cluster: &Cluster, client: &Client) {
     let changed: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
     let delays: Arc<Mutex<Vec<Duration>>> = Arc::default();
     let mut tasks = Vec::new();
@@ -160,13 +165,13 @@ async fn watches(cluster: &Cluster, client: &Client) {
     }
     let api: Api<Session> = Api::namespaced(client.clone(), "default");
     let start = Instant::now();
-    let mut pace = tokio::time::interval(PACE);
-    for at in 0..CHANGES {
-        pace.tick().await;
-        let name = format!("{:016x}", at % 500);
-        let patch = json!({ "metadata": { "labels": { "bench": format!("v{at}") } } });
-        // From before it is sent: what a watch tells can overtake the answer.
-        changed.lock().unwrap().insert(format!("v{at}"), Instant::now());
+    let mut interval = tokio::time::interval(CHANGE_INTERVAL);
+    for change in 0..CHANGES {
+        interval.tick().await;
+        let name = format!("{:016x}", change % 500);
+        let patch = json!({ "metadata": { "labels": { "bench": format!("v{change}") } } });
+        // Measured from the request, since an event can arrive before the response.
+        changed.lock().unwrap().insert(format!("v{change}"), Instant::now());
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
     let rate = CHANGES as f64 / start.elapsed().as_secs_f64();
@@ -175,20 +180,20 @@ async fn watches(cluster: &Cluster, client: &Client) {
     }
     let mut delays: Vec<f64> = delays.lock().unwrap().iter().map(Duration::as_secs_f64).collect();
     delays.sort_by(f64::total_cmp);
-    let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize] * 1e3;
+    let percentile = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize] * 1e3;
     println!(
-        "{WATCHES} watches, {rate:.0} changes a second: {} events told, median {:.0} ms after the request, 99 % within {:.0} ms",
+        "{WATCHES} watches, {rate:.0} changes a second: {} events, median {:.0} ms after the request, 99 % within {:.0} ms",
         delays.len(),
-        at(0.5),
-        at(0.99)
+        percentile(0.5),
+        percentile(0.99)
     );
-    if let Some(resident) = resident(cluster.webhook.id()) {
-        println!("webhook: {:.0} MB in memory", resident as f64 / 1e6);
+    if let Some(resident) = resident_memory(cluster.webhook.id()) {
+        println!("webhook: {:.0} MB resident", resident as f64 / 1e6);
     }
 }
 
-fn resident(process: u32) -> Option<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+fn resident_memory(pid: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes << 10)

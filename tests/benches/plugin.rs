@@ -1,12 +1,14 @@
-//! The plugin beside kubectl, process by process: how long each takes and how much memory, where
-//! there is nothing to list, and where there are a thousand and many thousand sessions; through
-//! trackers and from the Sessions themselves. Ratios of one run matter, not figures.
+//! Benchmark of the plugin's `list` against `kubectl get`: duration and peak memory of the
+//! processes.
 //!
-//! `cargo bench --package mirrord-sessions-tests --bench plugin`; `SESSIONS` says how many the many
-//! are, 15,000 without it, and `ROUNDS` how often each is run, 9 times without it. `WEBHOOK` and
-//! `PLUGIN` name programs to take instead of those that are built here. Linux alone.
+//! Each lists no sessions, a thousand and many thousand, first as trackers and then as Sessions.
+//! Only ratios within a run are comparable. Requires Linux.
+//!
+//! Run `cargo bench --package mirrord-sessions-tests --bench plugin`. `SESSIONS` sets the largest
+//! number of sessions (default 15,000) and `ROUNDS` the number of runs (default 9). `WEBHOOK` and
+//! `PLUGIN` name executables to use instead of new builds.
 #![allow(clippy::unwrap_used, missing_docs)]
-// Counts and milliseconds, to be read.
+// Counts and durations are only printed.
 #![allow(clippy::cast_precision_loss)]
 
 use std::{
@@ -25,11 +27,12 @@ use mirrord_sessions_tests::{
 };
 use serde_json::Value;
 
-/// What the issue of a plugin that is quick asks for, of kubectl's time.
-const AIM_AT_NONE: f64 = 0.5;
-const AIM_AT_MANY: f64 = 0.2;
-const FIRST_ROW: Duration = Duration::from_millis(100);
-const LARGEST_BINARY: u64 = 10_000_000;
+/// Target ratio to kubectl's duration without sessions.
+const TARGET_WITHOUT_SESSIONS: f64 = 0.5;
+/// Target ratio to kubectl's duration with many thousand sessions.
+const TARGET_WITH_MANY_SESSIONS: f64 = 0.2;
+const FIRST_ROW_TARGET: Duration = Duration::from_millis(100);
+const BINARY_SIZE_TARGET: u64 = 10_000_000;
 
 #[tokio::main]
 async fn main() {
@@ -46,21 +49,21 @@ async fn main() {
     };
     let plugin = programs.plugin.clone();
     let size = std::fs::metadata(&plugin).unwrap().len();
-    println!("the plugin's binary: {:.1} MB{}", size as f64 / 1e6, missed(size > LARGEST_BINARY));
+    println!("plugin binary: {:.1} MB{}", size as f64 / 1e6, missed(size > BINARY_SIZE_TARGET));
     let cluster = Cluster::install(ControlPlane::start().unwrap(), programs).await.unwrap();
     let client = cluster.plane.client("bench", &["system:masters"]).await.unwrap();
     let sizes = [("none", 0), ("some", 1000), ("many", many)];
     let api: Api<Session> = Api::namespaced(client.clone(), "default");
     let model = api.create(&PostParams::default(), &session(0)).await;
     let model = model.unwrap().spec;
-    // The others are stamped as this one was, and need not ask the webhook.
+    // The others copy the stamps of this Session, so that creating them needs no webhook.
     cluster.delete_webhook_configuration().await.unwrap();
     for (namespace, sessions) in sizes {
         let create = ["create", "namespace", namespace];
         cluster.admin(&create, "").await.unwrap();
-        fill(&client, &model, namespace, sessions).await;
+        create_sessions(&client, &model, namespace, sessions).await;
     }
-    until_tracked(&client, "many", many).await;
+    wait_for_trackers(&client, "many", many).await;
     let bench = Bench { cluster: &cluster, plugin, rounds };
     for (namespace, sessions) in sizes {
         bench.compare("sessiontrackers", namespace, sessions);
@@ -79,12 +82,12 @@ struct Bench<'a> {
     rounds: usize,
 }
 
-/// What was measured of a program.
+/// Measurements of a program.
 #[derive(Default)]
-struct Measured {
+struct Measurements {
     seconds: Vec<f64>,
     first_row: Vec<f64>,
-    /// In bytes.
+    /// Peak resident memory in bytes.
     peak: u64,
 }
 
@@ -103,48 +106,49 @@ impl Bench<'_> {
             command
         };
         let programs: [&dyn Fn() -> Command; 2] = [&plugin, &kubectl];
-        let mut measured = [Measured::default(), Measured::default()];
-        // In turns, so that whatever else goes on is borne by both; the first round warms caches
-        // up.
+        let mut measured = [Measurements::default(), Measurements::default()];
+        // Interleaved, so that other load affects both alike. The first round warms up caches.
         for round in 0..=self.rounds {
             for (program, measured) in programs.iter().zip(&mut measured) {
-                let (first_row, whole, lines) = timed(program());
-                // The names of the columns come with the first row.
+                let Timing { first_row, total, lines } = time(program());
+                // The header is a line too, and is printed with the first row.
                 let expected = if sessions == 0 { 0 } else { sessions + 1 };
                 assert_eq!(lines, expected, "{resource} in {namespace}");
                 if round > 0 {
-                    measured.seconds.push(whole.as_secs_f64());
+                    measured.seconds.push(total.as_secs_f64());
                     measured.first_row.push(first_row.as_secs_f64());
                 }
             }
         }
         for (program, measured) in programs.iter().zip(&mut measured) {
-            measured.peak = (0..3).map(|_| peak(program())).max().unwrap();
+            measured.peak = (0..3).map(|_| peak_memory(program())).max().unwrap();
         }
         let [plugin, kubectl] = &mut measured;
-        let (ours, theirs) = (median(&mut plugin.seconds), median(&mut kubectl.seconds));
-        let ratio = ours / theirs;
-        let aim = match sessions {
-            0 => Some(AIM_AT_NONE),
+        let (plugin_time, kubectl_time) =
+            (median(&mut plugin.seconds), median(&mut kubectl.seconds));
+        let ratio = plugin_time / kubectl_time;
+        let target = match sessions {
+            0 => Some(TARGET_WITHOUT_SESSIONS),
             1000 => None,
-            _ => Some(AIM_AT_MANY),
+            _ => Some(TARGET_WITH_MANY_SESSIONS),
         };
         println!(
             "{resource}, {sessions}: plugin {:.0} ms, kubectl {:.0} ms, ratio {ratio:.2}{}; peak {:.0} MB, {:.0} MB, ratio {:.2}",
-            ours * 1e3,
-            theirs * 1e3,
-            missed(aim.is_some_and(|aim| ratio > aim)),
+            plugin_time * 1e3,
+            kubectl_time * 1e3,
+            missed(target.is_some_and(|target| ratio > target)),
             plugin.peak as f64 / 1e6,
             kubectl.peak as f64 / 1e6,
             plugin.peak as f64 / kubectl.peak as f64,
         );
         if sessions > 0 {
-            let (ours, theirs) = (median(&mut plugin.first_row), median(&mut kubectl.first_row));
+            let (plugin_row, kubectl_row) =
+                (median(&mut plugin.first_row), median(&mut kubectl.first_row));
             println!(
                 "    first row after {:.0} ms{}, kubectl's after {:.0} ms",
-                ours * 1e3,
-                missed(sessions > 1000 && ours > FIRST_ROW.as_secs_f64()),
-                theirs * 1e3,
+                plugin_row * 1e3,
+                missed(sessions > 1000 && plugin_row > FIRST_ROW_TARGET.as_secs_f64()),
+                kubectl_row * 1e3,
             );
         }
         std::io::stdout().flush().unwrap();
@@ -152,11 +156,17 @@ impl Bench<'_> {
 }
 
 fn missed(is_missed: bool) -> &'static str {
-    if is_missed { " (misses the aim)" } else { "" }
+    if is_missed { " (misses the target)" } else { "" }
 }
 
-/// When the first output was there, when the process had ended, and how many lines it put out.
-fn timed(mut command: Command) -> (Duration, Duration, usize) {
+/// Durations until the first output and until the exit of a process, and its lines of output.
+struct Timing {
+    first_row: Duration,
+    total: Duration,
+    lines: usize,
+}
+
+fn time(mut command: Command) -> Timing {
     let start = Instant::now();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
@@ -171,13 +181,15 @@ fn timed(mut command: Command) -> (Duration, Duration, usize) {
         lines += buffer[..read].split(|byte| *byte == b'\n').count() - 1;
     }
     assert!(child.wait().unwrap().success());
-    let whole = start.elapsed();
-    (first.unwrap_or(whole), whole, lines)
+    let total = start.elapsed();
+    Timing { first_row: first.unwrap_or(total), total, lines }
 }
 
-/// The most memory that the process had: asked for again and again, in a run of its own, since
-/// asking takes time too. It never falls, so little is missed at the end.
-fn peak(mut command: Command) -> u64 {
+/// Returns the peak memory of a process by polling it.
+///
+/// Polling costs time, so this takes a run of its own. The peak never decreases, so only growth
+/// since the last poll is missed.
+fn peak_memory(mut command: Command) -> u64 {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
@@ -196,9 +208,9 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-fn session(at: usize) -> Session {
+fn session(index: usize) -> Session {
     let spec = SessionSpec {
-        target: format!("deployment/ip-visit-counter-{}", at % 100),
+        target: format!("deployment/ip-visit-counter-{}", index % 100),
         client: Some(SessionClient {
             username: Some("Aviram Hassan".into()),
             hostname: Some("avirams-macbook-pro-2.local".into()),
@@ -207,15 +219,15 @@ fn session(at: usize) -> Session {
         key: Some("avi".into()),
         ..SessionSpec::default()
     };
-    Session::new(&format!("{at:016x}"), spec)
+    Session::new(&format!("{index:016x}"), spec)
 }
 
-async fn fill(client: &Client, model: &SessionSpec, namespace: &str, sessions: usize) {
+async fn create_sessions(client: &Client, model: &SessionSpec, namespace: &str, sessions: usize) {
     let api: Api<Session> = Api::namespaced(client.clone(), namespace);
     stream::iter(0..sessions)
-        .for_each_concurrent(16, |at| {
+        .for_each_concurrent(16, |index| {
             let api = &api;
-            let mut session = session(at);
+            let mut session = session(index);
             session.spec = SessionSpec { target: session.spec.target, ..model.clone() };
             async move {
                 api.create(&PostParams::default(), &session).await.unwrap();
@@ -224,8 +236,8 @@ async fn fill(client: &Client, model: &SessionSpec, namespace: &str, sessions: u
         .await;
 }
 
-/// Waits until the trackers of all Sessions are served.
-async fn until_tracked(client: &Client, namespace: &str, sessions: usize) {
+/// Waits until the webhook serves the trackers of all Sessions.
+async fn wait_for_trackers(client: &Client, namespace: &str, sessions: usize) {
     let path =
         format!("/apis/visibility.operator.metalbear.co/v1/namespaces/{namespace}/sessiontrackers");
     loop {

@@ -1,9 +1,10 @@
-//! What the Pods of a cluster cost the leader in memory, beside what they weigh in the API.
+//! Benchmark of the memory that the leader spends on the cluster's Pods, with their size in the
+//! API.
 //!
-//! `cargo bench --package mirrord-sessions-tests --bench pods`; `PODS` says how many, 10,000
-//! without it.
+//! Run `cargo bench --package mirrord-sessions-tests --bench pods`. `PODS` sets the number of Pods
+//! (default 10,000).
 #![allow(clippy::unwrap_used, missing_docs)]
-// Megabytes, to be read.
+// Sizes are only printed.
 #![allow(clippy::cast_precision_loss)]
 
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use mirrord_sessions_tests::{
 };
 use serde_json::{Value, json};
 
-/// Pods of a node, as the kubelet's default has it at most.
-const OF_A_NODE: usize = 100;
+/// Pods on a node, close to the kubelet's default limit of 110.
+const PODS_PER_NODE: usize = 100;
 const NAMESPACES: usize = 20;
 
 #[tokio::main]
@@ -28,89 +29,89 @@ async fn main() {
     let programs = Programs::build_optimized().unwrap();
     let cluster = Cluster::install(ControlPlane::start().unwrap(), programs).await.unwrap();
     let client = cluster.plane.admin().client().await.unwrap();
-    leads(&cluster.webhook).await;
-    let empty = memory(&cluster.webhook);
-    println!("leader without Pods: {} in memory", mb(empty.now));
+    wait_for_leadership(&cluster.webhook).await;
+    let baseline = memory(&cluster.webhook);
+    println!("leader without Pods: {} resident", mb(baseline.current));
 
     let start = Instant::now();
-    let last = fill(&client, pods).await;
+    let last = create_pods(&client, pods).await;
     println!(
         "created {pods} Pods with two containers, {:.0} a second",
         pods as f64 / start.elapsed().as_secs_f64()
     );
-    // Nothing but the watch tells of this agent: once it has, the leader has seen all before it.
+    // The leader learns of this agent only from its watch of Pods, after all earlier events.
     add_ephemeral(&client, "pods-0", &last, ephemeral_container("main")).await.unwrap();
     let path = "/apis/operator.metalbear.co/v1/namespaces/pods-0/sessions";
-    until("the leader has seen them", async || {
+    wait_until("the leader has processed all Pods", async || {
         let sessions = send_request(&client, "GET", path, &Value::Null).await.ok()?;
         (!sessions["items"].as_array()?.is_empty()).then_some(())
     })
     .await;
-    told("the leader that saw them come", &cluster.webhook, &empty, pods);
+    print_memory("leader that watched their creation", &cluster.webhook, &baseline, pods);
 
-    // One that lists them all at once, and one that only waits to lead.
-    let waiting = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
-    println!("a replica that doesn't lead: {} in memory", mb(memory(&waiting).now));
+    // A standby replica, which lists all Pods at once when it becomes the leader.
+    let standby = Webhook::start(&cluster.plane, &cluster.programs).await.unwrap();
+    println!("standby replica: {} resident", mb(memory(&standby).current));
     cluster.webhook.kill().unwrap();
-    leads(&waiting).await;
-    told("a leader that found them", &waiting, &empty, pods);
+    wait_for_leadership(&standby).await;
+    print_memory("leader that listed them", &standby, &baseline, pods);
 
     let args = ["get", "pods", "-A", "-o", "json"];
-    let weight = cluster.admin(&args, "").await.unwrap().len();
+    let size = cluster.admin(&args, "").await.unwrap().len();
     println!(
         "kubectl get pods -A -o json: {}, {:.1} kB a Pod",
-        mb(weight),
-        weight as f64 / pods as f64 / 1e3
+        mb(size),
+        size as f64 / pods as f64 / 1e3
     );
 }
 
-fn told(who: &str, webhook: &Webhook, empty: &Memory, pods: usize) {
-    let Memory { now, most } = memory(webhook);
-    let more = now.saturating_sub(empty.now);
+fn print_memory(replica: &str, webhook: &Webhook, baseline: &Memory, pods: usize) {
+    let Memory { current, peak } = memory(webhook);
+    let growth = current.saturating_sub(baseline.current);
     println!(
-        "{who}: {} in memory, {} at most; {} more than without, {:.0} bytes a Pod",
-        mb(now),
-        mb(most),
-        mb(more),
-        more as f64 / pods as f64
+        "{replica}: {} resident, peak {}, growth {}, {:.0} bytes a Pod",
+        mb(current),
+        mb(peak),
+        mb(growth),
+        growth as f64 / pods as f64
     );
 }
 
-/// Creates them; the name of the last one of the first namespace.
-async fn fill(client: &Client, pods: usize) -> String {
+/// Creates Nodes, namespaces and Pods, and returns the name of the last Pod of the first namespace.
+async fn create_pods(client: &Client, pods: usize) -> String {
     let post = async |path: &str, object: Value| {
         send_request(client, "POST", path, &object).await.unwrap()
     };
-    for node in 0..=pods / OF_A_NODE {
+    for node in 0..=pods / PODS_PER_NODE {
         let node =
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node_name(node) } });
         post("/api/v1/nodes", node).await;
     }
     let mut owners = Vec::new();
-    for at in 0..NAMESPACES {
-        let name = format!("pods-{at}");
+    for index in 0..NAMESPACES {
+        let name = format!("pods-{index}");
         let namespace =
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         post("/api/v1/namespaces", namespace).await;
-        // What no controller makes Pods for, and the garbage collector finds.
+        // An owner that no controller scales, and that the garbage collector finds.
         let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "ip-visit-counter-6f8d5c7b9" } });
         let path = format!("/api/v1/namespaces/{name}/configmaps");
         owners.push(post(&path, owner).await["metadata"]["uid"].clone());
         let path = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
-        until("its service account is there", async || {
+        wait_until("the namespace has a service account", async || {
             send_request(client, "GET", &path, &Value::Null).await.ok()
         })
         .await;
     }
     stream::iter(0..pods)
-        .for_each_concurrent(16, |at| {
-            let owner = &owners[at % NAMESPACES];
+        .for_each_concurrent(16, |index| {
+            let owner = &owners[index % NAMESPACES];
             async move {
-                let path = format!("/api/v1/namespaces/pods-{}/pods", at % NAMESPACES);
-                send_request(client, "POST", &path, &pod(at, owner)).await.unwrap();
+                let path = format!("/api/v1/namespaces/pods-{}/pods", index % NAMESPACES);
+                send_request(client, "POST", &path, &pod(index, owner)).await.unwrap();
                 let (main, sidecar) = (container_id(), container_id());
                 let status = running_status(&[("main", &main), ("sidecar", &sidecar)]);
-                let path = format!("{path}/{}/status", pod_name(at));
+                let path = format!("{path}/{}/status", pod_name(index));
                 send_request(client, "PATCH", &path, &status).await.unwrap();
             }
         })
@@ -118,16 +119,16 @@ async fn fill(client: &Client, pods: usize) -> String {
     pod_name((pods - 1) / NAMESPACES * NAMESPACES)
 }
 
-fn node_name(at: usize) -> String {
-    format!("ip-10-0-{}-{}.eu-west-1.compute.internal", at / 256, at % 256)
+fn node_name(index: usize) -> String {
+    format!("ip-10-0-{}-{}.eu-west-1.compute.internal", index / 256, index % 256)
 }
 
-fn pod_name(at: usize) -> String {
-    format!("ip-visit-counter-6f8d5c7b9-{at:05}")
+fn pod_name(index: usize) -> String {
+    format!("ip-visit-counter-6f8d5c7b9-{index:05}")
 }
 
-/// A Pod as a Deployment's are: some variables, probes, volumes and labels.
-fn pod(at: usize, owner: &Value) -> Value {
+/// Returns a typical Pod of a Deployment, with variables, probes, volumes and labels.
+fn pod(index: usize, owner: &Value) -> Value {
     let variables: Vec<Value> = (0..12)
         .map(|n| json!({ "name": format!("SETTING_{n}"), "value": format!("https://service-{n}.example.com/path") }))
         .collect();
@@ -144,7 +145,7 @@ fn pod(at: usize, owner: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": pod_name(at),
+            "name": pod_name(index),
             "labels": { "app.kubernetes.io/name": "ip-visit-counter", "pod-template-hash": "6f8d5c7b9", "team": "shop" },
             "annotations": { "prometheus.io/scrape": "true", "checksum/config": "a".repeat(64) },
             "ownerReferences": [{
@@ -152,7 +153,7 @@ fn pod(at: usize, owner: &Value) -> Value {
             }],
         },
         "spec": {
-            "nodeName": node_name(at / OF_A_NODE),
+            "nodeName": node_name(index / PODS_PER_NODE),
             "containers": [container("main"), container("sidecar")],
             "volumes": [{ "name": "config", "configMap": { "name": "ip-visit-counter" } }],
             "tolerations": [{ "operator": "Exists" }],
@@ -160,28 +161,28 @@ fn pod(at: usize, owner: &Value) -> Value {
     })
 }
 
-async fn leads(webhook: &Webhook) {
-    until("it leads and has listed everything", async || {
+async fn wait_for_leadership(webhook: &Webhook) {
+    wait_until("the replica leads and has listed everything", async || {
         webhook.log_text().contains("starting to reconcile agents").then_some(())
     })
     .await;
 }
 
-async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+async fn wait_until<T>(condition: &str, check: impl AsyncFn() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(value) = check().await {
+            return value;
         }
-        assert!(start.elapsed() < Duration::from_mins(3), "waited in vain: {what}");
+        assert!(start.elapsed() < Duration::from_mins(3), "timed out waiting until {condition}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Bytes that a process holds.
+/// Resident memory of a process in bytes.
 struct Memory {
-    now: usize,
-    most: usize,
+    current: usize,
+    peak: usize,
 }
 
 fn memory(webhook: &Webhook) -> Memory {
@@ -191,7 +192,7 @@ fn memory(webhook: &Webhook) -> Memory {
         let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kilobytes << 10
     };
-    Memory { now: field("VmRSS:"), most: field("VmHWM:") }
+    Memory { current: field("VmRSS:"), peak: field("VmHWM:") }
 }
 
 fn mb(bytes: usize) -> String {

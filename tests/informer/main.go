@@ -1,5 +1,7 @@
-// Prints what client-go's own informer is told of session trackers, one event a line. The cluster
-// tests build and run it: it reads KUBECONFIG, and the namespace from its argument.
+// Prints the events that an informer of client-go receives for session trackers, one a line.
+//
+// The cluster tests build and run this program. It reads the kubeconfig from KUBECONFIG and the
+// namespace from its first argument.
 package main
 
 import (
@@ -19,8 +21,8 @@ var trackers = schema.GroupVersionResource{
 }
 
 func name(object any) string {
-	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = gone.Obj
+	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = tombstone.Obj
 	}
 	return object.(metav1.Object).GetName()
 }

@@ -1,7 +1,7 @@
-//! The local control plane itself: it answers, knows who asks, and leaves nothing behind.
+//! Tests of the local control plane: requests, identities, restarts and cleanup.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod ending;
+mod cleanup;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ async fn who_am_i(client: Client) -> UserInfo {
 }
 
 #[tokio::test]
-async fn it_is_the_version_it_says() {
+async fn reports_the_version_of_the_recipe() {
     let version = shared().admin().client().await.unwrap().apiserver_version().await.unwrap();
     if std::env::var_os("KUBEBUILDER_ASSETS").is_none() {
         assert_eq!(version.git_version, "v1.36.3");
@@ -33,27 +33,27 @@ async fn it_is_the_version_it_says() {
 }
 
 #[tokio::test]
-async fn a_kubeconfig_makes_one_who_it_says() {
-    let many: Vec<String> = (0..100).map(|n| format!("team:{n}/ä @")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+async fn kubeconfig_authenticates_user_and_groups() {
+    let many_groups: Vec<String> = (0..100).map(|n| format!("team:{n}/ä @")).collect();
+    let many_groups: Vec<&str> = many_groups.iter().map(String::as_str).collect();
     for (user, groups) in [
         ("avi@metalbear.co", &["developers", "qa"][..]),
         ("Aviram Hassan", &[]),
         ("oidc:https://issuer.example/#a,b=c+d", &["one"]),
         ("Jürgen \"J\" O'Neil\\日本 🐻", &["Gruppe ü", "b,c"]),
-        ("nobody-in-particular", &many),
+        ("nobody-in-particular", &many_groups),
     ] {
-        let who = who_am_i(shared().client(user, groups).await.unwrap()).await;
+        let user_info = who_am_i(shared().client(user, groups).await.unwrap()).await;
         let mut expected = groups.to_vec();
         expected.push("system:authenticated");
-        assert_eq!(who.username.as_deref(), Some(user));
-        assert_eq!(who.groups.unwrap(), expected, "{user}");
-        assert_eq!(who.uid, None);
+        assert_eq!(user_info.username.as_deref(), Some(user));
+        assert_eq!(user_info.groups.unwrap(), expected, "{user}");
+        assert_eq!(user_info.uid, None);
     }
 }
 
 #[tokio::test]
-async fn one_kubeconfig_holds_many_contexts() {
+async fn kubeconfig_supports_several_contexts() {
     let plane = shared();
     let kubeconfig = plane
         .kubeconfig_with_contexts(&[
@@ -69,15 +69,15 @@ async fn one_kubeconfig_holds_many_contexts() {
         assert!(output.status.success(), "{output:?}");
         output.stdout
     };
-    let me = kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).await;
-    assert_eq!(me, "admin");
+    let output = kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]).await;
+    assert_eq!(output, "admin");
     let args = ["--context=developer-1", "auth", "whoami", "-o", "jsonpath={.status.userInfo}"];
-    let me = kubectl(&args).await;
-    assert!(me.contains("dev: 1") && me.contains("devs"), "{me}");
+    let output = kubectl(&args).await;
+    assert!(output.contains("dev: 1") && output.contains("devs"), "{output}");
 }
 
 #[tokio::test]
-async fn rbac_decides() {
+async fn rbac_denies_users_without_permissions() {
     let plane = shared();
     let nobody = plane.kubeconfig("nobody", &[]).unwrap();
     let output = plane.kubectl(nobody.path(), &["get", "pods"]).await.unwrap();
@@ -93,15 +93,15 @@ async fn rbac_decides() {
 }
 
 #[tokio::test]
-async fn a_service_account_has_a_kubeconfig() {
+async fn kubeconfig_authenticates_service_account() {
     let kubeconfig = shared().service_account_kubeconfig("default", "default").await.unwrap();
-    let who = who_am_i(kubeconfig.client().await.unwrap()).await;
-    assert_eq!(who.username.as_deref(), Some("system:serviceaccount:default:default"));
-    assert!(who.uid.is_some());
+    let user_info = who_am_i(kubeconfig.client().await.unwrap()).await;
+    assert_eq!(user_info.username.as_deref(), Some("system:serviceaccount:default:default"));
+    assert!(user_info.uid.is_some());
 }
 
 #[tokio::test]
-async fn controllers_run() {
+async fn controllers_delete_namespaces_and_publish_front_proxy_ca() {
     let client = shared().admin().client().await.unwrap();
     let namespaces = Api::<Namespace>::all(client.clone());
     let namespace = Namespace {
@@ -109,11 +109,14 @@ async fn controllers_run() {
         ..Namespace::default()
     };
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-    // Its content is removed by the namespace controller, which admission sees by that name.
+    // The namespace controller must finalize the namespace.
     namespaces.delete("short-lived", &DeleteParams::default()).await.unwrap();
-    let since = Instant::now();
+    let started = Instant::now();
     while namespaces.get_opt("short-lived").await.unwrap().is_some() {
-        assert!(since.elapsed() < Duration::from_secs(30), "the namespace stays");
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "the namespace was not deleted in time"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
@@ -127,25 +130,25 @@ async fn controllers_run() {
 }
 
 #[tokio::test]
-async fn the_api_server_comes_back_with_its_data() {
+async fn api_server_restarts_with_its_data() {
     let plane = ControlPlane::start_with(shared().assets()).unwrap();
     let client = plane.admin().client().await.unwrap();
     let maps = Api::<ConfigMap>::default_namespaced(client);
     let map = ConfigMap {
-        metadata: ObjectMeta { name: Some("kept".to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta { name: Some("persisted".to_owned()), ..ObjectMeta::default() },
         ..ConfigMap::default()
     };
     maps.create(&PostParams::default(), &map).await.unwrap();
     plane.stop_apiserver();
-    maps.get("kept").await.expect_err("nobody answers");
+    maps.get("persisted").await.expect_err("the API server is stopped");
 
     let port = plane.url().rsplit(':').next().unwrap().parse::<u16>().unwrap();
-    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let error = plane.start_apiserver().unwrap_err().to_string();
     assert!(error.contains("address already in use"), "{error}");
-    drop(taken);
+    drop(listener);
 
     plane.start_apiserver().unwrap();
-    maps.get("kept").await.unwrap();
+    maps.get("persisted").await.unwrap();
     assert!(plane.log(Program::KubeApiserver).exists());
 }

@@ -1,4 +1,4 @@
-//! A release, made by krew/release.
+//! Creates a release with the script `krew/release`.
 
 use std::{
     fs,
@@ -6,12 +6,12 @@ use std::{
     process::Command,
 };
 
-/// The workspace's folder.
+/// Returns the folder of the workspace.
 pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Runs the script; what it printed, or what it complained about.
+/// Runs the script and returns its standard output, or its standard error if it fails.
 pub(crate) fn run(
     args: &[&str],
     dist: Option<&Path>,
@@ -26,15 +26,15 @@ pub(crate) fn run(
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// Archives a program with this umask, and this `tar` instead of the machine's own.
-pub(crate) fn archived(program: &Path, umask: &str, tar: Option<&Path>) -> Vec<u8> {
+/// Archives a program under a umask, with another `tar` if given, and returns the archive.
+pub(crate) fn archive(program: &Path, umask: &str, tar: Option<&Path>) -> Vec<u8> {
     let dist = tempfile::tempdir().unwrap();
     let [_, _, target] = &targets()[0];
     let mut path = std::env::var_os("PATH").unwrap();
     if let Some(tar) = tar {
         std::os::unix::fs::symlink(tar, dist.path().join("tar")).unwrap();
-        let own = std::env::split_paths(&path);
-        path = std::env::join_paths([dist.path().to_owned()].into_iter().chain(own)).unwrap();
+        let folders = std::env::split_paths(&path);
+        path = std::env::join_paths([dist.path().to_owned()].into_iter().chain(folders)).unwrap();
     }
     let output = Command::new("sh")
         .args(["-c", "umask $0; exec \"$@\"", umask])
@@ -50,7 +50,7 @@ pub(crate) fn archived(program: &Path, umask: &str, tar: Option<&Path>) -> Vec<u
     fs::read(archive.trim()).unwrap()
 }
 
-/// OS, architecture and target of each platform.
+/// Returns OS, architecture and target of each platform.
 pub(crate) fn targets() -> Vec<[String; 3]> {
     let targets = run(&["targets"], None, None).unwrap();
     let platform = |line: &str| {
@@ -60,7 +60,7 @@ pub(crate) fn targets() -> Vec<[String; 3]> {
     targets.lines().map(platform).collect()
 }
 
-/// The archives and the manifest.
+/// The archives and the manifest of a release.
 pub(crate) struct Release {
     dist: tempfile::TempDir,
     archive: PathBuf,
@@ -68,18 +68,17 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// Builds this machine's archive as a release does; the others are of programs built elsewhere,
-    /// which here are none.
+    /// Builds the archive of this platform, and archives with placeholders of the other platforms.
     pub(crate) fn build(repository: &str) -> Self {
         let dist = tempfile::tempdir().unwrap();
         let built = run(&["build"], Some(dist.path()), None).unwrap();
         let archive = PathBuf::from(built.trim());
-        let elsewhere = dist.path().join("built-elsewhere");
-        fs::write(&elsewhere, "no program").unwrap();
+        let placeholder = dist.path().join("placeholder");
+        fs::write(&placeholder, "no program").unwrap();
         for [os, arch, target] in targets() {
             let name = format!("_{os}_{arch}.tar.gz");
             if !archive.to_str().unwrap().ends_with(&name) {
-                let args = ["archive", &target, elsewhere.to_str().unwrap()];
+                let args = ["archive", &target, placeholder.to_str().unwrap()];
                 run(&args, Some(dist.path()), None).unwrap();
             }
         }
@@ -95,7 +94,7 @@ impl Release {
         &self.manifest
     }
 
-    /// Where the archives are.
+    /// Returns the folder of the archives.
     pub(crate) fn folder(&self) -> &Path {
         self.dist.path()
     }

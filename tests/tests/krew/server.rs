@@ -1,5 +1,4 @@
-//! Two servers in one: the forge that archives are downloaded from, and an API server with one
-//! session.
+//! A fake server for archive downloads and for an API server with one session.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -24,12 +23,12 @@ impl Server {
             address: format!("http://{}", listener.local_addr().unwrap()),
             folder: Arc::default(),
         };
-        let serving = server.clone();
-        // Ends with the process.
+        let handler = server.clone();
+        // The thread runs until the process ends.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let serving = serving.clone();
-                thread::spawn(move || serving.answer(&stream.unwrap()));
+                let handler = handler.clone();
+                thread::spawn(move || handler.handle(&stream.unwrap()));
             }
         });
         server
@@ -46,12 +45,12 @@ impl Server {
         )
     }
 
-    /// Offers the archives of a folder for download.
+    /// Serves the archives of a folder.
     pub(crate) fn serve(&self, folder: &Path) {
         *self.folder.lock().unwrap() = Some(folder.to_owned());
     }
 
-    fn answer(&self, stream: &TcpStream) {
+    fn handle(&self, stream: &TcpStream) {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
@@ -69,7 +68,7 @@ impl Server {
             body.len()
         );
         let mut writer = stream;
-        // Whoever asked may have gone.
+        // The client may have disconnected.
         let _ = writer.write_all(&[head.as_bytes(), &body].concat());
     }
 
@@ -81,7 +80,7 @@ impl Server {
         }
         let version = "visibility.operator.metalbear.co/v1";
         let rest = path.strip_prefix("/apis/").and_then(|path| path.strip_prefix(version))?;
-        let answer = if rest.is_empty() {
+        let response = if rest.is_empty() {
             json!({
                 "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,
                 "resources": [{
@@ -106,6 +105,6 @@ impl Server {
         } else {
             return None;
         };
-        Some(answer.to_string().into_bytes())
+        Some(response.to_string().into_bytes())
     }
 }

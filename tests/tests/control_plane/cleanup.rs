@@ -1,4 +1,4 @@
-//! How it ends, and how a build does.
+//! Tests of the cleanup after a control plane or a build ends or is killed.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -13,48 +13,48 @@ use mirrord_sessions_tests::control_plane::ControlPlane;
 use crate::shared;
 
 #[track_caller]
-fn eventually<T: PartialEq + Debug>(what: &str, expected: &T, mut now: impl FnMut() -> T) {
-    let since = Instant::now();
+fn eventually<T: PartialEq + Debug>(what: &str, expected: &T, mut observe: impl FnMut() -> T) {
+    let started = Instant::now();
     loop {
-        let is = now();
-        if is == *expected {
+        let actual = observe();
+        if actual == *expected {
             return;
         }
-        assert!(since.elapsed() < Duration::from_secs(30), "{what}: {is:?}");
+        assert!(started.elapsed() < Duration::from_secs(30), "{what}: {actual:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// The processes that live and name the folder in their arguments.
-fn processes_of(folder: &Path) -> BTreeSet<String> {
+/// Returns the command lines of running processes that name the folder in their arguments.
+fn processes_using(folder: &Path) -> BTreeSet<String> {
     let folder = folder.to_str().unwrap();
-    let is_ours = |line: &&str| line.contains(folder);
+    let names_folder = |line: &&str| line.contains(folder);
     let Ok(entries) = std::fs::read_dir("/proc") else {
         let all = Command::new("ps").args(["-A", "-o", "args="]).output().unwrap();
         let all = String::from_utf8_lossy(&all.stdout).into_owned();
-        return all.lines().filter(is_ours).map(str::to_owned).collect();
+        return all.lines().filter(names_folder).map(str::to_owned).collect();
     };
-    // The arguments of one that has ended, and waits to be reaped, are empty.
+    // A zombie process has no arguments.
     entries
         .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
         .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
-        .filter(|line| is_ours(&line.as_str()))
+        .filter(|line| names_folder(&line.as_str()))
         .collect()
 }
 
 #[track_caller]
-fn assert_gone(folder: &Path) {
-    eventually("processes left", &BTreeSet::new(), || processes_of(folder));
-    eventually("folder left", &false, || folder.exists());
+fn assert_cleaned_up(folder: &Path) {
+    eventually("remaining processes", &BTreeSet::new(), || processes_using(folder));
+    eventually("folder exists", &false, || folder.exists());
 }
 
-/// The program `control-plane`, once it has printed where its kubeconfig is.
-struct Running {
+/// A running `control-plane` program that has printed the path of its kubeconfig.
+struct ControlPlaneProcess {
     child: Child,
     folder: PathBuf,
 }
 
-impl Running {
+impl ControlPlaneProcess {
     fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_control-plane"))
             .stdout(Stdio::piped())
@@ -78,20 +78,20 @@ impl Running {
 }
 
 #[test]
-fn what_was_adopted_ends_too() {
+fn drop_kills_servers_and_adopted_processes() {
     let plane = ControlPlane::start_with(shared().assets()).unwrap();
     let mut adopted = Command::new("sleep").arg("600").spawn().unwrap();
     plane.adopt(&adopted).unwrap();
     let folder = plane.folder().to_owned();
-    assert_eq!(processes_of(&folder).len(), 4, "three servers and the keeper");
+    assert_eq!(processes_using(&folder).len(), 4, "expected three servers and the reaper");
     drop(plane);
-    assert_eq!(processes_of(&folder), BTreeSet::new(), "ended when drop returns");
+    assert_eq!(processes_using(&folder), BTreeSet::new(), "processes remain after drop");
     assert!(!folder.exists());
     assert!(!adopted.wait().unwrap().success());
 }
 
 #[test]
-fn a_panic_ends_it() {
+fn panic_stops_the_control_plane() {
     let assets = shared().assets();
     let folder = std::sync::Mutex::new(PathBuf::new());
     let panicked = std::thread::scope(|scope| {
@@ -103,29 +103,30 @@ fn a_panic_ends_it() {
         thread.join().is_err()
     });
     assert!(panicked);
-    assert_gone(&folder.into_inner().unwrap());
+    assert_cleaned_up(&folder.into_inner().unwrap());
 }
 
 #[test]
-fn it_ends_with_its_owner_however_that_ends() {
+fn signals_to_the_owner_stop_the_control_plane() {
     shared();
-    let mut side_by_side = ["KILL", "INT", "TERM"].map(|signal| (signal, Running::start()));
-    for (_, running) in &side_by_side {
-        assert_eq!(processes_of(&running.folder).len(), 4);
+    let mut processes =
+        ["KILL", "INT", "TERM"].map(|signal| (signal, ControlPlaneProcess::start()));
+    for (_, process) in &processes {
+        assert_eq!(processes_using(&process.folder).len(), 4);
     }
-    for (signal, running) in &mut side_by_side {
-        running.signal(signal);
-        let status = running.child.wait().unwrap();
+    for (signal, process) in &mut processes {
+        process.signal(signal);
+        let status = process.child.wait().unwrap();
         assert_eq!(status.success(), *signal != "KILL", "{signal}: {status}");
-        assert_gone(&running.folder);
+        assert_cleaned_up(&process.folder);
         let mut rest = String::new();
-        running.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "", "nobody holds its output open");
+        process.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "unexpected output after the kubeconfig");
     }
 }
 
-/// `control-plane --prefetch` with nothing cached, and this script as `go` if there is one.
-fn prefetch(folder: &Path, go: Option<&str>) -> Command {
+/// Returns `control-plane --prefetch` with an empty cache and, if given, a script in place of Go.
+fn prefetch_command(folder: &Path, go: Option<&str>) -> Command {
     let path = folder.join("bin");
     std::fs::create_dir(&path).unwrap();
     if let Some(script) = go {
@@ -143,40 +144,41 @@ fn prefetch(folder: &Path, go: Option<&str>) -> Command {
 }
 
 #[test]
-fn an_interrupted_build_leaves_nothing() {
+fn killed_build_leaves_no_processes_or_files() {
     let folder = tempfile::tempdir().unwrap();
-    // Stays, with its own folder among its arguments.
+    // Sleeps, with its working directory among its arguments.
     let go = r#"[ "$1" = version ] || exec /bin/sh -c '/bin/sleep 600; :' "$PWD""#;
-    let mut building = prefetch(folder.path(), Some(go)).stderr(Stdio::null()).spawn().unwrap();
+    let mut building =
+        prefetch_command(folder.path(), Some(go)).stderr(Stdio::null()).spawn().unwrap();
     let cache = folder.path().join("cache");
-    eventually("keeper, shell", &2, || processes_of(&cache).len());
+    eventually("reaper and shell", &2, || processes_using(&cache).len());
     building.kill().unwrap();
     building.wait().unwrap();
 
-    eventually("processes left", &BTreeSet::new(), || processes_of(&cache));
-    let left = || {
+    eventually("remaining processes", &BTreeSet::new(), || processes_using(&cache));
+    let remaining_files = || {
         let entries = std::fs::read_dir(cache.join("mirrord-sessions")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| !name.contains(".lock")).collect()
     };
-    eventually("files left", &Vec::<String>::new(), left);
+    eventually("remaining files", &Vec::<String>::new(), remaining_files);
 }
 
 #[test]
-fn without_programs_one_is_told_what_to_do() {
+fn missing_programs_are_reported_with_a_remedy() {
     for (assets, expected) in [
         (None, "install Go 1.26 or newer"),
         (Some("/nowhere"), "KUBEBUILDER_ASSETS is set to /nowhere, which is not a folder"),
         (Some("/"), "KUBEBUILDER_ASSETS is set to /, which contains none of etcd"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = prefetch(folder.path(), None);
+        let mut command = prefetch_command(folder.path(), None);
         if let Some(assets) = assets {
             command.env("KUBEBUILDER_ASSETS", assets);
         }
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(expected), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
 }
