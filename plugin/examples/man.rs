@@ -8,7 +8,7 @@ use mirrord_sessions_plugin::cli;
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| "man".into()));
     std::fs::create_dir_all(&folder)?;
-    let mut command = cli::shown();
+    let mut command = cli::help_command();
     command.build();
     write(&folder, command, "kubectl mirrord-sessions")
 }

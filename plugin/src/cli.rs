@@ -24,7 +24,7 @@ use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
-pub use self::definition::{command, shown, with_boolean_values};
+pub use self::definition::{command, help_command, with_boolean_values};
 use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster

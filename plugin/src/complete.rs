@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(of(&["kubectl_complete-mirrord_sessions.exe", ""]), some(&[""]));
     }
 
-    fn shown(prefix: &str, everywhere: bool, taken: &[&str]) -> String {
+    fn print_candidates(prefix: &str, everywhere: bool, taken: &[&str]) -> String {
         let sessions = [
             json!({
                 "metadata": { "name": "487f4f2b6d2376ad", "namespace": "shop" },
@@ -272,14 +272,17 @@ mod tests {
     #[test]
     fn suggests_sessions_with_user_and_target() {
         assert_eq!(
-            shown("", false, &[]),
+            print_candidates("", false, &[]),
             "487F4F2B6D2376AD\tA_x1b[2J_id__(id)/avi@host, deployment/a\n4named\t<none>, <none>\n:4\n"
         );
         assert_eq!(
-            shown("487F", true, &[]),
+            print_candidates("487F", true, &[]),
             "487F4F2B6D2376AD\tA_x1b[2J_id__(id)/avi@host, shop/deployment/a\n:4\n"
         );
-        assert!(shown("487f", false, &[]).starts_with("487f4f2b6d2376ad\t"));
-        assert_eq!(shown("4", false, &["487f4f2b6d2376ad"]), "4named\t<none>, <none>\n:4\n");
+        assert!(print_candidates("487f", false, &[]).starts_with("487f4f2b6d2376ad\t"));
+        assert_eq!(
+            print_candidates("4", false, &["487f4f2b6d2376ad"]),
+            "4named\t<none>, <none>\n:4\n"
+        );
     }
 }

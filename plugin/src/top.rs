@@ -136,7 +136,7 @@ impl Top {
     }
 
     /// Returns the sessions that match the filter, in order.
-    pub(crate) fn shown(&self) -> Vec<(&Key, &Session)> {
+    pub(crate) fn visible_sessions(&self) -> Vec<(&Key, &Session)> {
         let wanted = self.filter.to_lowercase();
         let mut shown: Vec<_> =
             self.sessions.iter().filter(|(_, session)| fits(session, &wanted)).collect();
@@ -155,7 +155,7 @@ impl Top {
 
     fn position(&self) -> Option<usize> {
         let selected = self.selected.as_ref()?;
-        self.shown().iter().position(|(key, _)| *key == selected)
+        self.visible_sessions().iter().position(|(key, _)| *key == selected)
     }
 
     /// Returns whether the selected session matches the filter.
@@ -198,13 +198,13 @@ impl Top {
         if self.has_selection() {
             return;
         }
-        let shown = self.shown();
+        let shown = self.visible_sessions();
         let at = before.unwrap_or_default().min(shown.len().saturating_sub(1));
         self.selected = shown.get(at).map(|(key, _)| (*key).clone());
     }
 
     fn go(&mut self, to: impl FnOnce(usize, usize) -> usize) {
-        let shown = self.shown();
+        let shown = self.visible_sessions();
         let Some(last) = shown.len().checked_sub(1) else {
             return;
         };

@@ -29,7 +29,7 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
 
 /// Returns the requested help.
 pub(crate) fn help(error: &clap::Error, arguments: &[OsString]) -> String {
-    let mut root = cli::shown();
+    let mut root = cli::help_command();
     root.build();
     let path = command_path(&root, arguments);
     let mut words: Vec<&str> = path.iter().map(|command| command.get_name()).collect();
@@ -37,7 +37,7 @@ pub(crate) fn help(error: &clap::Error, arguments: &[OsString]) -> String {
     if words.get(1) != Some(&"help") {
         words.push(if is_long { "--help" } else { "-h" });
     }
-    match cli::shown().try_get_matches_from(words) {
+    match cli::help_command().try_get_matches_from(words) {
         Err(shown) if shown.kind() == ErrorKind::DisplayHelp => shown.render().to_string(),
         _ => error.render().to_string(),
     }

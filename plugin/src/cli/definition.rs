@@ -19,7 +19,7 @@ pub fn command() -> Command {
 /// Returns the definition for help, man pages and completion, which omits the `=true` of boolean
 /// flags.
 #[must_use]
-pub fn shown() -> Command {
+pub fn help_command() -> Command {
     booleans(definition(), |action| matches!(action, ArgAction::SetFalse))
 }
 
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn definition_is_valid() {
         command().debug_assert();
-        shown().debug_assert();
+        help_command().debug_assert();
     }
 
     #[test]

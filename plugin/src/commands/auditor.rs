@@ -30,10 +30,10 @@ pub(super) async fn run(
 async fn status(server: &Server, args: StatusArgs, console: &mut Console<'_>) -> Result<(), Error> {
     let (live, leader) = reports(server).await?;
     let text = match args.output {
-        None => plain(live.as_ref(), leader.as_ref()),
+        None => render_text(live.as_ref(), leader.as_ref()),
         Some(format) => {
             let value = json!({ "role": live, "leader": leader });
-            output::render(&value, whole(format)).map_err(Error::Output)?
+            output::render(&value, output_format(format)).map_err(Error::Output)?
         }
     };
     console.print(&text)
@@ -64,7 +64,8 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
             ));
         }
         let taken = json!(taken);
-        return console.print(&output::render(&taken, whole(format)).map_err(Error::Output)?);
+        return console
+            .print(&output::render(&taken, output_format(format)).map_err(Error::Output)?);
     }
     let plan = plan(&history, role.as_ref(), Mode::Report);
     let difference = plan.difference().ok_or_else(too_large)?;
@@ -97,14 +98,14 @@ async fn leader(server: &Server) -> Option<Report> {
     serde_json::from_str(map.get("data")?.get("report.json")?.as_str()?).ok()
 }
 
-pub(super) fn whole(format: WholeFormat) -> Format {
+pub(super) fn output_format(format: WholeFormat) -> Format {
     match format {
         WholeFormat::Json => Format::Json,
         WholeFormat::Yaml => Format::Yaml,
     }
 }
 
-fn plain(live: Option<&Report>, leader: Option<&Report>) -> String {
+fn render_text(live: Option<&Report>, leader: Option<&Report>) -> String {
     let Some(report) = live.or(leader) else {
         return String::new();
     };

@@ -17,7 +17,7 @@ fn renders_status_as_text() {
         ..report(Some(&role(2)))
     };
     assert_eq!(
-        plain(Some(&report(Some(&role(2)))), Some(&leader)),
+        render_text(Some(&report(Some(&role(2)))), Some(&leader)),
         "ClusterRole:  mirrord-operator-auditor\n\
          Version:      2, the latest\n\
          Modified:     no\n\
@@ -30,7 +30,7 @@ fn renders_status_as_text() {
     let mut modified = role(1);
     modified.rules.as_mut().unwrap()[0].verbs.push("delete".into());
     assert_eq!(
-        plain(Some(&report(Some(&modified))), None),
+        render_text(Some(&report(Some(&modified))), None),
         "ClusterRole:  mirrord-operator-auditor\n\
          Version:      none; the latest is 2\n\
          Modified:     yes\n\
@@ -43,10 +43,10 @@ fn renders_status_as_text() {
          -sessionpolicies.operator.metalbear.co: delete\n\
          +sessiontrackers.visibility.operator.metalbear.co: get, list, watch\n"
     );
-    let absent = plain(Some(&report(None)), None);
+    let absent = render_text(Some(&report(None)), None);
     assert!(absent.starts_with("ClusterRole:  mirrord-operator-auditor (there is none)\n"));
     // A requester who may not read the role gets the report of the leader.
-    assert!(plain(None, Some(&leader)).contains("2, the latest"));
+    assert!(render_text(None, Some(&leader)).contains("2, the latest"));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn reports_unknown_values_as_unknown() {
         ..Report::unknown(&History::shipped())
     };
     assert_eq!(
-        plain(None, Some(&leader)),
+        render_text(None, Some(&leader)),
         "ClusterRole:  mirrord-operator-auditor (it could not be read)\n\
          Version:      <unknown>; the latest is 2\n\
          Modified:     <unknown>\n\
@@ -70,7 +70,7 @@ fn reports_unknown_values_as_unknown() {
     let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
     let rule = &mut huge.rules.as_mut().unwrap()[0];
     (rule.api_groups, rule.resources) = (Some(many.clone()), Some(many));
-    let text = plain(Some(&report(Some(&huge))), None);
+    let text = render_text(Some(&report(Some(&huge))), None);
     for line in [
         "Version:      <unknown>; the latest is 2",
         "Modified:     <unknown>",
@@ -84,7 +84,7 @@ fn reports_unknown_values_as_unknown() {
 #[test]
 fn reports_a_role_of_a_later_release() {
     let newer = Report { modified: Some(false), version: None, ..report(Some(&role(1))) };
-    let text = plain(Some(&newer), None);
+    let text = render_text(Some(&newer), None);
     let version = "Version:      later than 2, the latest that is known here";
     assert!(text.lines().any(|line| line == version), "{text}");
 }

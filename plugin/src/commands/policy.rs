@@ -266,17 +266,17 @@ fn render(
             Ok(names(&shown))
         }
         Some(TestFormat::Json) => {
-            output::render(&whole(seen, requester, args), Format::Json).map_err(Error::Output)
+            output::render(&to_object(seen, requester, args), Format::Json).map_err(Error::Output)
         }
         Some(TestFormat::Yaml) => {
-            output::render(&whole(seen, requester, args), Format::Yaml).map_err(Error::Output)
+            output::render(&to_object(seen, requester, args), Format::Yaml).map_err(Error::Output)
         }
         None if seen.is_empty() => Ok(String::new()),
-        None => Ok(plain(seen, everywhere)),
+        None => Ok(render_columns(seen, everywhere)),
     }
 }
 
-fn plain(seen: &[VisibleSession], everywhere: bool) -> String {
+fn render_columns(seen: &[VisibleSession], everywhere: bool) -> String {
     let mut header = vec!["SESSION ID", "TARGET"];
     if everywhere {
         header.push("NAMESPACE");
@@ -297,7 +297,7 @@ fn plain(seen: &[VisibleSession], everywhere: bool) -> String {
     columns::kubectl_get(&rows)
 }
 
-fn whole(seen: &[VisibleSession], requester: &Requester, args: &TestArgs) -> Value {
+fn to_object(seen: &[VisibleSession], requester: &Requester, args: &TestArgs) -> Value {
     let verb: mirrord_sessions_core::policy::Verb = args.verb.into();
     let sessions = seen.iter().map(|seen| {
         json!({

@@ -31,16 +31,16 @@ pub(super) async fn run(
         if rights.is_empty() {
             console.say(&format!("Nobody may {} sessions {place}.", args.what.word()));
         }
-        console.print(&plain(&rights))?;
+        console.print(&render_columns(&rights))?;
         // Members of system:masters bypass RBAC and have no binding.
         console
             .say("Members of group system:masters may do everything, whatever the bindings say.");
         return Ok(());
     }
-    console.print(&whole(&rights, *args, &scope)?)
+    console.print(&render_object(&rights, *args, &scope)?)
 }
 
-fn plain(rights: &[Right]) -> String {
+fn render_columns(rights: &[Right]) -> String {
     let header = ["KIND", "SUBJECT", "MAY", "ONLY", "NAMESPACE", "BINDING", "ROLE"];
     let mut rows = vec![header.map(ToOwned::to_owned).to_vec()];
     rows.extend(rights.iter().map(|right| {
@@ -66,7 +66,7 @@ fn plain(rights: &[Right]) -> String {
     columns::kubectl_get(&rows)
 }
 
-fn whole(rights: &[Right], args: WhoCanArgs, scope: &Scope) -> Result<String, Error> {
+fn render_object(rights: &[Right], args: WhoCanArgs, scope: &Scope) -> Result<String, Error> {
     let mut value = json!({ "who": rights, "can": args.what.word() });
     if let Some(namespace) = scope.namespace() {
         value["namespace"] = namespace.into();

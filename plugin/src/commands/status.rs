@@ -44,9 +44,11 @@ pub(super) async fn run(
         (assess(&facts, now), counted)
     };
     let text = match args.output {
-        None => plain(&checks, &counted),
-        Some(format) => output::render(&whole(&checks, &counted.sessions), auditor::whole(format))
-            .map_err(Error::Output)?,
+        None => render_text(&checks, &counted),
+        Some(format) => {
+            output::render(&to_object(&checks, &counted.sessions), auditor::output_format(format))
+                .map_err(Error::Output)?
+        }
     };
     console.print(&text)?;
     if is_well(&checks) { Ok(()) } else { Err(Error::Reported) }
@@ -135,7 +137,7 @@ fn counts(sessions: &[Session]) -> BTreeMap<(&str, &str), usize> {
     counts
 }
 
-fn whole(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
+fn to_object(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
     let sessions = match sessions {
         Reading::Known(sessions) => counts(sessions)
             .into_iter()
@@ -153,7 +155,7 @@ fn whole(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
     })
 }
 
-fn plain(checks: &[Check], counted: &Counted) -> String {
+fn render_text(checks: &[Check], counted: &Counted) -> String {
     let mut rows = vec![[
         "plugin".to_owned(),
         State::Ok.word().to_owned(),
@@ -237,7 +239,7 @@ mod tests {
         ]));
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
-            plain(&checks(), &sessions),
+            render_text(&checks(), &sessions),
             format!(
                 "plugin    ok        v{own}\n\
                  server    ok        Kubernetes v1\n\
@@ -250,18 +252,18 @@ mod tests {
                  shop        avi    2\n"
             )
         );
-        let text = plain(&checks()[..1], &everywhere(Reading::Hidden));
+        let text = render_text(&checks()[..1], &everywhere(Reading::Hidden));
         assert!(!text.contains("To do"), "{text}");
         assert!(text.ends_with("\nSessions: your roles don't show them\n"), "{text}");
     }
 
     #[test]
     fn renders_json_for_scripts() {
-        let value = whole(&checks(), &Reading::Known(vec![session("shop", "avi")]));
+        let value = to_object(&checks(), &Reading::Known(vec![session("shop", "avi")]));
         assert_eq!(value["ok"], false);
         assert_eq!(value["checks"][1]["state"], "problem");
         assert_eq!(value["checks"][1]["do"], "start it");
         assert_eq!(value["sessions"][0]["sessions"], 1);
-        assert_eq!(whole(&checks()[..1], &Reading::Hidden)["ok"], true);
+        assert_eq!(to_object(&checks()[..1], &Reading::Hidden)["ok"], true);
     }
 }

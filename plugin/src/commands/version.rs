@@ -44,16 +44,16 @@ async fn ask(connection: &Connection) -> Result<Cluster, Error> {
 }
 
 fn render(cluster: Option<&Cluster>, format: Option<VersionFormat>) -> Result<String, Error> {
-    let whole = |format| output::render(&whole(cluster), format).map_err(Error::Output);
+    let print_object = |format| output::render(&to_object(cluster), format).map_err(Error::Output);
     match format {
-        Some(VersionFormat::Json) => whole(Format::Json),
-        Some(VersionFormat::Yaml) => whole(Format::Yaml),
-        None => Ok(plain(cluster)),
+        Some(VersionFormat::Json) => print_object(Format::Json),
+        Some(VersionFormat::Yaml) => print_object(Format::Yaml),
+        None => Ok(render_text(cluster)),
     }
 }
 
-fn plain(cluster: Option<&Cluster>) -> String {
-    let client = format!("Client Version: {}\n", own());
+fn render_text(cluster: Option<&Cluster>) -> String {
+    let client = format!("Client Version: {}\n", plugin_version());
     let Some(cluster) = cluster else {
         return client;
     };
@@ -63,8 +63,8 @@ fn plain(cluster: Option<&Cluster>) -> String {
     format!("{client}Server Version: {}\nSessions: {sessions}\n", visible(version))
 }
 
-fn whole(cluster: Option<&Cluster>) -> Value {
-    let mut value = json!({ "clientVersion": { "gitVersion": own() } });
+fn to_object(cluster: Option<&Cluster>) -> Value {
+    let mut value = json!({ "clientVersion": { "gitVersion": plugin_version() } });
     if let Some(cluster) = cluster {
         value["serverVersion"] = cluster.version.clone();
         value["sessions"] = json!({
@@ -75,7 +75,7 @@ fn whole(cluster: Option<&Cluster>) -> Value {
     value
 }
 
-fn own() -> &'static str {
+fn plugin_version() -> &'static str {
     concat!("v", env!("CARGO_PKG_VERSION"))
 }
 
@@ -89,15 +89,15 @@ mod tests {
 
     #[test]
     fn as_text() {
-        let own = own();
-        assert_eq!(plain(None), format!("Client Version: {own}\n"));
+        let own = plugin_version();
+        assert_eq!(render_text(None), format!("Client Version: {own}\n"));
         assert_eq!(
-            plain(Some(&cluster(true))),
+            render_text(Some(&cluster(true))),
             format!(
                 "Client Version: {own}\nServer Version: v1.36.3\nSessions: operator.metalbear.co/v1\n"
             )
         );
-        assert!(plain(Some(&cluster(false))).ends_with("Sessions: <not installed>\n"));
+        assert!(render_text(Some(&cluster(false))).ends_with("Sessions: <not installed>\n"));
     }
 
     #[test]
@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(value["serverVersion"]["gitVersion"], "v1.36.3");
         assert_eq!(value["sessions"]["installed"], true);
         let text = render(None, Some(VersionFormat::Yaml)).unwrap();
-        assert_eq!(text, format!("clientVersion:\n  gitVersion: {}\n", own()));
+        assert_eq!(text, format!("clientVersion:\n  gitVersion: {}\n", plugin_version()));
     }
 }

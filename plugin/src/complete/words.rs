@@ -64,7 +64,7 @@ struct Line<'a> {
 impl Question {
     /// Parses the words after the program's name.
     pub(super) fn parse(words: &[String]) -> Self {
-        let mut root = cli::shown();
+        let mut root = cli::help_command();
         root.build();
         let connection = Command::new("connection").no_binary_name(true);
         let connection = cli::with_boolean_values(Connection::augment_args(connection));
@@ -306,13 +306,13 @@ fn sort_keys() -> Vec<Candidate> {
 mod tests {
     use super::*;
 
-    fn asked(line: &str) -> Question {
+    fn parse(line: &str) -> Question {
         let words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
         Question::parse(&words)
     }
 
     fn fixed(line: &str) -> Vec<String> {
-        let question = asked(line);
+        let question = parse(line);
         match question.wants {
             Wants::Fixed(all) => all
                 .into_iter()
@@ -343,7 +343,7 @@ mod tests {
             ("nope ", Wants::Nothing, ""),
         ];
         for (line, expected, prefix) in cases {
-            let question = asked(line);
+            let question = parse(line);
             assert_eq!(question.wants, expected, "{line}");
             assert_eq!(question.prefix, prefix, "{line}");
         }
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn parses_connection_flags() {
-        let question = asked(
+        let question = parse(
             "-n a --as-group x delete -A --context=c --insecure-skip-tls-verify -v8 --as-group y --request-timeout 3s 487F4F2B6D2376AD sessions/b ",
         );
         assert_eq!(question.connection.namespace.as_deref(), Some("a"));
@@ -386,14 +386,14 @@ mod tests {
             ("list -wA --target ", true),
             ("list --all-namespaces=true --target ", true),
         ] {
-            assert_eq!(asked(line).everywhere, everywhere, "{line}");
+            assert_eq!(parse(line).everywhere, everywhere, "{line}");
         }
-        let safe = asked("list --insecure-skip-tls-verify=false -n a --target ");
+        let safe = parse("list --insecure-skip-tls-verify=false -n a --target ");
         assert!(!safe.connection.insecure_skip_tls_verify);
         assert_eq!(safe.connection.namespace.as_deref(), Some("a"));
         assert_eq!(question.taken, ["487f4f2b6d2376ad", "b"]);
         // An incomplete line falls back to the default connection.
-        assert_eq!(asked("-n NOT/ONE list --as").connection.namespace, None);
-        assert_eq!(asked("-nshop delete ").connection.namespace.as_deref(), Some("shop"));
+        assert_eq!(parse("-n NOT/ONE list --as").connection.namespace, None);
+        assert_eq!(parse("-nshop delete ").connection.namespace.as_deref(), Some("shop"));
     }
 }

@@ -160,7 +160,7 @@ impl Template {
                     if n > 0 {
                         text.push(' ');
                     }
-                    text.push_str(&shown(result));
+                    text.push_str(&to_text(result));
                 }
             }
         })
@@ -170,7 +170,7 @@ impl Template {
 }
 
 /// Returns a result as text: strings verbatim, objects and lists as JSON.
-fn shown(value: &Value) -> Cow<'_, str> {
+fn to_text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => visible(text),
         other => Cow::Owned(json(other)),

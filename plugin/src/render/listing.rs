@@ -122,7 +122,7 @@ fn named(others: &[&str]) -> Option<String> {
 
 /// Returns sessions in plain columns, like kubectl.
 #[must_use]
-pub fn plain(sessions: &[Session], columns: &Columns, now: Timestamp) -> String {
+pub fn plain_columns(sessions: &[Session], columns: &Columns, now: Timestamp) -> String {
     let concurrent = ConcurrentSessions::new(sessions);
     let mut rows = vec![columns.header()];
     rows.extend(sessions.iter().map(|session| columns.row(session, &concurrent, now)));

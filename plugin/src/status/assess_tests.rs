@@ -3,6 +3,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::json;
 
 use super::{super::guard::tests::lists, *};
+use crate::status::State;
 
 fn bundle(year: i32, month: u8) -> String {
     let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();

@@ -46,7 +46,7 @@ fn after(mut top: Top, keys: &str) -> Top {
 }
 
 fn names(top: &Top) -> Vec<&str> {
-    top.shown().iter().map(|((_, name), _)| name.as_str()).collect()
+    top.visible_sessions().iter().map(|((_, name), _)| name.as_str()).collect()
 }
 
 fn selected(top: &Top) -> &str {

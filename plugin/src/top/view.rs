@@ -25,7 +25,7 @@ pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
     let [title, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
             .areas(frame.area());
-    let shown = top.shown();
+    let shown = top.visible_sessions();
     let heading = Paragraph::new(heading(top, shown.len()));
     frame.render_widget(heading.style(BOLD), title);
     match &top.mode {

@@ -18,7 +18,7 @@ use crate::{
     },
     console::Console,
     error::Error,
-    render::listing::{Columns, plain},
+    render::listing::{Columns, plain_columns},
     server::{Scope, Server},
     session::Session,
 };
@@ -130,7 +130,7 @@ pub(super) fn confirm(
     console: &mut Console<'_>,
 ) -> bool {
     let columns = Columns { namespace: *scope == Scope::All, ..Columns::default() };
-    let table = || plain(sessions, &columns, now);
+    let table = || plain_columns(sessions, &columns, now);
     confirm_list(sessions.len(), table, stop, console)
 }
 

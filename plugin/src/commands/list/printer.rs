@@ -100,7 +100,7 @@ impl Printer {
             Shape::Columns(_) => self.custom(&items, None),
             Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
                 let items = items.into_iter().map(|item| self.object(item)).collect();
-                self.whole(&output::list(items))
+                self.render_object(&output::list(items))
             }
         }
     }
@@ -112,7 +112,7 @@ impl Printer {
         now: Timestamp,
     ) -> Result<String, Error> {
         if self.shape.is_whole() {
-            return self.whole(&self.object(item));
+            return self.render_object(&self.object(item));
         }
         self.list(vec![item], now)
     }
@@ -136,7 +136,7 @@ impl Printer {
             Shape::Columns(_) => self.custom(std::slice::from_ref(item), event),
             Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
                 let object = self.object(item.clone());
-                self.whole(&match event {
+                self.render_object(&match event {
                     Some(event) => json!({ "type": event, "object": object }),
                     None => object,
                 })
@@ -152,7 +152,7 @@ impl Printer {
         item
     }
 
-    fn whole(&mut self, value: &Value) -> Result<String, Error> {
+    fn render_object(&mut self, value: &Value) -> Result<String, Error> {
         let failed = |error: crate::jsonpath::EvalError| Error::setup(error.to_string());
         match &self.shape {
             Shape::Template(template) => template.text(value).map_err(failed),
@@ -261,7 +261,7 @@ mod tests {
         ]
     }
 
-    fn shown(scope: &Scope, format: &str) -> String {
+    fn print(scope: &Scope, format: &str) -> String {
         let line = ["plugin", "list", "-o", format];
         let cli = Cli::parse_from_args(line.map(Into::into)).unwrap();
         let Command::List(args) = cli.command else {
@@ -277,7 +277,7 @@ mod tests {
     fn prints_columns_of_one_namespace() {
         let scope = Scope::Namespace("default".into());
         assert_eq!(
-            shown(&scope, ""),
+            print(&scope, ""),
             "SESSION ID         TARGET                        USER                        PORTS                                                             SESSION DURATION\n\
              487F4F2B6D2376AD   deployment/ip-visit-counter   Avi/avi@x.co@avis-macbook   Port: 80, Type: steal, Filter: header=a; Port: 81, Type: mirror   63s\n\
              someone-elses      [\"x\"]                         a\\x1b[2Jb                   <none>                                                            <unknown>\n"
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn prints_wide_columns_of_all_namespaces() {
-        let text = shown(&Scope::All, "wide");
+        let text = print(&Scope::All, "wide");
         let mut lines = text.lines();
         let words = |line: Option<&str>| {
             line.unwrap()
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn prints_the_bordered_table_of_mirrord() {
         assert_eq!(
-            shown(&Scope::All, "table"),
+            print(&Scope::All, "table"),
             "\
 +------------------+-----------------------------+-----------+---------------------------+-----------------------------------------+------------------+
 | Session ID       | Target                      | Namespace | User                      | Ports                                   | Session Duration |
@@ -353,11 +353,11 @@ mod tests {
     fn prints_names_and_complete_objects() {
         let scope = Scope::Namespace("default".into());
         assert_eq!(
-            shown(&scope, "name"),
+            print(&scope, "name"),
             "session.operator.metalbear.co/487f4f2b6d2376ad\nsession.operator.metalbear.co/someone-elses\n"
         );
-        let json: Value = serde_json::from_str(&shown(&scope, "json")).unwrap();
-        let yaml: Value = serde_saphyr::from_str(&shown(&scope, "yaml")).unwrap();
+        let json: Value = serde_json::from_str(&print(&scope, "json")).unwrap();
+        let yaml: Value = serde_saphyr::from_str(&print(&scope, "yaml")).unwrap();
         let expected = json!({
             "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "" }, "items": items(),
         });

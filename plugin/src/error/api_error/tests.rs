@@ -25,20 +25,20 @@ fn api_error(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Sta
     }
 }
 
-fn told(verb: Verb, failure: Status) -> String {
+fn text_of(verb: Verb, failure: Status) -> String {
     api_error(verb, Some(ID), Some("shop"), failure).to_string()
 }
 
 #[test]
 fn reports_unauthenticated_requests() {
-    let text = told(Verb::List, status(401, "Unauthorized", "Unauthorized", &json!({})));
+    let text = text_of(Verb::List, status(401, "Unauthorized", "Unauthorized", &json!({})));
     assert!(text.starts_with("error: You must be logged in to the server (Unauthorized): the credentials of user \"dev\""), "{text}");
 }
 
 #[test]
 fn suggests_no_rights_for_unauthenticated_users() {
     let message = "sessions.operator.metalbear.co is forbidden: User \"system:anonymous\" cannot list resource \"sessions\" in API group \"operator.metalbear.co\" at the cluster scope";
-    let text = told(Verb::List, status(403, "Forbidden", message, &json!({})));
+    let text = text_of(Verb::List, status(403, "Forbidden", message, &json!({})));
     assert!(text.starts_with("error: You must be logged in"), "{text}");
     assert!(!text.contains("rolebinding"), "{text}");
 }
@@ -186,7 +186,7 @@ fn distinguishes_not_found_from_not_installed() {
 #[test]
 fn handles_responses_of_other_servers() {
     let https = b"Client sent an HTTP request to an HTTPS server.\n";
-    let text = told(Verb::List, Status::read(400, https));
+    let text = text_of(Verb::List, Status::read(400, https));
     assert!(text.ends_with("should begin with https://"), "{text}");
     for (code, body) in [
         (404, &b"<html>nginx</html>"[..]),
@@ -195,7 +195,7 @@ fn handles_responses_of_other_servers() {
         (400, b"[1]"),
         (500, b""),
     ] {
-        let text = told(Verb::List, Status::read(code, body));
+        let text = text_of(Verb::List, Status::read(code, body));
         assert!(text.contains("not as a Kubernetes API server does"), "{text}");
         assert!(text.contains(&code.to_string()), "{text}");
     }
