@@ -1,8 +1,8 @@
-//! `run`.
+//! The command `run`, which runs a command as a session.
 
 mod copy;
 mod create;
-mod keeper;
+mod heartbeat_task;
 mod prepare;
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::{
 
 use self::{
     create::{Wanted, create_first, delete, end, new_id},
-    keeper::Keeper,
+    heartbeat_task::HeartbeatTask,
     prepare::Prepared,
 };
 use crate::{
@@ -26,19 +26,19 @@ use crate::{
     run::{
         child::{self, Signals},
         ending::Ending,
-        kin::{Kin, MARK},
-        settings::{Flags, word},
+        process_tree::{ProcessTree, SESSION_ENV},
+        settings::{Flags, client_field},
     },
     server::{Connection, Server, Source},
 };
 
-/// The exit code where a command was not run because there is no session for it: that of `env` and
-/// `timeout`, which no command should have.
+/// The exit code if no session could be created. `env` and `timeout` use it too, and no command
+/// should.
 const NOT_RUN: u8 = 125;
-/// How often is looked whether all has ended that a stopped command has started.
+/// The interval of checking whether the descendants of a stopped command have ended.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Runs the command; its exit code is this program's.
+/// Runs the command. Its exit code becomes that of this program.
 pub(super) async fn run(
     connection: Connection,
     args: RunArgs,
@@ -66,7 +66,7 @@ async fn attempt(
         context: connection.context.clone(),
         key: args.key.clone(),
     };
-    let prepared = Prepared::of(&args.command, &flags, |name| std::env::var(name).ok());
+    let prepared = Prepared::new(&args.command, &flags, |name| std::env::var(name).ok());
     for warning in &prepared.settings.warnings {
         console.say(warning);
     }
@@ -82,7 +82,7 @@ async fn attempt(
     let wanted = Wanted {
         namespace: server.namespace().to_owned(),
         spec: spec(&prepared),
-        // Where no reports are taken, it would expire.
+        // Without reports, the session would expire.
         reports: source == Source::Trackers,
     };
     let id = new_id()?;
@@ -103,12 +103,12 @@ async fn attempt(
         console.say(warning);
     }
     let mut variables = derived.variables.clone();
-    variables.push((MARK, id.name().into()));
+    variables.push((SESSION_ENV, id.name().into()));
     match child::start(&derived.command, &variables) {
         Ok(child) => {
-            let keeper = Keeper::new(&server, wanted, created.own, console);
-            let code = watch_over(child, &mut signals, &keeper, args).await;
-            keeper.close().await;
+            let task = HeartbeatTask::new(&server, wanted, created.own, console);
+            let code = watch_over(child, &mut signals, &task, args).await;
+            task.close().await;
             code
         }
         Err((code, line)) => {
@@ -119,44 +119,44 @@ async fn attempt(
     }
 }
 
-/// Until the command has ended.
+/// Supervises the command until it has ended.
 async fn watch_over(
     mut child: Child,
     signals: &mut Signals,
-    keeper: &Keeper<'_, '_>,
+    task: &HeartbeatTask<'_, '_>,
     args: &RunArgs,
 ) -> Result<u8, Error> {
     let lost = |error| Error::setup(format!("the command cannot be waited for: {error}"));
     let program = args.command.first().cloned().unwrap_or_default();
     let ending: Ending = {
-        let keep = keeper.keep(child.id().unwrap_or_default(), &program);
-        tokio::pin!(keep);
+        let heartbeat = task.keep(child.id().unwrap_or_default(), &program);
+        tokio::pin!(heartbeat);
         loop {
             tokio::select! {
                 status = child.wait() => return status.map(child::exit_code).map_err(lost),
                 signal = signals.next() => child::send(&child, signal),
-                ending = &mut keep => break ending,
+                ending = &mut heartbeat => break ending,
             }
         }
     };
-    keeper.stopped(&ending);
-    let mut kin = Kin::of(&child, keeper.name());
-    end_all(child, signals, &mut kin, args.grace_period).await.map_err(lost)
+    task.stopped(&ending);
+    let mut process_tree = ProcessTree::new(&child, task.name());
+    end_all(child, signals, &mut process_tree, args.grace_period).await.map_err(lost)
 }
 
-/// Ends a command and what it has started, the latter also where the command has ended already.
+/// Ends a command and its descendants, even if the command has ended already.
 async fn end_all(
     mut child: Child,
     signals: &mut Signals,
-    kin: &mut Kin,
+    process_tree: &mut ProcessTree,
     grace_period: Duration,
 ) -> std::io::Result<u8> {
     for signal in [Signal::SIGTERM, Signal::SIGCONT] {
-        // One that is stopped would not notice before it goes on.
+        // A stopped process handles the signal only after SIGCONT.
         child::send(&child, signal);
-        kin.send(signal);
+        process_tree.send(signal);
     }
-    // Without a time that can be told, there is no second signal.
+    // A grace period beyond the range of the clock means no SIGKILL.
     let end = Instant::now().checked_add(grace_period);
     let mut code = None;
     loop {
@@ -171,9 +171,9 @@ async fn end_all(
             signal = signals.next() => child::send(&child, signal),
             () = sleep(GLANCE), if code.is_some() => {}
             () = over => {
-                kin.look();
+                process_tree.look();
                 child::send(&child, Signal::SIGKILL);
-                kin.send(Signal::SIGKILL);
+                process_tree.send(Signal::SIGKILL);
                 return match code {
                     Some(code) => Ok(code),
                     None => child.wait().await.map(child::exit_code),
@@ -181,8 +181,8 @@ async fn end_all(
             }
         }
         if let Some(code) = code {
-            kin.look();
-            if kin.is_empty() {
+            process_tree.look();
+            if process_tree.is_empty() {
                 return Ok(code);
             }
         }
@@ -190,18 +190,18 @@ async fn end_all(
 }
 
 fn spec(prepared: &Prepared<'_>) -> SessionSpec {
-    // Who mirrord says that it is: the person's full name where the system has one.
+    // The name that mirrord reports: the user's full name if the system has one.
     let username = whoami::realname().ok().filter(|name| !name.trim().is_empty());
     let username = username.or_else(|| whoami::username().ok());
     let hostname = whoami::hostname().ok();
     SessionSpec {
         target: prepared.settings.target.clone(),
         client: Some(Client {
-            // What could be taken for a slash would make spec.user ambiguous.
+            // Characters that look like a slash would make spec.user ambiguous.
             username: username.and_then(|name| {
-                word(&name, &['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'])
+                client_field(&name, &['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'])
             }),
-            hostname: hostname.and_then(|name| word(&name, &['/', '@'])),
+            hostname: hostname.and_then(|name| client_field(&name, &['/', '@'])),
             version: None,
         }),
         key: prepared.settings.key.clone(),

@@ -1,8 +1,8 @@
-//! The command, and the signals that are meant for it.
+//! The child process of `run`, and the signals for it.
 //!
-//! It runs in the same process group, on the same terminal: what the terminal sends (Ctrl-C,
-//! Ctrl-\, Ctrl-Z, a new size) reaches it by itself. What is sent to this process alone is passed
-//! on. Stopping and continuing (SIGTSTP, SIGCONT) are left to the system, as they are by default.
+//! The command runs in the same process group and on the same terminal. Signals of the terminal
+//! (Ctrl-C, Ctrl-\, Ctrl-Z, a resize) therefore reach it directly. Signals that are sent to this
+//! process alone are forwarded. SIGTSTP and SIGCONT keep their default actions.
 
 use std::{ffi::OsString, fs::File, io, os::unix::process::ExitStatusExt, process::ExitStatus};
 use std::{future::poll_fn, task::Poll};
@@ -16,16 +16,16 @@ use tokio::{
     signal::unix::{self, SignalKind},
 };
 
-/// The exit code where a command can't be run, and where there is none of that name: a shell's.
+/// The exit codes of shells for a command that can't be run, and for a command that does not exist.
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
-/// What is added to the number of the signal that ended a command.
+/// Added to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
-/// Starts a command, with these variables more, on the streams of this process.
+/// Starts a command with additional variables, on the streams of this process.
 ///
 /// # Errors
-/// It can't be run: the exit code for that, and a line that says why.
+/// Returns the exit code and a message if the command can't be run.
 pub(crate) fn start(
     command: &[OsString],
     variables: &[(&str, OsString)],
@@ -51,51 +51,52 @@ pub(crate) fn start(
     })
 }
 
-/// The exit code that passes on how a command ended.
+/// Returns the exit code that reports how a command ended.
 pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     let signalled = || status.signal().map(|signal| SIGNALLED + signal);
     let code = status.code().or_else(signalled).unwrap_or(1);
-    // What the system gives has 8 bits.
+    // Exit codes of the system have 8 bits.
     u8::try_from(code & 0xff).unwrap_or(1)
 }
 
-/// The same for a signal that ended this process before there was a command.
+/// Returns the exit code for a signal that ended this process before the command started.
 pub(crate) fn exit_code_of(signal: Signal) -> u8 {
     u8::try_from(SIGNALLED + signal as i32).unwrap_or(1)
 }
 
-/// Sends a signal; a command that has ended in the meantime needs none.
+/// Sends a signal to the command, unless it has ended.
 pub(crate) fn send(child: &Child, signal: Signal) {
-    // It hasn't been waited for, so the number is still its own.
+    // The process has not been waited for, so its number is still valid.
     if let Some(pid) = child.id() {
         send_to(pid, signal);
     }
 }
 
-/// Sends a signal to a process; it may have ended, or be another user's by now.
+/// Sends a signal to a process, which may have ended or belong to another user by now.
 pub(super) fn send_to(pid: u32, signal: Signal) {
-    // Of other numbers kill(2) makes groups, and all that there are.
+    // kill(2) interprets other numbers as process groups or as all processes.
     if let Ok(pid @ 1..) = i32::try_from(pid) {
         let _ = kill(Pid::from_raw(pid), signal);
     }
 }
 
-/// Where this process stands with its terminal.
+/// The relation of this process to its terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Terminal {
-    /// It has none.
+    /// The process has no terminal.
     None,
-    /// What is typed goes to its process group.
+    /// The process group receives keyboard signals.
     Foreground,
-    /// What is typed goes to another.
+    /// Another process group receives keyboard signals.
     Background,
-    /// It has hung up.
+    /// The terminal has hung up.
     Gone,
 }
 
-/// Whether a signal that arrived here has to be passed on.
+/// Returns whether a received signal must be forwarded.
 fn passes_on(signal: Signal, terminal: Terminal) -> bool {
-    // Not SIGHUP: of a hang-up the system tells only the leader of the session, which this may be.
+    // SIGHUP is forwarded: the system sends it only to the session leader, which may be this
+    // process.
     let by_terminal = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH].contains(&signal);
     !by_terminal
         || match terminal {
@@ -104,15 +105,15 @@ fn passes_on(signal: Signal, terminal: Terminal) -> bool {
         }
 }
 
-/// The signals that this process gets.
+/// The signal handlers of this process.
 pub(crate) struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
     terminal: Option<File>,
 }
 
 impl Signals {
-    /// From now on they don't end this process. What it was started to ignore, as by nohup, it and
-    /// the command go on ignoring.
+    /// Installs the handlers, so that signals no longer end this process. Signals that were ignored
+    /// at the start, as under nohup, stay ignored by this process and the command.
     pub(crate) fn new() -> io::Result<Self> {
         const ALL: [(Signal, fn() -> SignalKind); 7] = [
             (Signal::SIGTERM, SignalKind::terminate),
@@ -146,7 +147,7 @@ impl Signals {
         .await
     }
 
-    /// The next one that would have ended this process.
+    /// Returns the next signal that would have ended this process.
     pub(crate) async fn end(&mut self) -> Signal {
         loop {
             let signal = self.any().await;
@@ -156,7 +157,7 @@ impl Signals {
         }
     }
 
-    /// The next one that has to be passed on.
+    /// Returns the next signal that must be forwarded.
     pub(crate) async fn next(&mut self) -> Signal {
         loop {
             let signal = self.any().await;
@@ -178,8 +179,8 @@ impl Signals {
     }
 }
 
-/// The signals that this process was started to ignore, a bit each. Asking the system itself takes
-/// unsafe code.
+/// Returns the signals that were ignored at the start as a bit mask, from /proc. The system call
+/// needs unsafe code.
 #[cfg(target_os = "linux")]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status");
@@ -192,14 +193,14 @@ fn ignored_in(status: &str) -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// The same where there is no /proc: a child ignores what its parent does.
+/// Returns the ignored signals on systems without /proc: a child inherits them.
 #[cfg(not(target_os = "linux"))]
 fn ignored() -> u64 {
     ignored_by(std::process::Command::new("/bin/sh").args(["-c", PROBE]))
 }
 
-/// A shell sends itself signals and tells which arrive. It can't trap what it was started to
-/// ignore.
+/// A shell sends itself signals and reports those that arrive. It can't trap signals that were
+/// ignored at its start.
 #[cfg(any(not(target_os = "linux"), test))]
 const PROBE: &str =
     r#"for s in HUP INT QUIT TERM USR1 USR2; do trap "echo $s" "$s"; kill -s "$s" $$; done"#;
@@ -207,12 +208,12 @@ const PROBE: &str =
 #[cfg(any(not(target_os = "linux"), test))]
 fn ignored_by(shell: &mut std::process::Command) -> u64 {
     use std::process::Stdio;
-    let told = shell.stdin(Stdio::null()).stderr(Stdio::null()).output();
-    // One that was ended by a signal has not told all.
-    let Some(told) = told.ok().filter(|told| told.status.success()) else {
+    let output = shell.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    // A shell that was ended by a signal has reported only some.
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
         return 0;
     };
-    let told = String::from_utf8_lossy(&told.stdout);
+    let output = String::from_utf8_lossy(&output.stdout);
     [
         Signal::SIGHUP,
         Signal::SIGINT,
@@ -222,7 +223,7 @@ fn ignored_by(shell: &mut std::process::Command) -> u64 {
         Signal::SIGUSR2,
     ]
     .into_iter()
-    .filter(|signal| !told.lines().any(|name| signal.as_str() == format!("SIG{name}")))
+    .filter(|signal| !output.lines().any(|name| signal.as_str() == format!("SIG{name}")))
     .fold(0, |mask, signal| mask | 1 << (signal as i32 - 1))
 }
 
@@ -231,14 +232,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_are_passed_on() {
+    fn maps_exit_codes() {
         for (raw, code) in [(0, 0), (1 << 8, 1), (255 << 8, 255), (15, 143), (9, 137)] {
             assert_eq!(exit_code(ExitStatus::from_raw(raw)), code, "{raw:#x}");
         }
     }
 
     #[test]
-    fn what_the_terminal_sends_is_not_sent_twice() {
+    fn forwards_no_keyboard_signals_in_the_foreground() {
         use Terminal::{Background, Foreground, Gone, None};
         for (signal, terminals) in [
             (Signal::SIGTERM, &[None, Foreground, Background, Gone][..]),
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn ignored_signals() {
+    fn reads_ignored_signals() {
         assert_eq!(ignored_in("Name:\tx\nSigIgn:\t0000000000000003\n"), 3);
         for odd in ["", "SigIgn:", "SigIgn:\tx"] {
             assert_eq!(ignored_in(odd), 0, "{odd:?}");
@@ -279,7 +280,7 @@ mod tests {
         let some = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
         let some = some.map(bit).into_iter().sum::<u64>();
         assert_eq!(all, some | bit(Signal::SIGUSR1) | bit(Signal::SIGUSR2));
-        // This process too may have been started to ignore some.
+        // This process may have been started with ignored signals too.
         let seen = super::ignored() & all;
         assert_eq!(seen, of_this);
         let mut gone = std::process::Command::new("/nowhere/at-all");
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run() {
+    fn reports_commands_that_can_not_be_run() {
         let missing = start(&["/nowhere/at-all".into()], &[]).unwrap_err();
         assert_eq!(missing.0, 127);
         assert!(missing.1.contains("no command \"/nowhere/at-all\""));

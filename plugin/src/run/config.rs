@@ -1,7 +1,7 @@
-//! mirrord's configuration file with annotations for its agent.
+//! mirrord's configuration file, extended by annotations for its agent.
 //!
-//! mirrord renders the file as a template (Tera) before it parses it. So what is in it is left byte
-//! by byte as it is, and what is added is written so that no template is seen in it.
+//! mirrord renders the file as a Tera template before it parses it. Existing content is therefore
+//! kept byte by byte, and added content contains nothing that a template engine interprets.
 
 use std::{collections::BTreeMap, fmt, fmt::Write, path::Path};
 
@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, value::RawValue};
 use toml_edit::DocumentMut;
 
-/// A format of configuration files.
+/// The formats of configuration files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Format {
     Json,
@@ -18,8 +18,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// mirrord goes by the extension.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
+    /// Returns the format by the extension, like mirrord.
+    pub(crate) fn from_path(path: &Path) -> Option<Self> {
         match path.extension().map(|extension| extension.to_str()) {
             None | Some(Some("json")) => Some(Self::Json),
             Some(Some("toml")) => Some(Self::Toml),
@@ -28,7 +28,7 @@ impl Format {
         }
     }
 
-    /// With its dot.
+    /// Returns the extension with its dot.
     pub(crate) fn extension(self) -> &'static str {
         match self {
             Self::Json => ".json",
@@ -37,10 +37,10 @@ impl Format {
         }
     }
 
-    /// What a file holds, templates as they are.
+    /// Parses a file without rendering its templates.
     ///
     /// # Errors
-    /// It is only understood once it is rendered, or not even then.
+    /// Returns an error if the file is only valid after rendering, or not at all.
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         let first_line = |error: &dyn fmt::Display| {
             let text = error.to_string();
@@ -59,33 +59,33 @@ impl Format {
     }
 }
 
-/// What an annotation says.
+/// The value of an annotation.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Word {
-    /// This.
+pub(crate) enum AnnotationValue {
+    /// A literal text value.
     Text(String),
-    /// Whatever mirrord's session key is.
+    /// The session key of mirrord, inserted by its template engine.
     Key,
 }
 
-/// Annotations, by name.
-pub(crate) type Annotations = BTreeMap<&'static str, Word>;
+/// Annotations by their names.
+pub(crate) type Annotations = BTreeMap<&'static str, AnnotationValue>;
 
-impl Word {
-    /// As a string of JSON, which is one of TOML and of YAML too.
+impl AnnotationValue {
+    /// Returns the value as a JSON string, which is valid in TOML and YAML too.
     fn quoted(&self) -> String {
         let Self::Text(text) = self else {
             return "\"{{ key }}\"".to_owned();
         };
         let mut quoted = String::from("\"");
         for c in text.chars() {
-            // Templates begin and end with these; and strings, and escapes.
+            // These characters begin and end templates, strings and escapes.
             let is_plain = !c.is_control() && !"\"\\{}%#".contains(c);
-            // What lies above is no part of a template, and would take two of these escapes.
+            // Characters above are never part of a template, and would need two escapes.
             if is_plain || u32::from(c) > 0xffff {
                 quoted.push(c);
             } else {
-                // Writing to a String doesn't fail.
+                // Writing to a String never fails.
                 let _ = write!(quoted, "\\u{:04X}", u32::from(c));
             }
         }
@@ -94,10 +94,10 @@ impl Word {
     }
 }
 
-/// The file with these annotations of the agent beside those that it has, which they override.
+/// Returns the file with added annotations of the agent, which override existing ones.
 ///
 /// # Errors
-/// It can't be done without touching the rest of the file: why.
+/// Returns the reason if the rest of the file can't be kept unchanged.
 pub(crate) fn annotated(
     text: &str,
     format: Format,
@@ -122,7 +122,7 @@ fn annotated_json(text: &str, annotations: &Annotations) -> Result<String, Strin
     Ok(all.text())
 }
 
-/// A JSON object whose values are left as they are written.
+/// The fields of a JSON object, with their values verbatim.
 #[derive(Default)]
 struct Fields(Vec<(String, String)>);
 
@@ -199,8 +199,7 @@ fn annotated_yaml(text: &str, annotations: &Annotations) -> Result<String, Strin
         for (name, word) in annotations {
             let _ = writeln!(derived, "    \"{name}\": {}", word.quoted());
         }
-        // A file of one line in braces, say, or of several documents, can't be written on at its
-        // end.
+        // A YAML file in flow style or with several documents can't be extended at its end.
         if Format::Yaml.parse(&derived).is_ok_and(|after| {
             without_agent(&after) == without_agent(&before)
                 && after.pointer("/agent/annotations").is_some()
@@ -211,7 +210,7 @@ fn annotated_yaml(text: &str, annotations: &Annotations) -> Result<String, Strin
     if ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
         return Err("it has templates, and agent settings that would have to be rewritten".into());
     }
-    // Any JSON is YAML.
+    // JSON is valid YAML.
     annotated_json(&before.to_string(), annotations)
 }
 
@@ -221,18 +220,18 @@ fn without_agent(value: &Value) -> Option<serde_json::Map<String, Value>> {
     Some(map)
 }
 
-/// The target, the namespace, the context and the key that a configuration names.
+/// The target, namespace, context and key of a configuration.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Named {
+pub(crate) struct ConfiguredSession {
     pub(crate) target: Option<String>,
     pub(crate) namespace: Option<String>,
     pub(crate) context: Option<String>,
     pub(crate) key: Option<String>,
 }
 
-impl Named {
-    /// Reads what [`Format::parse`] answers.
-    pub(crate) fn of(config: &Value) -> Self {
+impl ConfiguredSession {
+    /// Extracts the fields from the result of [`Format::parse`].
+    pub(crate) fn from_config(config: &Value) -> Self {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(ToOwned::to_owned);
         let target = config.get("target");
         let path = target.and_then(|target| target.get("path")).or(target);
@@ -245,7 +244,7 @@ impl Named {
     }
 }
 
-/// `kind/name[/container/NAME]`, of mirrord's text or of its object.
+/// Returns `kind/name[/container/NAME]` from mirrord's string or object.
 fn target_of(path: &Value) -> Option<String> {
     const KINDS: [(&str, &str); 8] = [
         ("deployment", "deployment"),

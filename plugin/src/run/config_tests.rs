@@ -3,10 +3,14 @@ use serde_json::json;
 use super::*;
 
 fn annotations() -> Annotations {
-    [("a/key", Word::Key), ("a/user", Word::Text("Avi {{ \"H\" }} \\ {% x".into()))].into()
+    [
+        ("a/key", AnnotationValue::Key),
+        ("a/user", AnnotationValue::Text("Avi {{ \"H\" }} \\ {% x".into())),
+    ]
+    .into()
 }
 
-/// What mirrord would see: the annotations, and that the rest is as it was.
+/// Returns the annotations as mirrord would parse them, after checking the rest of the file.
 fn seen(format: Format, text: &str) -> Value {
     let derived = annotated(text, format, &annotations()).unwrap();
     for mark in ["{{", "{%", "{#"] {
@@ -22,7 +26,7 @@ fn seen(format: Format, text: &str) -> Value {
 }
 
 #[test]
-fn what_is_there_stays() {
+fn keeps_existing_content() {
     for (format, text) in [
         (Format::Json, "{}"),
         (Format::Json, r#"{"agent": null, "target": "pod/a"}"#),
@@ -56,14 +60,14 @@ fn what_is_there_stays() {
     let value = seen(Format::Yaml, "agent: {ttl: 5, annotations: {b: c}}\n");
     assert_eq!(value["agent"]["ttl"], 5);
     assert_eq!(value["agent"]["annotations"]["b"], "c");
-    // The very bytes, with their escapes.
+    // The bytes stay verbatim, escapes included.
     let text = r#"{"feature": {"x": "\u007b\u007b y"} }"#;
     let derived = annotated(text, Format::Json, &annotations()).unwrap();
     assert!(derived.contains(r#"{"x": "\u007b\u007b y"}"#), "{derived}");
 }
 
 #[test]
-fn what_cannot_be_extended() {
+fn rejects_files_that_can_not_be_extended() {
     for (format, text, why) in [
         (Format::Json, "{% if x %}{}{% endif %}", "key must be"),
         (Format::Json, "[]", "expected an object"),
@@ -80,7 +84,7 @@ fn what_cannot_be_extended() {
 }
 
 #[test]
-fn formats() {
+fn detects_formats() {
     for (path, expected) in [
         ("a.json", Some(Format::Json)),
         ("a", Some(Format::Json)),
@@ -89,13 +93,13 @@ fn formats() {
         ("a.yml", Some(Format::Yaml)),
         ("a.txt", None),
     ] {
-        assert_eq!(Format::of(Path::new(path)), expected, "{path}");
+        assert_eq!(Format::from_path(Path::new(path)), expected, "{path}");
     }
 }
 
 #[test]
-fn what_a_configuration_names() {
-    let named = |config: Value| Named::of(&config);
+fn extracts_session_fields() {
+    let named = |config: Value| ConfiguredSession::from_config(&config);
     for (target, expected) in [
         (json!("pod/a"), Some("pod/a")),
         (json!({"path": "deploy/a"}), Some("deploy/a")),
@@ -114,5 +118,5 @@ fn what_a_configuration_names() {
     assert_eq!(found.namespace.as_deref(), Some("shop"));
     assert_eq!(found.context.as_deref(), Some("dev"));
     assert_eq!(found.key.as_deref(), Some("avi"));
-    assert_eq!(named(json!({})), Named::default());
+    assert_eq!(named(json!({})), ConfiguredSession::default());
 }

@@ -1,11 +1,11 @@
-//! How a session ended.
+//! The end of a session.
 
 use mirrord_sessions_crds::{
     CONTROLLER_USERNAME,
     session_tracker::{DELETED, EXPIRED},
 };
 
-/// How a session ended, as far as the cluster says.
+/// The end of a session, as reported by the cluster.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Ending {
     pub(crate) reason: Option<String>,
@@ -13,23 +13,24 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Who stopped it, unless the controller did so for nobody.
+    /// Returns the user who stopped the session, unless the controller deleted it on behalf of no
+    /// user.
     pub(crate) fn person(&self) -> Option<&str> {
         let by = self.by.as_deref();
         by.filter(|by| *by != CONTROLLER_USERNAME)
     }
 
-    /// Whether nothing more is to be expected that would matter.
+    /// Returns whether no later information can change the meaning of the end.
     pub(super) fn is_settled(&self) -> bool {
         self.person().is_some() || self.reason.as_deref() == Some(EXPIRED)
     }
 
-    /// Whether nothing tells of it but that the session isn't there.
+    /// Returns whether the absence of the session is the only information.
     pub(super) fn is_bare(&self) -> bool {
         self.reason.is_none() && self.by.is_none()
     }
 
-    /// Whether nobody says why: the end of all Sessions may be.
+    /// Returns whether the reason is unknown. The definition of Sessions may have been deleted.
     pub(crate) fn is_unexplained(&self) -> bool {
         self.person().is_none() && matches!(self.reason.as_deref(), None | Some(DELETED))
     }

@@ -1,11 +1,11 @@
-//! A command with a session of its own: what `run` consists of.
+//! The parts of the command `run`, which runs a command with a session of its own.
 
 pub(crate) mod child;
 pub(crate) mod config;
 pub(crate) mod ending;
-pub(crate) mod keep;
-pub(crate) mod kin;
+pub(crate) mod heartbeat;
 pub(crate) mod monitor;
+pub(crate) mod process_tree;
 pub(crate) mod settings;
 pub(crate) mod watch;
 pub(crate) mod wrapped;

@@ -1,9 +1,9 @@
-//! mirrord's local session monitor: a Unix socket for each of its sessions, on which it tells of
-//! ports, filters and processes.
+//! Client of mirrord's local session monitor: one Unix socket per session, which reports ports,
+//! filters and processes.
 //!
-//! The sockets are of this user alone, and what they tell is only shown. But a socket may be left
-//! over from a run that was killed, or be somebody else's program: so nothing is waited for long,
-//! or read without a bound, or believed to be of the right form.
+//! Only this user can create the sockets, and their data is only displayed. A socket may still be
+//! left over from a killed run, or belong to another program. Reads therefore have a timeout and a
+//! size limit, and responses are parsed leniently.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,19 +22,19 @@ use mirrord_sessions_crds::{
 use serde_json::Value;
 use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 
-/// How long a monitor has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The largest answer that is read: it holds a whole configuration.
+/// The timeout of a monitor.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Limit of a response, in bytes. It contains a complete configuration.
 const LARGEST: usize = 1 << 20;
-/// How many sockets are asked at once: the latest.
+/// The number of the latest sockets that are queried at once.
 const SOCKETS: usize = 32;
-/// The longest name of a process that a report takes.
+/// The maximum length of a process name in a report.
 const MAX_PROCESS: usize = 253;
-/// How deep filters of filters are read, and how many at each level.
+/// The depth of nested filters, and the number at each level.
 const DEPTH: usize = 4;
 const FILTERS: usize = 32;
 
-/// Where the monitor of a command is, once it is found.
+/// The monitor of a command, once it is found.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     folder: Option<PathBuf>,
@@ -42,12 +42,12 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Looks in the folder of mirrord's in this home.
-    pub(crate) fn of(home: Option<PathBuf>) -> Self {
+    /// Creates a client of the monitors in this home folder.
+    pub(crate) fn new(home: Option<PathBuf>) -> Self {
         Self { folder: home.map(|home| home.join(".mirrord").join("sessions")), found: None }
     }
 
-    /// What the monitor of this process, or of this session, tells; nothing if there is none.
+    /// Returns the report of the monitor of a process or session, or nothing if there is none.
     pub(crate) async fn report(&mut self, pid: u32, session: &str) -> Option<SessionReportSpec> {
         if let Some(socket) = &self.found {
             if let Some(info) = info(socket).await
@@ -57,7 +57,7 @@ impl Monitor {
             }
             self.found = None;
         }
-        // All at once: those that never answer would add up.
+        // Query all at once: timeouts of silent sockets would add up.
         let mut asked = JoinSet::new();
         for socket in sockets(self.folder.as_deref()?) {
             asked.spawn(async move { Some((info(&socket).await?, socket)) });
@@ -74,7 +74,7 @@ impl Monitor {
     }
 }
 
-/// The sockets of a folder, the latest first.
+/// Returns the sockets of a folder, the latest first.
 fn sockets(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
@@ -114,15 +114,15 @@ async fn info(socket: &Path) -> Option<Value> {
         tokio::pin!(exchange);
         tokio::select! {
             info = &mut exchange => info,
-            // It may be through before the answer has been read.
+            // The connection may end before the response has been read.
             _ = &mut connection => exchange.await,
         }
     };
-    timeout(PATIENCE, ask).await.ok().flatten()
+    timeout(REQUEST_TIMEOUT, ask).await.ok().flatten()
 }
 
-/// Whether the monitor is that of this process: `mirrord exec` becomes the process that it runs. Or
-/// whether its agent carries the name of this session.
+/// Returns whether a monitor belongs to a process or session. `mirrord exec` becomes the process
+/// that it runs, and its agent carries the session name.
 fn is_of(info: &Value, pid: u32, session: &str) -> bool {
     let named = info
         .pointer("/config/agent/annotations")
@@ -139,7 +139,7 @@ fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
     list.and_then(Value::as_array).into_iter().flatten()
 }
 
-/// What is reported of it.
+/// Converts the information of a monitor into a report.
 fn read(info: &Value) -> SessionReportSpec {
     let http = info.pointer("/config/feature/network/incoming/http_filter");
     let mut ports: Vec<Port> = Vec::new();
@@ -170,8 +170,7 @@ fn read(info: &Value) -> SessionReportSpec {
     SessionReportSpec { ports, processes: processes.take(MAX_PROCESSES).collect(), ended: false }
 }
 
-/// The filter of a port, if the filters are meant for it: without ports of their own they are for
-/// all.
+/// Returns the filter of a port. Filters without ports apply to every port.
 fn filter_of(http: &Value, port: u16) -> Option<String> {
     let is_it = |value: &Value| value.as_u64() == Some(port.into());
     match http.get("ports") {
@@ -208,7 +207,7 @@ fn filter(filter: &Value, depth: usize) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// What a report takes.
+/// Removes the characters that a report must not contain.
 fn harmless(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if is_unsafe(c) { '?' } else { c }).collect()
 }

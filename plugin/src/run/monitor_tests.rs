@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-/// The answer of a real run, without what differs from the defaults.
+/// Returns the response of a real run, without its defaults.
 fn real() -> Value {
     json!({
         "session_id": "889e5c57-52ce-4b41-9943-6de463399af2", "key": "b2dc8",
@@ -23,7 +23,7 @@ fn real() -> Value {
 }
 
 #[test]
-fn whose_it_is() {
+fn matches_monitors_to_runs() {
     let mut bound = real();
     bound["config"]["agent"]["annotations"][annotations::SESSION_NAME] = json!("abc");
     for (name, info, pid, expected) in [
@@ -37,12 +37,12 @@ fn whose_it_is() {
     ] {
         assert_eq!(is_of(&info, pid, "abc"), expected, "{name}");
     }
-    // A number may have been given to another process since.
+    // The process number may have been reused.
     assert!(!is_of(&bound, 31629, "another"));
 }
 
 #[test]
-fn ports_filters_and_processes() {
+fn reads_ports_filters_and_processes() {
     let mut info = real();
     info["port_subscriptions"] = json!([
         {"port": 8080, "mode": "mirror"}, {"port": 80, "mode": "steal"}, {"port": 80, "mode": "mirror"},
@@ -111,22 +111,22 @@ fn no_more_than_a_report_takes() {
 #[tokio::test]
 async fn sockets_that_nobody_serves() {
     let home = tempfile::tempdir().unwrap();
-    let mut monitor = Monitor::of(Some(home.path().to_owned()));
+    let mut monitor = Monitor::new(Some(home.path().to_owned()));
     assert_eq!(monitor.report(1, "a").await, None);
     let folder = home.path().join(".mirrord/sessions");
     std::fs::create_dir_all(&folder).unwrap();
-    // Left over: bound, and not listened on any more.
+    // A leftover socket: bound, and not served any more.
     drop(std::os::unix::net::UnixListener::bind(folder.join("old.sock")).unwrap());
     std::fs::write(folder.join("file.sock"), "x").unwrap();
     assert_eq!(monitor.report(1, "a").await, None);
-    assert_eq!(Monitor::of(None).report(1, "a").await, None);
-    // Listened on, and never answered: they don't add up.
+    assert_eq!(Monitor::new(None).report(1, "a").await, None);
+    // Served and never answered: their timeouts must not add up.
     let bind = |name: usize| {
         std::os::unix::net::UnixListener::bind(folder.join(format!("{name}.sock"))).unwrap()
     };
     let silent: Vec<_> = (0..SOCKETS).map(bind).collect();
     let start = std::time::Instant::now();
     assert_eq!(monitor.report(1, "a").await, None);
-    assert!(start.elapsed() < PATIENCE * 8, "{:?}", start.elapsed());
+    assert!(start.elapsed() < REQUEST_TIMEOUT * 8, "{:?}", start.elapsed());
     drop(silent);
 }

@@ -1,15 +1,15 @@
-//! What a session is created with: by flags, else by what a `mirrord exec` says.
+//! The properties of a new session: from flags, or else from a `mirrord exec`.
 
 use mirrord_sessions_core::text::is_unsafe;
 
-use super::{config::Named, wrapped::Exec};
+use super::{config::ConfiguredSession, wrapped::Exec};
 
-/// The longest word that a Session holds.
-const MAX_WORD: usize = 253;
-/// The longest target.
+/// The maximum length of a client field of a Session.
+const MAX_CLIENT_FIELD: usize = 253;
+/// The maximum length of a target.
 const MAX_TARGET: usize = 400;
 
-/// What the flags of `run` say.
+/// The values of the flags of `run`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
     pub(crate) target: Option<String>,
@@ -18,8 +18,7 @@ pub(crate) struct Flags {
     pub(crate) key: Option<String>,
 }
 
-/// What a session is created with; the namespace and the context are the kubeconfig's if there are
-/// none.
+/// The properties of a new session. Without namespace or context, those of the kubeconfig apply.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) target: String,
@@ -29,12 +28,12 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
 }
 
-/// mirrord's own order: the command line, the environment, the configuration.
+/// Merges the sources in mirrord's order: command line, environment, configuration.
 pub(crate) fn settings(
     flags: &Flags,
     exec: Option<&Exec>,
     variable: impl Fn(&str) -> Option<String>,
-    config: &Named,
+    config: &ConfiguredSession,
 ) -> Settings {
     let mut warnings = Vec::new();
     let said = |flag: &Option<String>,
@@ -85,7 +84,8 @@ pub(crate) fn settings(
     }
 }
 
-/// The target as a Session holds it, if it can; mirrord takes `deploy` for `deployment`.
+/// Returns the target in the form of a Session, if it is valid. mirrord accepts `deploy` for
+/// `deployment`.
 pub(crate) fn target(text: &str) -> Option<String> {
     let text = match text.strip_prefix("deploy/") {
         Some(rest) => format!("deployment/{rest}"),
@@ -94,7 +94,7 @@ pub(crate) fn target(text: &str) -> Option<String> {
     is_target(&text).then_some(text)
 }
 
-/// Whether the schema of Sessions takes it.
+/// Returns whether the schema of Sessions accepts a target.
 fn is_target(text: &str) -> bool {
     if text == "targetless" {
         return true;
@@ -126,23 +126,23 @@ fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%")
 }
 
-/// Whether a Session takes it for a key.
+/// Returns whether a Session accepts a key.
 pub(crate) fn is_key(text: &str) -> bool {
-    (1..=MAX_WORD).contains(&text.chars().count()) && !text.contains(is_unsafe)
+    (1..=MAX_CLIENT_FIELD).contains(&text.chars().count()) && !text.contains(is_unsafe)
 }
 
 fn is_plain_key(text: &str) -> bool {
     is_key(text) && !is_template(text)
 }
 
-/// A word of the client's, as far as a Session may hold it: these characters would make `spec.user`
-/// ambiguous.
-pub(crate) fn word(text: &str, forbidden: &[char]) -> Option<String> {
+/// Returns a client field without the characters that would make `spec.user` ambiguous, truncated
+/// to the limit.
+pub(crate) fn client_field(text: &str, forbidden: &[char]) -> Option<String> {
     let allowed = |c: char| {
         if is_unsafe(c) || forbidden.contains(&c) { '-' } else { c }
     };
-    let word: String = text.trim().chars().take(MAX_WORD).map(allowed).collect();
-    (!word.is_empty()).then_some(word)
+    let client_field: String = text.trim().chars().take(MAX_CLIENT_FIELD).map(allowed).collect();
+    (!client_field.is_empty()).then_some(client_field)
 }
 
 #[cfg(test)]
@@ -151,16 +151,21 @@ mod tests {
 
     fn exec(line: &str) -> Exec {
         let words: Vec<_> = line.split(' ').map(Into::into).collect();
-        Exec::of(&words).unwrap()
+        Exec::parse(&words).unwrap()
     }
 
-    fn named(target: &str, namespace: &str, key: &str) -> Named {
+    fn named(target: &str, namespace: &str, key: &str) -> ConfiguredSession {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Named { target: some(target), namespace: some(namespace), context: None, key: some(key) }
+        ConfiguredSession {
+            target: some(target),
+            namespace: some(namespace),
+            context: None,
+            key: some(key),
+        }
     }
 
     #[test]
-    fn who_has_the_say() {
+    fn merges_sources_by_precedence() {
         let nothing = |_: &str| None;
         let variables = |name: &str| {
             let value = match name {
@@ -203,15 +208,15 @@ mod tests {
             of(settings(&none, Some(&bare), nothing, &config)),
             ["pod/config", "config", "configkey", ""]
         );
-        // What isn't a mirrord exec goes by no variable of mirrord's.
+        // Variables of mirrord don't apply to other commands.
         assert_eq!(
-            of(settings(&none, None, variables, &Named::default())),
+            of(settings(&none, None, variables, &ConfiguredSession::default())),
             ["targetless", "", "", ""]
         );
     }
 
     #[test]
-    fn what_a_session_cannot_have_is_told() {
+    fn reports_invalid_values() {
         for (target, namespace, key, warning) in [
             ("label/app=x", "", "", "target \"label/app=x\""),
             ("pod/{{ x }}", "", "", "target"),
@@ -258,8 +263,8 @@ mod tests {
         for (text, expected) in
             [(" Avi Hassan ", Some("Avi Hassan")), ("a/b\u{1b}@", Some("a-b-@")), ("", None)]
         {
-            assert_eq!(word(text, &['/']).as_deref(), expected, "{text}");
+            assert_eq!(client_field(text, &['/']).as_deref(), expected, "{text}");
         }
-        assert_eq!(word(&"é".repeat(300), &[]).unwrap().chars().count(), 253);
+        assert_eq!(client_field(&"é".repeat(300), &[]).unwrap().chars().count(), 253);
     }
 }

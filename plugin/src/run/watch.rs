@@ -1,4 +1,4 @@
-//! What the cluster shows of the session of a command.
+//! Observation of the session of a command in the cluster.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     ending::Ending,
-    keep::{Failure, Look, Sight},
+    heartbeat::{Observation, RequestFailure, WatchView},
 };
 use crate::{
     error::{ApiError, Error},
@@ -15,56 +15,56 @@ use crate::{
     session::Session,
 };
 
-/// How long a request may take: the command doesn't wait for it, but what comes next does.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to pause before a watch that ended is begun anew.
+/// The timeout of a request. The command does not wait for it, but the next request does.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The delay before an ended watch is restarted.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a watch may be silent before it is begun anew: a network may have lost it.
-const SILENCE: Duration = Duration::from_mins(2);
+/// The time without an event after which a watch is restarted, in case the connection was lost.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// A session that was created.
+/// A session that this process created.
 #[derive(Clone, Debug)]
-pub(crate) struct Own {
+pub(crate) struct OwnSession {
     pub(crate) namespace: String,
     pub(crate) id: SessionId,
-    /// None if the answer to its creation was lost, and nothing shows it: its name is known to
-    /// nobody else.
+    /// The uid; absent if the response to the creation was lost and no list shows the session. No
+    /// other client knows the name.
     pub(crate) uid: Option<String>,
 }
 
-impl Own {
+impl OwnSession {
     fn is(&self, session: &Session) -> bool {
         let is_it = |uid: &String| session.uid.as_ref() == Some(uid);
         session.name == self.id.name() && self.uid.as_ref().is_none_or(is_it)
     }
 }
 
-/// The answer of a request, which has so long.
-pub(crate) async fn patiently<T>(
+/// Returns the result of a request within the timeout.
+pub(crate) async fn with_timeout<T>(
     request: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Option<Error>> {
-    match timeout(PATIENCE, request).await {
+    match timeout(REQUEST_TIMEOUT, request).await {
         Ok(result) => result.map_err(Some),
         Err(_) => Err(None),
     }
 }
 
-/// What a failure means for the session that was asked for.
-pub(crate) fn failure(error: Option<&Error>) -> Failure {
+/// Classifies a failed request about the session.
+pub(crate) fn failure(error: Option<&Error>) -> RequestFailure {
     let Some(api_error) = error.and_then(Error::api_error) else {
-        return Failure::Unreachable;
+        return RequestFailure::Unreachable;
     };
     if api_error.is_not_installed() {
-        return Failure::Refused;
+        return RequestFailure::Refused;
     }
     match api_error.status.code {
-        404 | 410 => Failure::Gone,
-        400 | 403 | 405 | 406 | 415 | 422 => Failure::Refused,
-        _ => Failure::Unreachable,
+        404 | 410 => RequestFailure::Gone,
+        400 | 403 | 405 | 406 | 415 | 422 => RequestFailure::Refused,
+        _ => RequestFailure::Unreachable,
     }
 }
 
-/// Whether the server may have done what was asked, though it seems to have failed.
+/// Returns whether the server may have executed a request that seems to have failed.
 pub(crate) fn may_have_happened(error: Option<&Error>) -> bool {
     match error {
         None | Some(Error::Transport(_) | Error::Timeout { .. } | Error::Unexpected { .. }) => true,
@@ -73,62 +73,63 @@ pub(crate) fn may_have_happened(error: Option<&Error>) -> bool {
     }
 }
 
-/// Looks what has become of a session.
-pub(crate) async fn look(server: &Server, own: &Own) -> Look {
-    let shown = patiently(server.session(&own.namespace, &own.id)).await;
+/// Looks up the state of a session.
+pub(crate) async fn look(server: &Server, own: &OwnSession) -> Observation {
+    let shown = with_timeout(server.session(&own.namespace, &own.id)).await;
     let shown = shown.map(|shown| Session::of_object(&shown));
     match shown.as_ref() {
         Ok(session) if own.is(session) && session.is_over() => {
             return confirmed(server, ending(session)).await;
         }
-        // Another has the name by now, or none.
+        // Another session has the name by now, or none.
         Ok(_) => {}
-        Err(error) if failure(error.as_ref()) != Failure::Unreachable => {}
-        Err(_) => return Look::Unknown,
+        Err(error) if failure(error.as_ref()) != RequestFailure::Unreachable => {}
+        Err(_) => return Observation::Unknown,
     }
-    // A tracker may be withheld, or not be there yet.
+    // A tracker may be hidden, or not exist yet.
     let gone = || confirmed(server, Ending::default());
-    match patiently(server.stored_session(&own.namespace, &own.id)).await {
-        Ok(session) if own.is(&Session::of_object(&session)) => Look::Alive,
+    match with_timeout(server.stored_session(&own.namespace, &own.id)).await {
+        Ok(session) if own.is(&Session::of_object(&session)) => Observation::Alive,
         Ok(_) => gone().await,
         Err(Some(error)) if error.is_not_found() => gone().await,
-        // There are none at all, or not for long.
+        // Sessions are not served, or not for long.
         Err(Some(error)) if error.api_error().is_some_and(ApiError::is_not_installed) => {
             gone().await
         }
-        // Who may not look at Sessions goes by what trackers show.
+        // A requester who may not read Sessions relies on trackers.
         Err(Some(error)) if error.api_error().is_some_and(ApiError::is_rbac) => match &shown {
-            Ok(session) if own.is(session) => Look::Alive,
+            Ok(session) if own.is(session) => Observation::Alive,
             Ok(_) => gone().await,
-            Err(error) if failure(error.as_ref()) == Failure::Gone => gone().await,
-            Err(_) => match patiently(server.takes_sessions()).await {
-                Ok(false) => Look::Undefined,
-                _ => Look::Unknown,
+            Err(error) if failure(error.as_ref()) == RequestFailure::Gone => gone().await,
+            Err(_) => match with_timeout(server.takes_sessions()).await {
+                Ok(false) => Observation::Undefined,
+                _ => Observation::Unknown,
             },
         },
-        Err(_) => Look::Unknown,
+        Err(_) => Observation::Unknown,
     }
 }
 
-/// How it ended; unless nobody says so, and it may have gone with the definition of all Sessions.
-async fn confirmed(server: &Server, ending: Ending) -> Look {
+/// Returns how the session ended. Without a reason, it may have been deleted with the definition of
+/// Sessions.
+async fn confirmed(server: &Server, ending: Ending) -> Observation {
     if !ending.is_unexplained() {
-        return Look::Ended(ending);
+        return Observation::Ended(ending);
     }
-    match patiently(server.takes_sessions()).await {
-        Ok(true) => Look::Ended(ending),
-        Ok(false) => Look::Undefined,
-        Err(_) => Look::Unknown,
+    match with_timeout(server.takes_sessions()).await {
+        Ok(true) => Observation::Ended(ending),
+        Ok(false) => Observation::Undefined,
+        Err(_) => Observation::Unknown,
     }
 }
 
-/// The failure of a request, once it is known whether the cluster has Sessions.
-pub(crate) async fn told(server: &Server, error: Option<&Error>) -> Failure {
+/// Classifies a failed request after checking whether the cluster serves Sessions.
+pub(crate) async fn classify(server: &Server, error: Option<&Error>) -> RequestFailure {
     let failure = failure(error);
-    if failure == Failure::Refused
-        && let Ok(false) = patiently(server.takes_sessions()).await
+    if failure == RequestFailure::Refused
+        && let Ok(false) = with_timeout(server.takes_sessions()).await
     {
-        return Failure::Undefined;
+        return RequestFailure::Undefined;
     }
     failure
 }
@@ -137,19 +138,20 @@ fn ending(session: &Session) -> Ending {
     Ending { reason: session.reason.clone(), by: session.stopped_by.clone() }
 }
 
-/// Tells each time that the session is seen to be over, or out of sight, or that there are none.
-pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Sight)) {
+/// Watches the session, and sends a view whenever it has ended, is hidden, or Sessions are not
+/// served.
+pub(crate) async fn follow(server: &Server, own: &OwnSession, send_view: impl Fn(WatchView)) {
     let scope = Scope::Namespace(own.namespace.clone());
     let listing = Listing::named(scope, own.id.name());
     loop {
         let watched = watch(server, own, &listing, &tell).await;
-        // Who may not watch learns of it by their next report.
+        // A requester who may not watch learns of the end by the next report.
         let is_forbidden =
             |error: &Error| error.api_error().is_some_and(|no| no.status.code == 403);
         if watched.is_err_and(|error| !error.as_ref().is_some_and(is_forbidden))
-            && let Ok(false) = patiently(server.takes_sessions()).await
+            && let Ok(false) = with_timeout(server.takes_sessions()).await
         {
-            tell(Sight::Undefined);
+            send_view(WatchView::Undefined);
         }
         sleep(PAUSE).await;
     }
@@ -157,21 +159,21 @@ pub(crate) async fn follow(server: &Server, own: &Own, tell: impl Fn(Sight)) {
 
 async fn watch(
     server: &Server,
-    own: &Own,
+    own: &OwnSession,
     listing: &Listing,
-    tell: &impl Fn(Sight),
+    tell: &impl Fn(WatchView),
 ) -> Result<(), Option<Error>> {
-    let are_trackers = patiently(server.source()).await?.source == Source::Trackers;
-    let mut pages = patiently(server.listing(listing)).await?;
-    let there = patiently(pages.all()).await?;
+    let are_trackers = with_timeout(server.source()).await?.source == Source::Trackers;
+    let mut pages = with_timeout(server.listing(listing)).await?;
+    let there = with_timeout(pages.all()).await?;
     let there: Vec<Session> = there.iter().map(Session::of_object).collect();
     match there.iter().find(|session| own.is(session)) {
-        Some(session) if session.is_over() => tell(Sight::Over(ending(session))),
+        Some(session) if session.is_over() => send_view(WatchView::Over(ending(session))),
         Some(_) => {}
-        None => tell(Sight::Away),
+        None => send_view(WatchView::Away),
     }
-    let mut watch = patiently(server.watch(listing, pages.version())).await?;
-    while let Ok(event) = timeout(SILENCE, watch.next()).await {
+    let mut watch = with_timeout(server.watch(listing, pages.version())).await?;
+    while let Ok(event) = timeout(IDLE_TIMEOUT, watch.next()).await {
         let Some(event) = event? else { break };
         let Event::Object(change, item) = event else {
             continue;
@@ -181,10 +183,14 @@ async fn watch(
             continue;
         }
         if session.is_over() {
-            tell(Sight::Over(ending(&session)));
+            send_view(WatchView::Over(ending(&session)));
         } else if change == Change::Deleted {
-            // A tracker may be out of sight for another reason.
-            tell(if are_trackers { Sight::Away } else { Sight::Over(Ending::default()) });
+            // A tracker may be hidden for another reason.
+            send_view(if are_trackers {
+                WatchView::Away
+            } else {
+                WatchView::Over(Ending::default())
+            });
         }
     }
     Ok(())
@@ -205,20 +211,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refusal_means() {
+    fn classifies_api_errors() {
         let status = r#"{"kind":"Status","details":{"name":"a"}}"#;
         for (code, body, expected) in [
-            (404, status, Failure::Gone),
-            (404, r#"{"kind":"Status"}"#, Failure::Refused),
-            (404, "404 page not found\n", Failure::Refused),
-            (410, status, Failure::Gone),
-            (403, status, Failure::Refused),
-            (422, status, Failure::Refused),
-            (401, status, Failure::Unreachable),
-            (409, status, Failure::Unreachable),
-            (429, status, Failure::Unreachable),
-            (500, status, Failure::Unreachable),
-            (503, "service unavailable", Failure::Unreachable),
+            (404, status, RequestFailure::Gone),
+            (404, r#"{"kind":"Status"}"#, RequestFailure::Refused),
+            (404, "404 page not found\n", RequestFailure::Refused),
+            (410, status, RequestFailure::Gone),
+            (403, status, RequestFailure::Refused),
+            (422, status, RequestFailure::Refused),
+            (401, status, RequestFailure::Unreachable),
+            (409, status, RequestFailure::Unreachable),
+            (429, status, RequestFailure::Unreachable),
+            (500, status, RequestFailure::Unreachable),
+            (503, "service unavailable", RequestFailure::Unreachable),
         ] {
             assert_eq!(failure(Some(&refused(code, body))), expected, "{code} {body}");
         }
@@ -229,7 +235,7 @@ mod tests {
         }
         assert!(may_have_happened(None));
         assert!(!may_have_happened(Some(&Error::setup("x"))));
-        assert_eq!(failure(None), Failure::Unreachable);
-        assert_eq!(failure(Some(&Error::setup("x"))), Failure::Unreachable);
+        assert_eq!(failure(None), RequestFailure::Unreachable);
+        assert_eq!(failure(Some(&Error::setup("x"))), RequestFailure::Unreachable);
     }
 }

@@ -1,12 +1,11 @@
-//! A command line that is a `mirrord exec`, as far as its session depends on it.
+//! Parser of a `mirrord exec` command line, as far as its session depends on it.
 
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
-/// mirrord's flags that take a value, by letter and name; those that may go without aren't among
-/// them.
+/// mirrord's flags that require a value, by letter and name.
 const VALUED: [(Option<char>, &str); 16] = [
     (Some('t'), "target"),
     (Some('n'), "target-namespace"),
@@ -22,17 +21,17 @@ const VALUED: [(Option<char>, &str); 16] = [
     (None, "context"),
     (None, "env-file"),
     (None, "key"),
-    // May go without a value; see `Reader::config`.
+    // The value is optional: see `Reader::config`.
     (Some('f'), CONFIG),
-    // Takes one behind "=" only.
+    // The value is accepted after "=" only.
     (Some('c'), CERTIFICATES),
 ];
 const CONFIG: &str = "config-file";
 const CERTIFICATES: &str = "accept-invalid-certificates";
-/// What mirrord reads where `-f` names nothing.
+/// The file that mirrord reads for a `-f` without a value.
 const DEFAULT_CONFIG: &str = "./.mirrord/mirrord.json";
 
-/// What a `mirrord exec` says on its command line.
+/// The options of a `mirrord exec`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Exec {
     pub(crate) target: Option<String>,
@@ -42,8 +41,8 @@ pub(crate) struct Exec {
     config: Option<ConfigFlag>,
 }
 
-/// The flag that names the configuration: its words from here on, that many, the letters of other
-/// flags before its own, and the path.
+/// The flag that names the configuration: the index and the number of its words, the letters of
+/// other flags in the same word, and the path.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct ConfigFlag {
     at: usize,
@@ -53,8 +52,8 @@ struct ConfigFlag {
 }
 
 impl Exec {
-    /// Reads a command line; nothing if it isn't a `mirrord exec`.
-    pub(crate) fn of(command: &[OsString]) -> Option<Self> {
+    /// Parses a command line. Returns nothing if it is not a `mirrord exec`.
+    pub(crate) fn parse(command: &[OsString]) -> Option<Self> {
         let (program, arguments) = command.split_first()?;
         let is_mirrord = Path::new(program).file_name() == Some(OsStr::new("mirrord"));
         if !is_mirrord || arguments.first()? != "exec" {
@@ -65,13 +64,13 @@ impl Exec {
         Some(reader.exec)
     }
 
-    /// The configuration file that a flag names.
+    /// Returns the configuration file of the flag.
     pub(crate) fn config(&self) -> Option<&Path> {
         self.config.as_ref().map(|flag| flag.path.as_path())
     }
 
-    /// The command line with this configuration file in place of what it named, or where it named
-    /// none as it is: then mirrord takes the file from its environment.
+    /// Returns the command line with another configuration file. Without a flag, the line stays
+    /// unchanged, and mirrord reads the file from its environment.
     pub(crate) fn with_config(&self, command: &[OsString], path: &Path) -> Vec<OsString> {
         let mut command = command.to_vec();
         if let Some(flag) = &self.config {
@@ -91,7 +90,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads one flag; answers whether there may be more. What is behind them is not mirrord's.
+    /// Parses one flag. Returns whether more may follow: the words after the flags are not
+    /// mirrord's.
     fn step(&mut self) -> bool {
         let Some(word) = self.words.get(self.at).and_then(|word| word.to_str()) else {
             return false;
@@ -165,8 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn command_lines() {
-        // (command line, target, namespace, config)
+    fn parses_command_lines() {
+        // (command line, target, namespace, configuration)
         let cases = [
             ("mirrord exec -- node app", Some((None, None, None))),
             (
@@ -197,7 +197,7 @@ mod tests {
             ("node mirrord exec", None),
         ];
         for (line, expected) in cases {
-            let exec = Exec::of(&words(line));
+            let exec = Exec::parse(&words(line));
             let got = exec.as_ref().map(|exec| {
                 (
                     exec.target.as_deref(),
@@ -207,13 +207,13 @@ mod tests {
             });
             assert_eq!(got, expected, "{line}");
         }
-        assert_eq!(Exec::of(&[]), None);
-        let exec = Exec::of(&words("mirrord exec --key avi --context dev x")).unwrap();
+        assert_eq!(Exec::parse(&[]), None);
+        let exec = Exec::parse(&words("mirrord exec --key avi --context dev x")).unwrap();
         assert_eq!((exec.key.as_deref(), exec.context.as_deref()), (Some("avi"), Some("dev")));
     }
 
     #[test]
-    fn another_configuration() {
+    fn replaces_the_configuration() {
         let cases = [
             (
                 "mirrord exec -f a.json -t pod/a -- x -f b",
@@ -226,7 +226,7 @@ mod tests {
         ];
         for (line, expected) in cases {
             let line = words(line);
-            let exec = Exec::of(&line).unwrap();
+            let exec = Exec::parse(&line).unwrap();
             assert_eq!(exec.with_config(&line, Path::new("/new")), words(expected));
         }
     }

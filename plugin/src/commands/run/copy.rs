@@ -1,8 +1,8 @@
-//! The copy of a configuration that a command gets, as a file.
+//! The copy of a configuration for a command, as a file.
 //!
-//! It may hold what nobody else should read. It goes with the run; what a run that was killed has
-//! left behind goes with the next one: a copy that is of use is locked by whoever made it, and
-//! locks end with processes.
+//! The copy may contain secrets. It is deleted at the end of the run, and leftovers of killed runs
+//! are deleted by the next run. A copy in use is locked by its creator, and locks end with
+//! processes.
 
 use std::{
     fs::{File, read_dir, remove_file},
@@ -16,25 +16,24 @@ use nix::unistd::geteuid;
 use tempfile::TempPath;
 
 const PREFIX: &str = "mirrord-sessions-";
-/// Younger ones are left: they may not be locked yet, or mirrord may be about to read them, its run
-/// killed or not.
+/// Younger copies are kept: they may not be locked yet, or mirrord may be about to read them.
 const LEAST_AGE: Duration = Duration::from_mins(10);
-/// How many files are looked at.
+/// The maximum number of inspected files.
 const MOST: usize = 10_000;
 
-/// A copy, which is deleted with this.
+/// A copy that is deleted on drop.
 pub(super) struct Copy {
     pub(super) path: TempPath,
-    /// Locked.
+    /// The file is locked while it is open.
     _file: File,
 }
 
-/// A file that nobody else can read.
+/// Writes a file that other users can't read.
 pub(super) fn write(extension: &str, text: &str) -> io::Result<Copy> {
     let folder = std::env::temp_dir();
     sweep(&folder, SystemTime::now());
     let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(extension).tempfile_in(folder)?;
-    // A file system without locks has none that would be swept.
+    // On a file system without locks, no copy is ever swept.
     let _ = file.as_file().try_lock();
     file.write_all(text.as_bytes())?;
     file.flush()?;
@@ -42,14 +41,14 @@ pub(super) fn write(extension: &str, text: &str) -> io::Result<Copy> {
     Ok(Copy { path, _file: file })
 }
 
-/// Deletes what was left behind; what can't be is left for another time.
+/// Deletes leftovers. Files that can't be deleted are left for the next run.
 fn sweep(folder: &Path, now: SystemTime) {
     let Ok(entries) = read_dir(folder) else {
         return;
     };
     for entry in entries.take(MOST).flatten() {
         let is_one = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
-        // Of the entry itself, whatever it leads to.
+        // The metadata is that of the entry, not of a link's target.
         let Some(metadata) = is_one.then(|| entry.metadata().ok()).flatten() else {
             continue;
         };
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_killed_runs_have_left_behind_is_deleted() {
+    fn deletes_leftovers_of_killed_runs() {
         let folder = tempfile::tempdir().unwrap();
         let there = |name: &str| folder.path().join(name).exists();
         let make = |name: &str, age: Duration| {
@@ -100,9 +99,9 @@ mod tests {
         ] {
             assert!(there(name), "{name}");
         }
-        // Its run has ended, in whatever way.
+        // The run has ended in some way.
         drop(used);
-        // A command that another test starts at this moment has it open until it is started.
+        // A command of another test may have inherited the open file until it is started.
         let start = Instant::now();
         while there("mirrord-sessions-used.json") {
             assert!(start.elapsed() < Duration::from_mins(1), "in vain");

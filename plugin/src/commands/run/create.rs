@@ -1,9 +1,8 @@
-//! Creating a session of one's own, and ending it.
+//! Creation and deletion of the command's session.
 //!
-//! An answer may be lost when the session was stored all the same. So it has a name before it is
-//! asked for, that nobody else knows: one of that name which is there already is this one. And it
-//! says of itself that it lives by reports, so that the cluster closes it when none come, whatever
-//! happens here.
+//! The response may be lost although the session was stored. The session therefore has a name that
+//! no other client knows before the request: an existing session of that name is this one. It
+//! announces reports, so that the cluster expires it without them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,32 +16,32 @@ use tokio::time::{sleep, timeout};
 use crate::{
     console::Console,
     error::{ApiError, Error},
-    run::watch::{Own, PATIENCE, may_have_happened, patiently},
+    run::watch::{OwnSession, REQUEST_TIMEOUT, may_have_happened, with_timeout},
     server::{Deletion, Effect, Server},
 };
 
-/// How often it is tried before there is a command, and the pause before the second try.
+/// The number of attempts before the command starts, and the delay before the second.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the end of a command is held up to end its session; half of it to say that it is over.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// The time limit for ending the session after the command; half of it is for the last report.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A session that is there.
+/// A created session.
 pub(super) struct Created {
-    pub(super) own: Own,
+    pub(super) own: OwnSession,
     pub(super) warnings: Vec<String>,
 }
 
-/// What a session is created as.
+/// The properties of the session to create.
 #[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) namespace: String,
     pub(super) spec: SessionSpec,
-    /// It will be reported about.
+    /// Whether reports are announced.
     pub(super) reports: bool,
 }
 
-/// 16 hex digits, as mirrord's own.
+/// Returns 16 hex digits, like mirrord's own IDs.
 pub(super) fn new_id() -> Result<SessionId, Error> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
@@ -50,7 +49,7 @@ pub(super) fn new_id() -> Result<SessionId, Error> {
     Ok(SessionId::from_name(&format!("{:016x}", u64::from_be_bytes(bytes))))
 }
 
-/// Creates a session, or finds that an earlier try did.
+/// Creates a session, or finds the one of an earlier attempt.
 pub(super) async fn create(
     server: &Server,
     wanted: &Wanted,
@@ -71,7 +70,7 @@ pub(super) async fn create(
         Ok((stored, warnings)) => (Ok(stored), warnings),
         Err(error) if error.already_exists() => {
             let shown = server.session(&wanted.namespace, id);
-            (patiently(shown).await, Vec::new())
+            (with_timeout(shown).await, Vec::new())
         }
         Err(error) => return Err(error),
     };
@@ -79,11 +78,14 @@ pub(super) async fn create(
         let uid = stored.pointer("/metadata/uid").and_then(Value::as_str)?;
         Some(uid.to_owned())
     });
-    Ok(Created { own: Own { namespace: wanted.namespace.clone(), id: id.clone(), uid }, warnings })
+    Ok(Created {
+        own: OwnSession { namespace: wanted.namespace.clone(), id: id.clone(), uid },
+        warnings,
+    })
 }
 
-/// Creates the session of a command that is about to start, trying again where it may just be that
-/// the answer was lost. One that may be there is deleted before this fails.
+/// Creates the session before the command starts, with retries if the response may have been lost.
+/// On failure, a session that may exist is deleted.
 pub(super) async fn create_first(
     server: &Server,
     wanted: &Wanted,
@@ -93,7 +95,7 @@ pub(super) async fn create_first(
     let mut may_be_there = false;
     let mut tries = 1;
     loop {
-        let error = match patiently(create(server, wanted, id)).await {
+        let error = match with_timeout(create(server, wanted, id)).await {
             Ok(created) => return Ok(created),
             Err(error) => error,
         };
@@ -109,19 +111,19 @@ pub(super) async fn create_first(
         }
         return Err(error.unwrap_or_else(|| {
             Error::setup(format!(
-                "the session could not be created: the server did not answer within {PATIENCE:?}, {tries} times: try again later"
+                "the session could not be created: the server did not answer within {REQUEST_TIMEOUT:?}, {tries} times: try again later"
             ))
         }));
     }
 }
 
-/// Ends the session of a command that is over: by a report, so that nobody is shown to have stopped
-/// it; by deleting it, where none are taken.
-pub(super) async fn end(server: &Server, own: &Own, console: &mut Console<'_>) {
+/// Ends the session of an ended command by a last report, so that no user appears to have stopped
+/// it. Without reports, deletes it.
+pub(super) async fn end(server: &Server, own: &OwnSession, console: &mut Console<'_>) {
     let last = SessionReportSpec { ended: true, ..SessionReportSpec::default() };
-    let told = timeout(FAREWELL / 2, server.report(&own.namespace, &own.id, &last)).await;
-    // A server that doesn't know the word for it takes it for any report.
-    if let Ok(Ok(answer)) = told
+    let response = timeout(END_TIMEOUT / 2, server.report(&own.namespace, &own.id, &last)).await;
+    // A server that does not know the field takes the last report for any report.
+    if let Ok(Ok(answer)) = response
         && answer.pointer("/spec/ended") == Some(&Value::Bool(true))
     {
         return;
@@ -129,7 +131,7 @@ pub(super) async fn end(server: &Server, own: &Own, console: &mut Console<'_>) {
     delete(server, &own.namespace, &own.id, own.uid.as_deref(), console).await;
 }
 
-/// Deletes a session, if it is there.
+/// Deletes a session, if it exists.
 pub(super) async fn delete(
     server: &Server,
     namespace: &str,
@@ -138,13 +140,13 @@ pub(super) async fn delete(
     console: &mut Console<'_>,
 ) {
     let how = Deletion { effect: Effect::Real, grace_period: None, uid };
-    let why = match timeout(FAREWELL, server.delete(namespace, id, &how)).await {
+    let why = match timeout(END_TIMEOUT, server.delete(namespace, id, &how)).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) if error.is_not_found() || error.is_conflict() => return,
-        // There are none at all.
+        // Sessions are not served.
         Ok(Err(error)) if error.api_error().is_some_and(ApiError::is_not_installed) => return,
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the server did not answer within {FAREWELL:?}"),
+        Err(_) => format!("the server did not answer within {END_TIMEOUT:?}"),
     };
     console.say(&format!(
         "Warning: session \"{id}\" could not be deleted: it counts as over once the cluster has heard nothing of it for a minute ({why})"

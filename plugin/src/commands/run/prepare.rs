@@ -1,4 +1,4 @@
-//! A command line before it is run: what it says of its session, and the configuration it gets.
+//! Preparation of a command line: the properties of its session, and its configuration.
 
 use std::{
     ffi::OsString,
@@ -11,17 +11,17 @@ use mirrord_sessions_crds::{Client, SessionId, annotations};
 
 use super::copy::{Copy, write};
 use crate::run::{
-    config::{Annotations, Format, Named, Word, annotated},
+    config::{AnnotationValue, Annotations, ConfiguredSession, Format, annotated},
     settings::{Flags, Settings, settings},
     wrapped::Exec,
 };
 
-/// The largest configuration file that is read.
+/// Limit of a configuration file, in bytes.
 const LARGEST: u64 = 1 << 20;
-/// The variable by which mirrord is told of its configuration file.
+/// The variable that names mirrord's configuration file.
 const CONFIG_FILE: &str = "MIRRORD_CONFIG_FILE";
 
-/// A command line, and what it says of its session.
+/// A command line with the properties of its session.
 pub(super) struct Prepared<'a> {
     command: &'a [OsString],
     exec: Option<Exec>,
@@ -29,20 +29,20 @@ pub(super) struct Prepared<'a> {
     pub(super) settings: Settings,
 }
 
-/// What is run instead of a command line, beside these variables.
+/// The command line and the variables to run instead.
 pub(super) struct Derived {
     pub(super) command: Vec<OsString>,
     pub(super) variables: Vec<(&'static str, OsString)>,
     pub(super) warning: Option<String>,
-    /// Deleted with this.
+    /// The copy is deleted on drop.
     _file: Option<Copy>,
 }
 
-/// mirrord's configuration.
+/// The configuration of mirrord.
 struct Config {
-    /// None if there is no file.
+    /// The path; absent if there is no file.
     path: Option<PathBuf>,
-    /// Why it can't be used otherwise.
+    /// The text with its format, or the reason why the file can't be used.
     text: Result<(Format, String), String>,
 }
 
@@ -60,15 +60,18 @@ impl Config {
         Self { path: Some(path), text }
     }
 
-    fn named(&self) -> Result<Named, &str> {
+    fn named(&self) -> Result<ConfiguredSession, &str> {
         let (format, text) = self.text.as_ref().map_err(String::as_str)?;
-        // What is in the way of reading it is told when it is written on.
-        Ok(format.parse(text).map(|config| Named::of(&config)).unwrap_or_default())
+        // A parse error is reported when the file is extended.
+        Ok(format
+            .parse(text)
+            .map(|config| ConfiguredSession::from_config(&config))
+            .unwrap_or_default())
     }
 }
 
 fn read(path: &Path) -> Result<(Format, String), String> {
-    let format = Format::of(path)
+    let format = Format::from_path(path)
         .ok_or_else(|| "its name does not end in .json, .toml, .yaml or .yml".to_owned())?;
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
@@ -82,12 +85,12 @@ fn read(path: &Path) -> Result<(Format, String), String> {
 }
 
 impl<'a> Prepared<'a> {
-    pub(super) fn of(
+    pub(super) fn new(
         command: &'a [OsString],
         flags: &Flags,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Self {
-        let exec = Exec::of(command);
+        let exec = Exec::parse(command);
         let path = exec.as_ref().and_then(|exec| {
             let flag = exec.config().map(Path::to_owned);
             flag.or_else(|| variable(CONFIG_FILE).map(PathBuf::from))
@@ -99,7 +102,8 @@ impl<'a> Prepared<'a> {
         Self { command, exec, config, settings }
     }
 
-    /// The command line with a configuration that names the session, if it is a `mirrord exec`.
+    /// Returns the command line with a configuration that names the session, if it is a `mirrord
+    /// exec`.
     pub(super) fn derive(&self, id: &SessionId, client: Option<&Client>) -> Derived {
         let as_it_is = |warning| Derived {
             command: self.command.to_vec(),
@@ -136,12 +140,12 @@ impl<'a> Prepared<'a> {
         let client = client.cloned().unwrap_or_default();
         let key = self.settings.key.clone();
         let words = [
-            (annotations::USERNAME, client.username.map(Word::Text)),
-            (annotations::HOSTNAME, client.hostname.map(Word::Text)),
-            // Where nobody chose one, mirrord does.
-            (annotations::KEY, Some(key.map_or(Word::Key, Word::Text))),
-            (annotations::TARGET, Some(Word::Text(self.settings.target.clone()))),
-            (annotations::SESSION_NAME, Some(Word::Text(id.name().to_owned()))),
+            (annotations::USERNAME, client.username.map(AnnotationValue::Text)),
+            (annotations::HOSTNAME, client.hostname.map(AnnotationValue::Text)),
+            // Without a chosen key, mirrord generates one.
+            (annotations::KEY, Some(key.map_or(AnnotationValue::Key, AnnotationValue::Text))),
+            (annotations::TARGET, Some(AnnotationValue::Text(self.settings.target.clone()))),
+            (annotations::SESSION_NAME, Some(AnnotationValue::Text(id.name().to_owned()))),
         ];
         let words = words.into_iter();
         words.filter_map(|(name, word)| Some((name, word?))).collect()

@@ -1,11 +1,11 @@
-//! What a command has started, which ends with it when its session is stopped.
+//! The processes that a command has started, which end with it when its session is stopped.
 //!
 //! A command runs in the process group of this process, so that its terminal, Ctrl-Z and pipes work
-//! as without it. So do the others of a pipeline, and the script that it is a line of: the group
-//! can't be signalled. What belongs to the command is looked for instead: its descendants, and what
-//! carries its mark in its environment, since those whose parent has ended have no other (macOS
-//! hides the environments of its own programs). Not what has begun a session of its own, as daemons
-//! do: that is meant to outlive whoever starts it.
+//! unchanged. The group also contains the rest of a pipeline or script, so it can't be signalled.
+//! Descendants of the command are searched instead, and processes with the session variable in
+//! their environment, because orphans have no ancestor (macOS hides the environments of its own
+//! programs). Processes that began a session of their own, like daemons, are exempt: they are meant
+//! to outlive their parent.
 
 use std::{collections::HashSet, ffi::OsString};
 
@@ -18,32 +18,33 @@ use tokio::process::Child;
 
 use super::child::send_to;
 
-/// The variable in which a command finds the name of its session.
-pub(crate) const MARK: &str = "KUBECTL_MIRRORD_SESSION";
+/// The environment variable with the name of the session.
+pub(crate) const SESSION_ENV: &str = "KUBECTL_MIRRORD_SESSION";
 
-/// A process that runs.
+/// A running process.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Process {
-    /// Its number, and when it was started: numbers are used again.
+    /// The process number with the start time, because numbers are reused.
     id: (u32, u64),
     parent: u32,
     session: u32,
     marked: bool,
 }
 
-/// Whose kin is looked for.
+/// The process whose tree is searched.
 #[derive(Clone, Copy, Debug)]
 struct Root {
-    /// The command, as long as its number is its own.
+    /// The command, until its number may be reused.
     command: Option<u32>,
-    /// Who looks.
+    /// The process that searches.
     own: u32,
-    /// The session of who looks; 0 where its leader is in no namespace that is seen from here.
+    /// The session of the searching process; 0 if its leader is outside of the visible namespace.
     session: u32,
 }
 
-/// Those of these processes that belong to the command, itself excepted; some are known to.
-fn kin(processes: &[Process], root: Root, known: &HashSet<(u32, u64)>) -> HashSet<(u32, u64)> {
+/// Returns the processes that belong to the command, except the command itself. `known` are found
+/// before.
+fn members(processes: &[Process], root: Root, known: &HashSet<(u32, u64)>) -> HashSet<(u32, u64)> {
     // The command itself may have begun a session.
     let counts = |process: &Process| {
         let is_root = Some(process.id.0) == root.command || process.id.0 == root.own;
@@ -69,40 +70,40 @@ fn kin(processes: &[Process], root: Root, known: &HashSet<(u32, u64)>) -> HashSe
     }
 }
 
-/// What a command has started, as it was seen last.
-pub(crate) struct Kin {
+/// The last seen processes that a command has started.
+pub(crate) struct ProcessTree {
     root: Root,
     mark: OsString,
     found: HashSet<(u32, u64)>,
 }
 
-impl Kin {
-    /// Looks for the kin of a command that runs, or has run, as the session of this name.
-    pub(crate) fn of(child: &Child, session: &str) -> Self {
+impl ProcessTree {
+    /// Creates the tree of a command that runs or has run in a session.
+    pub(crate) fn new(child: &Child, session: &str) -> Self {
         let number = |pid: Pid| u32::try_from(pid.as_raw()).unwrap_or_default();
-        let mut kin = Self {
+        let mut members = Self {
             root: Root {
                 command: child.id(),
                 own: std::process::id(),
                 session: getsid(None).map(number).unwrap_or_default(),
             },
-            mark: format!("{MARK}={session}").into(),
+            mark: format!("{SESSION_ENV}={session}").into(),
             found: HashSet::new(),
         };
-        kin.look();
-        kin
+        members.look();
+        members
     }
 
-    /// Looks again.
+    /// Searches the processes again.
     pub(crate) fn look(&mut self) {
-        self.found = kin(&running(&self.mark), self.root, &self.found);
+        self.found = members(&running(&self.mark), self.root, &self.found);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// Sends a signal to each, as it was seen last.
+    /// Sends a signal to each process that was last seen.
     pub(crate) fn send(&self, signal: Signal) {
         for (pid, _) in &self.found {
             send_to(*pid, signal);
@@ -110,7 +111,7 @@ impl Kin {
     }
 }
 
-/// All processes that run, as far as the system shows them.
+/// Returns all running processes, as far as the system shows them.
 fn running(mark: &OsString) -> Vec<Process> {
     let what = ProcessRefreshKind::nothing().without_tasks().with_environ(UpdateKind::Always);
     let Ok(mut system) = System::new() else {
@@ -119,7 +120,7 @@ fn running(mark: &OsString) -> Vec<Process> {
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
     let processes = system.processes().values();
     let processes = processes.filter_map(|process| {
-        // One that nobody has waited for is over.
+        // A zombie has ended.
         let is_over = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
         (!is_over).then(|| Process {
             id: (process.pid().as_u32(), process.start_time()),
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_command() {
+    fn finds_processes_of_a_command() {
         for (name, more, expected) in [
             ("nothing", vec![], &[][..]),
             ("a child", vec![process(11, 10, 5, true)], &[11]),
@@ -173,19 +174,19 @@ mod tests {
             all.extend(more);
             let known = HashSet::from([(20, 100), (30, 99)]);
             let mut found: Vec<u32> =
-                kin(&all, ROOT, &known).into_iter().map(|(pid, _)| pid).collect();
+                members(&all, ROOT, &known).into_iter().map(|(pid, _)| pid).collect();
             found.sort_unstable();
             assert_eq!(found, expected, "{name}");
         }
     }
 
     #[test]
-    fn processes_are_seen() {
+    fn lists_running_processes() {
         let all = running(&OsString::from("NO=such mark"));
         let own = all.iter().find(|process| process.id.0 == std::process::id());
         let own = own.unwrap();
         assert!(own.id.1 > 0 && !own.marked, "{own:?}");
-        // In a container both may be numbers that it doesn't show.
+        // In a container, both numbers may be outside of the visible namespace.
         let parent = std::os::unix::process::parent_id();
         let session = u32::try_from(getsid(None).unwrap().as_raw()).unwrap();
         assert_eq!((own.parent, own.session), (parent, session));

@@ -1,4 +1,4 @@
-//! Keeps the cluster told of a session while its command runs.
+//! The task that keeps a session registered while its command runs.
 
 use std::{
     cell::{Cell, RefCell},
@@ -21,39 +21,39 @@ use crate::{
     home,
     run::{
         ending::Ending,
-        keep::{Failure, Keep, News, Next, Sight},
+        heartbeat::{HeartbeatState, NextAction, Notice, RequestFailure, WatchView},
         monitor::Monitor,
-        watch::{Own, follow, look, patiently, told},
+        watch::{OwnSession, classify, follow, look, with_timeout},
     },
     server::Server,
 };
 
-/// How often mirrord's monitor is asked whether there is anything new to report.
+/// The interval of polling mirrord's monitor for changes.
 const GLANCE: Duration = Duration::from_secs(2);
-/// How much is told of why the cluster takes no session.
+/// Limit of the printed reason why the cluster rejects a session, in characters.
 const MAX_WHY: usize = 400;
-/// The longest name of a program that is reported.
+/// The maximum length of a reported program name.
 const MAX_PROGRAM: usize = 200;
 
-/// What keeps a session.
-pub(super) struct Keeper<'s, 'c> {
+/// The task of one command.
+pub(super) struct HeartbeatTask<'s, 'c> {
     server: &'s Server,
     wanted: Wanted,
     start: Instant,
-    /// The name that the command's agent has been told.
+    /// The session name that the command's agent has.
     origin: SessionId,
-    own: RefCell<Own>,
-    /// One that is being created, and may be there though no answer says so.
+    own: RefCell<OwnSession>,
+    /// The ID of a session that is being created, and may exist without a response.
     coming: RefCell<Option<SessionId>>,
     over: Cell<bool>,
     console: RefCell<&'s mut Console<'c>>,
 }
 
-impl<'s, 'c> Keeper<'s, 'c> {
+impl<'s, 'c> HeartbeatTask<'s, 'c> {
     pub(super) fn new(
         server: &'s Server,
         wanted: Wanted,
-        own: Own,
+        own: OwnSession,
         console: &'s mut Console<'c>,
     ) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
         }
     }
 
-    /// The name that the command has been told.
+    /// Returns the session name that the command has.
     pub(super) fn name(&self) -> &str {
         self.origin.name()
     }
@@ -81,103 +81,114 @@ impl<'s, 'c> Keeper<'s, 'c> {
         self.console.borrow_mut().say(line);
     }
 
-    /// Reports until somebody stops the session: how.
+    /// Sends reports until a user stops the session. Returns the end.
     pub(super) async fn keep(&self, pid: u32, program: &OsStr) -> Ending {
-        let mut keep = Keep::new(self.now(), self.wanted.reports);
-        let mut source = Reports::of(pid, self.origin.name(), program);
+        let mut heartbeat = HeartbeatState::new(self.now(), self.wanted.reports);
+        let mut source = Reports::new(pid, self.origin.name(), program);
         loop {
-            if let Some(ending) = self.keep_one(&mut keep, &mut source).await {
+            if let Some(ending) = self.keep_one(&mut heartbeat, &mut source).await {
                 return ending;
             }
-            self.register(&mut keep).await;
+            self.register(&mut heartbeat).await;
         }
     }
 
-    /// Until somebody stops the session, or it is over for another reason: then nothing.
-    async fn keep_one(&self, keep: &mut Keep, source: &mut Reports) -> Option<Ending> {
+    /// Keeps one session until a user stops it, or until it ends for another reason, which returns
+    /// nothing.
+    async fn keep_one(
+        &self,
+        heartbeat: &mut HeartbeatState,
+        source: &mut Reports,
+    ) -> Option<Ending> {
         let own = self.own.borrow().clone();
-        let (tell, mut told) = unbounded_channel();
-        let follow = follow(self.server, &own, move |sight| {
-            // The receiver lives as long as this does.
-            let _ = tell.send(sight);
+        let (send_view, mut views) = unbounded_channel();
+        let follow = follow(self.server, &own, move |view| {
+            // The receiver lives as long as this future.
+            let _ = send_view.send(view);
         });
         tokio::pin!(follow);
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let news = match keep.next(self.now()) {
-                Next::End(ending) => return Some(ending),
-                Next::Register => {
-                    keep.registering();
+            let news = match heartbeat.next(self.now()) {
+                NextAction::End(ending) => return Some(ending),
+                NextAction::Register => {
+                    heartbeat.registering();
                     return None;
                 }
-                Next::Report => {
+                NextAction::Report => {
                     let report = self.report(&own, source);
                     tokio::pin!(report);
-                    // One sight after the other must not keep it from being sent.
+                    // Frequent views must not prevent reports.
                     loop {
                         let news = tokio::select! {
-                            result = &mut report => break keep.reported(result, self.now()),
-                            sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
+                            result = &mut report => break heartbeat.reported(result, self.now()),
+                            view = views.recv() => heartbeat.seen(view.unwrap_or(WatchView::Away), self.now()),
                             () = &mut follow => None,
                         };
-                        if news.is_some() || keep.next(self.now()) != Next::Report {
+                        if news.is_some() || heartbeat.next(self.now()) != NextAction::Report {
                             break news;
                         }
                     }
                 }
-                Next::Look => keep.looked(look(self.server, &own).await, self.now()),
-                Next::Wait(until) => tokio::select! {
+                NextAction::Observation => {
+                    heartbeat.looked(look(self.server, &own).await, self.now())
+                }
+                NextAction::Wait(until) => tokio::select! {
                     () = sleep_until(self.start + until) => None,
-                    sight = told.recv() => keep.seen(sight.unwrap_or(Sight::Away), self.now()),
-                    // Dropped for what else happens: a monitor may take its time.
+                    view = views.recv() => heartbeat.seen(view.unwrap_or(WatchView::Away), self.now()),
+                    // The future may be dropped for other events, since a monitor may be slow.
                     is_new = async { glances.tick().await; source.is_new().await } => {
                         if is_new {
-                            keep.changed(self.now());
+                            heartbeat.changed(self.now());
                         }
                         None
                     }
                     () = &mut follow => None,
                 },
             };
-            self.tell(news, &own);
+            self.send_view(news, &own);
         }
     }
 
-    async fn report(&self, own: &Own, source: &mut Reports) -> Result<Option<u64>, Failure> {
+    async fn report(
+        &self,
+        own: &OwnSession,
+        source: &mut Reports,
+    ) -> Result<Option<u64>, RequestFailure> {
         let report = source.read().await;
         let sent = self.server.report(&own.namespace, &own.id, &report);
-        match patiently(sent).await {
+        match with_timeout(sent).await {
             Ok(answer) => {
                 source.sent = Some(report);
                 let period = answer.pointer("/status/periodSeconds");
                 Ok(period.and_then(Value::as_u64))
             }
-            Err(error) => Err(told(self.server, error.as_ref()).await),
+            Err(error) => Err(classify(self.server, error.as_ref()).await),
         }
     }
 
-    async fn register(&self, keep: &mut Keep) {
+    async fn register(&self, heartbeat: &mut HeartbeatState) {
         let before = self.own.borrow().clone();
         loop {
-            match keep.next(self.now()) {
-                Next::Register => {}
-                Next::Wait(until) => {
+            match heartbeat.next(self.now()) {
+                NextAction::Register => {}
+                NextAction::Wait(until) => {
                     sleep_until(self.start + until).await;
                     continue;
                 }
                 _ => return,
             }
-            // The same until there is one: an earlier try may have been stored all the same.
+            // Reuse the ID of a failed attempt, which may have stored the session.
             let id = self.coming.borrow().clone().map_or_else(new_id, Ok);
             let Ok(id) = id else {
-                let _ = keep.registered(Err(Failure::Unreachable), self.now());
+                let _ = heartbeat.registered(Err(RequestFailure::Unreachable), self.now());
                 continue;
             };
             self.coming.replace(Some(id.clone()));
-            let wanted = Wanted { reports: keep.promises(), ..self.wanted.clone() };
+            let wanted = Wanted { reports: heartbeat.promises(), ..self.wanted.clone() };
             let mut why = String::new();
-            let result = match patiently(create(self.server, &wanted, &id)).await {
+            let result = match with_timeout(create(self.server, &wanted, &id)).await {
                 Ok(created) => {
                     self.say(&format!(
                         "Session \"{}\" is over, and nobody stopped it: the command goes on as session \"{id}\"",
@@ -189,39 +200,39 @@ impl<'s, 'c> Keeper<'s, 'c> {
                 }
                 Err(error) => {
                     why = error.as_ref().map(ToString::to_string).unwrap_or_default();
-                    Err(told(self.server, error.as_ref()).await)
+                    Err(classify(self.server, error.as_ref()).await)
                 }
             };
-            match keep.registered(result, self.now()) {
-                Some(News::Unregistered) => self.say(&format!(
+            match heartbeat.registered(result, self.now()) {
+                Some(Notice::Unregistered) => self.say(&format!(
                     "Warning: the cluster takes no session in place of \"{}\": the command goes on without, and it is tried again ({})",
                     before.id,
                     printable(&why, MAX_WHY)
                 )),
-                news => self.tell(news, &before),
+                news => self.send_view(news, &before),
             }
         }
     }
 
-    fn tell(&self, news: Option<News>, own: &Own) {
+    fn send_view(&self, news: Option<Notice>, own: &OwnSession) {
         let id = &own.id;
         match news {
-            // The second is told with its reason.
-            None | Some(News::Unregistered) => {}
-            Some(News::Undefined) => self.say(&format!(
+            // The second notice contains the reason.
+            None | Some(Notice::Unregistered) => {}
+            Some(Notice::Undefined) => self.say(&format!(
                 "Warning: session \"{id}\" is not recorded any more, since this cluster's definition of sessions is removed: the command goes on, and is recorded again once that is back"
             )),
-            Some(News::Lost) => self.say(&format!(
+            Some(Notice::Unreachable) => self.say(&format!(
                 "Warning: the cluster cannot be reached, and may take session \"{id}\" for over: the command goes on, and the session is reported again when the cluster is back"
             )),
-            Some(News::Back) => self.say("The cluster is back."),
-            Some(News::Refused) => self.say(&format!(
+            Some(Notice::Reachable) => self.say("The cluster is back."),
+            Some(Notice::Refused) => self.say(&format!(
                 "Warning: the cluster takes no reports about session \"{id}\" and may take it for over: the command goes on; reports need \"create\" on sessiontrackers/report, and a cluster that serves sessiontrackers"
             )),
         }
     }
 
-    /// The command is about to be ended.
+    /// Notifies the user that the command is about to be ended.
     pub(super) fn stopped(&self, ending: &Ending) {
         self.over.set(true);
         let own = self.own.borrow();
@@ -232,7 +243,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
         self.say(&format!("Session \"{}\" {who}: ending the command", own.id));
     }
 
-    /// The command has ended.
+    /// Ends the session after the command has ended.
     pub(super) async fn close(self) {
         let (own, coming) = (self.own.into_inner(), self.coming.into_inner());
         let console = self.console.into_inner();
@@ -240,7 +251,7 @@ impl<'s, 'c> Keeper<'s, 'c> {
             delete(self.server, &own.namespace, &id, None, console).await;
         }
         if self.over.get() {
-            // What is seen to be over most often is.
+            // A session that is seen as ended usually has ended.
             let uid = own.uid.as_deref();
             delete(self.server, &own.namespace, &own.id, uid, console).await;
         } else {
@@ -249,22 +260,22 @@ impl<'s, 'c> Keeper<'s, 'c> {
     }
 }
 
-/// What is reported, and what was last.
+/// The source of reports, with the last report.
 struct Reports {
     monitor: Monitor,
     pid: u32,
     session: String,
-    /// Where there is no monitor.
+    /// The report without a monitor.
     bare: SessionReportSpec,
     sent: Option<SessionReportSpec>,
 }
 
 impl Reports {
-    fn of(pid: u32, session: &str, program: &OsStr) -> Self {
+    fn new(pid: u32, session: &str, program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or(program);
         let name = printable(&name.to_string_lossy(), MAX_PROGRAM);
         Self {
-            monitor: Monitor::of(home::of_process()),
+            monitor: Monitor::new(home::of_process()),
             pid,
             session: session.to_owned(),
             bare: SessionReportSpec { ports: Vec::new(), processes: vec![name], ended: false },
@@ -273,8 +284,8 @@ impl Reports {
     }
 
     async fn read(&mut self) -> SessionReportSpec {
-        let told = self.monitor.report(self.pid, &self.session).await;
-        told.unwrap_or_else(|| self.bare.clone())
+        let report = self.monitor.report(self.pid, &self.session).await;
+        report.unwrap_or_else(|| self.bare.clone())
     }
 
     async fn is_new(&mut self) -> bool {

@@ -1,0 +1,393 @@
+use mirrord_sessions_crds::CONTROLLER_USERNAME;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn ending(reason: &str, by: &str) -> Ending {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Ending { reason: some(reason), by: some(by) }
+}
+
+#[test]
+fn reports_at_the_interval_of_the_server() {
+    let mut heartbeat = HeartbeatState::new(SECOND, true);
+    assert_eq!(heartbeat.next(SECOND), NextAction::Report);
+    for (answered, period) in [(None, 20), (Some(5), 5), (Some(0), 1), (Some(9999), 600)] {
+        assert_eq!(heartbeat.reported(Ok(answered), SECOND), None);
+        assert_eq!(heartbeat.next(SECOND), NextAction::Wait(SECOND * (1 + period)));
+        assert_eq!(heartbeat.next(SECOND * (1 + period)), NextAction::Report);
+    }
+    // New data is reported at once.
+    heartbeat.changed(SECOND * 2);
+    assert_eq!(heartbeat.next(SECOND * 2), NextAction::Report);
+}
+
+type Expected = fn(&Ending) -> NextAction;
+
+#[test]
+fn interprets_endings() {
+    // (name, ending, seconds without a report, final action)
+    let stop = |ending: &Ending| NextAction::End(ending.clone());
+    let again = |_: &Ending| NextAction::Register;
+    let (stop, again): (Expected, Expected) = (stop, again);
+    let cases = [
+        ("stopped", ending("stopped", "bob"), 1, stop),
+        ("stopped late", ending("stopped", "bob"), 500, stop),
+        ("stopped by nobody known", ending("stopped", ""), 1, stop),
+        ("somebody did something", ending("odd", "bob"), 1, stop),
+        ("deleted", ending("deleted", ""), 1, stop),
+        ("disputed", ending("disputed", ""), 1, stop),
+        ("disputed, after silence", ending("disputed", ""), 61, again),
+        ("gone", ending("", ""), 1, stop),
+        ("expired", ending("expired", ""), 61, again),
+        ("expired in time", ending("expired", ""), 1, again),
+        ("expired, as the controller says", ending("expired", CONTROLLER_USERNAME), 61, again),
+        ("gone after long silence", ending("", ""), 61, again),
+        ("deleted after long silence", ending("deleted", ""), 61, again),
+        ("its agent ended", ending("agent ended", ""), 1, again),
+        ("closed by the controller", ending("agent ended", CONTROLLER_USERNAME), 1, again),
+    ];
+    // Sessions don't expire if reports are not accepted.
+    let unreported = [
+        ("gone, no reports", ending("", ""), 61, stop),
+        ("deleted, no reports", ending("deleted", ""), 61, stop),
+        ("expired, no reports", ending("expired", ""), 61, again),
+    ];
+    let cases = cases.map(|case| (case, true)).into_iter();
+    let cases = cases.chain(unreported.map(|case| (case, false)));
+    for ((name, ending, silence, expected), reports) in cases {
+        let mut heartbeat = HeartbeatState::new(Duration::ZERO, reports);
+        let report = reports.then_some(None).ok_or(RequestFailure::Refused);
+        heartbeat.reported(report, Duration::ZERO);
+        let now = SECOND * silence;
+        heartbeat.seen(WatchView::Over(ending.clone()), now);
+        let (mut next, mut at, mut looks) = (heartbeat.next(now), now, 0);
+        loop {
+            match next {
+                NextAction::Wait(until) => {
+                    assert_eq!(until, now + REASON_GRACE, "{name}");
+                    at = until;
+                }
+                NextAction::Observation => {
+                    looks += 1;
+                    heartbeat.looked(Observation::Ended(ending.clone()), at);
+                }
+                NextAction::Report => {
+                    assert_eq!((&ending, looks), (&Ending::default(), 2), "{name}");
+                    heartbeat.reported(Err(RequestFailure::Gone), at);
+                }
+                _ => break,
+            }
+            next = heartbeat.next(at);
+        }
+        assert_eq!(next, expected(&ending), "{name}");
+        // An unexplained end is looked up twice, with a delay, before it ends the command.
+        let is_sure = ending.person().is_some() || next == NextAction::Register;
+        assert_eq!((looks, at > now), if is_sure { (0, at > now) } else { (2, true) }, "{name}");
+    }
+}
+
+#[test]
+fn waits_for_the_user_who_stopped() {
+    let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+    heartbeat.seen(WatchView::Over(ending("deleted", "")), SECOND);
+    assert_eq!(heartbeat.next(SECOND), NextAction::Observation);
+    heartbeat.looked(Observation::Ended(ending("deleted", "")), SECOND);
+    assert_eq!(heartbeat.next(SECOND), NextAction::Wait(SECOND + REASON_GRACE));
+    // Repeated or missing views change nothing.
+    heartbeat.seen(WatchView::Over(ending("deleted", "")), SECOND * 2);
+    heartbeat.seen(WatchView::Away, SECOND * 2);
+    assert_eq!(heartbeat.next(SECOND * 2), NextAction::Wait(SECOND + REASON_GRACE));
+    heartbeat.seen(WatchView::Over(ending("stopped", "bob")), SECOND * 2);
+    assert_eq!(heartbeat.next(SECOND * 2), NextAction::End(ending("stopped", "bob")));
+    heartbeat.seen(WatchView::Over(ending("deleted", "")), SECOND * 2);
+    assert_eq!(heartbeat.next(SECOND * 2), NextAction::End(ending("stopped", "bob")));
+}
+
+#[test]
+fn survives_an_unreachable_cluster_with_one_notice() {
+    let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+    let mut now = Duration::ZERO;
+    let mut pauses = Vec::new();
+    for round in 0..8 {
+        let news = heartbeat.reported(Err(RequestFailure::Unreachable), now);
+        assert_eq!(news, (round == 2).then_some(Notice::Unreachable));
+        let NextAction::Wait(until) = heartbeat.next(now) else {
+            panic!("{heartbeat:?}");
+        };
+        pauses.push(until.saturating_sub(now).as_secs());
+        now = until;
+        assert_eq!(heartbeat.next(now), NextAction::Report);
+        // New data of the monitor changes nothing either.
+        heartbeat.changed(now.saturating_sub(SECOND));
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 20, 20, 20]);
+    assert_eq!(heartbeat.reported(Ok(None), now), Some(Notice::Reachable));
+    assert_eq!(heartbeat.reported(Ok(None), now), None);
+}
+
+#[test]
+fn registers_an_expired_session_again() {
+    let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+    heartbeat.reported(Err(RequestFailure::Unreachable), SECOND);
+    let now = SECOND * 100;
+    assert_eq!(heartbeat.reported(Err(RequestFailure::Gone), now), None);
+    assert_eq!(heartbeat.next(now), NextAction::Observation);
+    assert_eq!(heartbeat.looked(Observation::Ended(ending("expired", "")), now), None);
+    assert_eq!(heartbeat.next(now), NextAction::Register);
+    heartbeat.registering();
+    assert_eq!(heartbeat.next(now), NextAction::Register);
+    assert_eq!(heartbeat.registered(Err(RequestFailure::Unreachable), now), None);
+    let NextAction::Wait(until) = heartbeat.next(now) else {
+        panic!("{heartbeat:?}");
+    };
+    assert_eq!(heartbeat.next(until), NextAction::Register);
+    // Views of the previous session are irrelevant.
+    heartbeat.seen(WatchView::Over(ending("stopped", "bob")), until);
+    assert_eq!(heartbeat.next(until), NextAction::Register);
+    assert_eq!(heartbeat.registered(Ok(()), until), None);
+    assert_eq!(heartbeat.next(until), NextAction::Report);
+}
+
+#[test]
+fn survives_a_lagging_replica() {
+    let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+    let mut now = Duration::ZERO;
+    for pause in [1, 2, 4] {
+        heartbeat.reported(Err(RequestFailure::Gone), now);
+        assert_eq!(heartbeat.next(now), NextAction::Observation);
+        assert_eq!(heartbeat.looked(Observation::Alive, now), None);
+        assert_eq!(heartbeat.next(now), NextAction::Wait(now + SECOND * pause));
+        now += SECOND * pause;
+        assert_eq!(heartbeat.next(now), NextAction::Report);
+    }
+    // This holds for a requester who may not read the Session too.
+    heartbeat.reported(Err(RequestFailure::Gone), now);
+    heartbeat.looked(Observation::Ended(Ending::default()), now);
+    let NextAction::Wait(until) = heartbeat.next(now) else {
+        panic!("{heartbeat:?}");
+    };
+    assert_eq!(heartbeat.next(until), NextAction::Observation);
+    heartbeat.looked(Observation::Unknown, until);
+    let NextAction::Wait(until) = heartbeat.next(until) else {
+        panic!("{heartbeat:?}");
+    };
+    assert_eq!(heartbeat.next(until), NextAction::Observation);
+    heartbeat.looked(Observation::Alive, until);
+    now = until + SECOND * 60;
+    assert_eq!(heartbeat.next(now), NextAction::Report);
+    // An unknown state is no end: it is reported and looked up again.
+    for round in 0..5 {
+        heartbeat.reported(Err(RequestFailure::Gone), now);
+        assert_eq!(heartbeat.next(now), NextAction::Observation);
+        // Two requests have failed before.
+        let news = heartbeat.looked(Observation::Unknown, now);
+        assert_eq!(news, (round == 1).then_some(Notice::Unreachable));
+        let NextAction::Wait(until) = heartbeat.next(now) else {
+            panic!("{heartbeat:?}");
+        };
+        assert_eq!(heartbeat.next(until), NextAction::Report);
+        now = until;
+    }
+}
+
+type Step<'a> = &'a dyn Fn(&mut HeartbeatState, Duration);
+
+#[test]
+fn reports_sessions_hidden_from_their_owner() {
+    let away: Step<'_> = &|heartbeat, at| assert_eq!(heartbeat.seen(WatchView::Away, at), None);
+    let taken: Step<'_> = &|heartbeat, at| assert_eq!(heartbeat.reported(Ok(None), at), None);
+    let denied: Step<'_> =
+        &|heartbeat, at| assert_eq!(heartbeat.reported(Err(RequestFailure::Gone), at), None);
+    let lost: Step<'_> = &|heartbeat, at| {
+        heartbeat.reported(Err(RequestFailure::Unreachable), at);
+    };
+    let refused: Step<'_> = &|heartbeat, at| {
+        heartbeat.reported(Err(RequestFailure::Refused), at);
+    };
+    let gone: Step<'_> = &|heartbeat, at| {
+        assert_eq!(heartbeat.looked(Observation::Ended(Ending::default()), at), None);
+    };
+    let end = || NextAction::End(Ending::default());
+    let wait = |seconds: u32| NextAction::Wait(SECOND * (100 + seconds));
+    // (name, events, final action)
+    let cases: [(&str, &[Step<'_>], NextAction); 12] = [
+        ("out of sight", &[away], NextAction::Report),
+        ("the report is taken", &[away, taken], wait(20)),
+        ("not sent", &[away, lost], wait(1)),
+        ("again, when none is sent", &[lost, away, away], wait(1)),
+        ("no reports are taken", &[away, refused], NextAction::Observation),
+        ("nor ever were", &[refused, away], NextAction::Observation),
+        ("it isn't there", &[away, denied], NextAction::Observation),
+        ("nobody shows it", &[denied, gone, gone], NextAction::Report),
+        ("but it is there", &[denied, gone, gone, taken], wait(22)),
+        ("and it isn't", &[denied, gone, gone, denied], end()),
+        ("and may not be said", &[denied, gone, gone, refused], end()),
+        ("nor was it ever", &[refused, away, gone, gone], end()),
+    ];
+    for (name, steps, expected) in cases {
+        let mut now = SECOND * 100;
+        let mut heartbeat = HeartbeatState::new(now, true);
+        for step in steps {
+            step(&mut heartbeat, now);
+            // The second lookup happens later.
+            if let State::Over(_, since, _) = heartbeat.state {
+                now = since + REASON_GRACE;
+            }
+        }
+        assert_eq!(heartbeat.next(now), expected, "{name}");
+    }
+}
+
+#[test]
+fn notifies_once_about_rejected_reports() {
+    let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+    let news = heartbeat.reported(Err(RequestFailure::Refused), Duration::ZERO);
+    assert_eq!(news, Some(Notice::Refused));
+    assert_eq!(heartbeat.next(SECOND), NextAction::Wait(PERIOD));
+    heartbeat.changed(SECOND);
+    assert_eq!(heartbeat.next(SECOND), NextAction::Wait(PERIOD));
+    assert_eq!(heartbeat.reported(Err(RequestFailure::Refused), PERIOD), None);
+    // The session expires without reports, and the command continues.
+    heartbeat.seen(WatchView::Over(ending("expired", "")), PERIOD * 3);
+    assert_eq!(heartbeat.next(PERIOD * 3), NextAction::Register);
+}
+
+type Happens<'a> = &'a dyn Fn(&mut HeartbeatState) -> Option<Notice>;
+
+#[test]
+fn survives_the_deletion_of_the_definition() {
+    let stop = ending("stopped", "bob");
+    let went = |heartbeat: &mut HeartbeatState, at| {
+        heartbeat.seen(WatchView::Over(ending("deleted", "")), at)
+    };
+    // (name, events, whether the command continues)
+    let cases: [(&str, Happens<'_>, bool); 6] = [
+        (
+            "a watch ends and finds none",
+            &|heartbeat| heartbeat.seen(WatchView::Undefined, SECOND),
+            true,
+        ),
+        (
+            "it is seen to go, and looked for at once",
+            &|heartbeat| {
+                went(heartbeat, SECOND);
+                heartbeat.looked(Observation::Undefined, SECOND)
+            },
+            true,
+        ),
+        (
+            "it is seen to go, and looked for once more",
+            &|heartbeat| {
+                went(heartbeat, SECOND);
+                heartbeat.looked(Observation::Ended(ending("deleted", "")), SECOND);
+                heartbeat.looked(Observation::Undefined, SECOND + REASON_GRACE)
+            },
+            true,
+        ),
+        (
+            "a report finds none",
+            &|heartbeat| heartbeat.reported(Err(RequestFailure::Undefined), SECOND),
+            true,
+        ),
+        (
+            "a report finds that it is gone",
+            &|heartbeat| {
+                heartbeat.reported(Err(RequestFailure::Gone), SECOND);
+                heartbeat.looked(Observation::Undefined, SECOND)
+            },
+            true,
+        ),
+        (
+            "somebody stopped it just before",
+            &|heartbeat| {
+                heartbeat.seen(WatchView::Over(ending("stopped", "bob")), SECOND);
+                heartbeat.seen(WatchView::Undefined, SECOND)
+            },
+            false,
+        ),
+    ];
+    for (name, happens, goes_on) in cases {
+        let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+        heartbeat.reported(Ok(None), Duration::ZERO);
+        let news = happens(&mut heartbeat);
+        if !goes_on {
+            assert_eq!(
+                (news, heartbeat.next(SECOND)),
+                (None, NextAction::End(stop.clone())),
+                "{name}"
+            );
+            continue;
+        }
+        assert_eq!(news, Some(Notice::Undefined), "{name}");
+        // The user is notified once, and attempts continue with increasing delays.
+        let mut now = SECOND;
+        for _ in 0..20 {
+            if let NextAction::Wait(until) = heartbeat.next(now) {
+                assert!(until.saturating_sub(now) <= PERIOD, "{name}");
+                now = until;
+            }
+            assert_eq!(heartbeat.next(now), NextAction::Register, "{name}");
+            assert_eq!(heartbeat.seen(WatchView::Undefined, now), None, "{name}");
+            assert_eq!(heartbeat.registered(Err(RequestFailure::Undefined), now), None, "{name}");
+        }
+        let NextAction::Wait(until) = heartbeat.next(now) else {
+            panic!("{name}: {heartbeat:?}");
+        };
+        assert_eq!(heartbeat.registered(Ok(()), until), None, "{name}");
+        assert_eq!(heartbeat.next(until), NextAction::Report, "{name}");
+        // The next occurrence is notified again.
+        assert_eq!(heartbeat.seen(WatchView::Undefined, until), Some(Notice::Undefined), "{name}");
+    }
+}
+
+#[test]
+fn notifies_once_about_rejected_sessions() {
+    let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+    heartbeat.seen(WatchView::Over(ending("expired", "")), SECOND);
+    assert_eq!(heartbeat.next(SECOND), NextAction::Register);
+    heartbeat.registering();
+    let refused = heartbeat.registered(Err(RequestFailure::Refused), SECOND);
+    assert_eq!(refused, Some(Notice::Unregistered));
+    for _ in 0..3 {
+        assert_eq!(heartbeat.registered(Err(RequestFailure::Refused), SECOND), None);
+    }
+    assert_eq!(heartbeat.registered(Ok(()), SECOND), None);
+}
+
+#[test]
+fn interprets_missing_reports() {
+    let taken: Step<'_> = &|heartbeat, at| {
+        heartbeat.reported(Ok(None), at);
+    };
+    let refused: Step<'_> = &|heartbeat, at| {
+        heartbeat.reported(Err(RequestFailure::Refused), at);
+    };
+    let anew: Step<'_> = &|heartbeat, at| {
+        heartbeat.registering();
+        heartbeat.registered(Ok(()), at);
+    };
+    // (name, whether reports are announced, events, whether a late end counts as expiry)
+    let cases: [(&str, bool, &[Step<'_>], bool); 8] = [
+        ("promised", true, &[], true),
+        ("not promised", false, &[], false),
+        ("and yet taken", false, &[taken], true),
+        ("not taken any more", false, &[taken, refused], true),
+        ("promised and refused", true, &[refused], true),
+        ("without promise then", true, &[refused, anew], false),
+        ("with it again", true, &[taken, anew], true),
+        ("never with it", false, &[taken, anew], false),
+    ];
+    for (name, promises, steps, expires) in cases {
+        let mut heartbeat = HeartbeatState::new(Duration::ZERO, promises);
+        for step in steps {
+            step(&mut heartbeat, Duration::ZERO);
+        }
+        let now = SECOND * 100;
+        heartbeat.seen(WatchView::Over(Ending::default()), now);
+        let expected =
+            if expires { NextAction::Wait(now + REASON_GRACE) } else { NextAction::Observation };
+        assert_eq!(heartbeat.next(now), expected, "{name}");
+    }
+}
