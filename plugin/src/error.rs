@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// The session is marked for deletion and held by finalizers.
     #[error(
-        "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): whoever set them has to remove them"
+        "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): the client that set them must remove them"
     )]
     Held {
         /// The ID of the session.

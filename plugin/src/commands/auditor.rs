@@ -132,7 +132,7 @@ fn render_text(live: Option<&Report>, leader: Option<&Report>) -> String {
     };
     let managed_by = match (&report.managed_by, report.exists) {
         (Some(manager), _) => manager.clone(),
-        (None, Some(_)) => "nobody else".to_owned(),
+        (None, Some(_)) => "no other manager".to_owned(),
         (None, None) => unknown(),
     };
     let mut lines = vec![

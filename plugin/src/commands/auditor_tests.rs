@@ -21,7 +21,7 @@ fn renders_status_as_text() {
         "ClusterRole:  mirrord-operator-auditor\n\
          Version:      2, the latest\n\
          Modified:     no\n\
-         Managed by:   nobody else\n\
+         Managed by:   no other manager\n\
          Auto-update:  yes\n\
          Reported:     2026-01-01T00:00:00Z by pod_1\n\
          Outcome:      nothing: ClusterRole mirrord-operator-auditor is version 2, the latest\n\
@@ -34,7 +34,7 @@ fn renders_status_as_text() {
         "ClusterRole:  mirrord-operator-auditor\n\
          Version:      none; the latest is 2\n\
          Modified:     yes\n\
-         Managed by:   nobody else\n\
+         Managed by:   no other manager\n\
          Auto-update:  yes\n\
          Reported:     <unknown>\n\
          \n\
@@ -74,7 +74,7 @@ fn reports_unknown_values_as_unknown() {
     for line in [
         "Version:      <unknown>; the latest is 2",
         "Modified:     <unknown>",
-        "Managed by:   nobody else",
+        "Managed by:   no other manager",
         "Difference:   too much to be compared",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

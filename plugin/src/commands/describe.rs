@@ -253,10 +253,10 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
 /// of the client are shown.
 fn owner(sheet: &mut Sheet, session: &Session) {
     if session.owner.is_none() {
-        return sheet.line("Owner", Some("<none: nobody has verified who this is>"));
+        return sheet.line("Owner", Some("<none: the user is not verified>"));
     }
     if session.owner.as_deref() == Some(UNVERIFIED_USERNAME) {
-        return sheet.line("Owner", Some("<unverified: nobody knows who started its agent>"));
+        return sheet.line("Owner", Some("<unverified: the requester of its agent is unknown>"));
     }
     let by = if session.kind.as_deref() == Some(TrackerKind::Operator.as_str()) {
         "mirrord's operator"

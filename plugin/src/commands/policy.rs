@@ -70,7 +70,7 @@ struct Requester {
 impl Requester {
     fn from_connection(connection: &mut Connection) -> Result<Self, Error> {
         let name = connection.impersonate.take().ok_or_else(|| {
-            Error::setup("name whom to ask about: --as USER, with --as-group GROUP for each group")
+            Error::setup("name the user to test: --as USER, with --as-group GROUP for each group")
         })?;
         connection.impersonate_uid = None;
         let mut traits = Traits::new();

@@ -29,7 +29,7 @@ pub(super) async fn run(
             Scope::Namespace(name) => format!("in namespace {name}"),
         };
         if rights.is_empty() {
-            console.say(&format!("Nobody may {} sessions {place}.", args.what.word()));
+            console.say(&format!("No user may {} sessions {place}.", args.what.word()));
         }
         console.print(&render_columns(&rights))?;
         // Members of system:masters bypass RBAC and have no binding.

@@ -255,7 +255,7 @@ impl ApiError {
         if self.status.kind == "namespaces" {
             return write!(
                 f,
-                "Error from server (NotFound): namespaces {:?} not found: name one that is there with -n",
+                "Error from server (NotFound): namespaces {:?} not found: name an existing one with -n",
                 self.status.name
             );
         }

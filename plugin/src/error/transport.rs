@@ -65,7 +65,7 @@ impl fmt::Display for Transport {
             ),
             Cause::ClientCertificate(what) => write!(
                 f,
-                "{host} refused the client certificate ({what}): it may have expired; get a new one from whoever gave you the kubeconfig, or choose others with --context or --user"
+                "{host} refused the client certificate ({what}): it may have expired; get a new one from your administrator, or choose others with --context or --user"
             ),
             Cause::NotTls => write!(
                 f,

@@ -34,8 +34,8 @@ fn interprets_endings() {
     let cases = [
         ("stopped", ending("stopped", "bob"), 1, stop),
         ("stopped late", ending("stopped", "bob"), 500, stop),
-        ("stopped by nobody known", ending("stopped", ""), 1, stop),
-        ("somebody did something", ending("odd", "bob"), 1, stop),
+        ("stopped by an unknown user", ending("stopped", ""), 1, stop),
+        ("unknown reason by a user", ending("odd", "bob"), 1, stop),
         ("deleted", ending("deleted", ""), 1, stop),
         ("disputed", ending("disputed", ""), 1, stop),
         ("disputed, after silence", ending("disputed", ""), 61, again),
@@ -220,8 +220,8 @@ fn reports_sessions_hidden_from_their_owner() {
         ("no reports are taken", &[away, refused], NextAction::Observation),
         ("nor ever were", &[refused, away], NextAction::Observation),
         ("it isn't there", &[away, denied], NextAction::Observation),
-        ("nobody shows it", &[denied, gone, gone], NextAction::Report),
-        ("but it is there", &[denied, gone, gone, taken], wait(22)),
+        ("no view shows it", &[denied, gone, gone], NextAction::Report),
+        ("but a report is accepted", &[denied, gone, gone, taken], wait(22)),
         ("and it isn't", &[denied, gone, gone, denied], end()),
         ("and may not be said", &[denied, gone, gone, refused], end()),
         ("nor was it ever", &[refused, away, gone, gone], end()),
@@ -300,7 +300,7 @@ fn survives_the_deletion_of_the_definition() {
             true,
         ),
         (
-            "somebody stopped it just before",
+            "a user stopped it just before",
             &|heartbeat| {
                 heartbeat.seen(WatchView::Over(ending("stopped", "bob")), SECOND);
                 heartbeat.seen(WatchView::Undefined, SECOND)

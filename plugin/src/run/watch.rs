@@ -144,7 +144,7 @@ pub(crate) async fn follow(server: &Server, own: &OwnSession, send_view: impl Fn
     let scope = Scope::Namespace(own.namespace.clone());
     let listing = Listing::named(scope, own.id.name());
     loop {
-        let watched = watch(server, own, &listing, &tell).await;
+        let watched = watch(server, own, &listing, &send_view).await;
         // A requester who may not watch learns of the end by the next report.
         let is_forbidden =
             |error: &Error| error.api_error().is_some_and(|no| no.status.code == 403);
@@ -161,7 +161,7 @@ async fn watch(
     server: &Server,
     own: &OwnSession,
     listing: &Listing,
-    tell: &impl Fn(WatchView),
+    send_view: &impl Fn(WatchView),
 ) -> Result<(), Option<Error>> {
     let are_trackers = with_timeout(server.source()).await?.source == Source::Trackers;
     let mut pages = with_timeout(server.listing(listing)).await?;

@@ -52,12 +52,10 @@ impl Server {
         let path = format!("/apis/{GROUP}/v1/mirrordoperators/operator");
         let operator: Value =
             self.request(&everywhere(Verb::Get), Method::GET, &path, None).await?;
-        let sessions = operator
-            .pointer("/status/sessions")
-            .and_then(Value::as_array)
-            .ok_or_else(|| {
+        let sessions =
+            operator.pointer("/status/sessions").and_then(Value::as_array).ok_or_else(|| {
                 Error::setup(
-                    "mirrord's operator doesn't tell which sessions there are: its status has none, is it running?",
+                    "mirrord's operator lists no sessions: its status has none, is it running?",
                 )
             })?;
         Ok(sessions.iter().map(wrapped).collect())
@@ -102,7 +100,7 @@ impl Server {
         // Nothing public says that it heeds one, and to be wrong about it ends somebody's session.
         if how.effect == Effect::DryRun {
             return Err(Error::setup(
-                "mirrord's operator is not known to leave at a dry run what it is asked to stop: use --dry-run=client",
+                "mirrord's operator may ignore --dry-run=server and stop the session: use --dry-run=client",
             ));
         }
         // It has no uids to compare.

@@ -174,7 +174,7 @@ fn trackers(facts: &Facts) -> Check {
         }
         (Reading::Known(Trackers::Unreachable(why)), _) => {
             Check::new(name, Problem, format!("the API server can't reach them: {why}"))
-                .with_remedy("ask whoever looks after the cluster to look at the webhook")
+                .with_remedy("ask the administrator of the cluster to check the webhook")
         }
         (Reading::Known(Trackers::Missing), None) => Check::new(name, Off, UNSERVED),
         (Reading::Known(Trackers::Missing), Some(_)) => Check::new(
@@ -233,7 +233,7 @@ fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
         None => Check::new(
             name,
             Good,
-            format!("somebody's own; it differs from version {latest} (kubectl mirrord-sessions auditor diff)"),
+            format!("modified or managed by others; it differs from version {latest} (kubectl mirrord-sessions auditor diff)"),
         ),
     }
 }

@@ -128,10 +128,10 @@ fn names_a_remedy_for_each_problem() {
         ("guard", Problem, "api-services.mirrord-sessions isn't there", |facts| {
             (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
         }),
-        ("webhook", Problem, "isn't asked who may stop a Session", |facts| {
+        ("webhook", Problem, "is not called when a Session is stopped", |facts| {
             facts.stopping = Reading::Known(None);
         }),
-        ("webhook", Problem, "nobody can stop a Session", |facts| {
+        ("webhook", Problem, "no user can stop a Session", |facts| {
             facts.stopping = configuration(&["sessions"], "");
         }),
         ("webhook", Problem, "has no CA bundle", |facts| {
@@ -140,7 +140,7 @@ fn names_a_remedy_for_each_problem() {
             ] })));
         }),
         // A requester who may not read the configuration gets the message of the guard policy.
-        ("webhook", Problem, "it wasn't asked", |facts| {
+        ("webhook", Problem, "it was not called", |facts| {
             facts.configuration = Reading::Hidden;
             facts.created = Reading::Failed("Error from server (Forbidden): x is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked".to_owned());
         }),
@@ -174,7 +174,7 @@ fn names_a_remedy_for_each_problem() {
             facts.created = Reading::Failed("failed calling webhook \"x\": refused".to_owned());
             facts.deployment = deployment(0);
         }),
-        ("webhook", Problem, "it wasn't asked", |facts| {
+        ("webhook", Problem, "it was not called", |facts| {
             facts.created = Reading::Known(json!({ "spec": {} }));
         }),
         ("webhook", Warning, "a Session can't be created here: exceeded quota", |facts| {
@@ -265,7 +265,7 @@ fn reports_every_state_of_the_auditor_role() {
                 r.difference = Some(vec!["-x".to_owned()]);
             }),
             Good,
-            "somebody's own; it differs",
+            "modified or managed by others; it differs",
         ),
         (
             with(|r| {

@@ -13,13 +13,10 @@ const GUARDS: [(&str, &str); 7] = [
     ("sessions.mirrord-sessions", "Sessions with a forged owner"),
     ("agents.mirrord-sessions", "agents with a forged stamp"),
     ("ephemeral-agents.mirrord-sessions", "ephemeral agents with a forged stamp"),
-    ("controller-jobs.mirrord-sessions", "what the webhook's account has no business with in Jobs"),
-    ("auditor-role.mirrord-sessions", "an auditor role that grants more than to see"),
-    (
-        "webhook-configurations.mirrord-sessions",
-        "that its account changes what the webhook is asked",
-    ),
-    (TRACKERS_GUARD, "that its account changes from where trackers are served"),
+    ("controller-jobs.mirrord-sessions", "writes to Jobs beyond the webhook's task"),
+    ("auditor-role.mirrord-sessions", "an auditor role that grants more than reading"),
+    ("webhook-configurations.mirrord-sessions", "changes of the webhook's rules by its account"),
+    (TRACKERS_GUARD, "changes of the Service of trackers by its account"),
 ];
 /// The policy that is installed only with trackers.
 const TRACKERS_GUARD: &str = "api-services.mirrord-sessions";

@@ -40,11 +40,11 @@ fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
             problem("its configuration has no CA bundle, which the process puts in").with_remedy(look)
         }
         (_, Reading::Known(None)) => problem(
-            "it isn't asked who may stop a Session, so SessionPolicies keep nobody from it",
+            "it is not called when a Session is stopped, so SessionPolicies about it have no effect",
         )
         .with_remedy(REAPPLY_MANIFESTS),
         (_, Reading::Known(Some(asks))) if lacks_bundle(asks) => problem(
-            "nobody can stop a Session: the configuration that asks it has no CA bundle, which the process puts in",
+            "no user can stop a Session: the validating configuration has no CA bundle, which the process writes",
         )
         .with_remedy(look),
         _ => return None,
@@ -64,7 +64,7 @@ pub(super) fn webhook(facts: &Facts) -> Check {
         return check;
     }
     let unasked = || {
-        let message = format!("it wasn't asked about a Session{about}");
+        let message = format!("it was not called for a Session{about}");
         Check::new(NAME, Problem, message).with_remedy(REAPPLY_MANIFESTS)
     };
     match &facts.created {
@@ -79,12 +79,12 @@ pub(super) fn webhook(facts: &Facts) -> Check {
         Reading::Failed(why) if why.contains(UNASKED) => unasked(),
         Reading::Failed(why) if why.contains("namespaces \"") => {
             Check::new(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
-                .with_remedy("name a namespace that is there with -n")
+                .with_remedy("name an existing namespace with -n")
         }
         // A policy or a quota denied the request; the webhook may have been called.
         Reading::Failed(why) => {
             Check::new(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
-                .with_remedy("ask whoever looks after the cluster's policies")
+                .with_remedy("ask the administrator of the cluster's policies")
         }
         Reading::Hidden if matches!(facts.deployment, Reading::Known(None)) => {
             Check::new(NAME, Problem, "there is no Deployment of it").with_remedy(REAPPLY_MANIFESTS)

@@ -92,7 +92,7 @@ fn an_operator_that_does_not_tell_is_not_without_sessions() {
     };
     let silent = json!({ "kind": "MirrordOperator", "spec": {} }).to_string();
     for (name, list_answer, own_answer, expected) in [
-        ("no status", (404, no_route.clone()), (200, silent.clone()), "doesn't tell"),
+        ("no status", (404, no_route.clone()), (200, silent.clone()), "lists no sessions"),
         (
             "forbidden status",
             (404, no_route.clone()),

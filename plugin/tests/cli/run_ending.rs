@@ -133,7 +133,7 @@ fn sessions_that_are_uninstalled_end_no_command() {
     assert_eq!(lines.len(), 2, "{ran:?}");
     assert!(lines[0].contains(&format!("\"{first}\" is not recorded any more")), "{ran:?}");
     assert!(
-        lines[1].contains(&format!("goes on as session \"{}\"", second.to_uppercase())),
+        lines[1].contains(&format!("continues as session \"{}\"", second.to_uppercase())),
         "{ran:?}"
     );
     assert_eq!(server.left(), [""; 0]);
@@ -171,7 +171,7 @@ fn a_session_that_is_gone_ends_the_command_and_one_that_expired_does_not() {
     fs::write(&end, "").unwrap();
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(5), "{ran:?}");
-    let line = format!("goes on as session \"{}\"", second.to_uppercase());
+    let line = format!("continues as session \"{}\"", second.to_uppercase());
     assert!(ran.messages.contains(&line), "{ran:?}");
     assert_eq!(server.left(), [first]);
 }
@@ -199,7 +199,7 @@ fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
     let mut messages = BufReader::new(child.stderr.take().unwrap());
     let mut told = String::new();
     messages.read_line(&mut told).unwrap();
-    assert!(told.contains("takes no reports"), "{told}");
+    assert!(told.contains("accepts no reports"), "{told}");
     assert!(!reports(&server).is_empty());
     let looked = "GET /namespaces/default/sessions".to_owned();
     assert!(server.lines().contains(&looked), "for the session itself");

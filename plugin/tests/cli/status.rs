@@ -69,7 +69,7 @@ fn a_webhook_that_is_not_asked_is_a_problem_to_developers_too() {
     let ran = server.run("status -o json");
     assert_eq!(
         checked(&ran, "webhook"),
-        ("problem".to_owned(), "it wasn't asked about a Session".to_owned())
+        ("problem".to_owned(), "it was not called for a Session".to_owned())
     );
     assert_eq!(ran.code, Some(1), "{ran:?}");
 }
@@ -85,7 +85,7 @@ fn a_namespace_that_is_not_there_is_named() {
     assert_eq!(state, "warning", "{ran:?}");
     assert_eq!(
         message,
-        "a Session can't be created here: Error from server (NotFound): namespaces \"nope\" not found: name one that is there with -n"
+        "a Session can't be created here: Error from server (NotFound): namespaces \"nope\" not found: name an existing one with -n"
     );
 }
 

@@ -176,7 +176,7 @@ fn what_finalizers_hold_up_is_not_called_deleted() {
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .answer("DELETE /namespaces/default/sessions", 200, all)
         .start();
-    let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): whoever set them has to remove them\n";
+    let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): the client that set them must remove them\n";
     for (server, line) in [(&server, "delete b"), (&server, "kill-all"), (&unseen, "kill-all")] {
         let Ran { code, out, messages } = server.run(line);
         assert_eq!((code, out.as_str(), messages.as_str()), (Some(1), "", expected), "{line}");

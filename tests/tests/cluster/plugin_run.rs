@@ -191,7 +191,7 @@ async fn command_survives_uninstall() {
     let apply = ["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../crds")];
     cluster.admin(&apply, "").await.unwrap();
     wait_for_message("the wrapper reports the new session", &run, |stderr| {
-        stderr.contains("the command goes on as session")
+        stderr.contains("the command continues as session")
     })
     .await;
     let after = wait_for_running_session(&namespace).await;

@@ -252,7 +252,7 @@ async fn kubectl_explain_describes_fields() {
     for (field, expected) in [
         ("session", "Delete it to stop the run"),
         ("session.spec.owner", "as the API server authenticated them"),
-        ("session.spec.client", "not verified by anybody"),
+        ("session.spec.client", "not verified"),
         ("session.status.ports", "steals or mirrors"),
     ] {
         let explained = cluster.admin(&["explain", field], "").await.unwrap();

@@ -178,7 +178,8 @@ mod tests {
 
     impl ConcurrentSessions for Bob {
         fn warning(&self, namespace: &str, names: &[&str], _: &Requester) -> Option<String> {
-            (namespace == "shop" && names.contains(&"x/bobs")).then(|| "bob is there".to_owned())
+            (namespace == "shop" && names.contains(&"x/bobs"))
+                .then(|| "bob has a session".to_owned())
         }
     }
 

@@ -127,7 +127,7 @@ fn describes_absent_values() {
     let text = render(&session, &around(Events::Forbidden), &now());
     assert!(!text.contains("Key:"), "{text}");
     for line in [
-        "Owner:             <none: nobody has verified who this is>\n",
+        "Owner:             <none: the user is not verified>\n",
         "Started:           <none>\n",
         "Agent:             <none>\n",
         "Events:            <you may not list events in this namespace>\n",

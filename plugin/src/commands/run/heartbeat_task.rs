@@ -191,7 +191,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
             let result = match with_timeout(create(self.server, &wanted, &id)).await {
                 Ok(created) => {
                     self.say(&format!(
-                        "Session \"{}\" is over, and nobody stopped it: the command goes on as session \"{id}\"",
+                        "Session \"{}\" has ended, and no user stopped it: the command continues as session \"{id}\"",
                         before.id
                     ));
                     self.own.replace(created.own);
@@ -205,7 +205,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
             };
             match heartbeat.registered(result, self.now()) {
                 Some(Notice::Unregistered) => self.say(&format!(
-                    "Warning: the cluster takes no session in place of \"{}\": the command goes on without, and it is tried again ({})",
+                    "Warning: the cluster accepts no session in place of \"{}\": the command continues without one, and another attempt follows ({})",
                     before.id,
                     printable(&why, MAX_WHY)
                 )),
@@ -220,14 +220,14 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
             // The second notice contains the reason.
             None | Some(Notice::Unregistered) => {}
             Some(Notice::Undefined) => self.say(&format!(
-                "Warning: session \"{id}\" is not recorded any more, since this cluster's definition of sessions is removed: the command goes on, and is recorded again once that is back"
+                "Warning: session \"{id}\" is no longer recorded, because the definition of sessions was removed from this cluster: the command continues, and is recorded again when the definition is restored"
             )),
             Some(Notice::Unreachable) => self.say(&format!(
-                "Warning: the cluster cannot be reached, and may take session \"{id}\" for over: the command goes on, and the session is reported again when the cluster is back"
+                "Warning: the cluster cannot be reached, and session \"{id}\" may expire: the command continues, and the session is reported again when the cluster is reachable"
             )),
             Some(Notice::Reachable) => self.say("The cluster is back."),
             Some(Notice::Refused) => self.say(&format!(
-                "Warning: the cluster takes no reports about session \"{id}\" and may take it for over: the command goes on; reports need \"create\" on sessiontrackers/report, and a cluster that serves sessiontrackers"
+                "Warning: the cluster accepts no reports about session \"{id}\", which may expire: the command continues; reports need \"create\" on sessiontrackers/report, and a cluster that serves sessiontrackers"
             )),
         }
     }

@@ -159,7 +159,7 @@ fn distinguishes_missing_namespaces_from_sessions() {
     );
     assert_eq!(
         api_error(Verb::Create, None, Some("nope"), missing).to_string(),
-        "Error from server (NotFound): namespaces \"nope\" not found: name one that is there with -n"
+        "Error from server (NotFound): namespaces \"nope\" not found: name an existing one with -n"
     );
 }
 

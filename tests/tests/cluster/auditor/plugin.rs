@@ -34,7 +34,9 @@ async fn prints_status_diff_and_role_manifest() {
     assert!(absent.contains("(there is none)"), "{absent}");
     fixture.run_webhook_once(&[]).await;
     let (_, latest, _) = run(&["auditor", "status"]).await;
-    for line in ["Version:      2, the latest", "Modified:     no", "Managed by:   nobody else"] {
+    for line in
+        ["Version:      2, the latest", "Modified:     no", "Managed by:   no other manager"]
+    {
         assert!(latest.lines().any(|found| found == line), "{line}\n{latest}");
     }
     assert_eq!(run(&["auditor", "diff"]).await, (true, String::new(), String::new()));

@@ -118,7 +118,7 @@ fn stamps_owner_on_create() {
             warns: false,
         },
         Case {
-            name: "the controller records somebody else",
+            name: "the controller records another user",
             by: CONTROLLER_USERNAME,
             sent: json!({ "target": "a/b", "owner": stamp("alice") }),
             stored: json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }),
@@ -160,7 +160,7 @@ fn denies_create_without_spec_or_user() {
         ("spec is text", json!({ "spec": "x" }), &alice, 422),
         ("spec is null", json!({ "spec": null }), &alice, 422),
         ("not an object at all", json!([1]), &alice, 422),
-        ("nobody asks", session(json!({})), &Requester::default(), 400),
+        ("request without a user", session(json!({})), &Requester::default(), 400),
     ];
     for (name, object, requester, code) in cases {
         let Outcome::Deny(denial) = on_create(&object, requester).outcome else {
