@@ -27,7 +27,8 @@ pub(crate) struct Progress<W: Write = Stderr> {
     is_terminal: bool,
     started: Instant,
     last_line: Instant,
-    has_status_line: bool,
+    /// Text of the status line, empty if there is none.
+    status_line: String,
 }
 
 impl Progress {
@@ -42,7 +43,7 @@ impl<W: Write> Progress<W> {
     fn on(out: W, is_terminal: bool, step: &str, estimate: &str) -> Self {
         let now = Instant::now();
         let mut progress =
-            Self { out, is_terminal, started: now, last_line: now, has_status_line: false };
+            Self { out, is_terminal, started: now, last_line: now, status_line: String::new() };
         progress.write(&format!("{step} ({estimate})\n"));
         progress
     }
@@ -62,8 +63,10 @@ impl<W: Write> Progress<W> {
         let status = format!("  {:>11}  {activity}", format_duration(self.elapsed()));
         if self.is_terminal {
             let status: String = status.chars().take(STATUS_WIDTH).collect();
-            self.write(&format!("\r\x1b[K{status}"));
-            self.has_status_line = true;
+            if status != self.status_line {
+                self.write(&format!("\r\x1b[K{status}"));
+                self.status_line = status;
+            }
         } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             self.write(&format!("{status}\n"));
@@ -83,7 +86,7 @@ impl<W: Write> Progress<W> {
     }
 
     fn clear_status_line(&mut self) {
-        if std::mem::take(&mut self.has_status_line) {
+        if !std::mem::take(&mut self.status_line).is_empty() {
             self.write("\r\x1b[K");
         }
     }
@@ -150,8 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn rewrites_the_status_line_on_a_terminal() {
+    fn rewrites_a_changed_status_line_on_a_terminal() {
         let output = output_of(true, |mut progress| {
+            progress.update("compiling a");
             progress.update("compiling a");
             progress.update(&"long ".repeat(100));
             progress.print_line("warning: unused");
