@@ -105,13 +105,13 @@ async fn start_cluster() -> anyhow::Result<Cluster> {
         Some(estimate) => format!("{estimate} on two cores, this time only"),
         None => "already built".to_owned(),
     };
-    output::print_heading("mirrord-sessions, on a Kubernetes API server of its own");
+    output::print_heading("mirrord-sessions on a local Kubernetes API server");
     print_line(&format!(
-        "Nothing is installed outside a temporary folder and a cache. Next:\n\n\
+        "Everything runs on loopback, and only build caches remain afterwards. Next:\n\n\
          \x20 1. Build the webhook and the plugin   {DEBUG_ESTIMATE}\n\
          \x20 2. Build etcd and Kubernetes          {control_plane}\n\
-         \x20 3. Start and install everything       10 to 20 seconds\n\
-         \x20 4. Run commands and check their output, in about half a minute\n"
+         \x20 3. Start and install everything       less than half a minute\n\
+         \x20 4. Run commands, check their output   about a minute\n"
     ));
     // Builds block for minutes, during which a signal must still interrupt the demo.
     let programs = spawn_blocking(Programs::build).await??;
