@@ -2,6 +2,7 @@
 
 pub mod auditor;
 pub mod completion;
+mod connection;
 mod definition;
 pub mod describe;
 pub mod join;
@@ -22,10 +23,10 @@ use std::ffi::OsString;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
+pub use self::connection::ConnectionOptions;
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
 pub use self::definition::{command, help_command, with_boolean_values};
-use crate::server::Connection;
 
 /// List, describe and stop the mirrord sessions of a cluster
 #[derive(Debug, Parser)]
@@ -41,7 +42,7 @@ use crate::server::Connection;
   kubectl mirrord-sessions list
   kubectl mirrord-sessions list -A
 
-  # Everything about one session
+  # RbacObjects about one session
   kubectl mirrord-sessions describe 487F4F2B6D2376AD
 
   # Stop a session, and with it the user's process
@@ -55,7 +56,7 @@ pub struct Cli {
     pub command: Command,
     /// The connection options: cluster, user and namespace.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionOptions,
     /// Warnings about options that are accepted and discouraged.
     #[arg(skip)]
     pub warnings: Vec<String>,
@@ -244,7 +245,7 @@ fn session_id(text: &str) -> Result<SessionId, String> {
         _ => text,
     };
     // A prefix of an ID may be typed in either case too.
-    let digits = crate::server::bare(bare);
+    let digits = crate::session::strip_operator_prefix(bare);
     let bare = if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bare.to_ascii_lowercase()
     } else {

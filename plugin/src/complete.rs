@@ -13,11 +13,12 @@ pub(crate) use install::{install, uninstall};
 
 use self::words::{Question, Wants};
 use crate::{
+    cli::ConnectionOptions,
     cli::completion::Shell,
     console::Console,
     error::Error,
     render::escape::visible,
-    server::{Connection, Names, Scope, Server},
+    server::{KubeconfigNames, Scope, Server},
     session::Session,
 };
 
@@ -99,11 +100,11 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
         names.into_iter().map(candidate).collect()
     };
     Ok(match wants {
-        Wants::Contexts => all(Names::of(flags)?.contexts),
-        Wants::Clusters => all(Names::of(flags)?.clusters),
-        Wants::Users => all(Names::of(flags)?.users),
+        Wants::Contexts => all(KubeconfigNames::read(flags)?.contexts),
+        Wants::Clusters => all(KubeconfigNames::read(flags)?.clusters),
+        Wants::Users => all(KubeconfigNames::read(flags)?.users),
         Wants::Namespaces => {
-            let names = connect(flags).await?.some_namespaces().await?;
+            let names = connect(flags).await?.first_namespaces().await?;
             all(names.into_iter().map(|name| (name, String::new())).collect())
         }
         Wants::Sessions | Wants::Targets | Wants::Owners => {
@@ -113,7 +114,7 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
             } else {
                 Scope::Namespace(server.namespace().to_owned())
             };
-            let sessions = server.some_sessions(&scope).await?;
+            let sessions = server.first_sessions(&scope).await?;
             let sessions: Vec<Session> = sessions.iter().map(Session::of_object).collect();
             match wants {
                 Wants::Targets => distinct(&sessions, |session| session.target.as_ref()),
@@ -125,7 +126,7 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
     })
 }
 
-async fn connect(flags: &Connection) -> Result<Server, Error> {
+async fn connect(flags: &ConnectionOptions) -> Result<Server, Error> {
     Server::connect(flags).await
 }
 
@@ -218,7 +219,7 @@ mod tests {
             everywhere,
             taken: taken.iter().map(|id| (*id).to_owned()).collect(),
             wants: Wants::Sessions,
-            connection: Connection::default(),
+            connection: ConnectionOptions::default(),
         };
         let candidates = sessions
             .iter()
@@ -261,7 +262,7 @@ mod tests {
                 everywhere: false,
                 taken: Vec::new(),
                 wants: Wants::Owners,
-                connection: Connection::default(),
+                connection: ConnectionOptions::default(),
             };
             let text = render(&question, vec![Candidate::new(value, "")]);
             let shown = format!("{value}\n:4\n");

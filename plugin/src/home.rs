@@ -1,27 +1,28 @@
-//! The home folder of the user, as kubectl and krew find it.
+//! Home directory of the user, as kubectl and krew determine it.
 
 #[cfg(any(windows, test))]
 use std::path::{Path, PathBuf};
 
 #[cfg(not(windows))]
-pub(crate) use std::env::home_dir as of_process;
+pub(crate) use std::env::home_dir;
 
 #[cfg(windows)]
-pub(crate) fn of_process() -> Option<PathBuf> {
-    let of = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let drive = of("HOMEDRIVE").zip(of("HOMEPATH"));
+pub(crate) fn home_dir() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let drive = variable("HOMEDRIVE").zip(variable("HOMEPATH"));
     let candidates = Candidates {
-        home: of("HOME").map(PathBuf::from),
+        home: variable("HOME").map(PathBuf::from),
         drive: drive.map(|(mut drive, path)| {
             drive.push(path);
             drive.into()
         }),
-        profile: of("USERPROFILE").map(PathBuf::from),
+        profile: variable("USERPROFILE").map(PathBuf::from),
     };
     candidates.choose(Path::exists)
 }
 
-/// The candidates on Windows: `HOME`, `HOMEDRIVE` with `HOMEPATH`, and `USERPROFILE`.
+/// Home directories that the environment of Windows names: `HOME`, `HOMEDRIVE` with `HOMEPATH`, and
+/// `USERPROFILE`.
 #[cfg(any(windows, test))]
 struct Candidates {
     home: Option<PathBuf>,
@@ -31,10 +32,10 @@ struct Candidates {
 
 #[cfg(any(windows, test))]
 impl Candidates {
-    /// Returns the first folder with a kubeconfig, else the first that exists, else the first.
+    /// Returns the first candidate with a kubeconfig, else the first that exists, else the first.
     fn choose(self, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
         let Self { home, drive, profile } = self;
-        // The two orders differ in client-go, which kubectl and krew use.
+        // client-go, which kubectl and krew use, tries the candidates in two different orders.
         let with_config = [&home, &drive, &profile]
             .into_iter()
             .flatten()
@@ -52,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_home_of_kubectl_on_windows() {
-        for (name, set, there, expected) in [
-            ("nothing is set", "", "home/.kube/config", None),
+    fn selects_the_home_directory_of_windows_as_client_go() {
+        for (name, set, existing, expected) in [
+            ("no variable is set", "", "home/.kube/config", None),
             (
-                "the first that has one",
+                "the first with a kubeconfig",
                 "home drive profile",
                 "home/.kube/config drive/.kube/config",
                 Some("home"),
@@ -68,19 +69,22 @@ mod tests {
                 Some("drive"),
             ),
             (
-                "only the profile has one",
+                "only the profile has a kubeconfig",
                 "home drive profile",
                 "home drive profile/.kube/config",
                 Some("profile"),
             ),
-            ("none has one", "home drive profile", "drive profile", Some("profile")),
-            ("only the drive is there", "home drive profile", "drive", Some("drive")),
-            ("none is there", "drive profile", "", Some("profile")),
+            ("no kubeconfig", "home drive profile", "drive profile", Some("profile")),
+            ("only the drive exists", "home drive profile", "drive", Some("drive")),
+            ("no candidate exists", "drive profile", "", Some("profile")),
         ] {
-            let of = |name: &str| set.split(' ').any(|set| set == name).then(|| name.into());
-            let candidates =
-                Candidates { home: of("home"), drive: of("drive"), profile: of("profile") };
-            let exists = |path: &Path| there.split(' ').any(|there| path == Path::new(there));
+            let candidate = |name: &str| set.split(' ').any(|set| set == name).then(|| name.into());
+            let candidates = Candidates {
+                home: candidate("home"),
+                drive: candidate("drive"),
+                profile: candidate("profile"),
+            };
+            let exists = |path: &Path| existing.split(' ').any(|known| path == Path::new(known));
             assert_eq!(candidates.choose(exists), expected.map(PathBuf::from), "{name}");
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use serde::Serialize;
 
-use crate::{cli::rbac::What, server::Everything};
+use crate::{cli::rbac::What, server::RbacObjects};
 
 const SESSIONS: (&str, &str) = ("operator.metalbear.co", "sessions");
 const TRACKERS: (&str, &str) = ("visibility.operator.metalbear.co", "sessiontrackers");
@@ -49,7 +49,7 @@ fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
 
 /// Returns all subjects with the right, in order.
 #[must_use]
-pub fn who_can(what: What, all: &Everything) -> Vec<Right> {
+pub fn who_can(what: What, all: &RbacObjects) -> Vec<Right> {
     let mut rules: BTreeMap<(Option<&str>, &str), &[PolicyRule]> = BTreeMap::new();
     for role in &all.cluster_roles {
         let name = role.metadata.name.as_deref().unwrap_or_default();

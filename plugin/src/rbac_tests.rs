@@ -28,8 +28,8 @@ fn binding(name: &str, namespace: Option<&str>, kind: &str, role: &str, subjects
 }
 
 /// Returns one ClusterRole with one rule, bound to a user in all namespaces.
-fn bound(rule: &Value) -> Everything {
-    Everything {
+fn bound(rule: &Value) -> RbacObjects {
+    RbacObjects {
         cluster_roles: vec![read(role("r", &json!([rule])))],
         cluster_role_bindings: vec![read(binding(
             "b",
@@ -38,7 +38,7 @@ fn bound(rule: &Value) -> Everything {
             "r",
             &json!([user("u")]),
         ))],
-        ..Everything::default()
+        ..RbacObjects::default()
     }
 }
 
@@ -106,7 +106,7 @@ fn evaluates_all_kinds_of_bindings() {
     let bot = json!({ "kind": "ServiceAccount", "name": "bot", "namespace": "ci" });
     let here = json!({ "kind": "ServiceAccount", "name": "here" });
     let team = json!({ "kind": "Group", "name": "team" });
-    let all = Everything {
+    let all = RbacObjects {
         cluster_roles: vec![
             read(role("killer", &kill)),
             read(aggregated),

@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use crate::render::duration::{age, exact_age};
 
+pub use self::operator::strip_operator_prefix;
+
 /// The agent of a session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Agent {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     error::{ApiError, Error},
-    server::Trackers,
+    server::TrackerAvailability,
 };
 
 /// The result of a reading.
@@ -57,7 +57,7 @@ pub(crate) struct Facts {
     /// The APIService of trackers.
     pub(crate) api_service: Reading<Option<Value>>,
     /// The result of a request for trackers.
-    pub(crate) trackers: Reading<Trackers>,
+    pub(crate) trackers: Reading<TrackerAvailability>,
     /// The result of a dry-run creation of a Session.
     pub(crate) created: Reading<Value>,
     /// The reports about the auditor role: the current state, and that of the leader.

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     filter::{ConcurrentSessions, Filter, Target},
     render::{columns, duration::age, escape::visible},
-    server::{Listing, Scope, Server},
+    server::{ListOptions, Scope, Server},
     session::Session,
 };
 
@@ -103,12 +103,12 @@ impl Look<'_> {
     /// Lists the live sessions of a scope.
     async fn list(&self, scope: &Scope, labels: Option<&str>) -> Result<Vec<Value>, Error> {
         let labels = labels.map(str::trim).filter(|labels| !labels.is_empty());
-        let listing = Listing {
+        let listing = ListOptions {
             labels: labels.map(ToOwned::to_owned),
             chunk: self.chunk,
-            ..Listing::of(scope.clone())
+            ..ListOptions::in_scope(scope.clone())
         };
-        let mut items = self.server.listing(&listing).await?.all().await?;
+        let mut items = self.server.list(&listing).await?.collect().await?;
         let filter = Filter::default();
         items.retain(|item| filter.shows(&Session::of_object(item)));
         Ok(items)

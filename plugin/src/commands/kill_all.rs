@@ -15,7 +15,7 @@ use crate::{
     console::Console,
     error::{ApiError, Error},
     render::escape::visible,
-    server::{Deletion, Effect, Scope, Server, Source, gone},
+    server::{DeleteOptions, Effect, Scope, Server, Source, check_finalizers},
     session::{Session, kind_name},
 };
 
@@ -120,11 +120,11 @@ fn confirm_unlisted(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bo
 async fn delete_all_of_operator(
     server: &Server,
     sessions: &[Session],
-    deletion: &Deletion<'_>,
+    deletion: &DeleteOptions<'_>,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    server.end_all_operators(deletion).await?;
+    server.delete_all_operator_sessions(deletion).await?;
     let lines =
         sessions.iter().map(|session| deleted_line(&session.id(), &session.namespace, stop));
     console.print(&lines.collect::<String>())
@@ -167,7 +167,7 @@ async fn report_deleted(
     server: &Server,
     namespace: &str,
     deleted: &[Value],
-    deletion: &Deletion<'_>,
+    deletion: &DeleteOptions<'_>,
     stop: &Stop,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
@@ -178,7 +178,7 @@ async fn report_deleted(
     let mut ended = Vec::new();
     for (session, object) in deleted {
         let id = session.id();
-        match gone(object, namespace, &id) {
+        match check_finalizers(object, namespace, &id) {
             Err(error) if deletion.effect == Effect::Real => {
                 failed = true;
                 console.say(&error.to_string());

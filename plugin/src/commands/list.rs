@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     filter::Filter,
     render::{shape::Shape, sort::SortBy},
-    server::{Listing, Scope, Server, Source},
+    server::{ListOptions, Scope, Server, Source},
     session::Session,
 };
 pub(super) use printer::Printer;
@@ -94,7 +94,7 @@ pub(super) async fn run(
         return list_named(server, args, &plan, &scope, now, console).await;
     }
     let (listing, filter) = select(server, scope, &args.select, args.all_states).await?;
-    let listing = Listing { chunk: args.chunk_size, ..listing };
+    let listing = ListOptions { chunk: args.chunk_size, ..listing };
     let mut printer = Printer::new(plan.shape.clone(), args, &listing.scope, console.width());
     if args.watches() {
         let initial = InitialList::new(args.watch_only, plan.sort.as_ref());
@@ -102,10 +102,10 @@ pub(super) async fn run(
     }
     // A sorted list can't be printed before the last page has arrived.
     let streams = plan.shape.streams() && plan.sort.is_none();
-    let mut pages = server.listing(&listing).await?;
+    let mut pages = server.list(&listing).await?;
     let mut all = Vec::new();
     let mut shown = 0;
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_page().await? {
         let page = filter.retain(page);
         shown += page.len();
         if streams {
@@ -152,7 +152,7 @@ async fn list_named(
     let mut printer = Printer::new(plan.shape.clone(), args, scope, console.width());
     if let (Some(item), true) = (found.first(), args.watches()) {
         let session = Session::of_object(item);
-        let listing = Listing::named(Scope::Namespace(session.namespace), &session.name);
+        let listing = ListOptions::by_name(Scope::Namespace(session.namespace), &session.name);
         let filter = Filter { over: true, previews: true, ..Filter::default() };
         let initial = InitialList::new(args.watch_only, None);
         return watch::run(server, &listing, &filter, initial, printer, console).await;

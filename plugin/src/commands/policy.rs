@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{nothing_found, scope, selection::source};
 use crate::{
+    cli::ConnectionOptions,
     cli::policy::{PolicyCommand, TestArgs, TestFormat},
     console::Console,
     error::Error,
@@ -25,7 +26,7 @@ use crate::{
         listing::names,
         output::{self, Format},
     },
-    server::{Connection, Scope, Server},
+    server::{Scope, Server},
     session::Session,
 };
 
@@ -34,7 +35,7 @@ const LARGEST: u64 = 1 << 26;
 
 pub(super) async fn run(
     command: PolicyCommand,
-    mut connection: Connection,
+    mut connection: ConnectionOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let PolicyCommand::Test(args) = command;
@@ -68,7 +69,7 @@ struct Requester {
 }
 
 impl Requester {
-    fn from_connection(connection: &mut Connection) -> Result<Self, Error> {
+    fn from_connection(connection: &mut ConnectionOptions) -> Result<Self, Error> {
         let name = connection.impersonate.take().ok_or_else(|| {
             Error::setup("name the user to test: --as USER, with --as-group GROUP for each group")
         })?;

@@ -22,7 +22,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let RbacCommand::WhoCan(args) = command;
     let scope = scope(server, args.everywhere);
-    let rights = who_can(args.what, &server.roles(&scope).await?);
+    let rights = who_can(args.what, &server.rbac_objects(&scope).await?);
     if args.output.is_none() {
         let place = match &scope {
             Scope::All => "in any namespace".to_owned(),

@@ -20,6 +20,7 @@ use self::{
     prepare::Prepared,
 };
 use crate::{
+    cli::ConnectionOptions,
     cli::run::RunArgs,
     console::Console,
     error::Error,
@@ -29,7 +30,7 @@ use crate::{
         process_tree::{ProcessTree, SESSION_ENV},
         settings::{Flags, client_field},
     },
-    server::{Connection, Server, Source},
+    server::{Server, Source},
 };
 
 /// The exit code if no session could be created. `env` and `timeout` use it too, and no command
@@ -40,7 +41,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 
 /// Runs the command. Its exit code becomes that of this program.
 pub(super) async fn run(
-    connection: Connection,
+    connection: ConnectionOptions,
     args: RunArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
@@ -56,7 +57,7 @@ pub(super) async fn run(
 }
 
 async fn attempt(
-    mut connection: Connection,
+    mut connection: ConnectionOptions,
     args: &RunArgs,
     console: &mut Console<'_>,
 ) -> Result<u8, Error> {
@@ -73,7 +74,7 @@ async fn attempt(
     connection.namespace.clone_from(&prepared.settings.namespace);
     connection.context.clone_from(&prepared.settings.context);
     let server = Server::connect(&connection).await?;
-    let source = server.source().await?.source;
+    let source = server.discover().await?.source;
     if source == Source::Operator {
         return Err(Error::setup(
             "this cluster has mirrord's own operator, which records sessions by itself: run the command without \"kubectl mirrord-sessions run\"",

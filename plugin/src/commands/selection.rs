@@ -8,8 +8,8 @@ use crate::{
     console::Console,
     error::{ApiError, Error},
     filter::Filter,
-    server::{Listing, Scope, Server, Source, bare},
-    session::Session,
+    server::{ListOptions, Scope, Server, Source},
+    session::{Session, strip_operator_prefix},
 };
 
 /// Limit of the candidates that the error about an ambiguous prefix lists.
@@ -19,7 +19,7 @@ const ID_DIGITS: usize = 16;
 
 /// Returns the source of sessions, and prints a warning if it is not the usual one.
 pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result<Source, Error> {
-    let found = server.source().await?;
+    let found = server.discover().await?;
     if let Some(warning) = &found.warning {
         console.say(warning);
     }
@@ -32,12 +32,12 @@ pub(super) async fn select(
     scope: Scope,
     selection: &Select,
     include_ended: bool,
-) -> Result<(Listing, Filter), Error> {
-    let source = server.source().await?.source;
-    let mut listing = Listing {
+) -> Result<(ListOptions, Filter), Error> {
+    let source = server.discover().await?.source;
+    let mut listing = ListOptions {
         labels: selection.labels().map(ToOwned::to_owned),
         fields: selection.fields().map(ToOwned::to_owned),
-        ..Listing::of(scope)
+        ..ListOptions::in_scope(scope)
     };
     let mut filter = Filter {
         user: selection.user.clone(),
@@ -50,12 +50,12 @@ pub(super) async fn select(
     if selection.mine {
         let owner = server.whoami().await?;
         if source != Source::Operator {
-            listing = listing.and(&format!("spec.owner.username={}", escape(&owner)));
+            listing = listing.with_field(&format!("spec.owner.username={}", escape(&owner)));
         }
         filter.owner = Some(owner);
     }
     if source == Source::Trackers && !include_ended {
-        listing = listing.and("status.state!=terminated");
+        listing = listing.with_field("status.state!=terminated");
     }
     Ok((listing, filter))
 }
@@ -63,10 +63,10 @@ pub(super) async fn select(
 /// Returns the selected sessions, ordered by namespace and name.
 pub(super) async fn list_selected(
     server: &Server,
-    listing: &Listing,
+    listing: &ListOptions,
     filter: &Filter,
 ) -> Result<Vec<Session>, Error> {
-    let items = server.listing(listing).await?.all().await?;
+    let items = server.list(listing).await?.collect().await?;
     let mut sessions: Vec<Session> = items.iter().map(Session::of_object).collect();
     sessions.retain(|session| filter.shows(session));
     sessions.sort_by(Session::order);
@@ -114,7 +114,7 @@ pub(super) async fn find_by_prefix(
 ///
 /// Other IDs have no prefixes: users name them after each other ("web-1" and "web-10").
 pub(super) fn is_prefix(id: &SessionId) -> bool {
-    let digits = bare(id.name());
+    let digits = strip_operator_prefix(id.name());
     !digits.is_empty()
         && digits.len() < ID_DIGITS
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -133,7 +133,7 @@ pub(super) fn unique_match<'a>(
     let fits = |item: &&Value| {
         let session = Session::of_object(item);
         let name = session.name.to_ascii_lowercase();
-        let digits = bare(&name);
+        let digits = strip_operator_prefix(&name);
         digits.len() == ID_DIGITS
             && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
             && name.starts_with(id.name())

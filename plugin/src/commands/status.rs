@@ -31,7 +31,7 @@ pub(super) async fn run(
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
-    let (has_sessions, source) = tokio::join!(server.has_sessions(), server.source());
+    let (has_sessions, source) = tokio::join!(server.serves_sessions(), server.discover());
     // The version is served to unauthenticated users too.
     if is_refused(&has_sessions, ApiError::is_unauthenticated) {
         return has_sessions.map(drop);
@@ -97,14 +97,14 @@ async fn gather(
         created,
         auditor,
     ) = tokio::join!(
-        server.webhook_configuration(),
-        server.stopping(),
-        server.policies(),
-        server.policy_bindings(),
+        server.mutating_webhook(),
+        server.validating_webhook(),
+        server.admission_policies(),
+        server.admission_policy_bindings(),
         server.deployment(),
         server.api_service(),
-        server.try_trackers(),
-        server.try_session(),
+        server.probe_trackers(),
+        server.dry_run_create(),
         auditor::reports(server),
     );
     Facts {

@@ -16,7 +16,7 @@ use super::scope;
 use crate::{
     cli::top::TopArgs,
     error::Error,
-    server::{Change, Deletion, Effect, Event as Watched, Listing, Server, Source},
+    server::{DeleteOptions, Effect, EventType, ListOptions, Server, Source, WatchEvent},
     session::Session,
     top::{Action, Event, Press, Top, update, view},
 };
@@ -37,15 +37,15 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let top = Top::new(scope.namespace(), Timestamp::now());
     let server = Arc::new(server);
     // The first list fails like that of every command, before the terminal is taken over.
-    let mut listing = Listing::of(scope);
-    let found = server.source().await?;
+    let mut listing = ListOptions::in_scope(scope);
+    let found = server.discover().await?;
     if found.source == Source::Trackers {
         // Trackers show ended sessions for some minutes.
-        listing = listing.and("status.state!=terminated");
+        listing = listing.with_field("status.state!=terminated");
     }
-    let mut pages = server.listing(&listing).await?;
-    let first = sessions_of(pages.all().await?);
-    let version = pages.version().to_owned();
+    let mut pages = server.list(&listing).await?;
+    let first = sessions_of(pages.collect().await?);
+    let version = pages.resource_version().to_owned();
     let mut top = update(top, Event::Listed(first));
     if let Some(warning) = &found.warning {
         top = update(top, Event::Message(warning.clone()));
@@ -111,7 +111,7 @@ async fn show(
             Some(Action::Stop(key, uid)) => {
                 let (server, sender) = (Arc::clone(server), sender.clone());
                 tokio::spawn(async move {
-                    let how = Deletion {
+                    let how = DeleteOptions {
                         effect: Effect::Real,
                         grace_period: None,
                         // The uid prevents the deletion of another session that took the name
@@ -130,7 +130,7 @@ async fn show(
 }
 
 /// Sends changes to the view, and lists again after a failure. Ends when the receiver is dropped.
-async fn follow(server: &Server, listing: &Listing, version: String, changes: &Sender<Event>) {
+async fn follow(server: &Server, listing: &ListOptions, version: String, changes: &Sender<Event>) {
     let mut version = Some(version);
     while !changes.is_closed() {
         let result = match version.take() {
@@ -142,9 +142,9 @@ async fn follow(server: &Server, listing: &Listing, version: String, changes: &S
             Some(version) => watch(server, listing, &version, changes).await,
             None => {
                 let list = async {
-                    let mut pages = server.listing(listing).await?;
-                    let all = pages.all().await?;
-                    Ok::<_, Error>((sessions_of(all), pages.version().to_owned()))
+                    let mut pages = server.list(listing).await?;
+                    let all = pages.collect().await?;
+                    Ok::<_, Error>((sessions_of(all), pages.resource_version().to_owned()))
                 };
                 match list.await {
                     Ok((all, at)) => {
@@ -180,22 +180,22 @@ fn sessions_of(mut items: Vec<Value>) -> Vec<Value> {
 }
 
 async fn is_operators(server: &Server) -> bool {
-    let source = server.source().await;
+    let source = server.discover().await;
     source.is_ok_and(|found| found.source == Source::Operator)
 }
 
 async fn watch(
     server: &Server,
-    listing: &Listing,
+    listing: &ListOptions,
     version: &str,
     changes: &Sender<Event>,
 ) -> Result<(), Error> {
     let mut watch = server.watch(listing, version).await?;
     while let Some(event) = watch.next().await? {
         let event = match event {
-            Watched::Object(Change::Deleted, object) => Event::Gone(object),
-            Watched::Object(_, object) => Event::Changed(object),
-            Watched::Bookmark(_) => continue,
+            WatchEvent::Object(EventType::Deleted, object) => Event::Gone(object),
+            WatchEvent::Object(_, object) => Event::Changed(object),
+            WatchEvent::Bookmark(_) => continue,
         };
         if changes.send(event).await.is_err() {
             return Ok(());

@@ -4,6 +4,7 @@ use mirrord_sessions_crds::GROUP;
 use serde_json::{Value, json};
 
 use crate::{
+    cli::ConnectionOptions,
     cli::version::{VersionArgs, VersionFormat},
     console::Console,
     error::Error,
@@ -11,7 +12,7 @@ use crate::{
         escape::visible,
         output::{self, Format},
     },
-    server::{Connection, Server},
+    server::Server,
 };
 
 /// The versions of the cluster.
@@ -22,7 +23,7 @@ struct Cluster {
 
 pub(super) async fn run(
     args: VersionArgs,
-    connection: &Connection,
+    connection: &ConnectionOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let (cluster, failure) = if args.client {
@@ -38,9 +39,9 @@ pub(super) async fn run(
     failure.map_or(Ok(()), Err)
 }
 
-async fn ask(connection: &Connection) -> Result<Cluster, Error> {
+async fn ask(connection: &ConnectionOptions) -> Result<Cluster, Error> {
     let server = Server::connect(connection).await?;
-    Ok(Cluster { version: server.version().await?, has_sessions: server.has_sessions().await? })
+    Ok(Cluster { version: server.version().await?, has_sessions: server.serves_sessions().await? })
 }
 
 fn render(cluster: Option<&Cluster>, format: Option<VersionFormat>) -> Result<String, Error> {

@@ -35,7 +35,7 @@ impl Environment {
             krew_root: std::env::var_os("KREW_ROOT")
                 .filter(|root| !root.is_empty())
                 .map(PathBuf::from),
-            home: home::of_process(),
+            home: home::home_dir(),
             path: std::env::var_os("PATH"),
         }
     }

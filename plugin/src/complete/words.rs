@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Arg, ArgAction, Args, Command, FromArgMatches, ValueHint};
 
 use super::Candidate;
-use crate::{cli, server::Connection};
+use crate::cli::{self, ConnectionOptions};
 
 /// A request for completion.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Question {
     /// The kind of value.
     pub(super) wants: Wants,
     /// The connection flags on the line.
-    pub(super) connection: Connection,
+    pub(super) connection: ConnectionOptions,
     /// Whether all namespaces are selected.
     pub(super) everywhere: bool,
     /// The arguments that are on the line already, in lower case.
@@ -67,7 +67,7 @@ impl Question {
         let mut root = cli::help_command();
         root.build();
         let connection = Command::new("connection").no_binary_name(true);
-        let connection = cli::with_boolean_values(Connection::augment_args(connection));
+        let connection = cli::with_boolean_values(ConnectionOptions::augment_args(connection));
         let (last, before) = match words.split_last() {
             Some((last, before)) => (last.as_str(), before),
             None => ("", words),
@@ -87,14 +87,14 @@ impl Question {
         let (wants, prefix) = line.wants(last);
         let flags = connection
             .try_get_matches_from(&line.connection)
-            .and_then(|matches| Connection::from_arg_matches(&matches));
+            .and_then(|matches| ConnectionOptions::from_arg_matches(&matches));
         Self {
             prefix: prefix.to_owned(),
             wants,
-            connection: Connection {
+            connection: ConnectionOptions {
                 // The log would not be read, and takes time.
                 verbosity: 0,
-                unattended: true,
+                non_interactive: true,
                 ..flags.unwrap_or_default()
             },
             everywhere: line.everywhere,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{ApiError, Error},
-    server::{Change, Event, Listing, Scope, Server, Source},
+    server::{EventType, ListOptions, Scope, Server, Source, WatchEvent},
     session::Session,
 };
 
@@ -88,7 +88,7 @@ pub(crate) async fn look(server: &Server, own: &OwnSession) -> Observation {
     }
     // A tracker may be hidden, or not exist yet.
     let gone = || confirmed(server, Ending::default());
-    match with_timeout(server.stored_session(&own.namespace, &own.id)).await {
+    match with_timeout(server.session_object(&own.namespace, &own.id)).await {
         Ok(session) if own.is(&Session::of_object(&session)) => Observation::Alive,
         Ok(_) => gone().await,
         Err(Some(error)) if error.is_not_found() => gone().await,
@@ -101,7 +101,7 @@ pub(crate) async fn look(server: &Server, own: &OwnSession) -> Observation {
             Ok(session) if own.is(session) => Observation::Alive,
             Ok(_) => gone().await,
             Err(error) if failure(error.as_ref()) == RequestFailure::Gone => gone().await,
-            Err(_) => match with_timeout(server.takes_sessions()).await {
+            Err(_) => match with_timeout(server.accepts_sessions()).await {
                 Ok(false) => Observation::Undefined,
                 _ => Observation::Unknown,
             },
@@ -116,7 +116,7 @@ async fn confirmed(server: &Server, ending: Ending) -> Observation {
     if !ending.is_unexplained() {
         return Observation::Ended(ending);
     }
-    match with_timeout(server.takes_sessions()).await {
+    match with_timeout(server.accepts_sessions()).await {
         Ok(true) => Observation::Ended(ending),
         Ok(false) => Observation::Undefined,
         Err(_) => Observation::Unknown,
@@ -127,7 +127,7 @@ async fn confirmed(server: &Server, ending: Ending) -> Observation {
 pub(crate) async fn classify(server: &Server, error: Option<&Error>) -> RequestFailure {
     let failure = failure(error);
     if failure == RequestFailure::Refused
-        && let Ok(false) = with_timeout(server.takes_sessions()).await
+        && let Ok(false) = with_timeout(server.accepts_sessions()).await
     {
         return RequestFailure::Undefined;
     }
@@ -142,14 +142,14 @@ fn ending(session: &Session) -> Ending {
 /// served.
 pub(crate) async fn follow(server: &Server, own: &OwnSession, send_view: impl Fn(WatchView)) {
     let scope = Scope::Namespace(own.namespace.clone());
-    let listing = Listing::named(scope, own.id.name());
+    let listing = ListOptions::by_name(scope, own.id.name());
     loop {
         let watched = watch(server, own, &listing, &send_view).await;
         // A requester who may not watch learns of the end by the next report.
         let is_forbidden =
             |error: &Error| error.api_error().is_some_and(|no| no.status.code == 403);
         if watched.is_err_and(|error| !error.as_ref().is_some_and(is_forbidden))
-            && let Ok(false) = with_timeout(server.takes_sessions()).await
+            && let Ok(false) = with_timeout(server.accepts_sessions()).await
         {
             send_view(WatchView::Undefined);
         }
@@ -160,22 +160,22 @@ pub(crate) async fn follow(server: &Server, own: &OwnSession, send_view: impl Fn
 async fn watch(
     server: &Server,
     own: &OwnSession,
-    listing: &Listing,
+    listing: &ListOptions,
     send_view: &impl Fn(WatchView),
 ) -> Result<(), Option<Error>> {
-    let are_trackers = with_timeout(server.source()).await?.source == Source::Trackers;
-    let mut pages = with_timeout(server.listing(listing)).await?;
-    let there = with_timeout(pages.all()).await?;
+    let are_trackers = with_timeout(server.discover()).await?.source == Source::Trackers;
+    let mut pages = with_timeout(server.list(listing)).await?;
+    let there = with_timeout(pages.collect()).await?;
     let there: Vec<Session> = there.iter().map(Session::of_object).collect();
     match there.iter().find(|session| own.is(session)) {
         Some(session) if session.is_over() => send_view(WatchView::Over(ending(session))),
         Some(_) => {}
         None => send_view(WatchView::Away),
     }
-    let mut watch = with_timeout(server.watch(listing, pages.version())).await?;
+    let mut watch = with_timeout(server.watch(listing, pages.resource_version())).await?;
     while let Ok(event) = timeout(IDLE_TIMEOUT, watch.next()).await {
         let Some(event) = event? else { break };
-        let Event::Object(change, item) = event else {
+        let WatchEvent::Object(change, item) = event else {
             continue;
         };
         let session = Session::of_object(&item);
@@ -184,7 +184,7 @@ async fn watch(
         }
         if session.is_over() {
             send_view(WatchView::Over(ending(&session)));
-        } else if change == Change::Deleted {
+        } else if change == EventType::Deleted {
             // A tracker may be hidden for another reason.
             send_view(if are_trackers {
                 WatchView::Away

@@ -1,4 +1,4 @@
-//! The configuration that Kubernetes puts into every pod.
+//! In-cluster configuration from the service account of a pod.
 
 use std::path::Path;
 
@@ -6,25 +6,27 @@ use kube::config::{
     AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 
-/// Where a pod finds its service account.
-pub(super) const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Directory where Kubernetes mounts the service account.
+pub(super) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// A kubeconfig that says what a pod's surroundings say, so that the same flags override it;
-/// nothing outside a pod.
+/// Returns the in-cluster configuration as a kubeconfig, or `None` outside a pod.
+///
+/// The form of a kubeconfig lets the same flags override it.
 pub(super) fn kubeconfig(
     account: &Path,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Option<Kubeconfig> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let non_empty = |name: &str| variable(name).filter(|value| !value.is_empty());
     let file = |name: &str| {
         let path = account.join(name);
         path.is_file().then(|| path.to_string_lossy().into_owned())
     };
-    let (host, port) = (set("KUBERNETES_SERVICE_HOST")?, set("KUBERNETES_SERVICE_PORT")?);
+    let (host, port) =
+        (non_empty("KUBERNETES_SERVICE_HOST")?, non_empty("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    // Read again by the client when it changes: the tokens of service accounts expire.
+    // The client reads the file again when the token expires.
     let token = file("token")?;
-    let namespace = set("POD_NAMESPACE").or_else(|| {
+    let namespace = non_empty("POD_NAMESPACE").or_else(|| {
         let namespace = std::fs::read_to_string(account.join("namespace")).ok()?;
         Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
     });
@@ -61,10 +63,11 @@ pub(super) fn kubeconfig(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::connect::Connection, super::kubeconfig::Selected, *};
+    use super::{super::kubeconfig::SelectedContext, *};
+    use crate::cli::ConnectionOptions;
 
     #[test]
-    fn a_pod_has_all_that_is_needed_and_flags_override_it() {
+    fn flags_override_the_in_cluster_configuration() {
         let account = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             std::fs::write(account.path().join(name), text).unwrap();
@@ -78,21 +81,21 @@ mod tests {
         write("token", "t");
         write("ca.crt", "c");
         write("namespace", "shop\n");
-        assert!(kubeconfig(account.path(), |_| None).is_none(), "no pod at all");
+        assert!(kubeconfig(account.path(), |_| None).is_none(), "outside a pod");
         let config = kubeconfig(account.path(), pod).unwrap();
-        let selected = Selected::of(&config, &Connection::default()).unwrap();
+        let selected = SelectedContext::select(&config, &ConnectionOptions::default()).unwrap();
         assert_eq!(selected.cluster.server.as_deref(), Some("https://[fd00::1]:443"));
         assert!(selected.cluster.certificate_authority.unwrap().ends_with("ca.crt"));
         assert!(selected.user.token_file.unwrap().ends_with("token"));
         assert_eq!(selected.namespace.as_deref(), Some("shop"));
 
-        let flags = Connection {
+        let flags = ConnectionOptions {
             server: Some("https://other".into()),
             token: Some("own".into()),
             impersonate: Some("eve".into()),
-            ..Connection::default()
+            ..ConnectionOptions::default()
         };
-        let selected = Selected::of(&config, &flags).unwrap();
+        let selected = SelectedContext::select(&config, &flags).unwrap();
         assert_eq!(selected.cluster.server.as_deref(), Some("https://other"));
         assert_eq!(selected.user.token_file, None);
         assert!(selected.user.token.is_some());
@@ -103,7 +106,7 @@ mod tests {
             other => pod(other),
         };
         let config = kubeconfig(account.path(), named).unwrap();
-        let selected = Selected::of(&config, &Connection::default()).unwrap();
+        let selected = SelectedContext::select(&config, &ConnectionOptions::default()).unwrap();
         assert_eq!(selected.namespace.as_deref(), Some("own"));
     }
 }

@@ -1,4 +1,4 @@
-//! Which cluster, as which user: the kubeconfig files and the flags that override them.
+//! Cluster and user of the kubeconfig files, and the flags that override them.
 
 use std::{
     collections::BTreeSet,
@@ -13,22 +13,26 @@ use kube::config::{
 };
 use serde_json::json;
 
-use super::connect::Connection;
-use crate::error::Error;
+use crate::{cli::ConnectionOptions, error::Error};
 
-/// The files that the configuration is read from.
+/// Files that the configuration is read from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Files {
-    /// Named by the flag: must be there.
-    Named(PathBuf),
-    /// Those of `KUBECONFIG`, or kubectl's default: read as far as they are there.
-    Found(Vec<PathBuf>),
+pub(super) enum KubeconfigFiles {
+    /// File named by a flag, which must exist.
+    Explicit(PathBuf),
+    /// Files of `KUBECONFIG`, or kubectl's default file; missing files are skipped.
+    Implicit(Vec<PathBuf>),
 }
 
-impl Files {
-    pub(super) fn of(flag: Option<&Path>, variable: Option<&OsStr>, home: Option<PathBuf>) -> Self {
+impl KubeconfigFiles {
+    /// Selects the files from the flag, from `KUBECONFIG`, or from the home directory.
+    pub(super) fn new(
+        flag: Option<&Path>,
+        variable: Option<&OsStr>,
+        home: Option<PathBuf>,
+    ) -> Self {
         if let Some(path) = flag.filter(|path| !path.as_os_str().is_empty()) {
-            return Self::Named(path.to_owned());
+            return Self::Explicit(path.to_owned());
         }
         let listed: Vec<PathBuf> = variable
             .iter()
@@ -36,27 +40,27 @@ impl Files {
             .filter(|path| !path.as_os_str().is_empty())
             .collect();
         if listed.is_empty() {
-            Self::Found(home.map(|home| home.join(".kube").join("config")).into_iter().collect())
+            Self::Implicit(home.map(|home| home.join(".kube").join("config")).into_iter().collect())
         } else {
-            Self::Found(listed)
+            Self::Implicit(listed)
         }
     }
 
-    /// What the files hold together; nothing if there are none.
-    pub(super) fn read(&self, loaded: impl Fn(&Path)) -> Result<Option<Kubeconfig>, Error> {
+    /// Reads and merges the files, or returns `None` if none of them exists.
+    pub(super) fn read(&self, on_loaded: impl Fn(&Path)) -> Result<Option<Kubeconfig>, Error> {
         match self {
-            Self::Named(path) => read(path)?
-                .inspect(|_| loaded(path))
+            Self::Explicit(path) => read_file(path)?
+                .inspect(|_| on_loaded(path))
                 .map(Some)
                 .ok_or_else(|| Error::setup(format!("there is no kubeconfig {}", path.display()))),
-            Self::Found(paths) => {
+            Self::Implicit(paths) => {
                 let mut merged: Option<Kubeconfig> = None;
                 for path in paths {
-                    let Some(next) = read(path)? else { continue };
-                    loaded(path);
+                    let Some(next) = read_file(path)? else { continue };
+                    on_loaded(path);
                     merged = Some(match merged {
                         Some(first) => {
-                            first.merge(next).map_err(|error| unreadable(path, &error))?
+                            first.merge(next).map_err(|error| load_error(path, &error))?
                         }
                         None => next,
                     });
@@ -66,18 +70,18 @@ impl Files {
         }
     }
 
-    /// The files, for a message that says that none of them is there.
-    pub(super) fn looked_in(&self) -> String {
+    /// Returns the paths for an error message.
+    pub(super) fn display(&self) -> String {
         let paths: Vec<String> = match self {
-            Self::Named(path) => vec![path.display().to_string()],
-            Self::Found(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
+            Self::Explicit(path) => vec![path.display().to_string()],
+            Self::Implicit(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
         };
         paths.join(", ")
     }
 }
 
-fn read(path: &Path) -> Result<Option<Kubeconfig>, Error> {
-    // kube panics on half a character of UTF-16.
+fn read_file(path: &Path) -> Result<Option<Kubeconfig>, Error> {
+    // kube panics if the file ends within a UTF-16 code unit.
     if std::fs::read(path).is_ok_and(|bytes| is_broken_utf16(&bytes)) {
         return Err(Error::setup(format!(
             "error loading config file \"{}\": Invalid UTF-16",
@@ -86,14 +90,14 @@ fn read(path: &Path) -> Result<Option<Kubeconfig>, Error> {
     }
     match Kubeconfig::read_from(path) {
         Ok(mut config) => {
-            // "" means the same as nothing: it must not hide what the next file says.
+            // An empty context counts as unset and must not override that of the next file.
             config.current_context = config.current_context.filter(|name| !name.is_empty());
             Ok(Some(config))
         }
         Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == io::ErrorKind::NotFound => {
             Ok(None)
         }
-        Err(error) => Err(unreadable(path, &error)),
+        Err(error) => Err(load_error(path, &error)),
     }
 }
 
@@ -101,37 +105,37 @@ fn is_broken_utf16(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) && bytes.len() % 2 == 1
 }
 
-fn unreadable(path: &Path, error: &KubeconfigError) -> Error {
-    let why = match error {
+fn load_error(path: &Path, error: &KubeconfigError) -> Error {
+    let message = match error {
         KubeconfigError::ReadConfig(error, _) => error.to_string(),
         other => other.to_string(),
     };
-    // A YAML parser draws the place over several lines; the first one says it.
-    let why = why.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
-    Error::setup(format!("error loading config file \"{}\": {why}", path.display()))
+    // The first line has the reason; the YAML parser adds an excerpt of the file.
+    let message = message.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
+    Error::setup(format!("error loading config file \"{}\": {message}", path.display()))
 }
 
-/// One cluster and one user.
-pub(super) struct Selected {
+/// Cluster, user and namespace that flags and kubeconfig select.
+pub(super) struct SelectedContext {
     pub(super) cluster: Cluster,
     pub(super) user: AuthInfo,
     pub(super) namespace: Option<String>,
-    /// Whose credentials these are, for a message.
+    /// Describes the source of the credentials, for error messages.
     pub(super) credentials: String,
 }
 
-impl Selected {
-    /// What the kubeconfig and the flags say together.
-    pub(super) fn of(config: &Kubeconfig, flags: &Connection) -> Result<Self, Error> {
-        let flags = &given(flags);
-        let context = context(config, flags)?;
+impl SelectedContext {
+    /// Selects the context of the kubeconfig and applies the flags to it.
+    pub(super) fn select(config: &Kubeconfig, flags: &ConnectionOptions) -> Result<Self, Error> {
+        let flags = &without_empty_flags(flags);
+        let context = select_context(config, flags)?;
         let cluster_name = flags.cluster.as_ref().unwrap_or(&context.cluster);
         let mut cluster =
             match find(&config.clusters, cluster_name, |named| (&named.name, &named.cluster)) {
                 Some(cluster) => cluster,
                 None if flags.server.is_some() && flags.cluster.is_none() => Cluster::default(),
                 None => {
-                    return Err(missing(
+                    return Err(missing_name(
                         "cluster",
                         cluster_name,
                         config.clusters.iter().map(|named| &named.name),
@@ -145,7 +149,11 @@ impl Selected {
         if let Some(name) = user_name {
             user = find(&config.auth_infos, name, |named| (&named.name, &named.auth_info))
                 .ok_or_else(|| {
-                    missing("auth info", name, config.auth_infos.iter().map(|named| &named.name))
+                    missing_name(
+                        "auth info",
+                        name,
+                        config.auth_infos.iter().map(|named| &named.name),
+                    )
                 })?;
             credentials = format!("user \"{name}\" of the kubeconfig");
         }
@@ -161,19 +169,22 @@ impl Selected {
             "--client-certificate".clone_into(&mut credentials);
         }
         override_user(&mut user, flags)?;
-        let shown = user_name.map_or("the command line", String::as_str);
-        credentials::check(&user, shown)?;
+        let display_name = user_name.map_or("the command line", String::as_str);
+        credentials::validate(&user, display_name)?;
         Ok(Self { cluster, user, namespace: context.namespace, credentials })
     }
 
-    /// The same, and its credentials are called so unless flags gave others.
-    pub(super) fn called(self, name: &str, flags: &Connection) -> Self {
-        let is_own = flags.token.is_none() && flags.client_certificate.is_none();
-        Self { credentials: if is_own { name.to_owned() } else { self.credentials }, ..self }
+    /// Replaces the description of the credentials, unless flags override the credentials.
+    pub(super) fn with_credentials_name(self, name: &str, flags: &ConnectionOptions) -> Self {
+        let is_overridden = flags.token.is_some() || flags.client_certificate.is_some();
+        Self {
+            credentials: if !is_overridden { name.to_owned() } else { self.credentials },
+            ..self
+        }
     }
 
-    /// A kubeconfig that holds nothing but this.
-    pub(super) fn alone(self) -> Kubeconfig {
+    /// Converts the selection to a kubeconfig with a single context.
+    pub(super) fn into_kubeconfig(self) -> Kubeconfig {
         let name = || "selected".to_owned();
         Kubeconfig {
             clusters: vec![NamedCluster {
@@ -201,23 +212,23 @@ impl Selected {
     }
 }
 
-fn context(config: &Kubeconfig, flags: &Connection) -> Result<Context, Error> {
+fn select_context(config: &Kubeconfig, flags: &ConnectionOptions) -> Result<Context, Error> {
     let names = || config.contexts.iter().map(|named| &named.name);
     let Some(name) = flags.context.as_ref().or(config.current_context.as_ref()) else {
-        // Flags alone can say where to go.
+        // The flags alone can select a cluster.
         if flags.server.is_some() || flags.cluster.is_some() {
             return Ok(Context::default());
         }
-        let choice = choice(names());
+        let existing = list_names(names());
         return Err(Error::setup(format!(
-            "the kubeconfig has no current context: choose one with --context or \"kubectl config use-context\" ({choice})"
+            "the kubeconfig has no current context: choose one with --context or \"kubectl config use-context\" ({existing})"
         )));
     };
     find(&config.contexts, name, |named| (&named.name, &named.context))
-        .ok_or_else(|| missing("context", name, names()))
+        .ok_or_else(|| missing_name("context", name, names()))
 }
 
-/// kube merges several of a name already; the first one counts.
+/// Returns the first entry with the name. kube merges duplicates when it reads files.
 fn find<'a, N, T: Clone + 'a>(
     all: &'a [N],
     name: &String,
@@ -226,23 +237,26 @@ fn find<'a, N, T: Clone + 'a>(
     all.iter().map(parts).find(|(found, _)| *found == name).and_then(|(_, value)| value.clone())
 }
 
-fn missing<'a>(what: &str, name: &str, all: impl Iterator<Item = &'a String>) -> Error {
-    Error::setup(format!("{what} \"{name}\" does not exist in the kubeconfig ({})", choice(all)))
+fn missing_name<'a>(kind: &str, name: &str, all: impl Iterator<Item = &'a String>) -> Error {
+    Error::setup(format!(
+        "{kind} \"{name}\" does not exist in the kubeconfig ({})",
+        list_names(all)
+    ))
 }
 
-fn choice<'a>(all: impl Iterator<Item = &'a String>) -> String {
-    const SHOWN: usize = 20;
+fn list_names<'a>(all: impl Iterator<Item = &'a String>) -> String {
+    const MAX_NAMES: usize = 20;
     let all: BTreeSet<&str> = all.map(String::as_str).collect();
     if all.is_empty() {
         return "it has none".to_owned();
     }
-    let shown: Vec<&str> = all.iter().copied().take(SHOWN).collect();
-    let more = if all.len() > SHOWN { ", …" } else { "" };
+    let shown: Vec<&str> = all.iter().copied().take(MAX_NAMES).collect();
+    let more = if all.len() > MAX_NAMES { ", …" } else { "" };
     format!("it has {}{more}", shown.join(", "))
 }
 
-/// kubectl takes an empty flag for one that wasn't given.
-fn given(flags: &Connection) -> Connection {
+/// Unsets flags with an empty value, as kubectl does.
+fn without_empty_flags(flags: &ConnectionOptions) -> ConnectionOptions {
     let mut flags = flags.clone();
     for flag in [
         &mut flags.context,
@@ -264,7 +278,7 @@ fn given(flags: &Connection) -> Connection {
     flags
 }
 
-fn override_cluster(cluster: &mut Cluster, flags: &Connection) -> Result<(), Error> {
+fn override_cluster(cluster: &mut Cluster, flags: &ConnectionOptions) -> Result<(), Error> {
     if let Some(server) = &flags.server {
         cluster.server = Some(server.clone());
     }
@@ -281,7 +295,7 @@ fn override_cluster(cluster: &mut Cluster, flags: &Connection) -> Result<(), Err
         cluster.certificate_authority = None;
         cluster.certificate_authority_data = None;
     }
-    // Empty settings are as good as none.
+    // Empty settings count as unset.
     for setting in [
         &mut cluster.certificate_authority,
         &mut cluster.certificate_authority_data,
@@ -292,7 +306,7 @@ fn override_cluster(cluster: &mut Cluster, flags: &Connection) -> Result<(), Err
     let has_authority =
         cluster.certificate_authority.is_some() || cluster.certificate_authority_data.is_some();
     if has_authority && cluster.insecure_skip_tls_verify == Some(true) {
-        // kubectl refuses it too: one of the two isn't meant.
+        // kubectl rejects the combination too.
         return Err(Error::setup(
             "specifying a root certificates file with the insecure flag is not allowed: remove certificate-authority or insecure-skip-tls-verify from the kubeconfig",
         ));
@@ -300,9 +314,9 @@ fn override_cluster(cluster: &mut Cluster, flags: &Connection) -> Result<(), Err
     Ok(())
 }
 
-fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
+fn override_user(user: &mut AuthInfo, flags: &ConnectionOptions) -> Result<(), Error> {
     if let Some(token) = &flags.token {
-        // Through serde, which spares a dependency for the type that hides secrets from logs.
+        // Deserialized, because the field's type is that of a crate that is no direct dependency.
         let with_token: AuthInfo = serde_json::from_value(json!({ "token": token }))
             .map_err(|error| Error::setup(format!("--token: {error}")))?;
         *user = AuthInfo {
@@ -328,8 +342,8 @@ fn override_user(user: &mut AuthInfo, flags: &Connection) -> Result<(), Error> {
             ..std::mem::take(user)
         };
         if flags.token.is_none() {
-            // A token itself stays, so that two ways to log in are refused, as kubectl refuses
-            // them.
+            // A token remains set, so that validation rejects two authentication methods as kubectl
+            // does.
             user.token_file = None;
         }
     }

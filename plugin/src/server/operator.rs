@@ -1,29 +1,37 @@
-//! Sessions of mirrord's own operator, which keeps them itself and serves them in a shape of its
-//! own.
+//! Requests about the sessions of mirrord's own operator, which has an API of its own.
 
 use http::Method;
 use mirrord_sessions_crds::{GROUP, SessionId};
 use serde_json::{Value, json};
 
-use super::{Deletion, Effect, Listing, Scope, Server, Source, everywhere, pages::name_kind};
-use crate::error::{ApiError, Error, RequestInfo, Status, Verb};
-
-/// What older operators put before the IDs of sessions that span clusters.
-const PREFIXES: [&str; 2] = ["mc-copy-", "mc-"];
+use super::{
+    client::Server,
+    options::{DeleteOptions, Effect, ListOptions, Scope, cluster_request, scope_request},
+    pages::set_kind,
+    source::Source,
+};
+use crate::{
+    error::{ApiError, Error, RequestInfo, Status, Verb},
+    session::strip_operator_prefix,
+};
 
 impl Server {
-    /// All the sessions of a listing.
-    pub(super) async fn operators_sessions(&self, listing: &Listing) -> Result<Vec<Value>, Error> {
-        if listing.labels.is_some() {
+    /// Returns the sessions that match the options.
+    pub(super) async fn operator_sessions(
+        &self,
+        options: &ListOptions,
+    ) -> Result<Vec<Value>, Error> {
+        if options.labels.is_some() {
             return Err(Error::setup(
                 "the sessions of mirrord's operator have no labels: select without -l",
             ));
         }
-        let asked = Self::asked_of(Verb::List, &listing.scope);
-        let path = Source::Operator.path(&listing.scope, None);
-        let mut items = match self.pages(&asked, &path, listing.fields.as_deref()).await {
+        let info = scope_request(Verb::List, &options.scope);
+        let path = Source::Operator.path(&options.scope, None);
+        let mut items = match self.list_objects(&info, &path, options.fields.as_deref()).await {
             Ok(items) => items,
-            // Older operators serve no list, and some roles only their status.
+            // Older operators do not serve a list, and some roles may only read the operator's
+            // status.
             Err(error)
                 if error
                     .api_error()
@@ -31,45 +39,45 @@ impl Server {
             {
                 let is_forbidden =
                     error.api_error().is_some_and(|api_error| api_error.status.code == 403);
-                // The list is what there should be a right to.
-                self.operators_status()
+                // If the status is not readable either, report the missing right to list.
+                self.operator_status_sessions()
                     .await
-                    .map_err(|instead| if is_forbidden { error } else { instead })?
+                    .map_err(|status_error| if is_forbidden { error } else { status_error })?
             }
             Err(error) => return Err(error),
         };
-        name_kind(&mut items, &Source::Operator.kind());
-        items.retain(|item| is_in(item, &listing.scope));
-        if let Some(selector) = &listing.fields {
-            let terms = terms(selector)?;
-            items.retain(|item| terms.iter().all(|term| term.matches(item)));
+        set_kind(&mut items, &Source::Operator.kind());
+        items.retain(|item| is_in_scope(item, &options.scope));
+        if let Some(selector) = &options.fields {
+            let conditions = parse_field_selector(selector)?;
+            items.retain(|item| conditions.iter().all(|condition| condition.matches(item)));
         }
         Ok(items)
     }
 
-    /// The sessions that the operator tells of itself.
-    async fn operators_status(&self) -> Result<Vec<Value>, Error> {
+    /// Returns the sessions in the status of the operator.
+    async fn operator_status_sessions(&self) -> Result<Vec<Value>, Error> {
         let path = format!("/apis/{GROUP}/v1/mirrordoperators/operator");
         let operator: Value =
-            self.request(&everywhere(Verb::Get), Method::GET, &path, None).await?;
+            self.request(&cluster_request(Verb::Get), Method::GET, &path, None).await?;
         let sessions =
             operator.pointer("/status/sessions").and_then(Value::as_array).ok_or_else(|| {
                 Error::setup(
-                    "mirrord's operator lists no sessions: its status has none, is it running?",
+                    "the status of mirrord's operator lists no sessions: is the operator running?",
                 )
             })?;
-        Ok(sessions.iter().map(wrapped).collect())
+        Ok(sessions.iter().map(session_object).collect())
     }
 
-    /// Ends one session.
-    pub(super) async fn end_operators(
+    /// Deletes one session.
+    pub(super) async fn delete_operator_session(
         &self,
         namespace: &str,
         id: &SessionId,
-        how: &Deletion<'_>,
+        options: &DeleteOptions<'_>,
     ) -> Result<(), Error> {
-        // It has but one space of IDs: what is meant for one namespace must not reach into another.
-        // Who may not look is trusted to know.
+        // IDs of the operator are not namespaced, so check that the session is in the namespace. A
+        // requester without the right to read sessions skips the check.
         if !namespace.is_empty() {
             match self.session(namespace, id).await {
                 Err(error) if !error.api_error().is_some_and(ApiError::is_rbac) => {
@@ -78,66 +86,77 @@ impl Server {
                 _ => {}
             }
         }
-        let Some(number) = number(id.name()) else {
+        let Some(number) = numeric_id(id.name()) else {
             return Err(Error::Unaddressable { id: id.clone() });
         };
-        let asked = RequestInfo {
+        let info = RequestInfo {
             verb: Verb::Delete,
             namespace: Some(namespace.to_owned()).filter(|name| !name.is_empty()),
             id: Some(id.clone()),
         };
         let path = Source::Operator.path(&Scope::All, Some(&number.to_string()));
-        self.end(asked, &path, how).await
+        self.delete_path(info, &path, options).await
     }
 
-    /// Ends all the sessions of the cluster: the operator knows no smaller collection.
-    pub async fn end_all_operators(&self, how: &Deletion<'_>) -> Result<(), Error> {
+    /// Deletes all sessions of the cluster, the only collection that the operator can delete.
+    pub async fn delete_all_operator_sessions(
+        &self,
+        options: &DeleteOptions<'_>,
+    ) -> Result<(), Error> {
         let path = Source::Operator.path(&Scope::All, None);
-        self.end(everywhere(Verb::DeleteCollection), &path, how).await
+        self.delete_path(cluster_request(Verb::DeleteCollection), &path, options).await
     }
 
-    async fn end(&self, asked: RequestInfo, path: &str, how: &Deletion<'_>) -> Result<(), Error> {
-        // Nothing public says that it heeds one, and to be wrong about it ends somebody's session.
-        if how.effect == Effect::DryRun {
+    async fn delete_path(
+        &self,
+        info: RequestInfo,
+        path: &str,
+        options: &DeleteOptions<'_>,
+    ) -> Result<(), Error> {
+        // The operator is not documented to honour `dryRun`. If it ignores it, a dry run deletes
+        // the session.
+        if options.effect == Effect::DryRun {
             return Err(Error::setup(
-                "mirrord's operator may ignore --dry-run=server and stop the session: use --dry-run=client",
+                "mirrord's operator is not known to support server-side dry runs: use --dry-run=client",
             ));
         }
-        // It has no uids to compare.
-        let options = Deletion { uid: None, ..*how }.options();
-        let answer: Value = self
-            .request(&asked, Method::DELETE, path, Some(&options))
+        // The operator's sessions have no UIDs, so the precondition does not apply.
+        let body = DeleteOptions { uid: None, ..*options }.to_body();
+        let response: Value = self
+            .request(&info, Method::DELETE, path, Some(&body))
             .await
-            .map_err(|error| self.not_there(&asked, error))?;
-        // The answer may be of success, and what it says of failure.
-        if answer["kind"] == "Status" && answer["status"] == "Status" {
-            let code = answer["code"].as_u64().and_then(|code| code.try_into().ok());
-            let failure = Status::read(code.unwrap_or(500), answer.to_string().as_bytes());
-            let refused = self.refused(asked.clone(), failure);
-            return Err(self.not_there(&asked, refused));
+            .map_err(|error| self.route_error(&info, error))?;
+        // The operator may report a failure in the body of a successful response.
+        if response["kind"] == "Status" && response["status"] == "Status" {
+            let code = response["code"].as_u64().and_then(|code| code.try_into().ok());
+            let failure = Status::read(code.unwrap_or(500), response.to_string().as_bytes());
+            let error = self.api_error(info.clone(), failure);
+            return Err(self.route_error(&info, error));
         }
         Ok(())
     }
 
-    /// An operator that was found is no missing installation: it has no such session, or doesn't
-    /// know how to stop one.
-    fn not_there(&self, asked: &RequestInfo, error: Error) -> Error {
-        let Some(api_error) = error.api_error().filter(|no| no.is_not_installed()) else {
+    /// Converts a 404 of a missing API route to the error that fits an existing operator.
+    ///
+    /// Either the session does not exist, or this version of the operator cannot delete sessions.
+    fn route_error(&self, info: &RequestInfo, error: Error) -> Error {
+        let Some(api_error) = error.api_error().filter(|api_error| api_error.is_not_installed())
+        else {
             return error;
         };
-        // What mirrord itself takes for a missing route.
+        // mirrord uses the same condition to detect a missing route.
         let has_route = api_error.status.is_status && !api_error.status.reason.contains("parse");
-        match &asked.id {
-            Some(id) if has_route => self.refused(asked.clone(), Status::not_found(id)),
+        match &info.id {
+            Some(id) if has_route => self.api_error(info.clone(), Status::not_found(id)),
             _ => Error::setup(
-                "mirrord's operator can't stop sessions in this version of it: an administrator may upgrade it",
+                "this version of mirrord's operator cannot stop sessions: ask an administrator to upgrade it",
             ),
         }
     }
 }
 
-/// A session of the operator's status in the shape that a list has.
-fn wrapped(session: &Value) -> Value {
+/// Converts a session of the operator's status to the form that lists have.
+fn session_object(session: &Value) -> Value {
     json!({
         "apiVersion": format!("{GROUP}/v1"),
         "kind": "Session",
@@ -146,21 +165,14 @@ fn wrapped(session: &Value) -> Value {
     })
 }
 
-/// An ID without what older operators put before it.
-#[must_use]
-pub fn bare(id: &str) -> &str {
-    let bare = PREFIXES.iter().find_map(|prefix| id.strip_prefix(prefix));
-    bare.unwrap_or(id)
+/// Returns the number by which the operator's API identifies the session.
+fn numeric_id(id: &str) -> Option<u64> {
+    let digits = strip_operator_prefix(id);
+    let is_hex = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The number that the operator knows a session by.
-fn number(id: &str) -> Option<u64> {
-    let bare = bare(id);
-    let is_hex = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hex.then(|| u64::from_str_radix(bare, 16).ok()).flatten()
-}
-
-fn is_in(item: &Value, scope: &Scope) -> bool {
+fn is_in_scope(item: &Value, scope: &Scope) -> bool {
     let namespace = item.pointer("/spec/session/namespace");
     match scope {
         Scope::All => true,
@@ -168,32 +180,35 @@ fn is_in(item: &Value, scope: &Scope) -> bool {
     }
 }
 
-/// One condition of a field selector. The operator knows few of them and leaves out the others.
-struct Term<'a> {
+/// One condition of a field selector.
+///
+/// The operator evaluates few conditions and ignores the others.
+struct FieldCondition<'a> {
     pointer: String,
     value: &'a str,
-    equal: bool,
+    is_equality: bool,
 }
 
-impl Term<'_> {
+impl FieldCondition<'_> {
     fn matches(&self, item: &Value) -> bool {
-        let found = item.pointer(&self.pointer).and_then(Value::as_str);
-        (found.unwrap_or_default() == self.value) == self.equal
+        let value = item.pointer(&self.pointer).and_then(Value::as_str);
+        (value.unwrap_or_default() == self.value) == self.is_equality
     }
 }
 
-fn terms(selector: &str) -> Result<Vec<Term<'_>>, Error> {
+fn parse_field_selector(selector: &str) -> Result<Vec<FieldCondition<'_>>, Error> {
     let parts = selector.split(',').filter(|part| !part.is_empty());
-    let terms = parts.map(|part| {
-        let (path, value, equal) = operator(part).ok_or_else(|| {
+    let conditions = parts.map(|part| {
+        let (path, value, is_equality) = split_condition(part).ok_or_else(|| {
             Error::setup(format!("invalid selector: '{selector}'; can't understand '{part}'"))
         })?;
-        Ok(Term { pointer: format!("/{}", path.replace('.', "/")), value, equal })
+        let pointer = format!("/{}", path.replace('.', "/"));
+        Ok(FieldCondition { pointer, value, is_equality })
     });
-    terms.collect()
+    conditions.collect()
 }
 
-fn operator(part: &str) -> Option<(&str, &str, bool)> {
+fn split_condition(part: &str) -> Option<(&str, &str, bool)> {
     if let Some((path, value)) = part.split_once("!=") {
         return Some((path, value, false));
     }
@@ -206,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_as_numbers() {
+    fn parses_ids_as_numbers() {
         let cases = [
             ("b537fef3e6b4042d", Some(0xb537_fef3_e6b4_042d)),
             ("mc-b537fef3e6b4042d", Some(0xb537_fef3_e6b4_042d)),
@@ -219,12 +234,12 @@ mod tests {
             ("11111111111111111", None),
         ];
         for (id, expected) in cases {
-            assert_eq!(number(id), expected, "{id:?}");
+            assert_eq!(numeric_id(id), expected, "{id:?}");
         }
     }
 
     #[test]
-    fn selectors() {
+    fn evaluates_field_selectors() {
         let item = json!({ "spec": { "session": { "key": "avi", "target": "deployment/a" } } });
         let cases = [
             ("spec.session.key=avi", Some(true)),
@@ -235,8 +250,9 @@ mod tests {
             ("nonsense", None),
         ];
         for (selector, expected) in cases {
-            let terms = terms(selector).ok();
-            let matches = terms.map(|terms| terms.iter().all(|term| term.matches(&item)));
+            let conditions = parse_field_selector(selector).ok();
+            let matches =
+                conditions.map(|all| all.iter().all(|condition| condition.matches(&item)));
             assert_eq!(matches, expected, "{selector:?}");
         }
     }

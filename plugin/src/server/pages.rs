@@ -1,18 +1,18 @@
-//! Lists, page by page.
+//! Lists that are read page by page.
 
-use std::{collections::HashSet, fmt::Write};
+use std::collections::HashSet;
 
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Server, everywhere, wire::encoded};
+use super::{client::Server, options::cluster_request, url::with_query};
 use crate::error::{Error, RequestInfo, Verb};
 
-/// kubectl's page size.
-const PAGE: usize = 500;
-/// The most that is asked for at a time, where pages grow: some megabytes.
-const LARGEST: usize = 8 * PAGE;
+/// Size of the first page, which is kubectl's page size.
+const PAGE_SIZE: usize = 500;
+/// Upper bound of a growing page, which is some megabytes.
+const MAX_PAGE_SIZE: usize = 8 * PAGE_SIZE;
 
 #[derive(Deserialize)]
 struct Page {
@@ -25,101 +25,98 @@ struct Page {
 #[serde(rename_all = "camelCase", default)]
 struct PageMetadata {
     #[serde(rename = "continue")]
-    next: Option<String>,
+    continue_token: Option<String>,
     resource_version: Option<String>,
 }
 
 /// A list that is read page by page.
 pub struct Pages<'a> {
     server: &'a Server,
-    asked: RequestInfo,
+    info: RequestInfo,
     path: String,
-    /// At most so many items a page; all of them if it is 0.
-    size: usize,
-    /// Whether each page may be twice as long as the one before: the first should be there soon,
-    /// and then every request costs more than the items it is for.
+    /// Items a page; 0 requests everything in one page.
+    page_size: usize,
+    /// Doubles each page: the first one should arrive soon, and later ones save requests.
     grows: bool,
-    next: Option<String>,
-    done: bool,
-    version: String,
-    /// API version and kind of the items, which those of a list may go without.
+    continue_token: Option<String>,
+    is_complete: bool,
+    resource_version: String,
+    /// API version and kind of the items, which the items of a list may lack.
     kind: Option<(String, &'static str)>,
-    /// Items that are there already.
-    given: Vec<Value>,
-    /// Where the items are that were answered already, in case the list must be read anew.
-    seen: HashSet<String>,
+    /// Items that need no request.
+    prefetched: Vec<Value>,
+    /// Items returned so far, in case the list must be read again.
+    returned: HashSet<String>,
 }
 
 impl<'a> Pages<'a> {
     pub(super) fn new(
         server: &'a Server,
-        asked: RequestInfo,
+        info: RequestInfo,
         path: &str,
         query: &[(&str, &str)],
-        size: Option<usize>,
+        page_size: Option<usize>,
     ) -> Self {
         Self {
             server,
-            asked,
+            info,
             path: with_query(path, query),
-            size: size.unwrap_or(PAGE),
-            grows: size.is_none(),
-            next: None,
-            done: false,
-            version: String::new(),
+            page_size: page_size.unwrap_or(PAGE_SIZE),
+            grows: page_size.is_none(),
+            continue_token: None,
+            is_complete: false,
+            resource_version: String::new(),
             kind: None,
-            given: Vec::new(),
-            seen: HashSet::new(),
+            prefetched: Vec::new(),
+            returned: HashSet::new(),
         }
     }
 
-    /// A list whose items are there already.
-    pub(super) fn of(server: &'a Server, items: Vec<Value>) -> Self {
+    /// Wraps items that have been read already.
+    pub(super) fn from_items(server: &'a Server, items: Vec<Value>) -> Self {
         Self {
-            given: items,
-            done: true,
-            ..Self::new(server, everywhere(Verb::List), "", &[], None)
+            prefetched: items,
+            is_complete: true,
+            ..Self::new(server, cluster_request(Verb::List), "", &[], None)
         }
     }
 
-    /// A list whose items are of this version and kind: `kubectl apply` needs to be told.
-    pub(super) fn of_kind(mut self, kind: (String, &'static str)) -> Self {
+    /// Sets the API version and kind of the items, which `kubectl apply` requires.
+    pub(super) fn with_kind(mut self, kind: (String, &'static str)) -> Self {
         self.kind = Some(kind);
         self
     }
 
-    /// The next page; nothing after the last one.
-    pub async fn next(&mut self) -> Result<Option<Vec<Value>>, Error> {
-        if !self.given.is_empty() {
-            return Ok(Some(std::mem::take(&mut self.given)));
+    /// Returns the next page, or `None` after the last one.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Value>>, Error> {
+        if !self.prefetched.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.prefetched)));
         }
-        while !self.done {
-            let mut path = self.path.clone();
-            let mut add = |name: &str, value: &str| {
-                let before = if path.contains('?') { '&' } else { '?' };
-                let _ = write!(path, "{before}{name}={}", encoded(value));
-            };
-            if self.size > 0 {
-                add("limit", &self.size.to_string());
+        while !self.is_complete {
+            let limit = self.page_size.to_string();
+            let mut query = Vec::new();
+            if self.page_size > 0 {
+                query.push(("limit", &*limit));
             }
-            if let Some(next) = &self.next {
-                add("continue", next);
+            if let Some(token) = &self.continue_token {
+                query.push(("continue", token));
             }
-            let page = self.server.request::<Page>(&self.asked, Method::GET, &path, None).await;
+            let path = with_query(&self.path, &query);
+            let page = self.server.request::<Page>(&self.info, Method::GET, &path, None).await;
             match page {
                 Ok(page) => {
-                    if self.grows && self.size > 0 {
-                        self.size = LARGEST.min(self.size * 2);
+                    if self.grows && self.page_size > 0 {
+                        self.page_size = MAX_PAGE_SIZE.min(self.page_size * 2);
                     }
-                    return Ok(Some(self.took(page)));
+                    return Ok(Some(self.accept(page)));
                 }
-                // The pages have been going on for so long that their snapshot is gone: the rest in
-                // one then.
+                // The snapshot behind the continue token expired. Read the whole list in one page
+                // and skip the items that were returned.
                 Err(Error::Api(api_error))
-                    if api_error.status.code == 410 && self.next.is_some() =>
+                    if api_error.status.code == 410 && self.continue_token.is_some() =>
                 {
-                    self.size = 0;
-                    self.next = None;
+                    self.page_size = 0;
+                    self.continue_token = None;
                 }
                 Err(error) => return Err(error),
             }
@@ -127,30 +124,30 @@ impl<'a> Pages<'a> {
         Ok(None)
     }
 
-    fn took(&mut self, page: Page) -> Vec<Value> {
+    fn accept(&mut self, page: Page) -> Vec<Value> {
         let mut items = page.items.unwrap_or_default();
-        self.version = page.metadata.resource_version.unwrap_or_default();
-        self.next = page.metadata.next.filter(|next| !next.is_empty());
-        self.done = self.next.is_none();
-        if !self.seen.is_empty() || !self.done {
-            items.retain(|item| self.seen.insert(place(item)));
+        self.resource_version = page.metadata.resource_version.unwrap_or_default();
+        self.continue_token = page.metadata.continue_token.filter(|token| !token.is_empty());
+        self.is_complete = self.continue_token.is_none();
+        if !self.returned.is_empty() || !self.is_complete {
+            items.retain(|item| self.returned.insert(namespaced_name(item)));
         }
         if let Some(kind) = &self.kind {
-            name_kind(&mut items, kind);
+            set_kind(&mut items, kind);
         }
         items
     }
 
-    /// The resource version of the list, as far as it has been read.
+    /// Returns the resource version of the list, as of the last page.
     #[must_use]
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn resource_version(&self) -> &str {
+        &self.resource_version
     }
 
-    /// All that is left, in one.
-    pub async fn all(&mut self) -> Result<Vec<Value>, Error> {
+    /// Returns all remaining items.
+    pub async fn collect(&mut self) -> Result<Vec<Value>, Error> {
         let mut items = Vec::new();
-        while let Some(page) = self.next().await? {
+        while let Some(page) = self.next_page().await? {
             items.extend(page);
         }
         Ok(items)
@@ -158,39 +155,28 @@ impl<'a> Pages<'a> {
 }
 
 impl Server {
-    /// All the items of a list.
-    pub(super) async fn pages(
+    /// Returns all items of a list.
+    pub(super) async fn list_objects(
         &self,
-        asked: &RequestInfo,
+        info: &RequestInfo,
         path: &str,
-        selector: Option<&str>,
+        field_selector: Option<&str>,
     ) -> Result<Vec<Value>, Error> {
         let query: Vec<_> =
-            selector.map(|selector| ("fieldSelector", selector)).into_iter().collect();
-        Pages::new(self, asked.clone(), path, &query, None).all().await
+            field_selector.map(|selector| ("fieldSelector", selector)).into_iter().collect();
+        Pages::new(self, info.clone(), path, &query, None).collect().await
     }
 }
 
-/// Says of each item what it is, where it doesn't itself.
-pub(super) fn name_kind(items: &mut [Value], (version, kind): &(String, &'static str)) {
+/// Sets the API version and kind of the items that lack them.
+pub(super) fn set_kind(items: &mut [Value], (version, kind): &(String, &'static str)) {
     for item in items.iter_mut().filter_map(Value::as_object_mut) {
         item.entry("apiVersion").or_insert_with(|| json!(version));
         item.entry("kind").or_insert_with(|| json!(kind));
     }
 }
 
-/// What tells an item from the others of its list.
-fn place(item: &Value) -> String {
+fn namespaced_name(item: &Value) -> String {
     let text = |pointer| item.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"))
-}
-
-/// The path with these parameters.
-pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
-    let mut path = path.to_owned();
-    for (n, (name, value)) in query.iter().enumerate() {
-        let before = if n == 0 { '?' } else { '&' };
-        let _ = write!(path, "{before}{name}={}", encoded(value));
-    }
-    path
 }

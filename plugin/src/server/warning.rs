@@ -1,36 +1,36 @@
-//! What the server warns of, in headers `Warning: 299 AGENT "TEXT"` (RFC 7234, 5.5).
+//! Parser of warning headers, `Warning: 299 AGENT "TEXT"` (RFC 7234, section 5.5).
 
 use http::{HeaderMap, header};
 
-/// The texts of the warnings, in their order.
-pub(super) fn texts(headers: &HeaderMap) -> Vec<String> {
+/// Returns the texts of all warnings, in order.
+pub(super) fn parse_headers(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::WARNING).iter();
     let values = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-    values.flat_map(of_value).collect()
+    values.flat_map(parse_value).collect()
 }
 
-fn of_value(mut rest: &str) -> Vec<String> {
+fn parse_value(mut rest: &str) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some((_, quoted)) = rest.split_once('"') {
         let mut text = String::new();
-        let mut escaped = false;
+        let mut is_escaped = false;
         let mut end = quoted.len();
         for (at, c) in quoted.char_indices() {
             match c {
-                '\\' if !escaped => escaped = true,
-                '"' if !escaped => {
+                '\\' if !is_escaped => is_escaped = true,
+                '"' if !is_escaped => {
                     end = at + 1;
                     break;
                 }
                 c => {
                     text.push(c);
-                    escaped = false;
+                    is_escaped = false;
                 }
             }
         }
         texts.push(text);
         rest = &quoted[end..];
-        // A date may follow, quoted too; it belongs to the warning before it.
+        // A quoted date may follow, which belongs to the same warning.
         rest = rest.find(',').map_or("", |at| match rest.find('"') {
             Some(date) if date < at => "",
             _ => &rest[at..],
@@ -44,9 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_of_headers() {
+    fn parses_warning_values() {
         for (value, expected) in [
-            (r#"299 - "somebody else is there""#, &["somebody else is there"][..]),
+            (r#"299 - "another session uses the port""#, &["another session uses the port"][..]),
             (r#"299 - "a \"b\" \\ c""#, &[r#"a "b" \ c"#]),
             (r#"299 - "a, b", 299 - "c""#, &["a, b", "c"]),
             (r#"299 - "a" "Mon, 23 Nov 2026""#, &["a"]),
@@ -54,7 +54,7 @@ mod tests {
             ("299", &[]),
             ("", &[]),
         ] {
-            assert_eq!(of_value(value), expected, "{value}");
+            assert_eq!(parse_value(value), expected, "{value}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Changes, as they happen.
+//! Watches of sessions.
 
 use std::time::Duration;
 
@@ -8,31 +8,37 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Listing, Server, connect, pages::with_query};
+use super::{
+    client::{Server, client_error},
+    options::{ListOptions, scope_request},
+    url::with_query,
+};
 use crate::error::{Error, Status, Verb};
 
-/// The longest event that is read: more than the largest object that etcd stores.
-const LONGEST: usize = 1 << 26;
+/// Size limit of an event: more than the largest object that etcd stores.
+const MAX_EVENT: usize = 1 << 26;
 
-/// How long nothing may come of a watch: a server says each minute or so how far it is, and a
-/// connection that was lost while the machine slept says nothing any more.
-const QUIET: Duration = Duration::from_mins(3);
+/// Time without an event or bookmark after which the connection counts as lost.
+///
+/// A server sends a bookmark about once a minute. A connection that broke while the machine slept
+/// reports no error.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How an object changed.
+/// Type of a watch event about an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Change {
-    /// It came, or came into sight.
+pub enum EventType {
+    /// The object was created or became visible.
     Added,
-    /// It is another now.
+    /// The object was updated.
     Modified,
-    /// It went, or went out of sight.
+    /// The object was deleted or became invisible.
     Deleted,
 }
 
-impl Change {
-    /// The API's word for it.
+impl EventType {
+    /// Returns the type as the API names it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
             Self::Modified => "MODIFIED",
@@ -41,90 +47,90 @@ impl Change {
     }
 }
 
-/// What a watch tells.
+/// Event of a watch.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum WatchEvent {
     /// An object changed.
-    Object(Change, Value),
-    /// Nothing did, up to this resource version.
+    Object(EventType, Value),
+    /// No further object changed up to this resource version.
     Bookmark(String),
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct EventLine {
     #[serde(rename = "type")]
     kind: String,
     object: Value,
 }
 
-/// The events of a watch.
+/// Stream of watch events.
 pub struct Watch<'a> {
     server: &'a Server,
-    listing: &'a Listing,
+    options: &'a ListOptions,
     body: Body,
     buffer: Vec<u8>,
 }
 
 impl Server {
-    /// Watches what a listing lists, from a resource version on.
+    /// Watches sessions from a resource version on.
     pub async fn watch<'a>(
         &'a self,
-        listing: &'a Listing,
-        version: &str,
+        options: &'a ListOptions,
+        resource_version: &str,
     ) -> Result<Watch<'a>, Error> {
-        let source = self.source().await?.source;
-        let mut query = listing.query();
+        let source = self.discover().await?.source;
+        let mut query = options.query();
         query.extend([
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
-            ("resourceVersion", version),
+            ("resourceVersion", resource_version),
         ]);
-        let path = with_query(&source.path(&listing.scope, None), &query);
+        let path = with_query(&source.path(&options.scope, None), &query);
         let request = Request::get(path)
             .header(header::ACCEPT, "application/json")
             .body(Body::empty())
             .map_err(|error| Error::setup(format!("cannot watch: {error}")))?;
         let response =
-            self.client.send(request).await.map_err(|error| connect::failed(&self.host, &error))?;
+            self.client.send(request).await.map_err(|error| client_error(&self.host, &error))?;
         let (head, body) = response.into_parts();
-        let mut watch = Watch { server: self, listing, body, buffer: Vec::new() };
+        let mut watch = Watch { server: self, options, body, buffer: Vec::new() };
         if head.status.is_success() {
             return Ok(watch);
         }
-        while watch.more().await? {}
+        while watch.read_more().await? {}
         let failure = Status::read(head.status.as_u16(), &watch.buffer);
-        Err(watch.refused(failure))
+        Err(watch.api_error(failure))
     }
 }
 
 impl Watch<'_> {
-    /// The next event; nothing when the server has ended the watch, or says nothing any more.
+    /// Returns the next event, or `None` when the server ended the watch or the watch is idle.
     ///
     /// # Errors
-    /// If the connection broke, or with a api_error of code 410 when the watch has fallen behind.
-    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+    /// Fails if the connection breaks, or with code 410 if the resource version expired.
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, Error> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                return self.event(&line).map(Some);
+                return self.parse_event(&line).map(Some);
             }
-            if !unless_quiet(QUIET, self.more()).await? {
+            if !or_idle(IDLE_TIMEOUT, self.read_more()).await? {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads on; answers whether there was more.
-    async fn more(&mut self) -> Result<bool, Error> {
+    /// Reads the next frame into the buffer and returns whether there was one.
+    async fn read_more(&mut self) -> Result<bool, Error> {
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|error| connect::failed(&self.server.host, &error))?;
+            let frame = frame.map_err(|error| client_error(&self.server.host, &error))?;
             let Ok(bytes) = frame.into_data() else {
                 continue;
             };
-            if self.buffer.len() + bytes.len() > LONGEST {
+            if self.buffer.len() + bytes.len() > MAX_EVENT {
                 return Err(self.unexpected("an event that is too long".to_owned()));
             }
             self.buffer.extend_from_slice(&bytes);
@@ -133,30 +139,29 @@ impl Watch<'_> {
         Ok(false)
     }
 
-    fn event(&self, line: &[u8]) -> Result<Event, Error> {
-        let Line { kind, object } =
+    fn parse_event(&self, line: &[u8]) -> Result<WatchEvent, Error> {
+        let EventLine { kind, object } =
             serde_json::from_slice(line).map_err(|error| self.unexpected(error.to_string()))?;
-        let change = match kind.as_str() {
-            "ADDED" => Change::Added,
-            "MODIFIED" => Change::Modified,
-            "DELETED" => Change::Deleted,
+        let event_type = match kind.as_str() {
+            "ADDED" => EventType::Added,
+            "MODIFIED" => EventType::Modified,
+            "DELETED" => EventType::Deleted,
             "BOOKMARK" => {
                 let version = object.pointer("/metadata/resourceVersion");
                 let version = version.and_then(Value::as_str).unwrap_or_default();
-                return Ok(Event::Bookmark(version.to_owned()));
+                return Ok(WatchEvent::Bookmark(version.to_owned()));
             }
             _ => {
                 let code = object["code"].as_u64().and_then(|code| code.try_into().ok());
                 let body = object.to_string();
-                return Err(self.refused(Status::read(code.unwrap_or(500), body.as_bytes())));
+                return Err(self.api_error(Status::read(code.unwrap_or(500), body.as_bytes())));
             }
         };
-        Ok(Event::Object(change, object))
+        Ok(WatchEvent::Object(event_type, object))
     }
 
-    fn refused(&self, failure: Status) -> Error {
-        let asked = Server::asked_of(Verb::Watch, &self.listing.scope);
-        self.server.refused(asked, failure)
+    fn api_error(&self, failure: Status) -> Error {
+        self.server.api_error(scope_request(Verb::Watch, &self.options.scope), failure)
     }
 
     fn unexpected(&self, what: String) -> Error {
@@ -164,12 +169,12 @@ impl Watch<'_> {
     }
 }
 
-/// Whether there was more; no, where nothing comes for too long.
-async fn unless_quiet(
-    quiet: Duration,
-    more: impl Future<Output = Result<bool, Error>>,
+/// Returns the result of the read, or `false` if it exceeds the timeout.
+async fn or_idle(
+    idle_timeout: Duration,
+    read: impl Future<Output = Result<bool, Error>>,
 ) -> Result<bool, Error> {
-    tokio::time::timeout(quiet, more).await.unwrap_or(Ok(false))
+    tokio::time::timeout(idle_timeout, read).await.unwrap_or(Ok(false))
 }
 
 #[cfg(test)]
@@ -179,13 +184,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_watch_that_says_nothing_any_more_ends() {
-        let soon = Duration::from_millis(10);
-        let lost = unless_quiet(soon, pending()).await;
-        assert!(matches!(lost, Ok(false)), "{lost:?}");
-        let told = unless_quiet(soon, ready(Ok(true))).await;
-        assert!(matches!(told, Ok(true)), "{told:?}");
-        let failed = unless_quiet(soon, ready(Err(Error::Reported))).await;
+    async fn idle_watch_ends() {
+        let short = Duration::from_millis(10);
+        let idle = or_idle(short, pending()).await;
+        assert!(matches!(idle, Ok(false)), "{idle:?}");
+        let read = or_idle(short, ready(Ok(true))).await;
+        assert!(matches!(read, Ok(true)), "{read:?}");
+        let failed = or_idle(short, ready(Err(Error::Reported))).await;
         assert!(failed.is_err());
     }
 }

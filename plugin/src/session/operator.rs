@@ -6,6 +6,16 @@ use serde_json::Value;
 
 use super::{Session, ports, text};
 
+/// Prefixes that older operators put before the IDs of sessions that span clusters.
+const ID_PREFIXES: [&str; 2] = ["mc-copy-", "mc-"];
+
+/// Returns the ID without the prefix of older operators.
+#[must_use]
+pub fn strip_operator_prefix(id: &str) -> &str {
+    let digits = ID_PREFIXES.iter().find_map(|prefix| id.strip_prefix(prefix));
+    digits.unwrap_or(id)
+}
+
 /// The user that the operator shows for a preview environment.
 pub(super) const PREVIEW: &str = "preview-env";
 

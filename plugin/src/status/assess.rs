@@ -12,7 +12,7 @@ use super::{
     check::{HIDDEN, REAPPLY_MANIFESTS},
     guard, webhook,
 };
-use crate::server::Trackers;
+use crate::server::TrackerAvailability;
 
 /// The webhook renews its CA a year before its expiry: a shorter validity means that renewal fails.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -169,15 +169,15 @@ fn trackers(facts: &Facts) -> Check {
         ));
     }
     match (&facts.trackers, available) {
-        (Reading::Known(Trackers::Served), _) => {
+        (Reading::Known(TrackerAvailability::Served), _) => {
             Check::new(name, Good, "session trackers are served")
         }
-        (Reading::Known(Trackers::Unreachable(why)), _) => {
+        (Reading::Known(TrackerAvailability::Unreachable(why)), _) => {
             Check::new(name, Problem, format!("the API server can't reach them: {why}"))
                 .with_remedy("ask the administrator of the cluster to check the webhook")
         }
-        (Reading::Known(Trackers::Missing), None) => Check::new(name, Off, UNSERVED),
-        (Reading::Known(Trackers::Missing), Some(_)) => Check::new(
+        (Reading::Known(TrackerAvailability::Missing), None) => Check::new(name, Off, UNSERVED),
+        (Reading::Known(TrackerAvailability::Missing), Some(_)) => Check::new(
             name,
             Problem,
             "the API server knows how to reach them, and they aren't served",

@@ -51,7 +51,7 @@ fn healthy() -> Facts {
         policy_bindings,
         deployment: deployment(2),
         api_service: api_service(true, &bundle(2040, 1)),
-        trackers: Reading::Known(Trackers::Served),
+        trackers: Reading::Known(TrackerAvailability::Served),
         created: Reading::Known(json!({ "spec": { "owner": { "username": "avi" } } })),
         auditor: Reading::Known((Some(report()), None)),
     }
@@ -158,7 +158,7 @@ fn names_a_remedy_for_each_problem() {
             facts.deployment = Reading::Known(None);
         }),
         ("trackers", Problem, "aren't served", |facts| {
-            facts.trackers = Reading::Known(Trackers::Missing);
+            facts.trackers = Reading::Known(TrackerAvailability::Missing);
         }),
         ("trackers", Problem, "503", |facts| {
             facts.api_service = Reading::Hidden;
@@ -232,7 +232,7 @@ fn reports_missing_components_as_off() {
     // A requester who may not read the APIService gets the error about the missing API.
     let facts = Facts {
         api_service: Reading::Hidden,
-        trackers: Reading::Known(Trackers::Missing),
+        trackers: Reading::Known(TrackerAvailability::Missing),
         ..healthy()
     };
     let check = found(&facts, "trackers");

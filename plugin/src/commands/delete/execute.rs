@@ -8,7 +8,7 @@ use crate::{
     console::Console,
     error::Error,
     render::escape::visible,
-    server::{Deletion, Effect, Server},
+    server::{DeleteOptions, Effect, Server},
     session::kind_name,
 };
 
@@ -81,19 +81,19 @@ async fn delete_one(
         }
         return Ok(target.clone());
     };
-    let deletion = Deletion { uid: uid.as_deref(), ..deletion };
+    let deletion = DeleteOptions { uid: uid.as_deref(), ..deletion };
     let deleted_uid = server.delete(namespace, id, &deletion).await?;
     Ok(DeleteTarget { uid: deleted_uid.or_else(|| uid.clone()), ..target.clone() })
 }
 
 /// Returns the request to the server, or nothing for a dry run on the client.
-pub(in crate::commands) fn deletion(stop: &Stop) -> Option<Deletion<'static>> {
+pub(in crate::commands) fn deletion(stop: &Stop) -> Option<DeleteOptions<'static>> {
     let effect = match stop.dry_run {
         DryRun::None => Effect::Real,
         DryRun::Server => Effect::DryRun,
         DryRun::Client => return None,
     };
-    Some(Deletion { effect, grace_period: grace_period(stop), uid: None })
+    Some(DeleteOptions { effect, grace_period: grace_period(stop), uid: None })
 }
 
 /// Returns the grace period in seconds by kubectl's rules, or nothing for the server's default.

@@ -10,7 +10,7 @@ use crate::{
     cli::stop::{DryRun, Stop},
     console::Console,
     error::Error,
-    server::{Change, Event, Listing, Scope, Server, Source},
+    server::{EventType, ListOptions, Scope, Server, Source, WatchEvent},
     session::Session,
 };
 
@@ -29,7 +29,7 @@ pub(in crate::commands) async fn wait_until_ended(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let is_real = stop.wait && stop.dry_run == DryRun::None;
-    if !is_real || deleted.is_empty() || !is_eventual(server.source().await?.source) {
+    if !is_real || deleted.is_empty() || !is_eventual(server.discover().await?.source) {
         return Ok(());
     }
     let limit = Some(stop.timeout).filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_TIMEOUT);
@@ -89,16 +89,16 @@ impl Pending {
         loop {
             let mut names = self.0.keys();
             let listing = match (names.next(), names.next()) {
-                (Some(name), None) => Listing::named(scope.clone(), name),
-                _ => Listing::of(scope.clone()),
+                (Some(name), None) => ListOptions::by_name(scope.clone(), name),
+                _ => ListOptions::in_scope(scope.clone()),
             };
-            let mut pages = server.listing(&listing).await?;
-            let listed = pages.all().await?;
+            let mut pages = server.list(&listing).await?;
+            let listed = pages.collect().await?;
             self.retain_live(&listed);
             if self.0.is_empty() {
                 return Ok(());
             }
-            match self.watch(server, &listing, pages.version()).await {
+            match self.watch(server, &listing, pages.resource_version()).await {
                 // The server ended the watch: delay the next, in case it ends every watch at once.
                 Ok(()) if !self.0.is_empty() => sleep(RESTART_DELAY).await,
                 // The version expired: list again.
@@ -115,12 +115,12 @@ impl Pending {
     async fn watch(
         &mut self,
         server: &Server,
-        listing: &Listing,
+        listing: &ListOptions,
         version: &str,
     ) -> Result<(), Error> {
         let mut watch = server.watch(listing, version).await?;
         while let Some(event) = watch.next().await? {
-            if let Event::Object(change, item) = event {
+            if let WatchEvent::Object(change, item) = event {
                 self.apply(change, &item);
             }
             if self.0.is_empty() {
@@ -138,11 +138,11 @@ impl Pending {
         });
     }
 
-    fn apply(&mut self, change: Change, item: &Value) {
+    fn apply(&mut self, change: EventType, item: &Value) {
         let session = Session::of_object(item);
         let pending = self.0.get(&session.name);
         let has_ended = match pending {
-            Some(uid) => change == Change::Deleted || !is_live(&session, uid.as_deref()),
+            Some(uid) => change == EventType::Deleted || !is_live(&session, uid.as_deref()),
             None => false,
         };
         if has_ended {
@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn removes_ended_sessions_by_events() {
         let cases = [
-            (Change::Deleted, tracker("a", "1", "running"), vec!["b"]),
-            (Change::Modified, tracker("a", "1", "terminated"), vec!["b"]),
-            (Change::Modified, tracker("a", "1", "running"), vec!["a", "b"]),
-            (Change::Added, tracker("a", "2", "pending"), vec!["b"]),
-            (Change::Deleted, tracker("c", "1", "running"), vec!["a", "b"]),
+            (EventType::Deleted, tracker("a", "1", "running"), vec!["b"]),
+            (EventType::Modified, tracker("a", "1", "terminated"), vec!["b"]),
+            (EventType::Modified, tracker("a", "1", "running"), vec!["a", "b"]),
+            (EventType::Added, tracker("a", "2", "pending"), vec!["b"]),
+            (EventType::Deleted, tracker("c", "1", "running"), vec!["a", "b"]),
         ];
         for (change, item, expected) in cases {
             let mut pending = pending();

@@ -13,7 +13,7 @@ use crate::{
         output,
         shape::Shape,
     },
-    server::{Change, Scope},
+    server::{EventType, Scope},
     session::Session,
 };
 
@@ -121,13 +121,13 @@ impl Printer {
     /// list.
     pub(in crate::commands) fn changed(
         &mut self,
-        change: Change,
+        change: EventType,
         item: &Value,
         concurrent: &ConcurrentSessions,
         now: Timestamp,
     ) -> Result<String, Error> {
         let session = || Session::of_object(item);
-        let event = self.events.then_some(change.word());
+        let event = self.events.then_some(change.as_str());
         match &self.shape {
             Shape::Plain | Shape::Wide | Shape::Table => {
                 Ok(self.lines(&[session()], concurrent, event, now))

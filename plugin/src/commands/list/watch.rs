@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     filter::{ConcurrentSessions, Filter},
     render::sort::SortBy,
-    server::{Change, Event, Listing, Server},
+    server::{EventType, ListOptions, Server, WatchEvent},
     session::Session,
 };
 
@@ -37,7 +37,7 @@ impl<'a> InitialList<'a> {
 /// Prints the initial list, then each change, until the command is interrupted.
 pub(super) async fn run(
     server: &Server,
-    listing: &Listing,
+    listing: &ListOptions,
     filter: &Filter,
     initial: InitialList<'_>,
     printer: Printer,
@@ -64,8 +64,8 @@ pub(super) async fn run(
             };
             idle = false;
             match event {
-                Event::Bookmark(at) => version = at,
-                Event::Object(change, item) => {
+                WatchEvent::Bookmark(at) => version = at,
+                WatchEvent::Object(change, item) => {
                     if let Some(at) = text(&item, "/metadata/resourceVersion") {
                         at.clone_into(&mut version);
                     }
@@ -107,12 +107,12 @@ impl View<'_> {
     async fn list(
         &mut self,
         server: &Server,
-        listing: &Listing,
+        listing: &ListOptions,
         initial: InitialList<'_>,
         console: &mut Console<'_>,
     ) -> Result<String, Error> {
-        let mut pages = server.listing(listing).await?;
-        let mut listed = self.filter.retain(pages.all().await?);
+        let mut pages = server.list(listing).await?;
+        let mut listed = self.filter.retain(pages.collect().await?);
         if let InitialList::Shown(Some(sort)) = initial {
             sort.sort(&mut listed)?;
         }
@@ -125,16 +125,17 @@ impl View<'_> {
             let previous = removed.remove(&key);
             let prints = matches!(initial, InitialList::Shown(_));
             if prints && previous.as_ref().is_none_or(|previous| differs(previous, &item)) {
-                let change = if previous.is_some() { Change::Modified } else { Change::Added };
+                let change =
+                    if previous.is_some() { EventType::Modified } else { EventType::Added };
                 text.push_str(&self.printer.changed(change, &item, &concurrent, now)?);
             }
             self.printed.insert(key, item);
         }
         for item in removed.values() {
-            text.push_str(&self.printer.changed(Change::Deleted, item, &concurrent, now)?);
+            text.push_str(&self.printer.changed(EventType::Deleted, item, &concurrent, now)?);
         }
         console.print(&text)?;
-        Ok(pages.version().to_owned())
+        Ok(pages.resource_version().to_owned())
     }
 
     /// Returns the concurrent sessions by target, if they are shown.
@@ -148,23 +149,23 @@ impl View<'_> {
 
     fn apply(
         &mut self,
-        change: Change,
+        change: EventType,
         item: &Value,
         console: &mut Console<'_>,
     ) -> Result<(), Error> {
         let key = key(item);
         let shows = self.filter.shows(&Session::of_object(item));
         let was_shown = self.printed.contains_key(&key);
-        if change == Change::Deleted || !shows {
+        if change == EventType::Deleted || !shows {
             self.printed.remove(&key);
         } else {
             self.printed.insert(key, item.clone());
         }
         let change = match (was_shown, shows) {
-            _ if change == Change::Deleted => change,
-            (true, false) => Change::Deleted,
-            (true, true) => Change::Modified,
-            (false, _) => Change::Added,
+            _ if change == EventType::Deleted => change,
+            (true, false) => EventType::Deleted,
+            (true, true) => EventType::Modified,
+            (false, _) => EventType::Added,
         };
         // Print a session that leaves the list once more, as kubectl prints deleted objects.
         if shows || was_shown {

@@ -17,7 +17,7 @@ use crate::{
     console::Console,
     error::{ApiError, Error},
     run::watch::{OwnSession, REQUEST_TIMEOUT, may_have_happened, with_timeout},
-    server::{Deletion, Effect, Server},
+    server::{DeleteOptions, Effect, Server},
 };
 
 /// The number of attempts before the command starts, and the delay before the second.
@@ -139,7 +139,7 @@ pub(super) async fn delete(
     uid: Option<&str>,
     console: &mut Console<'_>,
 ) {
-    let how = Deletion { effect: Effect::Real, grace_period: None, uid };
+    let how = DeleteOptions { effect: Effect::Real, grace_period: None, uid };
     let why = match timeout(END_TIMEOUT, server.delete(namespace, id, &how)).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) if error.is_not_found() || error.is_conflict() => return,

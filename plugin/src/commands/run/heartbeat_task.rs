@@ -275,7 +275,7 @@ impl Reports {
         let name = Path::new(program).file_name().unwrap_or(program);
         let name = printable(&name.to_string_lossy(), MAX_PROGRAM);
         Self {
-            monitor: Monitor::new(home::of_process()),
+            monitor: Monitor::new(home::home_dir()),
             pid,
             session: session.to_owned(),
             bare: SessionReportSpec { ports: Vec::new(), processes: vec![name], ended: false },

@@ -1,4 +1,4 @@
-//! Credentials that can't be used are told before anything is sent, in kubectl's words.
+//! Validation of credentials before the first request, with kubectl's messages.
 
 use std::fs::File;
 
@@ -6,17 +6,17 @@ use kube::config::AuthInfo;
 
 use crate::error::Error;
 
-/// Looks whether the user's settings go together, and whether the files they name can be read.
+/// Validates that the user's settings are consistent and that their files are readable.
 ///
 /// # Errors
-/// They don't.
-pub(super) fn check(user: &AuthInfo, name: &str) -> Result<(), Error> {
-    let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+/// Fails if settings contradict each other, or if a file cannot be read.
+pub(super) fn validate(user: &AuthInfo, name: &str) -> Result<(), Error> {
+    let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let mut methods = Vec::new();
     if user.token.is_some() {
         methods.push("token");
     }
-    if set(&user.username) || user.password.is_some() {
+    if is_set(&user.username) || user.password.is_some() {
         methods.push("basicAuth");
     }
     if methods.len() > 1 {
@@ -25,25 +25,25 @@ pub(super) fn check(user: &AuthInfo, name: &str) -> Result<(), Error> {
             methods.join(" ")
         )));
     }
-    if set(&user.client_certificate) || set(&user.client_certificate_data) {
-        if !set(&user.client_key) && user.client_key_data.is_none() {
+    if is_set(&user.client_certificate) || is_set(&user.client_certificate_data) {
+        if !is_set(&user.client_key) && user.client_key_data.is_none() {
             return Err(Error::setup(format!(
                 "client-key-data or client-key must be specified for {name} to use the clientCert authentication method: give --client-key too"
             )));
         }
-        for (what, path) in
+        for (kind, path) in
             [("client-cert", &user.client_certificate), ("client-key", &user.client_key)]
         {
             let Some(path) = path.as_ref().filter(|path| !path.is_empty()) else {
                 continue;
             };
             File::open(path).map_err(|error| {
-                Error::setup(format!("unable to read {what} {path} for {name} due to {error}"))
+                Error::setup(format!("unable to read {kind} {path} for {name} due to {error}"))
             })?;
         }
     }
     let has_groups = user.impersonate_groups.as_ref().is_some_and(|groups| !groups.is_empty());
-    if !set(&user.impersonate) && (has_groups || set(&user.impersonate_uid)) {
+    if !is_set(&user.impersonate) && (has_groups || is_set(&user.impersonate_uid)) {
         return Err(Error::setup(format!(
             "requesting uid, groups or user-extra for {name} without impersonating a user: give --as too"
         )));

@@ -21,55 +21,58 @@ users:
 - {name: ua, user: {token: secret, as: "boss"}}
 "#;
 
-fn selected(flags: &Connection) -> Result<Selected, String> {
+fn select(flags: &ConnectionOptions) -> Result<SelectedContext, String> {
     let config = Kubeconfig::from_yaml(TWO).unwrap();
-    Selected::of(&config, flags).map_err(|error| error.to_string())
+    SelectedContext::select(&config, flags).map_err(|error| error.to_string())
 }
 
-fn refused(flags: &Connection) -> String {
-    selected(flags).err().unwrap()
+fn select_error(flags: &ConnectionOptions) -> String {
+    select(flags).err().unwrap()
 }
 
 #[test]
-fn the_current_context_and_flags_over_it() {
-    let plain = selected(&Connection::default()).unwrap();
-    assert_eq!(plain.cluster.server.as_deref(), Some("https://a:6443"));
-    assert_eq!(plain.cluster.certificate_authority_data, None);
-    assert_eq!(plain.namespace.as_deref(), Some("shop"));
-    assert_eq!(plain.credentials, "user \"ua\" of the kubeconfig");
-    assert_eq!(plain.user.impersonate.as_deref(), Some("boss"));
-    assert!(plain.user.token.is_some());
+fn flags_override_the_current_context() {
+    let context = select(&ConnectionOptions::default()).unwrap();
+    assert_eq!(context.cluster.server.as_deref(), Some("https://a:6443"));
+    assert_eq!(context.cluster.certificate_authority_data, None);
+    assert_eq!(context.namespace.as_deref(), Some("shop"));
+    assert_eq!(context.credentials, "user \"ua\" of the kubeconfig");
+    assert_eq!(context.user.impersonate.as_deref(), Some("boss"));
+    assert!(context.user.token.is_some());
 
-    let flags = Connection {
+    let flags = ConnectionOptions {
         server: Some("https://x:1".into()),
         token: Some("other".into()),
         impersonate: Some("eve".into()),
         impersonate_groups: vec!["g".into()],
         certificate_authority: Some("ca.crt".into()),
-        ..Connection::default()
+        ..ConnectionOptions::default()
     };
-    let overridden = selected(&flags).unwrap();
+    let overridden = select(&flags).unwrap();
     assert_eq!(overridden.cluster.server.as_deref(), Some("https://x:1"));
     assert_eq!(overridden.cluster.certificate_authority.as_deref(), Some("ca.crt"));
     assert_eq!(overridden.user.impersonate.as_deref(), Some("eve"));
     assert_eq!(overridden.credentials, "--token");
 
     let insecure = |authority: Option<&str>, insecure_skip_tls_verify| {
-        let flags = Connection {
+        let flags = ConnectionOptions {
             context: Some("e".into()),
             certificate_authority: authority.map(Into::into),
             insecure_skip_tls_verify,
-            ..Connection::default()
+            ..ConnectionOptions::default()
         };
-        selected(&flags).map(|selected| selected.cluster.insecure_skip_tls_verify)
+        select(&flags).map(|selected| selected.cluster.insecure_skip_tls_verify)
     };
     assert_eq!(insecure(Some("ca.crt"), false), Ok(None));
     assert_eq!(insecure(None, true), Ok(Some(true)));
 }
 
 #[test]
-fn what_does_not_exist_is_named_with_what_there_is() {
-    let context = |name: &str| Connection { context: Some(name.into()), ..Connection::default() };
+fn errors_list_the_existing_names() {
+    let context = |name: &str| ConnectionOptions {
+        context: Some(name.into()),
+        ..ConnectionOptions::default()
+    };
     let cases = [
         (
             context("x"),
@@ -85,15 +88,15 @@ fn what_does_not_exist_is_named_with_what_there_is() {
             "error: cluster \"empty\" of the kubeconfig has no server: set it, or give --server",
         ),
         (
-            Connection { cluster: Some("x".into()), ..Connection::default() },
+            ConnectionOptions { cluster: Some("x".into()), ..ConnectionOptions::default() },
             "error: cluster \"x\" does not exist in the kubeconfig (it has both, ca, cb, empty)",
         ),
         (
-            Connection {
+            ConnectionOptions {
                 impersonate_groups: vec!["g".into()],
                 context: Some("d".into()),
                 server: Some("https://x".into()),
-                ..Connection::default()
+                ..ConnectionOptions::default()
             },
             "error: requesting uid, groups or user-extra for the command line without impersonating a user: give --as too",
         ),
@@ -103,14 +106,14 @@ fn what_does_not_exist_is_named_with_what_there_is() {
         ),
     ];
     for (flags, expected) in cases {
-        assert_eq!(refused(&flags), expected);
+        assert_eq!(select_error(&flags), expected);
     }
 }
 
 #[test]
-fn empty_flags_are_not_given() {
+fn ignores_empty_flags() {
     let empty = Some(String::new());
-    let flags = Connection {
+    let flags = ConnectionOptions {
         context: empty.clone(),
         cluster: empty.clone(),
         user: empty.clone(),
@@ -122,57 +125,57 @@ fn empty_flags_are_not_given() {
         tls_server_name: empty.clone(),
         impersonate: empty.clone(),
         impersonate_uid: empty,
-        ..Connection::default()
+        ..ConnectionOptions::default()
     };
-    let selected = selected(&flags).unwrap();
+    let selected = select(&flags).unwrap();
     assert_eq!(selected.cluster.server.as_deref(), Some("https://a:6443"));
     assert_eq!(selected.user.impersonate.as_deref(), Some("boss"));
     assert_eq!(selected.credentials, "user \"ua\" of the kubeconfig");
 }
 
 #[test]
-fn client_certificates_of_flags() {
+fn client_certificate_flags_replace_those_of_the_user() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| {
         let path = folder.path().join(name);
         fs::write(&path, "").unwrap();
         Some(path.to_str().unwrap().to_owned())
     };
-    let flags = |certificate: Option<String>, key: Option<String>| Connection {
+    let flags = |certificate: Option<String>, key: Option<String>| ConnectionOptions {
         client_certificate: certificate,
         client_key: key,
-        ..Connection::default()
+        ..ConnectionOptions::default()
     };
     let (certificate, key) = (file("c"), file("k"));
-    let used = selected(&flags(certificate.clone(), key.clone())).unwrap();
+    let used = select(&flags(certificate.clone(), key.clone())).unwrap();
     assert_eq!(used.user.client_certificate, certificate);
     assert_eq!(used.user.client_key, key);
     assert_eq!(used.credentials, "--client-certificate");
     assert_eq!(
-        refused(&flags(certificate, None)),
+        select_error(&flags(certificate, None)),
         "error: client-key-data or client-key must be specified for ua to use the clientCert authentication method: give --client-key too"
     );
-    let gone = refused(&flags(Some("/none".into()), key));
-    let why = std::fs::read("/none").unwrap_err();
-    let expected = format!("error: unable to read client-cert /none for ua due to {why}");
-    assert!(gone.starts_with(&expected), "{gone}");
+    let unreadable = select_error(&flags(Some("/none".into()), key));
+    let io_error = std::fs::read("/none").unwrap_err();
+    let expected = format!("error: unable to read client-cert /none for ua due to {io_error}");
+    assert!(unreadable.starts_with(&expected), "{unreadable}");
 }
 
 #[test]
-fn two_ways_to_log_in() {
+fn rejects_two_authentication_methods() {
     let config = Kubeconfig::from_yaml(
         "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://c'}}]\nusers: [{name: u, user: {token: t, username: x, password: y}}]",
     )
     .unwrap();
-    let refused = Selected::of(&config, &Connection::default()).err().unwrap();
+    let error = SelectedContext::select(&config, &ConnectionOptions::default()).err().unwrap();
     assert_eq!(
-        refused.to_string(),
+        error.to_string(),
         "error: more than one authentication method found for u; found [token basicAuth], only one is allowed"
     );
 }
 
 #[test]
-fn a_token_and_a_password_from_two_places() {
+fn rejects_a_token_with_basic_authentication_flags() {
     let config = Kubeconfig::from_yaml(
         "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: 'https://c'}}]\nusers: [{name: u, user: {token: t}}]",
     )
@@ -181,27 +184,29 @@ fn a_token_and_a_password_from_two_places() {
     for (username, password, token) in
         [(text("x"), None, None), (None, text("y"), None), (text("x"), text("y"), text("z"))]
     {
-        let flags = Connection { token, username, password, ..Connection::default() };
-        let refused = Selected::of(&config, &flags).err().unwrap();
+        let flags = ConnectionOptions { token, username, password, ..ConnectionOptions::default() };
+        let error = SelectedContext::select(&config, &flags).err().unwrap();
         assert_eq!(
-            refused.to_string(),
+            error.to_string(),
             "error: more than one authentication method found for u; found [token basicAuth], only one is allowed"
         );
     }
 }
 
 #[test]
-fn without_a_current_context() {
+fn requires_a_current_context_or_a_server() {
     let empty = Kubeconfig::default();
-    let refused = Selected::of(&empty, &Connection::default()).err().unwrap().to_string();
-    assert!(refused.contains("no current context"), "{refused}");
-    let flags = Connection { server: Some("http://x:8080".into()), ..Connection::default() };
-    let selected = Selected::of(&empty, &flags).ok().unwrap();
+    let error =
+        SelectedContext::select(&empty, &ConnectionOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("no current context"), "{error}");
+    let flags =
+        ConnectionOptions { server: Some("http://x:8080".into()), ..ConnectionOptions::default() };
+    let selected = SelectedContext::select(&empty, &flags).ok().unwrap();
     assert_eq!(selected.cluster.server.as_deref(), Some("http://x:8080"));
 }
 
 #[test]
-fn several_files_and_those_that_are_not_there() {
+fn merges_files_and_skips_missing_ones() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("1"), folder.path().join("2"));
     fs::write(
@@ -213,35 +218,37 @@ fn several_files_and_those_that_are_not_there() {
     let variable =
         std::env::join_paths([folder.path().join("none"), first.clone(), "".into(), second])
             .unwrap();
-    let files = Files::of(None, Some(&variable), None);
+    let files = KubeconfigFiles::new(None, Some(&variable), None);
     let merged = files.read(|_| ()).unwrap().unwrap();
     assert_eq!(merged.current_context.as_deref(), Some("a"));
     assert_eq!(merged.clusters.len(), 5);
 
-    let named = Files::of(Some(&first), Some(&variable), None);
-    assert_eq!(named, Files::Named(first));
-    let gone = Files::Named(folder.path().join("none")).read(|_| ()).unwrap_err().to_string();
-    assert!(gone.starts_with("error: there is no kubeconfig "), "{gone}");
-    let home = Files::of(None, Some("".as_ref()), Some("/home/x".into()));
+    let explicit = KubeconfigFiles::new(Some(&first), Some(&variable), None);
+    assert_eq!(explicit, KubeconfigFiles::Explicit(first));
+    let missing =
+        KubeconfigFiles::Explicit(folder.path().join("none")).read(|_| ()).unwrap_err().to_string();
+    assert!(missing.starts_with("error: there is no kubeconfig "), "{missing}");
+    let home = KubeconfigFiles::new(None, Some("".as_ref()), Some("/home/x".into()));
     let expected = Path::new("/home/x").join(".kube").join("config");
-    assert_eq!(home.looked_in(), expected.display().to_string());
-    assert!(Files::of(None, None, None).read(|_| ()).unwrap().is_none());
+    assert_eq!(home.display(), expected.display().to_string());
+    assert!(KubeconfigFiles::new(None, None, None).read(|_| ()).unwrap().is_none());
 }
 
 #[test]
-fn files_that_cannot_be_read_say_why_on_one_line() {
+fn read_errors_are_a_single_line() {
     let folder = tempfile::tempdir().unwrap();
     for (n, content) in
         [&b"a: [unclosed\n  b: c"[..], b"\xff\xfe\xff", b"- 1", b"\x00"].iter().enumerate()
     {
         let path = folder.path().join(n.to_string());
         fs::write(&path, content).unwrap();
-        let error = Files::Named(path).read(|_| ()).unwrap_err().to_string();
+        let error = KubeconfigFiles::Explicit(path).read(|_| ()).unwrap_err().to_string();
         assert!(error.starts_with("error: error loading config file \""), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-    let error = Files::Named(folder.path().into()).read(|_| ()).unwrap_err().to_string();
-    // Windows tells that access is denied.
-    let why = if cfg!(windows) { "os error 5" } else { "directory" };
-    assert!(error.contains(why), "{error}");
+    let error =
+        KubeconfigFiles::Explicit(folder.path().into()).read(|_| ()).unwrap_err().to_string();
+    // Windows reports that access is denied.
+    let expected = if cfg!(windows) { "os error 5" } else { "directory" };
+    assert!(error.contains(expected), "{error}");
 }

@@ -1,8 +1,10 @@
-//! What `-v` shows of requests, as kubectl's levels do: 6 a line for each answer, 7 what is asked
-//! with which headers, 8 and more the bodies, from 8 to 10 less and less cut short.
+//! Request log of the `-v` flag, with kubectl's levels.
 //!
-//! People send such logs to others. So credentials, and what lets somebody join a session (its key
-//! and its filters), are masked at every level.
+//! Level 6 logs a line for each response. Level 7 adds each request with its headers. Levels 8 to
+//! 10 add bodies and truncate them less with each level.
+//!
+//! Users share such logs. Credentials, and the keys and filters that allow a user to join a
+//! session, are masked at every level.
 
 use std::{io::Write, time::Duration};
 
@@ -13,8 +15,8 @@ use serde_json::Value;
 use crate::render::escape::visible;
 
 const MASK: &str = "<masked>";
-/// Fields that are nobody else's business, wherever they are in an object.
-const SECRET: [&str; 15] = [
+/// Fields that are masked at any depth of an object.
+const SECRET_FIELDS: [&str; 15] = [
     "accessToken",
     "filter",
     "filters",
@@ -32,103 +34,103 @@ const SECRET: [&str; 15] = [
     "token",
 ];
 
-/// Says on standard error what is asked and answered, as far as the level goes.
+/// Log of requests and responses on standard error.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    /// kubectl's `-v`.
+pub(super) struct RequestLog {
+    /// Verbosity, as kubectl's `-v`.
     pub(super) level: i32,
-    /// The server's address, that paths follow.
+    /// Base URL that request paths are appended to.
     pub(super) url: String,
-    /// Headers that every request carries, fit to be shown.
+    /// Headers of every request, with placeholders for credentials.
     pub(super) headers: Vec<(String, String)>,
 }
 
-impl Log {
-    /// One line, if the level is at least this.
-    pub(super) fn say(&self, level: i32, message: &str) {
+impl RequestLog {
+    /// Logs a line if the verbosity is at least `level`.
+    pub(super) fn log(&self, level: i32, message: &str) {
         if self.level >= level {
-            let line = line(&Zoned::now(), std::process::id(), message);
-            // Nobody is left to be told that messages can't be written.
+            let line = klog_line(&Zoned::now(), std::process::id(), message);
+            // A failure to write to standard error cannot be reported.
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
 
-    /// What is about to be sent.
-    pub(super) fn request(&self, method: &Method, path: &str, body: &str) {
+    /// Logs a request before it is sent.
+    pub(super) fn log_request(&self, method: &Method, path: &str, body: &str) {
         if self.level >= 8 && !body.is_empty() {
-            self.say(8, &self.body("Request Body", body.as_bytes()));
+            self.log(8, &self.format_body("Request Body", body.as_bytes()));
         }
         if self.level >= 7 {
-            let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
+            let request_headers = self.headers.iter().map(|(name, value)| (&**name, &**value));
             let message = format!(
                 "\"Request\" verb={:?} url={:?} headers={}",
                 method.as_str(),
                 self.url(path),
-                headers(own)
+                format_headers(request_headers)
             );
-            self.say(7, &message);
+            self.log(7, &message);
         }
     }
 
-    /// The head of an answer.
-    pub(super) fn response(
+    /// Logs the status of a response.
+    pub(super) fn log_response(
         &self,
         method: &Method,
         path: &str,
         status: StatusCode,
-        answered: &HeaderMap,
-        took: Duration,
+        response_headers: &HeaderMap,
+        duration: Duration,
     ) {
         if self.level < 6 {
             return;
         }
-        let asked = if self.level == 6 {
+        let request = if self.level == 6 {
             format!(" verb={:?} url={:?}", method.as_str(), self.url(path))
         } else {
-            // The line of the request, just before, has it.
+            // The preceding line of the request has these fields.
             String::new()
         };
-        let answered = if self.level >= 8 {
-            let answered = answered
+        let headers = if self.level >= 8 {
+            let headers = response_headers
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("<binary>")));
-            format!(" headers={}", headers(answered))
+            format!(" headers={}", format_headers(headers))
         } else {
             String::new()
         };
         let message = format!(
-            "\"Response\"{asked} status={:?}{answered} milliseconds={}",
+            "\"Response\"{request} status={:?}{headers} milliseconds={}",
             status.to_string(),
-            took.as_millis()
+            duration.as_millis()
         );
-        self.say(6, &message);
+        self.log(6, &message);
     }
 
-    /// The body of an answer.
-    pub(super) fn answer(&self, bytes: &[u8]) {
+    /// Logs the body of a response.
+    pub(super) fn log_response_body(&self, bytes: &[u8]) {
         if self.level >= 8 {
-            self.say(8, &self.body("Response Body", bytes));
+            self.log(8, &self.format_body("Response Body", bytes));
         }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{}", self.url.trim_end_matches('/'), masked(path))
+        format!("{}{}", self.url.trim_end_matches('/'), mask_query(path))
     }
 
-    fn body(&self, name: &str, bytes: &[u8]) -> String {
+    fn format_body(&self, name: &str, bytes: &[u8]) -> String {
         let text = match serde_json::from_slice::<Value>(bytes) {
             Ok(mut value) => {
-                mask(&mut value);
+                mask_fields(&mut value);
                 value.to_string()
             }
             Err(_) => String::from_utf8_lossy(bytes).into_owned(),
         };
-        let longest = match self.level {
+        let max_chars = match self.level {
             ..=8 => 1024,
             9 => 10240,
             _ => usize::MAX,
         };
-        match text.char_indices().nth(longest) {
+        match text.char_indices().nth(max_chars) {
             Some((at, _)) => format!(
                 "\"{name}\" body={:?} [truncated {} chars]",
                 &text[..at],
@@ -139,14 +141,14 @@ impl Log {
     }
 }
 
-/// A line as klog writes it, so that what reads kubectl's reads this.
-fn line(now: &Zoned, process: u32, message: &str) -> String {
+/// Formats a line as klog does, so that parsers of kubectl's log work on this one.
+fn klog_line(now: &Zoned, process: u32, message: &str) -> String {
     let time = now.strftime("%m%d %H:%M:%S%.6f");
     format!("I{time} {process:7} wire.rs:1] {}\n", visible(message))
 }
 
-fn headers<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let shown: Vec<String> = all
+fn format_headers<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let formatted: Vec<String> = all
         .map(|(name, value)| match name.to_ascii_lowercase().as_str() {
             "authorization" => {
                 let scheme = value.split_once(' ').map_or("", |(scheme, _)| scheme);
@@ -156,12 +158,13 @@ fn headers<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
             _ => format!("{name}: {value}"),
         })
         .collect();
-    format!("<{}>", shown.join(", "))
+    format!("<{}>", formatted.join(", "))
 }
 
-/// The path without the values of conditions on keys, as `fieldSelector=spec.key%3Davi`. What
-/// follows in the same parameter is left out with them: a value may have escaped commas.
-fn masked(path: &str) -> String {
+/// Masks session keys in the field selector of a query, as `fieldSelector=spec.key%3Davi`.
+///
+/// The rest of the parameter is masked too, because a value may contain escaped commas.
+fn mask_query(path: &str) -> String {
     let Some((path, query)) = path.split_once('?') else {
         return path.to_owned();
     };
@@ -178,21 +181,21 @@ fn masked(path: &str) -> String {
     format!("{path}?{}", parts.collect::<Vec<_>>().join("&"))
 }
 
-fn mask(value: &mut Value) {
+fn mask_fields(value: &mut Value) {
     match value {
         Value::Object(map) => {
             let is_secret = map.get("kind").is_some_and(|kind| kind == "Secret");
             for (name, value) in map {
-                let hides = SECRET.contains(&name.as_str())
+                let is_masked = SECRET_FIELDS.contains(&name.as_str())
                     || is_secret && ["data", "stringData"].contains(&name.as_str());
-                if hides && !value.is_null() {
+                if is_masked && !value.is_null() {
                     *value = MASK.into();
                 } else {
-                    mask(value);
+                    mask_fields(value);
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Array(items) => items.iter_mut().for_each(mask_fields),
         _ => {}
     }
 }
@@ -202,16 +205,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_klogs() {
+    fn lines_have_the_format_of_klog() {
         let now: Zoned = "2026-11-23T01:04:37.556138+00:00[UTC]".parse().unwrap();
-        assert_eq!(line(&now, 2896, "a\nb"), "I1123 01:04:37.556138    2896 wire.rs:1] a\\nb\n");
+        assert_eq!(
+            klog_line(&now, 2896, "a\nb"),
+            "I1123 01:04:37.556138    2896 wire.rs:1] a\\nb\n"
+        );
     }
 
     #[test]
-    fn bodies_are_masked_and_cut() {
+    fn bodies_are_masked_and_truncated() {
         let at = |level, body: &str| {
-            let log = Log { level, ..Log::default() };
-            log.body("B", body.as_bytes())
+            let log = RequestLog { level, ..RequestLog::default() };
+            log.format_body("B", body.as_bytes())
         };
         let session = r#"{"metadata":{"name":"a"},"spec":{"key":"avi","target":"t"},"status":{"ports":[{"port":80,"filter":"secret"}],"portSummary":"secret"}}"#;
         let shown = at(8, session);
@@ -247,15 +253,15 @@ mod tests {
             ("/a?fieldSelector=spec.key=avi", "/a?fieldSelector=spec.key=<masked>"),
         ];
         for (path, expected) in cases {
-            assert_eq!(masked(path), expected);
+            assert_eq!(mask_query(path), expected);
         }
-        let log = Log { url: "https://host/".to_owned(), ..Log::default() };
+        let log = RequestLog { url: "https://host/".to_owned(), ..RequestLog::default() };
         assert_eq!(log.url("/a?key=avi"), "https://host/a?key=<masked>");
     }
 
     #[test]
     fn credentials_in_headers_are_masked() {
-        let shown = headers(
+        let shown = format_headers(
             [("Authorization", "Bearer abc"), ("set-cookie", "abc"), ("Impersonate-User", "eve")]
                 .into_iter(),
         );
