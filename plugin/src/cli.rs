@@ -208,12 +208,12 @@ pub enum Command {
   kubectl mirrord-sessions top -A")]
     Top(top::TopArgs),
     /// Complete the words after "kubectl mirrord-sessions", in a shell or by kubectl's
-    /// before_wrapped_command completion
+    /// own completion
     #[command(after_help = "Examples:
-  # For kubectl's before_wrapped_command completion: once, after the plugin was installed
+  # For kubectl's own completion: once, after the plugin was installed
   kubectl mirrord-sessions completion --install
 
-  # For the plugin called by its before_wrapped_command name, in the shell that runs now
+  # For the plugin called by its own name, in the shell that runs now
   source <(kubectl mirrord-sessions completion bash)
   source <(kubectl mirrord-sessions completion zsh)
   kubectl mirrord-sessions completion fish | source
@@ -260,9 +260,9 @@ fn is_sessions(resource: &str) -> bool {
         let short = resource.strip_suffix(group)?;
         short.strip_suffix('.')
     };
-    let before_wrapped_command = short(TRACKER_GROUP).or_else(|| short(GROUP));
+    let resource_short_name = short(TRACKER_GROUP).or_else(|| short(GROUP));
     let names = ["session", "sessions", "msn", "sessiontracker", "sessiontrackers", "mst"];
-    names.contains(&before_wrapped_command.unwrap_or(resource))
+    names.contains(&resource_short_name.unwrap_or(resource))
 }
 
 #[cfg(test)]

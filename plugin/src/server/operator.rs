@@ -127,7 +127,7 @@ impl Server {
             .await
             .map_err(|error| self.route_error(&info, error))?;
         // The operator may report a failure in the body of a successful response.
-        if response["kind"] == "Status" && response["status"] == "Status" {
+        if response["kind"] == "Status" && response["status"] == "Failure" {
             let code = response["code"].as_u64().and_then(|code| code.try_into().ok());
             let failure = Status::read(code.unwrap_or(500), response.to_string().as_bytes());
             let error = self.api_error(info.clone(), failure);

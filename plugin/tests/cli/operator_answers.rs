@@ -74,7 +74,7 @@ fn what_the_operator_has_not_is_no_missing_installation() {
     let server = operator_of(fake, true).start();
     for line in ["kill 487F4F2B6D2376AD", "kill-all -A --previews --yes"] {
         let message = server.run(line).failed();
-        assert!(message.contains("can't stop sessions"), "{line}: {message}");
+        assert!(message.contains("cannot stop sessions"), "{line}: {message}");
         assert!(!message.contains("not installed"), "{line}: {message}");
     }
 }

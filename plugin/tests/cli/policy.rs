@@ -157,7 +157,7 @@ fn errors_are_those_of_admission() {
         (format!("-f {policy} --sessions /none --as eve"), &missing),
         (
             format!("-f {policy} --sessions {}", sessions.display()),
-            "name whom to ask about: --as USER",
+            "name the user to test",
         ),
         ("-f - --sessions - --as eve".to_owned(), "standard input can be read once"),
     ] {

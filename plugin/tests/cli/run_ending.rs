@@ -131,7 +131,7 @@ fn sessions_that_are_uninstalled_end_no_command() {
     assert_eq!(ran.code, Some(5), "{ran:?}");
     let lines: Vec<&str> = ran.messages.lines().collect();
     assert_eq!(lines.len(), 2, "{ran:?}");
-    assert!(lines[0].contains(&format!("\"{first}\" is not recorded any more")), "{ran:?}");
+    assert!(lines[0].contains(&format!("\"{first}\" is no longer recorded")), "{ran:?}");
     assert!(
         lines[1].contains(&format!("continues as session \"{}\"", second.to_uppercase())),
         "{ran:?}"

@@ -185,7 +185,7 @@ async fn command_survives_uninstall() {
     wait_for_message(
         "the wrapper reports that the session is no longer recorded",
         &run,
-        |stderr| stderr.contains("is not recorded any more"),
+        |stderr| stderr.contains("is no longer recorded"),
     )
     .await;
     let apply = ["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../crds")];

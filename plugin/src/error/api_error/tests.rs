@@ -6,7 +6,7 @@ const ID: &str = "487f4f2b6d2376ad";
 
 fn status(code: u16, reason: &str, message: &str, details: &Value) -> Status {
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Status",
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "reason": reason, "message": message, "details": details, "code": code,
     });
     Status::read(code, body.to_string().as_bytes())
