@@ -80,7 +80,11 @@ fn bash_completes() {
         ("kubectl-mirrord_sessions kil", 9, "kill\nkill-all\n"),
         ("kubectl-mirrord_sessions version --output = j", 9, "json\n"),
         ("kubectl-mirrord_sessions version -o ''", 9, "json\nyaml\n"),
-        ("kubectl-mirrord_sessions version -o ''", 63, "json  (Output in JSON format)\nyaml  (Output in YAML format)\n"),
+        (
+            "kubectl-mirrord_sessions version -o ''",
+            63,
+            "json  (Output in JSON format)\nyaml  (Output in YAML format)\n",
+        ),
         ("kubectl-mirrord_sessions -n shop describe c5", 9, "c527fe7d9c30979e\n"),
         ("kubectl-mirrord_sessions nope x ''", 9, "\n"),
     ];

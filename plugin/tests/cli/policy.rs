@@ -155,10 +155,7 @@ fn errors_are_those_of_admission() {
             "expected a Session, a SessionTracker or a List of them",
         ),
         (format!("-f {policy} --sessions /none --as eve"), &missing),
-        (
-            format!("-f {policy} --sessions {}", sessions.display()),
-            "name the user to test",
-        ),
+        (format!("-f {policy} --sessions {}", sessions.display()), "name the user to test"),
         ("-f - --sessions - --as eve".to_owned(), "standard input can be read once"),
     ] {
         let message = plugin.run(&format!("policy test {arguments}")).failed();

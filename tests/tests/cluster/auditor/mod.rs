@@ -1,12 +1,12 @@
 //! Reconciliation of the auditor role by the leader, and the roles that the leader preserves.
 
 mod api_proxy;
+mod documented_examples;
 mod gitops;
 mod leader_election;
 mod permissions;
 mod plugin;
 mod races;
-mod readme_examples;
 mod reconcile;
 mod role_recorder;
 

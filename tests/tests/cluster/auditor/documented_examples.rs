@@ -1,4 +1,4 @@
-//! The GitOps examples of README.md.
+//! The GitOps examples of docs/auditor.md.
 
 use std::{os::unix::fs::symlink, path::Path};
 
@@ -6,10 +6,10 @@ use super::*;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Returns the text and the parsed documents of every YAML snippet in README.md.
+/// Returns the text and the parsed documents of every YAML snippet in docs/auditor.md.
 fn snippets() -> Vec<(String, Vec<Value>)> {
-    let readme = std::fs::read_to_string(format!("{WORKSPACE}/README.md")).unwrap();
-    let blocks = readme.split("\n```yaml\n").skip(1);
+    let page = std::fs::read_to_string(format!("{WORKSPACE}/docs/auditor.md")).unwrap();
+    let blocks = page.split("\n```yaml\n").skip(1);
     blocks
         .map(|block| {
             let (text, _) = block.split_once("\n```\n").unwrap();
@@ -23,7 +23,7 @@ fn snippets() -> Vec<(String, Vec<Value>)> {
 /// Returns the snippet that starts with a text.
 fn snippet(start: &str) -> String {
     let found = snippets().into_iter().find(|(text, _)| text.starts_with(start));
-    found.unwrap_or_else(|| panic!("README.md shows no {start:?}")).0
+    found.unwrap_or_else(|| panic!("docs/auditor.md shows no {start:?}")).0
 }
 
 /// Creates the repository layout that the examples assume.
@@ -47,7 +47,7 @@ fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn readme_shows_existing_paths_to_argo_cd_and_flux() {
+async fn docs_show_existing_paths_to_argo_cd_and_flux() {
     let cluster = shared();
     let repository = create_repository();
     let sessions = repository.path().join("sessions");
@@ -90,7 +90,7 @@ async fn readme_shows_existing_paths_to_argo_cd_and_flux() {
 }
 
 #[tokio::test]
-async fn readme_takeover_preserves_customized_role() {
+async fn documented_takeover_preserves_customized_role() {
     let fixture = Fixture::start().await;
     fixture.reset_role_to_version(1).await;
     let changed = json!({
