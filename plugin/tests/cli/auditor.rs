@@ -15,9 +15,9 @@ fn role(rules: &Value) -> String {
     .to_string()
 }
 
-/// As of kubectl diff: a script tells a difference from what couldn't be looked at.
+/// Like kubectl diff, scripts can distinguish a difference from a failure.
 #[test]
-fn a_difference_and_a_failure_have_exit_codes_of_their_own() {
+fn diff_distinguishes_differences_from_failures() {
     let denied = "clusterroles.rbac.authorization.k8s.io \"mirrord-operator-auditor\" is forbidden: User \"dev\" cannot get resource \"clusterroles\" in API group \"rbac.authorization.k8s.io\" at the cluster scope";
     let forbidden = status(403, "Forbidden", denied, &json!({}));
     for (name, code, body, expected) in [
@@ -26,11 +26,11 @@ fn a_difference_and_a_failure_have_exit_codes_of_their_own() {
         ("nonsense", 200, role(&json!("x")), 2),
     ] {
         let server = Fake::new().answer(PATH, code, body).start();
-        let ran = server.run("auditor diff");
-        assert_eq!(ran.code, Some(expected), "{name}: {ran:?}");
-        assert_eq!(ran.out.is_empty(), expected == 2, "{name}: {ran:?}");
-        let messages = ran.messages.lines().count();
-        assert_eq!(messages, usize::from(expected == 2), "{name}: {ran:?}");
+        let output = server.run("auditor diff");
+        assert_eq!(output.code, Some(expected), "{name}: {output:?}");
+        assert_eq!(output.out.is_empty(), expected == 2, "{name}: {output:?}");
+        let messages = output.messages.lines().count();
+        assert_eq!(messages, usize::from(expected == 2), "{name}: {output:?}");
         // Other commands fail with 1.
         let code = server.run("auditor status").code;
         assert_eq!(code, Some(i32::from(expected == 2)), "{name}");
@@ -41,7 +41,7 @@ fn a_difference_and_a_failure_have_exit_codes_of_their_own() {
         ("auditor diff --help", 0),
         ("auditor status --nope", 1),
     ] {
-        let ran = Plugin::with("a: [").run(arguments);
-        assert_eq!(ran.code, Some(expected), "{arguments}: {ran:?}");
+        let output = Plugin::with("a: [").run(arguments);
+        assert_eq!(output.code, Some(expected), "{arguments}: {output:?}");
     }
 }

@@ -1,16 +1,16 @@
-//! Completion as shells and kubectl ask for it.
+//! Completion, as requested by shells and kubectl.
 
 use serde_json::json;
 
 use crate::{
     fake::{Answer, Fake, Server, session},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 fn complete(server: &Server, line: &str) -> Vec<String> {
     let mut command = server.command("__complete");
     let output = command.args(line.split(' ')).output().unwrap();
-    let text = Ran::of(&output).went_well();
+    let text = CommandOutput::new(&output).succeeds();
     text.lines().map(ToOwned::to_owned).collect()
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn two() -> Fake {
 }
 
 #[test]
-fn sessions_of_the_namespace_that_the_line_names() {
+fn suggests_sessions_of_the_typed_namespace() {
     let server = two().start();
     assert_eq!(
         complete(&server, "delete "),
@@ -39,7 +39,7 @@ fn sessions_of_the_namespace_that_the_line_names() {
 }
 
 #[test]
-fn trackers_where_sessions_may_not_be_read() {
+fn suggests_trackers_without_read_access_to_sessions() {
     let server = Fake::new()
         .forbid("GET /namespaces/default/sessions", "list", Some("default"))
         .rule(|seen| {
@@ -57,7 +57,7 @@ fn trackers_where_sessions_may_not_be_read() {
 }
 
 #[test]
-fn failures_are_silent() {
+fn fails_silently() {
     let refusing =
         Fake::new().rule(|_| Some(Answer { code: 403, headers: "", body: "no".into() })).start();
     for line in [
@@ -74,7 +74,7 @@ fn failures_are_silent() {
 }
 
 #[test]
-fn names_of_the_cluster_and_of_the_kubeconfig() {
+fn suggests_names_of_cluster_and_kubeconfig() {
     let server = Fake::new()
         .rule(|seen| {
             let items = json!({ "items": [{ "metadata": { "name": "shop" } }, { "metadata": { "name": "default" } }] });

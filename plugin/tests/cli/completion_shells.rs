@@ -1,4 +1,4 @@
-//! Completion in shells, and by the program's other name.
+//! Completion in shells, and under the program's other name.
 
 use std::{
     fs,
@@ -12,11 +12,11 @@ use std::{
 use crate::{
     completion::two,
     fake::Server,
-    plugin::{Plugin, Ran},
+    plugin::{CommandOutput, Plugin},
 };
 
 #[test]
-fn the_other_name_of_the_program() {
+fn completes_under_its_other_name() {
     let server = two().start();
     let mut command = server.command("completion --install");
     let home = server.kubeconfig().parent().unwrap().to_owned();
@@ -25,16 +25,17 @@ fn the_other_name_of_the_program() {
     let plugin = Path::new(command.get_program()).to_owned();
     symlink(&plugin, bin.join("kubectl-mirrord_sessions")).unwrap();
     command.env("KREW_ROOT", home.join("krew"));
-    let told = Ran::of(&command.output().unwrap()).went_well();
+    let told = CommandOutput::new(&command.output().unwrap()).succeeds();
     let shim = bin.join("kubectl_complete-mirrord_sessions");
     assert!(told.starts_with(&format!("created {}: ", shim.display())), "{told}");
     let mut asked = Command::new(&shim);
     asked.args(["delete", ""]).env_clear().env("KUBECONFIG", server.kubeconfig());
-    let text = Ran::of(&asked.output().unwrap()).went_well();
+    let text = CommandOutput::new(&asked.output().unwrap()).succeeds();
     assert!(text.starts_with("487F4F2B6D2376AD\t") && text.ends_with("\n:4\n"), "{text}");
 }
 
-/// Runs a script in a shell that finds the plugin on its path; nothing if there is no such shell.
+/// Runs a script in a shell with the plugin on its path. Returns nothing if the shell is not
+/// installed.
 fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> Option<String> {
     let plugin = server.command("x");
     let bin = server.kubeconfig().with_file_name("bin");
@@ -57,13 +58,13 @@ fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> O
         eprintln!("{shell} is not here: its script was not tried");
         return None;
     };
-    Some(Ran::of(&output).went_well())
+    Some(CommandOutput::new(&output).succeeds())
 }
 
 #[test]
-fn bash_completes() {
+fn completes_in_bash() {
     let server = two().start();
-    // As readline calls it: "=" and ":" are words, and the last word is the one that is completed.
+    // readline treats "=" and ":" as words, and completes the last word.
     let reply = |words: &str, kind: u8| {
         let script = format!(
             r#"eval "$(kubectl-mirrord_sessions completion bash)"
@@ -94,7 +95,7 @@ fn bash_completes() {
 }
 
 #[test]
-fn fish_completes() {
+fn completes_in_fish() {
     let server = two().start();
     let script = "kubectl-mirrord_sessions completion fish | source; complete -C 'kubectl-mirrord_sessions delete '; complete -C 'kubectl-mirrord_sessions version --output=j'";
     let Some(text) = in_shell(&server, "fish", &["--no-config"], script) else {
@@ -104,9 +105,9 @@ fn fish_completes() {
 }
 
 #[test]
-fn zsh_takes_the_script() {
+fn loads_in_zsh() {
     let server = two().start();
-    // What the completion system is handed, in place of what it would draw.
+    // Captures the arguments of the completion system instead of drawing.
     let script = r#"compdef() { : }
         functions[compdef]='true'
         source <(kubectl-mirrord_sessions completion zsh)
@@ -125,7 +126,7 @@ fn zsh_takes_the_script() {
 }
 
 #[test]
-fn a_program_that_asks_for_a_password_is_neither_waited_for_nor_answered() {
+fn ignores_credential_plugins_that_prompt() {
     let plugin = Plugin::with(
         r#"
 current-context: here
@@ -147,13 +148,13 @@ users: [{name: dev, user: {exec: {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // For the shell.
+    // The input for the shell.
     let mut ahead = child.stdin.take().unwrap();
     let _ = ahead.write_all(b"typed ahead\n");
-    // Until nobody holds the streams any more.
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert!(began.elapsed() < Duration::from_secs(30), "{ran:?}");
-    assert_eq!(ran.went_well(), ":4\n");
+    // Wait until every process has closed the streams.
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert!(began.elapsed() < Duration::from_secs(30), "{output:?}");
+    assert_eq!(output.succeeds(), ":4\n");
     let got = plugin.kubeconfig().with_file_name("got");
     let got = loop {
         let got = fs::read_to_string(&got).unwrap_or_default();

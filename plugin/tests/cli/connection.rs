@@ -1,4 +1,4 @@
-//! kubectl's connection flags, and what the environment and the kubeconfig add to them.
+//! kubectl's connection flags, with environment and kubeconfig.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     fake::{Fake, Server},
-    plugin::{Plugin, Ran},
+    plugin::{CommandOutput, Plugin},
 };
 
 fn address(server: &Server) -> String {
@@ -19,15 +19,15 @@ fn address(server: &Server) -> String {
     config.split('"').nth(1).unwrap().to_owned()
 }
 
-fn run(mut command: Command) -> Ran {
-    Ran::of(&command.output().unwrap())
+fn run(mut command: Command) -> CommandOutput {
+    CommandOutput::new(&command.output().unwrap())
 }
 
 #[test]
-fn impersonation_and_tokens_reach_the_server() {
+fn sends_impersonation_and_tokens() {
     let server = Fake::new().start();
-    let ran = server.run("list --as eve --as-group a --as-group b --as-uid 7 --token other");
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let output = server.run("list --as eve --as-group a --as-group b --as-uid 7 --token other");
+    assert_eq!(output.code, Some(0), "{output:?}");
     let seen = &server.seen()[0];
     assert_eq!(seen.header("authorization"), ["Bearer other"]);
     assert_eq!(seen.header("impersonate-user"), ["eve"]);
@@ -37,7 +37,7 @@ fn impersonation_and_tokens_reach_the_server() {
 }
 
 #[test]
-fn several_files_of_kubeconfig() {
+fn merges_kubeconfig_files() {
     let server = Fake::new().session("shop", "a").start();
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("1"), folder.path().join("2"));
@@ -57,16 +57,19 @@ fn several_files_of_kubeconfig() {
     let paths = std::env::join_paths([folder.path().join("none"), first.clone(), second]).unwrap();
     let mut command = server.command("list -o name -v 6");
     command.env("KUBECONFIG", paths);
-    let ran = run(command);
-    assert_eq!(ran.out, "session.operator.metalbear.co/a\n", "{ran:?}");
-    let loaded: Vec<&str> =
-        ran.messages.lines().filter(|line| line.contains("Config loaded from file:  ")).collect();
-    assert_eq!(loaded.len(), 2, "{ran:?}");
-    assert!(loaded[0].ends_with(first.to_str().unwrap()), "{ran:?}");
+    let output = run(command);
+    assert_eq!(output.out, "session.operator.metalbear.co/a\n", "{output:?}");
+    let loaded: Vec<&str> = output
+        .messages
+        .lines()
+        .filter(|line| line.contains("Config loaded from file:  "))
+        .collect();
+    assert_eq!(loaded.len(), 2, "{output:?}");
+    assert!(loaded[0].ends_with(first.to_str().unwrap()), "{output:?}");
 }
 
 #[test]
-fn v_shows_requests_and_no_secrets() {
+fn logs_requests_without_secrets() {
     let server = Fake::new()
         .object(serde_json::json!({
             "metadata": { "name": "a", "namespace": "default" },
@@ -75,12 +78,12 @@ fn v_shows_requests_and_no_secrets() {
         }))
         .start();
     let at = |level: &str| {
-        let ran = server.run(&format!("list -o name {level} --token secret-token --as eve"));
-        assert_eq!(ran.out, "session.operator.metalbear.co/a\n", "{ran:?}");
+        let output = server.run(&format!("list -o name {level} --token secret-token --as eve"));
+        assert_eq!(output.out, "session.operator.metalbear.co/a\n", "{output:?}");
         for secret in ["secret-token", "joiners-only", "filter-only"] {
-            assert!(!ran.messages.contains(secret), "{secret}: {ran:?}");
+            assert!(!output.messages.contains(secret), "{secret}: {output:?}");
         }
-        ran.messages
+        output.messages
     };
     for quiet in ["", "-v 0", "-v=-1"] {
         assert_eq!(at(quiet), "", "{quiet}");
@@ -111,7 +114,7 @@ fn v_shows_requests_and_no_secrets() {
     assert!(bodies.contains("\"Request Body\" body="), "{bodies}");
 }
 
-/// A kubeconfig whose user is a program that prints a credential.
+/// Creates a kubeconfig whose user is a credential plugin.
 #[cfg(unix)]
 fn with_exec(address: &str, script: &str) -> Plugin {
     use std::os::unix::fs::PermissionsExt;
@@ -126,25 +129,25 @@ fn with_exec(address: &str, script: &str) -> Plugin {
 
 #[cfg(unix)]
 #[test]
-fn credential_plugins_beside_the_kubeconfig_are_run() {
+fn runs_credential_plugins_relative_to_the_kubeconfig() {
     let server = Fake::new().session("default", "a").start();
     let script = r#"echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$WHO-$1\"}}""#;
     let plugin = with_exec(&address(&server), script);
-    assert!(plugin.run("list -o name").went_well().ends_with("/a\n"));
+    assert!(plugin.run("list -o name").succeeds().ends_with("/a\n"));
     assert_eq!(server.seen()[0].header("authorization"), ["Bearer eve-now"]);
-    // A token of the command line takes its place.
-    plugin.run("list -o name --token own").went_well();
+    // A token on the command line overrides the plugin.
+    plugin.run("list -o name --token own").succeeds();
     assert_eq!(server.asked()[1].header("authorization"), ["Bearer own"]);
 
     let failing = with_exec(&address(&server), "echo 'log in first' >&2; exit 3");
-    let message = failing.run("list").failed();
+    let message = failing.run("list").fails();
     assert!(
         message.contains("the credential plugin") && message.ends_with("log in first"),
         "{message}"
     );
 }
 
-/// A proxy that refuses all, and remembers what it was asked for.
+/// Starts a proxy that denies every request and records it.
 fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -165,8 +168,8 @@ fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
-fn proxies_of_the_kubeconfig_and_of_the_environment() {
-    // No name that anybody has; the proxy refuses before it would be looked up.
+fn uses_proxies_of_kubeconfig_and_environment() {
+    // The name does not exist; the proxy denies before resolving it.
     let far = "https://cluster.invalid:6443";
     let asked_with = |proxy_url: Option<&str>, env: &[(&str, &str)]| {
         let (address, asked) = proxy();
@@ -178,8 +181,8 @@ fn proxies_of_the_kubeconfig_and_of_the_environment() {
         ));
         let mut command = plugin.command("list --request-timeout 20s");
         command.envs(env.iter().map(|(name, value)| (*name, at(value))));
-        let ran = run(command);
-        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let output = run(command);
+        assert_eq!(output.code, Some(1), "{output:?}");
         asked.lock().unwrap().clone()
     };
     let connect = ["CONNECT cluster.invalid:6443 HTTP/1.1".to_owned()];
@@ -188,21 +191,21 @@ fn proxies_of_the_kubeconfig_and_of_the_environment() {
     assert_eq!(asked_with(None, &[https]), connect);
     assert_eq!(asked_with(None, &[("https_proxy", "PROXY")]), connect);
     assert_eq!(asked_with(None, &[https, ("NO_PROXY", ".invalid")]), [""; 0]);
-    // What the kubeconfig says isn't overruled by the environment.
+    // The kubeconfig overrides the environment.
     let both = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "*")];
     assert_eq!(asked_with(Some("http://PROXY"), &both), connect);
     assert_eq!(asked_with(None, &[]), [""; 0]);
 }
 
 #[test]
-fn certificates_that_cannot_be_read() {
+fn reports_unreadable_certificates() {
     let server = Fake::new().start();
-    let message = server.run("list --client-certificate /none --client-key /none").failed();
+    let message = server.run("list --client-certificate /none --client-key /none").fails();
     assert!(
         message.starts_with("error: unable to read client-cert /none for dev due to "),
         "{message}"
     );
-    let message = server.run("list -s https://127.0.0.1:1 --certificate-authority /none").failed();
+    let message = server.run("list -s https://127.0.0.1:1 --certificate-authority /none").fails();
     assert!(message.contains("/none"), "{message}");
     assert!(server.seen().is_empty());
 }

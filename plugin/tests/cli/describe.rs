@@ -3,18 +3,18 @@ use serde_json::json;
 use crate::fake::{Fake, status};
 
 #[test]
-fn several_and_one_that_is_not_there() {
+fn describes_several_sessions_and_reports_a_missing_one() {
     let server = Fake::new().session("default", "487f4f2b6d2376ad").session("default", "b").start();
-    let ran = server.run("describe 487F4F2B6D2376AD nope b 487f4f2b6d2376ad");
-    assert_eq!(ran.code, Some(1));
-    assert_eq!(ran.out.matches("Name:").count(), 2, "{}", ran.out);
-    assert!(ran.out.contains("Session ID:        487F4F2B6D2376AD\n"), "{}", ran.out);
+    let output = server.run("describe 487F4F2B6D2376AD nope b 487f4f2b6d2376ad");
+    assert_eq!(output.code, Some(1));
+    assert_eq!(output.out.matches("Name:").count(), 2, "{}", output.out);
+    assert!(output.out.contains("Session ID:        487F4F2B6D2376AD\n"), "{}", output.out);
     assert!(
-        ran.out.contains("Events:            <none>\n\n\nName:              b\n"),
+        output.out.contains("Events:            <none>\n\n\nName:              b\n"),
         "{}",
-        ran.out
+        output.out
     );
-    assert!(ran.messages.starts_with("Error from server (NotFound): "), "{}", ran.messages);
+    assert!(output.messages.starts_with("Error from server (NotFound): "), "{}", output.messages);
     let events = server.seen().into_iter().find(|seen| seen.path.ends_with("/events")).unwrap();
     assert_eq!(
         events.query["fieldSelector"],
@@ -23,15 +23,15 @@ fn several_and_one_that_is_not_there() {
 }
 
 #[test]
-fn in_all_namespaces() {
+fn describes_sessions_of_all_namespaces() {
     let server = Fake::new().session("default", "a").session("shop", "b").start();
-    assert!(server.run("describe -A b").went_well().contains("Namespace:         shop\n"));
-    assert_eq!(server.run("describe -A").went_well().matches("Name:").count(), 2);
-    assert!(server.run("describe -A c").failed().contains("not found in any namespace"));
+    assert!(server.run("describe -A b").succeeds().contains("Namespace:         shop\n"));
+    assert_eq!(server.run("describe -A").succeeds().matches("Name:").count(), 2);
+    assert!(server.run("describe -A c").fails().contains("not found in any namespace"));
 }
 
 #[test]
-fn events_that_cannot_be_had_hide_nothing_else() {
+fn describes_sessions_without_access_to_events() {
     let message = "events is forbidden: User \"dev\" cannot list resource \"events\" in API group \"\" in the namespace \"default\"";
     let forbidden = status(403, "Forbidden", message, &json!({}));
     for (code, body, expected) in [
@@ -46,25 +46,25 @@ fn events_that_cannot_be_had_hide_nothing_else() {
             .session("default", "a")
             .answer("GET /api/v1/namespaces/default/events", code, body)
             .start();
-        let text = server.run("describe a").went_well();
+        let text = server.run("describe a").succeeds();
         assert!(text.contains("Target:            deployment/counter\n"), "{text}");
         assert!(text.contains(expected), "{text}");
     }
 }
 
 #[test]
-fn by_labels_and_without_events() {
+fn selects_by_labels_and_omits_events() {
     let server = Fake::new().session("default", "a").start();
-    let text = server.run("describe a --show-events=false").went_well();
+    let text = server.run("describe a --show-events=false").succeeds();
     assert!(text.contains("Name:") && !text.contains("Events:"), "{text}");
     assert!(!server.lines().iter().any(|line| line.contains("/events")));
-    let ran = server.run("describe a -l x=y");
+    let output = server.run("describe a -l x=y");
     assert_eq!(
-        (ran.code, ran.messages.as_str()),
+        (output.code, output.messages.as_str()),
         (Some(1), "error: name cannot be provided when a selector is specified\n")
     );
-    let ran = server.run("describe -l x=y --chunk-size=7");
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let output = server.run("describe -l x=y --chunk-size=7");
+    assert_eq!(output.code, Some(0), "{output:?}");
     let listed =
         server.seen().into_iter().find(|seen| seen.query.contains_key("labelSelector")).unwrap();
     assert_eq!(listed.query["labelSelector"], "x=y");

@@ -16,15 +16,19 @@ use crate::{
 const COMMANDS: [&str; 6] =
     ["list", "list -A -o json", "describe a", "delete a", "kill-all -y", "version"];
 
-/// Runs every command, each of which has to fail with one line that holds the text.
+/// Runs every command and asserts that each fails with one line containing the text.
 fn all_fail(plugin: &Plugin, expected: &str) {
     for command in COMMANDS {
-        let ran = plugin.run(command);
-        assert_eq!(ran.code, Some(1), "{command}");
+        let output = plugin.run(command);
+        assert_eq!(output.code, Some(1), "{command}");
         let out = if command == "version" { "Client Version: " } else { "" };
-        assert!(ran.out.starts_with(out) && ran.out.lines().count() <= 1, "{command}: {}", ran.out);
-        assert!(ran.messages.contains(expected), "{command}: {}", ran.messages);
-        assert_eq!(ran.messages.lines().count(), 1, "{command}: {}", ran.messages);
+        assert!(
+            output.out.starts_with(out) && output.out.lines().count() <= 1,
+            "{command}: {}",
+            output.out
+        );
+        assert!(output.messages.contains(expected), "{command}: {}", output.messages);
+        assert_eq!(output.messages.lines().count(), 1, "{command}: {}", output.messages);
     }
 }
 
@@ -33,7 +37,7 @@ fn free_address() -> String {
 }
 
 #[test]
-fn a_dead_server() {
+fn reports_a_refused_connection() {
     let address = free_address();
     let start = Instant::now();
     let expected = format!(
@@ -45,16 +49,16 @@ fn a_dead_server() {
 }
 
 #[test]
-fn a_server_that_never_answers() {
+fn reports_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let message =
-        Plugin::at(&format!("http://{address}")).run("list --request-timeout 300ms").failed();
+        Plugin::at(&format!("http://{address}")).run("list --request-timeout 300ms").fails();
     assert!(message.contains("did not answer within 300ms"), "{message}");
 }
 
 #[test]
-fn a_connection_that_breaks() {
+fn reports_a_broken_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -64,12 +68,12 @@ fn a_connection_that_breaks() {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"items\":").unwrap();
         }
     });
-    let message = Plugin::at(&format!("http://{address}")).run("list").failed();
+    let message = Plugin::at(&format!("http://{address}")).run("list").fails();
     assert!(message.starts_with("Unable to connect to the server: "), "{message}");
 }
 
 #[test]
-fn a_server_without_tls() {
+fn reports_a_server_without_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -80,12 +84,12 @@ fn a_server_without_tls() {
         }
     });
     let plugin = Plugin::at(&format!("https://{address}"));
-    let message = plugin.run("list --insecure-skip-tls-verify").failed();
+    let message = plugin.run("list --insecure-skip-tls-verify").fails();
     assert!(message.contains("does not speak TLS"), "{message}");
 }
 
 #[test]
-fn expired_credentials() {
+fn reports_expired_credentials() {
     let unauthorized = status(401, "Unauthorized", "Unauthorized", &json!({}));
     let server = Fake::new()
         .rule(move |_| Some(Answer { code: 401, headers: "", body: unauthorized.clone() }))
@@ -101,7 +105,7 @@ fn expired_credentials() {
 }
 
 #[test]
-fn sessions_that_are_not_installed() {
+fn reports_a_missing_installation() {
     let server = Fake::new()
         .rule(|seen| {
             let body = "404 page not found\n".to_owned();
@@ -109,15 +113,15 @@ fn sessions_that_are_not_installed() {
         })
         .start();
     for command in &COMMANDS[..5] {
-        let message = server.run(command).failed();
+        let message = server.run(command).fails();
         assert!(message.contains("mirrord-sessions is not installed on this cluster"), "{message}");
     }
-    let text = server.run("version").went_well();
+    let text = server.run("version").succeeds();
     assert!(text.ends_with("Sessions: <not installed>\n"), "{text}");
 }
 
 #[test]
-fn servers_that_are_no_kubernetes() {
+fn reports_servers_other_than_kubernetes() {
     for (code, body) in [
         (200, "<html>hello</html>"),
         (200, "[]"),
@@ -129,25 +133,25 @@ fn servers_that_are_no_kubernetes() {
         let server = Fake::new()
             .rule(move |_| Some(Answer { code, headers: "", body: body.into() }))
             .start();
-        let message = server.run("list").failed();
+        let message = server.run("list").fails();
         assert!(message.contains("Kubernetes API server"), "{code} {body}: {message}");
     }
 }
 
 #[test]
-fn rbac_says_what_is_missing() {
+fn reports_missing_permissions() {
     let server = Fake::new()
         .session("shop", "487f4f2b6d2376ad")
         .forbid("DELETE /namespaces/shop/sessions/487f4f2b6d2376ad", "delete", Some("shop"))
         .start();
     assert_eq!(
-        server.run("delete -n shop 487F4F2B6D2376AD").failed(),
+        server.run("delete -n shop 487F4F2B6D2376AD").fails(),
         "Error from server (Forbidden): User \"dev\" cannot delete sessions.operator.metalbear.co \"487F4F2B6D2376AD\" in namespace \"shop\": ask an administrator for it: kubectl create rolebinding mirrord-operator-user:dev --clusterrole=mirrord-operator-user --user=dev -n shop"
     );
 }
 
 #[test]
-fn a_busy_server_is_asked_again_when_it_wants_to() {
+fn retries_after_the_delay_of_the_server() {
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let server = Fake::new()
         .session("default", "a")
@@ -157,12 +161,12 @@ fn a_busy_server_is_asked_again_when_it_wants_to() {
             (n < 2).then_some(Answer { code: 429, headers: "retry-after: 0\r\n", body })
         })
         .start();
-    assert_eq!(server.run("list -o name").went_well().lines().count(), 1);
+    assert_eq!(server.run("list -o name").succeeds().lines().count(), 1);
     assert_eq!(server.seen().len(), 4);
 }
 
 #[test]
-fn kubeconfigs_that_are_of_no_use() {
+fn reports_invalid_kubeconfigs() {
     let at = Plugin::with;
     let cases = [
         ("", "no current context"),
@@ -194,7 +198,7 @@ fn kubeconfigs_that_are_of_no_use() {
 }
 
 #[test]
-fn no_kubeconfig_at_all() {
+fn reports_a_missing_kubeconfig() {
     let plugin = Plugin::with("");
     let mut command = plugin.command("list");
     command.env_remove("KUBECONFIG");
@@ -205,14 +209,14 @@ fn no_kubeconfig_at_all() {
     let path = Path::new(".kube").join("config");
     let rest = format!("{}): set KUBECONFIG or give --kubeconfig", path.display());
     assert!(message.contains(&rest), "{message}");
-    let message = plugin.run("list --kubeconfig /none").failed();
+    let message = plugin.run("list --kubeconfig /none").fails();
     assert_eq!(message, "error: there is no kubeconfig /none");
-    let message = plugin.run("list --context x").failed();
+    let message = plugin.run("list --context x").fails();
     assert!(message.starts_with("error: context \"x\" does not exist"), "{message}");
 }
 
 #[test]
-fn flags_alone_name_a_server_and_proxies_spare_loopback() {
+fn connects_by_flags_alone_and_bypasses_proxies_for_loopback() {
     let server = Fake::new().session("default", "a").start();
     let config = std::fs::read_to_string(server.kubeconfig()).unwrap();
     let address = config.split('"').nth(1).unwrap().to_owned();
@@ -224,12 +228,12 @@ fn flags_alone_name_a_server_and_proxies_spare_loopback() {
 }
 
 #[test]
-fn versions() {
+fn prints_versions() {
     let server = Fake::new().start();
-    let value: Value = serde_json::from_str(&server.run("version -o json").went_well()).unwrap();
+    let value: Value = serde_json::from_str(&server.run("version -o json").succeeds()).unwrap();
     assert_eq!(value["serverVersion"]["gitVersion"], "v1.36.3");
     assert_eq!(value["sessions"]["installed"], true);
-    // Asks nobody.
-    let own = Plugin::with("a: [").run("version --client").went_well();
+    // This command sends no request.
+    let own = Plugin::with("a: [").run("version --client").succeeds();
     assert_eq!(own, format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")));
 }

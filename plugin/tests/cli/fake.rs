@@ -1,4 +1,4 @@
-//! An API server on loopback that knows Sessions, their trackers, and nothing else.
+//! An API server on loopback that serves Sessions and trackers.
 
 use std::{
     collections::BTreeMap,
@@ -12,12 +12,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::plugin::{Plugin, Ran};
+use crate::plugin::{CommandOutput, Plugin};
 
 const SESSIONS: &str = "/apis/operator.metalbear.co/v1";
 const TRACKERS: &str = "/apis/visibility.operator.metalbear.co/v1";
 
-/// A request that the server got.
+/// A received request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) method: String,
@@ -28,13 +28,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// `GET /path`, for rules and comparisons.
+    /// Returns `GET /path`, for rules and comparisons.
     pub(crate) fn line(&self) -> String {
         let path = self.path.trim_start_matches(SESSIONS);
         format!("{} {}", self.method, path.trim_start_matches(TRACKERS))
     }
 
-    /// Whether it only asked what there is.
+    /// Returns whether this is a discovery request.
     pub(crate) fn is_discovery(&self) -> bool {
         [SESSIONS, TRACKERS].contains(&self.path.as_str())
     }
@@ -45,7 +45,7 @@ impl Seen {
     }
 }
 
-/// What the server answers; headers as they go over the wire.
+/// A response with its headers as sent.
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) headers: &'static str,
@@ -63,7 +63,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
 }
 
-/// The server, before it runs.
+/// The configuration of a server before it starts.
 #[derive(Default)]
 pub(crate) struct Fake(State);
 
@@ -92,7 +92,7 @@ impl Fake {
         })
     }
 
-    /// Answers some requests otherwise; the first rule that has an answer counts.
+    /// Overrides responses: the first rule that returns a response applies.
     pub(crate) fn rule(
         mut self,
         rule: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static,
@@ -101,7 +101,7 @@ impl Fake {
         self
     }
 
-    /// Answers some requests as if they had failed; they were done all the same, or not.
+    /// Fails some requests, whether or not they were executed.
     #[cfg(unix)]
     pub(crate) fn losing(
         mut self,
@@ -112,7 +112,7 @@ impl Fake {
         self
     }
 
-    /// Answers requests of such a line in this way.
+    /// Overrides the response to requests with this line.
     pub(crate) fn answer(self, line: &'static str, code: u16, body: impl Into<String>) -> Self {
         let body = body.into();
         self.rule(move |seen| {
@@ -120,7 +120,7 @@ impl Fake {
         })
     }
 
-    /// Refuses requests of such a line as RBAC does.
+    /// Denies requests with this line like RBAC.
     pub(crate) fn forbid(self, line: &'static str, verb: &str, namespace: Option<&str>) -> Self {
         let place = namespace.map_or("at the cluster scope".to_owned(), |name| {
             format!("in the namespace \"{name}\"")
@@ -141,7 +141,7 @@ impl Fake {
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(self.0);
         let serving = Arc::clone(&state);
-        // Ends with the process.
+        // The thread ends with the process.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let state = Arc::clone(&serving);
@@ -152,15 +152,15 @@ impl Fake {
     }
 }
 
-/// The server, running.
+/// A running server.
 pub(crate) struct Server {
     state: Arc<State>,
     plugin: Plugin,
 }
 
 impl Server {
-    /// Runs the plugin with the arguments, that are split at spaces.
-    pub(crate) fn run(&self, arguments: &str) -> Ran {
+    /// Runs the plugin with arguments separated by spaces.
+    pub(crate) fn run(&self, arguments: &str) -> CommandOutput {
         self.plugin.run(arguments)
     }
 
@@ -176,7 +176,7 @@ impl Server {
         self.state.seen.lock().unwrap().clone()
     }
 
-    /// What was asked, but for what there is.
+    /// Returns the received requests, except discovery.
     pub(crate) fn asked(&self) -> Vec<Seen> {
         let mut seen = self.seen();
         seen.retain(|seen| !seen.is_discovery());
@@ -187,19 +187,19 @@ impl Server {
         self.asked().iter().map(Seen::line).collect()
     }
 
-    /// Changes the sessions, as the cluster may.
+    /// Changes the sessions like other clients of the cluster.
     pub(crate) fn change(&self, change: impl Fn(&mut Vec<Value>)) {
         change(&mut self.state.sessions.lock().unwrap());
     }
 
-    /// The names of the sessions that are left.
+    /// Returns the names of the remaining sessions.
     pub(crate) fn left(&self) -> Vec<String> {
         let sessions = self.state.sessions.lock().unwrap();
         sessions.iter().map(|session| text(session, "/metadata/name").to_owned()).collect()
     }
 }
 
-/// A session as the webhook would have completed it.
+/// Returns a session as completed by the webhook.
 pub(crate) fn session(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "operator.metalbear.co/v1",
@@ -220,7 +220,7 @@ pub(crate) fn session(namespace: &str, name: &str) -> Value {
     })
 }
 
-/// A Status of failure.
+/// Returns a Status of a failure.
 pub(crate) fn status(code: u16, reason: &str, message: &str, details: &Value) -> String {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -372,7 +372,7 @@ fn is_in(session: &Value, namespace: Option<&str>) -> bool {
     namespace.is_none_or(|namespace| text(session, "/metadata/namespace") == namespace)
 }
 
-/// Whether the object has all that a selector asks for.
+/// Returns whether an object matches a selector.
 fn fits(session: &Value, selector: &str) -> bool {
     selector.split(',').all(|term| {
         let equal = !term.contains("!=");
@@ -383,7 +383,7 @@ fn fits(session: &Value, selector: &str) -> bool {
     })
 }
 
-/// What the server holds as trackers has their kind.
+/// Returns a session with the kind of the requested resource.
 fn shown(session: &Value, seen: &Seen) -> Value {
     let mut shown = session.clone();
     if seen.path.starts_with(TRACKERS) && session.get("kind").is_some() {
@@ -410,7 +410,7 @@ fn join(state: &State, namespace: &str, name: &str) -> Answer {
     }))
 }
 
-/// The last one deletes the session.
+/// Handles a report; the last report deletes the session.
 fn report(state: &State, seen: &Seen, namespace: &str, name: &str) -> Answer {
     let sent: Value = serde_json::from_str(&seen.body).unwrap();
     let ends = sent["spec"]["ended"] == true;
@@ -483,7 +483,7 @@ fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
     ok(&session)
 }
 
-/// One after the other, until a rule refuses one: as the API server does it.
+/// Deletes sessions one by one until a rule denies one, like the API server.
 fn delete_all(state: &State, seen: &Seen, namespace: &str) -> Answer {
     let mut sessions = state.sessions.lock().unwrap();
     let mut deleted = Vec::new();

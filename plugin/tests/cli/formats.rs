@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{Answer, Fake, session},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 fn two() -> Fake {
@@ -18,7 +18,7 @@ fn two() -> Fake {
 }
 
 #[test]
-fn templates_and_columns() {
+fn prints_templates_and_columns() {
     let server = two().start();
     for (arguments, expected) in [
         ("-o jsonpath={.items[*].metadata.name}", "a b"),
@@ -38,10 +38,10 @@ fn templates_and_columns() {
             "session.operator.metalbear.co/a\nsession.operator.metalbear.co/b\n",
         ),
     ] {
-        assert_eq!(server.run(&format!("list {arguments}")).went_well(), expected, "{arguments}");
+        assert_eq!(server.run(&format!("list {arguments}")).succeeds(), expected, "{arguments}");
     }
     let lines = |arguments: &str| -> Vec<String> {
-        let text = server.run(&format!("list {arguments}")).went_well();
+        let text = server.run(&format!("list {arguments}")).succeeds();
         text.lines().map(ToOwned::to_owned).collect()
     };
     let labels = lines("--show-labels");
@@ -52,7 +52,7 @@ fn templates_and_columns() {
     assert!(kinds[0].starts_with("session.operator.metalbear.co/a "), "{kinds:?}");
     assert_eq!(kinds.len(), 2);
     assert_eq!(lines("-o table --no-headers").len(), 5);
-    // From files.
+    // Templates from files.
     let folder = tempfile::tempdir().unwrap();
     let template = folder.path().join("template");
     std::fs::write(&template, "{.items[1].metadata.name}").unwrap();
@@ -65,7 +65,7 @@ fn templates_and_columns() {
 }
 
 #[test]
-fn nothing_is_asked_with_a_format_that_is_none() {
+fn sends_no_request_with_an_invalid_format() {
     let server = two().start();
     for (arguments, expected) in [
         (
@@ -81,20 +81,20 @@ fn nothing_is_asked_with_a_format_that_is_none() {
         ("--sort-by {.x", "error: unexpected path string"),
         ("-w -o table", "error: a bordered table can't be watched"),
     ] {
-        let message = server.run(&format!("list {arguments}")).failed();
+        let message = server.run(&format!("list {arguments}")).fails();
         assert!(message.starts_with(expected), "{arguments}: {message}");
     }
     assert!(server.seen().is_empty());
-    let message = server.run("list -o jsonpath={end}").failed();
+    let message = server.run("list -o jsonpath={end}").fails();
     assert!(
         message.starts_with("error: error executing jsonpath \"{end}\": Error executing template: not in range, nothing to end"),
         "{message}"
     );
-    let message = server.run("list --sort-by .nothing").failed();
+    let message = server.run("list --sort-by .nothing").fails();
     assert!(message.contains("couldn't find any field with path"), "{message}");
 }
 
-/// A watch that tells of these changes; the list before it is of version 7.
+/// Serves a watch with these events, after a list of version 7.
 fn watched(events: &[Value]) -> Fake {
     let events: Vec<String> = events.iter().map(ToString::to_string).collect();
     let body = events.join("\n") + "\n";
@@ -109,7 +109,7 @@ fn watched(events: &[Value]) -> Fake {
             })
             .to_string(),
             (_, Some(version)) if version == "7" => body.clone(),
-            // Nothing more happens.
+            // No further event follows.
             _ => String::new(),
         };
         Some(Answer { code: 200, headers: "", body })
@@ -123,7 +123,7 @@ fn event(kind: &str, name: &str, state: &str, version: &str) -> Value {
     json!({ "type": kind, "object": object })
 }
 
-/// Reads so many lines, then goes away.
+/// Reads this number of lines, then closes the pipe.
 fn read(mut child: Child, count: usize) -> Vec<String> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let lines = lines.take(count).map(Result::unwrap).collect();
@@ -139,12 +139,12 @@ fn start(server: &crate::fake::Server, arguments: &str) -> Child {
 }
 
 #[test]
-fn changes_as_they_happen() {
+fn prints_changes_as_they_happen() {
     let events = vec![
         event("MODIFIED", "a", "pending", "8"),
         json!({ "type": "BOOKMARK", "object": { "metadata": { "resourceVersion": "9" } } }),
         event("ADDED", "c", "running", "10"),
-        // It ended: it leaves what is listed, and is shown once more.
+        // An ended session leaves the list, and is printed once more.
         event("MODIFIED", "b", "terminated", "11"),
         event("MODIFIED", "b", "terminated", "12"),
         event("DELETED", "c", "running", "13"),
@@ -173,7 +173,7 @@ fn changes_as_they_happen() {
     assert!(lines[0].starts_with("SESSION ID"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.starts_with("SESSION")).count(), 1);
     assert!(lines[4].starts_with("c "), "{lines:?}");
-    // Each with what happened; what leaves the list is gone from it.
+    // Every line has the kind of the event; a session that leaves the list is printed as deleted.
     let server = watched(&events).start();
     let line = "list -w --output-watch-events -o custom-columns=N:.metadata.name";
     assert_eq!(
@@ -191,7 +191,7 @@ fn changes_as_they_happen() {
     let server = watched(&events).start();
     let line = "list --watch-only --output-watch-events -o jsonpath={.type}={.object.metadata.name}{\"\\n\"}";
     assert_eq!(read(start(&server, line), 4), ["MODIFIED=a", "ADDED=c", "DELETED=b", "DELETED=c"]);
-    // Objects follow each other, as documents.
+    // Objects are printed as separate documents.
     let server = watched(&events).start();
     let lines = read(start(&server, "list --watch-only -o yaml"), 40);
     assert_eq!(lines[0], "apiVersion: operator.metalbear.co/v1", "{lines:?}");
@@ -199,7 +199,7 @@ fn changes_as_they_happen() {
 }
 
 #[test]
-fn a_watch_that_fell_behind_starts_anew_and_misses_nothing() {
+fn restarts_an_expired_watch_without_loss() {
     let gone = json!({
         "type": "ERROR",
         "object": { "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" },
@@ -223,7 +223,7 @@ fn a_watch_that_fell_behind_starts_anew_and_misses_nothing() {
                 let there = ["a", "b", "c"].map(|name| event("", name, "running", "7"));
                 list("7", there.to_vec())
             } else {
-                // Meanwhile b has changed, c is gone, and d is new.
+                // Meanwhile b has changed, c was deleted, and d is new.
                 let there = vec![
                     event("", "a", "running", "7"),
                     event("", "b", "pending", "8"),
@@ -250,7 +250,7 @@ fn a_watch_that_fell_behind_starts_anew_and_misses_nothing() {
 }
 
 #[test]
-fn a_watch_that_is_refused_says_so() {
+fn reports_a_denied_watch() {
     let denied = crate::fake::status(
         403,
         "Forbidden",
@@ -266,7 +266,7 @@ fn a_watch_that_is_refused_says_so() {
             })
         })
         .start();
-    let Ran { code, out, messages } = server.run("list -w -o name");
+    let CommandOutput { code, out, messages } = server.run("list -w -o name");
     assert_eq!((code, out.lines().count()), (Some(1), 2));
     assert!(
         messages.contains(
@@ -277,14 +277,14 @@ fn a_watch_that_is_refused_says_so() {
 }
 
 #[test]
-fn the_first_page_is_shown_before_the_second_is_there() {
+fn prints_the_first_page_before_the_second_arrives() {
     let many = (0..600).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let server = many
         .rule(move |seen| {
             if seen.query.contains_key("continue") {
-                // Not before the first page was read.
+                // The second page is sent after the first was read.
                 wait.lock().unwrap().recv().unwrap();
             }
             None

@@ -9,9 +9,9 @@ fn with_key() -> Fake {
 }
 
 #[test]
-fn with_a_key_there_is_a_header() {
+fn prints_the_header_of_a_key() {
     let server = with_key().start();
-    let text = server.run("join 487F").went_well();
+    let text = server.run("join 487F").succeeds();
     assert_eq!(
         text,
         "Joined session 487F4F2B6D2376AD of Avi/avi@x@host on deployment/counter in default namespace.\n\
@@ -28,31 +28,31 @@ fn with_a_key_there_is_a_header() {
         json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionJoin" })
     );
     let json: Value =
-        serde_json::from_str(&server.run("join 487F4F2B6D2376AD -o json").went_well()).unwrap();
+        serde_json::from_str(&server.run("join 487F4F2B6D2376AD -o json").succeeds()).unwrap();
     assert_eq!(json["status"]["key"], "avi");
     assert_eq!(
-        server.run("join -A 487F4F2B6D2376AD -o name").went_well(),
+        server.run("join -A 487F4F2B6D2376AD -o name").succeeds(),
         "session.operator.metalbear.co/487f4f2b6d2376ad\n"
     );
 }
 
 #[test]
-fn without_a_key_that_is_said() {
+fn reports_a_session_without_a_key() {
     let server = with_key().start();
-    let text = server.run("join plain").went_well();
+    let text = server.run("join plain").succeeds();
     assert!(text.contains("It has no key, and so there is no header"), "{text}");
     assert!(!text.contains("curl"), "{text}");
-    // Wherever it is.
+    // The session is in another namespace.
     let server = Fake::new().session("shop", "plain").start();
-    let text = server.run("join plain -n shop").went_well();
+    let text = server.run("join plain -n shop").succeeds();
     let hint = "\"kubectl mirrord-sessions describe plain -n shop\" shows them";
     assert!(text.contains(hint), "{text}");
 }
 
 #[test]
-fn refusals() {
+fn reports_denied_joins() {
     let server = with_key().start();
-    let message = server.run("join nope").failed();
+    let message = server.run("join nope").fails();
     assert!(message.contains("\"nope\" not found in namespace \"default\""), "{message}");
 
     let forbidden = "sessiontrackers.visibility.operator.metalbear.co \"plain\" is forbidden: User \"dev\" cannot create resource \"sessiontrackers/join\" in API group \"visibility.operator.metalbear.co\" in the namespace \"default\"";
@@ -63,7 +63,7 @@ fn refusals() {
             status(403, "Forbidden", forbidden, &json!({})),
         )
         .start();
-    let message = server.run("join plain").failed();
+    let message = server.run("join plain").fails();
     assert!(
         message.starts_with("Error from server (Forbidden): User \"dev\" cannot create sessiontrackers/join.visibility.operator.metalbear.co \"plain\" in namespace \"default\": ask an administrator for it"),
         "{message}"
@@ -76,10 +76,10 @@ fn refusals() {
         "{messages}"
     );
 
-    // Who may join and not look joins what they know of.
+    // A user who may join and not read joins a known ID.
     let server = with_key()
         .forbid("GET /namespaces/default/sessiontrackers/plain", "get", Some("default"))
         .start();
-    let text = server.run("join plain").went_well();
+    let text = server.run("join plain").succeeds();
     assert!(text.starts_with("Joined session plain.\n"), "{text}");
 }

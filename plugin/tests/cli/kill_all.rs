@@ -3,14 +3,14 @@ use serde_json::json;
 
 use crate::{
     fake::{session, status},
-    plugin::Ran,
+    plugin::CommandOutput,
     stop::{DENIED, denied, done, three},
 };
 
 #[test]
-fn kill_all_deletes_what_it_listed() {
+fn deletes_listed_sessions() {
     let server = three().session("shop", "x").start();
-    let text = server.run("kill-all").went_well();
+    let text = server.run("kill-all").succeeds();
     assert_eq!(text, ["a", "b", "c"].map(|id| done(id, "default")).concat());
     assert_eq!(
         server.lines(),
@@ -19,7 +19,7 @@ fn kill_all_deletes_what_it_listed() {
             "DELETE /namespaces/default/sessions/a",
             "DELETE /namespaces/default/sessions/b",
             "DELETE /namespaces/default/sessions/c",
-            // Whether all are over.
+            // The check that all sessions have ended.
             "GET /namespaces/default/sessiontrackers",
         ]
     );
@@ -30,22 +30,22 @@ fn kill_all_deletes_what_it_listed() {
 }
 
 #[test]
-fn kill_all_spares_what_started_since() {
+fn spares_sessions_started_after_the_list() {
     // The list is older than the session.
     let list = json!({ "items": [session("default", "a"), session("default", "b")] });
     let server =
         three().answer("GET /namespaces/default/sessiontrackers", 200, list.to_string()).start();
-    server.run("kill-all --wait=false").went_well();
+    server.run("kill-all --wait=false").succeeds();
     assert_eq!(server.left(), ["c"]);
 }
 
 #[test]
-fn kill_all_goes_on_where_one_is_refused() {
+fn continues_after_a_denied_deletion() {
     let server = three()
         .session("shop", "x")
         .answer("DELETE /namespaces/default/sessions/b", 403, denied())
         .start();
-    let Ran { code, out, messages } = server.run("kill-all -A");
+    let CommandOutput { code, out, messages } = server.run("kill-all -A");
     assert_eq!(code, Some(1));
     assert_eq!(out, done("a", "default") + &done("c", "default") + &done("x", "shop"));
     assert_eq!(messages, DENIED.replace("\"B\"", "\"b\""));
@@ -53,7 +53,7 @@ fn kill_all_goes_on_where_one_is_refused() {
 }
 
 #[test]
-fn kill_all_asks_whoever_sits_at_a_terminal() {
+fn asks_for_confirmation_on_a_terminal() {
     for (arguments, answer, deleted, asked) in [
         ("kill-all", "n\n", 0, true),
         ("kill-all", "", 0, true),
@@ -78,14 +78,14 @@ fn kill_all_asks_whoever_sits_at_a_terminal() {
 }
 
 #[test]
-fn kill_all_needs_no_list_of_its_namespace() {
+fn deletes_the_collection_without_list_access() {
     let forbidden =
         || three().forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"));
     let server = forbidden().start();
-    assert_eq!(server.run("kill-all").went_well().lines().count(), 3);
+    assert_eq!(server.run("kill-all").succeeds().lines().count(), 3);
 
     let server = forbidden().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start();
-    let Ran { code, out, messages } = server.run("kill-all");
+    let CommandOutput { code, out, messages } = server.run("kill-all");
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(
         messages
@@ -96,14 +96,14 @@ fn kill_all_needs_no_list_of_its_namespace() {
     let server = forbidden()
         .forbid("DELETE /namespaces/default/sessions", "deletecollection", Some("default"))
         .start();
-    let message = server.run("kill-all").failed();
+    let message = server.run("kill-all").fails();
     assert!(
         message.contains("cannot deletecollection sessions.operator.metalbear.co"),
         "{message}"
     );
 
     let server = three().forbid("GET /sessiontrackers", "list", None).start();
-    let message = server.run("kill-all -A").failed();
+    let message = server.run("kill-all -A").fails();
     assert!(
         message.contains("create clusterrolebinding")
             && message.contains("or name a namespace with -n"),
@@ -113,8 +113,8 @@ fn kill_all_needs_no_list_of_its_namespace() {
 }
 
 #[test]
-fn kill_all_reports_what_the_server_says() {
-    // What it deleted; or a Status only.
+fn reports_the_response_to_a_collection_delete() {
+    // The response contains the deleted sessions, or a Status only.
     let deleted = json!({ "kind": "SessionList", "items": [
         { "metadata": { "name": "a", "namespace": "default" } },
         { "metadata": { "name": "new", "namespace": "default" } },
@@ -129,18 +129,18 @@ fn kill_all_reports_what_the_server_says() {
             .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
             .answer("DELETE /namespaces/default/sessions", 200, answer.to_string())
             .start();
-        assert_eq!(server.run("kill-all --wait=false").went_well(), expected);
+        assert_eq!(server.run("kill-all --wait=false").succeeds(), expected);
     }
 }
 
 #[test]
-fn kill_all_that_cannot_go_on_names_what_is_left() {
+fn names_the_remaining_sessions_after_a_fatal_error() {
     let down = status(503, "ServiceUnavailable", "down", &json!({}));
     let server = three()
         .session("shop", "x")
         .answer("DELETE /namespaces/default/sessions/b", 503, down)
         .start();
-    let Ran { code, out, messages } = server.run("kill-all -A");
+    let CommandOutput { code, out, messages } = server.run("kill-all -A");
     assert_eq!((code, out), (Some(1), done("a", "default")));
     assert!(
         messages.starts_with("Not deleted: b, c, x\nError from server (ServiceUnavailable): "),
@@ -149,10 +149,10 @@ fn kill_all_that_cannot_go_on_names_what_is_left() {
 }
 
 #[test]
-fn a_dry_run_that_may_not_look_says_so() {
+fn reports_a_dry_run_without_list_access() {
     let server =
         three().forbid("GET /namespaces/default/sessiontrackers", "list", Some("default")).start();
-    let Ran { code, out, messages } = server.run("kill-all --dry-run=client");
+    let CommandOutput { code, out, messages } = server.run("kill-all --dry-run=client");
     assert_eq!((code, out.as_str()), (Some(1), ""), "{messages}");
     assert!(messages.contains("cannot list sessiontrackers"), "{messages}");
 }

@@ -1,6 +1,6 @@
-//! The plugin as it is run: command lines against a server that answers as Kubernetes does.
+//! The plugin as a process against a server that responds like Kubernetes.
 
-// A helper that can't do its work fails the test, as the test itself would.
+// A helper that fails must fail the test.
 #![allow(clippy::unwrap_used)]
 
 mod fake;

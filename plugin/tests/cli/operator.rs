@@ -1,10 +1,10 @@
-//! mirrord's own operator: its wire, as public sources of mirrord show it.
+//! mirrord's own operator, with the wire format of mirrord's public sources.
 
 use serde_json::{Value, json};
 
 use crate::{
     fake::{Answer, Fake, Seen, status},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 const GROUP: &str = "/apis/operator.metalbear.co/v1";
@@ -17,7 +17,7 @@ pub(crate) fn sessions() -> Vec<Value> {
             "locked_ports": [{ "port": 80, "kind": "steal", "filter": "header=a" }], "key": "avi",
             "http_filter": { "headerFilter": "baggage: .*avi.*" },
         }),
-        // An older form of ports, and of an ID.
+        // A legacy form of ports and of an ID.
         json!({
             "id": "mc-9D1C0E5B7A3F2468", "duration_secs": 3600, "user": "Eve/eve@x.co@host",
             "target": "pod/x/container/c", "namespace": "shop", "locked_ports": [[81, "mirror", null]],
@@ -27,12 +27,12 @@ pub(crate) fn sessions() -> Vec<Value> {
     ]
 }
 
-/// An operator that serves lists, or only what it tells of itself.
+/// Returns an operator that serves lists, or only its own status.
 pub(crate) fn operator(lists: bool) -> Fake {
     operator_of(Fake::new(), lists)
 }
 
-/// The same, that answers some requests otherwise.
+/// Returns an operator with other responses to some requests.
 pub(crate) fn operator_of(fake: Fake, lists: bool) -> Fake {
     let answer = |body: Value| Some(Answer { code: 200, headers: "", body: body.to_string() });
     fake.without_trackers().rule(move |seen: &Seen| {
@@ -76,10 +76,10 @@ pub(crate) fn operator_of(fake: Fake, lists: bool) -> Fake {
 }
 
 #[test]
-fn sessions_are_listed_in_either_way() {
+fn lists_sessions_from_list_or_status() {
     for lists in [true, false] {
         let server = operator(lists).start();
-        let text = server.run("list -A -o table").went_well();
+        let text = server.run("list -A -o table").succeeds();
         for expected in [
             "| 487F4F2B6D2376AD ",
             "| deployment/counter ",
@@ -93,8 +93,8 @@ fn sessions_are_listed_in_either_way() {
             assert!(text.contains(expected), "{lists} {expected}: {text}");
         }
         assert!(!text.contains("preview-env"), "{text}");
-        assert!(server.run("list -A --previews").went_well().contains("preview-env"));
-        let here = server.run("list --no-headers").went_well();
+        assert!(server.run("list -A --previews").succeeds().contains("preview-env"));
+        let here = server.run("list --no-headers").succeeds();
         assert_eq!(here.lines().count(), 1, "{here}");
         for (filter, expected) in [
             ("--user eve@x.co", 1),
@@ -104,10 +104,10 @@ fn sessions_are_listed_in_either_way() {
             ("--field-selector spec.session.key=avi", 1),
             ("--field-selector spec.session.key=bob", 0),
         ] {
-            let Ran { code, out, .. } = server.run(&format!("list -A -o name {filter}"));
+            let CommandOutput { code, out, .. } = server.run(&format!("list -A -o name {filter}"));
             assert_eq!((code, out.lines().count()), (Some(0), expected), "{filter}");
         }
-        let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
+        let json: Value = serde_json::from_str(&server.run("list -o json").succeeds()).unwrap();
         assert_eq!(json["items"][0]["spec"]["session"]["id"], "487F4F2B6D2376AD");
         let text = server.run("describe 487f4f2b6d2376ad -v1").out;
         for expected in [
@@ -125,30 +125,30 @@ fn sessions_are_listed_in_either_way() {
         said.contains("Reading sessions.operator.metalbear.co of mirrord's operator"),
         "{said}"
     );
-    let message = operator(true).start().run("list -l a=b").failed();
+    let message = operator(true).start().run("list -l a=b").fails();
     assert!(message.contains("have no labels"), "{message}");
-    let message = operator(true).start().run("list -w").failed();
+    let message = operator(true).start().run("list -w").fails();
     assert!(message.contains("can't be watched"), "{message}");
-    let message = operator(true).start().run("join 487F4F2B6D2376AD").failed();
+    let message = operator(true).start().run("join 487F4F2B6D2376AD").fails();
     assert!(message.contains("does not serve"), "{message}");
 }
 
 #[test]
-fn they_are_killed_by_number() {
+fn deletes_by_decimal_id() {
     let server = operator(true).start();
     assert_eq!(
-        server.run("kill 487F4F2B6D2376AD").went_well(),
+        server.run("kill 487F4F2B6D2376AD").succeeds(),
         "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
     );
     assert!(server.lines().contains(&"DELETE /sessions/5223981140706293421".to_owned()));
-    // An answer of success that says failure.
-    let message = server.run("kill -n shop mc-9D1C").failed();
+    // A response with a success code and a Status of failure.
+    let message = server.run("kill -n shop mc-9D1C").fails();
     assert!(message.contains("it is busy"), "{message}");
-    // The number alone would reach into another namespace.
+    // The number alone would match a session of another namespace.
     let asked = server.lines().len();
     for elsewhere in ["kill -n shop 487F4F2B6D2376AD", "kill mc-9d1c0e5b7a3f2468", "kill nonsense"]
     {
-        let message = server.run(elsewhere).failed();
+        let message = server.run(elsewhere).fails();
         assert!(message.contains("not found in namespace"), "{elsewhere}: {message}");
     }
     let lines = server.lines().split_off(asked);
@@ -156,37 +156,40 @@ fn they_are_killed_by_number() {
 }
 
 #[test]
-fn what_is_hidden_is_not_killed() {
+fn never_deletes_hidden_sessions() {
     let server = operator(true).start();
-    let ran = server.run("kill-all -A --yes");
+    let output = server.run("kill-all -A --yes");
     assert_eq!(
-        ran.out,
+        output.out,
         "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
     );
-    // One is refused, and one has no ID.
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.messages.contains("it is busy") && ran.messages.contains("has no ID"), "{ran:?}");
+    // One deletion is denied, and one session has no ID.
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.messages.contains("it is busy") && output.messages.contains("has no ID"),
+        "{output:?}"
+    );
     let mut deletes = server.lines();
     deletes.retain(|line| line.starts_with("DELETE"));
     assert_eq!(
         deletes,
         ["DELETE /sessions/5223981140706293421", "DELETE /sessions/11320939349358355560"]
     );
-    // Asked for, they go with all the others.
+    // With --previews, they are deleted with all others.
     let server = operator(true).start();
-    let text = server.run("kill-all -A --previews --yes").went_well();
+    let text = server.run("kill-all -A --previews --yes").succeeds();
     assert_eq!(text.lines().count(), 4, "{text}");
     assert_eq!(server.lines(), ["GET /sessions", "DELETE /sessions"]);
-    // Nor are they offered.
+    // Completion does not suggest them either.
     let offered = server.command("__complete").args(["delete", ""]).output();
     let offered = String::from_utf8(offered.unwrap().stdout).unwrap();
     assert!(offered.contains("487F4F2B6D2376AD") && !offered.contains("preview-env"), "{offered}");
 }
 
 #[test]
-fn those_of_a_namespace_go_one_by_one() {
+fn deletes_sessions_of_a_namespace_one_by_one() {
     let server = operator(true).start();
-    let text = server.run("kill-all").went_well();
+    let text = server.run("kill-all").succeeds();
     assert_eq!(
         text,
         "session.operator.metalbear.co \"487F4F2B6D2376AD\" deleted from default namespace\n"
@@ -200,20 +203,20 @@ fn those_of_a_namespace_go_one_by_one() {
         ]
     );
     let server = operator(true).start();
-    server.run("kill-all -A --dry-run=client").went_well();
+    server.run("kill-all -A --dry-run=client").succeeds();
     assert_eq!(server.lines(), ["GET /sessions"]);
-    // One that has no ID is in nobody's way.
-    let ran = operator(true).start().run("delete -A --port 80 --user old@x");
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    let ran = operator(true).start().run("delete -A --user old@x");
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.messages.contains("has no ID that it could be stopped by"), "{ran:?}");
+    // A session without an ID does not block the others.
+    let output = operator(true).start().run("delete -A --port 80 --user old@x");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = operator(true).start().run("delete -A --user old@x");
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.messages.contains("has no ID that it could be stopped by"), "{output:?}");
 }
 
 #[test]
-fn status_leaves_the_operator_alone() {
+fn status_changes_nothing_of_the_operator() {
     let server = operator(true).start();
-    let text = server.run("status").went_well();
+    let text = server.run("status").succeeds();
     assert!(text.contains("sessions   off   mirrord's operator keeps those"), "{text}");
     assert!(!text.contains("To do"), "{text}");
     assert!(text.contains("avi@x.co   1"), "{text}");

@@ -1,4 +1,4 @@
-//! mirrord's own operator: answers that are easily taken for others.
+//! mirrord's own operator: responses that are easily misinterpreted.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn a_session_is_known_by_its_id_whatever_its_object_is_called() {
+fn finds_sessions_by_id_and_not_by_object_name() {
     let item = json!({
         "metadata": { "name": "5223981140706293421" },
         "spec": { "session": sessions()[0] },
@@ -16,19 +16,19 @@ fn a_session_is_known_by_its_id_whatever_its_object_is_called() {
     let list = json!({ "items": [item] }).to_string();
     let fake = Fake::new().answer("GET /namespaces/default/sessions", 200, list);
     let server = operator_of(fake, true).start();
-    let text = server.run("describe 487F4F2B6D2376AD").went_well();
+    let text = server.run("describe 487F4F2B6D2376AD").succeeds();
     assert!(text.contains("deployment/counter\n"), "{text}");
-    server.run("kill 487F4F2B6D2376AD").went_well();
+    server.run("kill 487F4F2B6D2376AD").succeeds();
     let lines = server.lines();
     assert_eq!(lines.last().unwrap(), "DELETE /sessions/5223981140706293421");
-    // What kubectl needs to be told, if the operator doesn't.
-    let json: Value = serde_json::from_str(&server.run("list -o json").went_well()).unwrap();
+    // kubectl needs these fields even if the operator omits them.
+    let json: Value = serde_json::from_str(&server.run("list -o json").succeeds()).unwrap();
     assert_eq!(json["items"][0]["apiVersion"], "operator.metalbear.co/v1");
     assert_eq!(json["items"][0]["kind"], "Session");
 }
 
 #[test]
-fn no_dry_run_is_left_to_the_operator() {
+fn rejects_server_side_dry_runs() {
     let server = operator(true).start();
     for line in [
         "kill 487F4F2B6D2376AD --dry-run=server",
@@ -36,35 +36,35 @@ fn no_dry_run_is_left_to_the_operator() {
         "kill-all --dry-run=server",
         "kill-all -A --previews --dry-run=server",
     ] {
-        let ran = server.run(line);
-        assert_eq!((ran.code, &*ran.out), (Some(1), ""), "{line}: {ran:?}");
-        assert!(ran.messages.contains("use --dry-run=client"), "{line}: {ran:?}");
+        let output = server.run(line);
+        assert_eq!((output.code, &*output.out), (Some(1), ""), "{line}: {output:?}");
+        assert!(output.messages.contains("use --dry-run=client"), "{line}: {output:?}");
     }
-    server.run("kill 487F4F2B6D2376AD --dry-run=client").went_well();
+    server.run("kill 487F4F2B6D2376AD --dry-run=client").succeeds();
     let lines = server.lines();
     assert!(!lines.iter().any(|line| line.starts_with("DELETE")), "{lines:?}");
 }
 
 #[test]
-fn what_the_operator_has_not_is_no_missing_installation() {
+fn distinguishes_missing_sessions_from_missing_installations() {
     let gone = json!({
         "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "no session",
     });
-    // A failure, or a success that says it.
+    // A failure, or a success code with a Status of failure.
     for code in [404, 200] {
         let line = "DELETE /sessions/5223981140706293421";
         let server = operator_of(Fake::new().answer(line, code, gone.to_string()), true).start();
-        let message = server.run("kill 487F4F2B6D2376AD").failed();
+        let message = server.run("kill 487F4F2B6D2376AD").fails();
         assert!(
             message.contains("\"487F4F2B6D2376AD\" not found in namespace \"default\""),
             "{message}"
         );
-        server.run("kill 487F4F2B6D2376AD --ignore-not-found").went_well();
-        let ran = server.run("kill-all");
-        assert!(ran.messages.contains("had ended already"), "{ran:?}");
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+        server.run("kill 487F4F2B6D2376AD --ignore-not-found").succeeds();
+        let output = server.run("kill-all");
+        assert!(output.messages.contains("had ended already"), "{output:?}");
+        assert_eq!(output.code, Some(0), "{output:?}");
     }
-    // How older operators say that they have no such route.
+    // The response of older operators for a missing route.
     let old = status(404, "Failed to parse error data", "404 page not found", &json!({}));
     let fake = Fake::new().answer("DELETE /sessions/5223981140706293421", 404, old.clone()).answer(
         "DELETE /sessions",
@@ -73,14 +73,14 @@ fn what_the_operator_has_not_is_no_missing_installation() {
     );
     let server = operator_of(fake, true).start();
     for line in ["kill 487F4F2B6D2376AD", "kill-all -A --previews --yes"] {
-        let message = server.run(line).failed();
+        let message = server.run(line).fails();
         assert!(message.contains("cannot stop sessions"), "{line}: {message}");
         assert!(!message.contains("not installed"), "{line}: {message}");
     }
 }
 
 #[test]
-fn an_operator_that_does_not_tell_is_not_without_sessions() {
+fn distinguishes_a_missing_list_from_an_empty_list() {
     let list = "GET /namespaces/default/sessions";
     let own = "GET /mirrordoperators/operator";
     let no_route = status(404, "failed to parse", "no such route", &json!({}));
@@ -114,19 +114,19 @@ fn an_operator_that_does_not_tell_is_not_without_sessions() {
         );
         let server = operator_of(fake, true).start();
         for line in ["list", "delete --all"] {
-            let message = server.run(line).failed();
+            let message = server.run(line).fails();
             assert!(message.contains(expected), "{name}, {line}: {message}");
         }
     }
 }
 
 #[test]
-fn no_smaller_collection_is_asked_of_it() {
+fn never_deletes_a_collection_per_namespace() {
     let fake = Fake::new()
         .forbid("GET /namespaces/default/sessions", "list", Some("default"))
         .forbid("GET /mirrordoperators/operator", "get", None);
     let server = operator_of(fake, true).start();
-    let message = server.run("kill-all --yes").failed();
+    let message = server.run("kill-all --yes").fails();
     assert!(message.contains("cannot list sessions"), "{message}");
     let lines = server.lines();
     assert!(!lines.iter().any(|line| line.starts_with("DELETE")), "{lines:?}");

@@ -1,4 +1,4 @@
-//! The plugin as a process, with a kubeconfig of its own.
+//! The plugin as a process with a kubeconfig of its own.
 
 use std::{
     path::PathBuf,
@@ -12,9 +12,9 @@ pub(crate) struct Plugin {
     folder: TempDir,
 }
 
-/// What a run of the plugin left.
+/// The result of running the plugin.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) messages: String,
@@ -54,13 +54,13 @@ users: [{{name: dev, user: {{token: secret}}}}]
         command
     }
 
-    pub(crate) fn run(&self, arguments: &str) -> Ran {
-        Ran::of(&self.command(arguments).output().unwrap())
+    pub(crate) fn run(&self, arguments: &str) -> CommandOutput {
+        CommandOutput::new(&self.command(arguments).output().unwrap())
     }
 }
 
-impl Ran {
-    pub(crate) fn of(output: &Output) -> Self {
+impl CommandOutput {
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             out: String::from_utf8(output.stdout.clone()).unwrap(),
@@ -68,14 +68,14 @@ impl Ran {
         }
     }
 
-    /// It went well and had nothing to say.
-    pub(crate) fn went_well(self) -> String {
+    /// Asserts success without messages. Returns the output.
+    pub(crate) fn succeeds(self) -> String {
         assert_eq!((self.code, self.messages.as_str()), (Some(0), ""), "{}", self.out);
         self.out
     }
 
-    /// It failed with one line that says why, and nothing else.
-    pub(crate) fn failed(self) -> String {
+    /// Asserts failure with a single line. Returns the line.
+    pub(crate) fn fails(self) -> String {
         assert_eq!((self.code, self.out.as_str()), (Some(1), ""), "{}", self.messages);
         assert_eq!(self.messages.lines().count(), 1, "{}", self.messages);
         assert!(self.messages.ends_with('\n') && !self.messages.contains('\u{1b}'), "{self:?}");

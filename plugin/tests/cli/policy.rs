@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::{
     fake::{Fake, session},
-    plugin::{Plugin, Ran},
+    plugin::{CommandOutput, Plugin},
 };
 
 const OWN_ONLY: &str = r#"
@@ -54,11 +54,11 @@ fn sessions() -> Value {
 }
 
 #[test]
-fn offline() {
+fn tests_policies_offline() {
     let files = Files::new();
     let policy = files.write("policy.yaml", OWN_ONLY);
     let sessions = files.write("sessions.json", &sessions().to_string());
-    // No cluster is needed, nor a kubeconfig.
+    // The test needs neither a cluster nor a kubeconfig.
     let plugin = Plugin::with("a: [");
     let test = |arguments: &str| {
         let line = format!(
@@ -69,7 +69,7 @@ fn offline() {
         plugin.run(&line)
     };
     assert_eq!(
-        test("--as eve --as-group devs").went_well(),
+        test("--as eve --as-group devs").succeeds(),
         "SESSION ID   TARGET               NAMESPACE   USER             VISIBLE   WHY\n\
          a            deployment/counter   default     Avi/avi@x@host   no        because no allow rule matches\n\
          e            deployment/counter   shop        Avi/avi@x@host   yes       by own-only spec.allow.rules[0]\n"
@@ -85,26 +85,26 @@ fn offline() {
         ("--as bob --verb delete", [false, false], "by hands-off spec.deny.rules[0]"),
     ] {
         let json: Value =
-            serde_json::from_str(&test(&format!("{arguments} -o json")).went_well()).unwrap();
+            serde_json::from_str(&test(&format!("{arguments} -o json")).succeeds()).unwrap();
         let seen = json["sessions"].as_array().unwrap();
         let shown: Vec<bool> = seen.iter().map(|one| one["visible"].as_bool().unwrap()).collect();
         assert_eq!(shown, visible, "{arguments}");
         assert_eq!(seen[1]["why"], why, "{arguments}");
     }
     assert_eq!(
-        test("--as eve --as-group devs -o name").went_well(),
+        test("--as eve --as-group devs -o name").succeeds(),
         "session.operator.metalbear.co/e\n"
     );
-    assert!(test("--as eve -o yaml").went_well().contains("  username: eve\n"));
+    assert!(test("--as eve -o yaml").succeeds().contains("  username: eve\n"));
 }
 
 #[test]
-fn against_live_sessions_as_oneself() {
+fn tests_policies_on_live_sessions_without_impersonation() {
     let files = Files::new();
     let policy = files.write("policy.yaml", OWN_ONLY);
     let server = Fake::new().session("default", "a").object(sessions()["items"][1].clone()).start();
     let line = format!("policy test -f {} --as eve --as-group devs", policy.display());
-    let text = server.run(&line).went_well();
+    let text = server.run(&line).succeeds();
     assert_eq!(
         text,
         "SESSION ID   TARGET               USER             VISIBLE   WHY\n\
@@ -114,11 +114,11 @@ fn against_live_sessions_as_oneself() {
         assert!(seen.header("impersonate-user").is_empty(), "asked as oneself");
         assert!(seen.header("impersonate-group").is_empty());
     }
-    assert_eq!(server.run(&format!("{line} -A")).went_well().lines().count(), 3);
+    assert_eq!(server.run(&format!("{line} -A")).succeeds().lines().count(), 3);
 }
 
 #[test]
-fn errors_are_those_of_admission() {
+fn reports_the_errors_of_admission() {
     let files = Files::new();
     let sessions = files.write("sessions.json", &sessions().to_string());
     let plugin = Plugin::with("");
@@ -141,12 +141,12 @@ fn errors_are_those_of_admission() {
             policy.display(),
             sessions.display()
         );
-        let message = plugin.run(&line).failed();
+        let message = plugin.run(&line).fails();
         assert!(message.contains(expected), "{text}: {message}");
     }
     let policy = files.write("policy.yaml", OWN_ONLY);
     let policy = policy.display();
-    // As the system says it.
+    // The error text of the operating system.
     let missing = std::fs::read("/none").unwrap_err();
     let missing = format!("error: error reading /none: {missing}");
     for (arguments, expected) in [
@@ -158,13 +158,13 @@ fn errors_are_those_of_admission() {
         (format!("-f {policy} --sessions {}", sessions.display()), "name the user to test"),
         ("-f - --sessions - --as eve".to_owned(), "standard input can be read once"),
     ] {
-        let message = plugin.run(&format!("policy test {arguments}")).failed();
+        let message = plugin.run(&format!("policy test {arguments}")).fails();
         assert!(message.contains(expected), "{arguments}: {message}");
     }
 }
 
 #[test]
-fn policies_of_standard_input() {
+fn reads_policies_from_standard_input() {
     let files = Files::new();
     let sessions = files.write("sessions.json", &sessions().to_string());
     let mut child = Plugin::with("")
@@ -178,6 +178,6 @@ fn policies_of_standard_input() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(OWN_ONLY.as_bytes()).unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.went_well(), "session.operator.metalbear.co/e\n");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.succeeds(), "session.operator.metalbear.co/e\n");
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{Answer, Fake, Seen, Server, session, status},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 pub(crate) fn run(server: &Server, flags: &str, command: &[&str]) -> Command {
@@ -23,11 +23,11 @@ pub(crate) fn run(server: &Server, flags: &str, command: &[&str]) -> Command {
     run
 }
 
-fn ran(server: &Server, flags: &str, command: &[&str]) -> Ran {
-    Ran::of(&run(server, flags, command).output().unwrap())
+fn output(server: &Server, flags: &str, command: &[&str]) -> CommandOutput {
+    CommandOutput::new(&run(server, flags, command).output().unwrap())
 }
 
-/// Waits for a condition; the time is only there to end a test that fails.
+/// Waits for a condition. The time limit only ends a failing test.
 pub(crate) fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -53,13 +53,13 @@ pub(crate) fn reports(server: &Server) -> Vec<Value> {
         .collect()
 }
 
-/// A script that waits until the file is there.
+/// Returns a script that waits until the file exists.
 pub(crate) fn waiting(file: &Path, then: &str) -> String {
     format!("until [ -e {} ]; do sleep 0.05; done; {then}", file.display())
 }
 
 #[test]
-fn streams_and_exit_codes_are_the_commands_own() {
+fn passes_streams_and_exit_codes() {
     let server = Fake::new().start();
     let script = "read line; echo \"got $line\"; echo oops >&2; exit 7";
     let mut child = run(&server, "", &["sh", "-c", script])
@@ -69,14 +69,14 @@ fn streams_and_exit_codes_are_the_commands_own() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(b"this\n").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!(
-        (ran.code, ran.out.as_str(), ran.messages.as_str()),
+        (output.code, output.out.as_str(), output.messages.as_str()),
         (Some(7), "got this\n", "oops\n")
     );
     for (script, code) in [("exit 0", 0), ("kill -TERM $$", 143), ("kill -KILL $$", 137)] {
-        let ran = self::ran(&server, "", &["sh", "-c", script]);
-        assert_eq!((ran.code, ran.messages.as_str()), (Some(code), ""), "{script}");
+        let output = self::output(&server, "", &["sh", "-c", script]);
+        assert_eq!((output.code, output.messages.as_str()), (Some(code), ""), "{script}");
     }
     assert_eq!(server.left(), [""; 0]);
     for session in created(&server) {
@@ -87,11 +87,11 @@ fn streams_and_exit_codes_are_the_commands_own() {
         );
         assert_eq!(session["spec"]["target"], "targetless");
         assert!(session["spec"]["client"]["hostname"].is_string(), "{session}");
-        // So the cluster closes it, should nothing be heard of it.
+        // The annotation makes the cluster expire the session without reports.
         let annotations = &session["metadata"]["annotations"];
         assert_eq!(*annotations, json!({ "operator.metalbear.co/reports": "true" }));
-        // Its end is told once, so that nobody is shown to have stopped it. A report that the end
-        // has cut short may arrive after it.
+        // The end is reported once, so that no user appears to have stopped the session. An
+        // interrupted report may arrive after it.
         let line = format!("POST /namespaces/default/sessiontrackers/{name}/report");
         let asked = server.asked().into_iter();
         let reports = asked.filter(|seen| seen.line() == line);
@@ -104,8 +104,8 @@ fn streams_and_exit_codes_are_the_commands_own() {
 }
 
 #[test]
-fn where_no_reports_are_taken_the_session_is_deleted_by_its_uid() {
-    // One serves no trackers, one doesn't know of last reports, one forbids them.
+fn deletes_the_session_by_uid_without_reports() {
+    // One server has no trackers, one ignores last reports, one forbids them.
     let old = |seen: &Seen| {
         seen.path.ends_with("/report").then(|| Answer {
             code: 201,
@@ -126,8 +126,8 @@ fn where_no_reports_are_taken_the_session_is_deleted_by_its_uid() {
         ("forbidden", Fake::new().rule(no), true),
     ] {
         let server = fake.start();
-        let ran = self::ran(&server, "", &["true"]);
-        assert_eq!(ran.code, Some(0), "{name}: {ran:?}");
+        let output = self::output(&server, "", &["true"]);
+        assert_eq!(output.code, Some(0), "{name}: {output:?}");
         let session = created(&server).remove(0);
         let annotations = &session["metadata"]["annotations"];
         assert_eq!(annotations.is_object(), reports, "{name}: {session}");
@@ -141,7 +141,7 @@ fn where_no_reports_are_taken_the_session_is_deleted_by_its_uid() {
     }
 }
 
-/// Answers that the session could not be created, so often, when it was or was not.
+/// Starts a server that fails this number of creations, whether or not it stores the session.
 fn losing(times: usize, stores: bool) -> Server {
     let tries = std::sync::atomic::AtomicUsize::new(0);
     let inner = Fake::new();
@@ -157,36 +157,36 @@ fn losing(times: usize, stores: bool) -> Server {
 }
 
 #[test]
-fn a_creation_whose_answer_is_lost_makes_one_session() {
+fn creates_one_session_if_the_response_is_lost() {
     for stores in [true, false] {
         let server = losing(1, stores);
-        let ran = self::ran(&server, "", &["sh", "-c", "exit 4"]);
-        assert_eq!((ran.code, ran.messages.as_str()), (Some(4), ""), "{stores}");
+        let output = self::output(&server, "", &["sh", "-c", "exit 4"]);
+        assert_eq!((output.code, output.messages.as_str()), (Some(4), ""), "{stores}");
         let created = created(&server);
         assert_eq!(created.len(), 2, "{stores}");
         assert_eq!(created[0], created[1], "{stores}: the same again");
         assert_eq!(server.left(), [""; 0], "{stores}");
     }
-    // In the end it gives up, and leaves nothing behind.
+    // Finally the plugin gives up, and leaves no session behind.
     let server = losing(9, true);
-    let ran = self::ran(&server, "", &["echo", "ran"]);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{ran:?}");
+    let output = self::output(&server, "", &["echo", "output"]);
+    assert_eq!((output.code, output.out.as_str()), (Some(125), ""), "{output:?}");
     assert_eq!(created(&server).len(), 3);
     assert_eq!(server.left(), [""; 0]);
 }
 
 #[test]
-fn flags_say_what_the_session_is() {
+fn takes_session_properties_from_flags() {
     let server = Fake::new().start();
     let flags = "--target deploy/counter/container/c --key avi";
-    assert_eq!(ran(&server, flags, &["true"]).code, Some(0));
+    assert_eq!(output(&server, flags, &["true"]).code, Some(0));
     let session = created(&server).remove(0);
     assert_eq!(session["spec"]["target"], "deployment/counter/container/c");
     assert_eq!(session["spec"]["key"], "avi");
     for wrong in ["--target Deployment/x", "--grace-period soon", "--nope", "--key=\u{202e}"] {
-        let ran = ran(&server, wrong, &["true"]);
-        assert_eq!(ran.code, Some(1), "{wrong}: {ran:?}");
-        assert!(ran.messages.starts_with("error: "), "{wrong}: {ran:?}");
+        let output = output(&server, wrong, &["true"]);
+        assert_eq!(output.code, Some(1), "{wrong}: {output:?}");
+        assert!(output.messages.starts_with("error: "), "{wrong}: {output:?}");
     }
     let nothing = server.run("run");
     assert_eq!(nothing.code, Some(1), "{nothing:?}");
@@ -194,27 +194,27 @@ fn flags_say_what_the_session_is() {
 }
 
 #[test]
-fn a_command_that_is_not_there_leaves_no_session() {
+fn leaves_no_session_of_a_missing_command() {
     let server = Fake::new().start();
     for (command, code, line) in [
         ("nope-nope", 127, "error: there is no command \"nope-nope\""),
         ("/etc/passwd", 126, "error: \"/etc/passwd\" cannot be run"),
     ] {
-        let ran = ran(&server, "", &[command]);
-        assert_eq!((ran.code, ran.out.as_str()), (Some(code), ""));
-        assert!(ran.messages.starts_with(line), "{ran:?}");
-        assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+        let output = output(&server, "", &[command]);
+        assert_eq!((output.code, output.out.as_str()), (Some(code), ""));
+        assert!(output.messages.starts_with(line), "{output:?}");
+        assert_eq!(output.messages.lines().count(), 1, "{output:?}");
         assert_eq!(server.left(), [""; 0]);
     }
 }
 
 #[test]
-fn without_a_session_nothing_is_run() {
+fn runs_nothing_without_a_session() {
     let line = "POST /namespaces/default/sessions";
     let server = Fake::new().forbid(line, "create", Some("default")).start();
-    let ran = self::ran(&server, "", &["echo", "ran"]);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{ran:?}");
-    assert!(ran.messages.contains("cannot create sessions.operator.metalbear.co"), "{ran:?}");
+    let output = self::output(&server, "", &["echo", "output"]);
+    assert_eq!((output.code, output.out.as_str()), (Some(125), ""), "{output:?}");
+    assert!(output.messages.contains("cannot create sessions.operator.metalbear.co"), "{output:?}");
     let operator = json!({ "resources": [{ "name": "sessions" }, { "name": "mirrordoperators" }] });
     let server = Fake::new()
         .rule(move |seen| {
@@ -223,13 +223,13 @@ fn without_a_session_nothing_is_run() {
         })
         .without_trackers()
         .start();
-    let ran = self::ran(&server, "", &["echo", "ran"]);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(125), ""), "{ran:?}");
-    assert!(ran.messages.contains("mirrord's own operator"), "{ran:?}");
+    let output = self::output(&server, "", &["echo", "output"]);
+    assert_eq!((output.code, output.out.as_str()), (Some(125), ""), "{output:?}");
+    assert!(output.messages.contains("mirrord's own operator"), "{output:?}");
 }
 
 #[test]
-fn what_the_server_warns_of_is_shown() {
+fn prints_warnings_of_the_server() {
     let server = Fake::new()
         .rule(|seen| {
             (seen.line() == "POST /namespaces/default/sessions").then(|| Answer {
@@ -239,12 +239,12 @@ fn what_the_server_warns_of_is_shown() {
             })
         })
         .start();
-    let ran = ran(&server, "", &["true"]);
-    assert_eq!(ran.messages, "Warning: bob is on that target too\n");
-    assert_eq!(ran.code, Some(0));
+    let output = output(&server, "", &["true"]);
+    assert_eq!(output.messages, "Warning: bob is on that target too\n");
+    assert_eq!(output.code, Some(0));
 }
 
-/// The command, when it has written that it is ready, as each of these does.
+/// Returns the command after it has printed that it is ready.
 pub(crate) fn ready(mut command: Command) -> Child {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = [0; 6];
@@ -253,7 +253,7 @@ pub(crate) fn ready(mut command: Command) -> Child {
     child
 }
 
-/// A program of mirrord's name that shows what it was given.
+/// Creates a program named mirrord that prints its arguments.
 fn mirrord(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("mirrord");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -264,7 +264,7 @@ fn mirrord(folder: &Path, script: &str) -> PathBuf {
 const SHOW: &str = "echo \"$@\"; echo \"$MIRRORD_CONFIG_FILE\"; ls -l \"$MIRRORD_CONFIG_FILE\" | cut -c1-10; cat \"$MIRRORD_CONFIG_FILE\"";
 
 #[test]
-fn mirrord_exec_gets_a_configuration_that_names_its_session() {
+fn passes_a_configuration_with_the_session_name_to_mirrord() {
     let folder = tempfile::tempdir().unwrap();
     let mirrord = mirrord(folder.path(), SHOW);
     let config = folder.path().join("mirrord.json");
@@ -272,9 +272,10 @@ fn mirrord_exec_gets_a_configuration_that_names_its_session() {
     fs::write(&config, text).unwrap();
     let server = Fake::new().start();
     let (mirrord, config) = (mirrord.to_str().unwrap(), config.to_str().unwrap());
-    let ran = self::ran(&server, "", &[mirrord, "exec", "-f", config, "--", "app", "-f", "x"]);
-    assert_eq!((ran.code, ran.messages.as_str()), (Some(0), ""), "{ran:?}");
-    let mut lines = ran.out.splitn(4, '\n');
+    let output =
+        self::output(&server, "", &[mirrord, "exec", "-f", config, "--", "app", "-f", "x"]);
+    assert_eq!((output.code, output.messages.as_str()), (Some(0), ""), "{output:?}");
+    let mut lines = output.out.splitn(4, '\n');
     let (args, file) = (lines.next().unwrap(), lines.next().unwrap());
     assert_eq!(args, format!("exec --config-file {file} -- app -f x"));
     assert_eq!(lines.next(), Some("-rw-------"));
@@ -296,9 +297,9 @@ fn mirrord_exec_gets_a_configuration_that_names_its_session() {
     assert_eq!(derived, expected);
     assert_eq!(fs::read_to_string(config).unwrap(), text);
 
-    // Without a file, by the environment; mirrord's own flags go first.
-    let ran = self::ran(&server, "", &[mirrord, "exec", "-t", "pod/a", "app"]);
-    let mut lines = ran.out.splitn(4, '\n');
+    // Without a file, the environment applies; mirrord's own flags override it.
+    let output = self::output(&server, "", &[mirrord, "exec", "-t", "pod/a", "app"]);
+    let mut lines = output.out.splitn(4, '\n');
     assert_eq!(lines.next(), Some("exec -t pod/a app"));
     let derived: Value = serde_json::from_str(lines.nth(2).unwrap()).unwrap();
     let own = &derived["agent"]["annotations"];
@@ -307,7 +308,7 @@ fn mirrord_exec_gets_a_configuration_that_names_its_session() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_extended_is_left_alone() {
+fn keeps_a_configuration_that_can_not_be_extended() {
     let folder = tempfile::tempdir().unwrap();
     let mirrord = mirrord(folder.path(), "echo \"$@\"; echo \"<$MIRRORD_CONFIG_FILE>\"");
     let config = folder.path().join("mirrord.json");
@@ -315,22 +316,22 @@ fn a_configuration_that_cannot_be_extended_is_left_alone() {
     let server = Fake::new().start();
     let (mirrord, config) = (mirrord.to_str().unwrap(), config.to_str().unwrap());
     for file in [config, "/nowhere.json", "-", "a.txt"] {
-        let ran = ran(&server, "", &[mirrord, "exec", "-f", file, "app"]);
-        assert_eq!(ran.out, format!("exec -f {file} app\n<>\n"));
+        let output = output(&server, "", &[mirrord, "exec", "-f", file, "app"]);
+        assert_eq!(output.out, format!("exec -f {file} app\n<>\n"));
         assert!(
-            ran.messages.starts_with(&format!("Warning: mirrord gets {file} as it is (")),
-            "{ran:?}"
+            output.messages.starts_with(&format!("Warning: mirrord gets {file} as it is (")),
+            "{output:?}"
         );
-        assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+        assert_eq!(output.messages.lines().count(), 1, "{output:?}");
     }
-    let ran = ran(&server, "", &[mirrord, "exec", "-t", "label/app=x", "app"]);
-    assert!(ran.messages.contains("\"label/app=x\""), "{ran:?}");
+    let output = output(&server, "", &[mirrord, "exec", "-t", "label/app=x", "app"]);
+    assert!(output.messages.contains("\"label/app=x\""), "{output:?}");
     let last = created(&server).pop().unwrap();
     assert_eq!(last["spec"]["target"], "targetless");
 }
 
 #[test]
-fn mirrords_monitor_tells_of_ports_filters_and_processes() {
+fn reports_data_of_mirrords_monitor() {
     let server = Fake::new().start();
     let folder = tempfile::tempdir().unwrap();
     let (end, pid) = (folder.path().join("end"), folder.path().join("pid"));
@@ -340,7 +341,7 @@ fn mirrords_monitor_tells_of_ports_filters_and_processes() {
     let home = tempfile::tempdir().unwrap();
     let sockets = home.path().join(".mirrord/sessions");
     fs::create_dir_all(&sockets).unwrap();
-    // One that was left over, and one that never answers.
+    // A leftover socket, and one that never responds.
     drop(UnixListener::bind(sockets.join("old.sock")).unwrap());
     let silent = UnixListener::bind(sockets.join("silent.sock")).unwrap();
     let mut command = run(&server, "", &[mirrord.to_str().unwrap(), "exec", "app"]);
@@ -398,7 +399,7 @@ fn mirrords_monitor_tells_of_ports_filters_and_processes() {
 }
 
 #[test]
-fn a_server_that_fails_for_a_while_is_asked_again() {
+fn retries_after_temporary_failures() {
     let folder = tempfile::tempdir().unwrap();
     let (end, broken) = (folder.path().join("end"), folder.path().join("broken"));
     fs::write(&broken, "").unwrap();
@@ -419,9 +420,9 @@ fn a_server_that_fails_for_a_while_is_asked_again() {
     fs::remove_file(&broken).unwrap();
     until("two more", || (reports(&server).len() >= failed + 2).then_some(()));
     fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    let lines: Vec<&str> = ran.messages.lines().collect();
-    assert!(lines[0].contains("the cluster cannot be reached"), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let lines: Vec<&str> = output.messages.lines().collect();
+    assert!(lines[0].contains("the cluster cannot be reached"), "{output:?}");
     assert_eq!(&lines[1..], ["The cluster is back."]);
 }

@@ -1,4 +1,4 @@
-//! How `run` ends: by who stops it, by itself, by a signal; and what ends it not.
+//! The end of `run`: by a stop, by itself, by a signal, and conditions that must not end it.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     fake::{Answer, Fake, Seen, Server, status},
-    plugin::Ran,
+    plugin::CommandOutput,
     run::{created, ready, reports, run, until, waiting},
 };
 
@@ -25,22 +25,22 @@ fn stopped_by_bob(server: &Server) {
 }
 
 #[test]
-fn a_session_that_somebody_stops_ends_the_command() {
+fn a_stopped_session_ends_the_command() {
     let server = Fake::new().start();
-    // Nothing in the foreground, of whose end the shell would tell.
+    // No foreground job, whose end the shell would report.
     let script = "trap 'echo ending; exit 3' TERM; echo ready; sleep 1000 & wait";
     let child = ready(run(&server, "", &["sh", "-c", script]));
     until("it reported", || reports(&server).pop());
     let name = server.left().remove(0).to_uppercase();
     stopped_by_bob(&server);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!((ran.code, ran.out.as_str()), (Some(3), "ending\n"), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!((output.code, output.out.as_str()), (Some(3), "ending\n"), "{output:?}");
     assert_eq!(
-        ran.messages,
+        output.messages,
         format!("Session \"{name}\" was stopped by bob@x: ending the command\n")
     );
 
-    // One that won't end.
+    // A command that ignores SIGTERM.
     let server = Fake::new().start();
     let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     let child = ready(run(&server, "--grace-period 200ms", &["sh", "-c", script]));
@@ -49,19 +49,19 @@ fn a_session_that_somebody_stops_ends_the_command() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(137));
 }
 
-/// Whether a process runs.
+/// Returns whether a process is running.
 #[cfg(target_os = "linux")]
 fn runs(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat"));
-    // A container may have nobody who waits for those that are left over.
+    // In a container, no process may reap orphans.
     status.is_ok_and(|status| !status.rsplit(") ").next().unwrap().starts_with('Z'))
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_stopped_command_has_started_ends_with_it() {
-    // One that ends when told to, one whose parent has ended before, one that will not end, and a
-    // daemon. The stubborn one may say that its own child was killed.
+fn ends_descendants_of_a_stopped_command() {
+    // A child that ends on SIGTERM, an orphan, a child that ignores SIGTERM, and a daemon. The
+    // shell may report that its child was killed.
     let script = "trap 'exit 3' TERM
         sleep 1000 & echo $! > child
         (sleep 1000 & echo $! > orphan)
@@ -86,9 +86,9 @@ fn what_a_stopped_command_has_started_ends_with_it() {
     let all = ["child", "orphan", "stubborn", "daemon"].map(said);
     assert!(all.iter().all(|pid| runs(pid)), "{all:?}");
     stopped_by_bob(&server);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(3), "the command's own: {ran:?}");
-    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(3), "the command's own: {output:?}");
+    assert_eq!(output.messages.lines().count(), 1, "{output:?}");
     assert_eq!(all.clone().map(|pid| runs(&pid)), [false, false, false, true]);
     assert!(runs(&bystander.id().to_string()), "of this group, and not its own");
     Command::new("kill").arg(&all[3]).status().unwrap();
@@ -97,7 +97,7 @@ fn what_a_stopped_command_has_started_ends_with_it() {
 }
 
 #[test]
-fn sessions_that_are_uninstalled_end_no_command() {
+fn survives_an_uninstallation() {
     let folder = tempfile::tempdir().unwrap();
     let (end, gone) = (folder.path().join("end"), folder.path().join("gone"));
     let is_gone = gone.clone();
@@ -127,28 +127,28 @@ fn sessions_that_are_uninstalled_end_no_command() {
         lines.find(|line| line.ends_with(&format!("{second}/report")))
     });
     fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(5), "{ran:?}");
-    let lines: Vec<&str> = ran.messages.lines().collect();
-    assert_eq!(lines.len(), 2, "{ran:?}");
-    assert!(lines[0].contains(&format!("\"{first}\" is no longer recorded")), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(5), "{output:?}");
+    let lines: Vec<&str> = output.messages.lines().collect();
+    assert_eq!(lines.len(), 2, "{output:?}");
+    assert!(lines[0].contains(&format!("\"{first}\" is no longer recorded")), "{output:?}");
     assert!(
         lines[1].contains(&format!("continues as session \"{}\"", second.to_uppercase())),
-        "{ran:?}"
+        "{output:?}"
     );
     assert_eq!(server.left(), [""; 0]);
 }
 
 #[test]
-fn a_session_that_is_gone_ends_the_command_and_one_that_expired_does_not() {
+fn a_deleted_session_ends_the_command_and_an_expired_one_does_not() {
     let server = Fake::new().start();
     let script = "echo ready; while :; do sleep 0.05; done";
     let child = ready(run(&server, "", &["sh", "-c", script]));
     until("it reported", || reports(&server).pop());
     server.change(Vec::clear);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(143), "{ran:?}");
-    assert!(ran.messages.contains("who did it is not known"), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(143), "{output:?}");
+    assert!(output.messages.contains("who did it is not known"), "{output:?}");
 
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
@@ -169,28 +169,28 @@ fn a_session_that_is_gone_ends_the_command_and_one_that_expired_does_not() {
         reports.next()
     });
     fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(5), "{output:?}");
     let line = format!("continues as session \"{}\"", second.to_uppercase());
-    assert!(ran.messages.contains(&line), "{ran:?}");
+    assert!(output.messages.contains(&line), "{output:?}");
     assert_eq!(server.left(), [first]);
 }
 
 #[test]
-fn sigterm_is_passed_on_and_the_session_deleted() {
+fn forwards_sigterm_and_deletes_the_session() {
     let server = Fake::new().start();
     let script = "trap 'echo got it; exit 4' TERM; echo ready; while :; do sleep 0.05; done";
     let child = ready(run(&server, "", &["sh", "-c", script]));
     let pid = child.id().to_string();
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!((ran.code, ran.out.as_str()), (Some(4), "got it\n"), "{ran:?}");
-    assert_eq!(ran.messages, "");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!((output.code, output.out.as_str()), (Some(4), "got it\n"), "{output:?}");
+    assert_eq!(output.messages, "");
     assert_eq!(server.left(), [""; 0]);
 }
 
 #[test]
-fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
+fn warns_of_rejected_reports_and_continues() {
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
     let server = Fake::new().without_trackers().start();
@@ -209,7 +209,7 @@ fn a_cluster_that_takes_no_reports_is_told_of_and_ends_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// What RBAC answers who may not look at Sessions.
+/// Returns RBAC's response to a requester who may not read Sessions.
 fn no_sessions(seen: &Seen) -> Option<Answer> {
     let what = "GET /apis/operator.metalbear.co/v1/namespaces/default/sessions/";
     let message = "sessions.operator.metalbear.co is forbidden: User \"avi@x\" cannot get resource \"sessions\" in API group \"operator.metalbear.co\" in the namespace \"default\"";
@@ -226,7 +226,7 @@ fn not_found() -> Answer {
 }
 
 #[test]
-fn a_replica_that_lags_ends_no_reports_of_who_may_not_look_at_sessions() {
+fn survives_a_lagging_replica_without_read_access() {
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
     let told = AtomicUsize::new(0);
@@ -244,13 +244,13 @@ fn a_replica_that_lags_ends_no_reports_of_who_may_not_look_at_sessions() {
     let looked = format!("GET /namespaces/default/sessions/{}", server.left()[0]);
     assert!(lines.contains(&looked), "{lines:?}");
     fs::write(&end, "").unwrap();
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!((ran.code, ran.messages.as_str()), (Some(5), ""), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!((output.code, output.messages.as_str()), (Some(5), ""), "{output:?}");
     assert_eq!(created(&server).len(), 1);
 }
 
 #[test]
-fn a_policy_that_hides_a_session_from_its_owner_ends_no_command() {
+fn survives_a_policy_that_hides_the_session() {
     let folder = tempfile::tempdir().unwrap();
     let hidden = folder.path().join("hidden");
     let is_hidden = hidden.clone();
@@ -284,11 +284,11 @@ fn a_policy_that_hides_a_session_from_its_owner_ends_no_command() {
     until("it is out of sight for long", || (lines(list) >= lists + 8).then_some(()));
     let told = lines("/report");
     until("it is reported about", || (lines("/report") >= told + 3).then_some(()));
-    // Until it is really gone.
+    // Until the session is deleted.
     server.change(Vec::clear);
-    let ran = Ran::of(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(143), "{ran:?}");
-    assert_eq!(ran.messages.lines().count(), 1, "{ran:?}");
-    assert!(ran.messages.contains("who did it is not known"), "{ran:?}");
+    let output = CommandOutput::new(&child.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(143), "{output:?}");
+    assert_eq!(output.messages.lines().count(), 1, "{output:?}");
+    assert!(output.messages.contains("who did it is not known"), "{output:?}");
     assert_eq!(created(&server).len(), 1);
 }

@@ -18,7 +18,7 @@ use nix::{
 
 use crate::fake::{Fake, Server};
 
-/// A new terminal: the side of who sits at it, and the other.
+/// Creates a terminal: the side of the user, and the other side.
 pub(crate) fn terminal() -> (OwnedFd, File) {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
     grantpt(&master).unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn terminal() -> (OwnedFd, File) {
     (master.into(), terminal)
 }
 
-/// Runs a shell's script as a session, at the head of a session of this terminal, as a login does.
+/// Runs a shell script as the leader of a session of this terminal, like a login.
 fn login(server: &Server, script: &str, terminal: File) -> Child {
     let plugin = server.command("run -- sh -c");
     let mut words = vec![plugin.get_program()];
@@ -37,10 +37,10 @@ fn login(server: &Server, script: &str, terminal: File) -> Child {
     at_terminal(server, &words, terminal)
 }
 
-/// Runs a command at the head of a session of this terminal.
+/// Runs a command as the leader of a session of this terminal.
 fn at_terminal(server: &Server, words: &[&OsStr], terminal: File) -> Child {
-    // Tests that run in the background of a script ignore SIGINT, or SIGHUP by nohup, and so would
-    // all that they start.
+    // Tests in the background of a script ignore SIGINT, or SIGHUP under nohup, and would pass that
+    // on.
     let mut command = Command::new("env");
     command
         .args(["--default-signal=HUP,INT,TSTP", "setsid", "--ctty", "--wait"])
@@ -52,17 +52,17 @@ fn at_terminal(server: &Server, words: &[&OsStr], terminal: File) -> Child {
         .stdin(terminal.try_clone().unwrap())
         .stdout(terminal.try_clone().unwrap())
         .stderr(terminal);
-    // With it go its copies of the terminal, which would keep it open.
+    // Drops its copies of the terminal, which would keep it open.
     command.spawn().unwrap()
 }
 
-/// What waits for a text on the screen, and answers all that was shown.
+/// Returns a function that waits for a text on the screen, and returns the output so far.
 fn watched(master: OwnedFd) -> impl FnMut(&str) -> String {
     let mut screen = File::from(master);
     let (shown, show) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = [0; 1024];
-        // A terminal that nobody has open any more fails to be read.
+        // Reading a terminal fails when no process has it open.
         while let Ok(read @ 1..) = screen.read(&mut bytes) {
             let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
             if shown.send(text).is_err() {
@@ -82,15 +82,15 @@ fn watched(master: OwnedFd) -> impl FnMut(&str) -> String {
 }
 
 #[test]
-fn ctrl_z_stops_it_and_the_shell_goes_on_with_it_as_with_any_job() {
+fn supports_job_control() {
     let server = Fake::new().start();
     let (master, terminal) = terminal();
-    // What is typed while an editor of lines takes the terminal over may be lost.
+    // Keys typed while a line editor initialises may be lost.
     let shell = ["bash", "--norc", "--noprofile", "--noediting", "-i"].map(OsStr::new);
     let mut child = at_terminal(&server, &shell, terminal);
     let mut typing = File::from(master.try_clone().unwrap());
     let mut wait_for = watched(master);
-    // What is typed is shown too, and must not be taken for what is waited for.
+    // Typed text is echoed, and must not match the expected text.
     let script = "echo re\"\"ady; read line; echo \"got $line\"; exit 3";
     let plugin = server.command("run -- sh -c");
     let mut line = plugin.get_program().to_str().unwrap().to_owned();
@@ -113,11 +113,10 @@ fn ctrl_z_stops_it_and_the_shell_goes_on_with_it_as_with_any_job() {
 }
 
 #[test]
-fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
+fn delivers_ctrl_c_once() {
     let server = Fake::new().start();
     let (master, terminal) = terminal();
-    // A shell that waits in "read" may have got the signal just before, and not look until it is
-    // through.
+    // A shell in "read" may have received the signal just before, and handles it after the read.
     let script = "trap 'echo interrupted; caught=1' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; until [ \"$caught\" ]; do sleep 0.05; done; until read line; do :; done; echo \"read $line\"; exit 3";
     let mut child = login(&server, script, terminal);
     let mut typing = File::from(master.try_clone().unwrap());
@@ -133,7 +132,7 @@ fn the_terminal_is_the_commands_and_ctrl_c_reaches_it_once() {
 }
 
 #[test]
-fn a_terminal_that_hangs_up_ends_the_command() {
+fn ends_the_command_on_hang_up() {
     let server = Fake::new().start();
     let (master, terminal) = terminal();
     let script = "echo ready; while :; do sleep 0.05; done";
@@ -143,8 +142,7 @@ fn a_terminal_that_hangs_up_ends_the_command() {
     screen.read_exact(&mut ready).unwrap();
     assert_eq!(&ready, b"ready");
     drop(screen);
-    // Without a terminal its parent has nothing to say either; what counts is that all is cleaned
-    // up.
+    // Without a terminal, the parent prints nothing either; only the clean-up counts.
     child.wait().unwrap();
     assert_eq!(server.left(), [""; 0]);
 }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{Answer, Fake, Seen, session, status},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 const CREATE: &str = "POST /namespaces/default/sessions";
@@ -14,7 +14,7 @@ fn forbidden(user: &str) -> Answer {
     Answer { code: 403, headers: "", body: status(403, "Forbidden", &message, &json!({})) }
 }
 
-/// What developers see of a cluster: sessions, and nothing of how they are looked after.
+/// Serves what developers may read: sessions, and nothing of the installation.
 fn developers(fake: Fake) -> Fake {
     fake.rule(|seen: &Seen| {
         let hidden = [
@@ -29,8 +29,8 @@ fn developers(fake: Fake) -> Fake {
     })
 }
 
-fn checked(ran: &Ran, name: &str) -> (String, String) {
-    let value: Value = serde_json::from_str(&ran.out).unwrap();
+fn checked(output: &CommandOutput, name: &str) -> (String, String) {
+    let value: Value = serde_json::from_str(&output.out).unwrap();
     let checks = value["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == name).unwrap();
     let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
@@ -38,51 +38,51 @@ fn checked(ran: &Ran, name: &str) -> (String, String) {
 }
 
 #[test]
-fn trackers_that_are_not_served_are_no_problem_to_developers_either() {
+fn reports_missing_trackers_as_off_to_developers() {
     let server = developers(Fake::new()).without_trackers().start();
-    let ran = server.run("status -o json");
-    assert_eq!(checked(&ran, "trackers").0, "off", "{ran:?}");
-    assert_eq!(checked(&ran, "webhook").0, "ok", "{ran:?}");
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let output = server.run("status -o json");
+    assert_eq!(checked(&output, "trackers").0, "off", "{output:?}");
+    assert_eq!(checked(&output, "webhook").0, "ok", "{output:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(server.left().is_empty());
 }
 
 #[test]
-fn trackers_that_nobody_serves_are_told_as_such() {
-    // The aggregator's own words, which are no Status.
+fn reports_unreachable_trackers() {
+    // The aggregator's own error, which is not a Status.
     let down = "GET /namespaces/default/sessiontrackers";
     let server =
         developers(Fake::new()).answer(down, 503, "service unavailable\n".to_owned()).start();
-    let ran = server.run("status -o json");
-    let (state, message) = checked(&ran, "trackers");
-    assert_eq!(state, "problem", "{ran:?}");
+    let output = server.run("status -o json");
+    let (state, message) = checked(&output, "trackers");
+    assert_eq!(state, "problem", "{output:?}");
     assert_eq!(message, "the API server can't reach them: service unavailable");
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(output.code, Some(1), "{output:?}");
 }
 
 #[test]
-fn a_webhook_that_is_not_asked_is_a_problem_to_developers_too() {
+fn reports_a_bypassed_webhook_to_developers() {
     let refused = "sessions.operator.metalbear.co \"status-x\" is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' with binding 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked";
     let server = developers(Fake::new())
         .answer(CREATE, 403, status(403, "Forbidden", refused, &json!({})))
         .start();
-    let ran = server.run("status -o json");
+    let output = server.run("status -o json");
     assert_eq!(
-        checked(&ran, "webhook"),
+        checked(&output, "webhook"),
         ("problem".to_owned(), "it was not called for a Session".to_owned())
     );
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(output.code, Some(1), "{output:?}");
 }
 
 #[test]
-fn a_namespace_that_is_not_there_is_named() {
+fn names_a_missing_namespace() {
     let details = json!({ "name": "nope", "kind": "namespaces" });
     let refused = status(404, "NotFound", "namespaces \"nope\" not found", &details);
     let server =
         developers(Fake::new()).answer("POST /namespaces/nope/sessions", 404, refused).start();
-    let ran = server.run("status -n nope -o json");
-    let (state, message) = checked(&ran, "webhook");
-    assert_eq!(state, "warning", "{ran:?}");
+    let output = server.run("status -n nope -o json");
+    let (state, message) = checked(&output, "webhook");
+    assert_eq!(state, "warning", "{output:?}");
     assert_eq!(
         message,
         "a Session can't be created here: Error from server (NotFound): namespaces \"nope\" not found: name an existing one with -n"
@@ -90,28 +90,28 @@ fn a_namespace_that_is_not_there_is_named() {
 }
 
 #[test]
-fn whoever_is_not_logged_in_is_told_so() {
+fn reports_missing_credentials() {
     let server = Fake::new()
         .rule(|seen| (seen.path != "/version").then(|| forbidden("system:anonymous")))
         .start();
-    let message = server.run("status").failed();
+    let message = server.run("status").fails();
     assert!(message.contains("You must be logged in"), "{message}");
 }
 
 #[test]
-fn sessions_are_counted_as_lists_show_them() {
+fn counts_sessions_like_lists() {
     let mut over = session("default", "over");
     over["status"]["state"] = json!("terminated");
     let fake = || developers(Fake::new()).object(over.clone());
     let server = fake().start();
-    let text = server.run("status").went_well();
+    let text = server.run("status").succeeds();
     assert!(text.ends_with("\nNo sessions found\n"), "{text}");
 
-    // Who sees one namespace alone is told that.
+    // A requester who may list one namespace gets the count of that.
     let one = || fake().forbid("GET /sessiontrackers", "list", None).session("shop", "b");
-    let text = one().start().run("status").went_well();
+    let text = one().start().run("status").succeeds();
     assert!(text.ends_with("\nNo sessions found in default namespace.\n"), "{text}");
-    let text = one().session("default", "a").start().run("status").went_well();
+    let text = one().session("default", "a").start().run("status").succeeds();
     assert!(
         text.ends_with(
             "\ndefault     avi@x   1\nYour roles don't show the sessions of other namespaces\n"

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::{
     fake::{Answer, Fake, session, status},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 pub(crate) fn done(id: &str, namespace: &str) -> String {
@@ -36,7 +36,7 @@ fn tracker(name: &str, uid: &str, state: &str) -> serde_json::Value {
 }
 
 #[test]
-fn names_what_was_and_what_was_not_deleted() {
+fn names_deleted_and_remaining_sessions() {
     let server = three().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start();
     for command in ["delete a nope a b c", "kill --id a nope --id b c"] {
         let server = if server.left().len() == 3 {
@@ -44,7 +44,7 @@ fn names_what_was_and_what_was_not_deleted() {
         } else {
             &three().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start()
         };
-        let Ran { code, out, messages } = server.run(command);
+        let CommandOutput { code, out, messages } = server.run(command);
         assert_eq!(code, Some(1));
         let mut deleted: Vec<&str> = out.lines().collect();
         deleted.sort_unstable();
@@ -60,33 +60,33 @@ fn names_what_was_and_what_was_not_deleted() {
 }
 
 #[test]
-fn ids_in_either_case_and_with_the_resource_before_them() {
+fn accepts_ids_in_either_case_and_with_a_resource() {
     for typed in
         ["487F4F2B6D2376AD", "487f4f2b6d2376ad", "session.operator.metalbear.co/487f4f2b6d2376ad"]
     {
         let server = Fake::new().session("shop", "487f4f2b6d2376ad").start();
-        let text = server.run(&format!("delete -n shop {typed}")).went_well();
+        let text = server.run(&format!("delete -n shop {typed}")).succeeds();
         assert_eq!(text, done("487F4F2B6D2376AD", "shop"));
         assert!(server.left().is_empty());
     }
 }
 
 #[test]
-fn in_whichever_namespace() {
+fn deletes_in_every_namespace() {
     let server = Fake::new()
         .session("shop", "487f4f2b6d2376ad")
         .session("default", "twice")
         .session("shop", "twice")
         .start();
     assert_eq!(
-        server.run("delete -A 487F4F2B6D2376AD").went_well(),
+        server.run("delete -A 487F4F2B6D2376AD").succeeds(),
         done("487F4F2B6D2376AD", "shop")
     );
     assert!(
-        server.run("delete -A 487F4F2B6D2376AD").failed().contains("not found in any namespace")
+        server.run("delete -A 487F4F2B6D2376AD").fails().contains("not found in any namespace")
     );
-    assert_eq!(server.run("delete -A --ignore-not-found 487F4F2B6D2376AD").went_well(), "");
-    let message = server.run("delete -A twice").failed();
+    assert_eq!(server.run("delete -A --ignore-not-found 487F4F2B6D2376AD").succeeds(), "");
+    let message = server.run("delete -A twice").fails();
     assert!(
         message.contains("more than one namespace") && message.contains("(default, shop)"),
         "{message}"
@@ -95,22 +95,22 @@ fn in_whichever_namespace() {
 }
 
 #[test]
-fn dry_runs_delete_nothing() {
+fn deletes_nothing_in_dry_runs() {
     let server = three().start();
-    let text = server.run("delete a --dry-run=server").went_well();
+    let text = server.run("delete a --dry-run=server").succeeds();
     assert_eq!(text, done("a", "default").replace('\n', " (server dry run)\n"));
-    // The first request looks what the ID may be the beginning of.
+    // The first request lists sessions with the prefix.
     assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
-    let text = server.run("delete a --dry-run=client").went_well();
+    let text = server.run("delete a --dry-run=client").succeeds();
     assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
     assert_eq!(server.lines()[3], "GET /namespaces/default/sessiontrackers/a");
-    assert_eq!(server.run("kill-all --dry-run=server").went_well().lines().count(), 3);
-    assert_eq!(server.run("kill-all --dry-run=client").went_well().lines().count(), 3);
+    assert_eq!(server.run("kill-all --dry-run=server").succeeds().lines().count(), 3);
+    assert_eq!(server.run("kill-all --dry-run=client").succeeds().lines().count(), 3);
     assert_eq!(server.left().len(), 3);
 }
 
 #[test]
-fn what_is_taken_with_a_warning() {
+fn warns_of_deprecated_values() {
     const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.\n";
     let client = done("a", "default").replace('\n', " (dry run)\n");
     for (flag, out, expected) in [
@@ -143,14 +143,14 @@ fn what_is_taken_with_a_warning() {
         ),
     ] {
         let server = three().start();
-        let ran = server.run(&format!("delete a {flag}"));
-        assert_eq!(ran.code, Some(0), "{flag}: {ran:?}");
-        assert_eq!((&*ran.out, &*ran.messages), (out, expected), "{flag}");
+        let output = server.run(&format!("delete a {flag}"));
+        assert_eq!(output.code, Some(0), "{flag}: {output:?}");
+        assert_eq!((&*output.out, &*output.messages), (out, expected), "{flag}");
     }
 }
 
 #[test]
-fn what_makes_every_request_fail_is_said_once() {
+fn reports_fatal_errors_once() {
     let server = three()
         .answer(
             "DELETE /namespaces/default/sessions/b",
@@ -158,14 +158,14 @@ fn what_makes_every_request_fail_is_said_once() {
             status(401, "Unauthorized", "Unauthorized", &json!({})),
         )
         .start();
-    let Ran { code, out, messages } = server.run("delete a b c");
+    let CommandOutput { code, out, messages } = server.run("delete a b c");
     assert_eq!((code, out), (Some(1), done("a", "default")));
     assert!(messages.starts_with("Not deleted: b, c\nerror: You must be logged in"), "{messages}");
     assert_eq!(server.left(), ["b", "c"]);
 }
 
 #[test]
-fn what_finalizers_hold_up_is_not_called_deleted() {
+fn reports_sessions_held_by_finalizers() {
     let one = held("b").to_string();
     let all = serde_json::json!({ "kind": "SessionList", "items": [held("b")] }).to_string();
     let server = Fake::new()
@@ -178,13 +178,13 @@ fn what_finalizers_hold_up_is_not_called_deleted() {
         .start();
     let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): the client that set them must remove them\n";
     for (server, line) in [(&server, "delete b"), (&server, "kill-all"), (&unseen, "kill-all")] {
-        let Ran { code, out, messages } = server.run(line);
+        let CommandOutput { code, out, messages } = server.run(line);
         assert_eq!((code, out.as_str(), messages.as_str()), (Some(1), "", expected), "{line}");
     }
 }
 
 #[test]
-fn beginnings_of_ids() {
+fn accepts_prefixes_of_ids() {
     let server = Fake::new()
         .session("default", "487f4f2b6d2376ad")
         .session("default", "487fffffffffffff")
@@ -192,21 +192,21 @@ fn beginnings_of_ids() {
         .session("default", "9a")
         .object(tracker("c0ffee0000000000", "u", "terminated"))
         .start();
-    let message = server.run("delete 487F").failed();
+    let message = server.run("delete 487F").fails();
     assert_eq!(
         message,
         "error: \"487f\" is the beginning of more than one session ID, type more of it: 487F4F2B6D2376AD (Avi/avi@x@host, deployment/counter); 487FFFFFFFFFFFFF (Avi/avi@x@host, deployment/counter)"
     );
-    // What is over can't be stopped, and a whole ID means nothing else.
-    assert!(server.run("delete c0").failed().contains("not found"));
-    assert_eq!(server.run("delete 487f4F").went_well(), done("487F4F2B6D2376AD", "default"));
-    assert_eq!(server.run("delete 9").went_well(), done("9", "default"));
-    assert_eq!(server.run("delete -A 48").went_well(), done("487FFFFFFFFFFFFF", "default"));
+    // An ended session can't be stopped, and a complete ID is no prefix.
+    assert!(server.run("delete c0").fails().contains("not found"));
+    assert_eq!(server.run("delete 487f4F").succeeds(), done("487F4F2B6D2376AD", "default"));
+    assert_eq!(server.run("delete 9").succeeds(), done("9", "default"));
+    assert_eq!(server.run("delete -A 48").succeeds(), done("487FFFFFFFFFFFFF", "default"));
     assert_eq!(server.left(), ["9a", "c0ffee0000000000"]);
 }
 
 #[test]
-fn beginnings_mean_what_they_did_before_the_first_is_gone() {
+fn resolves_all_prefixes_before_the_first_deletion() {
     let server = Fake::new()
         .session("default", "48fa000000000000")
         .session("default", "4800000000000000")
@@ -214,10 +214,10 @@ fn beginnings_mean_what_they_did_before_the_first_is_gone() {
         .session("default", "abc0")
         .start();
     for typed in ["delete 48f 48", "delete -A 48f 48", "kill --id 48f 48"] {
-        let message = server.run(typed).failed();
+        let message = server.run(typed).fails();
         assert!(message.contains("\"48\" is the beginning of more than one"), "{message}");
     }
-    // Names that somebody chose are whole, and so is what has its resource before it.
+    // IDs chosen by users, and IDs with a resource, are complete.
     for typed in [
         "delete web-1",
         "delete abc",
@@ -225,19 +225,19 @@ fn beginnings_mean_what_they_did_before_the_first_is_gone() {
         "delete -A web-1",
         "delete -A session/48f",
     ] {
-        let message = server.run(typed).failed();
+        let message = server.run(typed).fails();
         assert!(message.contains("not found"), "{typed}: {message}");
     }
     assert_eq!(server.left().len(), 4);
-    // One that is meant twice goes once.
+    // A session that is named twice is deleted once.
     assert_eq!(
-        server.run("delete 48f 48FA000000000000").went_well(),
+        server.run("delete 48f 48FA000000000000").succeeds(),
         done("48FA000000000000", "default")
     );
 }
 
 #[test]
-fn a_server_that_forgets_is_not_asked_for_lists_all_the_time() {
+fn limits_lists_after_expired_watches() {
     let server = three()
         .rule(|seen| {
             let gone = status(410, "Expired", "too old resource version", &json!({}));
@@ -247,7 +247,7 @@ fn a_server_that_forgets_is_not_asked_for_lists_all_the_time() {
                 body: gone,
             })
         })
-        // It is never over.
+        // The session never ends.
         .rule(|seen| {
             let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
             (seen.line() == "GET /namespaces/default/sessiontrackers").then(|| Answer {
@@ -257,16 +257,16 @@ fn a_server_that_forgets_is_not_asked_for_lists_all_the_time() {
             })
         })
         .start();
-    let ran = server.run("delete session/a --timeout 1200ms");
-    assert!(ran.messages.contains("timed out waiting"), "{ran:?}");
-    // Half a second apart: at most three rounds of a list and a watch, after the deletion.
+    let output = server.run("delete session/a --timeout 1200ms");
+    assert!(output.messages.contains("timed out waiting"), "{output:?}");
+    // Retries are half a second apart: at most three rounds of list and watch follow the deletion.
     let lines = server.lines();
     assert!((3..=7).contains(&lines.len()), "{lines:?}");
 }
 
 #[test]
-fn the_rights_of_users_suffice() {
-    // No read on sessions, as mirrord-operator-user has it.
+fn needs_only_the_rights_of_users() {
+    // No read of sessions, as in mirrord-operator-user.
     let reads =
         |seen: &crate::fake::Seen| seen.method == "GET" && seen.line().contains("/sessions");
     for command in [
@@ -279,14 +279,14 @@ fn the_rights_of_users_suffice() {
         "kill-all",
     ] {
         let server = three().session("default", "d").start();
-        let ran = server.run(command);
-        assert_eq!((ran.code, ran.messages.as_str()), (Some(0), ""), "{command}");
+        let output = server.run(command);
+        assert_eq!((output.code, output.messages.as_str()), (Some(0), ""), "{command}");
         assert!(!server.asked().iter().any(reads), "{command}");
     }
 }
 
 #[test]
-fn chosen_by_what_they_are() {
+fn deletes_by_selectors_and_filters() {
     let fake = || {
         let mut eves = session("default", "e");
         eves["spec"]["owner"]["username"] = json!("eve");
@@ -312,27 +312,27 @@ fn chosen_by_what_they_are() {
     ] {
         let server = fake().start();
         let before = server.left();
-        let ran = server.run(arguments);
-        assert_eq!(ran.code, Some(0), "{arguments}: {}", ran.messages);
+        let output = server.run(arguments);
+        assert_eq!(output.code, Some(0), "{arguments}: {}", output.messages);
         let left = server.left();
         let mut gone: Vec<String> = before;
         gone.retain(|name| !left.contains(name));
         assert_eq!(gone, deleted, "{arguments}");
-        // Another session that has got the name meanwhile is spared.
+        // Another session with the same name is spared.
         let deletes = server.asked();
         let mut deletes = deletes.iter().filter(|seen| seen.method == "DELETE");
         assert!(deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")), "{arguments}");
     }
     let server = fake().start();
-    let ran = server.run("delete --user nobody");
+    let output = server.run("delete --user nobody");
     assert_eq!(
-        (ran.code, ran.out.as_str(), ran.messages.as_str()),
+        (output.code, output.out.as_str(), output.messages.as_str()),
         (Some(0), "", "No sessions found in default namespace.\n")
     );
 }
 
 #[test]
-fn contradictions_in_kubectls_words() {
+fn rejects_contradictions_like_kubectl() {
     let server = three().start();
     for (arguments, expected) in [
         ("delete a --all", "error: name cannot be provided when a selector is specified"),
@@ -344,14 +344,14 @@ fn contradictions_in_kubectls_words() {
         ("delete a -iy", "error: --interactive and --yes cannot be specified together"),
         ("kill-all -o wide", "error: unexpected -o output mode: wide. We only support '-o name'"),
     ] {
-        let message = server.run(arguments).failed();
+        let message = server.run(arguments).fails();
         assert!(message.starts_with(expected), "{arguments}: {message}");
     }
     assert!(server.seen().is_empty());
 }
 
 #[test]
-fn empty_selectors_stop_nothing() {
+fn rejects_empty_selectors() {
     let server = three().start();
     for selector in
         [["-l", ""], ["--selector", " "], ["--field-selector", ""], ["--field-selector", ","]]
@@ -374,15 +374,15 @@ fn empty_selectors_stop_nothing() {
 }
 
 #[test]
-fn names_alone_and_grace_periods() {
+fn prints_names_and_sends_grace_periods() {
     let server = three().start();
     assert_eq!(
-        server.run("delete a -o name --grace-period=5").went_well(),
+        server.run("delete a -o name --grace-period=5").succeeds(),
         "session.operator.metalbear.co/a\n"
     );
     let body: serde_json::Value = serde_json::from_str(&server.asked()[1].body).unwrap();
     assert_eq!(body["gracePeriodSeconds"], 5);
-    server.run("delete b").went_well();
+    server.run("delete b").succeeds();
     let asked = server.asked();
     let body = &asked[asked.len() - 2].body;
     assert!(body.contains("DeleteOptions"), "{body}");
@@ -390,7 +390,7 @@ fn names_alone_and_grace_periods() {
 }
 
 #[test]
-fn waits_until_trackers_say_that_it_is_over() {
+fn waits_until_trackers_show_the_end() {
     let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
     let event = |kind: &str, state: &str| {
         format!("{}\n", json!({ "type": kind, "object": tracker("a", "uid-a", state) }))
@@ -406,24 +406,24 @@ fn waits_until_trackers_say_that_it_is_over() {
             is_list.then_some(Answer { code: 200, headers: "", body })
         })
         .start();
-    assert_eq!(server.run("delete a").went_well(), done("a", "default"));
+    assert_eq!(server.run("delete a").succeeds(), done("a", "default"));
     let lines = server.lines();
     assert_eq!(lines.len(), 4, "{lines:?}");
     let watched = &server.asked()[3].query;
     assert_eq!(watched["fieldSelector"], "metadata.name=a");
     assert_eq!(watched["watch"], "true");
 
-    // It never is.
+    // The session never ends.
     let still = json!({ "items": [tracker("a", "uid-a", "running")] }).to_string();
     let server = three().answer("GET /namespaces/default/sessiontrackers", 200, still).start();
-    let ran = server.run("delete a --timeout 300ms");
+    let output = server.run("delete a --timeout 300ms");
     assert_eq!(
-        (ran.code, ran.out, ran.messages.as_str()),
+        (output.code, output.out, output.messages.as_str()),
         (
             Some(1),
             done("a", "default"),
             "error: timed out waiting for the condition on sessions/a\n"
         )
     );
-    assert_eq!(server.run("delete b --wait=false").went_well(), done("b", "default"));
+    assert_eq!(server.run("delete b --wait=false").succeeds(), done("b", "default"));
 }

@@ -1,4 +1,4 @@
-//! What a person is asked before sessions are stopped.
+//! Confirmations before sessions are stopped.
 
 use mirrord_sessions_plugin::{console::Console, run_on};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::{
     stop::three,
 };
 
-/// Whether the line ended well where a person says no, and what they were told.
+/// Returns whether the command succeeded after a negative answer, and its messages.
 fn refusing(server: &Server, line: &str) -> (bool, String) {
     let (mut out, mut messages) = (Vec::new(), Vec::new());
     let answer = "n\n".as_bytes();
@@ -20,7 +20,7 @@ fn refusing(server: &Server, line: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_person_is_asked_about_sessions_and_not_about_what_they_typed() {
+fn lists_resolved_sessions_in_the_confirmation() {
     let server = Fake::new()
         .session("default", "48fa000000000000")
         .session("default", "c000000000000000")
@@ -35,7 +35,7 @@ fn a_person_is_asked_about_sessions_and_not_about_what_they_typed() {
 }
 
 #[test]
-fn no_question_does_anything_to_a_terminal() {
+fn escapes_confirmations() {
     let mut evil = session("default", "48fa000000000000");
     evil["spec"]["user"] = json!("\u{1b}[2Jeve\nyou");
     evil["spec"]["target"] = json!("deployment/\u{9b}x\u{202e}");
@@ -54,7 +54,7 @@ fn no_question_does_anything_to_a_terminal() {
 }
 
 #[test]
-fn a_question_is_about_what_is_there_and_follows_what_is_not() {
+fn reports_missing_sessions_before_the_confirmation() {
     let server = three().start();
     let (ended_well, messages) = refusing(&server, "delete -A nope -i");
     assert!(!ended_well && messages.contains("\"nope\" not found"), "{messages}");

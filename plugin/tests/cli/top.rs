@@ -3,9 +3,9 @@
 use crate::fake::Fake;
 
 #[test]
-fn a_pipe_is_no_screen() {
+fn rejects_a_pipe() {
     let server = Fake::new().start();
-    let message = server.run("top").failed();
+    let message = server.run("top").fails();
     assert!(message.starts_with("error: top needs a terminal"), "{message}");
     assert!(server.seen().is_empty());
 }

@@ -1,5 +1,5 @@
-//! `top` in a terminal, which util-linux's `script` makes. Where there is none, what the view is
-//! made of is tested alone.
+//! `top` in a terminal created by `script` of util-linux. Without it, only the parts of the view
+//! are tested.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ struct Screen {
 impl Screen {
     fn open(server: &Server) -> Option<Self> {
         let plugin = server.command("top");
-        // A terminal that nobody looks at has no size of its own.
+        // A terminal without a user has no size of its own.
         let program = plugin.get_program().to_str()?;
         let line = format!("stty rows 24 cols 100; exec {program} top");
         let mut child = Command::new("script")
@@ -54,11 +54,11 @@ impl Screen {
         Some(Self { child, keys, chunks, seen: String::new() })
     }
 
-    /// Reads on until the text is there.
+    /// Reads until the text appears.
     fn wait_for(&mut self, text: &str) {
         let start = Instant::now();
         while !self.seen.contains(text) {
-            // It draws the time each second, so that something always comes.
+            // The clock is redrawn each second, so that output always arrives.
             let more = self.chunks.recv_timeout(PATIENCE).unwrap_or_default();
             self.seen.push_str(&more);
             assert!(start.elapsed() < PATIENCE, "no {text:?} in {:?}", self.seen);
@@ -70,7 +70,7 @@ impl Screen {
         self.keys.flush().unwrap();
     }
 
-    /// Waits for its end; whether it went well.
+    /// Waits for the end. Returns whether it succeeded.
     fn end(mut self) -> (bool, String) {
         let start = Instant::now();
         while let Ok(more) = self.chunks.recv_timeout(PATIENCE) {
@@ -84,7 +84,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Where a test failed; what runs in the terminal ends with it.
+        // After a failed test, the program in the terminal ends with it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -96,7 +96,7 @@ fn put_back(seen: &str) -> bool {
 }
 
 #[test]
-fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
+fn stops_a_session_and_restores_the_terminal() {
     let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
     let Some(mut screen) = Screen::open(&server) else {
         return;
@@ -107,7 +107,7 @@ fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
     let start = Instant::now();
     while !server.left().is_empty() {
         assert!(start.elapsed() < PATIENCE, "not stopped: {:?}", screen.seen);
-        // Until there was time to read the question.
+        // The key is ignored until the confirmation was readable.
         screen.press("y");
         thread::sleep(Duration::from_millis(20));
     }
@@ -118,16 +118,16 @@ fn keys_stop_a_session_and_leave_the_terminal_as_it_was() {
 }
 
 #[test]
-fn what_is_typed_at_one_go_stops_nothing() {
+fn ignores_pasted_confirmations() {
     let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
     let Some(mut screen) = Screen::open(&server) else {
         return;
     };
     screen.wait_for("487F4F2B6D2376AD");
-    // A name that somebody pastes, and the filter wasn't open.
+    // A pasted name while the filter is closed.
     screen.press("proxy");
     screen.wait_for("Stop");
-    // Ctrl-C.
+    // The key Ctrl-C.
     screen.press("\u{3}");
     let (ok, seen) = screen.end();
     assert!(ok && put_back(&seen), "{seen:?}");
@@ -135,7 +135,7 @@ fn what_is_typed_at_one_go_stops_nothing() {
 }
 
 #[test]
-fn a_signal_leaves_the_terminal_as_it_was() {
+fn restores_the_terminal_on_a_signal() {
     let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
     let Some(mut screen) = Screen::open(&server) else {
         return;
@@ -150,7 +150,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_refusal_is_told_on_a_terminal_as_it_was() {
+fn reports_errors_on_a_restored_terminal() {
     let server = Fake::new()
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .start();
@@ -163,7 +163,7 @@ fn a_refusal_is_told_on_a_terminal_as_it_was() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_ends_it_quietly() {
+fn exits_silently_on_a_closed_terminal() {
     let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
     let (sitting, terminal) = crate::run_terminal::terminal();
     let plugin = server.command("top");
@@ -187,7 +187,7 @@ fn a_terminal_that_is_closed_ends_it_quietly() {
         seen.extend_from_slice(&bytes[..read]);
     }
     drop(sitting);
-    // It was no signal, as of an abort, that ended it.
+    // The process was not ended by a signal, such as that of an abort.
     let code = child.wait().unwrap().code();
     assert_eq!(code, Some(1));
 }

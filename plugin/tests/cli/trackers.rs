@@ -2,13 +2,13 @@ use serde_json::json;
 
 use crate::{
     fake::{Fake, session, status},
-    plugin::Ran,
+    plugin::CommandOutput,
 };
 
 const FALLBACK: &str = "Warning: sessiontrackers.visibility.operator.metalbear.co is not served by this cluster: reading sessions.operator.metalbear.co instead\n";
 
 #[test]
-fn where_there_are_no_trackers_sessions_are_read() {
+fn reads_sessions_without_trackers() {
     let server = Fake::new().session("default", "a").without_trackers().start();
     for (command, line) in [
         ("list -o name", "GET /namespaces/default/sessions"),
@@ -17,7 +17,7 @@ fn where_there_are_no_trackers_sessions_are_read() {
         ("delete session/a", "DELETE /namespaces/default/sessions/a"),
     ] {
         let asked = server.lines().len();
-        let Ran { out, messages, .. } = server.run(command);
+        let CommandOutput { out, messages, .. } = server.run(command);
         assert!(messages.starts_with(FALLBACK), "{command}: {messages}");
         assert_eq!(messages.matches("Warning").count(), 1, "{command}");
         assert!(!out.is_empty(), "{command}");
@@ -26,7 +26,7 @@ fn where_there_are_no_trackers_sessions_are_read() {
 }
 
 #[test]
-fn where_trackers_are_down_sessions_are_read() {
+fn reads_sessions_while_trackers_are_unavailable() {
     let server = Fake::new()
         .session("default", "a")
         .rule(|seen| {
@@ -35,7 +35,7 @@ fn where_trackers_are_down_sessions_are_read() {
             })
         })
         .start();
-    let Ran { code, out, messages } = server.run("list -o name");
+    let CommandOutput { code, out, messages } = server.run("list -o name");
     assert_eq!((code, out.as_str()), (Some(0), "session.operator.metalbear.co/a\n"));
     assert_eq!(
         messages,
@@ -44,23 +44,23 @@ fn where_trackers_are_down_sessions_are_read() {
 }
 
 #[test]
-fn forbidden_is_an_answer() {
+fn treats_forbidden_as_an_answer() {
     let server = Fake::new()
         .session("default", "487f4f2b6d2376ad")
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .forbid("GET /namespaces/default/sessiontrackers/487f4f2b6d2376ad", "get", Some("default"))
         .start();
     assert_eq!(
-        server.run("list").failed(),
+        server.run("list").fails(),
         "Error from server (Forbidden): User \"dev\" cannot list sessiontrackers.visibility.operator.metalbear.co in namespace \"default\": ask an administrator for it: kubectl create rolebinding mirrord-operator-user:dev --clusterrole=mirrord-operator-user --user=dev -n default"
     );
-    let message = server.run("describe 487F4F2B6D2376AD").failed();
+    let message = server.run("describe 487F4F2B6D2376AD").fails();
     assert!(
         message.contains("cannot get sessiontrackers.visibility.operator.metalbear.co \"487F4F2B6D2376AD\" in namespace"),
         "{message}"
     );
     assert!(!server.lines().iter().any(|line| line.ends_with("/sessions")));
-    // Who may not even ask what there is.
+    // A requester without access to discovery.
     let denied = status(403, "Forbidden", "no discovery for you", &json!({}));
     let server = Fake::new()
         .session("default", "a")
@@ -72,12 +72,12 @@ fn forbidden_is_an_answer() {
             })
         })
         .start();
-    assert_eq!(server.run("list -o name").went_well(), "session.operator.metalbear.co/a\n");
+    assert_eq!(server.run("list -o name").succeeds(), "session.operator.metalbear.co/a\n");
     assert_eq!(server.lines(), ["GET /namespaces/default/sessiontrackers"]);
 }
 
 #[test]
-fn the_source_is_found_once_and_told_with_v() {
+fn discovers_the_source_once_and_logs_it() {
     let server = Fake::new().session("default", "a").start();
     let messages = server.run("describe a -v 1").messages;
     assert!(
@@ -89,14 +89,14 @@ fn the_source_is_found_once_and_told_with_v() {
 }
 
 #[test]
-fn what_is_over_is_hidden_unless_asked_for() {
+fn hides_ended_sessions_by_default() {
     let mut over = session("default", "over");
     over["status"] = json!({
         "state": "terminated", "reason": "Stopped", "stoppedBy": "boss", "endedAt": "2020-01-01T00:01:03Z",
     });
     for server in [
         Fake::new().session("default", "a").object(over.clone()).start(),
-        // A server that doesn't know the selector.
+        // A server that does not know the selector.
         Fake::new()
             .object(over.clone())
             .answer(
@@ -106,21 +106,21 @@ fn what_is_over_is_hidden_unless_asked_for() {
             )
             .start(),
     ] {
-        assert_eq!(server.run("list -o name").went_well(), "session.operator.metalbear.co/a\n");
+        assert_eq!(server.run("list -o name").succeeds(), "session.operator.metalbear.co/a\n");
         let selector = &server.asked()[0].query["fieldSelector"];
         assert_eq!(selector, "status.state!=terminated");
-        let all = server.run("list --all-states -o wide").went_well();
+        let all = server.run("list --all-states -o wide").succeeds();
         assert_eq!(all.lines().count(), 3, "{all}");
         let line = all.lines().find(|line| line.starts_with("over ")).unwrap();
         assert!(line.contains("63s") && line.contains("terminated"), "{line}");
         assert!(!server.asked()[1].query.contains_key("fieldSelector"));
-        let text = server.run("describe over").went_well();
+        let text = server.run("describe over").succeeds();
         assert!(text.contains("Stopped By:      boss\n"), "{text}");
     }
 }
 
 #[test]
-fn selectors_and_filters() {
+fn applies_selectors_and_filters() {
     let mut eves = session("default", "e");
     eves["spec"]["owner"]["username"] = json!("eve");
     let server = Fake::new().session("default", "a").object(eves).start();
@@ -136,7 +136,7 @@ fn selectors_and_filters() {
         ("--port 81", vec![], "status.state!=terminated"),
         ("--target deploy/counter", vec!["a", "e"], "status.state!=terminated"),
     ] {
-        let Ran { code, out, .. } = server.run(&format!("list -o name {arguments}"));
+        let CommandOutput { code, out, .. } = server.run(&format!("list -o name {arguments}"));
         let names: Vec<&str> = out.lines().filter_map(|line| line.rsplit('/').next()).collect();
         assert_eq!((code, names), (Some(0), expected), "{arguments}");
         let last = server.asked().pop().unwrap();
@@ -151,23 +151,23 @@ fn selectors_and_filters() {
 }
 
 #[test]
-fn by_target_and_who_else_is_there() {
+fn describes_by_target_with_concurrent_sessions() {
     let mut eves = session("default", "e");
     eves["spec"]["owner"]["username"] = json!("eve");
     let server = Fake::new().session("default", "a").object(eves).start();
-    let text = server.run("describe deployment/counter").went_well();
+    let text = server.run("describe deployment/counter").succeeds();
     assert_eq!(text.matches("Session ID:").count(), 2, "{text}");
     assert!(text.contains("Others On Target:  eve\n"), "{text}");
     assert!(text.contains("Others On Target:  avi@x\n"), "{text}");
-    // One list, for the target and for who else is there.
+    // One list serves the target and its concurrent sessions.
     let lists = server.lines().iter().filter(|line| line.ends_with("/sessiontrackers")).count();
     assert_eq!(lists, 1);
-    let ran = server.run("describe pod/none");
+    let output = server.run("describe pod/none");
     assert_eq!(
-        (ran.code, ran.messages.as_str()),
+        (output.code, output.messages.as_str()),
         (Some(0), "No sessions found on pod/none in default namespace.\n")
     );
-    let wide = server.run("list -o wide").went_well();
+    let wide = server.run("list -o wide").succeeds();
     let line = wide.lines().nth(1).unwrap();
     assert!(line.ends_with("eve"), "{wide}");
 }

@@ -1,13 +1,13 @@
 use crate::{
     fake::Fake,
-    plugin::{Plugin, Ran},
+    plugin::{CommandOutput, Plugin},
 };
 
 #[test]
-fn help_goes_to_standard_output_and_speaks_as_kubectl() {
+fn prints_help_like_kubectl() {
     let plugin = Plugin::with("");
     for arguments in ["", "--help", "-h", "help"] {
-        let text = plugin.run(arguments).went_well();
+        let text = plugin.run(arguments).succeeds();
         assert!(text.contains("Usage: kubectl mirrord-sessions"), "{arguments}: {text}");
         assert!(!text.contains("kubectl-mirrord_sessions"), "{arguments}: {text}");
         for command in ["list", "describe", "delete", "kill", "kill-all", "version"] {
@@ -15,7 +15,7 @@ fn help_goes_to_standard_output_and_speaks_as_kubectl() {
         }
     }
     for command in ["list", "describe", "delete", "kill", "kill-all", "version"] {
-        let text = plugin.run(&format!("{command} --help")).went_well();
+        let text = plugin.run(&format!("{command} --help")).succeeds();
         assert!(text.contains(&format!("Usage: kubectl mirrord-sessions {command}")), "{text}");
         assert!(text.contains("Examples:\n  kubectl mirrord-sessions "), "{text}");
         assert!(text.contains("--as-group"), "{text}");
@@ -23,7 +23,7 @@ fn help_goes_to_standard_output_and_speaks_as_kubectl() {
 }
 
 #[test]
-fn usage_errors_exit_with_1_and_ask_nobody() {
+fn usage_errors_exit_with_1_without_requests() {
     let server = Fake::new().session("default", "a").start();
     for arguments in [
         "nope",
@@ -46,7 +46,7 @@ fn usage_errors_exit_with_1_and_ask_nobody() {
         "list --request-timeout soon",
         "-n",
     ] {
-        let Ran { code, out, messages } = server.run(arguments);
+        let CommandOutput { code, out, messages } = server.run(arguments);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments}");
         assert!(messages.starts_with("error: "), "{arguments}: {messages}");
     }
