@@ -35,7 +35,7 @@ pub struct Right {
 }
 
 /// Returns the verbs and resources, any of which allows the action.
-fn ways(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
+fn required_verbs(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
     match what {
         // A watch begins with all objects, so it allows listing.
         What::List => {
@@ -66,7 +66,7 @@ pub fn who_can(what: What, all: &RbacObjects) -> Vec<Right> {
         let Some(rules) = rules.get(&(None, binding.role_ref.name.as_str())) else {
             continue;
         };
-        let bound = Bound {
+        let bound = BoundRole {
             namespace: None,
             binding: format!("ClusterRoleBinding/{name}"),
             role: &binding.role_ref,
@@ -77,11 +77,11 @@ pub fn who_can(what: What, all: &RbacObjects) -> Vec<Right> {
     for binding in &all.role_bindings {
         let name = binding.metadata.name.as_deref().unwrap_or_default();
         let namespace = binding.metadata.namespace.as_deref().unwrap_or_default();
-        let of = (binding.role_ref.kind == "Role").then_some(namespace);
-        let Some(rules) = rules.get(&(of, binding.role_ref.name.as_str())) else {
+        let role_namespace = (binding.role_ref.kind == "Role").then_some(namespace);
+        let Some(rules) = rules.get(&(role_namespace, binding.role_ref.name.as_str())) else {
             continue;
         };
-        let bound = Bound {
+        let bound = BoundRole {
             namespace: Some(namespace),
             binding: format!("RoleBinding/{name}"),
             role: &binding.role_ref,
@@ -95,21 +95,21 @@ pub fn who_can(what: What, all: &RbacObjects) -> Vec<Right> {
 }
 
 /// A binding with its role.
-struct Bound<'a> {
+struct BoundRole<'a> {
     namespace: Option<&'a str>,
     binding: String,
     role: &'a RoleRef,
     subjects: &'a [Subject],
 }
 
-impl Bound<'_> {
+impl BoundRole<'_> {
     fn rights(&self, what: What, rules: &[PolicyRule], rights: &mut Vec<Right>) {
-        for (verb, resource) in ways(what) {
-            let Some(only) = self::only(rules, verb, *resource) else {
+        for (verb, resource) in required_verbs(what) {
+            let Some(only) = allowed_names(rules, verb, *resource) else {
                 continue;
             };
             // A subject that may list too needs no second line.
-            let listed = (*verb == "watch").then(|| self::only(rules, "list", *resource));
+            let listed = (*verb == "watch").then(|| allowed_names(rules, "list", *resource));
             if listed.flatten().is_some_and(|listed| listed.is_empty() || listed == only) {
                 continue;
             }
@@ -131,14 +131,18 @@ fn subject_name(subject: &Subject, namespace: Option<&str>) -> String {
     if subject.kind != "ServiceAccount" {
         return subject.name.clone();
     }
-    let of = subject.namespace.as_deref().or(namespace).unwrap_or_default();
-    format!("{of}/{}", subject.name)
+    let namespace = subject.namespace.as_deref().or(namespace).unwrap_or_default();
+    format!("{namespace}/{}", subject.name)
 }
 
 /// Returns the names to which the rules limit the verb, empty for all, or nothing if they don't
 /// allow it.
-fn only(rules: &[PolicyRule], verb: &str, (group, resource): (&str, &str)) -> Option<Vec<String>> {
-    let has = |list: &[String], value: &str| list.iter().any(|one| one == ALL || one == value);
+fn allowed_names(
+    rules: &[PolicyRule],
+    verb: &str,
+    (group, resource): (&str, &str),
+) -> Option<Vec<String>> {
+    let has = |list: &[String], value: &str| list.iter().any(|item| item == ALL || item == value);
     let mut names: Option<Vec<String>> = None;
     for rule in rules {
         let groups = rule.api_groups.as_deref().unwrap_or_default();

@@ -18,11 +18,11 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let command_path = command_path(&root, arguments);
     let name = command_path.last().and_then(|command| command.get_bin_name()).unwrap_or(PROGRAM);
     let last = command_path.last().copied().unwrap_or(&root);
-    let mut text = format!("error: {}", what(error, last, name, arguments));
+    let mut text = format!("error: {}", error_text(error, last, name, arguments));
     let similar = similar(error);
-    if !similar.is_empty() && refused(error, last).is_none() {
+    if !similar.is_empty() && unsupported_flag(error, last).is_none() {
         text.push_str("\n\nDid you mean this?\n");
-        text.extend(similar.iter().flat_map(|one| ["\t", one, "\n"]));
+        text.extend(similar.iter().flat_map(|name| ["\t", name, "\n"]));
     }
     format!("{text}\nSee '{name} --help' for usage.")
 }
@@ -43,20 +43,27 @@ pub(crate) fn help(error: &clap::Error, arguments: &[OsString]) -> String {
     }
 }
 
-fn what(error: &clap::Error, command: &Command, name: &str, arguments: &[OsString]) -> String {
-    let of = |kind| text(error, kind).unwrap_or_default();
-    let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
+fn error_text(
+    error: &clap::Error,
+    command: &Command,
+    name: &str,
+    arguments: &[OsString],
+) -> String {
+    let context = |kind| context_text(error, kind).unwrap_or_default();
+    let (argument, value) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue));
     match error.kind() {
-        ErrorKind::UnknownArgument => refused(error, command).unwrap_or_else(|| unknown(&argument)),
+        ErrorKind::UnknownArgument => {
+            unsupported_flag(error, command).unwrap_or_else(|| unknown_flag(&argument))
+        }
         ErrorKind::InvalidSubcommand => {
-            no_such_command(&of(ContextKind::InvalidSubcommand), name, cfg!(unix))
+            no_such_command(&context(ContextKind::InvalidSubcommand), name, cfg!(unix))
         }
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues
             if value.is_empty() && argument.starts_with('-') =>
         {
             without_value(&argument, command, arguments)
         }
-        ErrorKind::InvalidValue => one_of(error, command, &argument, &value),
+        ErrorKind::InvalidValue => invalid_choice(error, command, &argument, &value),
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error)
                 .map_or_else(|| "invalid".to_owned(), ToString::to_string);
@@ -98,12 +105,12 @@ fn without_value(argument: &str, command: &Command, arguments: &[OsString]) -> S
 }
 
 /// Returns the error about an unsupported flag of kubectl.
-fn refused(error: &clap::Error, command: &Command) -> Option<String> {
-    let argument = text(error, ContextKind::InvalidArg)?;
+fn unsupported_flag(error: &clap::Error, command: &Command) -> Option<String> {
+    let argument = context_text(error, ContextKind::InvalidArg)?;
     cli::refused::reason(command.get_name(), &argument)
 }
 
-fn unknown(argument: &str) -> String {
+fn unknown_flag(argument: &str) -> String {
     if argument.starts_with("--") {
         let name = argument.split('=').next().unwrap_or(argument);
         return format!("unknown flag: {name}");
@@ -116,7 +123,7 @@ fn unknown(argument: &str) -> String {
 }
 
 /// Returns the error about a value that is not among the allowed ones.
-fn one_of(error: &clap::Error, command: &Command, argument: &str, value: &str) -> String {
+fn invalid_choice(error: &clap::Error, command: &Command, argument: &str, value: &str) -> String {
     let allowed = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => all.join(","),
         _ => String::new(),
@@ -167,7 +174,7 @@ fn similar(error: &clap::Error) -> Vec<String> {
     [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
         .into_iter()
         .find_map(|kind| match error.get(kind)? {
-            ContextValue::String(one) => Some(vec![one.clone()]),
+            ContextValue::String(name) => Some(vec![name.clone()]),
             ContextValue::Strings(all) => Some(all.clone()),
             _ => None,
         })
@@ -177,7 +184,7 @@ fn similar(error: &clap::Error) -> Vec<String> {
 /// Returns the path of commands that the line names, as far as it can be parsed.
 fn command_path<'a>(root: &'a Command, arguments: &[OsString]) -> Vec<&'a Command> {
     let mut found = vec![root];
-    let mut arguments = arguments.iter().skip(1).filter_map(|one| one.to_str());
+    let mut arguments = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
     while let (Some(argument), Some(last)) = (arguments.next(), found.last().copied()) {
         if argument.starts_with('-') {
             if takes_next(last, argument) {
@@ -207,7 +214,7 @@ fn takes_next(command: &Command, flag: &str) -> bool {
     })
 }
 
-fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+fn context_text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         ContextValue::Strings(all) => Some(all.join(", ")),

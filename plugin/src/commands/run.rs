@@ -15,13 +15,12 @@ use tokio::{
 };
 
 use self::{
-    create::{Wanted, create_first, delete, end, new_id},
+    create::{SessionTemplate, create_with_retries, delete_session, end_session, new_id},
     heartbeat_task::HeartbeatTask,
     prepare::Prepared,
 };
 use crate::{
-    cli::ConnectionOptions,
-    cli::run::RunArgs,
+    cli::{ConnectionOptions, run::RunArgs},
     console::Console,
     error::Error,
     run::{
@@ -37,15 +36,15 @@ use crate::{
 /// should.
 const NOT_RUN: u8 = 125;
 /// The interval of checking whether the descendants of a stopped command have ended.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs the command. Its exit code becomes that of this program.
+/// Runs the command and exits with its exit code.
 pub(super) async fn run(
     connection: ConnectionOptions,
     args: RunArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    match Box::pin(attempt(connection, &args, console)).await {
+    match Box::pin(run_as_session(connection, &args, console)).await {
         Ok(0) => Ok(()),
         Ok(code) => Err(Error::Exit(code)),
         Err(Error::Reported) => Err(Error::Exit(NOT_RUN)),
@@ -56,7 +55,7 @@ pub(super) async fn run(
     }
 }
 
-async fn attempt(
+async fn run_as_session(
     mut connection: ConnectionOptions,
     args: &RunArgs,
     console: &mut Console<'_>,
@@ -80,26 +79,26 @@ async fn attempt(
             "this cluster has mirrord's own operator, which records sessions by itself: run the command without \"kubectl mirrord-sessions run\"",
         ));
     }
-    let wanted = Wanted {
+    let template = SessionTemplate {
         namespace: server.namespace().to_owned(),
-        spec: spec(&prepared),
+        spec: session_spec(&prepared),
         // Without reports, the session would expire.
-        reports: source == Source::Trackers,
+        announces_reports: source == Source::Trackers,
     };
     let id = new_id()?;
     let mut signals = Signals::new()
         .map_err(|error| Error::setup(format!("signals cannot be handled: {error}")))?;
     let created = tokio::select! {
-        created = create_first(&server, &wanted, &id, console) => created?,
-        signal = signals.end() => {
-            delete(&server, &wanted.namespace, &id, None, console).await;
-            return Ok(child::exit_code_of(signal));
+        created = create_with_retries(&server, &template, &id, console) => created?,
+        signal = signals.next_terminating() => {
+            delete_session(&server, &template.namespace, &id, None, console).await;
+            return Ok(child::signal_exit_code(signal));
         }
     };
     for warning in &created.warnings {
         console.say(&format!("Warning: {warning}"));
     }
-    let derived = prepared.derive(&id, wanted.spec.client.as_ref());
+    let derived = prepared.derive(&id, template.spec.client.as_ref());
     if let Some(warning) = &derived.warning {
         console.say(warning);
     }
@@ -107,46 +106,46 @@ async fn attempt(
     variables.push((SESSION_ENV, id.name().into()));
     match child::start(&derived.command, &variables) {
         Ok(child) => {
-            let task = HeartbeatTask::new(&server, wanted, created.own, console);
-            let code = watch_over(child, &mut signals, &task, args).await;
+            let task = HeartbeatTask::new(&server, template, created.own, console);
+            let code = supervise(child, &mut signals, &task, args).await;
             task.close().await;
             code
         }
         Err((code, line)) => {
             console.say(&line);
-            end(&server, &created.own, console).await;
+            end_session(&server, &created.own, console).await;
             Ok(code)
         }
     }
 }
 
 /// Supervises the command until it has ended.
-async fn watch_over(
+async fn supervise(
     mut child: Child,
     signals: &mut Signals,
     task: &HeartbeatTask<'_, '_>,
     args: &RunArgs,
 ) -> Result<u8, Error> {
-    let lost = |error| Error::setup(format!("the command cannot be waited for: {error}"));
+    let wait_error = |error| Error::setup(format!("the command cannot be waited for: {error}"));
     let program = args.command.first().cloned().unwrap_or_default();
     let ending: Ending = {
-        let heartbeat = task.keep(child.id().unwrap_or_default(), &program);
+        let heartbeat = task.run(child.id().unwrap_or_default(), &program);
         tokio::pin!(heartbeat);
         loop {
             tokio::select! {
-                status = child.wait() => return status.map(child::exit_code).map_err(lost),
-                signal = signals.next() => child::send(&child, signal),
+                status = child.wait() => return status.map(child::exit_code).map_err(wait_error),
+                signal = signals.next_forwarded() => child::send(&child, signal),
                 ending = &mut heartbeat => break ending,
             }
         }
     };
-    task.stopped(&ending);
-    let mut process_tree = ProcessTree::new(&child, task.name());
-    end_all(child, signals, &mut process_tree, args.grace_period).await.map_err(lost)
+    task.notify_stopped(&ending);
+    let mut process_tree = ProcessTree::new(&child, task.original_name());
+    terminate(child, signals, &mut process_tree, args.grace_period).await.map_err(wait_error)
 }
 
 /// Ends a command and its descendants, even if the command has ended already.
-async fn end_all(
+async fn terminate(
     mut child: Child,
     signals: &mut Signals,
     process_tree: &mut ProcessTree,
@@ -161,7 +160,7 @@ async fn end_all(
     let end = Instant::now().checked_add(grace_period);
     let mut code = None;
     loop {
-        let over = async {
+        let grace_period_end = async {
             match end {
                 Some(end) => sleep_until(end).await,
                 None => std::future::pending().await,
@@ -169,10 +168,10 @@ async fn end_all(
         };
         tokio::select! {
             status = child.wait(), if code.is_none() => code = Some(child::exit_code(status?)),
-            signal = signals.next() => child::send(&child, signal),
-            () = sleep(GLANCE), if code.is_some() => {}
-            () = over => {
-                process_tree.look();
+            signal = signals.next_forwarded() => child::send(&child, signal),
+            () = sleep(POLL_INTERVAL), if code.is_some() => {}
+            () = grace_period_end => {
+                process_tree.refresh();
                 child::send(&child, Signal::SIGKILL);
                 process_tree.send(Signal::SIGKILL);
                 return match code {
@@ -182,7 +181,7 @@ async fn end_all(
             }
         }
         if let Some(code) = code {
-            process_tree.look();
+            process_tree.refresh();
             if process_tree.is_empty() {
                 return Ok(code);
             }
@@ -190,7 +189,7 @@ async fn end_all(
     }
 }
 
-fn spec(prepared: &Prepared<'_>) -> SessionSpec {
+fn session_spec(prepared: &Prepared<'_>) -> SessionSpec {
     // The name that mirrord reports: the user's full name if the system has one.
     let username = whoami::realname().ok().filter(|name| !name.trim().is_empty());
     let username = username.or_else(|| whoami::username().ok());

@@ -21,16 +21,16 @@ struct Environment {
 
 /// Creates the link, and returns the message about it.
 pub(crate) fn install() -> Result<String, Error> {
-    Environment::of_process().install()
+    Environment::from_process().install()
 }
 
 /// Removes the link, and returns the message about it.
 pub(crate) fn uninstall() -> Result<String, Error> {
-    Environment::of_process().uninstall()
+    Environment::from_process().uninstall()
 }
 
 impl Environment {
-    fn of_process() -> Self {
+    fn from_process() -> Self {
         Self {
             krew_root: std::env::var_os("KREW_ROOT")
                 .filter(|root| !root.is_empty())
@@ -43,7 +43,7 @@ impl Environment {
     fn install(&self) -> Result<String, Error> {
         let folder = self.folder()?;
         let shim = folder.join(file(SHIM));
-        let done = match look(&shim)? {
+        let outcome = match inspect(&shim)? {
             Found::Ours => format!("{} is there already", shim.display()),
             Found::Foreign => return Err(foreign(&shim)),
             Found::Nothing => {
@@ -58,12 +58,12 @@ impl Environment {
         } else {
             format!("add {} to PATH, so that kubectl finds it", folder.display())
         };
-        Ok(format!("{done}: {hint}\n"))
+        Ok(format!("{outcome}: {hint}\n"))
     }
 
     fn uninstall(&self) -> Result<String, Error> {
         let shim = self.folder()?.join(file(SHIM));
-        match look(&shim)? {
+        match inspect(&shim)? {
             Found::Nothing => Ok(format!("{} is not there\n", shim.display())),
             Found::Foreign => Err(foreign(&shim)),
             Found::Ours => match std::fs::remove_file(&shim) {
@@ -127,7 +127,7 @@ fn file(name: &str) -> String {
 }
 
 #[cfg(unix)]
-fn look(shim: &Path) -> Result<Found, Error> {
+fn inspect(shim: &Path) -> Result<Found, Error> {
     match std::fs::symlink_metadata(shim) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(failed(shim, &error)),
@@ -152,7 +152,7 @@ fn file(name: &str) -> String {
 }
 
 #[cfg(not(unix))]
-fn look(shim: &Path) -> Result<Found, Error> {
+fn inspect(shim: &Path) -> Result<Found, Error> {
     match std::fs::read(shim) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(failed(shim, &error)),
@@ -211,20 +211,20 @@ mod tests {
         ];
         for (folders, root, expected) in cases {
             let home = Home::new(folders);
-            let told = home.environment(root).install().unwrap();
+            let output = home.environment(root).install().unwrap();
             let shim = home.at(expected).join(SHIM);
             assert!(
-                told.starts_with(&format!("created {}: where kubectl", shim.display())),
-                "{told}"
+                output.starts_with(&format!("created {}: where kubectl", shim.display())),
+                "{output}"
             );
             assert_eq!(fs::read_link(&shim).unwrap(), Path::new(PLUGIN));
             let again = home.environment(root).install().unwrap();
             assert!(again.contains("is there already"), "{again}");
-            let gone = home.environment(root).uninstall().unwrap();
-            assert!(gone.starts_with("removed "), "{gone}");
+            let removed = home.environment(root).uninstall().unwrap();
+            assert!(removed.starts_with("removed "), "{removed}");
             assert!(fs::symlink_metadata(&shim).is_err());
-            let gone = home.environment(root).uninstall().unwrap();
-            assert!(gone.contains("is not there"), "{gone}");
+            let removed = home.environment(root).uninstall().unwrap();
+            assert!(removed.contains("is not there"), "{removed}");
         }
     }
 
@@ -236,8 +236,8 @@ mod tests {
         let link = || symlink("/somewhere/else", &shim).unwrap();
         for make in [&file as &dyn Fn(), &link] {
             make();
-            for done in [home.environment(None).install(), home.environment(None).uninstall()] {
-                let error = done.unwrap_err().to_string();
+            for result in [home.environment(None).install(), home.environment(None).uninstall()] {
+                let error = result.unwrap_err().to_string();
                 assert!(error.contains("is not of this plugin's making"), "{error}");
             }
             assert!(fs::symlink_metadata(&shim).is_ok());
@@ -253,8 +253,8 @@ mod tests {
 
         let home = Home::new(&[".krew/bin"]);
         let elsewhere = Environment { path: None, ..home.environment(None) };
-        let told = elsewhere.install().unwrap();
-        assert!(told.contains("to PATH, so that kubectl finds it"), "{told}");
+        let output = elsewhere.install().unwrap();
+        assert!(output.contains("to PATH, so that kubectl finds it"), "{output}");
         elsewhere.uninstall().unwrap();
 
         let bin = home.at(".krew/bin");

@@ -288,14 +288,16 @@ fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, String> {
                 _ => Err("incompatible types for comparison".to_owned()),
             }
         }
-        (left, right) if [left, right].iter().any(|value| value.is_null() || is_whole(value)) => {
+        (left, right)
+            if [left, right].iter().any(|value| value.is_null() || is_container(value)) =>
+        {
             Err("invalid type for comparison".to_owned())
         }
         _ => Err("incompatible types for comparison".to_owned()),
     }
 }
 
-fn is_whole(value: &Value) -> bool {
+fn is_container(value: &Value) -> bool {
     value.is_array() || value.is_object()
 }
 

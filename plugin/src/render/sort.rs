@@ -35,7 +35,7 @@ impl SortBy {
                 self.0.source()
             )));
         }
-        keyed.sort_by(|(one, _), (other, _)| compare(one.as_ref(), other.as_ref()));
+        keyed.sort_by(|(left, _), (right, _)| compare(left.as_ref(), right.as_ref()));
         items.extend(keyed.into_iter().map(|(_, item)| item));
         Ok(())
     }
@@ -54,27 +54,27 @@ impl SortBy {
     }
 }
 
-fn compare(one: Option<&Value>, other: Option<&Value>) -> Ordering {
-    match (one, other) {
-        (Some(Value::String(one)), Some(Value::String(other))) => {
-            match (number(one), number(other)) {
+fn compare(left: Option<&Value>, right: Option<&Value>) -> Ordering {
+    match (left, right) {
+        (Some(Value::String(left)), Some(Value::String(right))) => {
+            match (number(left), number(right)) {
                 // kubectl compares such strings as quantities.
-                (Some(one), Some(other)) => one.total_cmp(&other),
-                _ => one.cmp(other),
+                (Some(left), Some(right)) => left.total_cmp(&right),
+                _ => left.cmp(right),
             }
         }
-        (Some(one), Some(other)) => match (one.as_f64(), other.as_f64()) {
-            (Some(one), Some(other)) => one.total_cmp(&other),
-            _ => one.to_string().cmp(&other.to_string()),
+        (Some(left), Some(right)) => match (left.as_f64(), right.as_f64()) {
+            (Some(left), Some(right)) => left.total_cmp(&right),
+            _ => left.to_string().cmp(&right.to_string()),
         },
-        (one, other) => one.is_some().cmp(&other.is_some()),
+        (left, right) => left.is_some().cmp(&right.is_some()),
     }
 }
 
 /// Parses a plain decimal number.
 fn number(text: &str) -> Option<f64> {
-    let plain = |byte: u8| byte.is_ascii_digit() || b"+-.".contains(&byte);
-    text.bytes().all(plain).then(|| text.parse().ok()).flatten()
+    let is_decimal = |byte: u8| byte.is_ascii_digit() || b"+-.".contains(&byte);
+    text.bytes().all(is_decimal).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

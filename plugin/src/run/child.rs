@@ -20,7 +20,7 @@ use tokio::{
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// Added to the number of the signal that ended a command.
-const SIGNALLED: i32 = 128;
+const SIGNAL_BASE: i32 = 128;
 
 /// Starts a command with additional variables, on the streams of this process.
 ///
@@ -53,15 +53,15 @@ pub(crate) fn start(
 
 /// Returns the exit code that reports how a command ended.
 pub(crate) fn exit_code(status: ExitStatus) -> u8 {
-    let signalled = || status.signal().map(|signal| SIGNALLED + signal);
-    let code = status.code().or_else(signalled).unwrap_or(1);
+    let from_signal = || status.signal().map(|signal| SIGNAL_BASE + signal);
+    let code = status.code().or_else(from_signal).unwrap_or(1);
     // Exit codes of the system have 8 bits.
     u8::try_from(code & 0xff).unwrap_or(1)
 }
 
 /// Returns the exit code for a signal that ended this process before the command started.
-pub(crate) fn exit_code_of(signal: Signal) -> u8 {
-    u8::try_from(SIGNALLED + signal as i32).unwrap_or(1)
+pub(crate) fn signal_exit_code(signal: Signal) -> u8 {
+    u8::try_from(SIGNAL_BASE + signal as i32).unwrap_or(1)
 }
 
 /// Sends a signal to the command, unless it has ended.
@@ -94,11 +94,11 @@ enum Terminal {
 }
 
 /// Returns whether a received signal must be forwarded.
-fn passes_on(signal: Signal, terminal: Terminal) -> bool {
+fn is_forwarded(signal: Signal, terminal: Terminal) -> bool {
     // SIGHUP is forwarded: the system sends it only to the session leader, which may be this
     // process.
-    let by_terminal = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH].contains(&signal);
-    !by_terminal
+    let is_of_terminal = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH].contains(&signal);
+    !is_of_terminal
         || match terminal {
             Terminal::None | Terminal::Background => true,
             Terminal::Foreground | Terminal::Gone => false,
@@ -124,7 +124,7 @@ impl Signals {
             (Signal::SIGUSR1, SignalKind::user_defined1),
             (Signal::SIGUSR2, SignalKind::user_defined2),
         ];
-        let ignored = ignored();
+        let ignored = ignored_signals();
         let mut streams = Vec::new();
         for (signal, kind) in ALL {
             let bit = u32::try_from(signal as i32 - 1).unwrap_or(u32::MAX);
@@ -135,7 +135,7 @@ impl Signals {
         Ok(Self { streams, terminal: File::open("/dev/tty").ok() })
     }
 
-    async fn any(&mut self) -> Signal {
+    async fn next_received(&mut self) -> Signal {
         poll_fn(|cx| {
             for (signal, stream) in &mut self.streams {
                 if stream.poll_recv(cx).is_ready() {
@@ -148,9 +148,9 @@ impl Signals {
     }
 
     /// Returns the next signal that would have ended this process.
-    pub(crate) async fn end(&mut self) -> Signal {
+    pub(crate) async fn next_terminating(&mut self) -> Signal {
         loop {
-            let signal = self.any().await;
+            let signal = self.next_received().await;
             if signal != Signal::SIGWINCH {
                 return signal;
             }
@@ -158,10 +158,10 @@ impl Signals {
     }
 
     /// Returns the next signal that must be forwarded.
-    pub(crate) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next_forwarded(&mut self) -> Signal {
         loop {
-            let signal = self.any().await;
-            if passes_on(signal, self.terminal()) {
+            let signal = self.next_received().await;
+            if is_forwarded(signal, self.terminal()) {
                 return signal;
             }
         }
@@ -182,21 +182,21 @@ impl Signals {
 /// Returns the signals that were ignored at the start as a bit mask, from /proc. The system call
 /// needs unsafe code.
 #[cfg(target_os = "linux")]
-fn ignored() -> u64 {
+fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status");
-    status.map_or(0, |status| ignored_in(&status))
+    status.map_or(0, |status| parse_ignored_signals(&status))
 }
 
 #[cfg(any(target_os = "linux", test))]
-fn ignored_in(status: &str) -> u64 {
+fn parse_ignored_signals(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Returns the ignored signals on systems without /proc: a child inherits them.
 #[cfg(not(target_os = "linux"))]
-fn ignored() -> u64 {
-    ignored_by(std::process::Command::new("/bin/sh").args(["-c", PROBE]))
+fn ignored_signals() -> u64 {
+    probe_ignored_signals(std::process::Command::new("/bin/sh").args(["-c", PROBE]))
 }
 
 /// A shell sends itself signals and reports those that arrive. It can't trap signals that were
@@ -206,7 +206,7 @@ const PROBE: &str =
     r#"for s in HUP INT QUIT TERM USR1 USR2; do trap "echo $s" "$s"; kill -s "$s" $$; done"#;
 
 #[cfg(any(not(target_os = "linux"), test))]
-fn ignored_by(shell: &mut std::process::Command) -> u64 {
+fn probe_ignored_signals(shell: &mut std::process::Command) -> u64 {
     use std::process::Stdio;
     let output = shell.stdin(Stdio::null()).stderr(Stdio::null()).output();
     // A shell that was ended by a signal has reported only some.
@@ -251,7 +251,7 @@ mod tests {
         ] {
             for terminal in [None, Foreground, Background, Gone] {
                 assert_eq!(
-                    passes_on(signal, terminal),
+                    is_forwarded(signal, terminal),
                     terminals.contains(&terminal),
                     "{signal:?} {terminal:?}"
                 );
@@ -261,32 +261,34 @@ mod tests {
 
     #[test]
     fn reads_ignored_signals() {
-        assert_eq!(ignored_in("Name:\tx\nSigIgn:\t0000000000000003\n"), 3);
+        assert_eq!(parse_ignored_signals("Name:\tx\nSigIgn:\t0000000000000003\n"), 3);
         for odd in ["", "SigIgn:", "SigIgn:\tx"] {
-            assert_eq!(ignored_in(odd), 0, "{odd:?}");
+            assert_eq!(parse_ignored_signals(odd), 0, "{odd:?}");
         }
     }
 
     #[test]
-    fn a_child_tells_what_is_ignored() {
+    fn child_probe_reports_ignored_signals() {
         let ignored = |names: &str| {
             let script = format!("trap '' {names}; exec /bin/sh -c \"$0\"");
-            ignored_by(std::process::Command::new("/bin/sh").args(["-c", &script, PROBE]))
+            probe_ignored_signals(
+                std::process::Command::new("/bin/sh").args(["-c", &script, PROBE]),
+            )
         };
         let bit = |signal: Signal| 1u64 << (signal as i32 - 1);
-        let of_this = ignored("WINCH");
-        assert_eq!(ignored("HUP"), of_this | bit(Signal::SIGHUP));
+        let inherited = ignored("WINCH");
+        assert_eq!(ignored("HUP"), inherited | bit(Signal::SIGHUP));
         let all = ignored("HUP INT QUIT TERM USR1 USR2");
         let some = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
         let some = some.map(bit).into_iter().sum::<u64>();
         assert_eq!(all, some | bit(Signal::SIGUSR1) | bit(Signal::SIGUSR2));
         // This process may have been started with ignored signals too.
-        let seen = super::ignored() & all;
-        assert_eq!(seen, of_this);
-        let mut gone = std::process::Command::new("/nowhere/at-all");
-        assert_eq!(ignored_by(&mut gone), 0);
+        let seen = super::ignored_signals() & all;
+        assert_eq!(seen, inherited);
+        let mut missing = std::process::Command::new("/nowhere/at-all");
+        assert_eq!(probe_ignored_signals(&mut missing), 0);
         let mut killed = std::process::Command::new("/bin/sh");
-        assert_eq!(ignored_by(killed.args(["-c", "kill -9 $$"])), 0);
+        assert_eq!(probe_ignored_signals(killed.args(["-c", "kill -9 $$"])), 0);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) type Annotations = BTreeMap<&'static str, AnnotationValue>;
 
 impl AnnotationValue {
     /// Returns the value as a JSON string, which is valid in TOML and YAML too.
-    fn quoted(&self) -> String {
+    fn to_quoted(&self) -> String {
         let Self::Text(text) = self else {
             return "\"{{ key }}\"".to_owned();
         };
@@ -98,28 +98,28 @@ impl AnnotationValue {
 ///
 /// # Errors
 /// Returns the reason if the rest of the file can't be kept unchanged.
-pub(crate) fn annotated(
+pub(crate) fn add_annotations(
     text: &str,
     format: Format,
     annotations: &Annotations,
 ) -> Result<String, String> {
     match format {
-        Format::Json => annotated_json(text, annotations),
-        Format::Toml => annotated_toml(text, annotations),
-        Format::Yaml => annotated_yaml(text, annotations),
+        Format::Json => add_json_annotations(text, annotations),
+        Format::Toml => add_toml_annotations(text, annotations),
+        Format::Yaml => add_yaml_annotations(text, annotations),
     }
 }
 
-fn annotated_json(text: &str, annotations: &Annotations) -> Result<String, String> {
+fn add_json_annotations(text: &str, annotations: &Annotations) -> Result<String, String> {
     let mut all = Fields::read(text)?;
     let mut agent = all.inner("agent")?;
-    let mut own = agent.inner("annotations")?;
-    for (name, word) in annotations {
-        own.set(name, word.quoted());
+    let mut agent_annotations = agent.inner("annotations")?;
+    for (name, value) in annotations {
+        agent_annotations.set(name, value.to_quoted());
     }
-    agent.set("annotations", own.text());
-    all.set("agent", agent.text());
-    Ok(all.text())
+    agent.set("annotations", agent_annotations.to_text());
+    all.set("agent", agent.to_text());
+    Ok(all.to_text())
 }
 
 /// The fields of a JSON object, with their values verbatim.
@@ -148,7 +148,7 @@ impl Fields {
         self.0.push((name.to_owned(), value));
     }
 
-    fn text(&self) -> String {
+    fn to_text(&self) -> String {
         let pair = |(key, value): &(String, String)| format!("{}:{value}", Value::from(&**key));
         let pairs: Vec<String> = self.0.iter().map(pair).collect();
         format!("{{{}}}", pairs.join(","))
@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-fn annotated_toml(text: &str, annotations: &Annotations) -> Result<String, String> {
+fn add_toml_annotations(text: &str, annotations: &Annotations) -> Result<String, String> {
     let mut document: DocumentMut =
         text.parse().map_err(|_| "it is no TOML before it is rendered".to_owned())?;
     let mut table: &mut dyn toml_edit::TableLike = document.as_table_mut();
@@ -183,21 +183,21 @@ fn annotated_toml(text: &str, annotations: &Annotations) -> Result<String, Strin
         let item = table.entry(name).or_insert_with(toml_edit::table);
         table = item.as_table_like_mut().ok_or_else(|| format!("its \"{name}\" is no table"))?;
     }
-    for (name, word) in annotations {
+    for (name, value) in annotations {
         let value: toml_edit::Value =
-            word.quoted().parse().map_err(|_| format!("{name} can't be written in TOML"))?;
+            value.to_quoted().parse().map_err(|_| format!("{name} can't be written in TOML"))?;
         table.insert(name, toml_edit::value(value));
     }
     Ok(document.to_string())
 }
 
-fn annotated_yaml(text: &str, annotations: &Annotations) -> Result<String, String> {
+fn add_yaml_annotations(text: &str, annotations: &Annotations) -> Result<String, String> {
     let before = Format::Yaml.parse(text)?;
     if before.get("agent").is_none_or(Value::is_null) {
         let mut derived = text.trim_end().to_owned();
         derived.push_str("\nagent:\n  annotations:\n");
-        for (name, word) in annotations {
-            let _ = writeln!(derived, "    \"{name}\": {}", word.quoted());
+        for (name, value) in annotations {
+            let _ = writeln!(derived, "    \"{name}\": {}", value.to_quoted());
         }
         // A YAML file in flow style or with several documents can't be extended at its end.
         if Format::Yaml.parse(&derived).is_ok_and(|after| {
@@ -211,7 +211,7 @@ fn annotated_yaml(text: &str, annotations: &Annotations) -> Result<String, Strin
         return Err("it has templates, and agent settings that would have to be rewritten".into());
     }
     // JSON is valid YAML.
-    annotated_json(&before.to_string(), annotations)
+    add_json_annotations(&before.to_string(), annotations)
 }
 
 fn without_agent(value: &Value) -> Option<serde_json::Map<String, Value>> {
@@ -236,7 +236,7 @@ impl ConfiguredSession {
         let target = config.get("target");
         let path = target.and_then(|target| target.get("path")).or(target);
         Self {
-            target: path.and_then(target_of),
+            target: path.and_then(parse_target),
             namespace: text(target.and_then(|target| target.get("namespace"))),
             context: text(config.get("kube_context")),
             key: text(config.get("key")),
@@ -245,7 +245,7 @@ impl ConfiguredSession {
 }
 
 /// Returns `kind/name[/container/NAME]` from mirrord's string or object.
-fn target_of(path: &Value) -> Option<String> {
+fn parse_target(path: &Value) -> Option<String> {
     const KINDS: [(&str, &str); 8] = [
         ("deployment", "deployment"),
         ("pod", "pod"),

@@ -11,8 +11,8 @@ fn annotations() -> Annotations {
 }
 
 /// Returns the annotations as mirrord would parse them, after checking the rest of the file.
-fn seen(format: Format, text: &str) -> Value {
-    let derived = annotated(text, format, &annotations()).unwrap();
+fn parse_extended(format: Format, text: &str) -> Value {
+    let derived = add_annotations(text, format, &annotations()).unwrap();
     for mark in ["{{", "{%", "{#"] {
         let own = usize::from(mark == "{{");
         assert_eq!(derived.matches(mark).count(), text.matches(mark).count() + own, "{derived}");
@@ -43,7 +43,7 @@ fn keeps_existing_content() {
         (Format::Yaml, "target: pod/a\nagent:\n"),
         (Format::Yaml, "{target: pod/a}"),
     ] {
-        seen(format, text);
+        parse_extended(format, text);
     }
     for (format, text) in [
         (
@@ -53,22 +53,22 @@ fn keeps_existing_content() {
         (Format::Toml, "[agent]\nttl = 5\nannotations = { b = '{{ key }}', 'a/user' = 'x' }\n"),
         (Format::Toml, "agent.ttl = 5\n[agent.annotations]\nb = '{{ key }}'\n"),
     ] {
-        let value = seen(format, text);
+        let value = parse_extended(format, text);
         assert_eq!(value["agent"]["ttl"], 5, "{text}");
         assert_eq!(value["agent"]["annotations"]["b"], "{{ key }}", "{text}");
     }
-    let value = seen(Format::Yaml, "agent: {ttl: 5, annotations: {b: c}}\n");
+    let value = parse_extended(Format::Yaml, "agent: {ttl: 5, annotations: {b: c}}\n");
     assert_eq!(value["agent"]["ttl"], 5);
     assert_eq!(value["agent"]["annotations"]["b"], "c");
     // The bytes stay verbatim, escapes included.
     let text = r#"{"feature": {"x": "\u007b\u007b y"} }"#;
-    let derived = annotated(text, Format::Json, &annotations()).unwrap();
+    let derived = add_annotations(text, Format::Json, &annotations()).unwrap();
     assert!(derived.contains(r#"{"x": "\u007b\u007b y"}"#), "{derived}");
 }
 
 #[test]
 fn rejects_files_that_can_not_be_extended() {
-    for (format, text, why) in [
+    for (format, text, reason) in [
         (Format::Json, "{% if x %}{}{% endif %}", "key must be"),
         (Format::Json, "[]", "expected an object"),
         (Format::Json, r#"{"agent": 1}"#, "no object"),
@@ -78,8 +78,8 @@ fn rejects_files_that_can_not_be_extended() {
         (Format::Yaml, "- a", "no map"),
         (Format::Yaml, "agent: {ttl: 5}\nkey: '{{ get_env(name=\"K\") }}'", "templates"),
     ] {
-        let error = annotated(text, format, &annotations()).unwrap_err();
-        assert!(error.contains(why), "{text}: {error}");
+        let error = add_annotations(text, format, &annotations()).unwrap_err();
+        assert!(error.contains(reason), "{text}: {error}");
     }
 }
 

@@ -13,15 +13,15 @@ use super::ending::Ending;
 
 /// The default interval of reports, and the bounds of the server's value in seconds.
 const PERIOD: Duration = Duration::from_secs(20);
-const PERIODS: (u64, u64) = (1, 600);
+const PERIOD_BOUNDS: (u64, u64) = (1, 600);
 /// The number of missed intervals after which the cluster expires a session.
-const EXPIRY: u32 = 3;
+const EXPIRY_PERIODS: u32 = 3;
 /// The first delay after a failure, doubled up to the report interval.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The number of consecutive failures after which the user is notified.
-const WORTH_A_WORD: u32 = 3;
+const NOTIFY_AFTER: u32 = 3;
 /// The number of lookups before an unexplained end ends the command: one at once, one later.
-const LOOKS: u8 = 2;
+const LOOKUPS: u8 = 2;
 /// The time to wait for the reason of an end, which may arrive later than the end.
 const REASON_GRACE: Duration = Duration::from_secs(2);
 
@@ -32,8 +32,8 @@ pub(crate) enum NextAction {
     Report,
     /// Create the session again.
     Register,
-    /// Look up the session in the cluster.
-    Observation,
+    /// Look the session up in the cluster.
+    LookUp,
     /// Wait until this time.
     Wait(Duration),
     /// End the command, because a user stopped its session.
@@ -70,9 +70,9 @@ pub(crate) enum Observation {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum WatchView {
     /// The session has ended.
-    Over(Ending),
+    Ended(Ending),
     /// The session is not visible, for an unknown reason.
-    Away,
+    Hidden,
     /// The cluster serves no Sessions.
     Undefined,
 }
@@ -100,7 +100,7 @@ enum State {
     Doubtful,
     /// The session ended at this time; the reason may follow. The last field counts the lookups
     /// since.
-    Over(Ending, Duration, u8),
+    Ended(Ending, Duration, u8),
     /// No session is registered.
     Unregistered,
 }
@@ -108,11 +108,11 @@ enum State {
 /// The state of reporting.
 #[derive(Clone, Debug)]
 struct Reports {
-    /// Whether sessions are created with the announcement of reports.
-    promised: bool,
-    /// Whether the cluster rejects reports.
-    refused: bool,
-    /// Whether the session expires without reports: they were announced, or one was accepted.
+    /// True if sessions are created with the announcement of reports.
+    announced: bool,
+    /// True if the cluster rejects reports.
+    rejected: bool,
+    /// True if the session expires without reports: they were announced, or one was accepted.
     needed: bool,
 }
 
@@ -121,70 +121,70 @@ struct Reports {
 pub(crate) struct HeartbeatState {
     state: State,
     /// The time of the next action.
-    due: Duration,
-    pause: Duration,
+    next_action_at: Duration,
+    retry_delay: Duration,
     period: Duration,
     /// The time of the last accepted report, or of the creation.
-    heard: Duration,
+    last_contact: Duration,
     /// The number of consecutive failures.
     failures: u32,
     reports: Reports,
-    /// Whether a report was answered by 404 since the session was last seen. Policies may hide a
+    /// True if a report was rejected with 404 since the session was last seen. Policies may hide a
     /// session from its owner and still accept reports.
-    denied: bool,
-    /// Whether the user was notified that no session exists.
-    unrecorded: bool,
+    report_not_found: bool,
+    /// True if the user was notified that no session exists.
+    notified_unrecorded: bool,
 }
 
 impl HeartbeatState {
     /// Creates the state after a session was created, with or without announced reports.
-    pub(crate) fn new(now: Duration, promises: bool) -> Self {
+    pub(crate) fn new(now: Duration, announced: bool) -> Self {
         Self {
             state: State::Live,
-            due: now,
-            pause: PAUSE,
+            next_action_at: now,
+            retry_delay: RETRY_DELAY,
             period: PERIOD,
-            heard: now,
+            last_contact: now,
             failures: 0,
-            reports: Reports { promised: promises, refused: false, needed: promises },
-            denied: false,
-            unrecorded: false,
+            reports: Reports { announced, rejected: false, needed: announced },
+            report_not_found: false,
+            notified_unrecorded: false,
         }
     }
 
     /// Returns the next action.
     pub(crate) fn next(&self, now: Duration) -> NextAction {
-        if now < self.due {
-            return NextAction::Wait(self.due);
+        if now < self.next_action_at {
+            return NextAction::Wait(self.next_action_at);
         }
         match &self.state {
             State::Live => NextAction::Report,
-            State::Doubtful if self.is_worth_a_report() => NextAction::Report,
-            State::Doubtful => NextAction::Observation,
-            State::Over(ending, since, looks) if self.is_stop(ending, *since) => {
+            State::Doubtful if self.can_report() => NextAction::Report,
+            State::Doubtful => NextAction::LookUp,
+            State::Ended(ending, since, lookups) if self.is_stop(ending, *since) => {
                 // Neither a lagging replica, nor the deletion of the definition, nor a policy that
                 // hides the session from its owner may end the command.
-                if *looks < LOOKS && !ending.is_settled() {
-                    NextAction::Observation
-                } else if ending.is_bare() && self.is_worth_a_report() {
+                if *lookups < LOOKUPS && !ending.is_settled() {
+                    NextAction::LookUp
+                } else if ending.is_missing_only() && self.can_report() {
                     NextAction::Report
                 } else {
                     NextAction::End(ending.clone())
                 }
             }
-            State::Over(..) | State::Unregistered => NextAction::Register,
+            State::Ended(..) | State::Unregistered => NextAction::Register,
         }
     }
 
     /// Handles new data to report.
-    pub(crate) fn changed(&mut self, now: Duration) {
-        if self.state == State::Live && self.failures == 0 && !self.reports.refused {
-            self.due = now;
+    pub(crate) fn on_new_data(&mut self, now: Duration) {
+        if self.state == State::Live && self.failures == 0 && !self.reports.rejected {
+            self.next_action_at = now;
         }
     }
 
     /// Handles the result of a report.
-    pub(crate) fn reported(
+    pub(crate) fn on_report_result(
         &mut self,
         result: Result<Option<u64>, RequestFailure>,
         now: Duration,
@@ -192,132 +192,133 @@ impl HeartbeatState {
         match result {
             Ok(period) => {
                 if let Some(seconds) = period {
-                    self.period = Duration::from_secs(seconds.clamp(PERIODS.0, PERIODS.1));
+                    self.period =
+                        Duration::from_secs(seconds.clamp(PERIOD_BOUNDS.0, PERIOD_BOUNDS.1));
                 }
-                self.reports.refused = false;
+                self.reports.rejected = false;
                 self.reports.needed = true;
-                self.live();
-                self.heard(now)
+                self.set_live();
+                self.on_contact(now)
             }
             Err(RequestFailure::Gone) => {
-                if !matches!(self.state, State::Over(..)) {
+                if !matches!(self.state, State::Ended(..)) {
                     self.state = State::Doubtful;
                 }
-                self.denied = true;
-                self.due = now;
+                self.report_not_found = true;
+                self.next_action_at = now;
                 None
             }
             Err(RequestFailure::Refused) => {
                 // A state in doubt is looked up instead.
                 let is_live = self.state == State::Live;
-                self.due = if is_live { now + self.period } else { now };
-                let first = !std::mem::replace(&mut self.reports.refused, true);
+                self.next_action_at = if is_live { now + self.period } else { now };
+                let first = !std::mem::replace(&mut self.reports.rejected, true);
                 first.then_some(Notice::Refused)
             }
-            Err(RequestFailure::Undefined) => self.undefined(now),
-            Err(RequestFailure::Unreachable) => self.failed(now),
+            Err(RequestFailure::Undefined) => self.on_undefined(now),
+            Err(RequestFailure::Unreachable) => self.on_failure(now),
         }
     }
 
     /// Handles the result of creating the session again.
-    pub(crate) fn registered(
+    pub(crate) fn on_register_result(
         &mut self,
         result: Result<(), RequestFailure>,
         now: Duration,
     ) -> Option<Notice> {
         match result {
             Ok(()) => {}
-            Err(RequestFailure::Unreachable) => return self.failed(now),
+            Err(RequestFailure::Unreachable) => return self.on_failure(now),
             Err(failure) => {
-                self.pause(now);
-                let first = !std::mem::replace(&mut self.unrecorded, true);
+                self.schedule_retry(now);
+                let first = !std::mem::replace(&mut self.notified_unrecorded, true);
                 return first.then_some(match failure {
                     RequestFailure::Undefined => Notice::Undefined,
                     _ => Notice::Unregistered,
                 });
             }
         }
-        self.unrecorded = false;
-        self.reports.needed = self.promises();
-        self.live();
-        let news = self.heard(now);
-        self.due = now;
-        news
+        self.notified_unrecorded = false;
+        self.reports.needed = self.announces_reports();
+        self.set_live();
+        let notice = self.on_contact(now);
+        self.next_action_at = now;
+        notice
     }
 
     /// Handles the result of a lookup.
-    pub(crate) fn looked(&mut self, look: Observation, now: Duration) -> Option<Notice> {
+    pub(crate) fn on_observation(&mut self, look: Observation, now: Duration) -> Option<Notice> {
         match look {
             Observation::Alive => {
-                self.live();
-                // The definition may stay absent for a while.
-                self.pause(now);
+                self.set_live();
+                // The replica that reported the session as missing may lag for a while.
+                self.schedule_retry(now);
                 None
             }
             Observation::Ended(ending) => {
-                self.ended(ending, now);
-                if let State::Over(ending, _, looks) = &mut self.state {
-                    *looks = looks.saturating_add(1);
-                    if *looks < LOOKS && !ending.is_settled() {
-                        self.due = now + REASON_GRACE;
+                self.on_ended(ending, now);
+                if let State::Ended(ending, _, lookups) = &mut self.state {
+                    *lookups = lookups.saturating_add(1);
+                    if *lookups < LOOKUPS && !ending.is_settled() {
+                        self.next_action_at = now + REASON_GRACE;
                     }
                 }
                 None
             }
-            Observation::Undefined => self.undefined(now),
+            Observation::Undefined => self.on_undefined(now),
             Observation::Unknown => {
                 // A requester who may read nothing relies on reports alone.
-                self.denied = false;
-                self.failed(now)
+                self.report_not_found = false;
+                self.on_failure(now)
             }
         }
     }
 
     /// Handles the state of the session in a watch.
-    pub(crate) fn seen(&mut self, view: WatchView, now: Duration) -> Option<Notice> {
+    pub(crate) fn on_watch_view(&mut self, view: WatchView, now: Duration) -> Option<Notice> {
         match view {
-            WatchView::Over(ending) => self.ended(ending, now),
-            WatchView::Away if self.state == State::Live => {
+            WatchView::Ended(ending) => self.on_ended(ending, now),
+            WatchView::Hidden if self.state == State::Live => {
                 self.state = State::Doubtful;
                 // An unreachable cluster is not contacted more often because of a watch.
                 if self.failures == 0 {
-                    self.due = now;
+                    self.next_action_at = now;
                 }
             }
-            WatchView::Away => {}
-            WatchView::Undefined => return self.undefined(now),
+            WatchView::Hidden => {}
+            WatchView::Undefined => return self.on_undefined(now),
         }
         None
     }
 
-    fn ended(&mut self, ending: Ending, now: Duration) {
+    fn on_ended(&mut self, ending: Ending, now: Duration) {
         match self.state {
             State::Unregistered => {}
-            State::Over(..) if !ending.is_settled() => {}
-            State::Over(_, since, _) => {
-                self.state = State::Over(ending, since, LOOKS);
-                self.due = now;
+            State::Ended(..) if !ending.is_settled() => {}
+            State::Ended(_, since, _) => {
+                self.state = State::Ended(ending, since, LOOKUPS);
+                self.next_action_at = now;
             }
             State::Live | State::Doubtful => {
                 // A deleted definition may be restored soon: an unexplained end is looked up at
                 // once.
-                self.due = if ending.is_settled() || self.is_stop(&ending, now) {
+                self.next_action_at = if ending.is_settled() || self.is_stop(&ending, now) {
                     now
                 } else {
                     now + REASON_GRACE
                 };
-                self.state = State::Over(ending, now, 0);
+                self.state = State::Ended(ending, now, 0);
                 // The replica may have lagged: send a report again.
-                self.denied = false;
+                self.report_not_found = false;
             }
         }
     }
 
     /// Handles a cluster without Sessions: nothing can be reported, and no user stopped the
     /// session.
-    fn undefined(&mut self, now: Duration) -> Option<Notice> {
+    fn on_undefined(&mut self, now: Duration) -> Option<Notice> {
         // The user who stopped the session was reported before.
-        if let State::Over(ending, ..) = &self.state
+        if let State::Ended(ending, ..) = &self.state
             && ending.is_settled()
         {
             return None;
@@ -326,64 +327,64 @@ impl HeartbeatState {
             return None;
         }
         self.state = State::Unregistered;
-        self.pause = PAUSE;
-        self.pause(now);
-        let first = !std::mem::replace(&mut self.unrecorded, true);
+        self.retry_delay = RETRY_DELAY;
+        self.schedule_retry(now);
+        let first = !std::mem::replace(&mut self.notified_unrecorded, true);
         first.then_some(Notice::Undefined)
     }
 
     /// Handles the observation of the live session.
-    fn live(&mut self) {
+    fn set_live(&mut self) {
         self.state = State::Live;
-        self.denied = false;
+        self.report_not_found = false;
     }
 
     /// Returns whether a report could show that the session exists.
-    fn is_worth_a_report(&self) -> bool {
-        !self.reports.refused && !self.denied
+    fn can_report(&self) -> bool {
+        !self.reports.rejected && !self.report_not_found
     }
 
     /// Returns whether a new session is created with the announcement of reports: not if the
     /// cluster rejects them.
-    pub(crate) fn promises(&self) -> bool {
-        self.reports.promised && !self.reports.refused
+    pub(crate) fn announces_reports(&self) -> bool {
+        self.reports.announced && !self.reports.rejected
     }
 
     /// Returns whether an end means that a user stopped the session. An unexplained end counts as
     /// expiry if the session expires without reports and the last report is too old.
     fn is_stop(&self, ending: &Ending, since: Duration) -> bool {
-        let silent =
-            self.reports.needed && since.saturating_sub(self.heard) >= self.period * EXPIRY;
-        match (ending.person(), ending.reason.as_deref()) {
+        let has_expired = self.reports.needed
+            && since.saturating_sub(self.last_contact) >= self.period * EXPIRY_PERIODS;
+        match (ending.user(), ending.reason.as_deref()) {
             (_, Some(EXPIRED)) => false,
             (Some(_), _) | (None, Some(STOPPED)) => true,
-            (None, None | Some(DELETED | DISPUTED)) => !silent,
+            (None, None | Some(DELETED | DISPUTED)) => !has_expired,
             (None, Some(_)) => false,
         }
     }
 
-    fn heard(&mut self, now: Duration) -> Option<Notice> {
-        self.heard = now;
-        self.pause = PAUSE;
-        self.due = now + self.period;
+    fn on_contact(&mut self, now: Duration) -> Option<Notice> {
+        self.last_contact = now;
+        self.retry_delay = RETRY_DELAY;
+        self.next_action_at = now + self.period;
         let failures = std::mem::take(&mut self.failures);
-        (failures >= WORTH_A_WORD).then_some(Notice::Reachable)
+        (failures >= NOTIFY_AFTER).then_some(Notice::Reachable)
     }
 
     /// Schedules the next attempt after a delay, and doubles the delay.
-    fn pause(&mut self, now: Duration) {
-        self.due = now + self.pause;
-        self.pause = (self.pause * 2).min(self.period);
+    fn schedule_retry(&mut self, now: Duration) {
+        self.next_action_at = now + self.retry_delay;
+        self.retry_delay = (self.retry_delay * 2).min(self.period);
     }
 
-    fn failed(&mut self, now: Duration) -> Option<Notice> {
-        self.pause(now);
+    fn on_failure(&mut self, now: Duration) -> Option<Notice> {
+        self.schedule_retry(now);
         self.failures = self.failures.saturating_add(1);
-        (self.failures == WORTH_A_WORD).then_some(Notice::Unreachable)
+        (self.failures == NOTIFY_AFTER).then_some(Notice::Unreachable)
     }
 
     /// Handles the decision to create a new session after the end of the last.
-    pub(crate) fn registering(&mut self) {
+    pub(crate) fn on_registering(&mut self) {
         self.state = State::Unregistered;
     }
 }

@@ -14,12 +14,12 @@ fn reports_at_the_interval_of_the_server() {
     let mut heartbeat = HeartbeatState::new(SECOND, true);
     assert_eq!(heartbeat.next(SECOND), NextAction::Report);
     for (answered, period) in [(None, 20), (Some(5), 5), (Some(0), 1), (Some(9999), 600)] {
-        assert_eq!(heartbeat.reported(Ok(answered), SECOND), None);
+        assert_eq!(heartbeat.on_report_result(Ok(answered), SECOND), None);
         assert_eq!(heartbeat.next(SECOND), NextAction::Wait(SECOND * (1 + period)));
         assert_eq!(heartbeat.next(SECOND * (1 + period)), NextAction::Report);
     }
     // New data is reported at once.
-    heartbeat.changed(SECOND * 2);
+    heartbeat.on_new_data(SECOND * 2);
     assert_eq!(heartbeat.next(SECOND * 2), NextAction::Report);
 }
 
@@ -59,23 +59,23 @@ fn interprets_endings() {
     for ((name, ending, silence, expected), reports) in cases {
         let mut heartbeat = HeartbeatState::new(Duration::ZERO, reports);
         let report = reports.then_some(None).ok_or(RequestFailure::Refused);
-        heartbeat.reported(report, Duration::ZERO);
+        heartbeat.on_report_result(report, Duration::ZERO);
         let now = SECOND * silence;
-        heartbeat.seen(WatchView::Over(ending.clone()), now);
-        let (mut next, mut at, mut looks) = (heartbeat.next(now), now, 0);
+        heartbeat.on_watch_view(WatchView::Ended(ending.clone()), now);
+        let (mut next, mut at, mut lookups) = (heartbeat.next(now), now, 0);
         loop {
             match next {
                 NextAction::Wait(until) => {
                     assert_eq!(until, now + REASON_GRACE, "{name}");
                     at = until;
                 }
-                NextAction::Observation => {
-                    looks += 1;
-                    heartbeat.looked(Observation::Ended(ending.clone()), at);
+                NextAction::LookUp => {
+                    lookups += 1;
+                    heartbeat.on_observation(Observation::Ended(ending.clone()), at);
                 }
                 NextAction::Report => {
-                    assert_eq!((&ending, looks), (&Ending::default(), 2), "{name}");
-                    heartbeat.reported(Err(RequestFailure::Gone), at);
+                    assert_eq!((&ending, lookups), (&Ending::default(), 2), "{name}");
+                    heartbeat.on_report_result(Err(RequestFailure::Gone), at);
                 }
                 _ => break,
             }
@@ -83,25 +83,25 @@ fn interprets_endings() {
         }
         assert_eq!(next, expected(&ending), "{name}");
         // An unexplained end is looked up twice, with a delay, before it ends the command.
-        let is_sure = ending.person().is_some() || next == NextAction::Register;
-        assert_eq!((looks, at > now), if is_sure { (0, at > now) } else { (2, true) }, "{name}");
+        let is_sure = ending.user().is_some() || next == NextAction::Register;
+        assert_eq!((lookups, at > now), if is_sure { (0, at > now) } else { (2, true) }, "{name}");
     }
 }
 
 #[test]
 fn waits_for_the_user_who_stopped() {
     let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
-    heartbeat.seen(WatchView::Over(ending("deleted", "")), SECOND);
-    assert_eq!(heartbeat.next(SECOND), NextAction::Observation);
-    heartbeat.looked(Observation::Ended(ending("deleted", "")), SECOND);
+    heartbeat.on_watch_view(WatchView::Ended(ending("deleted", "")), SECOND);
+    assert_eq!(heartbeat.next(SECOND), NextAction::LookUp);
+    heartbeat.on_observation(Observation::Ended(ending("deleted", "")), SECOND);
     assert_eq!(heartbeat.next(SECOND), NextAction::Wait(SECOND + REASON_GRACE));
     // Repeated or missing views change nothing.
-    heartbeat.seen(WatchView::Over(ending("deleted", "")), SECOND * 2);
-    heartbeat.seen(WatchView::Away, SECOND * 2);
+    heartbeat.on_watch_view(WatchView::Ended(ending("deleted", "")), SECOND * 2);
+    heartbeat.on_watch_view(WatchView::Hidden, SECOND * 2);
     assert_eq!(heartbeat.next(SECOND * 2), NextAction::Wait(SECOND + REASON_GRACE));
-    heartbeat.seen(WatchView::Over(ending("stopped", "bob")), SECOND * 2);
+    heartbeat.on_watch_view(WatchView::Ended(ending("stopped", "bob")), SECOND * 2);
     assert_eq!(heartbeat.next(SECOND * 2), NextAction::End(ending("stopped", "bob")));
-    heartbeat.seen(WatchView::Over(ending("deleted", "")), SECOND * 2);
+    heartbeat.on_watch_view(WatchView::Ended(ending("deleted", "")), SECOND * 2);
     assert_eq!(heartbeat.next(SECOND * 2), NextAction::End(ending("stopped", "bob")));
 }
 
@@ -111,8 +111,8 @@ fn survives_an_unreachable_cluster_with_one_notice() {
     let mut now = Duration::ZERO;
     let mut pauses = Vec::new();
     for round in 0..8 {
-        let news = heartbeat.reported(Err(RequestFailure::Unreachable), now);
-        assert_eq!(news, (round == 2).then_some(Notice::Unreachable));
+        let notice = heartbeat.on_report_result(Err(RequestFailure::Unreachable), now);
+        assert_eq!(notice, (round == 2).then_some(Notice::Unreachable));
         let NextAction::Wait(until) = heartbeat.next(now) else {
             panic!("{heartbeat:?}");
         };
@@ -120,33 +120,33 @@ fn survives_an_unreachable_cluster_with_one_notice() {
         now = until;
         assert_eq!(heartbeat.next(now), NextAction::Report);
         // New data of the monitor changes nothing either.
-        heartbeat.changed(now.saturating_sub(SECOND));
+        heartbeat.on_new_data(now.saturating_sub(SECOND));
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 20, 20, 20]);
-    assert_eq!(heartbeat.reported(Ok(None), now), Some(Notice::Reachable));
-    assert_eq!(heartbeat.reported(Ok(None), now), None);
+    assert_eq!(heartbeat.on_report_result(Ok(None), now), Some(Notice::Reachable));
+    assert_eq!(heartbeat.on_report_result(Ok(None), now), None);
 }
 
 #[test]
 fn registers_an_expired_session_again() {
     let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
-    heartbeat.reported(Err(RequestFailure::Unreachable), SECOND);
+    heartbeat.on_report_result(Err(RequestFailure::Unreachable), SECOND);
     let now = SECOND * 100;
-    assert_eq!(heartbeat.reported(Err(RequestFailure::Gone), now), None);
-    assert_eq!(heartbeat.next(now), NextAction::Observation);
-    assert_eq!(heartbeat.looked(Observation::Ended(ending("expired", "")), now), None);
+    assert_eq!(heartbeat.on_report_result(Err(RequestFailure::Gone), now), None);
+    assert_eq!(heartbeat.next(now), NextAction::LookUp);
+    assert_eq!(heartbeat.on_observation(Observation::Ended(ending("expired", "")), now), None);
     assert_eq!(heartbeat.next(now), NextAction::Register);
-    heartbeat.registering();
+    heartbeat.on_registering();
     assert_eq!(heartbeat.next(now), NextAction::Register);
-    assert_eq!(heartbeat.registered(Err(RequestFailure::Unreachable), now), None);
+    assert_eq!(heartbeat.on_register_result(Err(RequestFailure::Unreachable), now), None);
     let NextAction::Wait(until) = heartbeat.next(now) else {
         panic!("{heartbeat:?}");
     };
     assert_eq!(heartbeat.next(until), NextAction::Register);
     // Views of the previous session are irrelevant.
-    heartbeat.seen(WatchView::Over(ending("stopped", "bob")), until);
+    heartbeat.on_watch_view(WatchView::Ended(ending("stopped", "bob")), until);
     assert_eq!(heartbeat.next(until), NextAction::Register);
-    assert_eq!(heartbeat.registered(Ok(()), until), None);
+    assert_eq!(heartbeat.on_register_result(Ok(()), until), None);
     assert_eq!(heartbeat.next(until), NextAction::Report);
 }
 
@@ -155,35 +155,35 @@ fn survives_a_lagging_replica() {
     let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
     let mut now = Duration::ZERO;
     for pause in [1, 2, 4] {
-        heartbeat.reported(Err(RequestFailure::Gone), now);
-        assert_eq!(heartbeat.next(now), NextAction::Observation);
-        assert_eq!(heartbeat.looked(Observation::Alive, now), None);
+        heartbeat.on_report_result(Err(RequestFailure::Gone), now);
+        assert_eq!(heartbeat.next(now), NextAction::LookUp);
+        assert_eq!(heartbeat.on_observation(Observation::Alive, now), None);
         assert_eq!(heartbeat.next(now), NextAction::Wait(now + SECOND * pause));
         now += SECOND * pause;
         assert_eq!(heartbeat.next(now), NextAction::Report);
     }
     // This holds for a requester who may not read the Session too.
-    heartbeat.reported(Err(RequestFailure::Gone), now);
-    heartbeat.looked(Observation::Ended(Ending::default()), now);
+    heartbeat.on_report_result(Err(RequestFailure::Gone), now);
+    heartbeat.on_observation(Observation::Ended(Ending::default()), now);
     let NextAction::Wait(until) = heartbeat.next(now) else {
         panic!("{heartbeat:?}");
     };
-    assert_eq!(heartbeat.next(until), NextAction::Observation);
-    heartbeat.looked(Observation::Unknown, until);
+    assert_eq!(heartbeat.next(until), NextAction::LookUp);
+    heartbeat.on_observation(Observation::Unknown, until);
     let NextAction::Wait(until) = heartbeat.next(until) else {
         panic!("{heartbeat:?}");
     };
-    assert_eq!(heartbeat.next(until), NextAction::Observation);
-    heartbeat.looked(Observation::Alive, until);
+    assert_eq!(heartbeat.next(until), NextAction::LookUp);
+    heartbeat.on_observation(Observation::Alive, until);
     now = until + SECOND * 60;
     assert_eq!(heartbeat.next(now), NextAction::Report);
     // An unknown state is no end: it is reported and looked up again.
     for round in 0..5 {
-        heartbeat.reported(Err(RequestFailure::Gone), now);
-        assert_eq!(heartbeat.next(now), NextAction::Observation);
+        heartbeat.on_report_result(Err(RequestFailure::Gone), now);
+        assert_eq!(heartbeat.next(now), NextAction::LookUp);
         // Two requests have failed before.
-        let news = heartbeat.looked(Observation::Unknown, now);
-        assert_eq!(news, (round == 1).then_some(Notice::Unreachable));
+        let notice = heartbeat.on_observation(Observation::Unknown, now);
+        assert_eq!(notice, (round == 1).then_some(Notice::Unreachable));
         let NextAction::Wait(until) = heartbeat.next(now) else {
             panic!("{heartbeat:?}");
         };
@@ -196,18 +196,21 @@ type Step<'a> = &'a dyn Fn(&mut HeartbeatState, Duration);
 
 #[test]
 fn reports_sessions_hidden_from_their_owner() {
-    let away: Step<'_> = &|heartbeat, at| assert_eq!(heartbeat.seen(WatchView::Away, at), None);
-    let taken: Step<'_> = &|heartbeat, at| assert_eq!(heartbeat.reported(Ok(None), at), None);
-    let denied: Step<'_> =
-        &|heartbeat, at| assert_eq!(heartbeat.reported(Err(RequestFailure::Gone), at), None);
+    let away: Step<'_> =
+        &|heartbeat, at| assert_eq!(heartbeat.on_watch_view(WatchView::Hidden, at), None);
+    let taken: Step<'_> =
+        &|heartbeat, at| assert_eq!(heartbeat.on_report_result(Ok(None), at), None);
+    let denied: Step<'_> = &|heartbeat, at| {
+        assert_eq!(heartbeat.on_report_result(Err(RequestFailure::Gone), at), None);
+    };
     let lost: Step<'_> = &|heartbeat, at| {
-        heartbeat.reported(Err(RequestFailure::Unreachable), at);
+        heartbeat.on_report_result(Err(RequestFailure::Unreachable), at);
     };
     let refused: Step<'_> = &|heartbeat, at| {
-        heartbeat.reported(Err(RequestFailure::Refused), at);
+        heartbeat.on_report_result(Err(RequestFailure::Refused), at);
     };
     let gone: Step<'_> = &|heartbeat, at| {
-        assert_eq!(heartbeat.looked(Observation::Ended(Ending::default()), at), None);
+        assert_eq!(heartbeat.on_observation(Observation::Ended(Ending::default()), at), None);
     };
     let end = || NextAction::End(Ending::default());
     let wait = |seconds: u32| NextAction::Wait(SECOND * (100 + seconds));
@@ -217,9 +220,9 @@ fn reports_sessions_hidden_from_their_owner() {
         ("the report is taken", &[away, taken], wait(20)),
         ("not sent", &[away, lost], wait(1)),
         ("again, when none is sent", &[lost, away, away], wait(1)),
-        ("no reports are taken", &[away, refused], NextAction::Observation),
-        ("nor ever were", &[refused, away], NextAction::Observation),
-        ("it isn't there", &[away, denied], NextAction::Observation),
+        ("no reports are taken", &[away, refused], NextAction::LookUp),
+        ("nor ever were", &[refused, away], NextAction::LookUp),
+        ("it isn't there", &[away, denied], NextAction::LookUp),
         ("no view shows it", &[denied, gone, gone], NextAction::Report),
         ("but a report is accepted", &[denied, gone, gone, taken], wait(22)),
         ("and it isn't", &[denied, gone, gone, denied], end()),
@@ -232,7 +235,7 @@ fn reports_sessions_hidden_from_their_owner() {
         for step in steps {
             step(&mut heartbeat, now);
             // The second lookup happens later.
-            if let State::Over(_, since, _) = heartbeat.state {
+            if let State::Ended(_, since, _) = heartbeat.state {
                 now = since + REASON_GRACE;
             }
         }
@@ -243,14 +246,14 @@ fn reports_sessions_hidden_from_their_owner() {
 #[test]
 fn notifies_once_about_rejected_reports() {
     let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
-    let news = heartbeat.reported(Err(RequestFailure::Refused), Duration::ZERO);
-    assert_eq!(news, Some(Notice::Refused));
+    let notice = heartbeat.on_report_result(Err(RequestFailure::Refused), Duration::ZERO);
+    assert_eq!(notice, Some(Notice::Refused));
     assert_eq!(heartbeat.next(SECOND), NextAction::Wait(PERIOD));
-    heartbeat.changed(SECOND);
+    heartbeat.on_new_data(SECOND);
     assert_eq!(heartbeat.next(SECOND), NextAction::Wait(PERIOD));
-    assert_eq!(heartbeat.reported(Err(RequestFailure::Refused), PERIOD), None);
+    assert_eq!(heartbeat.on_report_result(Err(RequestFailure::Refused), PERIOD), None);
     // The session expires without reports, and the command continues.
-    heartbeat.seen(WatchView::Over(ending("expired", "")), PERIOD * 3);
+    heartbeat.on_watch_view(WatchView::Ended(ending("expired", "")), PERIOD * 3);
     assert_eq!(heartbeat.next(PERIOD * 3), NextAction::Register);
 }
 
@@ -260,20 +263,20 @@ type Happens<'a> = &'a dyn Fn(&mut HeartbeatState) -> Option<Notice>;
 fn survives_the_deletion_of_the_definition() {
     let stop = ending("stopped", "bob");
     let went = |heartbeat: &mut HeartbeatState, at| {
-        heartbeat.seen(WatchView::Over(ending("deleted", "")), at)
+        heartbeat.on_watch_view(WatchView::Ended(ending("deleted", "")), at)
     };
     // (name, events, whether the command continues)
     let cases: [(&str, Happens<'_>, bool); 6] = [
         (
             "a watch ends and finds none",
-            &|heartbeat| heartbeat.seen(WatchView::Undefined, SECOND),
+            &|heartbeat| heartbeat.on_watch_view(WatchView::Undefined, SECOND),
             true,
         ),
         (
             "it is seen to go, and looked for at once",
             &|heartbeat| {
                 went(heartbeat, SECOND);
-                heartbeat.looked(Observation::Undefined, SECOND)
+                heartbeat.on_observation(Observation::Undefined, SECOND)
             },
             true,
         ),
@@ -281,46 +284,46 @@ fn survives_the_deletion_of_the_definition() {
             "it is seen to go, and looked for once more",
             &|heartbeat| {
                 went(heartbeat, SECOND);
-                heartbeat.looked(Observation::Ended(ending("deleted", "")), SECOND);
-                heartbeat.looked(Observation::Undefined, SECOND + REASON_GRACE)
+                heartbeat.on_observation(Observation::Ended(ending("deleted", "")), SECOND);
+                heartbeat.on_observation(Observation::Undefined, SECOND + REASON_GRACE)
             },
             true,
         ),
         (
             "a report finds none",
-            &|heartbeat| heartbeat.reported(Err(RequestFailure::Undefined), SECOND),
+            &|heartbeat| heartbeat.on_report_result(Err(RequestFailure::Undefined), SECOND),
             true,
         ),
         (
             "a report finds that it is gone",
             &|heartbeat| {
-                heartbeat.reported(Err(RequestFailure::Gone), SECOND);
-                heartbeat.looked(Observation::Undefined, SECOND)
+                heartbeat.on_report_result(Err(RequestFailure::Gone), SECOND);
+                heartbeat.on_observation(Observation::Undefined, SECOND)
             },
             true,
         ),
         (
             "a user stopped it just before",
             &|heartbeat| {
-                heartbeat.seen(WatchView::Over(ending("stopped", "bob")), SECOND);
-                heartbeat.seen(WatchView::Undefined, SECOND)
+                heartbeat.on_watch_view(WatchView::Ended(ending("stopped", "bob")), SECOND);
+                heartbeat.on_watch_view(WatchView::Undefined, SECOND)
             },
             false,
         ),
     ];
     for (name, happens, goes_on) in cases {
         let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
-        heartbeat.reported(Ok(None), Duration::ZERO);
-        let news = happens(&mut heartbeat);
+        heartbeat.on_report_result(Ok(None), Duration::ZERO);
+        let notice = happens(&mut heartbeat);
         if !goes_on {
             assert_eq!(
-                (news, heartbeat.next(SECOND)),
+                (notice, heartbeat.next(SECOND)),
                 (None, NextAction::End(stop.clone())),
                 "{name}"
             );
             continue;
         }
-        assert_eq!(news, Some(Notice::Undefined), "{name}");
+        assert_eq!(notice, Some(Notice::Undefined), "{name}");
         // The user is notified once, and attempts continue with increasing delays.
         let mut now = SECOND;
         for _ in 0..20 {
@@ -329,44 +332,52 @@ fn survives_the_deletion_of_the_definition() {
                 now = until;
             }
             assert_eq!(heartbeat.next(now), NextAction::Register, "{name}");
-            assert_eq!(heartbeat.seen(WatchView::Undefined, now), None, "{name}");
-            assert_eq!(heartbeat.registered(Err(RequestFailure::Undefined), now), None, "{name}");
+            assert_eq!(heartbeat.on_watch_view(WatchView::Undefined, now), None, "{name}");
+            assert_eq!(
+                heartbeat.on_register_result(Err(RequestFailure::Undefined), now),
+                None,
+                "{name}"
+            );
         }
         let NextAction::Wait(until) = heartbeat.next(now) else {
             panic!("{name}: {heartbeat:?}");
         };
-        assert_eq!(heartbeat.registered(Ok(()), until), None, "{name}");
+        assert_eq!(heartbeat.on_register_result(Ok(()), until), None, "{name}");
         assert_eq!(heartbeat.next(until), NextAction::Report, "{name}");
         // The next occurrence is notified again.
-        assert_eq!(heartbeat.seen(WatchView::Undefined, until), Some(Notice::Undefined), "{name}");
+        assert_eq!(
+            heartbeat.on_watch_view(WatchView::Undefined, until),
+            Some(Notice::Undefined),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn notifies_once_about_rejected_sessions() {
     let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
-    heartbeat.seen(WatchView::Over(ending("expired", "")), SECOND);
+    heartbeat.on_watch_view(WatchView::Ended(ending("expired", "")), SECOND);
     assert_eq!(heartbeat.next(SECOND), NextAction::Register);
-    heartbeat.registering();
-    let refused = heartbeat.registered(Err(RequestFailure::Refused), SECOND);
+    heartbeat.on_registering();
+    let refused = heartbeat.on_register_result(Err(RequestFailure::Refused), SECOND);
     assert_eq!(refused, Some(Notice::Unregistered));
     for _ in 0..3 {
-        assert_eq!(heartbeat.registered(Err(RequestFailure::Refused), SECOND), None);
+        assert_eq!(heartbeat.on_register_result(Err(RequestFailure::Refused), SECOND), None);
     }
-    assert_eq!(heartbeat.registered(Ok(()), SECOND), None);
+    assert_eq!(heartbeat.on_register_result(Ok(()), SECOND), None);
 }
 
 #[test]
 fn interprets_missing_reports() {
     let taken: Step<'_> = &|heartbeat, at| {
-        heartbeat.reported(Ok(None), at);
+        heartbeat.on_report_result(Ok(None), at);
     };
     let refused: Step<'_> = &|heartbeat, at| {
-        heartbeat.reported(Err(RequestFailure::Refused), at);
+        heartbeat.on_report_result(Err(RequestFailure::Refused), at);
     };
     let anew: Step<'_> = &|heartbeat, at| {
-        heartbeat.registering();
-        heartbeat.registered(Ok(()), at);
+        heartbeat.on_registering();
+        heartbeat.on_register_result(Ok(()), at);
     };
     // (name, whether reports are announced, events, whether a late end counts as expiry)
     let cases: [(&str, bool, &[Step<'_>], bool); 8] = [
@@ -385,9 +396,9 @@ fn interprets_missing_reports() {
             step(&mut heartbeat, Duration::ZERO);
         }
         let now = SECOND * 100;
-        heartbeat.seen(WatchView::Over(Ending::default()), now);
+        heartbeat.on_watch_view(WatchView::Ended(Ending::default()), now);
         let expected =
-            if expires { NextAction::Wait(now + REASON_GRACE) } else { NextAction::Observation };
+            if expires { NextAction::Wait(now + REASON_GRACE) } else { NextAction::LookUp };
         assert_eq!(heartbeat.next(now), expected, "{name}");
     }
 }

@@ -25,14 +25,14 @@ use tokio::{net::UnixStream, task::JoinSet, time::timeout};
 /// The timeout of a monitor.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Limit of a response, in bytes. It contains a complete configuration.
-const LARGEST: usize = 1 << 20;
+const MAX_RESPONSE: usize = 1 << 20;
 /// The number of the latest sockets that are queried at once.
-const SOCKETS: usize = 32;
+const MAX_SOCKETS: usize = 32;
 /// The maximum length of a process name in a report.
 const MAX_PROCESS: usize = 253;
 /// The depth of nested filters, and the number at each level.
-const DEPTH: usize = 4;
-const FILTERS: usize = 32;
+const MAX_FILTER_DEPTH: usize = 4;
+const MAX_FILTERS: usize = 32;
 
 /// The monitor of a command, once it is found.
 #[derive(Debug)]
@@ -50,24 +50,24 @@ impl Monitor {
     /// Returns the report of the monitor of a process or session, or nothing if there is none.
     pub(crate) async fn report(&mut self, pid: u32, session: &str) -> Option<SessionReportSpec> {
         if let Some(socket) = &self.found {
-            if let Some(info) = info(socket).await
-                && is_of(&info, pid, session)
+            if let Some(info) = fetch_info(socket).await
+                && matches_run(&info, pid, session)
             {
-                return Some(read(&info));
+                return Some(to_report(&info));
             }
             self.found = None;
         }
         // Query all at once: timeouts of silent sockets would add up.
-        let mut asked = JoinSet::new();
+        let mut queries = JoinSet::new();
         for socket in sockets(self.folder.as_deref()?) {
-            asked.spawn(async move { Some((info(&socket).await?, socket)) });
+            queries.spawn(async move { Some((fetch_info(&socket).await?, socket)) });
         }
-        while let Some(answer) = asked.join_next().await {
+        while let Some(answer) = queries.join_next().await {
             if let Ok(Some((info, socket))) = answer
-                && is_of(&info, pid, session)
+                && matches_run(&info, pid, session)
             {
                 self.found = Some(socket);
-                return Some(read(&info));
+                return Some(to_report(&info));
             }
         }
         None
@@ -88,12 +88,12 @@ fn sockets(folder: &Path) -> Vec<PathBuf> {
         })
         .collect();
     found.sort_by(|a, b| b.cmp(a));
-    found.truncate(SOCKETS);
+    found.truncate(MAX_SOCKETS);
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-async fn info(socket: &Path) -> Option<Value> {
-    let ask = async {
+async fn fetch_info(socket: &Path) -> Option<Value> {
+    let request = async {
         let stream = UnixStream::connect(socket).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
         let request = Request::get("/info")
@@ -106,7 +106,7 @@ async fn info(socket: &Path) -> Option<Value> {
             if !response.status().is_success() {
                 return None;
             }
-            let body = Limited::new(response.into_body(), LARGEST);
+            let body = Limited::new(response.into_body(), MAX_RESPONSE);
             let bytes = body.collect().await.ok()?.to_bytes();
             serde_json::from_slice(&bytes).ok()
         };
@@ -118,12 +118,12 @@ async fn info(socket: &Path) -> Option<Value> {
             _ = &mut connection => exchange.await,
         }
     };
-    timeout(REQUEST_TIMEOUT, ask).await.ok().flatten()
+    timeout(REQUEST_TIMEOUT, request).await.ok().flatten()
 }
 
 /// Returns whether a monitor belongs to a process or session. `mirrord exec` becomes the process
 /// that it runs, and its agent carries the session name.
-fn is_of(info: &Value, pid: u32, session: &str) -> bool {
+fn matches_run(info: &Value, pid: u32, session: &str) -> bool {
     let named = info
         .pointer("/config/agent/annotations")
         .and_then(|all| all.get(annotations::SESSION_NAME));
@@ -140,7 +140,7 @@ fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
 }
 
 /// Converts the information of a monitor into a report.
-fn read(info: &Value) -> SessionReportSpec {
+fn to_report(info: &Value) -> SessionReportSpec {
     let http = info.pointer("/config/feature/network/incoming/http_filter");
     let mut ports: Vec<Port> = Vec::new();
     for subscription in items(info.get("port_subscriptions")) {
@@ -157,13 +157,13 @@ fn read(info: &Value) -> SessionReportSpec {
             continue;
         }
         if ports.len() < MAX_PORTS {
-            ports.push(Port { port, type_, filter: http.and_then(|http| filter_of(http, port)) });
+            ports.push(Port { port, type_, filter: http.and_then(|http| port_filter(http, port)) });
         }
     }
     ports.sort_by_key(|port| port.port);
     let name = |process: &Value| {
         let name = process.get("process_name").and_then(Value::as_str)?;
-        let name = harmless(name, MAX_PROCESS);
+        let name = sanitize(name, MAX_PROCESS);
         (!name.is_empty()).then_some(name)
     };
     let processes = items(info.get("processes")).filter_map(name);
@@ -171,7 +171,7 @@ fn read(info: &Value) -> SessionReportSpec {
 }
 
 /// Returns the filter of a port. Filters without ports apply to every port.
-fn filter_of(http: &Value, port: u16) -> Option<String> {
+fn port_filter(http: &Value, port: u16) -> Option<String> {
     let is_it = |value: &Value| value.as_u64() == Some(port.into());
     match http.get("ports") {
         None | Some(Value::Null) => {}
@@ -179,20 +179,20 @@ fn filter_of(http: &Value, port: u16) -> Option<String> {
         Some(single) if is_it(single) => {}
         Some(_) => return None,
     }
-    let text = filter(http, DEPTH)?;
-    Some(harmless(&text, MAX_FILTER))
+    let text = filter(http, MAX_FILTER_DEPTH)?;
+    Some(sanitize(&text, MAX_FILTER))
 }
 
 fn filter(filter: &Value, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
     let mut all = Vec::new();
-    for (name, value) in filter.as_object()?.iter().take(FILTERS) {
+    for (name, value) in filter.as_object()?.iter().take(MAX_FILTERS) {
         let short = name.strip_suffix("_filter").unwrap_or(name);
         match (short, value) {
             ("ports", _) => {}
             (_, Value::String(pattern)) => all.push(format!("{short}={pattern}")),
             ("all_of" | "any_of", Value::Array(inner)) => {
-                let inner = inner.iter().take(FILTERS);
+                let inner = inner.iter().take(MAX_FILTERS);
                 let inner: Vec<String> = inner.filter_map(|one| self::filter(one, depth)).collect();
                 if !inner.is_empty() {
                     all.push(format!("{}({})", short.replace('_', " "), inner.join(", ")));
@@ -208,7 +208,7 @@ fn filter(filter: &Value, depth: usize) -> Option<String> {
 }
 
 /// Removes the characters that a report must not contain.
-fn harmless(text: &str, limit: usize) -> String {
+fn sanitize(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if is_unsafe(c) { '?' } else { c }).collect()
 }
 

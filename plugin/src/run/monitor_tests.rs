@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 /// Returns the response of a real run, without its defaults.
-fn real() -> Value {
+fn recorded_info() -> Value {
     json!({
         "session_id": "889e5c57-52ce-4b41-9943-6de463399af2", "key": "b2dc8",
         "target": "deployment/ip-visit-counter", "namespace": "shop", "context": "dev",
@@ -24,26 +24,26 @@ fn real() -> Value {
 
 #[test]
 fn matches_monitors_to_runs() {
-    let mut bound = real();
+    let mut bound = recorded_info();
     bound["config"]["agent"]["annotations"][annotations::SESSION_NAME] = json!("abc");
     for (name, info, pid, expected) in [
-        ("the process", real(), 31629, true),
-        ("its parent", real(), 31623, true),
-        ("another", real(), 1, false),
+        ("the process", recorded_info(), 31629, true),
+        ("its parent", recorded_info(), 31623, true),
+        ("another", recorded_info(), 1, false),
         ("its session", bound.clone(), 1, true),
         ("hostile", json!({"processes": {"pid": 1}}), 1, false),
         ("hostile", json!({"processes": [1, null, {"pid": "1"}]}), 1, false),
         ("nothing", Value::Null, 1, false),
     ] {
-        assert_eq!(is_of(&info, pid, "abc"), expected, "{name}");
+        assert_eq!(matches_run(&info, pid, "abc"), expected, "{name}");
     }
     // The process number may have been reused.
-    assert!(!is_of(&bound, 31629, "another"));
+    assert!(!matches_run(&bound, 31629, "another"));
 }
 
 #[test]
 fn reads_ports_filters_and_processes() {
-    let mut info = real();
+    let mut info = recorded_info();
     info["port_subscriptions"] = json!([
         {"port": 8080, "mode": "mirror"}, {"port": 80, "mode": "steal"}, {"port": 80, "mode": "mirror"},
         {"port": 0, "mode": "steal"}, {"port": 70000, "mode": "steal"}, {"port": 81, "mode": "eat"},
@@ -72,7 +72,7 @@ fn reads_ports_filters_and_processes() {
     ];
     for (http, first, second) in cases {
         info["config"]["feature"]["network"]["incoming"]["http_filter"] = http.clone();
-        let report = read(&info);
+        let report = to_report(&info);
         let ports: Vec<_> = report
             .ports
             .iter()
@@ -88,7 +88,7 @@ fn reads_ports_filters_and_processes() {
 }
 
 #[test]
-fn no_more_than_a_report_takes() {
+fn truncates_to_the_limits_of_a_report() {
     let ports: Vec<Value> = (1..3000).map(|port| json!({"port": port, "mode": "steal"})).collect();
     let processes: Vec<Value> =
         (0..100).map(|_| json!({"process_name": "x".repeat(500)})).collect();
@@ -97,7 +97,7 @@ fn no_more_than_a_report_takes() {
         deep = json!({"all_of": [deep]});
     }
     deep["header"] = json!("é".repeat(5000));
-    let report = read(&json!({
+    let report = to_report(&json!({
         "port_subscriptions": ports, "processes": processes,
         "config": {"feature": {"network": {"incoming": {"http_filter": deep}}}},
     }));
@@ -105,11 +105,11 @@ fn no_more_than_a_report_takes() {
     assert_eq!(report.processes[0].len(), 253);
     let filter = report.ports[0].filter.as_deref().unwrap();
     assert_eq!(filter.chars().count(), 4096);
-    assert_eq!(read(&Value::Null), SessionReportSpec::default());
+    assert_eq!(to_report(&Value::Null), SessionReportSpec::default());
 }
 
 #[tokio::test]
-async fn sockets_that_nobody_serves() {
+async fn ignores_sockets_without_a_server() {
     let home = tempfile::tempdir().unwrap();
     let mut monitor = Monitor::new(Some(home.path().to_owned()));
     assert_eq!(monitor.report(1, "a").await, None);
@@ -124,7 +124,7 @@ async fn sockets_that_nobody_serves() {
     let bind = |name: usize| {
         std::os::unix::net::UnixListener::bind(folder.join(format!("{name}.sock"))).unwrap()
     };
-    let silent: Vec<_> = (0..SOCKETS).map(bind).collect();
+    let silent: Vec<_> = (0..MAX_SOCKETS).map(bind).collect();
     let start = std::time::Instant::now();
     assert_eq!(monitor.report(1, "a").await, None);
     assert!(start.elapsed() < REQUEST_TIMEOUT * 8, "{:?}", start.elapsed());

@@ -29,17 +29,17 @@ pub(crate) struct Settings {
 }
 
 /// Merges the sources in mirrord's order: command line, environment, configuration.
-pub(crate) fn settings(
+pub(crate) fn merge_settings(
     flags: &Flags,
     exec: Option<&Exec>,
     variable: impl Fn(&str) -> Option<String>,
     config: &ConfiguredSession,
 ) -> Settings {
     let mut warnings = Vec::new();
-    let said = |flag: &Option<String>,
-                of: fn(&Exec) -> &Option<String>,
-                name: &str,
-                configured: &Option<String>| {
+    let configured_value = |flag: &Option<String>,
+                            of: fn(&Exec) -> &Option<String>,
+                            name: &str,
+                            configured: &Option<String>| {
         let own = flag.clone().filter(|flag| !flag.is_empty());
         own.or_else(|| {
             let exec = exec?;
@@ -50,7 +50,10 @@ pub(crate) fn settings(
                 .filter(|value| !value.is_empty())
         })
     };
-    let mut known = |what: &str, value: Option<String>, is_it: fn(&str) -> bool, instead: &str| {
+    let mut validate = |what: &str,
+                        value: Option<String>,
+                        is_it: fn(&str) -> bool,
+                        instead: &str| {
         let value = value?;
         if is_it(&value) {
             return Some(value);
@@ -60,21 +63,29 @@ pub(crate) fn settings(
         ));
         None
     };
-    let found =
-        said(&flags.target, |exec| &exec.target, "MIRRORD_IMPERSONATED_TARGET", &config.target);
+    let found = configured_value(
+        &flags.target,
+        |exec| &exec.target,
+        "MIRRORD_IMPERSONATED_TARGET",
+        &config.target,
+    );
     let found = found.map(|text| target(&text).unwrap_or(text));
-    let target = known("target", found, is_target, "it as targetless; --target says otherwise");
-    let found = said(
+    let target = validate("target", found, is_target, "it as targetless; --target says otherwise");
+    let found = configured_value(
         &flags.namespace,
         |exec| &exec.namespace,
         "MIRRORD_TARGET_NAMESPACE",
         &config.namespace,
     );
-    let namespace = known("namespace", found, is_label, "it in the current one");
-    let found = said(&flags.key, |exec| &exec.key, "MIRRORD_KEY", &config.key);
-    let key = known("key", found, is_plain_key, "none");
-    let context =
-        said(&flags.context, |exec| &exec.context, "MIRRORD_KUBE_CONTEXT", &config.context);
+    let namespace = validate("namespace", found, is_label, "it in the current one");
+    let found = configured_value(&flags.key, |exec| &exec.key, "MIRRORD_KEY", &config.key);
+    let key = validate("key", found, is_plain_key, "none");
+    let context = configured_value(
+        &flags.context,
+        |exec| &exec.context,
+        "MIRRORD_KUBE_CONTEXT",
+        &config.context,
+    );
     Settings {
         target: target.unwrap_or_else(|| "targetless".to_owned()),
         namespace,
@@ -154,7 +165,7 @@ mod tests {
         Exec::parse(&words).unwrap()
     }
 
-    fn named(target: &str, namespace: &str, key: &str) -> ConfiguredSession {
+    fn configured(target: &str, namespace: &str, key: &str) -> ConfiguredSession {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         ConfiguredSession {
             target: some(target),
@@ -177,7 +188,7 @@ mod tests {
             };
             Some(value.to_owned())
         };
-        let config = named("pod/config", "config", "configkey");
+        let config = configured("pod/config", "config", "configkey");
         let flags = Flags {
             target: Some("pod/flag".into()),
             namespace: Some("flag".into()),
@@ -193,24 +204,24 @@ mod tests {
         };
         let none = Flags::default();
         assert_eq!(
-            of(settings(&flags, Some(&line), variables, &config)),
+            of(merge_settings(&flags, Some(&line), variables, &config)),
             ["pod/flag", "flag", "flagkey", "flagcontext"]
         );
         assert_eq!(
-            of(settings(&none, Some(&line), variables, &config)),
+            of(merge_settings(&none, Some(&line), variables, &config)),
             ["pod/line", "line", "linekey", "linecontext"]
         );
         assert_eq!(
-            of(settings(&none, Some(&bare), variables, &config)),
+            of(merge_settings(&none, Some(&bare), variables, &config)),
             ["pod/env", "env", "envkey", "envcontext"]
         );
         assert_eq!(
-            of(settings(&none, Some(&bare), nothing, &config)),
+            of(merge_settings(&none, Some(&bare), nothing, &config)),
             ["pod/config", "config", "configkey", ""]
         );
         // Variables of mirrord don't apply to other commands.
         assert_eq!(
-            of(settings(&none, None, variables, &ConfiguredSession::default())),
+            of(merge_settings(&none, None, variables, &ConfiguredSession::default())),
             ["targetless", "", "", ""]
         );
     }
@@ -225,8 +236,8 @@ mod tests {
             ("", "", "a\u{202e}", "key"),
         ] {
             let bare = exec("mirrord exec x");
-            let config = named(target, namespace, key);
-            let found = settings(&Flags::default(), Some(&bare), |_| None, &config);
+            let config = configured(target, namespace, key);
+            let found = merge_settings(&Flags::default(), Some(&bare), |_| None, &config);
             assert_eq!(found.warnings.len(), 1, "{found:?}");
             assert!(found.warnings[0].contains(warning), "{found:?}");
             assert_eq!(
@@ -237,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn targets() {
+    fn validates_targets() {
         for (text, expected) in [
             ("targetless", Some("targetless")),
             ("deploy/a", Some("deployment/a")),
@@ -259,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_client() {
+    fn sanitizes_client_fields() {
         for (text, expected) in
             [(" Avi Hassan ", Some("Avi Hassan")), ("a/b\u{1b}@", Some("a-b-@")), ("", None)]
         {

@@ -18,7 +18,7 @@ use crate::{
 /// The timeout of a request. The command does not wait for it, but the next request does.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay before an ended watch is restarted.
-const PAUSE: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// The time without an event after which a watch is restarted, in case the connection was lost.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
@@ -33,9 +33,9 @@ pub(crate) struct OwnSession {
 }
 
 impl OwnSession {
-    fn is(&self, session: &Session) -> bool {
-        let is_it = |uid: &String| session.uid.as_ref() == Some(uid);
-        session.name == self.id.name() && self.uid.as_ref().is_none_or(is_it)
+    fn matches(&self, session: &Session) -> bool {
+        let has_uid = |uid: &String| session.uid.as_ref() == Some(uid);
+        session.name == self.id.name() && self.uid.as_ref().is_none_or(has_uid)
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn with_timeout<T>(
 }
 
 /// Classifies a failed request about the session.
-pub(crate) fn failure(error: Option<&Error>) -> RequestFailure {
+pub(crate) fn classify_status(error: Option<&Error>) -> RequestFailure {
     let Some(api_error) = error.and_then(Error::api_error) else {
         return RequestFailure::Unreachable;
     };
@@ -65,7 +65,7 @@ pub(crate) fn failure(error: Option<&Error>) -> RequestFailure {
 }
 
 /// Returns whether the server may have executed a request that seems to have failed.
-pub(crate) fn may_have_happened(error: Option<&Error>) -> bool {
+pub(crate) fn may_have_executed(error: Option<&Error>) -> bool {
     match error {
         None | Some(Error::Transport(_) | Error::Timeout { .. } | Error::Unexpected { .. }) => true,
         Some(Error::Api(api_error)) => api_error.status.code >= 500,
@@ -74,33 +74,35 @@ pub(crate) fn may_have_happened(error: Option<&Error>) -> bool {
 }
 
 /// Looks up the state of a session.
-pub(crate) async fn look(server: &Server, own: &OwnSession) -> Observation {
+pub(crate) async fn observe(server: &Server, own: &OwnSession) -> Observation {
     let shown = with_timeout(server.session(&own.namespace, &own.id)).await;
     let shown = shown.map(|shown| Session::of_object(&shown));
     match shown.as_ref() {
-        Ok(session) if own.is(session) && session.is_over() => {
-            return confirmed(server, ending(session)).await;
+        Ok(session) if own.matches(session) && session.is_over() => {
+            return confirm_end(server, ending_from(session)).await;
         }
         // Another session has the name by now, or none.
         Ok(_) => {}
-        Err(error) if failure(error.as_ref()) != RequestFailure::Unreachable => {}
+        Err(error) if classify_status(error.as_ref()) != RequestFailure::Unreachable => {}
         Err(_) => return Observation::Unknown,
     }
     // A tracker may be hidden, or not exist yet.
-    let gone = || confirmed(server, Ending::default());
+    let confirm_missing = || confirm_end(server, Ending::default());
     match with_timeout(server.session_object(&own.namespace, &own.id)).await {
-        Ok(session) if own.is(&Session::of_object(&session)) => Observation::Alive,
-        Ok(_) => gone().await,
-        Err(Some(error)) if error.is_not_found() => gone().await,
+        Ok(session) if own.matches(&Session::of_object(&session)) => Observation::Alive,
+        Ok(_) => confirm_missing().await,
+        Err(Some(error)) if error.is_not_found() => confirm_missing().await,
         // Sessions are not served, or not for long.
         Err(Some(error)) if error.api_error().is_some_and(ApiError::is_not_installed) => {
-            gone().await
+            confirm_missing().await
         }
         // A requester who may not read Sessions relies on trackers.
         Err(Some(error)) if error.api_error().is_some_and(ApiError::is_rbac) => match &shown {
-            Ok(session) if own.is(session) => Observation::Alive,
-            Ok(_) => gone().await,
-            Err(error) if failure(error.as_ref()) == RequestFailure::Gone => gone().await,
+            Ok(session) if own.matches(session) => Observation::Alive,
+            Ok(_) => confirm_missing().await,
+            Err(error) if classify_status(error.as_ref()) == RequestFailure::Gone => {
+                confirm_missing().await
+            }
             Err(_) => match with_timeout(server.accepts_sessions()).await {
                 Ok(false) => Observation::Undefined,
                 _ => Observation::Unknown,
@@ -112,7 +114,7 @@ pub(crate) async fn look(server: &Server, own: &OwnSession) -> Observation {
 
 /// Returns how the session ended. Without a reason, it may have been deleted with the definition of
 /// Sessions.
-async fn confirmed(server: &Server, ending: Ending) -> Observation {
+async fn confirm_end(server: &Server, ending: Ending) -> Observation {
     if !ending.is_unexplained() {
         return Observation::Ended(ending);
     }
@@ -125,7 +127,7 @@ async fn confirmed(server: &Server, ending: Ending) -> Observation {
 
 /// Classifies a failed request after checking whether the cluster serves Sessions.
 pub(crate) async fn classify(server: &Server, error: Option<&Error>) -> RequestFailure {
-    let failure = failure(error);
+    let failure = classify_status(error);
     if failure == RequestFailure::Refused
         && let Ok(false) = with_timeout(server.accepts_sessions()).await
     {
@@ -134,7 +136,7 @@ pub(crate) async fn classify(server: &Server, error: Option<&Error>) -> RequestF
     failure
 }
 
-fn ending(session: &Session) -> Ending {
+fn ending_from(session: &Session) -> Ending {
     Ending { reason: session.reason.clone(), by: session.stopped_by.clone() }
 }
 
@@ -142,54 +144,54 @@ fn ending(session: &Session) -> Ending {
 /// served.
 pub(crate) async fn follow(server: &Server, own: &OwnSession, send_view: impl Fn(WatchView)) {
     let scope = Scope::Namespace(own.namespace.clone());
-    let listing = ListOptions::by_name(scope, own.id.name());
+    let options = ListOptions::by_name(scope, own.id.name());
     loop {
-        let watched = watch(server, own, &listing, &send_view).await;
+        let watched = watch(server, own, &options, &send_view).await;
         // A requester who may not watch learns of the end by the next report.
         let is_forbidden =
-            |error: &Error| error.api_error().is_some_and(|no| no.status.code == 403);
+            |error: &Error| error.api_error().is_some_and(|api_error| api_error.status.code == 403);
         if watched.is_err_and(|error| !error.as_ref().is_some_and(is_forbidden))
             && let Ok(false) = with_timeout(server.accepts_sessions()).await
         {
             send_view(WatchView::Undefined);
         }
-        sleep(PAUSE).await;
+        sleep(RESTART_DELAY).await;
     }
 }
 
 async fn watch(
     server: &Server,
     own: &OwnSession,
-    listing: &ListOptions,
+    options: &ListOptions,
     send_view: &impl Fn(WatchView),
 ) -> Result<(), Option<Error>> {
-    let are_trackers = with_timeout(server.discover()).await?.source == Source::Trackers;
-    let mut pages = with_timeout(server.list(listing)).await?;
-    let there = with_timeout(pages.collect()).await?;
-    let there: Vec<Session> = there.iter().map(Session::of_object).collect();
-    match there.iter().find(|session| own.is(session)) {
-        Some(session) if session.is_over() => send_view(WatchView::Over(ending(session))),
+    let reads_trackers = with_timeout(server.discover()).await?.source == Source::Trackers;
+    let mut pages = with_timeout(server.list(options)).await?;
+    let sessions = with_timeout(pages.collect()).await?;
+    let sessions: Vec<Session> = sessions.iter().map(Session::of_object).collect();
+    match sessions.iter().find(|session| own.matches(session)) {
+        Some(session) if session.is_over() => send_view(WatchView::Ended(ending_from(session))),
         Some(_) => {}
-        None => send_view(WatchView::Away),
+        None => send_view(WatchView::Hidden),
     }
-    let mut watch = with_timeout(server.watch(listing, pages.resource_version())).await?;
+    let mut watch = with_timeout(server.watch(options, pages.resource_version())).await?;
     while let Ok(event) = timeout(IDLE_TIMEOUT, watch.next()).await {
         let Some(event) = event? else { break };
         let WatchEvent::Object(change, item) = event else {
             continue;
         };
         let session = Session::of_object(&item);
-        if !own.is(&session) {
+        if !own.matches(&session) {
             continue;
         }
         if session.is_over() {
-            send_view(WatchView::Over(ending(&session)));
+            send_view(WatchView::Ended(ending_from(&session)));
         } else if change == EventType::Deleted {
             // A tracker may be hidden for another reason.
-            send_view(if are_trackers {
-                WatchView::Away
+            send_view(if reads_trackers {
+                WatchView::Hidden
             } else {
-                WatchView::Over(Ending::default())
+                WatchView::Ended(Ending::default())
             });
         }
     }
@@ -199,14 +201,14 @@ async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{RequestInfo, Status as Answer, Verb};
+    use crate::error::{RequestInfo, Status, Verb};
 
-    fn refused(code: u16, body: &str) -> Error {
+    fn api_error(code: u16, body: &str) -> Error {
         Error::Api(Box::new(ApiError {
             host: "h".into(),
             credentials: "c".into(),
             asked: RequestInfo { verb: Verb::Create, namespace: None, id: None },
-            status: Answer::read(code, body.as_bytes()),
+            status: Status::read(code, body.as_bytes()),
         }))
     }
 
@@ -226,16 +228,16 @@ mod tests {
             (500, status, RequestFailure::Unreachable),
             (503, "service unavailable", RequestFailure::Unreachable),
         ] {
-            assert_eq!(failure(Some(&refused(code, body))), expected, "{code} {body}");
+            assert_eq!(classify_status(Some(&api_error(code, body))), expected, "{code} {body}");
         }
         for (code, may) in
             [(403, false), (409, false), (422, false), (429, false), (500, true), (504, true)]
         {
-            assert_eq!(may_have_happened(Some(&refused(code, status))), may, "{code}");
+            assert_eq!(may_have_executed(Some(&api_error(code, status))), may, "{code}");
         }
-        assert!(may_have_happened(None));
-        assert!(!may_have_happened(Some(&Error::setup("x"))));
-        assert_eq!(failure(None), RequestFailure::Unreachable);
-        assert_eq!(failure(Some(&Error::setup("x"))), RequestFailure::Unreachable);
+        assert!(may_have_executed(None));
+        assert!(!may_have_executed(Some(&Error::setup("x"))));
+        assert_eq!(classify_status(None), RequestFailure::Unreachable);
+        assert_eq!(classify_status(Some(&Error::setup("x"))), RequestFailure::Unreachable);
     }
 }

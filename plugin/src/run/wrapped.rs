@@ -21,7 +21,7 @@ const VALUED: [(Option<char>, &str); 16] = [
     (None, "context"),
     (None, "env-file"),
     (None, "key"),
-    // The value is optional: see `Reader::config`.
+    // The value is optional: see `Reader::record`.
     (Some('f'), CONFIG),
     // The value is accepted after "=" only.
     (Some('c'), CERTIFICATES),
@@ -41,12 +41,14 @@ pub(crate) struct Exec {
     config: Option<ConfigFlag>,
 }
 
-/// The flag that names the configuration: the index and the number of its words, the letters of
-/// other flags in the same word, and the path.
+/// The position and value of the flag that names the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct ConfigFlag {
+    /// Index of the first word.
     at: usize,
+    /// Number of words.
     words: usize,
+    /// Letters of other flags in the same word.
     letters: Option<String>,
     path: PathBuf,
 }
@@ -60,7 +62,7 @@ impl Exec {
             return None;
         }
         let mut reader = Reader { words: command, at: 2, exec: Self::default() };
-        while reader.step() {}
+        while reader.parse_flag() {}
         Some(reader.exec)
     }
 
@@ -75,8 +77,8 @@ impl Exec {
         let mut command = command.to_vec();
         if let Some(flag) = &self.config {
             let letters = flag.letters.as_ref().map(OsString::from);
-            let own = [OsString::from(format!("--{CONFIG}")), path.into()];
-            let words = letters.into_iter().chain(own);
+            let flag_words = [OsString::from(format!("--{CONFIG}")), path.into()];
+            let words = letters.into_iter().chain(flag_words);
             command.splice(flag.at..flag.at + flag.words, words);
         }
         command
@@ -90,9 +92,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Parses one flag. Returns whether more may follow: the words after the flags are not
+    /// Parses one flag and returns whether more may follow: the words after the flags are not
     /// mirrord's.
-    fn step(&mut self) -> bool {
+    fn parse_flag(&mut self) -> bool {
         let Some(word) = self.words.get(self.at).and_then(|word| word.to_str()) else {
             return false;
         };
@@ -107,7 +109,7 @@ impl Reader<'_> {
                 None => (long, None),
             };
             if VALUED.iter().any(|(_, valued)| *valued == name) {
-                self.flag(name, value, start, None);
+                self.record(name, value, start, None);
             }
             return true;
         }
@@ -118,14 +120,14 @@ impl Reader<'_> {
                 let value = rest.strip_prefix('=').unwrap_or(rest);
                 let value = (!rest.is_empty()).then(|| value.to_owned());
                 let letters = (at > 1).then(|| word[..at].to_owned());
-                self.flag(name, value, start, letters);
+                self.record(name, value, start, letters);
                 break;
             }
         }
         true
     }
 
-    fn flag(&mut self, name: &str, value: Option<String>, start: usize, letters: Option<String>) {
+    fn record(&mut self, name: &str, value: Option<String>, start: usize, letters: Option<String>) {
         if name == CERTIFICATES {
             return;
         }

@@ -177,10 +177,7 @@ impl SelectedContext {
     /// Replaces the description of the credentials, unless flags override the credentials.
     pub(super) fn with_credentials_name(self, name: &str, flags: &ConnectionOptions) -> Self {
         let is_overridden = flags.token.is_some() || flags.client_certificate.is_some();
-        Self {
-            credentials: if !is_overridden { name.to_owned() } else { self.credentials },
-            ..self
-        }
+        Self { credentials: if is_overridden { self.credentials } else { name.to_owned() }, ..self }
     }
 
     /// Converts the selection to a kubeconfig with a single context.

@@ -147,7 +147,7 @@ async fn dry_run_delete_requires_access_to_key() {
     eventually("the dry run is denied", || async {
         let refused = delete_collection(&janitor, "?dryRun=All").await.err()?;
         assert!(!refused.contains("s3cret"), "{refused}");
-        refused.contains("holds its key and filters").then_some(())
+        refused.contains("returns its key and filters").then_some(())
     })
     .await;
     delete_collection(&alice, "?dryRun=All").await.unwrap();
@@ -169,15 +169,15 @@ async fn policies_never_block_cleanup() {
         cluster.admin(&create, &session).await.unwrap();
     }
     // This Session is garbage-collected with its owner.
-    let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner", "namespace": "third" } });
-    let owner = cluster
-        .admin(&["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"], &owner.to_string())
+    let config_map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owner", "namespace": "third" } });
+    let owner_uid = cluster
+        .admin(&["create", "-o", "jsonpath={.metadata.uid}", "-f", "-"], &config_map.to_string())
         .await
         .unwrap();
-    let mut owned = session_manifest("owned", session_spec());
-    owned["metadata"]["ownerReferences"] =
-        json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner }]);
-    cluster.admin(&["create", "-n", "third", "-f", "-"], &owned.to_string()).await.unwrap();
+    let mut dependent = session_manifest("owned", session_spec());
+    dependent["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner_uid }]);
+    cluster.admin(&["create", "-n", "third", "-f", "-"], &dependent.to_string()).await.unwrap();
     cluster.admin(&["create", "-f", "-"], &deny_all).await.unwrap();
     eventually("the policy hides all sessions", || async {
         let delete = ["delete", "session", "s", "-n", "first", "--dry-run=server"];

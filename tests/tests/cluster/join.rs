@@ -25,12 +25,12 @@ async fn join_adds_participant_and_returns_key() {
     let response = post(&joiner, &format!("{join}?dryRun=All"), SESSION_JOIN).await.unwrap();
     assert_eq!(response["status"]["participants"][1], "joining-friend@example.com");
     let sessions = namespace.sessions().await;
-    let joined = &sessions[0]["status"]["participants"];
-    assert!(joined.is_null(), "{joined}");
+    let participants = &sessions[0]["status"]["participants"];
+    assert!(participants.is_null(), "{participants}");
 
-    let joined = post(&joiner, &join, SESSION_JOIN).await.unwrap();
+    let response = post(&joiner, &join, SESSION_JOIN).await.unwrap();
     assert_eq!(
-        joined,
+        response,
         json!({
             "apiVersion": "visibility.operator.metalbear.co/v1",
             "kind": "SessionJoin",
@@ -53,7 +53,7 @@ async fn join_adds_participant_and_returns_key() {
     // Joining again or as the owner changes nothing.
     for user in [&joiner, &dev] {
         let again = post(user, &join, SESSION_JOIN).await.unwrap();
-        assert_eq!(again["status"], joined["status"], "{}", user.name);
+        assert_eq!(again["status"], response["status"], "{}", user.name);
     }
     assert_eq!(
         namespace.sessions().await[0]["metadata"]["resourceVersion"],
@@ -74,8 +74,8 @@ async fn accepts_concurrent_joins() {
         namespace.bind_role("mirrord-operator-user", name).await;
         users.push(namespace.user(name, &[]));
     }
-    let joined = users.iter().map(|user| post(user, &path, SESSION_JOIN));
-    for answer in futures::future::join_all(joined).await {
+    let requests = users.iter().map(|user| post(user, &path, SESSION_JOIN));
+    for answer in futures::future::join_all(requests).await {
         answer.unwrap();
     }
     let session = namespace.sessions().await.remove(0);

@@ -80,7 +80,7 @@ async fn rejects_invalid_and_unauthorized_reports() {
     let escape =
         report(&json!({ "ports": [{ "port": 1, "type": "steal", "filter": "\u{1b}[2J" }] }));
     for (name, user, path, body, text) in [
-        ("another user", &other, &path, &valid, "only the owner of a session reports"),
+        ("another user", &other, &path, &valid, "only the owner of a session may report on it"),
         ("no permission", &unprivileged, &path, &valid, "Forbidden"),
         ("no such session", &dev, &path.replace("/one/", "/two/"), &valid, "\"two\" not found"),
         ("too many ports", &dev, &path, &many, "at most 1024 items"),

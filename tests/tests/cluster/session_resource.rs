@@ -250,8 +250,8 @@ async fn denies_spec_changes_and_ignores_status_on_create() {
 async fn kubectl_explain_describes_fields() {
     let cluster = shared();
     for (field, expected) in [
-        ("session", "Delete it to stop the run"),
-        ("session.spec.owner", "as the API server authenticated them"),
+        ("session", "Delete the Session to stop the run"),
+        ("session.spec.owner", "as authenticated by the API server"),
         ("session.spec.client", "not verified"),
         ("session.status.ports", "steals or mirrors"),
     ] {

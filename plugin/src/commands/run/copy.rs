@@ -17,19 +17,19 @@ use tempfile::TempPath;
 
 const PREFIX: &str = "mirrord-sessions-";
 /// Younger copies are kept: they may not be locked yet, or mirrord may be about to read them.
-const LEAST_AGE: Duration = Duration::from_mins(10);
+const MIN_AGE: Duration = Duration::from_mins(10);
 /// The maximum number of inspected files.
-const MOST: usize = 10_000;
+const MAX_FILES: usize = 10_000;
 
 /// A copy that is deleted on drop.
-pub(super) struct Copy {
+pub(super) struct ConfigCopy {
     pub(super) path: TempPath,
     /// The file is locked while it is open.
     _file: File,
 }
 
 /// Writes a file that other users can't read.
-pub(super) fn write(extension: &str, text: &str) -> io::Result<Copy> {
+pub(super) fn write_copy(extension: &str, text: &str) -> io::Result<ConfigCopy> {
     let folder = std::env::temp_dir();
     sweep(&folder, SystemTime::now());
     let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(extension).tempfile_in(folder)?;
@@ -38,23 +38,23 @@ pub(super) fn write(extension: &str, text: &str) -> io::Result<Copy> {
     file.write_all(text.as_bytes())?;
     file.flush()?;
     let (file, path) = file.into_parts();
-    Ok(Copy { path, _file: file })
+    Ok(ConfigCopy { path, _file: file })
 }
 
-/// Deletes leftovers. Files that can't be deleted are left for the next run.
+/// Deletes the leftovers of killed runs. Files that can't be deleted are left for the next run.
 fn sweep(folder: &Path, now: SystemTime) {
     let Ok(entries) = read_dir(folder) else {
         return;
     };
-    for entry in entries.take(MOST).flatten() {
-        let is_one = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    for entry in entries.take(MAX_FILES).flatten() {
+        let has_prefix = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
         // The metadata is that of the entry, not of a link's target.
-        let Some(metadata) = is_one.then(|| entry.metadata().ok()).flatten() else {
+        let Some(metadata) = has_prefix.then(|| entry.metadata().ok()).flatten() else {
             continue;
         };
         let is_own = metadata.is_file() && metadata.uid() == geteuid().as_raw();
         let age = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
-        if !is_own || age.is_none_or(|age| age < LEAST_AGE) {
+        if !is_own || age.is_none_or(|age| age < MIN_AGE) {
             continue;
         }
         let path = entry.path();
@@ -73,13 +73,13 @@ mod tests {
     #[test]
     fn deletes_leftovers_of_killed_runs() {
         let folder = tempfile::tempdir().unwrap();
-        let there = |name: &str| folder.path().join(name).exists();
+        let exists = |name: &str| folder.path().join(name).exists();
         let make = |name: &str, age: Duration| {
             let file = File::create(folder.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - age).unwrap();
             file
         };
-        let old = LEAST_AGE * 2;
+        let old = MIN_AGE * 2;
         make("mirrord-sessions-left.json", old);
         make("mirrord-sessions-young.json", Duration::ZERO);
         make("another-left.json", old);
@@ -89,7 +89,7 @@ mod tests {
         let elsewhere = folder.path().join("another-left.json");
         std::os::unix::fs::symlink(elsewhere, folder.path().join("mirrord-sessions-link")).unwrap();
         sweep(folder.path(), SystemTime::now());
-        assert!(!there("mirrord-sessions-left.json"));
+        assert!(!exists("mirrord-sessions-left.json"));
         for name in [
             "mirrord-sessions-young.json",
             "another-left.json",
@@ -97,14 +97,14 @@ mod tests {
             "mirrord-sessions-folder",
             "mirrord-sessions-link",
         ] {
-            assert!(there(name), "{name}");
+            assert!(exists(name), "{name}");
         }
-        // The run has ended in some way.
+        // The lock ends with the run.
         drop(used);
         // A command of another test may have inherited the open file until it is started.
         let start = Instant::now();
-        while there("mirrord-sessions-used.json") {
-            assert!(start.elapsed() < Duration::from_mins(1), "in vain");
+        while exists("mirrord-sessions-used.json") {
+            assert!(start.elapsed() < Duration::from_mins(1), "the unlocked copy was not deleted");
             sweep(folder.path(), SystemTime::now());
         }
         sweep(Path::new("/nowhere/at-all"), SystemTime::now());

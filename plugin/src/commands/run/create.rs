@@ -16,29 +16,29 @@ use tokio::time::{sleep, timeout};
 use crate::{
     console::Console,
     error::{ApiError, Error},
-    run::watch::{OwnSession, REQUEST_TIMEOUT, may_have_happened, with_timeout},
+    run::watch::{OwnSession, REQUEST_TIMEOUT, may_have_executed, with_timeout},
     server::{DeleteOptions, Effect, Server},
 };
 
 /// The number of attempts before the command starts, and the delay before the second.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+const MAX_ATTEMPTS: u32 = 3;
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The time limit for ending the session after the command; half of it is for the last report.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A created session.
-pub(super) struct Created {
+/// A session that was created, with the warnings of the server.
+pub(super) struct CreatedSession {
     pub(super) own: OwnSession,
     pub(super) warnings: Vec<String>,
 }
 
 /// The properties of the session to create.
 #[derive(Clone)]
-pub(super) struct Wanted {
+pub(super) struct SessionTemplate {
     pub(super) namespace: String,
     pub(super) spec: SessionSpec,
-    /// Whether reports are announced.
-    pub(super) reports: bool,
+    /// Announces reports, without which the session expires.
+    pub(super) announces_reports: bool,
 }
 
 /// Returns 16 hex digits, like mirrord's own IDs.
@@ -52,25 +52,25 @@ pub(super) fn new_id() -> Result<SessionId, Error> {
 /// Creates a session, or finds the one of an earlier attempt.
 pub(super) async fn create(
     server: &Server,
-    wanted: &Wanted,
+    template: &SessionTemplate,
     id: &SessionId,
-) -> Result<Created, Error> {
+) -> Result<CreatedSession, Error> {
     let annotations = || BTreeMap::from([(REPORTS.to_owned(), "true".to_owned())]);
     let session = Session {
         metadata: ObjectMeta {
             name: Some(id.name().to_owned()),
-            namespace: Some(wanted.namespace.clone()),
-            annotations: wanted.reports.then(annotations),
+            namespace: Some(template.namespace.clone()),
+            annotations: template.announces_reports.then(annotations),
             ..ObjectMeta::default()
         },
-        spec: wanted.spec.clone(),
+        spec: template.spec.clone(),
         status: None,
     };
-    let (stored, warnings) = match server.create(&wanted.namespace, &session).await {
+    let (stored, warnings) = match server.create(&template.namespace, &session).await {
         Ok((stored, warnings)) => (Ok(stored), warnings),
         Err(error) if error.already_exists() => {
-            let shown = server.session(&wanted.namespace, id);
-            (with_timeout(shown).await, Vec::new())
+            let existing = server.session(&template.namespace, id);
+            (with_timeout(existing).await, Vec::new())
         }
         Err(error) => return Err(error),
     };
@@ -78,40 +78,40 @@ pub(super) async fn create(
         let uid = stored.pointer("/metadata/uid").and_then(Value::as_str)?;
         Some(uid.to_owned())
     });
-    Ok(Created {
-        own: OwnSession { namespace: wanted.namespace.clone(), id: id.clone(), uid },
+    Ok(CreatedSession {
+        own: OwnSession { namespace: template.namespace.clone(), id: id.clone(), uid },
         warnings,
     })
 }
 
 /// Creates the session before the command starts, with retries if the response may have been lost.
 /// On failure, a session that may exist is deleted.
-pub(super) async fn create_first(
+pub(super) async fn create_with_retries(
     server: &Server,
-    wanted: &Wanted,
+    template: &SessionTemplate,
     id: &SessionId,
     console: &mut Console<'_>,
-) -> Result<Created, Error> {
-    let mut may_be_there = false;
-    let mut tries = 1;
+) -> Result<CreatedSession, Error> {
+    let mut may_exist = false;
+    let mut attempts = 1;
     loop {
-        let error = match with_timeout(create(server, wanted, id)).await {
+        let error = match with_timeout(create(server, template, id)).await {
             Ok(created) => return Ok(created),
             Err(error) => error,
         };
-        let may = may_have_happened(error.as_ref());
-        may_be_there |= may;
-        if may && tries < TRIES {
-            sleep(PAUSE * tries).await;
-            tries += 1;
+        let may = may_have_executed(error.as_ref());
+        may_exist |= may;
+        if may && attempts < MAX_ATTEMPTS {
+            sleep(RETRY_DELAY * attempts).await;
+            attempts += 1;
             continue;
         }
-        if may_be_there {
-            delete(server, &wanted.namespace, id, None, console).await;
+        if may_exist {
+            delete_session(server, &template.namespace, id, None, console).await;
         }
         return Err(error.unwrap_or_else(|| {
             Error::setup(format!(
-                "the session could not be created: the server did not answer within {REQUEST_TIMEOUT:?}, {tries} times: try again later"
+                "the session could not be created: the server did not answer within {REQUEST_TIMEOUT:?}, {attempts} times: try again later"
             ))
         }));
     }
@@ -119,28 +119,28 @@ pub(super) async fn create_first(
 
 /// Ends the session of an ended command by a last report, so that no user appears to have stopped
 /// it. Without reports, deletes it.
-pub(super) async fn end(server: &Server, own: &OwnSession, console: &mut Console<'_>) {
+pub(super) async fn end_session(server: &Server, own: &OwnSession, console: &mut Console<'_>) {
     let last = SessionReportSpec { ended: true, ..SessionReportSpec::default() };
     let response = timeout(END_TIMEOUT / 2, server.report(&own.namespace, &own.id, &last)).await;
     // A server that does not know the field takes the last report for any report.
-    if let Ok(Ok(answer)) = response
-        && answer.pointer("/spec/ended") == Some(&Value::Bool(true))
+    if let Ok(Ok(response)) = response
+        && response.pointer("/spec/ended") == Some(&Value::Bool(true))
     {
         return;
     }
-    delete(server, &own.namespace, &own.id, own.uid.as_deref(), console).await;
+    delete_session(server, &own.namespace, &own.id, own.uid.as_deref(), console).await;
 }
 
 /// Deletes a session, if it exists.
-pub(super) async fn delete(
+pub(super) async fn delete_session(
     server: &Server,
     namespace: &str,
     id: &SessionId,
     uid: Option<&str>,
     console: &mut Console<'_>,
 ) {
-    let how = DeleteOptions { effect: Effect::Real, grace_period: None, uid };
-    let why = match timeout(END_TIMEOUT, server.delete(namespace, id, &how)).await {
+    let options = DeleteOptions { effect: Effect::Real, grace_period: None, uid };
+    let reason = match timeout(END_TIMEOUT, server.delete(namespace, id, &options)).await {
         Ok(Ok(_)) => return,
         Ok(Err(error)) if error.is_not_found() || error.is_conflict() => return,
         // Sessions are not served.
@@ -149,6 +149,6 @@ pub(super) async fn delete(
         Err(_) => format!("the server did not answer within {END_TIMEOUT:?}"),
     };
     console.say(&format!(
-        "Warning: session \"{id}\" could not be deleted: it counts as over once the cluster has heard nothing of it for a minute ({why})"
+        "Warning: session \"{id}\" could not be deleted: it counts as over once the cluster has heard nothing of it for a minute ({reason})"
     ));
 }

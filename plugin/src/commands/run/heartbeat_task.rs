@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::create::{Wanted, create, delete, end, new_id};
+use super::create::{SessionTemplate, create, delete_session, end_session, new_id};
 use crate::{
     console::Console,
     home,
@@ -23,53 +23,53 @@ use crate::{
         ending::Ending,
         heartbeat::{HeartbeatState, NextAction, Notice, RequestFailure, WatchView},
         monitor::Monitor,
-        watch::{OwnSession, classify, follow, look, with_timeout},
+        watch::{OwnSession, classify, follow, observe, with_timeout},
     },
     server::Server,
 };
 
 /// The interval of polling mirrord's monitor for changes.
-const GLANCE: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Limit of the printed reason why the cluster rejects a session, in characters.
-const MAX_WHY: usize = 400;
+const MAX_REASON: usize = 400;
 /// The maximum length of a reported program name.
 const MAX_PROGRAM: usize = 200;
 
 /// The task of one command.
 pub(super) struct HeartbeatTask<'s, 'c> {
     server: &'s Server,
-    wanted: Wanted,
+    template: SessionTemplate,
     start: Instant,
     /// The session name that the command's agent has.
     origin: SessionId,
     own: RefCell<OwnSession>,
     /// The ID of a session that is being created, and may exist without a response.
-    coming: RefCell<Option<SessionId>>,
-    over: Cell<bool>,
+    pending_id: RefCell<Option<SessionId>>,
+    is_over: Cell<bool>,
     console: RefCell<&'s mut Console<'c>>,
 }
 
 impl<'s, 'c> HeartbeatTask<'s, 'c> {
     pub(super) fn new(
         server: &'s Server,
-        wanted: Wanted,
+        template: SessionTemplate,
         own: OwnSession,
         console: &'s mut Console<'c>,
     ) -> Self {
         Self {
             server,
-            wanted,
+            template,
             start: Instant::now(),
             origin: own.id.clone(),
             own: RefCell::new(own),
-            coming: RefCell::new(None),
-            over: Cell::new(false),
+            pending_id: RefCell::new(None),
+            is_over: Cell::new(false),
             console: RefCell::new(console),
         }
     }
 
     /// Returns the session name that the command has.
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn original_name(&self) -> &str {
         self.origin.name()
     }
 
@@ -82,11 +82,11 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
     }
 
     /// Sends reports until a user stops the session. Returns the end.
-    pub(super) async fn keep(&self, pid: u32, program: &OsStr) -> Ending {
-        let mut heartbeat = HeartbeatState::new(self.now(), self.wanted.reports);
+    pub(super) async fn run(&self, pid: u32, program: &OsStr) -> Ending {
+        let mut heartbeat = HeartbeatState::new(self.now(), self.template.announces_reports);
         let mut source = Reports::new(pid, self.origin.name(), program);
         loop {
-            if let Some(ending) = self.keep_one(&mut heartbeat, &mut source).await {
+            if let Some(ending) = self.maintain(&mut heartbeat, &mut source).await {
                 return ending;
             }
             self.register(&mut heartbeat).await;
@@ -95,7 +95,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
 
     /// Keeps one session until a user stops it, or until it ends for another reason, which returns
     /// nothing.
-    async fn keep_one(
+    async fn maintain(
         &self,
         heartbeat: &mut HeartbeatState,
         source: &mut Reports,
@@ -107,13 +107,13 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
             let _ = send_view.send(view);
         });
         tokio::pin!(follow);
-        let mut glances = interval(GLANCE);
-        glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut poll = interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let news = match heartbeat.next(self.now()) {
+            let notice = match heartbeat.next(self.now()) {
                 NextAction::End(ending) => return Some(ending),
                 NextAction::Register => {
-                    heartbeat.registering();
+                    heartbeat.on_registering();
                     return None;
                 }
                 NextAction::Report => {
@@ -121,33 +121,33 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
                     tokio::pin!(report);
                     // Frequent views must not prevent reports.
                     loop {
-                        let news = tokio::select! {
-                            result = &mut report => break heartbeat.reported(result, self.now()),
-                            view = views.recv() => heartbeat.seen(view.unwrap_or(WatchView::Away), self.now()),
+                        let notice = tokio::select! {
+                            result = &mut report => break heartbeat.on_report_result(result, self.now()),
+                            view = views.recv() => heartbeat.on_watch_view(view.unwrap_or(WatchView::Hidden), self.now()),
                             () = &mut follow => None,
                         };
-                        if news.is_some() || heartbeat.next(self.now()) != NextAction::Report {
-                            break news;
+                        if notice.is_some() || heartbeat.next(self.now()) != NextAction::Report {
+                            break notice;
                         }
                     }
                 }
-                NextAction::Observation => {
-                    heartbeat.looked(look(self.server, &own).await, self.now())
+                NextAction::LookUp => {
+                    heartbeat.on_observation(observe(self.server, &own).await, self.now())
                 }
                 NextAction::Wait(until) => tokio::select! {
                     () = sleep_until(self.start + until) => None,
-                    view = views.recv() => heartbeat.seen(view.unwrap_or(WatchView::Away), self.now()),
+                    view = views.recv() => heartbeat.on_watch_view(view.unwrap_or(WatchView::Hidden), self.now()),
                     // The future may be dropped for other events, since a monitor may be slow.
-                    is_new = async { glances.tick().await; source.is_new().await } => {
-                        if is_new {
-                            heartbeat.changed(self.now());
+                    has_new_data = async { poll.tick().await; source.has_new_data().await } => {
+                        if has_new_data {
+                            heartbeat.on_new_data(self.now());
                         }
                         None
                     }
                     () = &mut follow => None,
                 },
             };
-            self.send_view(news, &own);
+            self.notify(notice, &own);
         }
     }
 
@@ -180,43 +180,46 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
                 _ => return,
             }
             // Reuse the ID of a failed attempt, which may have stored the session.
-            let id = self.coming.borrow().clone().map_or_else(new_id, Ok);
+            let id = self.pending_id.borrow().clone().map_or_else(new_id, Ok);
             let Ok(id) = id else {
-                let _ = heartbeat.registered(Err(RequestFailure::Unreachable), self.now());
+                let _ = heartbeat.on_register_result(Err(RequestFailure::Unreachable), self.now());
                 continue;
             };
-            self.coming.replace(Some(id.clone()));
-            let wanted = Wanted { reports: heartbeat.promises(), ..self.wanted.clone() };
-            let mut why = String::new();
-            let result = match with_timeout(create(self.server, &wanted, &id)).await {
+            self.pending_id.replace(Some(id.clone()));
+            let template = SessionTemplate {
+                announces_reports: heartbeat.announces_reports(),
+                ..self.template.clone()
+            };
+            let mut reason = String::new();
+            let result = match with_timeout(create(self.server, &template, &id)).await {
                 Ok(created) => {
                     self.say(&format!(
                         "Session \"{}\" has ended, and no user stopped it: the command continues as session \"{id}\"",
                         before.id
                     ));
                     self.own.replace(created.own);
-                    self.coming.replace(None);
+                    self.pending_id.replace(None);
                     Ok(())
                 }
                 Err(error) => {
-                    why = error.as_ref().map(ToString::to_string).unwrap_or_default();
+                    reason = error.as_ref().map(ToString::to_string).unwrap_or_default();
                     Err(classify(self.server, error.as_ref()).await)
                 }
             };
-            match heartbeat.registered(result, self.now()) {
+            match heartbeat.on_register_result(result, self.now()) {
                 Some(Notice::Unregistered) => self.say(&format!(
                     "Warning: the cluster accepts no session in place of \"{}\": the command continues without one, and another attempt follows ({})",
                     before.id,
-                    printable(&why, MAX_WHY)
+                    printable(&reason, MAX_REASON)
                 )),
-                news => self.send_view(news, &before),
+                notice => self.notify(notice, &before),
             }
         }
     }
 
-    fn send_view(&self, news: Option<Notice>, own: &OwnSession) {
+    fn notify(&self, notice: Option<Notice>, own: &OwnSession) {
         let id = &own.id;
-        match news {
+        match notice {
             // The second notice contains the reason.
             None | Some(Notice::Unregistered) => {}
             Some(Notice::Undefined) => self.say(&format!(
@@ -233,10 +236,10 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
     }
 
     /// Notifies the user that the command is about to be ended.
-    pub(super) fn stopped(&self, ending: &Ending) {
-        self.over.set(true);
+    pub(super) fn notify_stopped(&self, ending: &Ending) {
+        self.is_over.set(true);
         let own = self.own.borrow();
-        let who = match ending.person() {
+        let who = match ending.user() {
             Some(by) => format!("was stopped by {by}"),
             None => "was deleted; who did it is not known".to_owned(),
         };
@@ -245,17 +248,17 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
 
     /// Ends the session after the command has ended.
     pub(super) async fn close(self) {
-        let (own, coming) = (self.own.into_inner(), self.coming.into_inner());
+        let (own, pending_id) = (self.own.into_inner(), self.pending_id.into_inner());
         let console = self.console.into_inner();
-        if let Some(id) = coming {
-            delete(self.server, &own.namespace, &id, None, console).await;
+        if let Some(id) = pending_id {
+            delete_session(self.server, &own.namespace, &id, None, console).await;
         }
-        if self.over.get() {
+        if self.is_over.get() {
             // A session that is seen as ended usually has ended.
             let uid = own.uid.as_deref();
-            delete(self.server, &own.namespace, &own.id, uid, console).await;
+            delete_session(self.server, &own.namespace, &own.id, uid, console).await;
         } else {
-            end(self.server, &own, console).await;
+            end_session(self.server, &own, console).await;
         }
     }
 }
@@ -266,7 +269,7 @@ struct Reports {
     pid: u32,
     session: String,
     /// The report without a monitor.
-    bare: SessionReportSpec,
+    fallback: SessionReportSpec,
     sent: Option<SessionReportSpec>,
 }
 
@@ -278,17 +281,17 @@ impl Reports {
             monitor: Monitor::new(home::home_dir()),
             pid,
             session: session.to_owned(),
-            bare: SessionReportSpec { ports: Vec::new(), processes: vec![name], ended: false },
+            fallback: SessionReportSpec { ports: Vec::new(), processes: vec![name], ended: false },
             sent: None,
         }
     }
 
     async fn read(&mut self) -> SessionReportSpec {
         let report = self.monitor.report(self.pid, &self.session).await;
-        report.unwrap_or_else(|| self.bare.clone())
+        report.unwrap_or_else(|| self.fallback.clone())
     }
 
-    async fn is_new(&mut self) -> bool {
+    async fn has_new_data(&mut self) -> bool {
         let report = self.read().await;
         self.sent.as_ref().is_some_and(|sent| *sent != report)
     }

@@ -9,15 +9,15 @@ use std::{
 
 use mirrord_sessions_crds::{Client, SessionId, annotations};
 
-use super::copy::{Copy, write};
+use super::copy::{ConfigCopy, write_copy};
 use crate::run::{
-    config::{AnnotationValue, Annotations, ConfiguredSession, Format, annotated},
-    settings::{Flags, Settings, settings},
+    config::{AnnotationValue, Annotations, ConfiguredSession, Format, add_annotations},
+    settings::{Flags, Settings, merge_settings},
     wrapped::Exec,
 };
 
 /// Limit of a configuration file, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_CONFIG: u64 = 1 << 20;
 /// The variable that names mirrord's configuration file.
 const CONFIG_FILE: &str = "MIRRORD_CONFIG_FILE";
 
@@ -35,23 +35,23 @@ pub(super) struct Derived {
     pub(super) variables: Vec<(&'static str, OsString)>,
     pub(super) warning: Option<String>,
     /// The copy is deleted on drop.
-    _file: Option<Copy>,
+    _file: Option<ConfigCopy>,
 }
 
 /// The configuration of mirrord.
 struct Config {
     /// The path; absent if there is no file.
     path: Option<PathBuf>,
-    /// The text with its format, or the reason why the file can't be used.
+    /// The text with its format, or the reason reason the file can't be used.
     text: Result<(Format, String), String>,
 }
 
 impl Config {
-    fn none() -> Self {
+    fn empty() -> Self {
         Self { path: None, text: Ok((Format::Json, "{}".to_owned())) }
     }
 
-    fn at(path: PathBuf) -> Self {
+    fn from_path(path: PathBuf) -> Self {
         let text = if path == Path::new("-") {
             Err("it is read from standard input".to_owned())
         } else {
@@ -60,7 +60,7 @@ impl Config {
         Self { path: Some(path), text }
     }
 
-    fn named(&self) -> Result<ConfiguredSession, &str> {
+    fn session_properties(&self) -> Result<ConfiguredSession, &str> {
         let (format, text) = self.text.as_ref().map_err(String::as_str)?;
         // A parse error is reported when the file is extended.
         Ok(format
@@ -74,9 +74,10 @@ fn read(path: &Path) -> Result<(Format, String), String> {
     let format = Format::from_path(path)
         .ok_or_else(|| "its name does not end in .json, .toml, .yaml or .yml".to_owned())?;
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
+    let read =
+        File::open(path).and_then(|file| file.take(MAX_CONFIG + 1).read_to_string(&mut text));
     match read {
-        Ok(read) if u64::try_from(read).is_ok_and(|read| read > LARGEST) => {
+        Ok(read) if u64::try_from(read).is_ok_and(|read| read > MAX_CONFIG) => {
             Err("it is longer than 1 MiB".to_owned())
         }
         Ok(_) => Ok((format, text)),
@@ -95,29 +96,30 @@ impl<'a> Prepared<'a> {
             let flag = exec.config().map(Path::to_owned);
             flag.or_else(|| variable(CONFIG_FILE).map(PathBuf::from))
         });
-        let config =
-            path.filter(|path| !path.as_os_str().is_empty()).map_or_else(Config::none, Config::at);
-        let named = config.named().unwrap_or_default();
-        let settings = settings(flags, exec.as_ref(), variable, &named);
+        let config = path
+            .filter(|path| !path.as_os_str().is_empty())
+            .map_or_else(Config::empty, Config::from_path);
+        let configured = config.session_properties().unwrap_or_default();
+        let settings = merge_settings(flags, exec.as_ref(), variable, &configured);
         Self { command, exec, config, settings }
     }
 
     /// Returns the command line with a configuration that names the session, if it is a `mirrord
     /// exec`.
     pub(super) fn derive(&self, id: &SessionId, client: Option<&Client>) -> Derived {
-        let as_it_is = |warning| Derived {
+        let unchanged = |warning| Derived {
             command: self.command.to_vec(),
             variables: Vec::new(),
             warning,
             _file: None,
         };
         let Some(exec) = &self.exec else {
-            return as_it_is(None);
+            return unchanged(None);
         };
         let annotations = self.annotations(id, client);
         let written = self.config.text.clone().and_then(|(format, text)| {
-            let text = annotated(&text, format, &annotations)?;
-            write(format.extension(), &text).map_err(|error| error.to_string())
+            let text = add_annotations(&text, format, &annotations)?;
+            write_copy(format.extension(), &text).map_err(|error| error.to_string())
         });
         match written {
             Ok(file) => Derived {
@@ -126,10 +128,10 @@ impl<'a> Prepared<'a> {
                 warning: None,
                 _file: Some(file),
             },
-            Err(why) => {
+            Err(reason) => {
                 let path = self.config.path.as_deref().unwrap_or(Path::new("it"));
-                as_it_is(Some(format!(
-                    "Warning: mirrord gets {} as it is ({why}): its agent cannot name the session, so the run may be listed twice",
+                unchanged(Some(format!(
+                    "Warning: mirrord gets {} as it is ({reason}): its agent cannot name the session, so the run may be listed twice",
                     path.display()
                 )))
             }
@@ -139,7 +141,7 @@ impl<'a> Prepared<'a> {
     fn annotations(&self, id: &SessionId, client: Option<&Client>) -> Annotations {
         let client = client.cloned().unwrap_or_default();
         let key = self.settings.key.clone();
-        let words = [
+        let values = [
             (annotations::USERNAME, client.username.map(AnnotationValue::Text)),
             (annotations::HOSTNAME, client.hostname.map(AnnotationValue::Text)),
             // Without a chosen key, mirrord generates one.
@@ -147,7 +149,7 @@ impl<'a> Prepared<'a> {
             (annotations::TARGET, Some(AnnotationValue::Text(self.settings.target.clone()))),
             (annotations::SESSION_NAME, Some(AnnotationValue::Text(id.name().to_owned()))),
         ];
-        let words = words.into_iter();
-        words.filter_map(|(name, word)| Some((name, word?))).collect()
+        let values = values.into_iter();
+        values.filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }

@@ -120,8 +120,11 @@ async fn warns_agent_creator_of_sessions_on_same_target() {
         "{headers:?}"
     );
     wait_for_sessions(&shop, 2).await;
-    let note = wait_for_event(&shop, "TargetShared").await;
-    assert!(note.contains("on deployment/web") && !note.contains("beside-a"), "{note}");
+    let event_note = wait_for_event(&shop, "TargetShared").await;
+    assert!(
+        event_note.contains("on deployment/web") && !event_note.contains("beside-a"),
+        "{event_note}"
+    );
 
     // An ephemeral agent in the target's Pod causes the same warning.
     let path = pod(&target.pod);

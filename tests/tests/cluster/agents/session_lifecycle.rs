@@ -66,12 +66,12 @@ async fn session_lasts_until_agent_ends() {
     })
     .await;
     wait_for_deletion(&client, &job_path(&home.name, name_of(&job))).await;
-    let note = wait_for_event(&shop, "SessionEnded").await;
+    let event_note = wait_for_event(&shop, "SessionEnded").await;
     assert!(
-        note.contains(
+        event_note.contains(
             "of Aviram Hassan/avi@example.com@mac.local on deployment/ip-visit-counter ended after"
-        ) && note.ends_with(": its agent ended."),
-        "{note}"
+        ) && event_note.ends_with(": its agent ended."),
+        "{event_note}"
     );
 }
 
@@ -99,9 +99,12 @@ async fn deleting_session_stops_run() {
     wait_for_deletion(&client, &job_path(&home.name, name_of(&job))).await;
     // The agent's Pods are deleted with the Job, at once because no kubelet runs them.
     wait_for_deletion(&client, &format!("/api/v1/namespaces/{}/pods/{pod}", home.name)).await;
-    let note = wait_for_event(&home, "SessionStopped").await;
-    assert!(note.contains("of stopping@example.com on targetless ended after"), "{note}");
-    assert!(note.contains("it was stopped by admin"), "{note}");
+    let event_note = wait_for_event(&home, "SessionStopped").await;
+    assert!(
+        event_note.contains("of stopping@example.com on targetless ended after"),
+        "{event_note}"
+    );
+    assert!(event_note.contains("it was stopped by admin"), "{event_note}");
     assert!(home.sessions().await.is_empty());
 }
 
@@ -138,8 +141,8 @@ async fn recreates_session_until_ephemeral_agent_ends() {
     })
     .await;
     assert_eq!(second["metadata"]["name"], first["metadata"]["name"]);
-    let note = wait_for_event(&shop, "AgentRunsOn").await;
-    assert!(note.contains(&name) && note.contains(&target.pod), "{note}");
+    let event_note = wait_for_event(&shop, "AgentRunsOn").await;
+    assert!(event_note.contains(&name) && event_note.contains(&target.pod), "{event_note}");
 
     // A second ephemeral agent in the same Pod has a Session of its own.
     let again = ephemeral_container("main");

@@ -194,8 +194,8 @@ async fn reports_unresolved_targets() {
         assert_eq!(session["spec"]["client"]["hostname"], "x".repeat(253), "{name}");
         let message = session["status"]["message"].as_str().unwrap();
         assert!(message.contains(reason), "{name}: {message}");
-        let note = wait_for_event(&home, "TargetUnresolved").await;
-        assert!(note.contains(reason), "{name}: {note}");
+        let event_note = wait_for_event(&home, "TargetUnresolved").await;
+        assert!(event_note.contains(reason), "{name}: {event_note}");
     }
 
     // The API server itself denies larger annotations and Jobs without containers.

@@ -119,16 +119,16 @@ async fn deletion_missed_by_leader_still_stops_run() {
 
     set_lease_holder(&client, "").await;
     wait_for_deletion(&client, &job_path(&home.name, name_of(&stopped))).await;
-    let note = wait_for_event(&home, "SessionStopped").await;
+    let event_note = wait_for_event(&home, "SessionStopped").await;
     assert!(
-        note.contains("of untied@example.com on targetless")
-            && note.contains("it was stopped by admin"),
-        "{note}"
+        event_note.contains("of untied@example.com on targetless")
+            && event_note.contains("it was stopped by admin"),
+        "{event_note}"
     );
     let binding = wait_for_binding(&client, &home.name, name_of(&unrecorded)).await;
     assert_eq!(binding["name"], taken.as_str());
-    let note = wait_for_event(&home, "AgentRunsOn").await;
-    assert!(note.contains(&container), "{note}");
+    let event_note = wait_for_event(&home, "AgentRunsOn").await;
+    assert!(event_note.contains(&container), "{event_note}");
     let sessions = home.sessions().await;
     assert_eq!(sessions.len(), 2, "{sessions:?}");
     assert!(sessions.iter().all(|session| !session.to_string().contains(&stopped_id)));

@@ -50,6 +50,6 @@ async fn warns_and_stops_runs_without_trackers() {
     let delete = ["delete", "session", name_of(&stopped), "-n", &shop.name];
     cluster.admin(&delete, "").await.unwrap();
     wait_for_deletion(&client, &job_path(&shop.name, name_of(&first))).await;
-    let note = wait_for_event(&shop, "SessionStopped").await;
-    assert!(note.contains("it was stopped by admin"), "{note}");
+    let event_note = wait_for_event(&shop, "SessionStopped").await;
+    assert!(event_note.contains("it was stopped by admin"), "{event_note}");
 }

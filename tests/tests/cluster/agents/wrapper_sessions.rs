@@ -108,8 +108,8 @@ async fn binds_agent_to_wrapper_session() {
     // Deleting the Session deletes the agent.
     cluster.admin(&["delete", "session", NAME, "-n", &shop.name], "").await.unwrap();
     wait_for_deletion(&client, &job_path(&home.name, name_of(&next))).await;
-    let note = wait_for_event(&shop, "SessionStopped").await;
-    assert!(note.contains("it was stopped by admin"), "{note}");
+    let event_note = wait_for_event(&shop, "SessionStopped").await;
+    assert!(event_note.contains("it was stopped by admin"), "{event_note}");
     assert!(shop.sessions().await.is_empty());
 
     // The command ends before the agent does. Only the owner of the Session may report this.
@@ -125,14 +125,14 @@ async fn binds_agent_to_wrapper_session() {
     .to_string();
     let bob = shop.user("wrapped-bob@example.com", &["devs"]);
     shop.bind_role("mirrord-operator-user", &bob.name).await;
-    let refused = post(&bob, &path, &ended).await.unwrap_err();
-    assert!(refused.contains("only the owner"), "{refused}");
+    let denial = post(&bob, &path, &ended).await.unwrap_err();
+    assert!(denial.contains("only the owner"), "{denial}");
     assert_eq!(shop.sessions().await.len(), 1);
     post(&alice, &path, &ended).await.unwrap();
     wait_for_deletion(&client, &job_path(&home.name, name_of(&last))).await;
     eventually("an Event records the end of the command", || async {
         let notes = event_notes(&shop, "SessionEnded").await;
-        notes.into_iter().find(|note| note.ends_with(": its command ended."))
+        notes.into_iter().find(|event_note| event_note.ends_with(": its command ended."))
     })
     .await;
     assert_eq!(event_notes(&shop, "SessionStopped").await.len(), 1, "no second Event is recorded");
@@ -236,11 +236,11 @@ async fn expires_session_without_heartbeat() {
     })
     .await;
     assert!(notes[0].contains("Session announced of"), "{notes:?}");
-    let note = &notes[1];
+    let event_note = &notes[1];
     assert!(
-        note.contains("Session silent of admin on targetless ended after")
-            && note.ends_with("it expired without reports, which does not stop its process."),
-        "{note}"
+        event_note.contains("Session silent of admin on targetless ended after")
+            && event_note.ends_with("it expired without reports, which does not stop its process."),
+        "{event_note}"
     );
     eventually("the other Session expires without heartbeats", || async {
         (remaining_names().await == ["never-reported"]).then_some(())

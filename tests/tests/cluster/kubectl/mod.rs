@@ -76,7 +76,7 @@ async fn kubectl_completes_plugin_after_shim_installation() {
     let commands = complete(&["des"]).await;
     assert!(commands.starts_with("describe\t") && commands.ends_with("\n:4\n"), "{commands}");
     let formats = complete(&["version", "--output="]).await;
-    assert_eq!(formats, "json\tJSON\nyaml\tYAML\n:4\n");
+    assert_eq!(formats, "json\tOutput in JSON format\nyaml\tOutput in YAML format\n:4\n");
     let contexts = complete(&["--context", ""]).await;
     assert!(contexts.contains("completing-dev\t"), "{contexts}");
 

@@ -110,7 +110,6 @@ const CASES: &[Case] = &[
         "warning: --cascade=true is deprecated (boolean value) and can be replaced with --cascade=background.\n",
     ),
     case(DELETE, "delete --cascade a b --dry-run=server", ""),
-    case(DELETE, "delete a --dry-run=server --grace-period=0x10", ""),
     case(
         DELETE,
         "delete a --timeout=5",

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn limits_size_of_report() {
-        let rule =
+        let policy_rule =
             |resources: Vec<String>, verbs: Vec<String>| k8s_openapi::api::rbac::v1::PolicyRule {
                 api_groups: Some(vec![String::new()]),
                 resources: Some(resources),
@@ -171,8 +171,8 @@ mod tests {
         let words = |count: usize| (0..count).map(|n| format!("w{n:04}")).collect::<Vec<_>>();
         let role = ClusterRole {
             rules: Some(vec![
-                rule(words(300), vec!["get".into()]),
-                rule(vec!["a".into()], words(1000)),
+                policy_rule(words(300), vec!["get".into()]),
+                policy_rule(vec!["a".into()], words(1000)),
             ]),
             ..ClusterRole::default()
         };

@@ -215,7 +215,7 @@ mod tests {
             match (check_adoption(&agent, &plan(&agent), session.as_ref()), expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(reason), Err(expected)) => {
-                    assert!(reason.contains(expected), "{name}: {reason}")
+                    assert!(reason.contains(expected), "{name}: {reason}");
                 }
                 (found, _) => panic!("{name}: {found:?}"),
             }
