@@ -55,8 +55,8 @@ pub(crate) fn requested_words(arguments: &[OsString]) -> Option<Vec<String>> {
     Some(words.iter().map(text).collect())
 }
 
-/// Prints the candidates. Finding none is not an error, since an error would appear within the line
-/// that is being typed.
+/// Prints the candidates with their descriptions. Finding none is not an error, since an error would
+/// appear within the line that is being typed.
 pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
     let question = Question::parse(words);
     let candidates = match &question.wants {

@@ -65,7 +65,7 @@ struct Counted {
     sessions: Reading<Vec<Session>>,
 }
 
-/// Lists the sessions. A requester who may list one namespace only gets the sessions of that.
+/// Lists the sessions of all namespaces, or of the selected namespace if the user may list only that.
 async fn counted(server: &Server) -> Counted {
     let mut scope = Scope::All;
     let mut all = server.sessions(&scope, None).await;

@@ -37,7 +37,7 @@ struct Process {
 struct Root {
     /// The command, until its number may be reused.
     command: Option<u32>,
-    /// The plugin itself.
+    /// Process of the plugin itself.
     plugin: u32,
     /// The session of the plugin; 0 if its leader is outside of the visible namespace.
     session: u32,

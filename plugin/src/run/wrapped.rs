@@ -46,7 +46,7 @@ pub(crate) struct Exec {
 struct ConfigFlag {
     /// Index of the first word.
     at: usize,
-    /// Number of words.
+    /// Number of words of the command.
     words: usize,
     /// Letters of other flags in the same word.
     letters: Option<String>,

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::{request_log::RequestLog, source::Discovery, warning};
 use crate::error::{ApiError, Error, RequestInfo, Status, Transport};
 
-/// How often a request is retried when the server sends `Retry-After`.
+/// Maximum number of retries of a request when the server sends `Retry-After`.
 const RETRIES: usize = 5;
 /// Upper bound of the wait that `Retry-After` may ask for, in seconds.
 const MAX_RETRY_AFTER: u64 = 10;

@@ -16,7 +16,7 @@ const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 /// Result of a request for trackers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TrackerAvailability {
-    /// Trackers were listed.
+    /// The API server listed trackers.
     Served,
     /// The cluster has no tracker API.
     Missing,

@@ -69,7 +69,7 @@ impl Server {
         Ok(sessions.iter().map(session_object).collect())
     }
 
-    /// Deletes one session.
+    /// Deletes a session through the operator.
     pub(super) async fn delete_operator_session(
         &self,
         namespace: &str,
@@ -180,7 +180,7 @@ fn is_in_scope(item: &Value, scope: &Scope) -> bool {
     }
 }
 
-/// One condition of a field selector.
+/// Condition of a field selector.
 ///
 /// The operator evaluates few conditions and ignores the others.
 struct FieldCondition<'a> {

@@ -8,9 +8,9 @@ use crate::error::{RequestInfo, Verb};
 /// Namespaces that a request covers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// All namespaces.
+    /// All namespaces of the cluster.
     All,
-    /// A single namespace.
+    /// The namespace of this name.
     Namespace(String),
 }
 
@@ -28,7 +28,7 @@ impl Scope {
 /// Options of list and watch requests.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListOptions {
-    /// Namespaces to list.
+    /// Namespaces whose sessions are listed.
     pub scope: Scope,
     /// Label selector, evaluated by the server.
     pub labels: Option<String>,
@@ -74,7 +74,7 @@ impl ListOptions {
 /// Selects between a real deletion and a server-side dry run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// Deletes the session.
+    /// Deletes the session from the cluster.
     Real,
     /// Runs all checks without storing the result.
     DryRun,

@@ -17,11 +17,11 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// Roles and bindings that apply to a scope.
 #[derive(Clone, Debug, Default)]
 pub struct RbacObjects {
-    /// ClusterRoles.
+    /// ClusterRoles of the cluster.
     pub cluster_roles: Vec<ClusterRole>,
     /// Roles in the namespaces of the scope.
     pub roles: Vec<Role>,
-    /// ClusterRoleBindings.
+    /// ClusterRoleBindings of the cluster.
     pub cluster_role_bindings: Vec<ClusterRoleBinding>,
     /// RoleBindings in the namespaces of the scope.
     pub role_bindings: Vec<RoleBinding>,

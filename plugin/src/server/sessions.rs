@@ -70,7 +70,7 @@ impl Server {
         self.api_error(info, Status::not_found(id))
     }
 
-    /// Returns one session.
+    /// Returns the session of a name.
     pub async fn session(&self, namespace: &str, id: &SessionId) -> Result<Value, Error> {
         let source = self.discover().await?.source;
         let scope = Scope::Namespace(namespace.to_owned());
@@ -149,7 +149,7 @@ impl Server {
         })
     }
 
-    /// Joins a session.
+    /// Joins a session as the user.
     pub async fn join(&self, namespace: &str, id: &SessionId) -> Result<Value, Error> {
         let (version, _) = Source::Trackers.kind();
         let path = tracker_subresource(namespace, id, "join");

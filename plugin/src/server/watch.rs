@@ -1,4 +1,4 @@
-//! Watches of sessions.
+//! Watches of sessions and trackers.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl EventType {
 /// Event of a watch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchEvent {
-    /// An object changed.
+    /// An object was added, modified or deleted.
     Object(EventType, Value),
     /// No further object changed up to this resource version.
     Bookmark(String),

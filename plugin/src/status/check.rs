@@ -1,4 +1,4 @@
-//! Construction of checks.
+//! Construction of the checks of `status`.
 
 use super::{Check, Reading, State};
 

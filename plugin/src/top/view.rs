@@ -20,7 +20,7 @@ pub(crate) fn rows(height: u16) -> usize {
     usize::from(height.saturating_sub(3))
 }
 
-/// Draws the view. All text is escaped, because names are chosen by other users.
+/// Draws the view on the terminal. All text is escaped, because names are chosen by other users.
 pub(crate) fn render(top: &Top, frame: &mut Frame<'_>) {
     let [title, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])

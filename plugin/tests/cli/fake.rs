@@ -17,7 +17,7 @@ use crate::plugin::{CommandOutput, Plugin};
 const SESSIONS: &str = "/apis/operator.metalbear.co/v1";
 const TRACKERS: &str = "/apis/visibility.operator.metalbear.co/v1";
 
-/// A received request.
+/// Request that the server received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) method: String,
@@ -81,7 +81,7 @@ impl Fake {
         self
     }
 
-    /// Serves no trackers.
+    /// Serves Sessions and no trackers.
     pub(crate) fn without_trackers(self) -> Self {
         self.rule(|seen| {
             seen.path.starts_with(TRACKERS).then(|| Answer {
@@ -152,7 +152,7 @@ impl Fake {
     }
 }
 
-/// A running server.
+/// Fake API server that is running.
 pub(crate) struct Server {
     state: Arc<State>,
     plugin: Plugin,

@@ -14,7 +14,7 @@ use crate::{
     session::Session,
 };
 
-/// Timeout without --timeout. The wait takes milliseconds as a rule.
+/// Time to wait without `--timeout`. The wait takes milliseconds as a rule.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Delay before a watch that the server ended is restarted.
 const RESTART_DELAY: Duration = Duration::from_millis(500);

@@ -1,4 +1,5 @@
-//! Table tests. Tests with random expressions are in `webhook/core/tests/where_clause/`.
+//! Table tests of the `where` language. Tests with random expressions are in
+//! `webhook/core/tests/where_clause/`.
 // Each case is one row.
 #![allow(clippy::too_many_lines)]
 
