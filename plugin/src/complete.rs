@@ -74,7 +74,7 @@ pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Err
 fn find_in_time(question: Question) -> Vec<Candidate> {
     let (sender, receiver) = mpsc::channel();
     let look = move || {
-        let found = crate::execute(ask(&question.wants, &question));
+        let found = crate::execute(query(&question.wants, &question));
         // The receiver may have timed out.
         let _ = sender.send(found.unwrap_or_default());
     };
@@ -93,7 +93,7 @@ pub(crate) fn script(shell: Shell) -> &'static str {
     }
 }
 
-async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error> {
+async fn query(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error> {
     let flags = &question.connection;
     let all = |names: Vec<(String, String)>| {
         let candidate = |(name, about)| Candidate::new(name, about);
@@ -115,11 +115,11 @@ async fn ask(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error
                 Scope::Namespace(server.namespace().to_owned())
             };
             let sessions = server.first_sessions(&scope).await?;
-            let sessions: Vec<Session> = sessions.iter().map(Session::of_object).collect();
+            let sessions: Vec<Session> = sessions.iter().map(Session::from_object).collect();
             match wants {
                 Wants::Targets => distinct(&sessions, |session| session.target.as_ref()),
                 Wants::Owners => distinct(&sessions, |session| session.owner.as_ref()),
-                _ => sessions.iter().map(|one| described(one, question)).collect(),
+                _ => sessions.iter().map(|one| session_candidate(one, question)).collect(),
             }
         }
         Wants::Nothing | Wants::Files | Wants::Fixed(_) => Vec::new(),
@@ -130,7 +130,7 @@ async fn connect(flags: &ConnectionOptions) -> Result<Server, Error> {
     Server::connect(flags).await
 }
 
-fn described(session: &Session, question: &Question) -> Candidate {
+fn session_candidate(session: &Session, question: &Question) -> Candidate {
     let none = || "<none>".to_owned();
     let user = session.user.clone().unwrap_or_else(none);
     let target = session.target.clone().unwrap_or_else(none);
@@ -158,7 +158,7 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
         text.push_str(&value);
         if !description.is_empty() {
             text.push('\t');
-            text.push_str(&harmless(&description));
+            text.push_str(&escape_description(&description));
         }
         text.push('\n');
     }
@@ -175,7 +175,7 @@ fn is_harmless(value: &str) -> bool {
 
 /// Removes characters that shells interpret from a description, which may contain names of other
 /// users.
-fn harmless(description: &str) -> String {
+fn escape_description(description: &str) -> String {
     visible(description).replace(['`', '$', '\\'], "_")
 }
 
@@ -223,7 +223,7 @@ mod tests {
         };
         let candidates = sessions
             .iter()
-            .map(|session| described(&Session::of_object(session), &question))
+            .map(|session| session_candidate(&Session::from_object(session), &question))
             .collect();
         render(&question, candidates)
     }

@@ -140,7 +140,7 @@ impl Filter {
     /// Returns the sessions of a page that the filter shows.
     #[must_use]
     pub fn retain(&self, mut page: Vec<Value>) -> Vec<Value> {
-        page.retain(|item| self.shows(&Session::of_object(item)));
+        page.retain(|item| self.shows(&Session::from_object(item)));
         page
     }
 
@@ -183,7 +183,7 @@ impl ConcurrentSessions {
 
     /// Returns the other owners of sessions on the target of a session, without duplicates.
     #[must_use]
-    pub fn others(&self, session: &Session) -> Vec<&str> {
+    pub fn concurrent_owners(&self, session: &Session) -> Vec<&str> {
         let there = Self::target_key(session).and_then(|target_key| self.0.get(&target_key));
         there
             .into_iter()
@@ -291,8 +291,8 @@ mod tests {
             over,
         ];
         let concurrent = ConcurrentSessions::new(&all);
-        assert_eq!(concurrent.others(&mine), ["eve", "zoe"]);
+        assert_eq!(concurrent.concurrent_owners(&mine), ["eve", "zoe"]);
         let free = [session("me", "targetless"), session("eve", "targetless")];
-        assert!(ConcurrentSessions::new(&free).others(&free[0]).is_empty());
+        assert!(ConcurrentSessions::new(&free).concurrent_owners(&free[0]).is_empty());
     }
 }

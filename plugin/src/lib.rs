@@ -58,7 +58,7 @@ fn exit_code(console: &mut Console<'_>, arguments: impl IntoIterator<Item = OsSt
         ),
         Err(error) => (
             arguments.windows(2).any(|pair| pair == ["auditor", "diff"]),
-            misunderstood(&error, &arguments, console),
+            report_usage_error(&error, &arguments, console),
         ),
     };
     // Like kubectl diff, whose exit code 1 reports a difference.
@@ -88,7 +88,7 @@ fn execute<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
     result
 }
 
-fn misunderstood(
+fn report_usage_error(
     error: &clap::Error,
     arguments: &[OsString],
     console: &mut Console<'_>,

@@ -117,7 +117,7 @@ impl Session {
 
     /// Parses a Session, a tracker, or a session of mirrord's operator as far as possible.
     #[must_use]
-    pub fn of_object(object: &Value) -> Self {
+    pub fn from_object(object: &Value) -> Self {
         if object.pointer("/spec/session").is_some_and(Value::is_object) {
             return operator::read(object);
         }
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn parses_a_complete_session() {
-        let session = Session::of_object(&json!({
+        let session = Session::from_object(&json!({
             "metadata": {
                 "name": "487f4f2b6d2376ad", "namespace": "default", "uid": "u",
                 "creationTimestamp": "1970-01-01T00:00:10Z",
@@ -341,7 +341,7 @@ mod tests {
             ),
         ];
         for (object, target) in cases {
-            let session = Session::of_object(&object);
+            let session = Session::from_object(&object);
             assert_eq!(session.target.unwrap_or_default(), target, "{object}");
             assert_eq!(session.started, None, "{object}");
         }
@@ -369,7 +369,7 @@ mod tests {
             ),
         ];
         for (status, expected) in cases {
-            let session = Session::of_object(&json!({ "status": status }));
+            let session = Session::from_object(&json!({ "status": status }));
             assert_eq!(session.port_line().as_deref(), expected, "{status}");
         }
     }

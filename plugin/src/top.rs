@@ -139,7 +139,7 @@ impl Top {
     pub(crate) fn visible_sessions(&self) -> Vec<(&Key, &Session)> {
         let wanted = self.filter.to_lowercase();
         let mut shown: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| fits(session, &wanted)).collect();
+            self.sessions.iter().filter(|(_, session)| matches_filter(session, &wanted)).collect();
         // The sort is stable, so that equal rows keep the order of the API server.
         match self.sort {
             Sort::Id => {}
@@ -161,7 +161,7 @@ impl Top {
     /// Returns whether the selected session matches the filter.
     fn has_selection(&self) -> bool {
         let session = self.selected.as_ref().and_then(|key| self.sessions.get(key));
-        session.is_some_and(|session| fits(session, &self.filter.to_lowercase()))
+        session.is_some_and(|session| matches_filter(session, &self.filter.to_lowercase()))
     }
 
     /// Returns whether the event may remove the selected session.
@@ -203,7 +203,7 @@ impl Top {
         self.selected = shown.get(at).map(|(key, _)| (*key).clone());
     }
 
-    fn go(&mut self, to: impl FnOnce(usize, usize) -> usize) {
+    fn move_selection(&mut self, to: impl FnOnce(usize, usize) -> usize) {
         let shown = self.visible_sessions();
         let Some(last) = shown.len().checked_sub(1) else {
             return;
@@ -213,7 +213,7 @@ impl Top {
     }
 }
 
-fn fits(session: &Session, wanted: &str) -> bool {
+fn matches_filter(session: &Session, wanted: &str) -> bool {
     if wanted.is_empty() {
         return true;
     }
@@ -225,7 +225,7 @@ fn fits(session: &Session, wanted: &str) -> bool {
 }
 
 fn read(object: &Value) -> (Key, Session) {
-    let session = Session::of_object(object);
+    let session = Session::from_object(object);
     ((session.namespace.clone(), session.name.clone()), session)
 }
 
@@ -317,12 +317,12 @@ fn pressed(mut top: Top, press: Press) -> Top {
 fn in_list(top: &mut Top, press: Press) {
     let rows = top.rows.max(1);
     match press {
-        Press::Up | Press::Letter('k') => top.go(|at, _| at.saturating_sub(1)),
-        Press::Down | Press::Letter('j') => top.go(|at, _| at + 1),
-        Press::PageUp => top.go(|at, _| at.saturating_sub(rows)),
-        Press::PageDown => top.go(|at, _| at + rows),
-        Press::First | Press::Letter('g') => top.go(|_, _| 0),
-        Press::Last | Press::Letter('G') => top.go(|_, last| last),
+        Press::Up | Press::Letter('k') => top.move_selection(|at, _| at.saturating_sub(1)),
+        Press::Down | Press::Letter('j') => top.move_selection(|at, _| at + 1),
+        Press::PageUp => top.move_selection(|at, _| at.saturating_sub(rows)),
+        Press::PageDown => top.move_selection(|at, _| at + rows),
+        Press::First | Press::Letter('g') => top.move_selection(|_, _| 0),
+        Press::Last | Press::Letter('G') => top.move_selection(|_, last| last),
         Press::Letter('/') => top.mode = Mode::Filter,
         Press::Letter('s') => top.sort = top.sort.next(),
         Press::Letter('r') => top.reversed = !top.reversed,

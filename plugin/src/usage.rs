@@ -19,7 +19,7 @@ pub(crate) fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let name = command_path.last().and_then(|command| command.get_bin_name()).unwrap_or(PROGRAM);
     let last = command_path.last().copied().unwrap_or(&root);
     let mut text = format!("error: {}", error_text(error, last, name, arguments));
-    let similar = similar(error);
+    let similar = suggestions(error);
     if !similar.is_empty() && unsupported_flag(error, last).is_none() {
         text.push_str("\n\nDid you mean this?\n");
         text.extend(similar.iter().flat_map(|name| ["\t", name, "\n"]));
@@ -97,7 +97,7 @@ fn without_value(argument: &str, command: &Command, arguments: &[OsString]) -> S
         .filter(|last| !last.starts_with("--"))
         .and_then(|last| last.strip_prefix('-')?.chars().last());
     match (letter, last) {
-        (Some(letter), Some(last)) if short(flag, command) == Some(letter) => {
+        (Some(letter), Some(last)) if short_flag(flag, command) == Some(letter) => {
             format!("flag needs an argument: '{letter}' in {last}")
         }
         _ => format!("flag needs an argument: {flag}"),
@@ -150,14 +150,14 @@ fn invalid_choice(error: &clap::Error, command: &Command, argument: &str, value:
 /// Returns `-n, --name` for `--name <VALUE>`, as kubectl names a flag with a shorthand.
 fn flag(argument: &str, command: &Command) -> Option<String> {
     let flag = argument.split([' ', '[', '=']).next()?;
-    match short(flag, command) {
+    match short_flag(flag, command) {
         Some(letter) => Some(format!("-{letter}, {flag}")),
         None => flag.starts_with('-').then(|| flag.to_owned()),
     }
 }
 
 /// Returns the shorthand of a flag, if it has one.
-fn short(flag: &str, command: &Command) -> Option<char> {
+fn short_flag(flag: &str, command: &Command) -> Option<char> {
     let long = flag.strip_prefix("--")?;
     let mut all = command.get_arguments();
     all.find(|known| known.get_long() == Some(long))?.get_short()
@@ -170,7 +170,7 @@ fn summary(error: &clap::Error) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
-fn similar(error: &clap::Error) -> Vec<String> {
+fn suggestions(error: &clap::Error) -> Vec<String> {
     [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
         .into_iter()
         .find_map(|kind| match error.get(kind)? {

@@ -20,13 +20,13 @@ pub fn command() -> Command {
 /// flags.
 #[must_use]
 pub fn help_command() -> Command {
-    booleans(definition(), |action| matches!(action, ArgAction::SetFalse))
+    add_boolean_values(definition(), |action| matches!(action, ArgAction::SetFalse))
 }
 
 /// Returns the command with flags that accept `=true` and `=false`.
 #[must_use]
 pub fn with_boolean_values(command: Command) -> Command {
-    booleans(command, |action| matches!(action, ArgAction::SetTrue | ArgAction::SetFalse))
+    add_boolean_values(command, |action| matches!(action, ArgAction::SetTrue | ArgAction::SetFalse))
 }
 
 /// Flags of free text, whose value may be any following word, like kubectl's.
@@ -48,7 +48,7 @@ fn free(flag: Arg) -> Arg {
 
 /// Makes boolean flags take an optional value. A flag whose default is false is on unless it is
 /// turned off, which clap can't express in one word otherwise.
-fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
+fn add_boolean_values(command: Command, which: fn(&ArgAction) -> bool) -> Command {
     let with_boolean_values = |flag: Arg| {
         if !which(flag.get_action()) {
             return flag;
@@ -63,7 +63,7 @@ fn booleans(command: Command, which: fn(&ArgAction) -> bool) -> Command {
             .hide_default_value(is_off)
             .default_missing_value("true")
     };
-    command.mut_args(with_boolean_values).mut_subcommands(|sub| booleans(sub, which))
+    command.mut_args(with_boolean_values).mut_subcommands(|sub| add_boolean_values(sub, which))
 }
 
 /// Parses a boolean in all forms that kubectl accepts.
@@ -195,18 +195,18 @@ mod tests {
     /// Checks every flag of every command, including flags that are added later.
     #[test]
     fn transforms_every_flag() {
-        fn each(command: &Command, found: &mut usize) {
+        fn count_commands(command: &Command, found: &mut usize) {
             for flag in command.get_arguments() {
                 let action = flag.get_action();
                 assert!(!matches!(action, ArgAction::SetTrue | ArgAction::SetFalse), "{flag}");
                 *found += usize::from(flag.to_string().ends_with("[=<BOOL>]"));
             }
-            command.get_subcommands().for_each(|sub| each(sub, found));
+            command.get_subcommands().for_each(|sub| count_commands(sub, found));
         }
         let mut found = 0;
         let mut command = command();
         command.build();
-        each(&command, &mut found);
+        count_commands(&command, &mut found);
         assert!(found > 20, "{found}");
     }
 }

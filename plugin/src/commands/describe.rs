@@ -63,9 +63,9 @@ pub(super) async fn run(
         }
     }
     for (n, object) in objects.iter().enumerate() {
-        let session = Session::of_object(object);
+        let session = Session::from_object(object);
         let around = Around {
-            others: look.others(&session).await,
+            others: look.concurrent_owners(&session).await,
             events: if args.show_events { events(server, &session).await } else { Events::Unasked },
         };
         // kubectl separates objects by two empty lines.
@@ -110,7 +110,7 @@ impl Look<'_> {
         };
         let mut items = self.server.list(&listing).await?.collect().await?;
         let filter = Filter::default();
-        items.retain(|item| filter.shows(&Session::of_object(item)));
+        items.retain(|item| filter.shows(&Session::from_object(item)));
         Ok(items)
     }
 
@@ -131,21 +131,21 @@ impl Look<'_> {
         };
         let filter = Filter { target: Some(target.clone()), ..Filter::default() };
         let all = self.all(self.scope).await?.iter();
-        let on_it = all.filter(|item| filter.shows(&Session::of_object(item)));
+        let on_it = all.filter(|item| filter.shows(&Session::from_object(item)));
         Ok(on_it.cloned().collect())
     }
 
     /// Returns the other owners on the session's target, or nothing if the requester may not list.
-    async fn others(&mut self, session: &Session) -> Option<Vec<String>> {
+    async fn concurrent_owners(&mut self, session: &Session) -> Option<Vec<String>> {
         let scope = if self.listed.contains_key(&None) {
             Scope::All
         } else {
             Scope::Namespace(session.namespace.clone())
         };
         let all = self.all(&scope).await.ok()?;
-        let all: Vec<Session> = all.iter().map(Session::of_object).collect();
+        let all: Vec<Session> = all.iter().map(Session::from_object).collect();
         let others = ConcurrentSessions::new(&all)
-            .others(session)
+            .concurrent_owners(session)
             .into_iter()
             .map(ToOwned::to_owned)
             .collect();
@@ -203,7 +203,7 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
     if session.is_over() {
         sheet.line("  Reason", session.reason.as_deref());
         sheet.line("  Stopped By", session.stopped_by.as_deref());
-        sheet.line("  Ended", moment(session.ended, now).as_deref());
+        sheet.line("  Ended", describe_time(session.ended, now).as_deref());
     }
     sheet.line("Kind", session.kind.as_deref());
     sheet.line("User", session.user.as_deref());
@@ -216,7 +216,7 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
         sheet.line("Key", session.key.as_deref());
     }
     let at = now.timestamp();
-    sheet.line("Started", moment(session.began(at), now).as_deref());
+    sheet.line("Started", describe_time(session.began(at), now).as_deref());
     if session.is_over() {
         sheet.line("Lasted", Some(&session.exact_age(at)));
     }
@@ -244,7 +244,7 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
         }
         None => sheet.line("Agent", None),
     }
-    sheet.line("Last Seen", moment(session.last_seen, now).as_deref());
+    sheet.line("Last Seen", describe_time(session.last_seen, now).as_deref());
     let table = sheet.events(&around.events, at);
     columns::align(&sheet.0, 0, 2) + &table
 }
@@ -290,7 +290,7 @@ impl Sheet {
     }
 }
 
-fn moment(time: Option<Timestamp>, now: &Zoned) -> Option<String> {
+fn describe_time(time: Option<Timestamp>, now: &Zoned) -> Option<String> {
     let time = time?;
     let local = time.to_zoned(now.time_zone().clone());
     let ago = age(Some(time), now.timestamp());

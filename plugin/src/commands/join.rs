@@ -64,7 +64,7 @@ async fn find_session(server: &Server, scope: &Scope, args: &JoinArgs) -> Result
         }
         (Err(error), _) => return Err(error),
     };
-    let mut found: Vec<Session> = found.iter().map(Session::of_object).collect();
+    let mut found: Vec<Session> = found.iter().map(Session::from_object).collect();
     match (found.pop(), found.as_slice()) {
         (Some(session), []) => Ok(session),
         (last, others) => {

@@ -172,7 +172,7 @@ async fn report_deleted(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let mut deleted: Vec<(Session, &Value)> =
-        deleted.iter().map(|object| (Session::of_object(object), object)).collect();
+        deleted.iter().map(|object| (Session::from_object(object), object)).collect();
     deleted.sort_by(|(left, _), (right, _)| left.order(right));
     let mut failed = false;
     let mut ended = Vec::new();

@@ -151,7 +151,7 @@ async fn list_named(
     }
     let mut printer = Printer::new(plan.shape.clone(), args, scope, console.width());
     if let (Some(item), true) = (found.first(), args.watches()) {
-        let session = Session::of_object(item);
+        let session = Session::from_object(item);
         let listing = ListOptions::by_name(Scope::Namespace(session.namespace), &session.name);
         let filter = Filter { over: true, previews: true, ..Filter::default() };
         let initial = InitialList::new(args.watch_only, None);

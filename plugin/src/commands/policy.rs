@@ -156,7 +156,7 @@ async fn live(
     source(server, console).await?;
     let filter = Filter::default();
     let items = server.sessions(scope, None).await?;
-    let mut sessions: Vec<Session> = items.iter().map(Session::of_object).collect();
+    let mut sessions: Vec<Session> = items.iter().map(Session::from_object).collect();
     sessions.retain(|session| filter.shows(session));
     Ok(sessions)
 }
@@ -172,7 +172,7 @@ fn from_file(path: &Path, stdin: &mut Stdin) -> Result<Vec<Session>, Error> {
                 path.display()
             )));
         }
-        sessions.push(Session::of_object(object));
+        sessions.push(Session::from_object(object));
     }
     Ok(sessions)
 }

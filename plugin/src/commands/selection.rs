@@ -67,7 +67,7 @@ pub(super) async fn list_selected(
     filter: &Filter,
 ) -> Result<Vec<Session>, Error> {
     let items = server.list(listing).await?.collect().await?;
-    let mut sessions: Vec<Session> = items.iter().map(Session::of_object).collect();
+    let mut sessions: Vec<Session> = items.iter().map(Session::from_object).collect();
     sessions.retain(|session| filter.shows(session));
     sessions.sort_by(Session::order);
     Ok(sessions)
@@ -131,7 +131,7 @@ pub(super) fn unique_match<'a>(
     include_ended: bool,
 ) -> Result<Option<&'a Value>, Error> {
     let fits = |item: &&Value| {
-        let session = Session::of_object(item);
+        let session = Session::from_object(item);
         let name = session.name.to_ascii_lowercase();
         let digits = strip_operator_prefix(&name);
         digits.len() == ID_DIGITS
@@ -149,7 +149,7 @@ pub(super) fn unique_match<'a>(
 }
 
 fn candidates(found: &[&Value]) -> String {
-    let mut sessions: Vec<Session> = found.iter().map(|item| Session::of_object(item)).collect();
+    let mut sessions: Vec<Session> = found.iter().map(|item| Session::from_object(item)).collect();
     sessions.sort_by(Session::order);
     let named = sessions.iter().take(MAX_CANDIDATES).map(|session| {
         let what = [&session.user, &session.target].map(|part| part.as_deref().unwrap_or("?"));

@@ -37,16 +37,17 @@ pub(super) async fn run(
         return has_sessions.map(drop);
     }
     let is_operators = source.is_ok_and(|found| found.source == Source::Operator);
-    let (checks, counted) = if is_operators {
-        (assess_operators(&Reading::from_result(version)), counted(server).await)
+    let (checks, list) = if is_operators {
+        (assess_operators(&Reading::from_result(version)), list_sessions(server).await)
     } else {
-        let (facts, counted) = tokio::join!(gather(server, version, has_sessions), counted(server));
-        (assess(&facts, now), counted)
+        let (facts, list) =
+            tokio::join!(gather(server, version, has_sessions), list_sessions(server));
+        (assess(&facts, now), list)
     };
     let text = match args.output {
-        None => render_text(&checks, &counted),
+        None => render_text(&checks, &list),
         Some(format) => {
-            output::render(&to_object(&checks, &counted.sessions), auditor::output_format(format))
+            output::render(&to_object(&checks, &list.sessions), auditor::output_format(format))
                 .map_err(Error::Output)?
         }
     };
@@ -60,13 +61,13 @@ fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&ApiError) -> bool) -> 
 }
 
 /// The sessions, and the scope of their list.
-struct Counted {
+struct SessionList {
     scope: Scope,
     sessions: Reading<Vec<Session>>,
 }
 
 /// Lists the sessions of all namespaces, or of the selected namespace if the user may list only that.
-async fn counted(server: &Server) -> Counted {
+async fn list_sessions(server: &Server) -> SessionList {
     let mut scope = Scope::All;
     let mut all = server.sessions(&scope, None).await;
     if is_refused(&all, ApiError::is_rbac) {
@@ -75,10 +76,10 @@ async fn counted(server: &Server) -> Counted {
     }
     let filter = Filter::default();
     let shown = all.map(|all| {
-        let sessions = all.iter().map(Session::of_object);
+        let sessions = all.iter().map(Session::from_object);
         sessions.filter(|session| filter.shows(session)).collect()
     });
-    Counted { scope, sessions: Reading::from_result(shown) }
+    SessionList { scope, sessions: Reading::from_result(shown) }
 }
 
 async fn gather(
@@ -155,7 +156,7 @@ fn to_object(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
     })
 }
 
-fn render_text(checks: &[Check], counted: &Counted) -> String {
+fn render_text(checks: &[Check], list: &SessionList) -> String {
     let mut rows = vec![[
         "plugin".to_owned(),
         State::Ok.word().to_owned(),
@@ -175,14 +176,14 @@ fn render_text(checks: &[Check], counted: &Counted) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&of_sessions(counted));
+    text.push_str(&of_sessions(list));
     text
 }
 
-fn of_sessions(counted: &Counted) -> String {
-    let sessions = match &counted.sessions {
+fn of_sessions(list: &SessionList) -> String {
+    let sessions = match &list.sessions {
         Reading::Known(sessions) if sessions.is_empty() => {
-            return format!("{}\n", visible(&nothing_found(&counted.scope)));
+            return format!("{}\n", visible(&nothing_found(&list.scope)));
         }
         Reading::Known(sessions) => sessions,
         Reading::Hidden => return "Sessions: your roles don't show them\n".to_owned(),
@@ -194,7 +195,7 @@ fn of_sessions(counted: &Counted) -> String {
         vec![visible(namespace).into_owned(), visible(user).into_owned(), count.to_string()]
     }));
     let mut text = kubectl_get(&rows);
-    if counted.scope != Scope::All {
+    if list.scope != Scope::All {
         text.push_str("Your roles don't show the sessions of other namespaces\n");
     }
     text
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn renders_one_screen() {
-        let everywhere = |sessions| Counted { scope: Scope::All, sessions };
+        let everywhere = |sessions| SessionList { scope: Scope::All, sessions };
         let sessions = everywhere(Reading::Known(vec![
             session("shop", "avi"),
             session("a", "bo"),

@@ -175,7 +175,7 @@ async fn follow(server: &Server, listing: &ListOptions, version: String, changes
 
 /// Returns the sessions that lists show too: preview environments are hidden.
 fn sessions_of(mut items: Vec<Value>) -> Vec<Value> {
-    items.retain(|item| !Session::of_object(item).is_preview());
+    items.retain(|item| !Session::from_object(item).is_preview());
     items
 }
 

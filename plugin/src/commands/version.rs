@@ -30,7 +30,7 @@ pub(super) async fn run(
         (None, None)
     } else {
         // The plugin's own version is printed even if the cluster is unreachable.
-        match ask(connection).await {
+        match get_cluster(connection).await {
             Ok(cluster) => (Some(cluster), None),
             Err(error) => (None, Some(error)),
         }
@@ -39,7 +39,7 @@ pub(super) async fn run(
     failure.map_or(Ok(()), Err)
 }
 
-async fn ask(connection: &ConnectionOptions) -> Result<Cluster, Error> {
+async fn get_cluster(connection: &ConnectionOptions) -> Result<Cluster, Error> {
     let server = Server::connect(connection).await?;
     Ok(Cluster { version: server.version().await?, has_sessions: server.serves_sessions().await? })
 }

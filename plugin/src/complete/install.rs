@@ -45,7 +45,7 @@ impl Environment {
         let shim = folder.join(file(SHIM));
         let outcome = match inspect(&shim)? {
             Found::Ours => format!("{} is there already", shim.display()),
-            Found::Foreign => return Err(foreign(&shim)),
+            Found::Foreign => return Err(foreign_shim_error(&shim)),
             Found::Nothing => {
                 create(&shim).map_err(|error| {
                     Error::setup(format!("cannot create {}: {error}", shim.display()))
@@ -65,7 +65,7 @@ impl Environment {
         let shim = self.folder()?.join(file(SHIM));
         match inspect(&shim)? {
             Found::Nothing => Ok(format!("{} is not there\n", shim.display())),
-            Found::Foreign => Err(foreign(&shim)),
+            Found::Foreign => Err(foreign_shim_error(&shim)),
             Found::Ours => match std::fs::remove_file(&shim) {
                 Ok(()) => Ok(format!("removed {}\n", shim.display())),
                 Err(error) => {
@@ -107,7 +107,7 @@ enum Found {
     Foreign,
 }
 
-fn foreign(shim: &Path) -> Error {
+fn foreign_shim_error(shim: &Path) -> Error {
     Error::setup(format!("{} is not of this plugin's making: move it away first", shim.display()))
 }
 

@@ -153,13 +153,13 @@ impl<'a> Line<'a> {
         match value {
             Some(value) => self.value(flag, value, connection),
             None if takes_value(flag) && !flag.is_require_equals_set() => self.pending = Some(flag),
-            None if is_of(connection, flag) => self.connection.extend(long(flag)),
+            None if is_of(connection, flag) => self.connection.extend(long_flag(flag)),
             None => {}
         }
     }
 
     fn value(&mut self, flag: &Arg, value: &str, connection: &Command) {
-        if let (Some(long), true) = (long(flag), is_of(connection, flag)) {
+        if let (Some(long), true) = (long_flag(flag), is_of(connection, flag)) {
             self.connection.push(format!("{long}={value}"));
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Line<'a> {
                 continue;
             }
             let about = flag.get_help().map(ToString::to_string).unwrap_or_default();
-            candidates.extend(long(flag).map(|long| Candidate::new(long, about.clone())));
+            candidates.extend(long_flag(flag).map(|long| Candidate::new(long, about.clone())));
             if !typed.starts_with("--") {
                 let short = flag.get_short().map(|short| format!("-{short}"));
                 candidates.extend(short.map(|short| Candidate::new(short, about)));
@@ -232,7 +232,7 @@ fn takes_value(flag: &Arg) -> bool {
     flag.get_action().takes_values()
 }
 
-fn long(flag: &Arg) -> Option<String> {
+fn long_flag(flag: &Arg) -> Option<String> {
     flag.get_long().map(|long| format!("--{long}"))
 }
 

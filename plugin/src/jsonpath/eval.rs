@@ -114,7 +114,7 @@ fn walk<'a>(
                 descend(value, &mut found);
                 Ok(found)
             })?,
-            Step::Slice(slice) => each_of(results, |value| sliced(value, *slice))?,
+            Step::Slice(slice) => each_of(results, |value| apply_slice(value, *slice))?,
             Step::Filter(filter) => each_of(results, |value| filtered(value, filter, keys))?,
             Step::Union(parts) => {
                 let mut union = Vec::new();
@@ -173,7 +173,7 @@ fn descend<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
     }
 }
 
-fn sliced(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
+fn apply_slice(value: &Value, slice: Slice) -> Result<Vec<&Value>, String> {
     let items = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(items) => items,
@@ -230,14 +230,14 @@ fn filtered<'a>(
     };
     let mut kept = Vec::new();
     for item in items {
-        if passes(item, filter, keys)? {
+        if matches_filter(item, filter, keys)? {
             kept.push(item);
         }
     }
     Ok(kept)
 }
 
-fn passes(item: &Value, filter: &Filter, keys: MissingKeys) -> Result<bool, String> {
+fn matches_filter(item: &Value, filter: &Filter, keys: MissingKeys) -> Result<bool, String> {
     let left = walk(vec![Cow::Borrowed(item)], &filter.left, keys);
     let Some((sign, right)) = &filter.compared else {
         // Like kubectl, a path that can't be evaluated counts as existing.

@@ -16,7 +16,7 @@ enum Action {
 /// Parses a complete template.
 pub(super) fn template(source: &str) -> Parsed<Vec<Piece>> {
     let mut cursor = Cursor::new(source);
-    let (pieces, _) = pieces(&mut cursor, 0)?;
+    let (pieces, _) = parse_pieces(&mut cursor, 0)?;
     Ok(pieces)
 }
 
@@ -24,7 +24,7 @@ pub(super) fn template(source: &str) -> Parsed<Vec<Piece>> {
 const MAX_DEPTH: usize = 32;
 
 /// Parses pieces up to the end of the text or of the range. Returns whether an `end` was found.
-fn pieces(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<(Vec<Piece>, bool)> {
+fn parse_pieces(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<(Vec<Piece>, bool)> {
     if depth > MAX_DEPTH {
         return Err("too deeply nested".to_owned());
     }
@@ -41,7 +41,7 @@ fn pieces(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<(Vec<Piece>, bool)> {
             Action::Steps(steps) => pieces.push(Piece::Action(steps)),
             Action::Range(over) => {
                 // kubectl does not require the `end`.
-                let (body, _) = self::pieces(cursor, depth + 1)?;
+                let (body, _) = parse_pieces(cursor, depth + 1)?;
                 pieces.push(Piece::Range(over, body));
             }
             Action::End if depth > 0 => return Ok((pieces, true)),
@@ -65,7 +65,7 @@ fn action(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Action> {
         if cursor.rest().is_empty() {
             return Err("unclosed action".to_owned());
         }
-        step(cursor, &mut steps, depth)?;
+        parse_step(cursor, &mut steps, depth)?;
         if matches!(steps.as_slice(), [Step::Unknown(word)] if word == "range") {
             steps.clear();
             is_range = true;
@@ -81,13 +81,13 @@ fn path(source: &str, depth: usize) -> Parsed<Vec<Step>> {
     let mut cursor = Cursor::new(source);
     let mut steps = Vec::new();
     while !cursor.rest().is_empty() {
-        step(&mut cursor, &mut steps, depth)?;
+        parse_step(&mut cursor, &mut steps, depth)?;
     }
     Ok(steps)
 }
 
 /// Parses one step, or a character without effect.
-fn step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<()> {
+fn parse_step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<()> {
     if cursor.next_if("[?(") {
         steps.push(Step::Filter(filter(cursor, depth)?));
         return Ok(());
@@ -114,7 +114,7 @@ fn step(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>, depth: usize) -> Parsed<
         }
         Some(quote @ ('"' | '\'')) => {
             cursor.next();
-            steps.push(Step::Literal(Value::String(quoted(cursor, quote)?)));
+            steps.push(Step::Literal(Value::String(parse_quoted(cursor, quote)?)));
         }
         Some('.') => {
             cursor.next();
@@ -160,7 +160,7 @@ fn number(cursor: &mut Cursor<'_>) -> Parsed<Step> {
 }
 
 /// Parses a string after its opening quote.
-fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Parsed<String> {
+fn parse_quoted(cursor: &mut Cursor<'_>, quote: char) -> Parsed<String> {
     const UNTERMINATED: &str = "unterminated quoted string";
     let mut text = String::new();
     loop {
@@ -178,9 +178,9 @@ fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Parsed<String> {
                     'f' => '\u{c}',
                     'v' => '\u{b}',
                     '\\' => '\\',
-                    'x' => code(cursor, 2)?,
-                    'u' => code(cursor, 4)?,
-                    'U' => code(cursor, 8)?,
+                    'x' => parse_escape_code(cursor, 2)?,
+                    'u' => parse_escape_code(cursor, 4)?,
+                    'U' => parse_escape_code(cursor, 8)?,
                     c if c == quote => c,
                     _ => return Err(INVALID.to_owned()),
                 });
@@ -193,7 +193,7 @@ fn quoted(cursor: &mut Cursor<'_>, quote: char) -> Parsed<String> {
 const INVALID: &str = "unquote string error invalid syntax";
 
 /// Parses the code of a character, with this number of hex digits.
-fn code(cursor: &mut Cursor<'_>, digits: usize) -> Parsed<char> {
+fn parse_escape_code(cursor: &mut Cursor<'_>, digits: usize) -> Parsed<char> {
     let rest = cursor.rest();
     let number = rest.get(..digits).ok_or(INVALID)?;
     let number = u32::from_str_radix(number, 16).map_err(|_| INVALID)?;

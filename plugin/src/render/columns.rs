@@ -79,14 +79,14 @@ impl Aligner {
                 *width = (*width).max(cell.as_ref().width() + self.padding);
             }
         }
-        let widths = self.fitted(columns, last_width);
+        let widths = self.fit_widths(columns, last_width);
         let mut text = String::new();
         for row in rows {
             let Some((last, cells)) = row.split_last() else {
                 continue;
             };
             for (width, cell) in widths.iter().zip(cells) {
-                let cell = cut(cell.as_ref(), width.saturating_sub(self.padding));
+                let cell = truncate(cell.as_ref(), width.saturating_sub(self.padding));
                 text.push_str(&cell);
                 text.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.width())));
             }
@@ -97,7 +97,7 @@ impl Aligner {
     }
 
     /// Returns the widths of the columns, reduced to fit the limit.
-    fn fitted(&self, columns: usize, last_width: usize) -> Vec<usize> {
+    fn fit_widths(&self, columns: usize, last_width: usize) -> Vec<usize> {
         let mut widths = self.widths.clone();
         let Some(fit) = &self.fit else {
             return widths;
@@ -117,7 +117,7 @@ impl Aligner {
 }
 
 /// Truncates text to a width.
-fn cut(text: &str, width: usize) -> Cow<'_, str> {
+fn truncate(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return Cow::Borrowed(text);
     }
@@ -195,8 +195,8 @@ mod tests {
 
     #[test]
     fn truncates_between_wide_characters() {
-        assert_eq!(cut("東京東京", 4), "東…");
-        assert_eq!(cut("東京", 4), "東京");
-        assert_eq!(cut("abc", 0), "…");
+        assert_eq!(truncate("東京東京", 4), "東…");
+        assert_eq!(truncate("東京", 4), "東京");
+        assert_eq!(truncate("abc", 0), "…");
     }
 }

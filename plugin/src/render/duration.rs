@@ -35,7 +35,7 @@ const STEPS: [Step; 8] = [
 /// Returns the age since `start` in the format of kubectl's AGE column.
 #[must_use]
 pub fn age(start: Option<Timestamp>, now: Timestamp) -> String {
-    start.map_or_else(|| UNKNOWN.to_owned(), |start| human(seconds(start, now)))
+    start.map_or_else(|| UNKNOWN.to_owned(), |start| format_human(seconds(start, now)))
 }
 
 /// Returns the age since `start` in the format of mirrord's status table, such as `1m 3s`.
@@ -54,7 +54,7 @@ fn seconds(start: Timestamp, now: Timestamp) -> i64 {
     now.duration_since(start).as_secs()
 }
 
-fn human(seconds: i64) -> String {
+fn format_human(seconds: i64) -> String {
     // The clocks of two machines may differ by a second or so.
     if seconds < -1 {
         return "<invalid>".to_owned();

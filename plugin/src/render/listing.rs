@@ -97,7 +97,7 @@ impl Columns {
                 if self.others_unknown {
                     UNKNOWN.to_owned()
                 } else {
-                    cell(named(&concurrent.others(session)).as_deref())
+                    cell(named(&concurrent.concurrent_owners(session)).as_deref())
                 },
             ]);
         }
@@ -203,7 +203,7 @@ mod tests {
                 "agent": { "kind": "Job", "namespace": "m", "name": "mirrord-agent-a", "node": "n1" },
             },
         });
-        let session = Session::of_object(&tracker);
+        let session = Session::from_object(&tracker);
         let other = Session { owner: Some("eve".into()), state: None, ..session.clone() };
         let row =
             columns.row(&session, &ConcurrentSessions::new([&session, &other]), Timestamp::MAX);

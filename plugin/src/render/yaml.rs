@@ -30,7 +30,7 @@ fn block(text: &mut String, value: &Value, indent: usize) {
         Value::Object(map) => {
             for (n, (key, value)) in map.iter().enumerate() {
                 if n > 0 {
-                    pad(text, indent);
+                    push_indent(text, indent);
                 }
                 string(text, key);
                 text.push(':');
@@ -40,7 +40,7 @@ fn block(text: &mut String, value: &Value, indent: usize) {
         Value::Array(items) => {
             for (n, item) in items.iter().enumerate() {
                 if n > 0 {
-                    pad(text, indent);
+                    push_indent(text, indent);
                 }
                 text.push('-');
                 if is_block(item) {
@@ -62,7 +62,7 @@ fn entry(text: &mut String, value: &Value, indent: usize, same_indent: bool) {
         for line in lines {
             text.push('\n');
             if !line.is_empty() {
-                pad(text, indent + 2);
+                push_indent(text, indent + 2);
                 text.push_str(line);
             }
         }
@@ -70,7 +70,7 @@ fn entry(text: &mut String, value: &Value, indent: usize, same_indent: bool) {
     } else if is_block(value) {
         let indent = if same_indent { indent } else { indent + 2 };
         text.push('\n');
-        pad(text, indent);
+        push_indent(text, indent);
         block(text, value, indent);
     } else {
         text.push(' ');
@@ -106,7 +106,7 @@ fn is_block(value: &Value) -> bool {
     }
 }
 
-fn pad(text: &mut String, indent: usize) {
+fn push_indent(text: &mut String, indent: usize) {
     text.extend(std::iter::repeat_n(' ', indent));
 }
 

@@ -59,7 +59,7 @@ impl Monitor {
         }
         // Query all at once: timeouts of silent sockets would add up.
         let mut queries = JoinSet::new();
-        for socket in sockets(self.folder.as_deref()?) {
+        for socket in find_sockets(self.folder.as_deref()?) {
             queries.spawn(async move { Some((fetch_info(&socket).await?, socket)) });
         }
         while let Some(answer) = queries.join_next().await {
@@ -75,7 +75,7 @@ impl Monitor {
 }
 
 /// Returns the sockets of a folder, the latest first.
-fn sockets(folder: &Path) -> Vec<PathBuf> {
+fn find_sockets(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
     };

@@ -76,7 +76,7 @@ pub(crate) fn may_have_executed(error: Option<&Error>) -> bool {
 /// Looks up the state of a session.
 pub(crate) async fn observe(server: &Server, own: &OwnSession) -> Observation {
     let shown = with_timeout(server.session(&own.namespace, &own.id)).await;
-    let shown = shown.map(|shown| Session::of_object(&shown));
+    let shown = shown.map(|shown| Session::from_object(&shown));
     match shown.as_ref() {
         Ok(session) if own.matches(session) && session.is_over() => {
             return confirm_end(server, ending_from(session)).await;
@@ -89,7 +89,7 @@ pub(crate) async fn observe(server: &Server, own: &OwnSession) -> Observation {
     // A tracker may be hidden, or not exist yet.
     let confirm_missing = || confirm_end(server, Ending::default());
     match with_timeout(server.session_object(&own.namespace, &own.id)).await {
-        Ok(session) if own.matches(&Session::of_object(&session)) => Observation::Alive,
+        Ok(session) if own.matches(&Session::from_object(&session)) => Observation::Alive,
         Ok(_) => confirm_missing().await,
         Err(Some(error)) if error.is_not_found() => confirm_missing().await,
         // Sessions are not served, or not for long.
@@ -168,7 +168,7 @@ async fn watch(
     let reads_trackers = with_timeout(server.discover()).await?.source == Source::Trackers;
     let mut pages = with_timeout(server.list(options)).await?;
     let sessions = with_timeout(pages.collect()).await?;
-    let sessions: Vec<Session> = sessions.iter().map(Session::of_object).collect();
+    let sessions: Vec<Session> = sessions.iter().map(Session::from_object).collect();
     match sessions.iter().find(|session| own.matches(session)) {
         Some(session) if session.is_over() => send_view(WatchView::Ended(ending_from(session))),
         Some(_) => {}
@@ -180,7 +180,7 @@ async fn watch(
         let WatchEvent::Object(change, item) = event else {
             continue;
         };
-        let session = Session::of_object(&item);
+        let session = Session::from_object(&item);
         if !own.matches(&session) {
             continue;
         }

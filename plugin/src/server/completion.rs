@@ -72,7 +72,7 @@ impl Server {
         let page = self.list(&options).await?.next_page().await?;
         let mut sessions = page.unwrap_or_default();
         // `list` hides preview environments as well.
-        sessions.retain(|item| !Session::of_object(item).is_preview());
+        sessions.retain(|item| !Session::from_object(item).is_preview());
         Ok(sessions)
     }
 

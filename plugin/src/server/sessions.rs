@@ -47,7 +47,7 @@ impl Server {
         if let Some(id) = id {
             // Other implementations of the API may ignore the selector, or not name objects by ID.
             items.retain(|item| {
-                let session = Session::of_object(item);
+                let session = Session::from_object(item);
                 session.name.eq_ignore_ascii_case(id.name())
             });
         }

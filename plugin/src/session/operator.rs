@@ -88,7 +88,7 @@ mod tests {
     fn parses_current_and_legacy_forms() {
         let modern = json!({ "port": 80, "kind": "steal", "filter": "header=a" });
         let legacy = json!([81, "mirror", null]);
-        let session = Session::of_object(&json!({
+        let session = Session::from_object(&json!({
             "metadata": { "name": "whatever" },
             "spec": { "session": {
                 "id": "487F4F2B6D2376AD", "duration_secs": 63, "user": "Avi/avi@x.co@avis-macbook",
@@ -108,7 +108,7 @@ mod tests {
         );
         assert!(!session.is_preview());
         let preview = json!({ "spec": { "session": { "user": "preview-env", "target": "x" } } });
-        assert!(Session::of_object(&preview).is_preview());
+        assert!(Session::from_object(&preview).is_preview());
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             json!({ "id": 5, "duration_secs": "long", "user": [], "locked_ports": "all" }),
             json!({ "id": "a/b", "duration_secs": u64::MAX, "locked_ports": [1, [2], [80, "steal"]] }),
         ] {
-            let read = Session::of_object(&json!({ "spec": { "session": session } }));
+            let read = Session::from_object(&json!({ "spec": { "session": session } }));
             assert_eq!(read.age(Timestamp::UNIX_EPOCH), "<unknown>", "{session}");
         }
     }

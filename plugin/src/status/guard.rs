@@ -32,7 +32,7 @@ pub(super) fn guard(facts: &Facts) -> Check {
         .iter()
         .filter(|(policy, _)| has_trackers || *policy != TRACKERS_GUARD)
         .filter_map(|(policy, what)| {
-            let fault = fault(policy, policies.as_ref(), bindings.as_ref())?;
+            let fault = find_fault(policy, policies.as_ref(), bindings.as_ref())?;
             Some((what, format!("{policy} {fault}")))
         })
         .collect();
@@ -45,7 +45,11 @@ pub(super) fn guard(facts: &Facts) -> Check {
 }
 
 /// Returns why a policy is not enforced.
-fn fault(policy: &str, policies: Option<&Value>, bindings: Option<&Value>) -> Option<&'static str> {
+fn find_fault(
+    policy: &str,
+    policies: Option<&Value>,
+    bindings: Option<&Value>,
+) -> Option<&'static str> {
     let is_there = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
     let mut bound =
         items(bindings).filter(|item| text(item, "/spec/policyName") == Some(policy)).peekable();
@@ -53,7 +57,7 @@ fn fault(policy: &str, policies: Option<&Value>, bindings: Option<&Value>) -> Op
         Some("isn't there")
     } else if bound.peek().is_none() {
         Some("isn't bound")
-    } else if bound.any(denies) {
+    } else if bound.any(is_denying) {
         None
     } else {
         Some("is bound, but doesn't deny")
@@ -69,7 +73,7 @@ fn text<'a>(item: &'a Value, pointer: &str) -> Option<&'a str> {
     item.pointer(pointer)?.as_str()
 }
 
-fn denies(binding: &Value) -> bool {
+fn is_denying(binding: &Value) -> bool {
     let actions = binding.pointer("/spec/validationActions");
     let actions = actions.and_then(Value::as_array);
     actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
@@ -130,7 +134,7 @@ pub(super) mod tests {
             (Some(&policy), None, Some("isn't bound")),
             (None, Some(bound(json!(["Deny"]))), Some("isn't there")),
         ] {
-            assert_eq!(fault("a", policies, bindings.as_ref()), expected, "{bindings:?}");
+            assert_eq!(find_fault("a", policies, bindings.as_ref()), expected, "{bindings:?}");
         }
     }
 }

@@ -76,7 +76,7 @@ fn find(listed: &[Value], typed: &Typed) -> Result<Option<Session>, Error> {
     let Typed { id, may_begin } = typed;
     let mut exact: Vec<Session> = listed
         .iter()
-        .map(Session::of_object)
+        .map(Session::from_object)
         .filter(|session| session.name.eq_ignore_ascii_case(id.name()))
         .collect();
     if exact.iter().any(|session| !session.is_over()) {
@@ -85,7 +85,7 @@ fn find(listed: &[Value], typed: &Typed) -> Result<Option<Session>, Error> {
     match exact.as_slice() {
         [] if *may_begin && is_prefix(id) => {
             let item = unique_match(listed, id, false)?;
-            Ok(item.map(Session::of_object))
+            Ok(item.map(Session::from_object))
         }
         [] => Ok(None),
         [session] => Ok(Some(session.clone())),

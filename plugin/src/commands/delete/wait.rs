@@ -132,14 +132,14 @@ impl Pending {
 
     /// Removes the sessions that a list does not contain as live.
     fn retain_live(&mut self, listed: &[Value]) {
-        let listed: Vec<Session> = listed.iter().map(Session::of_object).collect();
+        let listed: Vec<Session> = listed.iter().map(Session::from_object).collect();
         self.0.retain(|name, uid| {
             listed.iter().any(|session| session.name == *name && is_live(session, uid.as_deref()))
         });
     }
 
     fn apply(&mut self, change: EventType, item: &Value) {
-        let session = Session::of_object(item);
+        let session = Session::from_object(item);
         let pending = self.0.get(&session.name);
         let has_ended = match pending {
             Some(uid) => change == EventType::Deleted || !is_live(&session, uid.as_deref()),

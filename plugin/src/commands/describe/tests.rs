@@ -13,7 +13,7 @@ fn around(events: Events) -> Around {
 
 #[test]
 fn describes_a_session() {
-    let session = Session::of_object(&json!({
+    let session = Session::from_object(&json!({
         "metadata": {
             "name": "487f4f2b6d2376ad", "namespace": "default",
             "creationTimestamp": "1970-01-01T00:00:00Z",
@@ -90,7 +90,7 @@ Events:
 
 #[test]
 fn describes_the_end_of_a_session() {
-    let session = Session::of_object(&json!({
+    let session = Session::from_object(&json!({
         "metadata": { "name": "x", "creationTimestamp": "1970-01-01T00:00:00Z" },
         "status": {
             "state": "terminated", "reason": "Stopped", "stoppedBy": "boss@x.co",
@@ -110,7 +110,7 @@ fn describes_the_end_of_a_session() {
 
 #[test]
 fn never_labels_an_unverified_owner_as_verified() {
-    let session = Session::of_object(&json!({
+    let session = Session::from_object(&json!({
         "metadata": { "name": "x", "namespace": "n" },
         "spec": { "owner": { "username": UNVERIFIED_USERNAME } },
         "status": { "message": "the agent carries no stamp" },
@@ -123,7 +123,7 @@ fn never_labels_an_unverified_owner_as_verified() {
 
 #[test]
 fn describes_absent_values() {
-    let session = Session::of_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
+    let session = Session::from_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
     let text = render(&session, &around(Events::Forbidden), &now());
     assert!(!text.contains("Key:"), "{text}");
     for line in [

@@ -82,7 +82,7 @@ impl Printer {
     ) -> Result<String, Error> {
         let sessions: Vec<Session> = match self.shape {
             Shape::Plain | Shape::Wide | Shape::Table | Shape::Name => {
-                items.iter().map(Session::of_object).collect()
+                items.iter().map(Session::from_object).collect()
             }
             _ => Vec::new(),
         };
@@ -126,7 +126,7 @@ impl Printer {
         concurrent: &ConcurrentSessions,
         now: Timestamp,
     ) -> Result<String, Error> {
-        let session = || Session::of_object(item);
+        let session = || Session::from_object(item);
         let event = self.events.then_some(change.as_str());
         match &self.shape {
             Shape::Plain | Shape::Wide | Shape::Table => {

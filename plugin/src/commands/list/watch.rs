@@ -124,7 +124,7 @@ impl View<'_> {
             let key = key(&item);
             let previous = removed.remove(&key);
             let prints = matches!(initial, InitialList::Shown(_));
-            if prints && previous.as_ref().is_none_or(|previous| differs(previous, &item)) {
+            if prints && previous.as_ref().is_none_or(|previous| is_changed(previous, &item)) {
                 let change =
                     if previous.is_some() { EventType::Modified } else { EventType::Added };
                 text.push_str(&self.printer.changed(change, &item, &concurrent, now)?);
@@ -143,7 +143,7 @@ impl View<'_> {
         if !self.printer.shows_others() {
             return ConcurrentSessions::default();
         }
-        let sessions: Vec<Session> = items.into_iter().map(Session::of_object).collect();
+        let sessions: Vec<Session> = items.into_iter().map(Session::from_object).collect();
         ConcurrentSessions::new(&sessions)
     }
 
@@ -154,7 +154,7 @@ impl View<'_> {
         console: &mut Console<'_>,
     ) -> Result<(), Error> {
         let key = key(item);
-        let shows = self.filter.shows(&Session::of_object(item));
+        let shows = self.filter.shows(&Session::from_object(item));
         let was_shown = self.printed.contains_key(&key);
         if change == EventType::Deleted || !shows {
             self.printed.remove(&key);
@@ -177,7 +177,7 @@ impl View<'_> {
     }
 }
 
-fn differs(left: &Value, right: &Value) -> bool {
+fn is_changed(left: &Value, right: &Value) -> bool {
     let version = |item| text(item, "/metadata/resourceVersion").map(ToOwned::to_owned);
     version(left) != version(right)
 }

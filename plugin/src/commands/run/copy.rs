@@ -31,7 +31,7 @@ pub(super) struct ConfigCopy {
 /// Writes a file that other users can't read.
 pub(super) fn write_copy(extension: &str, text: &str) -> io::Result<ConfigCopy> {
     let folder = std::env::temp_dir();
-    sweep(&folder, SystemTime::now());
+    remove_stale_copies(&folder, SystemTime::now());
     let mut file = tempfile::Builder::new().prefix(PREFIX).suffix(extension).tempfile_in(folder)?;
     // On a file system without locks, no copy is ever swept.
     let _ = file.as_file().try_lock();
@@ -42,7 +42,7 @@ pub(super) fn write_copy(extension: &str, text: &str) -> io::Result<ConfigCopy> 
 }
 
 /// Deletes the leftovers of killed runs. Files that can't be deleted are left for the next run.
-fn sweep(folder: &Path, now: SystemTime) {
+fn remove_stale_copies(folder: &Path, now: SystemTime) {
     let Ok(entries) = read_dir(folder) else {
         return;
     };
@@ -88,7 +88,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("mirrord-sessions-folder")).unwrap();
         let elsewhere = folder.path().join("another-left.json");
         std::os::unix::fs::symlink(elsewhere, folder.path().join("mirrord-sessions-link")).unwrap();
-        sweep(folder.path(), SystemTime::now());
+        remove_stale_copies(folder.path(), SystemTime::now());
         assert!(!exists("mirrord-sessions-left.json"));
         for name in [
             "mirrord-sessions-young.json",
@@ -105,8 +105,8 @@ mod tests {
         let start = Instant::now();
         while exists("mirrord-sessions-used.json") {
             assert!(start.elapsed() < Duration::from_mins(1), "the unlocked copy was not deleted");
-            sweep(folder.path(), SystemTime::now());
+            remove_stale_copies(folder.path(), SystemTime::now());
         }
-        sweep(Path::new("/nowhere/at-all"), SystemTime::now());
+        remove_stale_copies(Path::new("/nowhere/at-all"), SystemTime::now());
     }
 }
