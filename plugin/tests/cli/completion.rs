@@ -1,4 +1,4 @@
-//! Completion, as requested by shells and kubectl.
+//! Completion as requested by shells and by kubectl.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ fn complete(server: &Server, line: &str) -> Vec<String> {
     text.lines().map(ToOwned::to_owned).collect()
 }
 
-pub(crate) fn two() -> Fake {
+pub(crate) fn two_sessions() -> Fake {
     let mut other = session("shop", "c527fe7d9c30979e");
     other["spec"]["user"] = json!("Bo/bo@x@host\nsecond line");
     Fake::new().session("default", "487f4f2b6d2376ad").object(other)
@@ -22,7 +22,7 @@ pub(crate) fn two() -> Fake {
 
 #[test]
 fn suggests_sessions_of_the_typed_namespace() {
-    let server = two().start();
+    let server = two_sessions().start();
     assert_eq!(
         complete(&server, "delete "),
         ["487F4F2B6D2376AD\tAvi/avi@x@host, deployment/counter", ":4"]
@@ -57,8 +57,8 @@ fn suggests_trackers_without_read_access_to_sessions() {
 }
 
 #[test]
-fn fails_silently() {
-    let refusing =
+fn suggests_nothing_on_failure() {
+    let denying_server =
         Fake::new().rule(|_| Some(Answer { code: 403, headers: "", body: "no".into() })).start();
     for line in [
         "delete ",
@@ -67,7 +67,7 @@ fn fails_silently() {
         "nope ",
         "list --context=x --cluster ",
     ] {
-        let lines = complete(&refusing, line);
+        let lines = complete(&denying_server, line);
         assert_eq!(lines.last().unwrap(), ":4", "{line}");
         assert!(!line.ends_with("ete ") || lines.len() == 1, "{line}");
     }

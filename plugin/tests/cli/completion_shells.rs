@@ -1,4 +1,4 @@
-//! Completion in shells, and under the program's other name.
+//! Completion in shells, and as the program `kubectl_complete-mirrord_sessions`.
 
 use std::{
     fs,
@@ -10,14 +10,14 @@ use std::{
 };
 
 use crate::{
-    completion::two,
+    completion::two_sessions,
     fake::Server,
     plugin::{CommandOutput, Plugin},
 };
 
 #[test]
-fn completes_under_its_other_name() {
-    let server = two().start();
+fn completes_as_kubectl_complete() {
+    let server = two_sessions().start();
     let mut command = server.command("completion --install");
     let home = server.kubeconfig().parent().unwrap().to_owned();
     let bin = home.join("krew/bin");
@@ -25,18 +25,18 @@ fn completes_under_its_other_name() {
     let plugin = Path::new(command.get_program()).to_owned();
     symlink(&plugin, bin.join("kubectl-mirrord_sessions")).unwrap();
     command.env("KREW_ROOT", home.join("krew"));
-    let told = CommandOutput::new(&command.output().unwrap()).succeeds();
+    let message = CommandOutput::new(&command.output().unwrap()).succeeds();
     let shim = bin.join("kubectl_complete-mirrord_sessions");
-    assert!(told.starts_with(&format!("created {}: ", shim.display())), "{told}");
-    let mut asked = Command::new(&shim);
-    asked.args(["delete", ""]).env_clear().env("KUBECONFIG", server.kubeconfig());
-    let text = CommandOutput::new(&asked.output().unwrap()).succeeds();
+    assert!(message.starts_with(&format!("created {}: ", shim.display())), "{message}");
+    let mut request = Command::new(&shim);
+    request.args(["delete", ""]).env_clear().env("KUBECONFIG", server.kubeconfig());
+    let text = CommandOutput::new(&request.output().unwrap()).succeeds();
     assert!(text.starts_with("487F4F2B6D2376AD\t") && text.ends_with("\n:4\n"), "{text}");
 }
 
 /// Runs a script in a shell with the plugin on its path. Returns nothing if the shell is not
 /// installed.
-fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> Option<String> {
+fn run_in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> Option<String> {
     let plugin = server.command("x");
     let bin = server.kubeconfig().with_file_name("bin");
     let _ = fs::create_dir(&bin);
@@ -55,7 +55,7 @@ fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> O
         .stdin(Stdio::null())
         .output();
     let Ok(output) = output else {
-        eprintln!("{shell} is not here: its script was not tried");
+        eprintln!("skipped: {shell} is not installed");
         return None;
     };
     Some(CommandOutput::new(&output).succeeds())
@@ -63,7 +63,7 @@ fn in_shell(server: &Server, shell: &str, arguments: &[&str], script: &str) -> O
 
 #[test]
 fn completes_in_bash() {
-    let server = two().start();
+    let server = two_sessions().start();
     // readline treats "=" and ":" as words, and completes the last word.
     let reply = |words: &str, kind: u8| {
         let script = format!(
@@ -71,7 +71,7 @@ fn completes_in_bash() {
             COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE={kind}
             __kubectl_mirrord_sessions; printf '%s\n' "${{COMPREPLY[@]}}""#
         );
-        in_shell(&server, "bash", &["--norc", "--noprofile"], &script)
+        run_in_shell(&server, "bash", &["--norc", "--noprofile"], &script)
     };
     let Some(first) = reply("kubectl-mirrord_sessions delete ''", 9) else {
         return;
@@ -96,9 +96,9 @@ fn completes_in_bash() {
 
 #[test]
 fn completes_in_fish() {
-    let server = two().start();
+    let server = two_sessions().start();
     let script = "kubectl-mirrord_sessions completion fish | source; complete -C 'kubectl-mirrord_sessions delete '; complete -C 'kubectl-mirrord_sessions version --output=j'";
-    let Some(text) = in_shell(&server, "fish", &["--no-config"], script) else {
+    let Some(text) = run_in_shell(&server, "fish", &["--no-config"], script) else {
         return;
     };
     assert_eq!(text, "487F4F2B6D2376AD\tAvi/avi@x@host, deployment/counter\n--output=json\tJSON\n");
@@ -106,7 +106,7 @@ fn completes_in_fish() {
 
 #[test]
 fn loads_in_zsh() {
-    let server = two().start();
+    let server = two_sessions().start();
     // Captures the arguments of the completion system instead of drawing.
     let script = r#"compdef() { : }
         functions[compdef]='true'
@@ -116,7 +116,7 @@ fn loads_in_zsh() {
         words=(kubectl-mirrord_sessions delete ''); CURRENT=3; _kubectl_mirrord_sessions
         words=(kubectl-mirrord_sessions -n shop describe c5); CURRENT=5; _kubectl_mirrord_sessions
         words=(kubectl-mirrord_sessions version --output=j); CURRENT=3; _kubectl_mirrord_sessions"#;
-    let Some(text) = in_shell(&server, "zsh", &["-f"], script) else {
+    let Some(text) = run_in_shell(&server, "zsh", &["-f"], script) else {
         return;
     };
     assert_eq!(
@@ -138,7 +138,7 @@ users: [{name: dev, user: {exec: {
 }}}]
 "#,
     );
-    let began = Instant::now();
+    let start = Instant::now();
     let mut child = plugin
         .command("__complete delete")
         .arg("")
@@ -148,17 +148,17 @@ users: [{name: dev, user: {exec: {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The input for the shell.
-    let mut ahead = child.stdin.take().unwrap();
-    let _ = ahead.write_all(b"typed ahead\n");
+    // Typed input belongs to the shell, not to the credential plugin.
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(b"typed ahead\n");
     // Wait until every process has closed the streams.
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
-    assert!(began.elapsed() < Duration::from_secs(30), "{output:?}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{output:?}");
     assert_eq!(output.succeeds(), ":4\n");
     let got = plugin.kubeconfig().with_file_name("got");
     let got = loop {
         let got = fs::read_to_string(&got).unwrap_or_default();
-        if !got.is_empty() || began.elapsed() > Duration::from_secs(30) {
+        if !got.is_empty() || start.elapsed() > Duration::from_secs(30) {
             break got;
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -65,8 +65,8 @@ fn selects_by_labels_and_omits_events() {
     );
     let output = server.run("describe -l x=y --chunk-size=7");
     assert_eq!(output.code, Some(0), "{output:?}");
-    let listed =
+    let list_request =
         server.seen().into_iter().find(|seen| seen.query.contains_key("labelSelector")).unwrap();
-    assert_eq!(listed.query["labelSelector"], "x=y");
-    assert_eq!(listed.query["limit"], "7");
+    assert_eq!(list_request.query["labelSelector"], "x=y");
+    assert_eq!(list_request.query["limit"], "7");
 }

@@ -17,7 +17,7 @@ const COMMANDS: [&str; 6] =
     ["list", "list -A -o json", "describe a", "delete a", "kill-all -y", "version"];
 
 /// Runs every command and asserts that each fails with one line containing the text.
-fn all_fail(plugin: &Plugin, expected: &str) {
+fn assert_all_fail(plugin: &Plugin, expected: &str) {
     for command in COMMANDS {
         let output = plugin.run(command);
         assert_eq!(output.code, Some(1), "{command}");
@@ -43,8 +43,8 @@ fn reports_a_refused_connection() {
     let expected = format!(
         "The connection to the server {address} was refused - did you specify the right host or port?\n"
     );
-    all_fail(&Plugin::at(&format!("http://{address}")), &expected);
-    all_fail(&Plugin::at(&format!("https://{address}")), &expected);
+    assert_all_fail(&Plugin::at(&format!("http://{address}")), &expected);
+    assert_all_fail(&Plugin::at(&format!("https://{address}")), &expected);
     assert!(start.elapsed().as_secs() < 10);
 }
 
@@ -152,11 +152,11 @@ fn reports_missing_permissions() {
 
 #[test]
 fn retries_after_the_delay_of_the_server() {
-    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let requests = std::sync::atomic::AtomicUsize::new(0);
     let server = Fake::new()
         .session("default", "a")
         .rule(move |_| {
-            let n = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let n = requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let body = status(429, "TooManyRequests", "busy", &json!({}));
             (n < 2).then_some(Answer { code: 429, headers: "retry-after: 0\r\n", body })
         })
@@ -167,7 +167,6 @@ fn retries_after_the_delay_of_the_server() {
 
 #[test]
 fn reports_invalid_kubeconfigs() {
-    let at = Plugin::with;
     let cases = [
         ("", "no current context"),
         (
@@ -193,7 +192,7 @@ fn reports_invalid_kubeconfigs() {
         ),
     ];
     for (kubeconfig, expected) in cases {
-        all_fail(&at(kubeconfig), expected);
+        assert_all_fail(&Plugin::with(kubeconfig), expected);
     }
 }
 
@@ -234,6 +233,6 @@ fn prints_versions() {
     assert_eq!(value["serverVersion"]["gitVersion"], "v1.36.3");
     assert_eq!(value["sessions"]["installed"], true);
     // This command sends no request.
-    let own = Plugin::with("a: [").run("version --client").succeeds();
-    assert_eq!(own, format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")));
+    let client = Plugin::with("a: [").run("version --client").succeeds();
+    assert_eq!(client, format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")));
 }

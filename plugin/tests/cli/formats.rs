@@ -10,7 +10,7 @@ use crate::{
     plugin::CommandOutput,
 };
 
-fn two() -> Fake {
+fn two_sessions() -> Fake {
     let mut labelled = session("default", "a");
     labelled["metadata"]["labels"] = json!({ "run": "x", "team": "y" });
     labelled["metadata"]["creationTimestamp"] = json!("2021-01-01T00:00:00Z");
@@ -19,7 +19,7 @@ fn two() -> Fake {
 
 #[test]
 fn prints_templates_and_columns() {
-    let server = two().start();
+    let server = two_sessions().start();
     for (arguments, expected) in [
         ("-o jsonpath={.items[*].metadata.name}", "a b"),
         ("-o=jsonpath={range.items[*]}{.metadata.name}{\"\\n\"}{end}", "a\nb\n"),
@@ -66,7 +66,7 @@ fn prints_templates_and_columns() {
 
 #[test]
 fn sends_no_request_with_an_invalid_format() {
-    let server = two().start();
+    let server = two_sessions().start();
     for (arguments, expected) in [
         (
             "-o nope",
@@ -95,10 +95,10 @@ fn sends_no_request_with_an_invalid_format() {
 }
 
 /// Serves a watch with these events, after a list of version 7.
-fn watched(events: &[Value]) -> Fake {
+fn watch_server(events: &[Value]) -> Fake {
     let events: Vec<String> = events.iter().map(ToString::to_string).collect();
     let body = events.join("\n") + "\n";
-    two().rule(move |seen| {
+    two_sessions().rule(move |seen| {
         if seen.line() != "GET /namespaces/default/sessiontrackers" {
             return None;
         }
@@ -124,7 +124,7 @@ fn event(kind: &str, name: &str, state: &str, version: &str) -> Value {
 }
 
 /// Reads this number of lines, then closes the pipe.
-fn read(mut child: Child, count: usize) -> Vec<String> {
+fn read_lines(mut child: Child, count: usize) -> Vec<String> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let lines = lines.take(count).map(Result::unwrap).collect();
     child.kill().unwrap();
@@ -132,7 +132,7 @@ fn read(mut child: Child, count: usize) -> Vec<String> {
     lines
 }
 
-fn start(server: &crate::fake::Server, arguments: &str) -> Child {
+fn spawn(server: &crate::fake::Server, arguments: &str) -> Child {
     let mut command = server.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     command.spawn().unwrap()
@@ -149,9 +149,9 @@ fn prints_changes_as_they_happen() {
         event("MODIFIED", "b", "terminated", "12"),
         event("DELETED", "c", "running", "13"),
     ];
-    let server = watched(&events).start();
+    let server = watch_server(&events).start();
     let lines =
-        read(start(&server, "list -w -o custom-columns=N:.metadata.name,S:.status.state"), 7);
+        read_lines(spawn(&server, "list -w -o custom-columns=N:.metadata.name,S:.status.state"), 7);
     assert_eq!(
         lines,
         [
@@ -164,20 +164,20 @@ fn prints_changes_as_they_happen() {
             "c     running",
         ]
     );
-    let server = watched(&events).start();
-    let lines = read(start(&server, "list --watch-only -o name"), 4);
+    let server = watch_server(&events).start();
+    let lines = read_lines(spawn(&server, "list --watch-only -o name"), 4);
     assert_eq!(lines[0], "session.operator.metalbear.co/a");
     assert_eq!(lines[1], "session.operator.metalbear.co/c");
-    let server = watched(&events).start();
-    let lines = read(start(&server, "list -w"), 7);
+    let server = watch_server(&events).start();
+    let lines = read_lines(spawn(&server, "list -w"), 7);
     assert!(lines[0].starts_with("SESSION ID"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.starts_with("SESSION")).count(), 1);
     assert!(lines[4].starts_with("c "), "{lines:?}");
     // Every line has the kind of the event; a session that leaves the list is printed as deleted.
-    let server = watched(&events).start();
+    let server = watch_server(&events).start();
     let line = "list -w --output-watch-events -o custom-columns=N:.metadata.name";
     assert_eq!(
-        read(start(&server, line), 7),
+        read_lines(spawn(&server, line), 7),
         [
             "EVENT   N",
             "ADDED   a",
@@ -188,19 +188,22 @@ fn prints_changes_as_they_happen() {
             "DELETED    c",
         ]
     );
-    let server = watched(&events).start();
+    let server = watch_server(&events).start();
     let line = "list --watch-only --output-watch-events -o jsonpath={.type}={.object.metadata.name}{\"\\n\"}";
-    assert_eq!(read(start(&server, line), 4), ["MODIFIED=a", "ADDED=c", "DELETED=b", "DELETED=c"]);
+    assert_eq!(
+        read_lines(spawn(&server, line), 4),
+        ["MODIFIED=a", "ADDED=c", "DELETED=b", "DELETED=c"]
+    );
     // Objects are printed as separate documents.
-    let server = watched(&events).start();
-    let lines = read(start(&server, "list --watch-only -o yaml"), 40);
+    let server = watch_server(&events).start();
+    let lines = read_lines(spawn(&server, "list --watch-only -o yaml"), 40);
     assert_eq!(lines[0], "apiVersion: operator.metalbear.co/v1", "{lines:?}");
     assert!(lines.contains(&"---".to_owned()), "{lines:?}");
 }
 
 #[test]
 fn restarts_an_expired_watch_without_loss() {
-    let gone = json!({
+    let expired = json!({
         "type": "ERROR",
         "object": { "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" },
     });
@@ -216,28 +219,28 @@ fn restarts_an_expired_watch_without_loss() {
             };
             let body = if seen.query.contains_key("watch") {
                 match seen.query["resourceVersion"].as_str() {
-                    "7" => format!("{gone}\n"),
+                    "7" => format!("{expired}\n"),
                     _ => String::new(),
                 }
             } else if lists.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
-                let there = ["a", "b", "c"].map(|name| event("", name, "running", "7"));
-                list("7", there.to_vec())
+                let items = ["a", "b", "c"].map(|name| event("", name, "running", "7"));
+                list("7", items.to_vec())
             } else {
                 // Meanwhile b has changed, c was deleted, and d is new.
-                let there = vec![
+                let items = vec![
                     event("", "a", "running", "7"),
                     event("", "b", "pending", "8"),
                     event("", "d", "running", "9"),
                 ];
-                list("9", there)
+                list("9", items)
             };
             Some(Answer { code: 200, headers: "", body })
         })
         .start();
     let child =
-        start(&server, "list -w -o custom-columns=N:.metadata.name,S:.status.state --no-headers");
+        spawn(&server, "list -w -o custom-columns=N:.metadata.name,S:.status.state --no-headers");
     assert_eq!(
-        read(child, 6),
+        read_lines(child, 6),
         [
             "a     running",
             "b     running",
@@ -257,7 +260,7 @@ fn reports_a_denied_watch() {
         "sessiontrackers.visibility.operator.metalbear.co is forbidden: User \"dev\" cannot watch resource \"sessiontrackers\" in API group \"visibility.operator.metalbear.co\" in the namespace \"default\"",
         &json!({}),
     );
-    let server = two()
+    let server = two_sessions()
         .rule(move |seen| {
             seen.query.contains_key("watch").then(|| Answer {
                 code: 403,
@@ -290,7 +293,7 @@ fn prints_the_first_page_before_the_second_arrives() {
             None
         })
         .start();
-    let mut child = start(&server, "list");
+    let mut child = spawn(&server, "list");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.by_ref().take(501).count(), 501);
     go.send(()).unwrap();

@@ -21,10 +21,10 @@ fn prints_the_header_of_a_key() {
          \x20 curl -H 'baggage: mirrord-session=avi' http://ADDRESS\n\
          Participants: avi@x, dev\n"
     );
-    let asked = server.asked().pop().unwrap();
-    assert_eq!(asked.line(), "POST /namespaces/default/sessiontrackers/487f4f2b6d2376ad/join");
+    let request = server.asked().pop().unwrap();
+    assert_eq!(request.line(), "POST /namespaces/default/sessiontrackers/487f4f2b6d2376ad/join");
     assert_eq!(
-        serde_json::from_str::<Value>(&asked.body).unwrap(),
+        serde_json::from_str::<Value>(&request.body).unwrap(),
         json!({ "apiVersion": "visibility.operator.metalbear.co/v1", "kind": "SessionJoin" })
     );
     let json: Value =

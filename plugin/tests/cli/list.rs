@@ -51,15 +51,17 @@ fn succeeds_with_a_message_if_nothing_is_found() {
 }
 
 #[test]
-fn joins_pages() {
+fn reads_all_pages() {
     let many = (0..1203).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let server = many.start();
     let names = server.run("list -o name").succeeds();
     assert_eq!(names.lines().count(), 1203);
     assert!(names.ends_with("/s1202\n"));
     let pages = |server: &crate::fake::Server| -> Vec<(String, String)> {
-        let of = |seen: &crate::fake::Seen, name: &str| seen.query.get(name).cloned();
-        let page = |seen| (of(seen, "limit").unwrap(), of(seen, "continue").unwrap_or_default());
+        let parameter = |seen: &crate::fake::Seen, name: &str| seen.query.get(name).cloned();
+        let page = |seen| {
+            (parameter(seen, "limit").unwrap(), parameter(seen, "continue").unwrap_or_default())
+        };
         server.asked().iter().map(page).collect()
     };
     let page = |limit: &str, after: &str| (limit.to_owned(), after.to_owned());
@@ -277,8 +279,8 @@ fn sorts_only_the_initial_list_of_a_watch() {
         let line = format!("list -o jsonpath={{.metadata.name}} --sort-by=.spec.order {flags}");
         let output = server.run(&line);
         assert_eq!(output.out, names, "{flags}");
-        let said = output.messages.strip_prefix(warning);
-        assert!(said.unwrap().contains("no watch today"), "{output:?}");
+        let rest = output.messages.strip_prefix(warning);
+        assert!(rest.unwrap().contains("no watch today"), "{output:?}");
     }
 }
 

@@ -10,6 +10,7 @@ mod auditor;
 mod completion;
 #[cfg(unix)]
 mod completion_shells;
+mod confirmation;
 mod connection;
 mod describe;
 mod errors;
@@ -18,7 +19,7 @@ mod join;
 mod kill_all;
 mod list;
 mod operator;
-mod operator_answers;
+mod operator_responses;
 mod policy;
 #[cfg(unix)]
 mod run;
@@ -28,7 +29,6 @@ mod run_ending;
 mod run_terminal;
 mod status;
 mod stop;
-mod stop_asking;
 mod top;
 #[cfg(target_os = "linux")]
 mod top_terminal;

@@ -29,11 +29,11 @@ pub(crate) fn sessions() -> Vec<Value> {
 
 /// Returns an operator that serves lists, or only its own status.
 pub(crate) fn operator(lists: bool) -> Fake {
-    operator_of(Fake::new(), lists)
+    operator_with_rules(Fake::new(), lists)
 }
 
-/// Returns an operator with other responses to some requests.
-pub(crate) fn operator_of(fake: Fake, lists: bool) -> Fake {
+/// Returns an operator that overrides some responses with the rules of `fake`.
+pub(crate) fn operator_with_rules(fake: Fake, lists: bool) -> Fake {
     let answer = |body: Value| Some(Answer { code: 200, headers: "", body: body.to_string() });
     fake.without_trackers().rule(move |seen: &Seen| {
         let path = seen.path.strip_prefix(GROUP)?;
@@ -53,10 +53,12 @@ pub(crate) fn operator_of(fake: Fake, lists: bool) -> Fake {
             ("GET", "/sessions") => {
                 answer(json!({ "items": sessions().into_iter().map(item).collect::<Vec<_>>() }))
             }
-            ("GET", place) => {
-                let place = place.strip_prefix("/namespaces/")?.strip_suffix("/sessions")?;
-                let here = sessions().into_iter().filter(|one| one["namespace"] == place);
-                answer(json!({ "items": here.map(item).collect::<Vec<_>>() }))
+            ("GET", namespace) => {
+                let namespace = namespace.strip_prefix("/namespaces/")?.strip_suffix("/sessions")?;
+                let items = sessions()
+                    .into_iter()
+                    .filter(|session| session["namespace"] == namespace);
+                answer(json!({ "items": items.map(item).collect::<Vec<_>>() }))
             }
             ("DELETE", "/sessions/5223981140706293421") => {
                 answer(json!({ "kind": "Status", "status": "Success", "code": 200 }))
@@ -94,8 +96,8 @@ fn lists_sessions_from_list_or_status() {
         }
         assert!(!text.contains("preview-env"), "{text}");
         assert!(server.run("list -A --previews").succeeds().contains("preview-env"));
-        let here = server.run("list --no-headers").succeeds();
-        assert_eq!(here.lines().count(), 1, "{here}");
+        let text = server.run("list --no-headers").succeeds();
+        assert_eq!(text.lines().count(), 1, "{text}");
         for (filter, expected) in [
             ("--user eve@x.co", 1),
             ("--user Avi", 1),
@@ -120,10 +122,10 @@ fn lists_sessions_from_list_or_status() {
             assert!(text.contains(expected), "{expected}: {text}");
         }
     }
-    let said = operator(true).start().run("list -v1").messages;
+    let messages = operator(true).start().run("list -v1").messages;
     assert!(
-        said.contains("Reading sessions.operator.metalbear.co of mirrord's operator"),
-        "{said}"
+        messages.contains("Reading sessions.operator.metalbear.co of mirrord's operator"),
+        "{messages}"
     );
     let message = operator(true).start().run("list -l a=b").fails();
     assert!(message.contains("have no labels"), "{message}");
@@ -145,13 +147,12 @@ fn deletes_by_decimal_id() {
     let message = server.run("kill -n shop mc-9D1C").fails();
     assert!(message.contains("it is busy"), "{message}");
     // The number alone would match a session of another namespace.
-    let asked = server.lines().len();
-    for elsewhere in ["kill -n shop 487F4F2B6D2376AD", "kill mc-9d1c0e5b7a3f2468", "kill nonsense"]
-    {
-        let message = server.run(elsewhere).fails();
-        assert!(message.contains("not found in namespace"), "{elsewhere}: {message}");
+    let count = server.lines().len();
+    for line in ["kill -n shop 487F4F2B6D2376AD", "kill mc-9d1c0e5b7a3f2468", "kill nonsense"] {
+        let message = server.run(line).fails();
+        assert!(message.contains("not found in namespace"), "{line}: {message}");
     }
-    let lines = server.lines().split_off(asked);
+    let lines = server.lines().split_off(count);
     assert!(!lines.iter().any(|line| line.starts_with("DELETE")), "{lines:?}");
 }
 
@@ -181,9 +182,12 @@ fn never_deletes_hidden_sessions() {
     assert_eq!(text.lines().count(), 4, "{text}");
     assert_eq!(server.lines(), ["GET /sessions", "DELETE /sessions"]);
     // Completion does not suggest them either.
-    let offered = server.command("__complete").args(["delete", ""]).output();
-    let offered = String::from_utf8(offered.unwrap().stdout).unwrap();
-    assert!(offered.contains("487F4F2B6D2376AD") && !offered.contains("preview-env"), "{offered}");
+    let suggestions = server.command("__complete").args(["delete", ""]).output();
+    let suggestions = String::from_utf8(suggestions.unwrap().stdout).unwrap();
+    assert!(
+        suggestions.contains("487F4F2B6D2376AD") && !suggestions.contains("preview-env"),
+        "{suggestions}"
+    );
 }
 
 #[test]
@@ -214,7 +218,7 @@ fn deletes_sessions_of_a_namespace_one_by_one() {
 }
 
 #[test]
-fn status_changes_nothing_of_the_operator() {
+fn status_only_reads_from_the_operator() {
     let server = operator(true).start();
     let text = server.run("status").succeeds();
     assert!(text.contains("sessions   off   mirrord's operator keeps those"), "{text}");

@@ -58,7 +58,7 @@ fn tests_policies_offline() {
     let files = Files::new();
     let policy = files.write("policy.yaml", OWN_ONLY);
     let sessions = files.write("sessions.json", &sessions().to_string());
-    // The test needs neither a cluster nor a kubeconfig.
+    // `policy test` on files needs neither a cluster nor a kubeconfig.
     let plugin = Plugin::with("a: [");
     let test = |arguments: &str| {
         let line = format!(
@@ -87,8 +87,9 @@ fn tests_policies_offline() {
         let json: Value =
             serde_json::from_str(&test(&format!("{arguments} -o json")).succeeds()).unwrap();
         let seen = json["sessions"].as_array().unwrap();
-        let shown: Vec<bool> = seen.iter().map(|one| one["visible"].as_bool().unwrap()).collect();
-        assert_eq!(shown, visible, "{arguments}");
+        let visibility: Vec<bool> =
+            seen.iter().map(|session| session["visible"].as_bool().unwrap()).collect();
+        assert_eq!(visibility, visible, "{arguments}");
         assert_eq!(seen[1]["why"], why, "{arguments}");
     }
     assert_eq!(
@@ -111,14 +112,14 @@ fn tests_policies_on_live_sessions_without_impersonation() {
          a            deployment/counter   Avi/avi@x@host   no        because no allow rule matches\n"
     );
     for seen in server.seen() {
-        assert!(seen.header("impersonate-user").is_empty(), "asked as oneself");
+        assert!(seen.header("impersonate-user").is_empty(), "the request impersonates a user");
         assert!(seen.header("impersonate-group").is_empty());
     }
     assert_eq!(server.run(&format!("{line} -A")).succeeds().lines().count(), 3);
 }
 
 #[test]
-fn reports_the_errors_of_admission() {
+fn reports_errors_like_admission() {
     let files = Files::new();
     let sessions = files.write("sessions.json", &sessions().to_string());
     let plugin = Plugin::with("");
@@ -146,7 +147,7 @@ fn reports_the_errors_of_admission() {
     }
     let policy = files.write("policy.yaml", OWN_ONLY);
     let policy = policy.display();
-    // The error text of the operating system.
+    // The operating system provides the text of this error.
     let missing = std::fs::read("/none").unwrap_err();
     let missing = format!("error: error reading /none: {missing}");
     for (arguments, expected) in [

@@ -15,7 +15,7 @@ fn forbidden(user: &str) -> Answer {
 }
 
 /// Serves what developers may read: sessions, and nothing of the installation.
-fn developers(fake: Fake) -> Fake {
+fn with_developer_access(fake: Fake) -> Fake {
     fake.rule(|seen: &Seen| {
         let hidden = [
             "/apis/admissionregistration.k8s.io/",
@@ -29,7 +29,7 @@ fn developers(fake: Fake) -> Fake {
     })
 }
 
-fn checked(output: &CommandOutput, name: &str) -> (String, String) {
+fn check_result(output: &CommandOutput, name: &str) -> (String, String) {
     let value: Value = serde_json::from_str(&output.out).unwrap();
     let checks = value["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == name).unwrap();
@@ -39,10 +39,10 @@ fn checked(output: &CommandOutput, name: &str) -> (String, String) {
 
 #[test]
 fn reports_missing_trackers_as_off_to_developers() {
-    let server = developers(Fake::new()).without_trackers().start();
+    let server = with_developer_access(Fake::new()).without_trackers().start();
     let output = server.run("status -o json");
-    assert_eq!(checked(&output, "trackers").0, "off", "{output:?}");
-    assert_eq!(checked(&output, "webhook").0, "ok", "{output:?}");
+    assert_eq!(check_result(&output, "trackers").0, "off", "{output:?}");
+    assert_eq!(check_result(&output, "webhook").0, "ok", "{output:?}");
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(server.left().is_empty());
 }
@@ -51,10 +51,11 @@ fn reports_missing_trackers_as_off_to_developers() {
 fn reports_unreachable_trackers() {
     // The aggregator's own error, which is not a Status.
     let down = "GET /namespaces/default/sessiontrackers";
-    let server =
-        developers(Fake::new()).answer(down, 503, "service unavailable\n".to_owned()).start();
+    let server = with_developer_access(Fake::new())
+        .answer(down, 503, "service unavailable\n".to_owned())
+        .start();
     let output = server.run("status -o json");
-    let (state, message) = checked(&output, "trackers");
+    let (state, message) = check_result(&output, "trackers");
     assert_eq!(state, "problem", "{output:?}");
     assert_eq!(message, "the API server can't reach them: service unavailable");
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -62,13 +63,13 @@ fn reports_unreachable_trackers() {
 
 #[test]
 fn reports_a_bypassed_webhook_to_developers() {
-    let refused = "sessions.operator.metalbear.co \"status-x\" is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' with binding 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked";
-    let server = developers(Fake::new())
-        .answer(CREATE, 403, status(403, "Forbidden", refused, &json!({})))
+    let denial = "sessions.operator.metalbear.co \"status-x\" is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' with binding 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked";
+    let server = with_developer_access(Fake::new())
+        .answer(CREATE, 403, status(403, "Forbidden", denial, &json!({})))
         .start();
     let output = server.run("status -o json");
     assert_eq!(
-        checked(&output, "webhook"),
+        check_result(&output, "webhook"),
         ("problem".to_owned(), "it was not called for a Session".to_owned())
     );
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -77,11 +78,12 @@ fn reports_a_bypassed_webhook_to_developers() {
 #[test]
 fn names_a_missing_namespace() {
     let details = json!({ "name": "nope", "kind": "namespaces" });
-    let refused = status(404, "NotFound", "namespaces \"nope\" not found", &details);
-    let server =
-        developers(Fake::new()).answer("POST /namespaces/nope/sessions", 404, refused).start();
+    let not_found = status(404, "NotFound", "namespaces \"nope\" not found", &details);
+    let server = with_developer_access(Fake::new())
+        .answer("POST /namespaces/nope/sessions", 404, not_found)
+        .start();
     let output = server.run("status -n nope -o json");
-    let (state, message) = checked(&output, "webhook");
+    let (state, message) = check_result(&output, "webhook");
     assert_eq!(state, "warning", "{output:?}");
     assert_eq!(
         message,
@@ -100,18 +102,18 @@ fn reports_missing_credentials() {
 
 #[test]
 fn counts_sessions_like_lists() {
-    let mut over = session("default", "over");
-    over["status"]["state"] = json!("terminated");
-    let fake = || developers(Fake::new()).object(over.clone());
+    let mut ended = session("default", "over");
+    ended["status"]["state"] = json!("terminated");
+    let fake = || with_developer_access(Fake::new()).object(ended.clone());
     let server = fake().start();
     let text = server.run("status").succeeds();
     assert!(text.ends_with("\nNo sessions found\n"), "{text}");
 
     // A requester who may list one namespace gets the count of that.
-    let one = || fake().forbid("GET /sessiontrackers", "list", None).session("shop", "b");
-    let text = one().start().run("status").succeeds();
+    let restricted = || fake().forbid("GET /sessiontrackers", "list", None).session("shop", "b");
+    let text = restricted().start().run("status").succeeds();
     assert!(text.ends_with("\nNo sessions found in default namespace.\n"), "{text}");
-    let text = one().session("default", "a").start().run("status").succeeds();
+    let text = restricted().session("default", "a").start().run("status").succeeds();
     assert!(
         text.ends_with(
             "\ndefault     avi@x   1\nYour roles don't show the sessions of other namespaces\n"

@@ -5,22 +5,22 @@ use crate::{
     plugin::CommandOutput,
 };
 
-pub(crate) fn done(id: &str, namespace: &str) -> String {
+pub(crate) fn deletion_line(id: &str, namespace: &str) -> String {
     format!("session.operator.metalbear.co \"{id}\" deleted from {namespace} namespace\n")
 }
 
-pub(crate) fn denied() -> String {
+pub(crate) fn denied_status() -> String {
     let message = "admission webhook \"guard\" denied the request: not yours";
     status(403, "Forbidden", message, &json!({}))
 }
 
-pub(crate) const DENIED: &str = "Error from server (Forbidden): session.operator.metalbear.co \"B\" not deleted: admission webhook \"guard\" denied the request: not yours\n";
+pub(crate) const DENIED_MESSAGE: &str = "Error from server (Forbidden): session.operator.metalbear.co \"B\" not deleted: admission webhook \"guard\" denied the request: not yours\n";
 
-pub(crate) fn three() -> Fake {
+pub(crate) fn three_sessions() -> Fake {
     Fake::new().session("default", "a").session("default", "b").session("default", "c")
 }
 
-fn held(id: &str) -> serde_json::Value {
+fn terminating_session(id: &str) -> serde_json::Value {
     serde_json::json!({
         "apiVersion": "operator.metalbear.co/v1",
         "kind": "Session",
@@ -36,21 +36,28 @@ fn tracker(name: &str, uid: &str, state: &str) -> serde_json::Value {
 }
 
 #[test]
-fn names_deleted_and_remaining_sessions() {
-    let server = three().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start();
+fn reports_deleted_missing_and_denied_sessions() {
+    let server = three_sessions()
+        .answer("DELETE /namespaces/default/sessions/b", 403, denied_status())
+        .start();
     for command in ["delete a nope a b c", "kill --id a nope --id b c"] {
         let server = if server.left().len() == 3 {
             &server
         } else {
-            &three().answer("DELETE /namespaces/default/sessions/b", 403, denied()).start()
+            &three_sessions()
+                .answer("DELETE /namespaces/default/sessions/b", 403, denied_status())
+                .start()
         };
         let CommandOutput { code, out, messages } = server.run(command);
         assert_eq!(code, Some(1));
         let mut deleted: Vec<&str> = out.lines().collect();
         deleted.sort_unstable();
-        assert_eq!(deleted.join("\n") + "\n", done("a", "default") + &done("c", "default"));
+        assert_eq!(
+            deleted.join("\n") + "\n",
+            deletion_line("a", "default") + &deletion_line("c", "default")
+        );
         assert!(messages.contains("\"nope\" not found in namespace \"default\""), "{messages}");
-        assert!(messages.contains(&DENIED.replace("\"B\"", "\"b\"")), "{messages}");
+        assert!(messages.contains(&DENIED_MESSAGE.replace("\"B\"", "\"b\"")), "{messages}");
         assert_eq!(messages.lines().count(), 2, "{messages}");
         assert_eq!(server.left(), ["b"]);
         let lines = server.lines();
@@ -66,7 +73,7 @@ fn accepts_ids_in_either_case_and_with_a_resource() {
     {
         let server = Fake::new().session("shop", "487f4f2b6d2376ad").start();
         let text = server.run(&format!("delete -n shop {typed}")).succeeds();
-        assert_eq!(text, done("487F4F2B6D2376AD", "shop"));
+        assert_eq!(text, deletion_line("487F4F2B6D2376AD", "shop"));
         assert!(server.left().is_empty());
     }
 }
@@ -80,7 +87,7 @@ fn deletes_in_every_namespace() {
         .start();
     assert_eq!(
         server.run("delete -A 487F4F2B6D2376AD").succeeds(),
-        done("487F4F2B6D2376AD", "shop")
+        deletion_line("487F4F2B6D2376AD", "shop")
     );
     assert!(
         server.run("delete -A 487F4F2B6D2376AD").fails().contains("not found in any namespace")
@@ -96,13 +103,13 @@ fn deletes_in_every_namespace() {
 
 #[test]
 fn deletes_nothing_in_dry_runs() {
-    let server = three().start();
+    let server = three_sessions().start();
     let text = server.run("delete a --dry-run=server").succeeds();
-    assert_eq!(text, done("a", "default").replace('\n', " (server dry run)\n"));
+    assert_eq!(text, deletion_line("a", "default").replace('\n', " (server dry run)\n"));
     // The first request lists sessions with the prefix.
     assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
     let text = server.run("delete a --dry-run=client").succeeds();
-    assert_eq!(text, done("a", "default").replace('\n', " (dry run)\n"));
+    assert_eq!(text, deletion_line("a", "default").replace('\n', " (dry run)\n"));
     assert_eq!(server.lines()[3], "GET /namespaces/default/sessiontrackers/a");
     assert_eq!(server.run("kill-all --dry-run=server").succeeds().lines().count(), 3);
     assert_eq!(server.run("kill-all --dry-run=client").succeeds().lines().count(), 3);
@@ -112,7 +119,7 @@ fn deletes_nothing_in_dry_runs() {
 #[test]
 fn warns_of_deprecated_values() {
     const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.\n";
-    let client = done("a", "default").replace('\n', " (dry run)\n");
+    let client = deletion_line("a", "default").replace('\n', " (dry run)\n");
     for (flag, out, expected) in [
         ("--dry-run=client --cascade", &*client, ""),
         (
@@ -138,11 +145,11 @@ fn warns_of_deprecated_values() {
         ),
         (
             "--dry-run=false",
-            &done("a", "default"),
+            &deletion_line("a", "default"),
             "warning: --dry-run=false is deprecated (boolean value) and can be replaced with --dry-run=none.\n",
         ),
     ] {
-        let server = three().start();
+        let server = three_sessions().start();
         let output = server.run(&format!("delete a {flag}"));
         assert_eq!(output.code, Some(0), "{flag}: {output:?}");
         assert_eq!((&*output.out, &*output.messages), (out, expected), "{flag}");
@@ -151,7 +158,7 @@ fn warns_of_deprecated_values() {
 
 #[test]
 fn reports_fatal_errors_once() {
-    let server = three()
+    let server = three_sessions()
         .answer(
             "DELETE /namespaces/default/sessions/b",
             401,
@@ -159,25 +166,28 @@ fn reports_fatal_errors_once() {
         )
         .start();
     let CommandOutput { code, out, messages } = server.run("delete a b c");
-    assert_eq!((code, out), (Some(1), done("a", "default")));
+    assert_eq!((code, out), (Some(1), deletion_line("a", "default")));
     assert!(messages.starts_with("Not deleted: b, c\nerror: You must be logged in"), "{messages}");
     assert_eq!(server.left(), ["b", "c"]);
 }
 
 #[test]
 fn reports_sessions_held_by_finalizers() {
-    let one = held("b").to_string();
-    let all = serde_json::json!({ "kind": "SessionList", "items": [held("b")] }).to_string();
+    let one = terminating_session("b").to_string();
+    let all = serde_json::json!({ "kind": "SessionList", "items": [terminating_session("b")] })
+        .to_string();
     let server = Fake::new()
         .session("default", "b")
         .answer("DELETE /namespaces/default/sessions/b", 200, one)
         .start();
-    let unseen = Fake::new()
+    let without_list = Fake::new()
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .answer("DELETE /namespaces/default/sessions", 200, all)
         .start();
     let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): the client that set them must remove them\n";
-    for (server, line) in [(&server, "delete b"), (&server, "kill-all"), (&unseen, "kill-all")] {
+    for (server, line) in
+        [(&server, "delete b"), (&server, "kill-all"), (&without_list, "kill-all")]
+    {
         let CommandOutput { code, out, messages } = server.run(line);
         assert_eq!((code, out.as_str(), messages.as_str()), (Some(1), "", expected), "{line}");
     }
@@ -199,9 +209,12 @@ fn accepts_prefixes_of_ids() {
     );
     // An ended session can't be stopped, and a complete ID is no prefix.
     assert!(server.run("delete c0").fails().contains("not found"));
-    assert_eq!(server.run("delete 487f4F").succeeds(), done("487F4F2B6D2376AD", "default"));
-    assert_eq!(server.run("delete 9").succeeds(), done("9", "default"));
-    assert_eq!(server.run("delete -A 48").succeeds(), done("487FFFFFFFFFFFFF", "default"));
+    assert_eq!(
+        server.run("delete 487f4F").succeeds(),
+        deletion_line("487F4F2B6D2376AD", "default")
+    );
+    assert_eq!(server.run("delete 9").succeeds(), deletion_line("9", "default"));
+    assert_eq!(server.run("delete -A 48").succeeds(), deletion_line("487FFFFFFFFFFFFF", "default"));
     assert_eq!(server.left(), ["9a", "c0ffee0000000000"]);
 }
 
@@ -232,28 +245,28 @@ fn resolves_all_prefixes_before_the_first_deletion() {
     // A session that is named twice is deleted once.
     assert_eq!(
         server.run("delete 48f 48FA000000000000").succeeds(),
-        done("48FA000000000000", "default")
+        deletion_line("48FA000000000000", "default")
     );
 }
 
 #[test]
-fn limits_lists_after_expired_watches() {
-    let server = three()
+fn backs_off_after_expired_watches() {
+    let server = three_sessions()
         .rule(|seen| {
-            let gone = status(410, "Expired", "too old resource version", &json!({}));
+            let expired = status(410, "Expired", "too old resource version", &json!({}));
             seen.query.contains_key("watch").then_some(Answer {
                 code: 410,
                 headers: "",
-                body: gone,
+                body: expired,
             })
         })
         // The session never ends.
         .rule(|seen| {
-            let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
+            let running = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
             (seen.line() == "GET /namespaces/default/sessiontrackers").then(|| Answer {
                 code: 200,
                 headers: "",
-                body: still.to_string(),
+                body: running.to_string(),
             })
         })
         .start();
@@ -265,8 +278,8 @@ fn limits_lists_after_expired_watches() {
 }
 
 #[test]
-fn needs_only_the_rights_of_users() {
-    // No read of sessions, as in mirrord-operator-user.
+fn needs_only_permissions_of_the_user_role() {
+    // The role mirrord-operator-user grants no read access to Sessions.
     let reads =
         |seen: &crate::fake::Seen| seen.method == "GET" && seen.line().contains("/sessions");
     for command in [
@@ -278,7 +291,7 @@ fn needs_only_the_rights_of_users() {
         "kill c",
         "kill-all",
     ] {
-        let server = three().session("default", "d").start();
+        let server = three_sessions().session("default", "d").start();
         let output = server.run(command);
         assert_eq!((output.code, output.messages.as_str()), (Some(0), ""), "{command}");
         assert!(!server.asked().iter().any(reads), "{command}");
@@ -293,7 +306,10 @@ fn deletes_by_selectors_and_filters() {
         eves["spec"]["target"] = json!("pod/x");
         eves["status"]["ports"] = json!([{ "port": 81, "type": "mirror" }]);
         eves["metadata"]["labels"] = json!({ "run": "e" });
-        three().object(eves).object(tracker("over", "u", "terminated")).session("shop", "s")
+        three_sessions()
+            .object(eves)
+            .object(tracker("over", "u", "terminated"))
+            .session("shop", "s")
     };
     for (arguments, deleted) in [
         ("delete --all", vec!["a", "b", "c", "e"]),
@@ -315,10 +331,10 @@ fn deletes_by_selectors_and_filters() {
         let output = server.run(arguments);
         assert_eq!(output.code, Some(0), "{arguments}: {}", output.messages);
         let left = server.left();
-        let mut gone: Vec<String> = before;
-        gone.retain(|name| !left.contains(name));
-        assert_eq!(gone, deleted, "{arguments}");
-        // Another session with the same name is spared.
+        let mut actual: Vec<String> = before;
+        actual.retain(|name| !left.contains(name));
+        assert_eq!(actual, deleted, "{arguments}");
+        // The UID precondition spares a later session with the same name.
         let deletes = server.asked();
         let mut deletes = deletes.iter().filter(|seen| seen.method == "DELETE");
         assert!(deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")), "{arguments}");
@@ -332,8 +348,8 @@ fn deletes_by_selectors_and_filters() {
 }
 
 #[test]
-fn rejects_contradictions_like_kubectl() {
-    let server = three().start();
+fn rejects_conflicting_flags_like_kubectl() {
+    let server = three_sessions().start();
     for (arguments, expected) in [
         ("delete a --all", "error: name cannot be provided when a selector is specified"),
         ("delete a -l x=y", "error: name cannot be provided when a selector is specified"),
@@ -352,7 +368,7 @@ fn rejects_contradictions_like_kubectl() {
 
 #[test]
 fn rejects_empty_selectors() {
-    let server = three().start();
+    let server = three_sessions().start();
     for selector in
         [["-l", ""], ["--selector", " "], ["--field-selector", ""], ["--field-selector", ","]]
     {
@@ -363,10 +379,10 @@ fn rejects_empty_selectors() {
             ("kill-all --user eve", "error: the selector is empty"),
         ] {
             let output = server.command(command).args(selector).output().unwrap();
-            let said = String::from_utf8(output.stderr).unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
             assert!(
-                !output.status.success() && said.starts_with(expected),
-                "{command} {selector:?}: {said}"
+                !output.status.success() && message.starts_with(expected),
+                "{command} {selector:?}: {message}"
             );
         }
     }
@@ -375,7 +391,7 @@ fn rejects_empty_selectors() {
 
 #[test]
 fn prints_names_and_sends_grace_periods() {
-    let server = three().start();
+    let server = three_sessions().start();
     assert_eq!(
         server.run("delete a -o name --grace-period=5").succeeds(),
         "session.operator.metalbear.co/a\n"
@@ -391,39 +407,40 @@ fn prints_names_and_sends_grace_periods() {
 
 #[test]
 fn waits_until_trackers_show_the_end() {
-    let still = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
+    let running = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
     let event = |kind: &str, state: &str| {
         format!("{}\n", json!({ "type": kind, "object": tracker("a", "uid-a", state) }))
     };
     let watch = format!("{}{}", event("MODIFIED", "running"), event("MODIFIED", "terminated"));
-    let server = three()
+    let server = three_sessions()
         .rule(move |seen| {
             let is_list = seen.line() == "GET /namespaces/default/sessiontrackers";
             let body = match seen.query.get("resourceVersion").map(String::as_str) {
                 Some("7") => watch.clone(),
-                _ => still.to_string(),
+                _ => running.to_string(),
             };
             is_list.then_some(Answer { code: 200, headers: "", body })
         })
         .start();
-    assert_eq!(server.run("delete a").succeeds(), done("a", "default"));
+    assert_eq!(server.run("delete a").succeeds(), deletion_line("a", "default"));
     let lines = server.lines();
     assert_eq!(lines.len(), 4, "{lines:?}");
-    let watched = &server.asked()[3].query;
-    assert_eq!(watched["fieldSelector"], "metadata.name=a");
-    assert_eq!(watched["watch"], "true");
+    let query = &server.asked()[3].query;
+    assert_eq!(query["fieldSelector"], "metadata.name=a");
+    assert_eq!(query["watch"], "true");
 
     // The session never ends.
-    let still = json!({ "items": [tracker("a", "uid-a", "running")] }).to_string();
-    let server = three().answer("GET /namespaces/default/sessiontrackers", 200, still).start();
+    let running = json!({ "items": [tracker("a", "uid-a", "running")] }).to_string();
+    let server =
+        three_sessions().answer("GET /namespaces/default/sessiontrackers", 200, running).start();
     let output = server.run("delete a --timeout 300ms");
     assert_eq!(
         (output.code, output.out, output.messages.as_str()),
         (
             Some(1),
-            done("a", "default"),
+            deletion_line("a", "default"),
             "error: timed out waiting for the condition on sessions/a\n"
         )
     );
-    assert_eq!(server.run("delete b --wait=false").succeeds(), done("b", "default"));
+    assert_eq!(server.run("delete b --wait=false").succeeds(), deletion_line("b", "default"));
 }

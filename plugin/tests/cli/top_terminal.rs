@@ -12,9 +12,9 @@ use std::{
 
 use crate::fake::{Fake, Server};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-const ENTER: &str = "\u{1b}[?1049h";
-const LEAVE: &str = "\u{1b}[?1049l";
+const TIMEOUT: Duration = Duration::from_mins(1);
+const ENTER_SCREEN: &str = "\u{1b}[?1049h";
+const LEAVE_SCREEN: &str = "\u{1b}[?1049l";
 
 struct Screen {
     child: Child,
@@ -37,7 +37,7 @@ impl Screen {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .inspect_err(|_| eprintln!("there is no script: top was not tried in a terminal"))
+            .inspect_err(|_| eprintln!("skipped: `script` of util-linux is not installed"))
             .ok()?;
         let keys = child.stdin.take()?;
         let mut out = child.stdout.take()?;
@@ -59,9 +59,9 @@ impl Screen {
         let start = Instant::now();
         while !self.seen.contains(text) {
             // The clock is redrawn each second, so that output always arrives.
-            let more = self.chunks.recv_timeout(PATIENCE).unwrap_or_default();
+            let more = self.chunks.recv_timeout(TIMEOUT).unwrap_or_default();
             self.seen.push_str(&more);
-            assert!(start.elapsed() < PATIENCE, "no {text:?} in {:?}", self.seen);
+            assert!(start.elapsed() < TIMEOUT, "missing {text:?} in {:?}", self.seen);
         }
     }
 
@@ -73,9 +73,9 @@ impl Screen {
     /// Waits for the end. Returns whether it succeeded.
     fn end(mut self) -> (bool, String) {
         let start = Instant::now();
-        while let Ok(more) = self.chunks.recv_timeout(PATIENCE) {
+        while let Ok(more) = self.chunks.recv_timeout(TIMEOUT) {
             self.seen.push_str(&more);
-            assert!(start.elapsed() < PATIENCE, "it goes on: {:?}", self.seen);
+            assert!(start.elapsed() < TIMEOUT, "the program is still running: {:?}", self.seen);
         }
         let ok = self.child.wait().unwrap().success();
         (ok, std::mem::take(&mut self.seen))
@@ -90,9 +90,9 @@ impl Drop for Screen {
     }
 }
 
-fn put_back(seen: &str) -> bool {
+fn is_restored(seen: &str) -> bool {
     let last = |code: &str| seen.rfind(code);
-    last(LEAVE) > last(ENTER) && seen.contains("\u{1b}[?25h")
+    last(LEAVE_SCREEN) > last(ENTER_SCREEN) && seen.contains("\u{1b}[?25h")
 }
 
 #[test]
@@ -106,14 +106,14 @@ fn stops_a_session_and_restores_the_terminal() {
     screen.wait_for("Stop");
     let start = Instant::now();
     while !server.left().is_empty() {
-        assert!(start.elapsed() < PATIENCE, "not stopped: {:?}", screen.seen);
+        assert!(start.elapsed() < TIMEOUT, "not stopped: {:?}", screen.seen);
         // The key is ignored until the confirmation was readable.
         screen.press("y");
         thread::sleep(Duration::from_millis(20));
     }
     screen.press("q");
     let (ok, seen) = screen.end();
-    assert!(ok && put_back(&seen), "{seen:?}");
+    assert!(ok && is_restored(&seen), "{seen:?}");
     assert_eq!(server.left(), [""; 0]);
 }
 
@@ -130,7 +130,7 @@ fn ignores_pasted_confirmations() {
     // The key Ctrl-C.
     screen.press("\u{3}");
     let (ok, seen) = screen.end();
-    assert!(ok && put_back(&seen), "{seen:?}");
+    assert!(ok && is_restored(&seen), "{seen:?}");
     assert_eq!(server.left(), ["487f4f2b6d2376ad"]);
 }
 
@@ -146,7 +146,7 @@ fn restores_the_terminal_on_a_signal() {
     let killed = Command::new("kill").args(children.split_whitespace()).status().unwrap();
     assert!(killed.success());
     let (_, seen) = screen.end();
-    assert!(put_back(&seen), "{seen:?}");
+    assert!(is_restored(&seen), "{seen:?}");
 }
 
 #[test]
@@ -158,14 +158,14 @@ fn reports_errors_on_a_restored_terminal() {
         return;
     };
     let (ok, seen) = screen.end();
-    assert!(!ok && !seen.contains(ENTER), "{seen:?}");
+    assert!(!ok && !seen.contains(ENTER_SCREEN), "{seen:?}");
     assert!(seen.contains("Forbidden"), "{seen:?}");
 }
 
 #[test]
 fn exits_silently_on_a_closed_terminal() {
     let server = Fake::new().session("default", "487f4f2b6d2376ad").start();
-    let (sitting, terminal) = crate::run_terminal::terminal();
+    let (user_side, terminal) = crate::run_terminal::terminal();
     let plugin = server.command("top");
     let program = plugin.get_program().to_str().unwrap();
     let stream = || Stdio::from(terminal.try_clone().unwrap());
@@ -179,14 +179,14 @@ fn exits_silently_on_a_closed_terminal() {
         .spawn()
         .unwrap();
     drop(terminal);
-    let mut sitting = fs::File::from(sitting);
+    let mut user_side = fs::File::from(user_side);
     let mut seen = Vec::new();
     let mut bytes = [0; 4096];
     while !String::from_utf8_lossy(&seen).contains("487F4F2B6D2376AD") {
-        let read = sitting.read(&mut bytes).unwrap();
+        let read = user_side.read(&mut bytes).unwrap();
         seen.extend_from_slice(&bytes[..read]);
     }
-    drop(sitting);
+    drop(user_side);
     // The process was not ended by a signal, such as that of an abort.
     let code = child.wait().unwrap().code();
     assert_eq!(code, Some(1));

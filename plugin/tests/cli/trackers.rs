@@ -16,12 +16,12 @@ fn reads_sessions_without_trackers() {
         ("delete session/a --dry-run=client", "GET /namespaces/default/sessions/a"),
         ("delete session/a", "DELETE /namespaces/default/sessions/a"),
     ] {
-        let asked = server.lines().len();
+        let count = server.lines().len();
         let CommandOutput { out, messages, .. } = server.run(command);
         assert!(messages.starts_with(FALLBACK), "{command}: {messages}");
         assert_eq!(messages.matches("Warning").count(), 1, "{command}");
         assert!(!out.is_empty(), "{command}");
-        assert_eq!(server.lines()[asked], line, "{command}");
+        assert_eq!(server.lines()[count], line, "{command}");
     }
 }
 
@@ -44,7 +44,7 @@ fn reads_sessions_while_trackers_are_unavailable() {
 }
 
 #[test]
-fn treats_forbidden_as_an_answer() {
+fn forbidden_trackers_cause_no_fallback() {
     let server = Fake::new()
         .session("default", "487f4f2b6d2376ad")
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
@@ -90,19 +90,19 @@ fn discovers_the_source_once_and_logs_it() {
 
 #[test]
 fn hides_ended_sessions_by_default() {
-    let mut over = session("default", "over");
-    over["status"] = json!({
+    let mut ended = session("default", "over");
+    ended["status"] = json!({
         "state": "terminated", "reason": "Stopped", "stoppedBy": "boss", "endedAt": "2020-01-01T00:01:03Z",
     });
     for server in [
-        Fake::new().session("default", "a").object(over.clone()).start(),
+        Fake::new().session("default", "a").object(ended.clone()).start(),
         // A server that does not know the selector.
         Fake::new()
-            .object(over.clone())
+            .object(ended.clone())
             .answer(
                 "GET /namespaces/default/sessiontrackers",
                 200,
-                json!({ "items": [session("default", "a"), over] }).to_string(),
+                json!({ "items": [session("default", "a"), ended] }).to_string(),
             )
             .start(),
     ] {

@@ -23,7 +23,7 @@ fn prints_help_like_kubectl() {
 }
 
 #[test]
-fn usage_errors_exit_with_1_without_requests() {
+fn rejects_invalid_usage_without_requests() {
     let server = Fake::new().session("default", "a").start();
     for arguments in [
         "nope",

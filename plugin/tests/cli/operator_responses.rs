@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{Fake, status},
-    operator::{operator, operator_of, sessions},
+    operator::{operator, operator_with_rules, sessions},
 };
 
 #[test]
@@ -15,7 +15,7 @@ fn finds_sessions_by_id_and_not_by_object_name() {
     });
     let list = json!({ "items": [item] }).to_string();
     let fake = Fake::new().answer("GET /namespaces/default/sessions", 200, list);
-    let server = operator_of(fake, true).start();
+    let server = operator_with_rules(fake, true).start();
     let text = server.run("describe 487F4F2B6D2376AD").succeeds();
     assert!(text.contains("deployment/counter\n"), "{text}");
     server.run("kill 487F4F2B6D2376AD").succeeds();
@@ -47,13 +47,15 @@ fn rejects_server_side_dry_runs() {
 
 #[test]
 fn distinguishes_missing_sessions_from_missing_installations() {
-    let gone = json!({
+    let not_found = json!({
         "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "no session",
     });
     // A failure, or a success code with a Status of failure.
     for code in [404, 200] {
         let line = "DELETE /sessions/5223981140706293421";
-        let server = operator_of(Fake::new().answer(line, code, gone.to_string()), true).start();
+        let server =
+            operator_with_rules(Fake::new().answer(line, code, not_found.to_string()), true)
+                .start();
         let message = server.run("kill 487F4F2B6D2376AD").fails();
         assert!(
             message.contains("\"487F4F2B6D2376AD\" not found in namespace \"default\""),
@@ -71,7 +73,7 @@ fn distinguishes_missing_sessions_from_missing_installations() {
         404,
         old,
     );
-    let server = operator_of(fake, true).start();
+    let server = operator_with_rules(fake, true).start();
     for line in ["kill 487F4F2B6D2376AD", "kill-all -A --previews --yes"] {
         let message = server.run(line).fails();
         assert!(message.contains("cannot stop sessions"), "{line}: {message}");
@@ -81,8 +83,8 @@ fn distinguishes_missing_sessions_from_missing_installations() {
 
 #[test]
 fn distinguishes_a_missing_list_from_an_empty_list() {
-    let list = "GET /namespaces/default/sessions";
-    let own = "GET /mirrordoperators/operator";
+    let list_path = "GET /namespaces/default/sessions";
+    let operator_path = "GET /mirrordoperators/operator";
     let no_route = status(404, "failed to parse", "no such route", &json!({}));
     let forbidden = |resource: &str| {
         let message = format!(
@@ -90,9 +92,14 @@ fn distinguishes_a_missing_list_from_an_empty_list() {
         );
         status(403, "Forbidden", &message, &json!({}))
     };
-    let silent = json!({ "kind": "MirrordOperator", "spec": {} }).to_string();
-    for (name, list_answer, own_answer, expected) in [
-        ("no status", (404, no_route.clone()), (200, silent.clone()), "lists no sessions"),
+    let without_sessions = json!({ "kind": "MirrordOperator", "spec": {} }).to_string();
+    for (name, list_response, operator_response, expected) in [
+        (
+            "no status",
+            (404, no_route.clone()),
+            (200, without_sessions.clone()),
+            "lists no sessions",
+        ),
         (
             "forbidden status",
             (404, no_route.clone()),
@@ -103,16 +110,16 @@ fn distinguishes_a_missing_list_from_an_empty_list() {
         (
             "forbidden list, and no status",
             (403, forbidden("sessions")),
-            (200, silent),
+            (200, without_sessions),
             "cannot get sessions",
         ),
     ] {
-        let fake = Fake::new().answer(list, list_answer.0, list_answer.1).answer(
-            own,
-            own_answer.0,
-            own_answer.1,
+        let fake = Fake::new().answer(list_path, list_response.0, list_response.1).answer(
+            operator_path,
+            operator_response.0,
+            operator_response.1,
         );
-        let server = operator_of(fake, true).start();
+        let server = operator_with_rules(fake, true).start();
         for line in ["list", "delete --all"] {
             let message = server.run(line).fails();
             assert!(message.contains(expected), "{name}, {line}: {message}");
@@ -125,7 +132,7 @@ fn never_deletes_a_collection_per_namespace() {
     let fake = Fake::new()
         .forbid("GET /namespaces/default/sessions", "list", Some("default"))
         .forbid("GET /mirrordoperators/operator", "get", None);
-    let server = operator_of(fake, true).start();
+    let server = operator_with_rules(fake, true).start();
     let message = server.run("kill-all --yes").fails();
     assert!(message.contains("cannot list sessions"), "{message}");
     let lines = server.lines();
