@@ -41,7 +41,7 @@ fn diff_distinguishes_differences_from_failures() {
         ("auditor diff --help", 0),
         ("auditor status --nope", 1),
     ] {
-        let output = Plugin::with("a: [").run(arguments);
+        let output = Plugin::with_kubeconfig("a: [").run(arguments);
         assert_eq!(output.code, Some(expected), "{arguments}: {output:?}");
     }
 }

@@ -127,7 +127,7 @@ fn loads_in_zsh() {
 
 #[test]
 fn ignores_credential_plugins_that_prompt() {
-    let plugin = Plugin::with(
+    let plugin = Plugin::with_kubeconfig(
         r#"
 current-context: here
 contexts: [{name: here, context: {cluster: here, user: dev}}]
@@ -156,12 +156,12 @@ users: [{name: dev, user: {exec: {
     assert!(start.elapsed() < Duration::from_secs(30), "{output:?}");
     assert_eq!(output.succeeds(), ":4\n");
     let got = plugin.kubeconfig().with_file_name("got");
-    let got = loop {
-        let got = fs::read_to_string(&got).unwrap_or_default();
-        if !got.is_empty() || start.elapsed() > Duration::from_secs(30) {
-            break got;
+    let input = loop {
+        let input = fs::read_to_string(&got).unwrap_or_default();
+        if !input.is_empty() || start.elapsed() > Duration::from_secs(30) {
+            break input;
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    assert_eq!(got, ".\n");
+    assert_eq!(input, ".\n");
 }

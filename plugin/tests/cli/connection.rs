@@ -118,7 +118,7 @@ fn logs_requests_without_secrets() {
 #[cfg(unix)]
 fn with_exec(address: &str, script: &str) -> Plugin {
     use std::os::unix::fs::PermissionsExt;
-    let plugin = Plugin::with(&format!(
+    let plugin = Plugin::with_kubeconfig(&format!(
         "current-context: a\ncontexts: [{{name: a, context: {{cluster: c, user: u}}}}]\nclusters: [{{name: c, cluster: {{server: '{address}'}}}}]\nusers: [{{name: u, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: ./login, args: [now], env: [{{name: WHO, value: eve}}], interactiveMode: Never}}}}}}]\n"
     ));
     let login = plugin.kubeconfig().with_file_name("login");
@@ -176,7 +176,7 @@ fn uses_proxies_of_kubeconfig_and_environment() {
         let at = |text: &str| text.replace("PROXY", &address);
         let proxy_url =
             proxy_url.map_or(String::new(), |url| format!(", proxy-url: '{}'", at(url)));
-        let plugin = Plugin::with(&format!(
+        let plugin = Plugin::with_kubeconfig(&format!(
             "current-context: a\ncontexts: [{{name: a, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: '{far}'{proxy_url}}}}}]\n"
         ));
         let mut command = plugin.command("list --request-timeout 20s");

@@ -43,8 +43,8 @@ fn reports_a_refused_connection() {
     let expected = format!(
         "The connection to the server {address} was refused - did you specify the right host or port?\n"
     );
-    assert_all_fail(&Plugin::at(&format!("http://{address}")), &expected);
-    assert_all_fail(&Plugin::at(&format!("https://{address}")), &expected);
+    assert_all_fail(&Plugin::for_server(&format!("http://{address}")), &expected);
+    assert_all_fail(&Plugin::for_server(&format!("https://{address}")), &expected);
     assert!(start.elapsed().as_secs() < 10);
 }
 
@@ -52,8 +52,9 @@ fn reports_a_refused_connection() {
 fn reports_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let message =
-        Plugin::at(&format!("http://{address}")).run("list --request-timeout 300ms").fails();
+    let message = Plugin::for_server(&format!("http://{address}"))
+        .run("list --request-timeout 300ms")
+        .fails();
     assert!(message.contains("did not answer within 300ms"), "{message}");
 }
 
@@ -68,7 +69,7 @@ fn reports_a_broken_connection() {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"items\":").unwrap();
         }
     });
-    let message = Plugin::at(&format!("http://{address}")).run("list").fails();
+    let message = Plugin::for_server(&format!("http://{address}")).run("list").fails();
     assert!(message.starts_with("Unable to connect to the server: "), "{message}");
 }
 
@@ -83,7 +84,7 @@ fn reports_a_server_without_tls() {
             stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").unwrap();
         }
     });
-    let plugin = Plugin::at(&format!("https://{address}"));
+    let plugin = Plugin::for_server(&format!("https://{address}"));
     let message = plugin.run("list --insecure-skip-tls-verify").fails();
     assert!(message.contains("does not speak TLS"), "{message}");
 }
@@ -192,13 +193,13 @@ fn reports_invalid_kubeconfigs() {
         ),
     ];
     for (kubeconfig, expected) in cases {
-        assert_all_fail(&Plugin::with(kubeconfig), expected);
+        assert_all_fail(&Plugin::with_kubeconfig(kubeconfig), expected);
     }
 }
 
 #[test]
 fn reports_a_missing_kubeconfig() {
-    let plugin = Plugin::with("");
+    let plugin = Plugin::with_kubeconfig("");
     let mut command = plugin.command("list");
     command.env_remove("KUBECONFIG");
     let output = command.output().unwrap();
@@ -219,7 +220,7 @@ fn connects_by_flags_alone_and_bypasses_proxies_for_loopback() {
     let server = Fake::new().session("default", "a").start();
     let config = std::fs::read_to_string(server.kubeconfig()).unwrap();
     let address = config.split('"').nth(1).unwrap().to_owned();
-    let none = Plugin::with("");
+    let none = Plugin::with_kubeconfig("");
     let mut command = none.command(&format!("list -o name -s {address} --token t"));
     command.env("HTTP_PROXY", "http://127.0.0.1:1").env("HTTPS_PROXY", "http://127.0.0.1:1");
     let output = command.output().unwrap();
@@ -233,6 +234,6 @@ fn prints_versions() {
     assert_eq!(value["serverVersion"]["gitVersion"], "v1.36.3");
     assert_eq!(value["sessions"]["installed"], true);
     // This command sends no request.
-    let client = Plugin::with("a: [").run("version --client").succeeds();
+    let client = Plugin::with_kubeconfig("a: [").run("version --client").succeeds();
     assert_eq!(client, format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -148,7 +148,7 @@ impl Fake {
                 thread::spawn(move || serve(&state, &stream.unwrap()));
             }
         });
-        Server { state, plugin: Plugin::at(&format!("http://{address}")) }
+        Server { state, plugin: Plugin::for_server(&format!("http://{address}")) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The plugin as a process with a kubeconfig of its own.
+//! Runs the plugin as a process with a temporary kubeconfig.
 
 use std::{
     path::PathBuf,
@@ -7,12 +7,12 @@ use std::{
 
 use tempfile::TempDir;
 
-/// The plugin with a kubeconfig of its own.
+/// The plugin with a temporary kubeconfig.
 pub(crate) struct Plugin {
     folder: TempDir,
 }
 
-/// The result of running the plugin.
+/// The exit code and the output of one run of the plugin.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
@@ -21,8 +21,8 @@ pub(crate) struct CommandOutput {
 }
 
 impl Plugin {
-    pub(crate) fn at(server: &str) -> Self {
-        Self::with(&format!(
+    pub(crate) fn for_server(server: &str) -> Self {
+        Self::with_kubeconfig(&format!(
             r#"
 current-context: here
 contexts: [{{name: here, context: {{cluster: here, user: dev}}}}]
@@ -32,7 +32,7 @@ users: [{{name: dev, user: {{token: secret}}}}]
         ))
     }
 
-    pub(crate) fn with(kubeconfig: &str) -> Self {
+    pub(crate) fn with_kubeconfig(kubeconfig: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), kubeconfig).unwrap();
         Self { folder }

@@ -59,7 +59,7 @@ fn tests_policies_offline() {
     let policy = files.write("policy.yaml", OWN_ONLY);
     let sessions = files.write("sessions.json", &sessions().to_string());
     // `policy test` on files needs neither a cluster nor a kubeconfig.
-    let plugin = Plugin::with("a: [");
+    let plugin = Plugin::with_kubeconfig("a: [");
     let test = |arguments: &str| {
         let line = format!(
             "policy test -f {} --sessions {} {arguments}",
@@ -122,7 +122,7 @@ fn tests_policies_on_live_sessions_without_impersonation() {
 fn reports_errors_like_admission() {
     let files = Files::new();
     let sessions = files.write("sessions.json", &sessions().to_string());
-    let plugin = Plugin::with("");
+    let plugin = Plugin::with_kubeconfig("");
     let broken = OWN_ONLY.replace("user.metadata.name", "user.metadata.nam");
     let cases = [
         (
@@ -168,7 +168,7 @@ fn reports_errors_like_admission() {
 fn reads_policies_from_standard_input() {
     let files = Files::new();
     let sessions = files.write("sessions.json", &sessions().to_string());
-    let mut child = Plugin::with("")
+    let mut child = Plugin::with_kubeconfig("")
         .command(&format!(
             "policy test -f - --sessions {} --as eve --as-group devs -o name",
             sessions.display()

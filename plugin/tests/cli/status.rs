@@ -49,7 +49,7 @@ fn reports_missing_trackers_as_off_to_developers() {
 
 #[test]
 fn reports_unreachable_trackers() {
-    // The aggregator's own error, which is not a Status.
+    // The aggregator reports an unreachable backend as plain text, not as a Status.
     let down = "GET /namespaces/default/sessiontrackers";
     let server = with_developer_access(Fake::new())
         .answer(down, 503, "service unavailable\n".to_owned())

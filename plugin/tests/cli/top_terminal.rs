@@ -26,7 +26,7 @@ struct Screen {
 impl Screen {
     fn open(server: &Server) -> Option<Self> {
         let plugin = server.command("top");
-        // A terminal without a user has no size of its own.
+        // A terminal created by `script` from a pipe has no size.
         let program = plugin.get_program().to_str()?;
         let line = format!("stty rows 24 cols 100; exec {program} top");
         let mut child = Command::new("script")

@@ -5,7 +5,7 @@ use crate::{
 
 #[test]
 fn prints_help_like_kubectl() {
-    let plugin = Plugin::with("");
+    let plugin = Plugin::with_kubeconfig("");
     for arguments in ["", "--help", "-h", "help"] {
         let text = plugin.run(arguments).succeeds();
         assert!(text.contains("Usage: kubectl mirrord-sessions"), "{arguments}: {text}");
