@@ -36,44 +36,44 @@ pub const MAX_PROCESSES: usize = 64;
     shortname = "msn",
     category = "mirrord",
     derive = "PartialEq",
-    doc = "Session is one mirrord run: who runs it, against which target, and since when. It lives in the target's namespace. Delete it to stop the run.",
+    doc = "Session is a mirrord run: its owner, its target and its ports. It is in the namespace of the target. Delete the Session to stop the run.",
     selectable = ".spec.target",
     selectable = ".spec.owner.username",
     printcolumn(
         name = "Target",
         type_ = "string",
-        description = "What the run targets, as kind/name[/container/NAME]",
+        description = "Target of the run, as kind/name[/container/NAME]",
         json_path = ".spec.target"
     ),
     printcolumn(
         name = "User",
         type_ = "string",
-        description = "Who runs it, as whoami/kubernetes-user@hostname",
+        description = "User of the run, as whoami/kubernetes-user@hostname",
         json_path = ".spec.user"
     ),
     printcolumn(
         name = "Ports",
         type_ = "string",
-        description = "Which ports it steals or mirrors, with their filters",
+        description = "Ports that the run steals or mirrors, with their filters",
         json_path = ".status.portSummary"
     ),
     printcolumn(
         name = "Session Duration",
         type_ = "date",
-        description = "For how long it has been running",
+        description = "Duration of the run",
         json_path = ".metadata.creationTimestamp"
     ),
     printcolumn(
         name = "State",
         type_ = "string",
-        description = "pending, running or terminated",
+        description = "State of the run: pending, running or terminated",
         json_path = ".status.state",
         priority = "1"
     ),
     printcolumn(
         name = "Version",
         type_ = "string",
-        description = "Version of mirrord, as the client tells it",
+        description = "Version of mirrord, as claimed by the client",
         json_path = ".spec.client.version",
         priority = "1"
     ),
@@ -94,13 +94,13 @@ pub const MAX_PROCESSES: usize = 64;
     printcolumn(
         name = "Message",
         type_ = "string",
-        description = "What could not be told of the run, and why",
+        description = "Properties of the run that are unknown, with the reason",
         json_path = ".status.message",
         priority = "1"
     )
 )]
 #[schemars(
-    description = "What the run is. Immutable: a Session is deleted and another created.",
+    description = "Desired properties of the run. Immutable: delete the Session and create another to change them.",
     extend("x-kubernetes-validations" = [{
         "rule": "self == oldSelf",
         "message": "the spec of a Session is immutable: delete the Session and create another",
@@ -191,7 +191,7 @@ pub struct Owner {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// State of the run: pending, running or terminated.
+    /// State of the run: State of the run: pending, running or terminated.
     #[serde(default)]
     pub state: SessionState,
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "SessionJoinStatus",
     derive = "PartialEq",
-    doc = "SessionJoin makes who creates it a participant of the session, and answers what a request needs to reach it."
+    doc = "SessionJoin makes its creator a participant of the session and returns the key and filters of the session."
 )]
 pub struct SessionJoinSpec {}
 

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
     shortname = "msp",
     category = "mirrord",
     derive = "PartialEq",
-    doc = "SessionPolicy says who may see, delete and join which sessions, among those that RBAC lets them. If any policy for a requester has allow rules for a verb, one of them must match the session; no deny rule may."
+    doc = "SessionPolicy restricts which sessions its subjects may see, delete and join, among those that RBAC allows. If any policy for a requester has allow rules for a verb, at least one of them must match the session. No deny rule may match."
 )]
-#[schemars(description = "Whom the policy is for, and its rules.")]
+#[schemars(description = "Subjects and rules of the policy.")]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SessionPolicySpec {
     /// Subjects to which the policy applies. Without subjects, it applies to every user.

@@ -21,7 +21,7 @@ use crate::{
     namespaced,
     status = "SessionReportStatus",
     derive = "PartialEq",
-    doc = "SessionReport tells that a session lives, and which ports it takes traffic of. Its owner alone creates it."
+    doc = "SessionReport is a heartbeat of a session with its current ports. Only the owner of the session may create it."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SessionReportSpec {

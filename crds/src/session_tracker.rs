@@ -55,7 +55,7 @@ pub const TRACKER_API_SERVICE: &str = "v1.visibility.operator.metalbear.co";
     shortname = "mst",
     category = "mirrord",
     derive = "PartialEq",
-    doc = "SessionTracker shows a mirrord session to those who may see it: who runs it, against which target, and how far it has come. It is read-only; delete the Session of the same name to stop it."
+    doc = "SessionTracker shows a mirrord session to the users who may see it, with its owner, target, ports and state. It is read-only. Delete the Session of the same name to stop the run."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SessionTrackerSpec {

@@ -29,7 +29,7 @@ pub enum Verb {
 
 impl Verb {
     /// Returns the text about the action that was not done.
-    fn undone(self) -> &'static str {
+    fn failed_action(self) -> &'static str {
         match self {
             Self::Get | Self::List | Self::Watch => "not read",
             Self::Create => "not joined",
@@ -127,7 +127,7 @@ pub struct ApiError {
     /// The credentials of the request, such as `user "dev"`.
     pub credentials: String,
     /// The description of the request.
-    pub asked: RequestInfo,
+    pub request: RequestInfo,
     /// The response of the server.
     pub status: Status,
 }
@@ -206,7 +206,7 @@ impl fmt::Display for ApiError {
             return self.not_found(f);
         }
         if let Some(denial) = Denial::read(&self.status) {
-            return denial.explain(f, &self.asked);
+            return denial.explain(f, &self.request);
         }
         if reason.is_empty() {
             write!(f, "Error from server: ")?;
@@ -214,14 +214,14 @@ impl fmt::Display for ApiError {
             write!(f, "Error from server ({reason}): ")?;
         }
         let quoted = |id: &SessionId| format!("\"{}\"", id.name());
-        match &self.asked.id {
+        match &self.request.id {
             // The message quotes the ID as the user typed it.
             Some(id) if message.contains(&quoted(id)) => {
                 write!(f, "{}", message.replace(&quoted(id), &format!("\"{id}\"")))?;
             }
             Some(id) => {
-                let undone = self.asked.verb.undone();
-                write!(f, "{} \"{id}\" {undone}: {message}", kind_name())?;
+                let failed_action = self.request.verb.failed_action();
+                write!(f, "{} \"{id}\" {failed_action}: {message}", kind_name())?;
             }
             None => write!(f, "{message}")?,
         }
@@ -250,7 +250,7 @@ impl ApiError {
     }
 
     fn not_found(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RequestInfo { namespace, id, .. } = &self.asked;
+        let RequestInfo { namespace, id, .. } = &self.request;
         // The namespace of the new session does not exist.
         if self.status.kind == "namespaces" {
             return write!(
@@ -313,7 +313,7 @@ impl<'a> Denial<'a> {
         Some(Self { user, verb, resource, group, namespace, more })
     }
 
-    fn explain(&self, f: &mut fmt::Formatter<'_>, asked: &RequestInfo) -> fmt::Result {
+    fn explain(&self, f: &mut fmt::Formatter<'_>, request: &RequestInfo) -> fmt::Result {
         let Self { user, verb, resource, group, namespace, more } = self;
         let dot = if group.is_empty() { "" } else { "." };
         write!(
@@ -323,7 +323,7 @@ impl<'a> Denial<'a> {
         // The resources of trackers and of their subresources count too.
         let is_ours = (*group == GROUP && *resource == "sessions")
             || (*group == TRACKER_GROUP && resource.starts_with(TRACKERS));
-        if let (Some(id), true) = (&asked.id, is_ours) {
+        if let (Some(id), true) = (&request.id, is_ours) {
             write!(f, " \"{id}\"")?;
         }
         match namespace {

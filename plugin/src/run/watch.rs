@@ -207,7 +207,7 @@ mod tests {
         Error::Api(Box::new(ApiError {
             host: "h".into(),
             credentials: "c".into(),
-            asked: RequestInfo { verb: Verb::Create, namespace: None, id: None },
+            request: RequestInfo { verb: Verb::Create, namespace: None, id: None },
             status: Status::read(code, body.as_bytes()),
         }))
     }

@@ -87,7 +87,7 @@ impl Server {
         Error::Api(Box::new(ApiError {
             host: self.host.clone(),
             credentials: self.credentials.clone(),
-            asked: info,
+            request: info,
             status: failure,
         }))
     }

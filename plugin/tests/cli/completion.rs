@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    fake::{Answer, Fake, Server, session},
+    fake::{Fake, Response, Server, session},
     plugin::CommandOutput,
 };
 
@@ -46,7 +46,7 @@ fn suggests_trackers_without_read_access_to_sessions() {
             let is_trackers = seen.path
                 == "/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers";
             let item = json!({ "metadata": { "name": "a", "namespace": "default" }, "spec": { "user": "u", "target": "t" } });
-            is_trackers.then(|| Answer {
+            is_trackers.then(|| Response {
                 code: 200,
                 headers: "",
                 body: json!({ "items": [item] }).to_string(),
@@ -59,7 +59,7 @@ fn suggests_trackers_without_read_access_to_sessions() {
 #[test]
 fn suggests_nothing_on_failure() {
     let denying_server =
-        Fake::new().rule(|_| Some(Answer { code: 403, headers: "", body: "no".into() })).start();
+        Fake::new().rule(|_| Some(Response { code: 403, headers: "", body: "no".into() })).start();
     for line in [
         "delete ",
         "list -n ",
@@ -78,7 +78,7 @@ fn suggests_names_of_cluster_and_kubeconfig() {
     let server = Fake::new()
         .rule(|seen| {
             let items = json!({ "items": [{ "metadata": { "name": "shop" } }, { "metadata": { "name": "default" } }] });
-            (seen.path == "/api/v1/namespaces").then(|| Answer {
+            (seen.path == "/api/v1/namespaces").then(|| Response {
                 code: 200,
                 headers: "",
                 body: items.to_string(),
@@ -90,5 +90,5 @@ fn suggests_names_of_cluster_and_kubeconfig() {
     assert!(complete(&server, "--cluster ")[0].starts_with("here\thttp://127.0.0.1:"));
     assert_eq!(complete(&server, "describe --user "), ["dev", ":4"]);
     assert_eq!(complete(&server, "list --kubeconfig "), [":0"]);
-    assert_eq!(server.seen().len(), 1, "a kubeconfig needs no server");
+    assert_eq!(server.all_requests().len(), 1, "a kubeconfig needs no server");
 }

@@ -28,7 +28,7 @@ fn sends_impersonation_and_tokens() {
     let server = Fake::new().start();
     let output = server.run("list --as eve --as-group a --as-group b --as-uid 7 --token other");
     assert_eq!(output.code, Some(0), "{output:?}");
-    let seen = &server.seen()[0];
+    let seen = &server.all_requests()[0];
     assert_eq!(seen.header("authorization"), ["Bearer other"]);
     assert_eq!(seen.header("impersonate-user"), ["eve"]);
     assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
@@ -134,10 +134,10 @@ fn runs_credential_plugins_relative_to_the_kubeconfig() {
     let script = r#"echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$WHO-$1\"}}""#;
     let plugin = with_exec(&address(&server), script);
     assert!(plugin.run("list -o name").succeeds().ends_with("/a\n"));
-    assert_eq!(server.seen()[0].header("authorization"), ["Bearer eve-now"]);
+    assert_eq!(server.all_requests()[0].header("authorization"), ["Bearer eve-now"]);
     // A token on the command line overrides the plugin.
     plugin.run("list -o name --token own").succeeds();
-    assert_eq!(server.asked()[1].header("authorization"), ["Bearer own"]);
+    assert_eq!(server.requests()[1].header("authorization"), ["Bearer own"]);
 
     let failing = with_exec(&address(&server), "echo 'log in first' >&2; exit 3");
     let message = failing.run("list").fails();
@@ -207,5 +207,5 @@ fn reports_unreadable_certificates() {
     );
     let message = server.run("list -s https://127.0.0.1:1 --certificate-authority /none").fails();
     assert!(message.contains("/none"), "{message}");
-    assert!(server.seen().is_empty());
+    assert!(server.all_requests().is_empty());
 }

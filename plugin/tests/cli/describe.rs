@@ -15,7 +15,8 @@ fn describes_several_sessions_and_reports_a_missing_one() {
         output.out
     );
     assert!(output.messages.starts_with("Error from server (NotFound): "), "{}", output.messages);
-    let events = server.seen().into_iter().find(|seen| seen.path.ends_with("/events")).unwrap();
+    let events =
+        server.all_requests().into_iter().find(|seen| seen.path.ends_with("/events")).unwrap();
     assert_eq!(
         events.query["fieldSelector"],
         "involvedObject.kind=Session,involvedObject.name=487f4f2b6d2376ad,involvedObject.namespace=default,involvedObject.uid=uid-487f4f2b6d2376ad"
@@ -65,8 +66,11 @@ fn selects_by_labels_and_omits_events() {
     );
     let output = server.run("describe -l x=y --chunk-size=7");
     assert_eq!(output.code, Some(0), "{output:?}");
-    let list_request =
-        server.seen().into_iter().find(|seen| seen.query.contains_key("labelSelector")).unwrap();
+    let list_request = server
+        .all_requests()
+        .into_iter()
+        .find(|seen| seen.query.contains_key("labelSelector"))
+        .unwrap();
     assert_eq!(list_request.query["labelSelector"], "x=y");
     assert_eq!(list_request.query["limit"], "7");
 }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, status},
+    fake::{Fake, Response, status},
     plugin::Plugin,
 };
 
@@ -93,7 +93,7 @@ fn reports_a_server_without_tls() {
 fn reports_expired_credentials() {
     let unauthorized = status(401, "Unauthorized", "Unauthorized", &json!({}));
     let server = Fake::new()
-        .rule(move |_| Some(Answer { code: 401, headers: "", body: unauthorized.clone() }))
+        .rule(move |_| Some(Response { code: 401, headers: "", body: unauthorized.clone() }))
         .start();
     for command in COMMANDS {
         let messages = server.run(command).messages;
@@ -110,7 +110,7 @@ fn reports_a_missing_installation() {
     let server = Fake::new()
         .rule(|seen| {
             let body = "404 page not found\n".to_owned();
-            (seen.path != "/version").then_some(Answer { code: 404, headers: "", body })
+            (seen.path != "/version").then_some(Response { code: 404, headers: "", body })
         })
         .start();
     for command in &COMMANDS[..5] {
@@ -132,7 +132,7 @@ fn reports_servers_other_than_kubernetes() {
         (302, ""),
     ] {
         let server = Fake::new()
-            .rule(move |_| Some(Answer { code, headers: "", body: body.into() }))
+            .rule(move |_| Some(Response { code, headers: "", body: body.into() }))
             .start();
         let message = server.run("list").fails();
         assert!(message.contains("Kubernetes API server"), "{code} {body}: {message}");
@@ -159,11 +159,11 @@ fn retries_after_the_delay_of_the_server() {
         .rule(move |_| {
             let n = requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let body = status(429, "TooManyRequests", "busy", &json!({}));
-            (n < 2).then_some(Answer { code: 429, headers: "retry-after: 0\r\n", body })
+            (n < 2).then_some(Response { code: 429, headers: "retry-after: 0\r\n", body })
         })
         .start();
     assert_eq!(server.run("list -o name").succeeds().lines().count(), 1);
-    assert_eq!(server.seen().len(), 4);
+    assert_eq!(server.all_requests().len(), 4);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const TRACKERS: &str = "/apis/visibility.operator.metalbear.co/v1";
 
 /// Request that the server received.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: BTreeMap<String, String>,
@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     pub(crate) body: String,
 }
 
-impl Seen {
+impl ReceivedRequest {
     /// Returns `GET /path`, for rules and comparisons.
     pub(crate) fn line(&self) -> String {
         let path = self.path.trim_start_matches(SESSIONS);
@@ -46,21 +46,21 @@ impl Seen {
 }
 
 /// A response with its headers as sent.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) code: u16,
     pub(crate) headers: &'static str,
     pub(crate) body: String,
 }
 
-type Lost = Box<dyn Fn(&Seen) -> bool + Send + Sync>;
-type Rule = Box<dyn Fn(&Seen) -> Option<Answer> + Send + Sync>;
+type RequestMatcher = Box<dyn Fn(&ReceivedRequest) -> bool + Send + Sync>;
+type Rule = Box<dyn Fn(&ReceivedRequest) -> Option<Response> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     sessions: Mutex<Vec<Value>>,
     rules: Vec<Rule>,
-    lost: Vec<(Lost, bool)>,
-    seen: Mutex<Vec<Seen>>,
+    lost: Vec<(RequestMatcher, bool)>,
+    seen: Mutex<Vec<ReceivedRequest>>,
 }
 
 /// The configuration of a server before it starts.
@@ -84,7 +84,7 @@ impl Fake {
     /// Serves Sessions and no trackers.
     pub(crate) fn without_trackers(self) -> Self {
         self.rule(|seen| {
-            seen.path.starts_with(TRACKERS).then(|| Answer {
+            seen.path.starts_with(TRACKERS).then(|| Response {
                 code: 404,
                 headers: "",
                 body: "404 page not found\n".into(),
@@ -95,7 +95,7 @@ impl Fake {
     /// Overrides responses: the first rule that returns a response applies.
     pub(crate) fn rule(
         mut self,
-        rule: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static,
+        rule: impl Fn(&ReceivedRequest) -> Option<Response> + Send + Sync + 'static,
     ) -> Self {
         self.0.rules.push(Box::new(rule));
         self
@@ -105,7 +105,7 @@ impl Fake {
     #[cfg(unix)]
     pub(crate) fn losing(
         mut self,
-        which: impl Fn(&Seen) -> bool + Send + Sync + 'static,
+        which: impl Fn(&ReceivedRequest) -> bool + Send + Sync + 'static,
         done: bool,
     ) -> Self {
         self.0.lost.push((Box::new(which), done));
@@ -116,7 +116,7 @@ impl Fake {
     pub(crate) fn answer(self, line: &'static str, code: u16, body: impl Into<String>) -> Self {
         let body = body.into();
         self.rule(move |seen| {
-            (seen.line() == line).then(|| Answer { code, headers: "", body: body.clone() })
+            (seen.line() == line).then(|| Response { code, headers: "", body: body.clone() })
         })
     }
 
@@ -172,19 +172,19 @@ impl Server {
         self.plugin.kubeconfig()
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn all_requests(&self) -> Vec<ReceivedRequest> {
         self.state.seen.lock().unwrap().clone()
     }
 
     /// Returns the received requests, except discovery.
-    pub(crate) fn asked(&self) -> Vec<Seen> {
-        let mut seen = self.seen();
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        let mut seen = self.all_requests();
         seen.retain(|seen| !seen.is_discovery());
         seen
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.asked().iter().map(Seen::line).collect()
+        self.requests().iter().map(ReceivedRequest::line).collect()
     }
 
     /// Changes the sessions like other clients of the cluster.
@@ -244,7 +244,7 @@ fn serve(state: &State, stream: &TcpStream) {
                     respond(state, &seen);
                 }
                 let body = status(504, "Timeout", "the request timed out", &json!({}));
-                Answer { code: 504, headers: "", body }
+                Response { code: 504, headers: "", body }
             }
             None => respond(state, &seen),
         };
@@ -261,11 +261,11 @@ fn serve(state: &State, stream: &TcpStream) {
     }
 }
 
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
+fn read(reader: &mut BufReader<&TcpStream>) -> Option<ReceivedRequest> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace().map(ToOwned::to_owned);
-    let mut seen = Seen { method: words.next()?, ..Seen::default() };
+    let mut seen = ReceivedRequest { method: words.next()?, ..ReceivedRequest::default() };
     let target = words.next()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     path.clone_into(&mut seen.path);
@@ -302,19 +302,19 @@ fn decoded(text: &str) -> String {
     decoded
 }
 
-fn ok(body: &Value) -> Answer {
-    Answer { code: 200, headers: "", body: body.to_string() }
+fn ok(body: &Value) -> Response {
+    Response { code: 200, headers: "", body: body.to_string() }
 }
 
-fn api_error(state: &State, seen: &Seen) -> Option<Answer> {
+fn api_error(state: &State, seen: &ReceivedRequest) -> Option<Response> {
     state.rules.iter().find_map(|rule| rule(seen))
 }
 
-fn respond(state: &State, seen: &Seen) -> Answer {
+fn respond(state: &State, seen: &ReceivedRequest) -> Response {
     if let Some(answer) = api_error(state, seen) {
         return answer;
     }
-    let not_found = || Answer { code: 404, headers: "", body: "404 page not found\n".into() };
+    let not_found = || Response { code: 404, headers: "", body: "404 page not found\n".into() };
     if seen.path == "/version" {
         return ok(&json!({ "gitVersion": "v1.36.3" }));
     }
@@ -364,7 +364,7 @@ fn respond(state: &State, seen: &Seen) -> Answer {
         ("DELETE", _, Some(name)) => one(state, seen, namespace, name, true),
         ("POST", Some(namespace), None) => create(state, seen, namespace),
         ("DELETE", Some(namespace), None) => delete_all(state, seen, namespace),
-        _ => Answer { code: 405, ..not_found() },
+        _ => Response { code: 405, ..not_found() },
     }
 }
 
@@ -384,7 +384,7 @@ fn fits(session: &Value, selector: &str) -> bool {
 }
 
 /// Returns a session with the kind of the requested resource.
-fn shown(session: &Value, seen: &Seen) -> Value {
+fn shown(session: &Value, seen: &ReceivedRequest) -> Value {
     let mut shown = session.clone();
     if seen.path.starts_with(TRACKERS) && session.get("kind").is_some() {
         shown["apiVersion"] = json!("visibility.operator.metalbear.co/v1");
@@ -393,7 +393,7 @@ fn shown(session: &Value, seen: &Seen) -> Value {
     shown
 }
 
-fn join(state: &State, namespace: &str, name: &str) -> Answer {
+fn join(state: &State, namespace: &str, name: &str) -> Response {
     let sessions = state.sessions.lock().unwrap();
     let found = sessions
         .iter()
@@ -411,7 +411,7 @@ fn join(state: &State, namespace: &str, name: &str) -> Answer {
 }
 
 /// Handles a report; the last report deletes the session.
-fn report(state: &State, seen: &Seen, namespace: &str, name: &str) -> Answer {
+fn report(state: &State, seen: &ReceivedRequest, namespace: &str, name: &str) -> Response {
     let sent: Value = serde_json::from_str(&seen.body).unwrap();
     let ends = sent["spec"]["ended"] == true;
     let found = one(state, seen, Some(namespace), name, ends);
@@ -422,7 +422,7 @@ fn report(state: &State, seen: &Seen, namespace: &str, name: &str) -> Answer {
     ok(&json!({ "spec": sent["spec"], "status": status }))
 }
 
-fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
+fn list(state: &State, seen: &ReceivedRequest, namespace: Option<&str>) -> Response {
     let fields = seen.query.get("fieldSelector");
     let labels = seen.query.get("labelSelector");
     let sessions = state.sessions.lock().unwrap();
@@ -443,7 +443,13 @@ fn list(state: &State, seen: &Seen, namespace: Option<&str>) -> Answer {
     ok(&json!({ "kind": "SessionList", "metadata": { "continue": next }, "items": page }))
 }
 
-fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: bool) -> Answer {
+fn one(
+    state: &State,
+    seen: &ReceivedRequest,
+    namespace: Option<&str>,
+    name: &str,
+    delete: bool,
+) -> Response {
     let mut sessions = state.sessions.lock().unwrap();
     let found = sessions
         .iter()
@@ -455,12 +461,12 @@ fn one(state: &State, seen: &Seen, namespace: Option<&str>, name: &str, delete: 
             let message = format!("sessions.operator.metalbear.co \"{name}\" not found");
             let details = json!({ "name": name, "kind": "sessions" });
             let body = status(404, "NotFound", &message, &details);
-            Answer { code: 404, headers: "", body }
+            Response { code: 404, headers: "", body }
         }
     }
 }
 
-fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
+fn create(state: &State, seen: &ReceivedRequest, namespace: &str) -> Response {
     let mut session: Value = serde_json::from_str(&seen.body).unwrap();
     let name = text(&session, "/metadata/name").to_owned();
     let is_there =
@@ -468,7 +474,7 @@ fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
     if state.sessions.lock().unwrap().iter().any(is_there) {
         let message = format!("sessions.operator.metalbear.co \"{name}\" already exists");
         let details = json!({ "name": name, "kind": "sessions" });
-        return Answer {
+        return Response {
             code: 409,
             headers: "",
             body: status(409, "AlreadyExists", &message, &details),
@@ -484,12 +490,12 @@ fn create(state: &State, seen: &Seen, namespace: &str) -> Answer {
 }
 
 /// Deletes sessions one by one until a rule denies one, like the API server.
-fn delete_all(state: &State, seen: &Seen, namespace: &str) -> Answer {
+fn delete_all(state: &State, seen: &ReceivedRequest, namespace: &str) -> Response {
     let mut sessions = state.sessions.lock().unwrap();
     let mut deleted = Vec::new();
     while let Some(at) = sessions.iter().position(|session| is_in(session, Some(namespace))) {
         let path = format!("{}/{}", seen.path, text(&sessions[at], "/metadata/name"));
-        let single = Seen { path, ..seen.clone() };
+        let single = ReceivedRequest { path, ..seen.clone() };
         if let Some(api_error) = api_error(state, &single) {
             return api_error;
         }

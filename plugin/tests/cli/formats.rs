@@ -6,7 +6,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, session},
+    fake::{Fake, Response, session},
     plugin::CommandOutput,
 };
 
@@ -84,7 +84,7 @@ fn sends_no_request_with_an_invalid_format() {
         let message = server.run(&format!("list {arguments}")).fails();
         assert!(message.starts_with(expected), "{arguments}: {message}");
     }
-    assert!(server.seen().is_empty());
+    assert!(server.all_requests().is_empty());
     let message = server.run("list -o jsonpath={end}").fails();
     assert!(
         message.starts_with("error: error executing jsonpath \"{end}\": Error executing template: not in range, nothing to end"),
@@ -112,7 +112,7 @@ fn watch_server(events: &[Value]) -> Fake {
             // No further event follows.
             _ => String::new(),
         };
-        Some(Answer { code: 200, headers: "", body })
+        Some(Response { code: 200, headers: "", body })
     })
 }
 
@@ -234,7 +234,7 @@ fn restarts_an_expired_watch_without_loss() {
                 ];
                 list("9", items)
             };
-            Some(Answer { code: 200, headers: "", body })
+            Some(Response { code: 200, headers: "", body })
         })
         .start();
     let child =
@@ -262,7 +262,7 @@ fn reports_a_denied_watch() {
     );
     let server = two_sessions()
         .rule(move |seen| {
-            seen.query.contains_key("watch").then(|| Answer {
+            seen.query.contains_key("watch").then(|| Response {
                 code: 403,
                 headers: "",
                 body: denied.clone(),

@@ -21,7 +21,7 @@ fn prints_the_header_of_a_key() {
          \x20 curl -H 'baggage: mirrord-session=avi' http://ADDRESS\n\
          Participants: avi@x, dev\n"
     );
-    let request = server.asked().pop().unwrap();
+    let request = server.requests().pop().unwrap();
     assert_eq!(request.line(), "POST /namespaces/default/sessiontrackers/487f4f2b6d2376ad/join");
     assert_eq!(
         serde_json::from_str::<Value>(&request.body).unwrap(),

@@ -23,7 +23,7 @@ fn deletes_listed_sessions() {
             "GET /namespaces/default/sessiontrackers",
         ]
     );
-    for (seen, uid) in server.asked()[1..4].iter().zip(["uid-a", "uid-b", "uid-c"]) {
+    for (seen, uid) in server.requests()[1..4].iter().zip(["uid-a", "uid-b", "uid-c"]) {
         assert!(seen.body.contains(uid), "{seen:?}");
     }
     assert_eq!(server.left(), ["x"]);

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, session, status},
+    fake::{Fake, Response, session, status},
     plugin::CommandOutput,
 };
 
@@ -58,11 +58,12 @@ fn reads_all_pages() {
     assert_eq!(names.lines().count(), 1203);
     assert!(names.ends_with("/s1202\n"));
     let pages = |server: &crate::fake::Server| -> Vec<(String, String)> {
-        let parameter = |seen: &crate::fake::Seen, name: &str| seen.query.get(name).cloned();
+        let parameter =
+            |seen: &crate::fake::ReceivedRequest, name: &str| seen.query.get(name).cloned();
         let page = |seen| {
             (parameter(seen, "limit").unwrap(), parameter(seen, "continue").unwrap_or_default())
         };
-        server.asked().iter().map(page).collect()
+        server.requests().iter().map(page).collect()
     };
     let page = |limit: &str, after: &str| (limit.to_owned(), after.to_owned());
     // The first page is small for a fast start; later pages are larger for fewer requests.
@@ -82,11 +83,11 @@ fn reads_expired_pages_in_one_request() {
         .rule(|seen| {
             let body =
                 status(410, "Expired", "The provided continue parameter is too old", &json!({}));
-            seen.query.contains_key("continue").then_some(Answer { code: 410, headers: "", body })
+            seen.query.contains_key("continue").then_some(Response { code: 410, headers: "", body })
         })
         .start();
     assert_eq!(server.run("list -o name").succeeds().lines().count(), 600);
-    assert!(!server.asked()[2].query.contains_key("limit"));
+    assert!(!server.requests()[2].query.contains_key("limit"));
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn exits_silently_on_a_closed_pipe() {
 fn sends_credentials_with_every_request() {
     let server = Fake::new().start();
     server.run("--as eve --as-group a list --as-group b -o json").succeeds();
-    for seen in server.seen() {
+    for seen in server.all_requests() {
         assert_eq!(seen.header("authorization"), ["Bearer secret"]);
         assert_eq!(seen.header("impersonate-user"), ["eve"]);
         assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
@@ -141,7 +142,7 @@ fn sends_credentials_with_every_request() {
     server
         .run("list --token other -o json --as eve --as-user-extra Team/a=x --as-user-extra b=y")
         .succeeds();
-    let seen = &server.asked()[1];
+    let seen = &server.requests()[1];
     assert_eq!(seen.header("authorization"), ["Bearer other"]);
     assert_eq!(seen.header("impersonate-extra-team%2fa"), ["x"]);
     assert_eq!(seen.header("impersonate-extra-b"), ["y"]);
@@ -256,7 +257,7 @@ fn sorts_only_the_initial_list_of_a_watch() {
         .session("default", "b")
         .rule(|seen| {
             let ended = status(403, "Forbidden", "no watch today", &json!({}));
-            seen.query.contains_key("watch").then_some(Answer {
+            seen.query.contains_key("watch").then_some(Response {
                 code: 403,
                 headers: "",
                 body: ended,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, Seen, status},
+    fake::{Fake, ReceivedRequest, Response, status},
     plugin::CommandOutput,
 };
 
@@ -34,8 +34,8 @@ pub(crate) fn operator(lists: bool) -> Fake {
 
 /// Returns an operator that overrides some responses with the rules of `fake`.
 pub(crate) fn operator_with_rules(fake: Fake, lists: bool) -> Fake {
-    let answer = |body: Value| Some(Answer { code: 200, headers: "", body: body.to_string() });
-    fake.without_trackers().rule(move |seen: &Seen| {
+    let answer = |body: Value| Some(Response { code: 200, headers: "", body: body.to_string() });
+    fake.without_trackers().rule(move |seen: &ReceivedRequest| {
         let path = seen.path.strip_prefix(GROUP)?;
         let item = |session: Value| json!({ "metadata": { "name": session["id"] }, "spec": { "session": session } });
         match (seen.method.as_str(), path) {
@@ -45,7 +45,7 @@ pub(crate) fn operator_with_rules(fake: Fake, lists: bool) -> Fake {
             ("GET", "/mirrordoperators/operator") => {
                 answer(json!({ "kind": "MirrordOperator", "status": { "sessions": sessions() } }))
             }
-            ("GET", _) if !lists => Some(Answer {
+            ("GET", _) if !lists => Some(Response {
                 code: 404,
                 headers: "",
                 body: status(404, "failed to parse", "no such route", &json!({})),
@@ -67,7 +67,7 @@ pub(crate) fn operator_with_rules(fake: Fake, lists: bool) -> Fake {
                 "kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "it is busy",
             })),
             ("DELETE", "/sessions") => answer(json!({ "kind": "Status", "status": "Success" })),
-            ("DELETE", _) => Some(Answer {
+            ("DELETE", _) => Some(Response {
                 code: 404,
                 headers: "",
                 body: status(404, "NotFound", "no such session", &json!({ "name": "x" })),
@@ -225,5 +225,5 @@ fn status_only_reads_from_the_operator() {
     assert!(!text.contains("To do"), "{text}");
     assert!(text.contains("avi@x.co   1"), "{text}");
     assert!(!text.contains("preview-env"), "{text}");
-    assert!(server.seen().iter().all(|seen| seen.method == "GET"));
+    assert!(server.all_requests().iter().all(|seen| seen.method == "GET"));
 }

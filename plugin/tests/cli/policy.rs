@@ -111,7 +111,7 @@ fn tests_policies_on_live_sessions_without_impersonation() {
         "SESSION ID   TARGET               USER             VISIBLE   WHY\n\
          a            deployment/counter   Avi/avi@x@host   no        because no allow rule matches\n"
     );
-    for seen in server.seen() {
+    for seen in server.all_requests() {
         assert!(seen.header("impersonate-user").is_empty(), "the request impersonates a user");
         assert!(seen.header("impersonate-group").is_empty());
     }

@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, Seen, Server, session, status},
+    fake::{Fake, ReceivedRequest, Response, Server, session, status},
     plugin::CommandOutput,
 };
 
@@ -40,14 +40,14 @@ pub(crate) fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
 }
 
 pub(crate) fn created(server: &Server) -> Vec<Value> {
-    let seen = server.asked().into_iter();
+    let seen = server.requests().into_iter();
     seen.filter(|seen| seen.line() == "POST /namespaces/default/sessions")
         .map(|seen| serde_json::from_str(&seen.body).unwrap())
         .collect()
 }
 
 pub(crate) fn reports(server: &Server) -> Vec<Value> {
-    let seen = server.asked().into_iter();
+    let seen = server.requests().into_iter();
     seen.filter(|seen| seen.line().ends_with("/report"))
         .map(|seen| serde_json::from_str(&seen.body).unwrap())
         .collect()
@@ -93,7 +93,7 @@ fn passes_streams_and_exit_codes() {
         // The end is reported once, so that no user appears to have stopped the session. An
         // interrupted report may arrive after it.
         let line = format!("POST /namespaces/default/sessiontrackers/{name}/report");
-        let asked = server.asked().into_iter();
+        let asked = server.requests().into_iter();
         let reports = asked.filter(|seen| seen.line() == line);
         let reports = reports.map(|seen| serde_json::from_str::<Value>(&seen.body).unwrap());
         let ends = reports.filter(|report| report["spec"] == json!({ "ended": true }));
@@ -106,15 +106,15 @@ fn passes_streams_and_exit_codes() {
 #[test]
 fn deletes_the_session_by_uid_without_reports() {
     // One server has no trackers, one ignores last reports, one forbids them.
-    let old = |seen: &Seen| {
-        seen.path.ends_with("/report").then(|| Answer {
+    let old = |seen: &ReceivedRequest| {
+        seen.path.ends_with("/report").then(|| Response {
             code: 201,
             headers: "",
             body: json!({ "spec": {}, "status": { "periodSeconds": 1 } }).to_string(),
         })
     };
-    let no = |seen: &Seen| {
-        seen.path.ends_with("/report").then(|| Answer {
+    let no = |seen: &ReceivedRequest| {
+        seen.path.ends_with("/report").then(|| Response {
             code: 403,
             headers: "",
             body: status(403, "Forbidden", "no", &json!({})),
@@ -133,7 +133,7 @@ fn deletes_the_session_by_uid_without_reports() {
         assert_eq!(annotations.is_object(), reports, "{name}: {session}");
         let id = session["metadata"]["name"].as_str().unwrap();
         let line = format!("DELETE /namespaces/default/sessions/{id}");
-        let asked = server.asked();
+        let asked = server.requests();
         let deleted = asked.iter().find(|seen| seen.line() == line).unwrap();
         let options: Value = serde_json::from_str(&deleted.body).unwrap();
         assert_eq!(options["preconditions"]["uid"], format!("uid-{id}"), "{name}");
@@ -219,7 +219,7 @@ fn runs_nothing_without_a_session() {
     let server = Fake::new()
         .rule(move |seen| {
             let is_it = seen.path == "/apis/operator.metalbear.co/v1";
-            is_it.then(|| Answer { code: 200, headers: "", body: operator.to_string() })
+            is_it.then(|| Response { code: 200, headers: "", body: operator.to_string() })
         })
         .without_trackers()
         .start();
@@ -232,7 +232,7 @@ fn runs_nothing_without_a_session() {
 fn prints_warnings_of_the_server() {
     let server = Fake::new()
         .rule(|seen| {
-            (seen.line() == "POST /namespaces/default/sessions").then(|| Answer {
+            (seen.line() == "POST /namespaces/default/sessions").then(|| Response {
                 code: 201,
                 headers: "warning: 299 - \"bob is on that target too\"\r\n",
                 body: session("default", "x").to_string(),
@@ -406,7 +406,7 @@ fn retries_after_temporary_failures() {
     let is_broken = broken.clone();
     let server = Fake::new()
         .rule(move |seen| {
-            (seen.path.ends_with("/report") && is_broken.exists()).then(|| Answer {
+            (seen.path.ends_with("/report") && is_broken.exists()).then(|| Response {
                 code: 500,
                 headers: "",
                 body: status(500, "InternalError", "broken", &json!({})),

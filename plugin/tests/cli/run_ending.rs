@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    fake::{Answer, Fake, Seen, Server, status},
+    fake::{Fake, ReceivedRequest, Response, Server, status},
     plugin::CommandOutput,
     run::{created, ready, reports, run, until, waiting},
 };
@@ -104,7 +104,7 @@ fn survives_an_uninstallation() {
     let server = Fake::new()
         .rule(move |seen| {
             let what = seen.path.starts_with("/apis/operator.metalbear.co");
-            (what && is_gone.exists()).then(|| Answer {
+            (what && is_gone.exists()).then(|| Response {
                 code: 404,
                 headers: "",
                 body: "404 page not found\n".into(),
@@ -210,19 +210,19 @@ fn warns_of_rejected_reports_and_continues() {
 }
 
 /// Returns RBAC's response to a requester who may not read Sessions.
-fn no_sessions(seen: &Seen) -> Option<Answer> {
+fn no_sessions(seen: &ReceivedRequest) -> Option<Response> {
     let what = "GET /apis/operator.metalbear.co/v1/namespaces/default/sessions/";
     let message = "sessions.operator.metalbear.co is forbidden: User \"avi@x\" cannot get resource \"sessions\" in API group \"operator.metalbear.co\" in the namespace \"default\"";
-    format!("{} {}", seen.method, seen.path).starts_with(what).then(|| Answer {
+    format!("{} {}", seen.method, seen.path).starts_with(what).then(|| Response {
         code: 403,
         headers: "",
         body: status(403, "Forbidden", message, &json!({})),
     })
 }
 
-fn not_found() -> Answer {
+fn not_found() -> Response {
     let details = json!({ "name": "x", "kind": "sessiontrackers" });
-    Answer { code: 404, headers: "", body: status(404, "NotFound", "not found", &details) }
+    Response { code: 404, headers: "", body: status(404, "NotFound", "not found", &details) }
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn survives_a_policy_that_hides_the_session() {
             let rest = seen.path.strip_prefix(trackers)?;
             let none = json!({ "kind": "SessionTrackerList", "metadata": {}, "items": [] });
             Some(if rest.is_empty() {
-                Answer { code: 200, headers: "", body: none.to_string() }
+                Response { code: 200, headers: "", body: none.to_string() }
             } else {
                 not_found()
             })

@@ -1,22 +1,22 @@
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Answer, Fake, Seen, session, status},
+    fake::{Fake, ReceivedRequest, Response, session, status},
     plugin::CommandOutput,
 };
 
 const CREATE: &str = "POST /namespaces/default/sessions";
 
-fn forbidden(user: &str) -> Answer {
+fn forbidden(user: &str) -> Response {
     let message = format!(
         "x.example \"x\" is forbidden: User {user:?} cannot get resource \"x\" in API group \"example\" at the cluster scope"
     );
-    Answer { code: 403, headers: "", body: status(403, "Forbidden", &message, &json!({})) }
+    Response { code: 403, headers: "", body: status(403, "Forbidden", &message, &json!({})) }
 }
 
 /// Serves what developers may read: sessions, and nothing of the installation.
 fn with_developer_access(fake: Fake) -> Fake {
-    fake.rule(|seen: &Seen| {
+    fake.rule(|seen: &ReceivedRequest| {
         let hidden = [
             "/apis/admissionregistration.k8s.io/",
             "/apis/apps/",

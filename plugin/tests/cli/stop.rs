@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use crate::{
-    fake::{Answer, Fake, session, status},
+    fake::{Fake, Response, session, status},
     plugin::CommandOutput,
 };
 
@@ -107,7 +107,7 @@ fn deletes_nothing_in_dry_runs() {
     let text = server.run("delete a --dry-run=server").succeeds();
     assert_eq!(text, deletion_line("a", "default").replace('\n', " (server dry run)\n"));
     // The first request lists sessions with the prefix.
-    assert!(server.asked()[1].body.contains("\"dryRun\":[\"All\"]"));
+    assert!(server.requests()[1].body.contains("\"dryRun\":[\"All\"]"));
     let text = server.run("delete a --dry-run=client").succeeds();
     assert_eq!(text, deletion_line("a", "default").replace('\n', " (dry run)\n"));
     assert_eq!(server.lines()[3], "GET /namespaces/default/sessiontrackers/a");
@@ -254,7 +254,7 @@ fn backs_off_after_expired_watches() {
     let server = three_sessions()
         .rule(|seen| {
             let expired = status(410, "Expired", "too old resource version", &json!({}));
-            seen.query.contains_key("watch").then_some(Answer {
+            seen.query.contains_key("watch").then_some(Response {
                 code: 410,
                 headers: "",
                 body: expired,
@@ -263,7 +263,7 @@ fn backs_off_after_expired_watches() {
         // The session never ends.
         .rule(|seen| {
             let running = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
-            (seen.line() == "GET /namespaces/default/sessiontrackers").then(|| Answer {
+            (seen.line() == "GET /namespaces/default/sessiontrackers").then(|| Response {
                 code: 200,
                 headers: "",
                 body: running.to_string(),
@@ -280,8 +280,9 @@ fn backs_off_after_expired_watches() {
 #[test]
 fn needs_only_permissions_of_the_user_role() {
     // The role mirrord-operator-user grants no read access to Sessions.
-    let reads =
-        |seen: &crate::fake::Seen| seen.method == "GET" && seen.line().contains("/sessions");
+    let reads = |seen: &crate::fake::ReceivedRequest| {
+        seen.method == "GET" && seen.line().contains("/sessions")
+    };
     for command in [
         "list",
         "describe a",
@@ -294,7 +295,7 @@ fn needs_only_permissions_of_the_user_role() {
         let server = three_sessions().session("default", "d").start();
         let output = server.run(command);
         assert_eq!((output.code, output.messages.as_str()), (Some(0), ""), "{command}");
-        assert!(!server.asked().iter().any(reads), "{command}");
+        assert!(!server.requests().iter().any(reads), "{command}");
     }
 }
 
@@ -335,7 +336,7 @@ fn deletes_by_selectors_and_filters() {
         actual.retain(|name| !left.contains(name));
         assert_eq!(actual, deleted, "{arguments}");
         // The UID precondition spares a later session with the same name.
-        let deletes = server.asked();
+        let deletes = server.requests();
         let mut deletes = deletes.iter().filter(|seen| seen.method == "DELETE");
         assert!(deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")), "{arguments}");
     }
@@ -363,7 +364,7 @@ fn rejects_conflicting_flags_like_kubectl() {
         let message = server.run(arguments).fails();
         assert!(message.starts_with(expected), "{arguments}: {message}");
     }
-    assert!(server.seen().is_empty());
+    assert!(server.all_requests().is_empty());
 }
 
 #[test]
@@ -386,7 +387,7 @@ fn rejects_empty_selectors() {
             );
         }
     }
-    assert!(server.seen().is_empty());
+    assert!(server.all_requests().is_empty());
 }
 
 #[test]
@@ -396,10 +397,10 @@ fn prints_names_and_sends_grace_periods() {
         server.run("delete a -o name --grace-period=5").succeeds(),
         "session.operator.metalbear.co/a\n"
     );
-    let body: serde_json::Value = serde_json::from_str(&server.asked()[1].body).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&server.requests()[1].body).unwrap();
     assert_eq!(body["gracePeriodSeconds"], 5);
     server.run("delete b").succeeds();
-    let asked = server.asked();
+    let asked = server.requests();
     let body = &asked[asked.len() - 2].body;
     assert!(body.contains("DeleteOptions"), "{body}");
     assert!(!body.contains("gracePeriod"), "{body}");
@@ -419,13 +420,13 @@ fn waits_until_trackers_show_the_end() {
                 Some("7") => watch.clone(),
                 _ => running.to_string(),
             };
-            is_list.then_some(Answer { code: 200, headers: "", body })
+            is_list.then_some(Response { code: 200, headers: "", body })
         })
         .start();
     assert_eq!(server.run("delete a").succeeds(), deletion_line("a", "default"));
     let lines = server.lines();
     assert_eq!(lines.len(), 4, "{lines:?}");
-    let query = &server.asked()[3].query;
+    let query = &server.requests()[3].query;
     assert_eq!(query["fieldSelector"], "metadata.name=a");
     assert_eq!(query["watch"], "true");
 

@@ -7,5 +7,5 @@ fn rejects_a_pipe() {
     let server = Fake::new().start();
     let message = server.run("top").fails();
     assert!(message.starts_with("error: top needs a terminal"), "{message}");
-    assert!(server.seen().is_empty());
+    assert!(server.all_requests().is_empty());
 }

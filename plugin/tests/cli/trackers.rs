@@ -31,7 +31,11 @@ fn reads_sessions_while_trackers_are_unavailable() {
         .session("default", "a")
         .rule(|seen| {
             (seen.path == "/apis/visibility.operator.metalbear.co/v1").then(|| {
-                crate::fake::Answer { code: 503, headers: "", body: "service unavailable\n".into() }
+                crate::fake::Response {
+                    code: 503,
+                    headers: "",
+                    body: "service unavailable\n".into(),
+                }
             })
         })
         .start();
@@ -65,7 +69,7 @@ fn forbidden_trackers_cause_no_fallback() {
     let server = Fake::new()
         .session("default", "a")
         .rule(move |seen| {
-            seen.is_discovery().then(|| crate::fake::Answer {
+            seen.is_discovery().then(|| crate::fake::Response {
                 code: 403,
                 headers: "",
                 body: denied.clone(),
@@ -84,7 +88,7 @@ fn discovers_the_source_once_and_logs_it() {
         messages.contains("Reading sessiontrackers.visibility.operator.metalbear.co"),
         "{messages}"
     );
-    let discoveries = server.seen().iter().filter(|seen| seen.is_discovery()).count();
+    let discoveries = server.all_requests().iter().filter(|seen| seen.is_discovery()).count();
     assert_eq!(discoveries, 1);
 }
 
@@ -107,13 +111,13 @@ fn hides_ended_sessions_by_default() {
             .start(),
     ] {
         assert_eq!(server.run("list -o name").succeeds(), "session.operator.metalbear.co/a\n");
-        let selector = &server.asked()[0].query["fieldSelector"];
+        let selector = &server.requests()[0].query["fieldSelector"];
         assert_eq!(selector, "status.state!=terminated");
         let all = server.run("list --all-states -o wide").succeeds();
         assert_eq!(all.lines().count(), 3, "{all}");
         let line = all.lines().find(|line| line.starts_with("over ")).unwrap();
         assert!(line.contains("63s") && line.contains("terminated"), "{line}");
-        assert!(!server.asked()[1].query.contains_key("fieldSelector"));
+        assert!(!server.requests()[1].query.contains_key("fieldSelector"));
         let text = server.run("describe over").succeeds();
         assert!(text.contains("Stopped By:      boss\n"), "{text}");
     }
@@ -139,15 +143,15 @@ fn applies_selectors_and_filters() {
         let CommandOutput { code, out, .. } = server.run(&format!("list -o name {arguments}"));
         let names: Vec<&str> = out.lines().filter_map(|line| line.rsplit('/').next()).collect();
         assert_eq!((code, names), (Some(0), expected), "{arguments}");
-        let last = server.asked().pop().unwrap();
+        let last = server.requests().pop().unwrap();
         assert_eq!(last.query["fieldSelector"], fields, "{arguments}");
     }
     server.run("list -l a=b,c=d --chunk-size=7");
-    let last = server.asked().pop().unwrap();
+    let last = server.requests().pop().unwrap();
     assert_eq!(last.query["labelSelector"], "a=b,c=d");
     assert_eq!(last.query["limit"], "7");
     server.run("list --chunk-size=0");
-    assert!(!server.asked().pop().unwrap().query.contains_key("limit"));
+    assert!(!server.requests().pop().unwrap().query.contains_key("limit"));
 }
 
 #[test]

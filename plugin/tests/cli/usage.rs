@@ -50,5 +50,5 @@ fn rejects_invalid_usage_without_requests() {
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments}");
         assert!(messages.starts_with("error: "), "{arguments}: {messages}");
     }
-    assert!(server.seen().is_empty());
+    assert!(server.all_requests().is_empty());
 }

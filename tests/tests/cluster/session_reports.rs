@@ -84,7 +84,7 @@ async fn rejects_invalid_and_unauthorized_reports() {
         ("no permission", &unprivileged, &path, &valid, "Forbidden"),
         ("no such session", &dev, &path.replace("/one/", "/two/"), &valid, "\"two\" not found"),
         ("too many ports", &dev, &path, &many, "at most 1024 items"),
-        ("terminal escape sequence", &dev, &path, &escape, "control characters"),
+        ("terminal escape sequence", &dev, &path, &escape, "control or invisible characters"),
         ("no spec", &dev, &path, &valid.replace("spec", "sepc"), "Required value"),
         ("spec that is not an object", &dev, &path, &report(&json!([1])), "expected an object"),
         (

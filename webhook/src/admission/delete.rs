@@ -33,7 +33,7 @@ pub(crate) struct DeleteReview {
 pub(super) fn parse(request: &Request<'_>) -> Review {
     match DeleteReview::parse(request) {
         Ok(review) => Review::Delete(Box::new(review)),
-        Err(decision) => Review::Decided(decision),
+        Err(decision) => Review::Final(decision),
     }
 }
 

@@ -61,7 +61,7 @@ fn respond(decision: Decision) -> Value {
 /// Returns the code of the response, whether the Session is about to be deleted, and the message.
 fn decide(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
     let (decision, deleted) = match parse(&review(fields)).unwrap() {
-        Review::Decided(decision) => (decision, None),
+        Review::Final(decision) => (decision, None),
         Review::Delete(review) => review.decide(policies, false),
         review @ Review::NewRun(_) => panic!("{review:?}"),
     };

@@ -68,7 +68,7 @@ impl Endpoint {
 #[derive(Debug)]
 pub(crate) enum Review {
     /// The decision depends on the review alone.
-    Decided(Decision),
+    Final(Decision),
     /// An allowed write starts a run: the requester is warned of other sessions on its target.
     NewRun(Box<NewRun>),
     /// The deletion of a Session: policies and RBAC decide.
@@ -181,7 +181,7 @@ impl Admission {
     /// Completes the decision with session state.
     async fn decide(&self, review: Review) -> Decision {
         match review {
-            Review::Decided(decision) => decision,
+            Review::Final(decision) => decision,
             Review::NewRun(run) => {
                 let hint = run.target_hint();
                 let hint =
@@ -247,7 +247,7 @@ pub(crate) fn decide_offline(
     sessions: &dyn ConcurrentSessions,
 ) -> Decision {
     match review {
-        Review::Decided(decision) => decision,
+        Review::Final(decision) => decision,
         Review::NewRun(run) => run.decide(None, sessions),
         Review::Delete(review) => {
             let may_join = review.needs_join_right(policies).is_some();

@@ -9,7 +9,7 @@ use super::{
 
 /// Parses a review of a SessionPolicy.
 pub(super) fn parse(request: &Request<'_>) -> Review {
-    Review::Decided(decide(request).unwrap_or_else(|decision| decision))
+    Review::Final(decide(request).unwrap_or_else(|decision| decision))
 }
 
 fn decide(request: &Request<'_>) -> Result<Decision, Decision> {

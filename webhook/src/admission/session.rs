@@ -10,7 +10,7 @@ use super::{
 
 /// Parses a review of a Session.
 pub(super) fn parse(request: &Request<'_>) -> Review {
-    parse_write(request).unwrap_or_else(Review::Decided)
+    parse_write(request).unwrap_or_else(Review::Final)
 }
 
 /// Returns, as an error, the decision on a review that is not about the owner of a Session.
@@ -36,7 +36,7 @@ fn parse_write(request: &Request<'_>) -> Result<Review, Decision> {
         }
         "UPDATE" => {
             let old = object(request, "oldObject", request.old_object, objects::stored_identity)?;
-            Ok(Review::Decided(session::on_update(&sent()?, &old)))
+            Ok(Review::Final(session::on_update(&sent()?, &old)))
         }
         // No other operation can change an owner, and an error in a webhook configuration must not
         // block deletions.

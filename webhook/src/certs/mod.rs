@@ -170,7 +170,7 @@ impl SelfSigned {
 #[derive(Debug, Eq, PartialEq)]
 enum CertificateAction {
     /// Keeps the current certificate.
-    Keep,
+    Retain,
     /// Issues the next certificate.
     Issue,
 }
@@ -191,7 +191,7 @@ impl CertificateAction {
                 if (same && serving.is_due(now)) || (!same && is_trusted) {
                     Self::Issue
                 } else {
-                    Self::Keep
+                    Self::Retain
                 }
             }
         }
@@ -248,14 +248,14 @@ mod tests {
         let due = now + Duration::from_hours(24 * 61);
         for (name, current, authority, is_trusted, at, expected) in [
             ("first certificate", None, &same, false, now, CertificateAction::Issue),
-            ("same authority", current.as_ref(), &same, true, now, CertificateAction::Keep),
+            ("same authority", current.as_ref(), &same, true, now, CertificateAction::Retain),
             (
                 "same authority, bundle not written",
                 current.as_ref(),
                 &same,
                 false,
                 now,
-                CertificateAction::Keep,
+                CertificateAction::Retain,
             ),
             ("due for renewal", current.as_ref(), &same, false, due, CertificateAction::Issue),
             (
@@ -272,7 +272,7 @@ mod tests {
                 &second,
                 false,
                 due,
-                CertificateAction::Keep,
+                CertificateAction::Retain,
             ),
         ] {
             assert_eq!(

@@ -16,7 +16,7 @@ fn api_error(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Sta
     ApiError {
         host: "example:6443".into(),
         credentials: "user \"dev\"".into(),
-        asked: RequestInfo {
+        request: RequestInfo {
             verb,
             namespace: namespace.map(Into::into),
             id: id.map(SessionId::from_name),
