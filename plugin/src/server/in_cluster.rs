@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use kube::config::{
-    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
-};
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
+
+use super::kubeconfig::single_context;
 
 /// Directory where Kubernetes mounts the service account.
 pub(super) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -30,35 +30,13 @@ pub(super) fn kubeconfig(
         let namespace = std::fs::read_to_string(account.join("namespace")).ok()?;
         Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
     });
-    let name = || "in-cluster".to_owned();
-    Some(Kubeconfig {
-        clusters: vec![NamedCluster {
-            name: name(),
-            cluster: Some(Cluster {
-                server: Some(format!("https://{host}:{port}")),
-                certificate_authority: file("ca.crt"),
-                ..Cluster::default()
-            }),
-            ..NamedCluster::default()
-        }],
-        auth_infos: vec![NamedAuthInfo {
-            name: name(),
-            auth_info: Some(AuthInfo { token_file: Some(token), ..AuthInfo::default() }),
-            ..NamedAuthInfo::default()
-        }],
-        contexts: vec![NamedContext {
-            name: name(),
-            context: Some(Context {
-                cluster: name(),
-                user: Some(name()),
-                namespace,
-                ..Context::default()
-            }),
-            ..NamedContext::default()
-        }],
-        current_context: Some(name()),
-        ..Kubeconfig::default()
-    })
+    let cluster = Cluster {
+        server: Some(format!("https://{host}:{port}")),
+        certificate_authority: file("ca.crt"),
+        ..Cluster::default()
+    };
+    let user = AuthInfo { token_file: Some(token), ..AuthInfo::default() };
+    Some(single_context("in-cluster", cluster, user, namespace))
 }
 
 #[cfg(test)]

@@ -182,30 +182,41 @@ impl SelectedContext {
 
     /// Converts the selection to a kubeconfig with a single context.
     pub(super) fn into_kubeconfig(self) -> Kubeconfig {
-        let name = || "selected".to_owned();
-        Kubeconfig {
-            clusters: vec![NamedCluster {
-                name: name(),
-                cluster: Some(self.cluster),
-                ..NamedCluster::default()
-            }],
-            auth_infos: vec![NamedAuthInfo {
-                name: name(),
-                auth_info: Some(self.user),
-                ..NamedAuthInfo::default()
-            }],
-            contexts: vec![NamedContext {
-                name: name(),
-                context: Some(Context {
-                    cluster: name(),
-                    user: Some(name()),
-                    ..Context::default()
-                }),
-                ..NamedContext::default()
-            }],
-            current_context: Some(name()),
-            ..Kubeconfig::default()
-        }
+        single_context("selected", self.cluster, self.user, None)
+    }
+}
+
+/// Returns a kubeconfig whose only cluster, user and context have this name.
+pub(super) fn single_context(
+    name: &str,
+    cluster: Cluster,
+    user: AuthInfo,
+    namespace: Option<String>,
+) -> Kubeconfig {
+    let name = || name.to_owned();
+    Kubeconfig {
+        clusters: vec![NamedCluster {
+            name: name(),
+            cluster: Some(cluster),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name(),
+            context: Some(Context {
+                cluster: name(),
+                user: Some(name()),
+                namespace,
+                ..Context::default()
+            }),
+            ..NamedContext::default()
+        }],
+        current_context: Some(name()),
+        ..Kubeconfig::default()
     }
 }
 
