@@ -62,10 +62,9 @@ impl Shape {
             None => (output, None),
         };
         let source = argument.filter(|source| !source.is_empty()).or(template_flag);
-        let template = || {
-            let source = source.ok_or_else(no_template)?;
-            Template::parse(source).map_err(|error| Error::setup(error.to_string()))
-        };
+        let parse =
+            |source: &str| Template::parse(source).map_err(|error| Error::setup(error.to_string()));
+        let template = || parse(source.ok_or_else(no_template)?);
         Ok(match (name, argument) {
             ("", None) => Self::Plain,
             ("wide", None) => Self::Wide,
@@ -75,11 +74,7 @@ impl Shape {
             ("yaml", None) => Self::Whole(Format::Yaml),
             ("jsonpath", _) => Self::Template(template()?),
             ("jsonpath-as-json", _) => Self::TemplateAsJson(template()?),
-            ("jsonpath-file", _) => {
-                let source = read("--template", source)?;
-                let template = Template::parse(&source);
-                Self::Template(template.map_err(|error| Error::setup(error.to_string()))?)
-            }
+            ("jsonpath-file", _) => Self::Template(parse(&read("--template", source)?)?),
             ("go-template" | "template", _) => return Err(go_template("go-template", source)),
             ("go-template-file" | "templatefile", _) => {
                 return Err(go_template("go-template-file", source));
