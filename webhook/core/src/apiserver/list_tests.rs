@@ -9,17 +9,12 @@ use crate::{
     },
     identity::Requester,
     policy::{JoinRights, PolicySet},
-    sessions::{TrackerKey, fixtures::session, index::HISTORY},
+    sessions::{
+        TrackerKey,
+        fixtures::{four_trackers, session},
+        index::HISTORY,
+    },
 };
-
-fn index() -> Index {
-    let mut index = Index::default();
-    let trackers = [("a", "x", 3), ("a", "y", 4), ("a-b", "x", 5), ("b", "x", 6)];
-    let trackers =
-        trackers.map(|(namespace, name, version)| session(namespace, name).tracker(version));
-    index.replace(trackers.into(), 10);
-    index
-}
 
 fn list_page(index: &Index, namespace: Option<&str>, query: &str) -> Result<Page, ApiError> {
     let options = ListOptions::parse(query)?;
@@ -41,7 +36,7 @@ fn key(namespace: &str, name: &str) -> TrackerKey {
 
 #[test]
 fn lists_in_order_of_namespace_and_name() {
-    let index = index();
+    let index = four_trackers();
     for (namespace, query, expected) in [
         (None, "", "a/x@3 a/y@4 a-b/x@5 b/x@6"),
         (Some("a"), "", "a/x@3 a/y@4"),
@@ -58,7 +53,7 @@ fn lists_in_order_of_namespace_and_name() {
 
 #[test]
 fn pages_show_one_consistent_state() {
-    let mut index = index();
+    let mut index = four_trackers();
     let first = list_page(&index, None, "limit=2").unwrap();
     assert_eq!(names(&first), "a/x@3 a/y@4");
     assert_eq!(first.remaining, Some(2));
@@ -79,7 +74,7 @@ fn pages_show_one_consistent_state() {
 
 #[test]
 fn rejects_continue_token_of_another_list_or_expired_state() {
-    let mut index = index();
+    let mut index = four_trackers();
     let token = list_page(&index, None, "limit=1").unwrap().continue_token.unwrap();
     let query = format!("limit=1&continue={token}");
     assert_eq!(list_page(&index, Some("a"), &query).unwrap_err().code, 400);
@@ -101,7 +96,7 @@ fn rejects_continue_token_of_another_list_or_expired_state() {
 
 #[test]
 fn returns_504_for_future_version() {
-    let index = index();
+    let index = four_trackers();
     for query in [
         "resourceVersion=11",
         "resourceVersion=11&resourceVersionMatch=NotOlderThan",
@@ -115,7 +110,7 @@ fn returns_504_for_future_version() {
 
 #[test]
 fn renders_every_representation_as_json() {
-    let index = index();
+    let index = four_trackers();
     let page = list_page(&index, None, "limit=2").unwrap();
     for (representation, include, kind, field) in [
         (Representation::Object, IncludeObject::Metadata, "SessionTrackerList", "items"),

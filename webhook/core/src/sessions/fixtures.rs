@@ -7,7 +7,7 @@ use mirrord_sessions_crds::{
     AgentReference, Owner, Port, PortType, Session, SessionSpec, SessionState, SessionStatus,
 };
 
-use super::Tracker;
+use super::{Tracker, index::Index};
 
 pub(crate) struct Fixture(Session);
 
@@ -18,6 +18,16 @@ pub(crate) fn session(namespace: &str, name: &str) -> Fixture {
     session.metadata.namespace = Some(namespace.into());
     session.metadata.uid = Some(format!("uid-{name}"));
     Fixture(session)
+}
+
+/// Returns an index at resource version 10 with four trackers in three namespaces.
+pub(crate) fn four_trackers() -> Index {
+    let mut index = Index::default();
+    let trackers = [("a", "x", 3), ("a", "y", 4), ("a-b", "x", 5), ("b", "x", 6)];
+    let trackers =
+        trackers.map(|(namespace, name, version)| session(namespace, name).tracker(version));
+    index.replace(trackers.into(), 10);
+    index
 }
 
 impl Fixture {

@@ -1,18 +1,9 @@
 use super::*;
-use crate::sessions::fixtures::session;
-
-fn index() -> Index {
-    let mut index = Index::default();
-    let trackers = [("a", "x", 3), ("a", "y", 4), ("a-b", "x", 5), ("b", "x", 6)];
-    let trackers =
-        trackers.map(|(namespace, name, version)| session(namespace, name).tracker(version));
-    index.replace(trackers.into(), 10);
-    index
-}
+use crate::sessions::fixtures::{four_trackers, session};
 
 #[test]
 fn records_relisted_trackers_as_changes() {
-    let mut index = index();
+    let mut index = four_trackers();
     let mut other = session("a", "y").session(15);
     other.metadata.uid = Some("another".into());
     let other = Arc::new(Tracker::new(&other).unwrap());
