@@ -114,12 +114,6 @@ impl FieldSelector {
     pub fn matches(&self, tracker: &Tracker, revealed: bool) -> bool {
         self.0.iter().all(|term| (term.field.value(tracker, revealed) == term.value) == term.equal)
     }
-
-    /// Returns the value that the selector requires of a field.
-    #[must_use]
-    pub fn required_value(&self, field: Field) -> Option<&str> {
-        self.0.iter().find(|term| term.field == field && term.equal).map(|term| term.value.as_str())
-    }
 }
 
 /// Splits a selector at commas that are not escaped with a backslash.
