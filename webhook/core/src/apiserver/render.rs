@@ -210,16 +210,21 @@ fn put_row(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion, option
 /// The first five are those of mirrord's status table; `-o wide` adds the others. kubectl adds the
 /// namespace itself.
 const COLUMNS: [(&str, &str, u8, &str); 10] = [
-    ("Session ID", "name", 0, "The session's id, which is the name of its Session"),
-    ("Target", "", 0, "What the run targets, as kind/name[/container/NAME]"),
-    ("User", "", 0, "Who runs it, as whoami/kubernetes-user@hostname"),
-    ("Ports", "", 0, "Which ports it steals or mirrors"),
-    ("Session Duration", "", 0, "For how long it has been running"),
-    ("State", "", 1, "pending, running or terminated"),
-    ("Kind", "", 1, "How it reaches the cluster: job, ephemeral, process or operator"),
-    ("Owner", "", 1, "Kubernetes user that created it, as the API server authenticated them"),
-    ("Participants", "", 1, "Kubernetes users who take part: the owner, then those who joined"),
-    ("Client Version", "", 1, "Version of mirrord that the client reports"),
+    ("Session ID", "name", 0, "ID of the session, which is the name of its Session"),
+    ("Target", "", 0, "Target of the run, as kind/name[/container/NAME]"),
+    ("User", "", 0, "User of the run, as whoami/kubernetes-user@hostname"),
+    ("Ports", "", 0, "Ports that the run steals or mirrors"),
+    ("Session Duration", "", 0, "Duration of the run"),
+    ("State", "", 1, "State of the run: pending, running or terminated"),
+    ("Kind", "", 1, "Kind of the session: job, ephemeral, process or operator"),
+    (
+        "Owner",
+        "",
+        1,
+        "Kubernetes user that created the session, as authenticated by the API server",
+    ),
+    ("Participants", "", 1, "Kubernetes users of the session: the owner, then those who joined"),
+    ("Client Version", "", 1, "Version of mirrord, as claimed by the client"),
 ];
 
 fn columns() -> Value {
