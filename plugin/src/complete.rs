@@ -2,7 +2,7 @@
 //!
 //! The protocol is that of cobra, which kubectl speaks with an executable `kubectl_complete-NAME`.
 //! Its arguments are the words after the plugin's name; the last word may be empty or incomplete.
-//! It prints lines of `value<TAB>description` and finally `:4`, or `:0` to complete files.
+//! The output is lines of `value<TAB>description` and finally `:4`, or `:0` to complete files.
 
 mod install;
 mod words;
@@ -55,8 +55,8 @@ pub(crate) fn requested_words(arguments: &[OsString]) -> Option<Vec<String>> {
     Some(words.iter().map(text).collect())
 }
 
-/// Prints the candidates with their descriptions. Finding none is not an error, since an error would
-/// appear within the line that is being typed.
+/// Prints the candidates with their descriptions. Finding none is not an error, since an error
+/// would appear within the line that is being typed.
 pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
     let question = Question::parse(words);
     let candidates = match &question.wants {

@@ -12,8 +12,8 @@ use super::Everywhere;
 pub enum PolicyCommand {
     /// Show the sessions that policies let a user see, and the rule that decides
     ///
-    /// Here --as, --as-group, --as-uid and --as-user-extra name the user to test: they impersonate
-    /// nobody. Groups that the API server adds are added, such as those of a service account
+    /// Here --as, --as-group, --as-uid and --as-user-extra name the user to test, without
+    /// impersonation. Groups that the API server adds are added, such as those of a service account
     /// without --as-group. The sessions are those of --sessions, or those that you see in the
     /// cluster. Only the policies of the files count, not those of the cluster, and RBAC must allow
     /// the verb in addition.

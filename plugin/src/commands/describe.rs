@@ -249,8 +249,8 @@ fn render(session: &Session, around: &Around, now: &Zoned) -> String {
     columns::align(&sheet.0, 0, 2) + &table
 }
 
-/// Adds the owner to the description. The API server authenticated it at creation. Without an owner,
-/// only the claims of the client are shown.
+/// Adds the owner to the description, as the API server authenticated it at creation. Without an
+/// owner, only the claims of the client are shown.
 fn owner(sheet: &mut Sheet, session: &Session) {
     if session.owner.is_none() {
         return sheet.line("Owner", Some("<none: the user is not verified>"));

@@ -66,7 +66,8 @@ struct SessionList {
     sessions: Reading<Vec<Session>>,
 }
 
-/// Lists the sessions of all namespaces, or of the selected namespace if the user may list only that.
+/// Lists the sessions of all namespaces, or of the selected namespace if the user may list only
+/// that one.
 async fn list_sessions(server: &Server) -> SessionList {
     let mut scope = Scope::All;
     let mut all = server.sessions(&scope, None).await;

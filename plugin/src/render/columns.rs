@@ -19,8 +19,8 @@ pub fn kubectl_get<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
     align(rows, MIN_WIDTH, PADDING)
 }
 
-/// Aligns the columns of rows. Each column but the last has at least `min_width`, and `padding` after
-/// its longest cell.
+/// Aligns the columns of rows. Each column but the last has at least `min_width`, and `padding`
+/// after its longest cell.
 #[must_use]
 pub fn align<S: AsRef<str>>(rows: &[Vec<S>], min_width: usize, padding: usize) -> String {
     Aligner::new(min_width, padding).lines(rows)

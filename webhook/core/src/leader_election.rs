@@ -19,7 +19,7 @@ pub struct Timing {
     pub lease: Duration,
     /// The time without a successful renewal after which a leader gives up.
     ///
-    /// It is shorter than `lease`, so that a leader stops before another one starts.
+    /// This is shorter than `lease`, so that a leader stops before another one starts.
     pub renew_deadline: Duration,
     /// The interval between attempts to acquire or renew the Lease.
     pub retry: Duration,

@@ -13,7 +13,7 @@ use crate::{
 
 /// Allows a new or updated SessionPolicy if each of its fields can be parsed.
 ///
-/// One message lists all errors with their paths. The error of an expression names the column and
+/// The message lists all errors with their paths. The error of an expression names the column and
 /// the expected token.
 #[must_use]
 pub fn on_write(object: &Value) -> Decision {

@@ -16,10 +16,12 @@
 //! | `tracker.participants` | the owner's Kubernetes user name, then those who joined |
 //! | `tracker.state` | `pending`, `running`, `terminated` |
 //! | `tracker.hostname`, `tracker.login` | hostname and user name that the client reports |
-//! | `tracker.address` | `namespace/target`; its parts are `tracker.namespace` and `tracker.target` |
+//! | `tracker.address` | `namespace/target` |
+//! | `tracker.namespace`, `tracker.target` | the parts of `tracker.address` |
 //! | `tracker.cluster`, `tracker.kube_cluster` | the cluster's configured name |
 //! | `tracker.host_user`, `tracker.host_roles` | the owner's user name and groups (stamped) |
-//! | `user.metadata.name`, `user.spec.roles`, `user.spec.traits["k"]` or `.k` | the requester's user name, groups, extra values |
+//! | `user.metadata.name`, `user.spec.roles` | the requester's user name and groups |
+//! | `user.spec.traits["k"]`, `user.spec.traits.k` | the requester's extra values of `k` |
 //!
 //! The parser checks names, numbers of arguments, and the types of operands of `&& || ! in`.
 //! Evaluation never fails. Semantics:

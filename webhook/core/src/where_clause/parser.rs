@@ -5,7 +5,8 @@
 //! and        = comparison { "&&" comparison }
 //! comparison = unary { ( "==" | "!=" | "in" ) unary }
 //! unary      = { "!" } primary
-//! primary    = "(" or ")" | "[" [ or { "," or } ] "]" | literal | field | function "(" [ or { "," or } ] ")"
+//! primary    = "(" or ")" | "[" [ list ] "]" | literal | field | function "(" [ list ] ")"
+//! list       = or { "," or }
 //! ```
 //!
 //! The precedence is that of CEL, and that of Go for the operators that Go has.
