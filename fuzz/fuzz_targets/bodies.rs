@@ -2,7 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_core::{apiserver::{join, report}, identity::Requester, policy::{JoinRights, Policy, PolicySet, Verb, Visibility}, sessions::Tracker};
+use mirrord_sessions_core::{
+    apiserver::{join, report},
+    identity::Requester,
+    policy::{JoinRights, Policy, PolicySet, Verb, Visibility},
+    sessions::Tracker,
+};
 use mirrord_sessions_crds::SessionPolicySpec;
 
 fuzz_target!(|body: &[u8]| {
@@ -26,7 +31,10 @@ fuzz_target!(|body: &[u8]| {
     for verb in Verb::ALL {
         let visibility = set.visibility(&Requester::default(), verb);
         let viewer = set.viewer(&Requester::default(), JoinRights::Everywhere);
-        assert_eq!(viewer.forbidden_reason(verb).is_some(), matches!(visibility, Visibility::Nothing(_)));
+        assert_eq!(
+            viewer.forbidden_reason(verb).is_some(),
+            matches!(visibility, Visibility::Nothing(_))
+        );
     }
     for error in errors {
         assert!(!error.to_string().contains('\u{1b}'));

@@ -4,7 +4,21 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use mirrord_sessions_core::{apiserver::{continue_token, content_negotiation::{self, Representation, ResponseKind}, filter::Filter, list, options::{self, IncludeObject, ListOptions}, render::{self, RenderOptions}, watch::{StepOutcome, Watch}, watch_events::EventBuffer}, identity::Requester, policy::{JoinRights, PolicySet}, sessions::{Index, Tracker}};
+use mirrord_sessions_core::{
+    apiserver::{
+        content_negotiation::{self, Representation, ResponseKind},
+        continue_token,
+        filter::Filter,
+        list,
+        options::{self, IncludeObject, ListOptions},
+        render::{self, RenderOptions},
+        watch::{StepOutcome, Watch},
+        watch_events::EventBuffer,
+    },
+    identity::Requester,
+    policy::{JoinRights, PolicySet},
+    sessions::{Index, Tracker},
+};
 use mirrord_sessions_crds::Session;
 use serde_json::{Value, json};
 
