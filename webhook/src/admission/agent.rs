@@ -33,8 +33,10 @@ pub(crate) struct NewRun {
 }
 
 impl NewRun {
-    /// Creates the review of a write. Neither a denied write nor one of the controller is warned:
-    /// the controller records runs that have started already.
+    /// Creates the review of a write.
+    ///
+    /// Denied writes and writes of the controller get no warning, since the controller records runs
+    /// that have already started.
     pub(super) fn new(
         decision: Decision,
         requester: Requester,
@@ -60,8 +62,9 @@ impl NewRun {
         self.target_hint.as_ref()
     }
 
-    /// Adds the warning of other sessions on the target. The claim of the client counts only if the
-    /// target was not found.
+    /// Adds the warning of other sessions on the target.
+    ///
+    /// The claim of the client counts only if the target was not found.
     pub(crate) fn decide(
         self,
         target: Option<&Target>,
@@ -97,7 +100,7 @@ pub(super) fn parse(request: &Request<'_>) -> Review {
             name = printable(&request.name, 253),
             user = printable(&run.requester.username, 120),
             warning,
-            "agent review has a warning"
+            "warned the requester of an agent"
         );
     }
     Review::NewRun(Box::new(run))
@@ -120,11 +123,11 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
     let resource = (group.as_str(), plural.as_str(), request.sub_resource.as_str());
     match (resource, request.operation.as_str()) {
         (("batch", "jobs", ""), "CREATE") => {
-            let job: Job = read(request.object, "object")?;
+            let job: Job = deserialize(request.object, "object")?;
             if let JobClass::Lookalike(reason) = classify_job(&job) {
                 let name = job.metadata.name.as_deref().unwrap_or_default();
                 let name = printable(name, 253);
-                info!(name, reason, "a Job has the name of an agent and is none");
+                info!(name, reason, "a Job has the name of an agent but is not one");
             }
             let annotations = job.metadata.annotations.as_ref();
             let target = annotations.and_then(|all| all.get(annotations::TARGET).cloned());
@@ -133,23 +136,23 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
             Ok(NewRun::new(decision, requester, TargetHint::from_job(&job), claim))
         }
         (("batch", "jobs", ""), "UPDATE") => {
-            let job: Job = read(request.object, "object")?;
-            let old: Job = read(request.old_object, "oldObject")?;
+            let job: Job = deserialize(request.object, "object")?;
+            let old: Job = deserialize(request.old_object, "oldObject")?;
             let decision = agent::on_job_update(&job, &old, &requester);
             Ok(NewRun::new(decision, requester, None, None))
         }
         (("", "pods", "ephemeralcontainers"), "UPDATE") => {
-            let pod: Pod = read(request.object, "object")?;
-            let old: Pod = read(request.old_object, "oldObject")?;
+            let pod: Pod = deserialize(request.object, "object")?;
+            let old: Pod = deserialize(request.old_object, "oldObject")?;
             let decision = agent::on_ephemeral_containers(&pod, &old, &requester);
-            let stamps = !matches!(&decision.outcome, Outcome::Allow(stamps) if stamps.is_empty());
-            // The stored Pod counts: the API server takes nothing but the containers from the
-            // request.
-            let hint = if stamps {
-                let parts: PartialPod = read(request.old_object, "oldObject")?;
-                TargetHint::from_pod(&old.metadata, &parts)
-            } else {
+            let is_unchanged =
+                matches!(&decision.outcome, Outcome::Allow(operations) if operations.is_empty());
+            // Use the stored Pod: the API server takes nothing but the containers from the request.
+            let hint = if is_unchanged {
                 None
+            } else {
+                let parts: PartialPod = deserialize(request.old_object, "oldObject")?;
+                TargetHint::from_pod(&old.metadata, &parts)
             };
             Ok(NewRun::new(decision, requester, hint, None))
         }
@@ -157,7 +160,7 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
     }
 }
 
-fn read<T: DeserializeOwned>(
+fn deserialize<T: DeserializeOwned>(
     object: Option<&RawValue>,
     name: &'static str,
 ) -> Result<T, ParseError> {
@@ -174,9 +177,9 @@ mod tests {
     use crate::admission::{self, Endpoint, Error};
 
     /// Reports a session of bob on x/bobs in the namespace shop.
-    struct Bob;
+    struct BobsSession;
 
-    impl ConcurrentSessions for Bob {
+    impl ConcurrentSessions for BobsSession {
         fn warning(&self, namespace: &str, names: &[&str], _: &Requester) -> Option<String> {
             (namespace == "shop" && names.contains(&"x/bobs"))
                 .then(|| "bob has a session".to_owned())
@@ -195,7 +198,7 @@ mod tests {
     }
 
     fn respond(run: NewRun, target: Option<&Target>) -> Value {
-        let review = admission::serialize("1".into(), run.decide(target, &Bob)).unwrap();
+        let review = admission::serialize("1".into(), run.decide(target, &BobsSession)).unwrap();
         serde_json::from_slice(&review).unwrap()
     }
 

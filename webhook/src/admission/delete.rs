@@ -1,7 +1,7 @@
 //! Reviews of the deletion of Sessions.
 //!
-//! Policies decide, together with the right to join where the response of the API server would show
-//! the key of the Session.
+//! Policies decide. If the response of the API server would show the key of the Session, the right
+//! to join decides too.
 
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, delete::Deletion},
@@ -38,17 +38,17 @@ pub(super) fn parse(request: &Request<'_>) -> Review {
 }
 
 impl DeleteReview {
-    /// Returns, as an error, the decision on a review of anything else than a deletion.
+    /// Parses a deletion. For a malformed or any other review, the error is its decision.
     fn parse(request: &Request<'_>) -> Result<Self, Decision> {
         expect_resource(request, "sessions", "decides on deletions of")?;
         // An error in the webhook configuration must not block anything else.
         if request.operation != "DELETE" || !request.sub_resource.is_empty() {
             return Err(Decision::allow());
         }
-        // Reviews of a delete-collection name no object: the stored object does.
+        // Reviews of a delete-collection name no object, so use the name of the stored object.
         let mut session =
             object(request, "oldObject", request.old_object, objects::stored_session)?;
-        // The version is never shown, and trackers require one.
+        // A tracker requires a version. This one is never shown.
         session.metadata.resource_version = Some("0".into());
         let tracker = Tracker::new(&session).map_err(|error| {
             Decision::bad_request(printable(&format!("oldObject can't be read: {error}"), 512))

@@ -1,6 +1,6 @@
 //! Admission endpoints: from the bytes of an AdmissionReview to a decision of the core, and back.
 //!
-//! Every review takes the same way:
+//! Every review takes the same path:
 //!
 //! 1. [`Endpoint::from_path`] selects the endpoint; one table lists them all.
 //! 2. [`Admission::handle`] reads the body within its budget and starts the timer.
@@ -142,7 +142,7 @@ impl Admission {
             Ok((review, outcome)) => {
                 (response::bytes(StatusCode::OK, "application/json", review.into()), outcome)
             }
-            Err(error) => failed(&error),
+            Err(error) => error_response(&error),
         };
         self.metrics.admission(outcome, start.elapsed());
         response
@@ -196,7 +196,7 @@ impl Admission {
         }
     }
 
-    /// Decides the deletion of a Session, and records the requester of one that is allowed.
+    /// Decides the deletion of a Session, and records the requester of an allowed deletion.
     async fn decide_delete(&self, review: DeleteReview) -> Decision {
         let policies = || self.store.policies().ok();
         let may_join = match review.needs_join_right(policies().as_deref()) {
@@ -208,7 +208,7 @@ impl Admission {
         };
         // The policies may have changed while the join right was reviewed.
         let (decision, deleted) = review.decide(policies().as_deref(), may_join);
-        // The controller has recorded its own reason before.
+        // The controller has already recorded its own reason.
         if let Some(uid) = deleted
             && !review.requester().is_controller()
         {
@@ -217,7 +217,7 @@ impl Admission {
         decision
     }
 
-    /// Limits the time for a body, for tests.
+    /// Sets the time limit of bodies in tests.
     #[cfg(test)]
     pub(crate) fn with_body_timeout(mut self, timeout: std::time::Duration) -> Self {
         self.bodies = Arc::new(Bodies::new(timeout));
@@ -256,7 +256,7 @@ pub(crate) fn decide_offline(
     }
 }
 
-/// Returns the outcome of a decision as the metrics label it.
+/// Returns the label of a decision's outcome in the metrics.
 fn outcome(decision: &Decision) -> &'static str {
     match &decision.outcome {
         Outcome::Allow(changes) if changes.is_empty() => "allowed",
@@ -266,7 +266,7 @@ fn outcome(decision: &Decision) -> &'static str {
 }
 
 /// Returns the response to a request that is not answered by an AdmissionReview, and its outcome.
-fn failed(error: &Error) -> (Response, &'static str) {
+fn error_response(error: &Error) -> (Response, &'static str) {
     let (status, reason) = match error {
         Error::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
         Error::Body(BodyError::TooLarge(_)) => {

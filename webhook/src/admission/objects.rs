@@ -34,9 +34,9 @@ pub(crate) fn sent_identity(object: &RawValue) -> Result<Value, serde_json::Erro
     identity(object, MAX_SENT)
 }
 
-/// Returns the fields of a stored Session that determine its owner, without a limit of their size.
+/// Returns the fields of a stored Session that determine its owner, without a size limit.
 ///
-/// A stored Session has passed the limits of the API server, and its fields may be restored.
+/// A stored Session has passed the limits of the API server, and a decision may restore its fields.
 pub(crate) fn stored_identity(object: &RawValue) -> Result<Value, serde_json::Error> {
     identity(object, usize::MAX)
 }
@@ -134,6 +134,7 @@ pub(crate) fn stored_session(object: &RawValue) -> Result<Session, serde_json::E
     Ok(session)
 }
 
+/// Parses a field. A field over the limit becomes a text that states its size.
 fn bounded(part: &RawValue, limit: usize) -> Result<Value, serde_json::Error> {
     if part.get().len() > limit {
         return Ok(Value::String(format!("{} bytes", part.get().len())));

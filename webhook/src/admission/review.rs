@@ -211,7 +211,9 @@ impl Review {
     }
 }
 
-/// Denies a review of any other resource than the one that the endpoint serves.
+/// Denies a review of any resource other than the one that the endpoint serves.
+///
+/// `purpose` is the predicate of the error message, for example `stamps`.
 pub(super) fn expect_resource(
     request: &Request<'_>,
     plural: &str,

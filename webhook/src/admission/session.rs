@@ -13,7 +13,8 @@ pub(super) fn parse(request: &Request<'_>) -> Review {
     parse_write(request).unwrap_or_else(Review::Final)
 }
 
-/// Returns, as an error, the decision on a review that is not about the owner of a Session.
+/// Parses a write. For a malformed review, or one that can't change the owner, the error is its
+/// decision.
 fn parse_write(request: &Request<'_>) -> Result<Review, Decision> {
     expect_resource(request, "sessions", "stamps")?;
     // The API server resets spec on status writes, so there is nothing to stamp.

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Reports a session of bob on x/bobs in the namespace shop, to alice.
-struct Bob;
+struct BobsSession;
 
-impl ConcurrentSessions for Bob {
+impl ConcurrentSessions for BobsSession {
     fn warning(&self, namespace: &str, names: &[&str], requester: &Requester) -> Option<String> {
         let is_bobs = (namespace, names, requester.username.as_str())
             == ("shop", ["x/bobs"].as_slice(), "alice");
@@ -20,7 +20,7 @@ impl ConcurrentSessions for Bob {
 /// Returns the AdmissionReview that an endpoint responds with.
 fn respond(path: &str, body: &[u8]) -> Result<Value, Error> {
     let (uid, review) = parse(Endpoint::from_path(path).unwrap(), body)?;
-    let review = serialize(uid, decide_offline(review, None, &Bob))?;
+    let review = serialize(uid, decide_offline(review, None, &BobsSession))?;
     Ok(serde_json::from_slice(&review).unwrap())
 }
 
