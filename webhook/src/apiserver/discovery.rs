@@ -16,12 +16,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Returns the document at the path of a request.
 pub(super) async fn handle(head: &Parts) -> Result<Response, ApiError> {
-    let request = &head.headers;
+    let request_headers = &head.headers;
     let path = head.uri.path().trim_end_matches('/');
     let group = format!("/apis/{TRACKER_GROUP}");
     let version = format!("{group}/{TRACKER_VERSION}");
-    // Clients request OpenAPI documents with media types of their own, JSON among others.
-    let json_only = match path.strip_prefix("/openapi/") {
+    // Skip the negotiation: OpenAPI clients send media types of their own, and all accept JSON.
+    let json_document = match path.strip_prefix("/openapi/") {
         Some("v2") => Some(openapi::v2(VERSION)),
         Some("v3") => Some(openapi::v3_paths(VERSION)),
         Some(rest) if rest.strip_prefix("v3") == Some(&version) => Some(openapi::v3(VERSION)),
@@ -30,14 +30,16 @@ pub(super) async fn handle(head: &Parts) -> Result<Response, ApiError> {
         ),
         _ => None,
     };
-    if let Some(document) = json_only {
-        return Ok(responses::document(request, Encoding::Json, &document).await);
+    if let Some(document) = json_document {
+        return Ok(responses::document(request_headers, Encoding::Json, &document).await);
     }
-    let (encoding, form) = content_negotiation::negotiate_discovery(headers::accept(request))?;
+    let (encoding, form) =
+        content_negotiation::negotiate_discovery(headers::accept(request_headers))?;
     let document = match (path, form) {
         ("/apis", Discovery::Aggregated(version)) => {
             let mut response =
-                responses::document(request, encoding, &discovery::aggregated(version)).await;
+                responses::document(request_headers, encoding, &discovery::aggregated(version))
+                    .await;
             let content_type = format!(
                 "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
             );
@@ -51,5 +53,5 @@ pub(super) async fn handle(head: &Parts) -> Result<Response, ApiError> {
         (path, _) if path == version => discovery::resources(),
         _ => return Err(ApiError::path_not_found()),
     };
-    Ok(responses::document(request, encoding, &document).await)
+    Ok(responses::document(request_headers, encoding, &document).await)
 }

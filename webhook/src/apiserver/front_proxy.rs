@@ -95,8 +95,8 @@ impl FrontProxy {
         pin_mut!(events);
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Apply(map) | watcher::Event::InitApply(map)) => {
-                    self.set(&map.data.unwrap_or_default());
+                Ok(watcher::Event::Apply(config_map) | watcher::Event::InitApply(config_map)) => {
+                    self.set(&config_map.data.unwrap_or_default());
                     health.front_proxy_loaded();
                 }
                 Ok(watcher::Event::Delete(_)) => {

@@ -91,7 +91,7 @@ fn authenticates_front_proxy_only() {
         ("the front proxy", Some(authority.issue(name, ClientAuth)), true),
         ("no certificate", None, false),
         ("an empty chain", Some(Arc::new([]) as PeerCertificates), false),
-        ("another name", Some(authority.issue("somebody", ClientAuth)), false),
+        ("another name", Some(authority.issue("other-client", ClientAuth)), false),
         ("no name", Some(authority.issue("", ClientAuth)), false),
         ("a server's certificate", Some(authority.issue(name, ServerAuth)), false),
         ("another CA", Some(other.issue(name, ClientAuth)), false),

@@ -18,7 +18,11 @@ use crate::server::{body::full, response::Response};
 const MIN_COMPRESSED_SIZE: usize = 128 << 10;
 
 /// Returns a response with a JSON body, converted to YAML if the client prefers that.
-pub(super) async fn encode(request: &HeaderMap, encoding: Encoding, json: Vec<u8>) -> Response {
+pub(super) async fn encode(
+    request_headers: &HeaderMap,
+    encoding: Encoding,
+    json: Vec<u8>,
+) -> Response {
     let (content_type, bytes) = match encoding {
         Encoding::Json => ("application/json", json),
         Encoding::Yaml => match yaml(&json) {
@@ -26,7 +30,7 @@ pub(super) async fn encode(request: &HeaderMap, encoding: Encoding, json: Vec<u8
             Err(error) => return error_response(&ApiError::not_ready(&error)),
         },
     };
-    let compress = bytes.len() >= MIN_COMPRESSED_SIZE && accepts_gzip(request);
+    let compress = bytes.len() >= MIN_COMPRESSED_SIZE && accepts_gzip(request_headers);
     let (bytes, compressed) = if compress {
         // Compression takes some milliseconds per megabyte, too long for an async worker thread.
         let uncompressed = Bytes::from(bytes);
@@ -48,8 +52,12 @@ pub(super) async fn encode(request: &HeaderMap, encoding: Encoding, json: Vec<u8
 }
 
 /// Returns a response with a JSON document.
-pub(super) async fn document(request: &HeaderMap, encoding: Encoding, value: &Value) -> Response {
-    encode(request, encoding, value.to_string().into_bytes()).await
+pub(super) async fn document(
+    request_headers: &HeaderMap,
+    encoding: Encoding,
+    value: &Value,
+) -> Response {
+    encode(request_headers, encoding, value.to_string().into_bytes()).await
 }
 
 /// Returns a Status response, always as JSON, which every client reads.

@@ -51,7 +51,9 @@ pub(crate) struct Api {
 
 /// Resource that a path names.
 enum Resource<'a> {
+    /// The trackers of a namespace, or of all namespaces.
     List(Option<&'a str>),
+    /// Namespace and name.
     Tracker(&'a str, &'a str),
     Subresource(&'a str, &'a str, Subresource),
 }
@@ -90,7 +92,7 @@ impl Api {
 
     /// Handles a request to the aggregated API.
     ///
-    /// Every request must come from the aggregator, including those for documents.
+    /// Every request must come from the aggregator, including requests for discovery documents.
     pub(crate) async fn handle<B>(
         &self,
         head: &Parts,

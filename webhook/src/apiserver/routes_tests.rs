@@ -16,7 +16,9 @@ const LIST: &str = "/apis/visibility.operator.metalbear.co/v1/sessiontrackers";
 pub(crate) const SHOP: &str =
     "/apis/visibility.operator.metalbear.co/v1/namespaces/shop/sessiontrackers";
 
-/// Shows users their own sessions, group `all` every session, and user `barred` none.
+/// Returns policies that show users their own sessions, and every session to group `all`.
+///
+/// User `barred` is forbidden to see any session.
 fn own_sessions_only() -> PolicySet {
     let own = serde_saphyr::from_str(
         "
@@ -58,8 +60,8 @@ pub(crate) fn tracker(namespace: &str, name: &str, owner: &str, version: u64) ->
 /// Returns the API over a store, for an API server with this front proxy CA.
 fn api(store: &Arc<Store>, authority: &Authority, client: Client) -> Api {
     let front_proxy = Arc::new(FrontProxy::with_authority(authority));
-    let rights = Arc::new(JoinAuthorizer::new(client.clone()));
-    Api::new(Arc::clone(store), front_proxy, rights, client)
+    let join_authorizer = Arc::new(JoinAuthorizer::new(client.clone()));
+    Api::new(Arc::clone(store), front_proxy, join_authorizer, client)
 }
 
 /// Returns a fixture that shows every session to every user.
@@ -289,7 +291,7 @@ async fn compresses_large_responses_on_request() {
     flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut text).unwrap();
     assert_eq!(text, uncompressed.2);
     let (_, headers, _) = fixture.request("GET", &format!("{LIST}?limit=3"), &gzip).await;
-    assert!(!headers.contains_key("content-encoding"), "small ones aren't worth it");
+    assert!(!headers.contains_key("content-encoding"), "a small response is not compressed");
 }
 
 #[path = "routes_watch_tests.rs"]

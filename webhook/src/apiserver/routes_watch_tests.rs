@@ -84,7 +84,7 @@ async fn resumed_watch_returns_410_after_policy_change() {
     assert_eq!(resume(&fixture, 10).await, r#""ERROR" 410"#);
     store.update(|index| index.apply(tracker("shop", "b", "bob", 12)));
     assert_eq!(resume(&fixture, 12).await, r#""ERROR" 410"#);
-    // A list that began later settles under which policies its version was sent.
+    // No client has received the version of a later list under the replaced policies.
     let limit = tokio::time::Duration::from_secs(3);
     tokio::time::timeout(limit, store.wait_for_list_due()).await.unwrap();
     let began = Instant::now();
@@ -92,7 +92,7 @@ async fn resumed_watch_returns_410_after_policy_change() {
     store.update(|index| index.advance(20));
     assert_eq!(resume(&fixture, 12).await, r#""ERROR" 410"#);
     assert_eq!(resume(&fixture, 20).await, "");
-    // Relisted policies may have changed in between.
+    // Other policies may have been active before policies were listed again.
     store.set_policies(PolicySet::default(), true);
     assert_eq!(resume(&fixture, 20).await, r#""ERROR" 410"#);
 }
@@ -100,13 +100,13 @@ async fn resumed_watch_returns_410_after_policy_change() {
 #[tokio::test(start_paused = true)]
 async fn hanging_review_does_not_delay_events() {
     use crate::{sessions::join_rights::tests::review_response, testing::api_server};
-    let (hangs, hung) = tokio::sync::watch::channel(false);
+    let (set_hanging, hanging) = tokio::sync::watch::channel(false);
     let (client, requests) = api_server(|_, review| review_response(review, true));
     let client = {
         let service = tower::service_fn(move |request| {
-            let (client, mut hung) = (client.clone(), hung.clone());
+            let (client, mut hanging) = (client.clone(), hanging.clone());
             async move {
-                let _ = hung.wait_for(|hangs| !hangs).await;
+                let _ = hanging.wait_for(|hanging| !hanging).await;
                 client.send(request).await
             }
         });
@@ -117,7 +117,7 @@ async fn hanging_review_does_not_delay_events() {
     let response = fixture.api.handle(&head, empty_body(), Some(&fixture.peer)).await;
     let mut body = response.into_body();
     assert_eq!(next_events(&mut body).await.unwrap(), "ADDED a, ADDED b");
-    hangs.send_replace(true);
+    set_hanging.send_replace(true);
     let before = requests.lock().unwrap().len();
     // Wait until the next review is in flight.
     let quiet =

@@ -155,12 +155,12 @@ async fn final_report_deletes_session() {
 #[tokio::test]
 async fn returns_status_for_errors() {
     let huge = format!("{JOIN}{}", " ".repeat(MAX_BODY_SIZE));
-    let utf8 = "\u{fffd}{";
+    let invalid_json = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
         ("a/join", JOIN, "text/plain", 415, "UnsupportedMediaType"),
         ("a/join", JOIN, "application/yaml", 415, "UnsupportedMediaType"),
         ("a/join", &huge, "application/json", 413, "RequestEntityTooLarge"),
-        ("a/join", utf8, "application/json", 400, "BadRequest"),
+        ("a/join", invalid_json, "application/json", 400, "BadRequest"),
         ("a/join", REPORT, "application/json", 400, "BadRequest"),
         ("a/report", JOIN, "application/json", 400, "BadRequest"),
         ("a/report", "", "", 400, "BadRequest"),

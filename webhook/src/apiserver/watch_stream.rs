@@ -41,12 +41,12 @@ const FRAME_SIZE: usize = 64 << 10;
 /// The interval between bookmarks, as in the API server.
 const BOOKMARK_INTERVAL: Duration = Duration::from_mins(1);
 /// Time between the last bookmark and the end of a watch.
-const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+const LAST_BOOKMARK_LEAD: Duration = Duration::from_secs(2);
 
-/// The maximum random delay of a review, so that watches do not send reviews at once.
+/// The maximum random delay of a review, so that watches do not all send reviews at once.
 const MAX_JITTER: Duration = Duration::from_secs(2);
 
-/// Everything that an open watch needs.
+/// The dependencies and the state of an open watch.
 pub(super) struct OpenWatch {
     pub(crate) store: Arc<Store>,
     pub(crate) requester: Arc<Requester>,
@@ -103,7 +103,7 @@ pub(super) fn frames(open: OpenWatch) -> impl Stream<Item = Result<Frame<Bytes>,
     bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let last_bookmark = open
         .deadline
-        .checked_sub(LAST_BOOKMARK)
+        .checked_sub(LAST_BOOKMARK_LEAD)
         .filter(|at| open.bookmarks && *at > Instant::now());
     let body = WatchBody {
         open,
@@ -229,7 +229,7 @@ impl WatchBody {
             open.events.push_error(&error);
             self.ended = true;
         }
-        // Namespaces without secrets have not been reviewed until now.
+        // Review again if a namespace that was not reviewed has its first hidden secret.
         let withheld = open.watch.take_withheld_namespaces();
         let needs_review = !withheld.is_subset(&open.reviewed.namespaces);
         drop(index);
