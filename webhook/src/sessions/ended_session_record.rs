@@ -23,7 +23,7 @@ pub(super) fn label_selector() -> String {
     format!("{LABEL}={LABEL_VALUE}")
 }
 
-/// Returns name and ConfigMap of a tracker's record.
+/// Returns the name and the ConfigMap of a tracker's record.
 ///
 /// Returns `None` if the uid makes no valid name, or if the tracker is too large.
 pub(super) fn encode(tracker: &Tracker) -> Option<(String, Value)> {
@@ -49,13 +49,13 @@ fn record_name(uid: &str) -> Option<String> {
 }
 
 /// Returns the tracker that a record holds, or `None` if the record is invalid.
-pub(super) fn parse(map: &ConfigMap) -> Option<Arc<Tracker>> {
-    let json = map.data.as_ref()?.get(TRACKER_KEY)?;
+pub(super) fn parse(config_map: &ConfigMap) -> Option<Arc<Tracker>> {
+    let json = config_map.data.as_ref()?.get(TRACKER_KEY)?;
     match Tracker::from_record(json) {
-        // The record names another session than its tracker, so this process did not write it.
-        Ok(tracker) if record_name(&tracker.uid) != map.metadata.name => None,
+        // Name and tracker differ, so this process did not write the record.
+        Ok(tracker) if record_name(&tracker.uid) != config_map.metadata.name => None,
         Ok(tracker) => {
-            let agent = map.data.as_ref().and_then(|data| data.get(AGENT_KEY));
+            let agent = config_map.data.as_ref().and_then(|data| data.get(AGENT_KEY));
             let agent = agent.filter(|agent| !agent.is_empty());
             Some(Arc::new(match agent {
                 Some(agent) => tracker.with_agent(agent),
@@ -64,7 +64,7 @@ pub(super) fn parse(map: &ConfigMap) -> Option<Arc<Tracker>> {
         }
         Err(error) => {
             let error = printable(&error.to_string(), 256);
-            debug!(name = map.name_any(), error, "invalid record of an ended session");
+            debug!(name = config_map.name_any(), error, "invalid record of an ended session");
             None
         }
     }

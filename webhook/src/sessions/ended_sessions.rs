@@ -6,7 +6,7 @@
 //! review of the deletion, or deleted the Session itself. If no replica knows the reason, any of
 //! them stores a record some seconds later, with the reason `deleted`. That happens if the deletion
 //! bypassed this process, or if the replica that knew has stopped. A record holds the tracker
-//! without key and filters, as every user sees it who may see the session.
+//! without key and filters, so that it may be shown to any user who may see the session.
 
 use std::{
     collections::BTreeMap,
@@ -91,8 +91,8 @@ impl EndedSessionStore {
 
     /// Lists the trackers of all records.
     ///
-    /// Returns what it has read so far if the API server fails, since ended sessions matter less
-    /// than a fast start.
+    /// If the API server fails, returns the trackers read so far, since a fast start matters more
+    /// than ended sessions.
     pub(crate) async fn list(&self) -> Vec<Arc<Tracker>> {
         if self.store.retention_seconds().is_none() {
             return Vec::new();
@@ -125,8 +125,8 @@ impl EndedSessionStore {
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => self.records().start_list(),
-                Ok(watcher::Event::InitApply(map) | watcher::Event::Apply(map)) => {
-                    self.apply_record(&map);
+                Ok(watcher::Event::InitApply(config_map) | watcher::Event::Apply(config_map)) => {
+                    self.apply_record(&config_map);
                 }
                 Ok(watcher::Event::InitDone) => {
                     let unlisted = self.records().unlisted();
@@ -134,7 +134,9 @@ impl EndedSessionStore {
                         self.remove_record(&name);
                     }
                 }
-                Ok(watcher::Event::Delete(map)) => self.remove_record(&map.name_any()),
+                Ok(watcher::Event::Delete(config_map)) => {
+                    self.remove_record(&config_map.name_any());
+                }
                 Err(error) => {
                     let error = printable(&error.to_string(), 300);
                     debug!(error, "failed to watch the records of ended sessions");
@@ -143,18 +145,18 @@ impl EndedSessionStore {
         }
     }
 
-    fn apply_record(&self, map: &ConfigMap) {
-        let Some(tracker) = ended_session_record::parse(map) else {
+    fn apply_record(&self, config_map: &ConfigMap) {
+        let Some(tracker) = ended_session_record::parse(config_map) else {
             return;
         };
         let record = EndedSessionRecord::new(
             tracker.key.clone(),
             tracker.uid.clone(),
-            map.metadata.uid.clone(),
+            config_map.metadata.uid.clone(),
             tracker.ended_at.unwrap_or_default(),
             tracker.encoded(false).object.len(),
         );
-        self.records().insert(map.name_any(), record);
+        self.records().insert(config_map.name_any(), record);
         self.store.restore(&tracker);
     }
 
@@ -169,7 +171,7 @@ impl EndedSessionStore {
     async fn write_records(&self, mut ended: UnboundedReceiver<Arc<Tracker>>, retention: i64) {
         let mut queue: BTreeMap<(Instant, u64), Arc<Tracker>> = BTreeMap::new();
         let mut sequence = 0;
-        let mut logged = String::new();
+        let mut last_error = String::new();
         loop {
             let next = queue.first_key_value().map(|((due, _), _)| *due);
             tokio::select! {
@@ -210,12 +212,12 @@ impl EndedSessionStore {
                     .collect()
                     .await;
             for (error, tracker) in failed {
-                if logged != error {
+                if last_error != error {
                     warn!(
                         error,
                         "failed to write the record of an ended session: other replicas may not show it"
                     );
-                    logged = error;
+                    last_error = error;
                 }
                 sequence += 1;
                 queue.insert((Instant::now() + RETRY_DELAY, sequence), tracker);
@@ -238,8 +240,8 @@ impl EndedSessionStore {
             if self.records().contains(&name) {
                 return Ok(ConfigMap::default());
             }
-            let map = serde_json::from_value(record).map_err(kube::Error::SerdeError)?;
-            self.config_maps.create(&PostParams::default(), &map).await
+            let config_map = serde_json::from_value(record).map_err(kube::Error::SerdeError)?;
+            self.config_maps.create(&PostParams::default(), &config_map).await
         };
         match timeout(TIMEOUT, write).await {
             Ok(Ok(_)) => Ok(()),
@@ -332,7 +334,7 @@ mod tests {
             std::future::pending::<Result<Response<Body>, Infallible>>()
         });
         let (store, ended) = Store::with_retention(Duration::from_secs(1));
-        let tracker = tracker("over", 5).terminated(&Ending::unknown(unix_now()), 6);
+        let tracker = tracker("ended", 5).terminated(&Ending::unknown(unix_now()), 6);
         let tracker = Arc::new(tracker.unwrap());
         store.replace(Vec::new(), &[Arc::clone(&tracker)], 10);
         assert_eq!(store.index().len(), 1);

@@ -12,7 +12,7 @@ pub(crate) fn review_response(review: &Value, allowed: bool) -> (u16, Value) {
     (201, review)
 }
 
-/// Returns a store with a session with a key for each `namespace/name`.
+/// Returns a store that holds a session for each `namespace/name`, each with a key.
 fn store(names: &[&str]) -> Arc<Store> {
     let trackers = names.iter().map(|path| {
         let (namespace, name) = path.split_once('/').unwrap();

@@ -22,8 +22,8 @@ use crate::{server::health::Health, stored_objects::StoredSession};
 
 /// The page size of lists. Each Session may have a quarter of a megabyte of annotations.
 const PAGE_SIZE: u32 = 100;
-/// Timeout of the first list for the policies to be read, so that every version is sent under known
-/// policies.
+/// The maximum delay of the first list until the policies are read. Versions that are sent earlier
+/// count as sent under unknown policies.
 const POLICIES_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
@@ -97,7 +97,8 @@ impl SessionWatch {
         loop {
             let event = tokio::select! {
                 event = events.try_next() => event?,
-                // Policies have changed. List again for a version that was sent under known ones.
+                // Policies have changed. List again for a version that no client has received
+                // under the replaced ones, so that watches can resume.
                 () = self.store.wait_for_list_due() => {
                     *version = None;
                     None

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// The maximum number of concurrent look-ups for admission. Beyond it they are skipped.
 const MAX_CONCURRENT: usize = 16;
 
-/// Lists the Pods of a node, optionally those with an address only.
+/// Lists the Pods of a node, or only those with the given address.
 pub(crate) async fn pods_on_node(
     client: &Client,
     node: &str,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::api_server;
 
-const NODE: &str = "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-1";
+const PODS_ON_NODE: &str = "/api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-1";
 
-/// Returns the target that the agent of the fixture names.
+/// Returns the target hint of the fixture's agent.
 fn hint() -> TargetHint {
     let path =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/agents/default.job-request-body.json");
@@ -37,8 +37,8 @@ fn pods(items: &[Value]) -> (u16, Value) {
 
 /// Returns the target and the number of requests.
 ///
-/// The fake API server has the first Pods at the address, the second on the node, and their
-/// ReplicaSet.
+/// The fake API server lists `by_address` for the agent's address and `on_node` for its node. It
+/// returns the ReplicaSet of these Pods.
 async fn find_target(
     by_address: &[Value],
     on_node: &[Value],
@@ -65,7 +65,8 @@ async fn find_target(
     let requests = requests.lock().unwrap();
     for (request, _) in requests.iter().filter(|(request, _)| request.contains("/pods")) {
         assert!(
-            request.starts_with(&format!("GET {NODE}")) && request.contains("resourceVersion=0"),
+            request.starts_with(&format!("GET {PODS_ON_NODE}"))
+                && request.contains("resourceVersion=0"),
             "{request}"
         );
     }
@@ -76,14 +77,14 @@ async fn find_target(
 async fn finds_target_by_address_or_node() {
     let id = "a1b2c3d4".repeat(8);
     let (own, other) = (pod("web-1-a", &id), pod("web-1-b", "other"));
-    let twin = pod("web-1-c", &id);
+    let duplicate = pod("web-1-c", &id);
     let all = [other.clone(), own.clone()];
     for (name, by_address, on_node, code, is_found, expected_requests) in [
         ("its own address", &all[1..], &all[..], 200, true, 2),
         ("another's address", &all[..1], &all[..], 200, true, 3),
         ("no address", &[], &all[..], 200, true, 3),
         ("nowhere", &[], &all[..1], 200, false, 2),
-        ("two pods with the container", &[own.clone(), twin], &[], 200, false, 1),
+        ("two pods with the container", &[own.clone(), duplicate], &[], 200, false, 1),
         ("forbidden", &[], &[], 403, false, 1),
         ("server error", &[], &[], 500, false, 1),
     ] {
@@ -110,7 +111,7 @@ async fn times_out_and_limits_concurrency() {
         start.elapsed()
     });
     let waited = futures::future::join_all(all).await;
-    let longest = waited.iter().filter(|waited| **waited >= TIMEOUT).count();
-    assert_eq!(longest, MAX_CONCURRENT, "{waited:?}");
+    let timed_out = waited.iter().filter(|waited| **waited >= TIMEOUT).count();
+    assert_eq!(timed_out, MAX_CONCURRENT, "{waited:?}");
     assert!(waited.iter().all(|waited| *waited < TIMEOUT * 2), "{waited:?}");
 }

@@ -110,8 +110,8 @@ impl Store {
             return;
         };
         let before = unix_now() - retention.seconds;
-        let any = self.index().has_ended_before(before);
-        if any {
+        let has_expired = self.index().has_ended_before(before);
+        if has_expired {
             self.update(|index| {
                 index.remove_ended_before(before);
             });
@@ -120,14 +120,14 @@ impl Store {
 }
 
 impl Retention {
-    /// Returns how a session ended, if its tracker is still to be shown.
+    /// Returns how a session ended, or `None` if its retention has expired.
     fn retained_ending(&self, tracker: &Tracker, now: i64) -> Option<Ending> {
         let ending = tracker.ending()?;
         (ending.at.saturating_add(self.seconds) >= now).then_some(ending)
     }
 
     fn send(&self, tracker: Arc<Tracker>) {
-        // Without a connection to the API server there is no receiver.
+        // Sending fails only while the process stops, after the receiver was dropped.
         let _ = self.ended.send(tracker);
     }
 }

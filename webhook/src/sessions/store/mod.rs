@@ -115,9 +115,9 @@ impl Store {
         self.shutdown.subscribe()
     }
 
-    /// Returns the warning for a user who starts a session on the target of others.
+    /// Returns the warning for a user who starts a session on the target of other users.
     ///
-    /// Data that has not been read yet is ignored, so that admission never waits for it.
+    /// Never waits for policies or Sessions that are not synced yet.
     pub(crate) fn concurrent_sessions_warning(
         &self,
         namespace: &str,
@@ -131,7 +131,7 @@ impl Store {
         concurrent_sessions::warning(trackers, target_names, requester, viewer.as_ref())
     }
 
-    /// Returns whether any other user has a session with a target.
+    /// Returns whether any user other than `user` has a session with a target.
     pub(crate) fn has_sessions_of_others(&self, user: &str) -> bool {
         let index = self.index();
         index.trackers().any(|tracker| concurrent_sessions::is_concurrent(tracker, user))

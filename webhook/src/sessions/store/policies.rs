@@ -59,8 +59,10 @@ impl Store {
         sets
     }
 
-    /// Waits until a list of the Sessions would return a version that no client has received under
-    /// a replaced policy set.
+    /// Waits until a list of the Sessions is due.
+    ///
+    /// A list that begins then returns a version that no client has received under a replaced
+    /// policy set. See [`PolicyHistory`].
     pub(crate) async fn wait_for_list_due(&self) {
         let mut changes = self.watch_policies();
         loop {
