@@ -67,7 +67,7 @@ pub struct Args {
 
     /// Interval at which owners report their sessions. A session without a report for three
     /// intervals is closed as expired.
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = pace)]
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_report_period)]
     pub report_period: ReportPeriod,
 
     /// Time to keep serving after SIGTERM while /readyz fails, so that clients move to another
@@ -88,7 +88,7 @@ pub struct Args {
     pub log: String,
 }
 
-fn pace(text: &str) -> Result<ReportPeriod, String> {
+fn parse_report_period(text: &str) -> Result<ReportPeriod, String> {
     let period = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     ReportPeriod::new(period).ok_or_else(|| "expected whole seconds from 1s to 10m".to_owned())
 }

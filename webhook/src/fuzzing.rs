@@ -15,7 +15,7 @@ impl ConcurrentSessions for NoSessions {
     }
 }
 
-/// Returns the AdmissionReview that an endpoint responds with, or nothing for an invalid body.
+/// Returns the AdmissionReview that an endpoint responds with, or `None` for an invalid body.
 #[must_use]
 pub fn review(endpoint: usize, body: &[u8]) -> Option<Vec<u8>> {
     let (uid, review) = admission::parse(ENDPOINTS[endpoint % ENDPOINT_COUNT], body).ok()?;

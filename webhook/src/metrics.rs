@@ -36,13 +36,13 @@ pub(crate) struct Metrics {
     leader: Gauge,
     sessions: Family<Outcome, Counter>,
     pods: Gauge,
-    auditor_rounds: Family<Outcome, Counter>,
-    auditor_state: Family<Outcome, Gauge>,
+    auditor_reconciles: Family<Outcome, Counter>,
+    auditor_outcome: Family<Outcome, Gauge>,
     auditor_difference: Family<Side, Gauge<u64, AtomicU64>>,
 }
 
 /// The outcomes of a reconciliation of the auditor role.
-const AUDITOR_STATES: [&str; 5] = ["created", "upgraded", "current", "preserved", "failed"];
+const AUDITOR_OUTCOMES: [&str; 5] = ["created", "upgraded", "current", "preserved", "failed"];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -54,8 +54,8 @@ impl Default for Metrics {
             leader: Gauge::default(),
             sessions: Family::default(),
             pods: Gauge::default(),
-            auditor_rounds: Family::default(),
-            auditor_state: Family::default(),
+            auditor_reconciles: Family::default(),
+            auditor_outcome: Family::default(),
             auditor_difference: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -83,12 +83,12 @@ impl Default for Metrics {
         registry.register(
             "auditor_reconciles",
             "Reconciliations of the auditor role by outcome",
-            metrics.auditor_rounds.clone(),
+            metrics.auditor_reconciles.clone(),
         );
         registry.register(
             "auditor_role",
             "1 for the outcome of the last reconciliation of the auditor role by this replica",
-            metrics.auditor_state.clone(),
+            metrics.auditor_outcome.clone(),
         );
         registry.register(
             "auditor_role_difference_lines",
@@ -112,12 +112,12 @@ impl Metrics {
         if !leads {
             // The next leader reports these from now on.
             self.pods.set(0);
-            self.auditor_state.clear();
+            self.auditor_outcome.clear();
             self.auditor_difference.clear();
         }
     }
 
-    /// Counts a run by its outcome: recorded, closed, stopped, or refused.
+    /// Counts a run by its outcome: recorded, adopted, closed, stopped, expired, or refused.
     pub(crate) fn session(&self, outcome: &'static str) {
         self.sessions.get_or_create(&Outcome { outcome }).inc();
     }
@@ -129,12 +129,12 @@ impl Metrics {
 
     /// Counts a reconciliation of the auditor role by its outcome.
     ///
-    /// `outcome` is one of [`AUDITOR_STATES`]. The difference is absent if it is unknown.
+    /// `outcome` is one of [`AUDITOR_OUTCOMES`]. The difference is absent if it is unknown.
     pub(crate) fn auditor(&self, outcome: &'static str, difference: Option<&Difference>) {
-        self.auditor_rounds.get_or_create(&Outcome { outcome }).inc();
-        for state in AUDITOR_STATES {
-            let gauge = self.auditor_state.get_or_create(&Outcome { outcome: state });
-            gauge.set((state == outcome).into());
+        self.auditor_reconciles.get_or_create(&Outcome { outcome }).inc();
+        for label in AUDITOR_OUTCOMES {
+            let gauge = self.auditor_outcome.get_or_create(&Outcome { outcome: label });
+            gauge.set((label == outcome).into());
         }
         match difference {
             Some(Difference { extra, missing }) => {

@@ -40,7 +40,7 @@ impl Router {
         Self { health, metrics, admission, trackers }
     }
 
-    /// Responds to a request, whatever it is.
+    /// Responds to any request.
     pub(crate) async fn handle<B>(&self, request: Request<B>) -> Response
     where
         B: Body,
@@ -84,7 +84,7 @@ impl Router {
         }
     }
 
-    /// Returns one line a check, in the format of kube-apiserver's `/readyz?verbose`.
+    /// Returns one line per check, in the format of kube-apiserver's `/readyz?verbose`.
     fn readyz(&self) -> Response {
         let checks = self.health.readiness();
         let mut lines = String::new();

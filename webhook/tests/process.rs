@@ -214,13 +214,13 @@ async fn survives_malformed_bytes() {
         stream.write_all(bytes).unwrap();
     }
     // Neither HTTP/1.1 nor HTTP/2, a broken preface, and a truncated body.
-    let cut = format!(
+    let truncated = format!(
         "POST {STAMP} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
     );
     for (protocol, bytes) in [
         (&b"http/1.1"[..], &b"\x00\xff\x00\xff\r\n\r\n"[..]),
         (b"h2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
-        (b"http/1.1", cut.as_bytes()),
+        (b"http/1.1", truncated.as_bytes()),
     ] {
         let mut stream = process.connect(protocol).await;
         stream.write_all(bytes).await.unwrap();

@@ -75,7 +75,7 @@ impl<'a> Reporter<'a> {
             Plan::Preserve { difference: Some(difference), .. } if difference.is_empty() => {
                 ("preserved", None)
             }
-            // The command line allows for a role that was deleted on purpose.
+            // With --auditor-role=upgrade-only, a role may be deleted on purpose.
             Plan::Preserve { reason: PreserveReason::Absent, .. } => {
                 ("preserved", Some((EventType::Normal, PRESERVED)))
             }

@@ -8,29 +8,29 @@ fn now() -> SystemTime {
 
 fn stored(now: SystemTime) -> StoredAuthority {
     match plan(&StoredAuthority::default(), None, now).unwrap() {
-        Plan::Store(stored, why) => {
-            assert_eq!(why, "there is no certificate authority yet");
+        Plan::Store(stored, reason) => {
+            assert_eq!(reason, "there is no certificate authority yet");
             stored
         }
-        Plan::Use(_) => panic!("nothing can't serve"),
+        Plan::Use(_) => panic!("an empty authority was used"),
     }
 }
 
 fn authority(stored: &StoredAuthority, now: SystemTime) -> Authority {
     match plan(stored, None, now).unwrap() {
         Plan::Use(authority) => *authority,
-        Plan::Store(_, why) => panic!("not usable: {why}"),
+        Plan::Store(_, reason) => panic!("not usable: {reason}"),
     }
 }
 
 #[test]
 fn uses_a_stored_authority_until_a_year_before_its_expiry() {
     let stored = stored(now());
-    for (after, serves) in
+    for (after, is_usable) in
         [(Duration::ZERO, true), (DAY * 729, true), (DAY * 731, false), (DAY * 2000, false)]
     {
         let plan = plan(&stored, None, now() + after).unwrap();
-        assert_eq!(matches!(plan, Plan::Use(_)), serves, "{after:?}");
+        assert_eq!(matches!(plan, Plan::Use(_)), is_usable, "{after:?}");
     }
 }
 
@@ -64,7 +64,7 @@ fn keeps_the_old_authority_trusted_until_it_expires() {
     let first = stored(now());
     let later = now() + DAY * 800;
     let Plan::Store(second, _) = plan(&first, None, later).unwrap() else {
-        panic!("the first should have been followed");
+        panic!("the first authority was used again");
     };
     let trusted = certificates(&second.bundle);
     assert_eq!(trusted.len(), 2);
@@ -74,18 +74,18 @@ fn keeps_the_old_authority_trusted_until_it_expires() {
     let Plan::Store(next, _) =
         plan(&StoredAuthority::default(), Some(&first.bundle), now()).unwrap()
     else {
-        panic!("nothing can't serve");
+        panic!("an empty authority was used");
     };
     assert_eq!(certificates(&next.bundle)[1..], certificates(&first.bundle));
-    let nonsense = StoredAuthority { key: "nonsense".into(), ..first.clone() };
-    let Plan::Store(next, _) = plan(&nonsense, Some(&first.bundle), now()).unwrap() else {
-        panic!("nonsense can't serve");
+    let invalid = StoredAuthority { key: "invalid".into(), ..first.clone() };
+    let Plan::Store(next, _) = plan(&invalid, Some(&first.bundle), now()).unwrap() else {
+        panic!("an invalid authority was used");
     };
     assert_eq!(certificates(&next.bundle)[1..], certificates(&first.bundle));
 
     let much_later = now() + DAY * 1600;
     let Plan::Store(third, _) = plan(&second, None, much_later).unwrap() else {
-        panic!("the second should have been followed");
+        panic!("the second authority was used again");
     };
     let trusted = certificates(&third.bundle);
     assert_eq!(trusted.len(), 2, "the first has expired");
@@ -102,7 +102,7 @@ fn bundle_verifies_serving_certificates() {
     let first = stored(now());
     let later = now() + DAY * 800;
     let Plan::Store(second, _) = plan(&first, None, later).unwrap() else {
-        panic!("the first should have been followed");
+        panic!("the first authority was used again");
     };
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates(&second.bundle));
@@ -122,13 +122,13 @@ fn bundle_verifies_serving_certificates() {
             )
             .is_ok()
     };
-    let of_new = authority(&second, later).issue(&[name.into()], later).unwrap();
+    let from_new = authority(&second, later).issue(&[name.into()], later).unwrap();
     // Issued by a replica that has not loaded the new authority yet.
-    let of_old = authority(&first, now()).issue(&[name.into()], later).unwrap();
-    assert!(verify(&of_new, name, later));
-    assert!(verify(&of_old, name, later));
-    assert!(!verify(&of_new, "kubernetes.default.svc", later));
-    assert!(!verify(&of_new, name, later + DAY * 91));
-    assert!(!of_new.is_due(later + DAY * 59));
-    assert!(of_new.is_due(later + DAY * 61));
+    let from_old = authority(&first, now()).issue(&[name.into()], later).unwrap();
+    assert!(verify(&from_new, name, later));
+    assert!(verify(&from_old, name, later));
+    assert!(!verify(&from_new, "kubernetes.default.svc", later));
+    assert!(!verify(&from_new, name, later + DAY * 91));
+    assert!(!from_new.is_due(later + DAY * 59));
+    assert!(from_new.is_due(later + DAY * 61));
 }

@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn issues_no_certificate_before_its_authority_is_trusted() {
         let now = SystemTime::now();
-        let make = || {
+        let new_authority = || {
             let Plan::Store(stored, _) =
                 authority::plan(&StoredAuthority::default(), None, now).unwrap()
             else {
@@ -238,8 +238,8 @@ mod tests {
             };
             (stored, authority)
         };
-        let (stored, first) = make();
-        let (_, second) = make();
+        let (stored, first) = new_authority();
+        let (_, second) = new_authority();
         let serving = first.issue(&["a".into()], now).unwrap();
         let Plan::Use(same) = authority::plan(&stored, None, now).unwrap() else {
             panic!("the stored authority is usable");

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{Controller, Error, RECONCILE_TIMEOUT, actions::is_deleted, events::session_reference};
 
-/// Head start for the task that deletes the agent, which reports the end of the Session first.
+/// The delay of a report, so that the task that deletes the agent reports the end first.
 const AGENT_REPORT_DELAY: Duration = Duration::from_secs(5);
 /// The number of checks within the time after which a Session expires.
 const CHECKS_PER_EXPIRY: u32 = 12;

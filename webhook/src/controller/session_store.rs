@@ -1,4 +1,4 @@
-//! The store of Session state as the controller uses it.
+//! Adapter of the session store to the interfaces of the controller.
 
 use mirrord_sessions_core::{
     controller::{

@@ -134,7 +134,7 @@ impl Bodies {
         Ok(BudgetedBody { bytes: bytes.freeze(), _permits: permits })
     }
 
-    /// Decides a body as soon as fewer than the limit of decisions run.
+    /// Calls `decide` on a body, after waiting for a permit of the limit of concurrent decisions.
     pub(crate) async fn decide<T>(
         &self,
         body: BudgetedBody<'_>,

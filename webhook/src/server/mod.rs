@@ -32,7 +32,8 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
 }
 
-/// Limit of open connections. An API server holds one or two; the rest is for probes and strays.
+/// Limit of open connections. An API server holds one or two. The rest is for probes and other
+/// clients.
 const MAX_CONNECTIONS: u32 = 1024;
 /// Limit of concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
@@ -136,7 +137,7 @@ async fn serve_connection<H: Handler>(
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = stream.get_ref().1.peer_certificates();
     let peer: Option<PeerCertificates> = peer.map(|certificates| {
-        let owned = certificates.iter().map(|one| one.clone().into_owned());
+        let owned = certificates.iter().map(|certificate| certificate.clone().into_owned());
         owned.collect()
     });
     let activity = Arc::new(Activity::new());
@@ -250,7 +251,7 @@ mod tests {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 
-    /// Reports whether the server closes the connection of a peer that sends this and nothing more.
+    /// Returns whether the server closes the connection of a peer that sends only `sent`.
     async fn closes(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, sent: &[u8]) -> bool {
         stream.write_all(sent).await.unwrap();
         let mut rest = Vec::new();
