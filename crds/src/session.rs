@@ -191,7 +191,7 @@ pub struct Owner {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// State of the run: State of the run: pending, running or terminated.
+    /// State of the run: pending, running or terminated.
     #[serde(default)]
     pub state: SessionState,
 
