@@ -21,9 +21,9 @@ pub const TARGET: &str = "operator.metalbear.co/target";
 /// is bound to it.
 pub const SESSION_NAME: &str = "operator.metalbear.co/session-name";
 
-/// On a Session, declares that its creator will send reports.
+/// Declares, on a Session, that its creator will send reports.
 ///
 /// The Session then expires without reports, even if none ever arrived: the response to its
-/// creation may have been lost. The value is ignored. Users may create and delete Sessions and not
-/// change them, so that no user can set the annotation on another user's Session.
+/// creation may have been lost. The value is ignored. Users may create and delete Sessions but not
+/// update them, so no user can set the annotation on another user's Session.
 pub const REPORTS: &str = "operator.metalbear.co/reports";

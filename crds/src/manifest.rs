@@ -32,7 +32,7 @@ fn session() -> CustomResourceDefinition {
         let Some(schema) = schema.and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
             continue;
         };
-        refuse_nulls(schema);
+        reject_nulls(schema);
         // The API server drops the status on create. A default on the property itself makes a new
         // Session pending at once, and not only after the first write of the controller.
         let properties = schema.properties.as_mut();
@@ -49,7 +49,7 @@ fn session_policy() -> CustomResourceDefinition {
         let schema = version.schema.as_mut()?;
         schema.open_api_v3_schema.as_mut()
     }) {
-        refuse_nulls(schema);
+        reject_nulls(schema);
         let properties = schema.properties.as_mut();
         if let Some(spec) = properties.and_then(|properties| properties.get_mut("spec")) {
             keep_unknown_fields(spec);
@@ -64,7 +64,7 @@ fn keep_unknown_fields(schema: &mut JSONSchemaProps) {
     if schema.type_.as_deref() == Some("object") {
         schema.x_kubernetes_preserve_unknown_fields = Some(true);
     }
-    // The field would declare that there are no other properties.
+    // serde's `deny_unknown_fields` generates `additionalProperties: false`.
     schema.additional_properties = None;
     let properties = schema.properties.iter_mut();
     for property in properties.flat_map(BTreeMap::values_mut) {
@@ -76,12 +76,12 @@ fn keep_unknown_fields(schema: &mut JSONSchemaProps) {
 }
 
 /// Rejects null for optional fields. The guard policy uses `has()`, which is true for a null.
-fn refuse_nulls(schema: &mut JSONSchemaProps) {
+fn reject_nulls(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
-        refuse_nulls(property);
+        reject_nulls(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        refuse_nulls(items);
+        reject_nulls(items);
     }
 }

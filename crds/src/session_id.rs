@@ -65,13 +65,13 @@ impl FromStr for SessionId {
         if is_hex_id(text) {
             return Ok(Self(text.to_ascii_lowercase()));
         }
-        let label = |label: &str| {
+        let is_label = |label: &str| {
             !label.starts_with('-')
                 && !label.ends_with('-')
                 && !label.is_empty()
                 && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
-        if text.len() <= MAX_NAME && text.split('.').all(label) {
+        if text.len() <= MAX_NAME && text.split('.').all(is_label) {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidSessionId(text.chars().take(MAX_NAME).collect()))

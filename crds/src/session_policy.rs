@@ -116,14 +116,14 @@ pub const RULE_RESOURCES: [&str; 2] = ["session_tracker", "*"];
 pub const RULE_VERBS: [&str; 6] = ["list", "watch", "read", "delete", "join", "*"];
 
 fn resources(_: &mut SchemaGenerator) -> Schema {
-    some_of(&RULE_RESOURCES)
+    enum_list(&RULE_RESOURCES)
 }
 
 fn verbs(_: &mut SchemaGenerator) -> Schema {
-    some_of(&RULE_VERBS)
+    enum_list(&RULE_VERBS)
 }
 
-fn some_of(words: &[&str]) -> Schema {
+fn enum_list(words: &[&str]) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": 1,
