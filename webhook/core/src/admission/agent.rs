@@ -149,7 +149,9 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     metadata.annotations.as_ref()?.get(key)
 }
 
-/// Returns whether the annotations stay within the limit of the API server with this stamp.
+/// Returns whether the stamp leaves the annotations within the limit of the API server.
+///
+/// Annotations that exceed the limit without the stamp are left for the API server to reject.
 fn fits(metadata: &ObjectMeta, stamp: &str) -> bool {
     let others = metadata.annotations.iter().flatten();
     let others: usize = others

@@ -21,7 +21,7 @@ fn requester(username: &str) -> Requester {
 
 fn apply(object: &Value, decision: &Decision) -> Value {
     let Outcome::Allow(operations) = &decision.outcome else {
-        panic!("refused: {decision:?}");
+        panic!("denied: {decision:?}");
     };
     let mut result = object.clone();
     json_patch::patch(&mut result, &Patch(operations.clone())).unwrap();

@@ -2,8 +2,8 @@
 //!
 //! A requester may delete a Session that policies let them read, unless a policy denies the
 //! deletion. The API server returns the full object, key and filters included, for dry-run deletes
-//! and for each item of a delete-collection. Such a deletion is therefore a read, and needs the
-//! right to see them.
+//! and for each item of a delete-collection. Such a deletion is therefore a read, and the requester
+//! needs the right to see key and filters.
 
 use mirrord_sessions_crds::{GROUP, SESSIONS};
 
@@ -72,10 +72,10 @@ impl Deletion<'_> {
             }
             return Decision::not_found(GROUP, "sessions", name);
         }
-        let forbidden = |why: &str| {
+        let forbidden = |reason: &str| {
             Decision::forbidden(printable(
                 &format!(
-                    "{SESSIONS} {name:?} is forbidden: User \"{username}\" cannot delete it: {why}"
+                    "{SESSIONS} {name:?} is forbidden: User \"{username}\" cannot delete it: {reason}"
                 ),
                 1024,
             ))
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn decides_by_requester_policy_and_session() {
         let forbidden = "denied by p spec.deny.rules[0]";
-        for (name, policy, namespace, who, refused) in [
+        for (name, policy, namespace, username, denied) in [
             ("no policy", "{}", "shop", "bob", None),
             ("own sessions only", OWN_ONLY, "shop", "alice", None),
             ("own sessions only", OWN_ONLY, "shop", "bob", Some((403, forbidden))),
@@ -144,22 +144,22 @@ mod tests {
             for dry_run in [false, true] {
                 let tracker =
                     session(namespace, "s").owned_by("alice").joined(["carol"]).tracker(1);
-                let requester = requester(who);
+                let requester = requester(username);
                 let deletion = Deletion {
                     tracker: &tracker,
                     requester: &requester,
                     dry_run,
                     in_collection: false,
                 };
-                match (deletion.decide(Some(&policies(policy)), false).outcome, refused) {
+                match (deletion.decide(Some(&policies(policy)), false).outcome, denied) {
                     (Outcome::Allow(changes), None) => assert!(changes.is_empty()),
                     (Outcome::Deny(denial), Some((code, text))) => {
-                        assert_eq!(denial.code, code, "{name}: {who}");
+                        assert_eq!(denial.code, code, "{name}: {username}");
                         assert!(denial.message.contains(text), "{name}: {}", denial.message);
                         let leaks = code == 404 && denial.message.contains("spec.");
                         assert!(!leaks, "{name}: {}", denial.message);
                     }
-                    (outcome, _) => panic!("{name}: {who}: {outcome:?}"),
+                    (outcome, _) => panic!("{name}: {username}: {outcome:?}"),
                 }
             }
         }
@@ -168,19 +168,19 @@ mod tests {
     #[test]
     fn denies_until_policies_are_loaded() {
         let tracker = session("shop", "s").owned_by("alice").tracker(1);
-        for (who, code) in [("alice", Some(503)), (CONTROLLER_USERNAME, None)] {
-            let requester = requester(who);
+        for (username, code) in [("alice", Some(503)), (CONTROLLER_USERNAME, None)] {
+            let requester = requester(username);
             let deletion = Deletion {
                 tracker: &tracker,
                 requester: &requester,
                 dry_run: false,
                 in_collection: false,
             };
-            let refused = match deletion.decide(None, true).outcome {
+            let denied = match deletion.decide(None, true).outcome {
                 Outcome::Allow(_) => None,
                 Outcome::Deny(denial) => Some(denial.code),
             };
-            assert_eq!(refused, code, "{who}");
+            assert_eq!(denied, code, "{username}");
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
             };
             assert_eq!((denial.code, denial.reason), (403, "Forbidden"));
             let leaks =
-                ["hidden", "alice", "spec.deny"].iter().any(|it| denial.message.contains(it));
+                ["hidden", "alice", "spec.deny"].iter().any(|text| denial.message.contains(text));
             assert!(!leaks, "{}", denial.message);
         }
     }
@@ -210,14 +210,14 @@ mod tests {
     fn requires_access_to_the_key_for_dry_runs() {
         let with_key = session("shop", "s").owned_by("alice").key("s3cret").tracker(1);
         let without = session("shop", "s").owned_by("alice").tracker(1);
-        for (name, tracker, who, may_join, dry_run, shows_secrets, allowed) in [
+        for (name, tracker, username, may_join, dry_run, shows_secrets, allowed) in [
             ("the owner", &with_key, "alice", false, true, false, true),
             ("another user", &with_key, "bob", false, true, true, false),
             ("with the right to join", &with_key, "bob", true, true, true, true),
             ("no key", &without, "bob", false, true, false, true),
             ("no dry run", &with_key, "bob", false, false, false, true),
         ] {
-            let requester = requester(who);
+            let requester = requester(username);
             let deletion =
                 Deletion { tracker, requester: &requester, dry_run, in_collection: false };
             let policies = PolicySet::default();

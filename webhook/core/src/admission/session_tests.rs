@@ -33,7 +33,7 @@ fn stamp(username: &str) -> Value {
 /// Returns the patched object and the number of operations.
 fn apply(object: &Value, decision: &Decision) -> (Value, usize) {
     let Outcome::Allow(operations) = &decision.outcome else {
-        panic!("refused: {decision:?}");
+        panic!("denied: {decision:?}");
     };
     let mut result = object.clone();
     json_patch::patch(&mut result, &Patch(operations.clone())).unwrap();
@@ -60,7 +60,7 @@ fn stamps_owner_on_create() {
             warns: false,
         },
         Case {
-            name: "the client's words are kept and composed",
+            name: "client fields are stored and composed into the user line",
             by: "alice",
             sent: json!({ "target": "a/b", "client": { "username": "Al", "hostname": "mac", "version": "3.250.0" } }),
             stored: json!({
@@ -73,7 +73,7 @@ fn stamps_owner_on_create() {
             warns: false,
         },
         Case {
-            name: "the truth is left alone",
+            name: "correct stamps are left unpatched",
             by: "alice",
             sent: json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }),
             stored: json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }),
@@ -105,7 +105,7 @@ fn stamps_owner_on_create() {
             warns: true,
         },
         Case {
-            name: "the client's words in wrong types are the schema's to refuse",
+            name: "client fields of wrong types are left for the schema to reject",
             by: "alice",
             sent: json!({ "target": "a/b", "client": { "username": 7, "hostname": ["x"] } }),
             stored: json!({
@@ -126,7 +126,7 @@ fn stamps_owner_on_create() {
             warns: false,
         },
         Case {
-            name: "the controller composes no other line either",
+            name: "the controller sends another user line",
             by: CONTROLLER_USERNAME,
             sent: json!({ "target": "a/b", "owner": stamp("alice"), "user": "bob" }),
             stored: json!({ "target": "a/b", "owner": stamp("alice"), "user": "alice" }),
@@ -192,7 +192,11 @@ fn restores_owner_on_update() {
         ),
         ("owner removed", json!({ "target": "a/b", "user": "alice" }), 1),
         ("owner null", json!({ "target": "a/b", "owner": null, "user": "alice" }), 1),
-        ("another line", json!({ "target": "a/b", "owner": stamp("alice"), "user": "bob" }), 1),
+        (
+            "another user line",
+            json!({ "target": "a/b", "owner": stamp("alice"), "user": "bob" }),
+            1,
+        ),
         (
             "groups added",
             json!({ "target": "a/b", "user": "alice", "owner": {

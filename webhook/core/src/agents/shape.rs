@@ -31,9 +31,9 @@ pub enum JobClass {
 /// Returns whether the name consists of mirrord's prefix and ten lower-case letters or digits.
 #[must_use]
 pub fn is_agent_name(name: &str) -> bool {
-    name.strip_prefix(NAME_PREFIX).is_some_and(|random| {
-        random.len() == 10
-            && random.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    name.strip_prefix(NAME_PREFIX).is_some_and(|suffix| {
+        suffix.len() == 10
+            && suffix.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     })
 }
 

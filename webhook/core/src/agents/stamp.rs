@@ -213,7 +213,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn decodes_what_it_encodes(
+        fn decoding_reverses_encoding(
             username in "[%&=a2-6\u{e9}\n]{1,8}",
             uid in proptest::option::of("[%&=a]{0,4}"),
             groups in proptest::collection::vec("[%&=a]{0,4}", 0..4),
