@@ -183,8 +183,8 @@ fn resource_representation(
 ) -> Option<(Encoding, Representation)> {
     let encoding = clause.encoding?;
     // YAML is not served as a stream.
-    let streams = matches!(clause.stream, None | Some("watch"));
-    if !streams
+    let is_known_stream = matches!(clause.stream, None | Some("watch"));
+    if !is_known_stream
         || (kind == ResponseKind::Watch || clause.stream.is_some()) && encoding == Encoding::Yaml
     {
         return None;

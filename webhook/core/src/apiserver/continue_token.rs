@@ -11,7 +11,9 @@ use crate::sessions::tracker::TrackerKey;
 pub struct Position {
     /// The last key of the previous page.
     pub after: TrackerKey,
-    /// The version of the listed state; `None` for an inconsistent continuation.
+    /// The version of the listed state.
+    ///
+    /// `None` resumes in the newest state, after the original state has expired.
     pub version: Option<u64>,
 }
 
@@ -23,10 +25,13 @@ const VERSION: &str = "visibility.operator.metalbear.co/v1";
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Token<'a> {
+    /// The version of the token format.
     v: &'a str,
+    /// The resource version of the listed state.
     rv: Option<u64>,
     namespace: String,
     name: String,
+    /// The hash of the list that the token belongs to, see [`list_id`].
     of: u64,
 }
 

@@ -3,7 +3,7 @@
 /// Formats seconds like `HumanDuration` of Kubernetes, with at most two units.
 #[must_use]
 pub fn human_duration(seconds: i64) -> String {
-    let two = |big: i64, unit: char, small: i64, small_unit: char| match small {
+    let two_units = |big: i64, unit: char, small: i64, small_unit: char| match small {
         0 => format!("{big}{unit}"),
         small => format!("{big}{unit}{small}{small_unit}"),
     };
@@ -12,13 +12,13 @@ pub fn human_duration(seconds: i64) -> String {
         ..-1 => "<invalid>".into(),
         -1 => "0s".into(),
         0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, 'm', seconds % 60, 's'),
+        120..600 => two_units(minutes, 'm', seconds % 60, 's'),
         600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
+        10_800..28_800 => two_units(hours, 'h', minutes % 60, 'm'),
         28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(hours / 24, 'd', hours % 24, 'h'),
+        172_800..691_200 => two_units(hours / 24, 'd', hours % 24, 'h'),
         691_200..63_072_000 => format!("{}d", hours / 24),
-        63_072_000..252_288_000 => two(hours / 24 / 365, 'y', hours / 24 % 365, 'd'),
+        63_072_000..252_288_000 => two_units(hours / 24 / 365, 'y', hours / 24 % 365, 'd'),
         _ => format!("{}y", hours / 24 / 365),
     }
 }

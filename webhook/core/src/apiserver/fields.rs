@@ -36,7 +36,7 @@ pub enum Field {
     Hostname,
     /// The field `spec.owner.username` of trackers.
     Owner,
-    /// `spec.key`, which is empty if it is not revealed to the requester.
+    /// The field `spec.key` of trackers, empty unless it is revealed to the requester.
     Key,
     /// The field `status.state` of trackers.
     State,
@@ -109,7 +109,9 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
-    /// Returns whether the selector matches a tracker with the key revealed or not.
+    /// Returns whether the selector matches a tracker.
+    ///
+    /// `revealed` is true if the requester may see the key.
     #[must_use]
     pub fn matches(&self, tracker: &Tracker, revealed: bool) -> bool {
         self.0.iter().all(|term| (term.field.value(tracker, revealed) == term.value) == term.equal)

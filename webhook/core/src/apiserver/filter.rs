@@ -26,8 +26,9 @@ impl Filter {
         }
     }
 
-    /// Returns whether the secrets of a tracker are revealed, or `None` if the tracker is not
-    /// visible.
+    /// Returns whether the secrets of a visible tracker are revealed.
+    ///
+    /// Returns `None` if the filter does not match, or if policies hide the tracker.
     #[must_use]
     pub fn visibility(&self, tracker: &Tracker, viewer: &Viewer) -> Option<bool> {
         let is_other = |namespace: &String| **namespace != *tracker.key.namespace;

@@ -28,10 +28,10 @@ pub fn validate(body: &[u8]) -> Result<(), ApiError> {
     subresource::parse_spec::<IgnoredAny>(body, Subresource::Join).map(|_| ())
 }
 
-/// Returns the users who have joined once the requester has, or `None` if the requester already
-/// participates.
+/// Returns the joined users including the requester, or `None` if the requester participates
+/// already.
 ///
-/// RBAC has allowed the request before.
+/// The API server has authorized the request by RBAC.
 ///
 /// # Errors
 /// Returns 403 if policies deny the join, 404 if the session is hidden, and 410 if it has ended.

@@ -210,7 +210,7 @@ impl<'a> Parser<'a> {
         }
         let (operator, word) = self.peek_raw();
         self.at += 1;
-        let (operator, set) = match operator {
+        let (operator, is_set) = match operator {
             Kind::In => (Operator::In, true),
             Kind::NotIn => (Operator::NotIn, true),
             Kind::Equals => (Operator::In, false),
@@ -221,12 +221,12 @@ impl<'a> Parser<'a> {
                 return Err(format!("found '{word}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
-        let values = if set { self.set()? } else { vec![self.value()?] };
+        let values = if is_set { self.set()? } else { vec![self.value()?] };
         validate_values(key, operator, &values)?;
         Ok(Requirement { key: key.to_owned(), operator, values })
     }
 
-    /// `(x,y,z)`, where an element may be empty.
+    /// Parses `(x,y,z)`, where an element may be empty.
     fn set(&mut self) -> Result<Vec<String>, String> {
         let (kind, text) = self.next();
         if kind != Kind::Open {

@@ -43,7 +43,7 @@ pub fn list(
     index.check_reached(options.version.minimum())?;
     let exact = match (options.version, options.version_match) {
         (Version::At(version), Some(VersionMatch::Exact)) => Some(version),
-        // A limit without resourceVersionMatch has always meant an exact version.
+        // In the API server, a limit without resourceVersionMatch means an exact version.
         (Version::At(version), None) if options.limit > 0 => Some(version),
         _ => None,
     };

@@ -12,12 +12,13 @@ use super::subresource::Subresource;
 /// The schema name of trackers, in the style of Kubernetes.
 const NAME: &str = "co.metalbear.operator.visibility.v1.SessionTracker";
 
+/// The schema name of a list of trackers.
+const LIST: &str = "co.metalbear.operator.visibility.v1.SessionTrackerList";
+
 /// Returns the schema name of a kind.
 fn schema_name(kind: &str) -> String {
     format!("co.metalbear.operator.visibility.v1.{kind}")
 }
-
-const LIST: &str = "co.metalbear.operator.visibility.v1.SessionTrackerList";
 
 /// Returns the document of `/openapi/v2`.
 #[must_use]
@@ -26,7 +27,7 @@ pub fn v2(version: &str) -> Value {
     json!({
         "swagger": "2.0",
         "info": info(version),
-        "paths": paths(&|name| json!({ "schema": reference(name), "description": "OK" }), &|name, place| json!({ "name": name, "in": place, "type": "string", "required": place == "path", "uniqueItems": true })),
+        "paths": paths(&|name| json!({ "schema": reference(name), "description": "OK" }), &|name, location| json!({ "name": name, "in": location, "type": "string", "required": location == "path", "uniqueItems": true })),
         "definitions": to_swagger(schemas(&reference)),
     })
 }
@@ -35,6 +36,7 @@ pub fn v2(version: &str) -> Value {
 #[must_use]
 pub fn v3_paths(version: &str) -> Value {
     let text = v3(version).to_string();
+    // The hash of lists suits any text.
     let hash = super::continue_token::list_id(None, &text);
     let path = format!("apis/{TRACKER_GROUP}/{TRACKER_VERSION}");
     let url = format!("/openapi/v3/{path}?hash={hash:016X}");
@@ -48,7 +50,7 @@ pub fn v3(version: &str) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": info(version),
-        "paths": paths(&|name| json!({ "description": "OK", "content": { "application/json": { "schema": reference(name) } } }), &|name, place| json!({ "name": name, "in": place, "schema": { "type": "string", "uniqueItems": true }, "required": place == "path" })),
+        "paths": paths(&|name| json!({ "description": "OK", "content": { "application/json": { "schema": reference(name) } } }), &|name, location| json!({ "name": name, "in": location, "schema": { "type": "string", "uniqueItems": true }, "required": location == "path" })),
         "components": { "schemas": schemas(&reference) },
     })
 }
@@ -154,7 +156,7 @@ fn subresource_path(
         "x-kubernetes-action": "post",
         "x-kubernetes-group-version-kind": kind(subresource.kind()),
     });
-    // OpenAPI version 2 has the body among the parameters, version 3 apart.
+    // OpenAPI version 2 has the body among the parameters, version 3 in `requestBody`.
     if let Some(reference) = ok.get("schema") {
         let body = json!({ "name": "body", "in": "body", "required": true, "schema": reference });
         parameters.push(body);
@@ -168,14 +170,14 @@ fn subresource_path(
 
 fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    let types = || {
+    let type_fields = || {
         [
             ("apiVersion", text("The version of the schema: visibility.operator.metalbear.co/v1.")),
             ("kind", text("The kind of the object: a string in CamelCase.")),
         ]
     };
     let mut tracker = structural(custom_resource_definition::<SessionTracker>());
-    for (name, schema) in types() {
+    for (name, schema) in type_fields() {
         tracker["properties"][name] = schema;
     }
     tracker["properties"]["metadata"] = metadata();
@@ -198,7 +200,7 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
         },
         "x-kubernetes-group-version-kind": [kind("SessionTrackerList")],
     });
-    for (name, schema) in types() {
+    for (name, schema) in type_fields() {
         list["properties"][name] = schema;
     }
     let mut schemas = json!({ NAME: tracker, LIST: list });
@@ -213,7 +215,7 @@ fn schemas(reference: &dyn Fn(&str) -> Value) -> Value {
             properties.remove("spec");
             schema["required"] = json!([]);
         }
-        for (name, schema_of) in types() {
+        for (name, schema_of) in type_fields() {
             schema["properties"][name] = schema_of;
         }
         schema["properties"]["metadata"] = metadata();

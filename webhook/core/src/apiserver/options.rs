@@ -125,6 +125,7 @@ impl ListOptions {
         Ok(options)
     }
 
+    /// Returns the errors of a list as field, reason and message.
     fn list_causes(&self, match_text: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
         let mut causes = Vec::new();
         if let Some(text) = match_text {
@@ -151,6 +152,7 @@ impl ListOptions {
         causes
     }
 
+    /// Returns the errors of a watch as field, reason and message.
     fn watch_causes(&self, match_text: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
         let mut causes = Vec::new();
         let newer = self.version_match == Some(VersionMatch::NotOlderThan);
@@ -222,9 +224,10 @@ pub fn parse_create(query: &str) -> Result<bool, ApiError> {
 
 /// Decoded pairs of a query.
 ///
-/// Like in Go's `net/url`, the first of several values counts, and malformed pairs are ignored. A
-/// pair that is not UTF-8 is rejected: the API server accepts it, and has authorized the request by
-/// its value.
+/// Like in Go's `net/url`, the first of several values counts, and malformed pairs are ignored.
+///
+/// A pair that is not UTF-8 is rejected. The API server accepts it and authorizes the request by
+/// its value, so ignoring the pair would serve another request than the authorized one.
 struct Query(Vec<(String, String)>);
 
 impl Query {

@@ -29,7 +29,7 @@ pub struct RenderItem<'a> {
     pub tracker: &'a Tracker,
     /// Includes key and filters if true.
     pub revealed: bool,
-    /// The resource version to show instead of the tracker's own, as of a deletion.
+    /// The resource version to show instead of the tracker's own, such as that of a deletion.
     pub version: Option<u64>,
 }
 

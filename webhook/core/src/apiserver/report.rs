@@ -125,7 +125,7 @@ pub struct ReportDecision {
 
 /// Decides on a report.
 ///
-/// RBAC has allowed the request before.
+/// The API server has authorized the request by RBAC.
 ///
 /// # Errors
 /// Returns 403 if the requester does not own the session, 404 if it is hidden, and 410 if it has

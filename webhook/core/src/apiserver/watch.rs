@@ -43,7 +43,8 @@ pub struct Watch {
 
 /// Walk through the keys from what the client holds to what it should hold.
 ///
-/// The client holds nothing at first, and what it saw under other policies or rights later.
+/// A new client holds nothing. After a change of policies or rights, the client holds the trackers
+/// that it saw before.
 #[derive(Debug)]
 struct Resync {
     /// The client is up to date for keys up to this one.
@@ -62,7 +63,7 @@ struct HeldRange {
     /// The viewer under which the range was sent; `None` if it was not sent.
     viewer: Option<Viewer>,
     /// The client holds the state before the change with this sequence number.
-    before: u64,
+    before_sequence: u64,
     /// The client has received everything up to this version. It may resume from any version in an
     /// event, so no event may have a newer one until the resync is complete.
     sent_version: u64,
@@ -95,7 +96,7 @@ impl Watch {
         viewer: Viewer,
         viewers_at_version: &[Option<Viewer>],
     ) -> Result<Self, ApiError> {
-        // A watch without a version has always begun with the current state.
+        // In the API server, a watch without a version begins with the current state.
         let is_legacy = !matches!(options.version, Version::At(_));
         let sends_initial_events = options.send_initial_events.unwrap_or(is_legacy);
         let mut watch = Self {
@@ -112,7 +113,7 @@ impl Watch {
             let nothing = HeldRange {
                 last_key: None,
                 viewer: None,
-                before: watch.next_sequence,
+                before_sequence: watch.next_sequence,
                 sent_version: u64::MAX,
             };
             watch.resync = Some(Resync {
@@ -134,8 +135,8 @@ impl Watch {
                             && sees_same_since(index, version, &watch.filter, &watch.viewer, other))
                 })
             };
-            // The watch cannot know what of the hidden trackers the client holds, so the client
-            // has to list again.
+            // It is unknown which of the now hidden trackers the client holds, so the client has to
+            // list again.
             if !viewers_at_version.iter().all(sees_same) {
                 return Err(ApiError::visibility_changed(version));
             }
@@ -220,13 +221,14 @@ impl Watch {
         let expired = || ApiError::watch_expired(self.sent_version, index.version());
         let snapshot = |sequence| index.snapshot_before(sequence).ok_or_else(expired);
         let target = snapshot(self.next_sequence)?;
-        let mut held = VecDeque::new();
+        let mut held_snapshots = VecDeque::new();
         for range in &resync.held {
-            held.push_back(snapshot(range.before)?);
+            held_snapshots.push_back(snapshot(range.before_sequence)?);
         }
         // Ranges are pushed to the front, so the last one is the oldest. Its snapshot knows every
         // key that has existed since.
-        let oldest = snapshot(resync.held.back().map_or(self.next_sequence, |range| range.before))?;
+        let oldest =
+            snapshot(resync.held.back().map_or(self.next_sequence, |range| range.before_sequence))?;
         let mut last_key: Option<&TrackerKey> = None;
         for key in oldest.keys(self.filter.namespace.as_deref(), resync.last_key.as_ref()) {
             if out.bytes.len() >= limit {
@@ -238,14 +240,14 @@ impl Watch {
                 |range: &HeldRange| range.last_key.as_ref().is_some_and(|last| last < key);
             while resync.held.front().is_some_and(ends_before) {
                 resync.held.pop_front();
-                held.pop_front();
+                held_snapshots.pop_front();
             }
             let visible = |tracker: Option<&'a Arc<Tracker>>, viewer: &Viewer| {
                 let tracker = tracker?;
                 let revealed = self.filter.visibility(tracker, viewer)?;
                 Some((tracker, revealed))
             };
-            let range = resync.held.front().zip(held.front());
+            let range = resync.held.front().zip(held_snapshots.front());
             let old = range
                 .and_then(|(range, snapshot)| visible(snapshot.get(key), range.viewer.as_ref()?));
             let new = visible(target.get(key), &self.viewer);
@@ -260,8 +262,8 @@ impl Watch {
     /// Replaces the viewer after a change of policies or of the right to join.
     ///
     /// Trackers that become hidden yield DELETED events, and those that become visible yield ADDED
-    /// events. Pending changes are filtered by the new viewer only, so a tracker that has become
-    /// hidden yields no event of what has changed in it since.
+    /// events. Pending changes are filtered by the new viewer only, so pending changes of a tracker
+    /// that has become hidden yield no event.
     ///
     /// # Errors
     /// Returns an error if the watch is ahead of this replica, or if it is too far behind.
@@ -277,7 +279,7 @@ impl Watch {
         let up_to_date = |last_key| HeldRange {
             last_key,
             viewer: Some(previous),
-            before: self.next_sequence,
+            before_sequence: self.next_sequence,
             sent_version: self.sent_version,
         };
         let held = match self.resync.take() {

@@ -74,6 +74,7 @@ impl EventBuffer {
             }
             (old, new) => {
                 if let Some((old, _)) = old {
+                    // The right to see the secrets may have been withdrawn.
                     self.push(DELETED, old, false, version(old));
                 }
                 if let Some((new, revealed)) = new {

@@ -46,8 +46,10 @@ impl Client {
     fn from_list(index: &Index, viewer: &Viewer) -> Self {
         let options = ListOptions::default();
         let filter = Filter::new(Some("shop"), &options);
-        let visible = index.trackers().filter(|it| filter.visibility(it, viewer).is_some());
-        let held = visible.map(|it| (it.key.name.to_string(), it.view().host_user.to_owned()));
+        let visible =
+            index.trackers().filter(|tracker| filter.visibility(tracker, viewer).is_some());
+        let held = visible
+            .map(|tracker| (tracker.key.name.to_string(), tracker.view().host_user.to_owned()));
         let query = "watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
         let options = ListOptions::parse(query).unwrap();
         Self {
@@ -98,7 +100,7 @@ proptest! {
     fn client_holds_what_it_may_see(actions in prop::collection::vec(action(), 1..60)) {
         let mut index = index();
         let mut user = "alice";
-        let mut before: Vec<(u64, &str)> = Vec::new();
+        let mut previous_users: Vec<(u64, &str)> = Vec::new();
         let initial = ListOptions::parse("watch=1").unwrap();
         let filter = Filter::new(Some("shop"), &initial);
         let mut client = Client::from_list(&index, &viewer_for(user));
@@ -111,7 +113,7 @@ proptest! {
                 Action::Apply(name, owner) => index.apply(owned_session(NAMES[name], PEOPLE[owner]).tracker(version)),
                 Action::Remove(name) => index.remove(&key(NAMES[name]), version),
                 Action::SetViewer(other) => {
-                    before.push((index.version(), user));
+                    previous_users.push((index.version(), user));
                     user = PEOPLE[other];
                     if client.watch.set_viewer(&index, viewer_for(user)).is_err() {
                         client = Client::from_list(&index, &viewer_for(user));
@@ -127,7 +129,7 @@ proptest! {
                     let query = format!("watch=1&resourceVersion={}", client.version);
                     let options = ListOptions::parse(&query).unwrap();
                     let filter = Filter::new(Some("shop"), &options);
-                    let others: Vec<_> = before
+                    let others: Vec<_> = previous_users
                         .iter()
                         .filter(|(until, _)| client.version <= *until)
                         .map(|(_, user)| Some(viewer_for(user)))
