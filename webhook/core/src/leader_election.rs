@@ -52,7 +52,7 @@ pub enum ElectionStep {
 pub struct Candidate {
     identity: String,
     timing: Timing,
-    /// The Lease as last observed, and the time at which it was first observed so.
+    /// The Lease as last observed, and the time at which this state was first observed.
     observed: Option<(LeaseSpec, Duration)>,
 }
 

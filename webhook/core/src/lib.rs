@@ -1,8 +1,8 @@
 //! Pure decisions of mirrord-sessions.
 //!
 //! Everything here is a synchronous function over values, `(input, view, requester, now) ->
-//! decision`: no Kubernetes client, no runtime, no clock. The process in `webhook/` reads, asks
-//! here, and carries out.
+//! decision`: no Kubernetes client, no runtime, no clock. The process in `webhook/` reads the
+//! inputs, calls these functions, and carries out the decisions.
 
 pub mod admission;
 pub mod agents;

@@ -6,7 +6,7 @@ use k8s_openapi::{api::rbac::v1::ClusterRole, apimachinery::pkg::apis::meta::v1:
 
 use super::{Grants, History, ROLE, external_manager::is_tracking_metadata};
 
-/// Returns a manifest of the role with the rules that it lacks of the latest version.
+/// Returns a manifest of the role, with the missing rules of the latest version added.
 ///
 /// The manifest keeps the role's labels and annotations, except those by which tools track their
 /// objects, and appends missing rules to the current ones. It has no rules if Kubernetes aggregates

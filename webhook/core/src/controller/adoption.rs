@@ -14,7 +14,7 @@ use crate::sessions::tracker::AGENT_ANNOTATION;
 /// Returns `None` if the client claims none.
 ///
 /// # Errors
-/// The reason reason the claim is ignored without reading the Session.
+/// Returns the reason for which the claim is ignored without reading the Session.
 #[must_use]
 pub fn claimed_session(
     agent: &Agent,
@@ -33,7 +33,7 @@ pub fn claimed_session(
 /// Checks that the agent may be bound to the claimed Session, as it is stored.
 ///
 /// # Errors
-/// The reason reason the agent gets a Session of its own instead.
+/// Returns the reason for which the agent gets a Session of its own instead.
 pub fn check_adoption(
     agent: &Agent,
     plan: &SessionPlan,

@@ -182,34 +182,34 @@ mod tests {
         let ephemeral_session = agent_session("5", &in_pod, "alice");
         let ephemeral_without_status =
             AgentSession { status_written: false, ..ephemeral_session.clone() };
-        let s = |session: &AgentSession| vec![session.clone()];
+        let only = |session: &AgentSession| vec![session.clone()];
         let cases = [
             ("new agent", running(&agent), vec![], Plan::CreateSession),
             (
                 "Session created",
                 running(&agent),
-                s(&without_status),
+                only(&without_status),
                 Plan::BindAgent(without_status.clone()),
             ),
             (
                 "bound, status not written",
                 running(&bound),
-                s(&without_status),
+                only(&without_status),
                 Plan::WriteStatus(without_status.clone()),
             ),
             (
                 "status written but not bound, by an earlier release",
                 running(&agent),
-                s(&session),
+                only(&session),
                 Plan::BindAgent(session.clone()),
             ),
             (
                 "ephemeral, Session created",
                 running(&in_pod),
-                s(&ephemeral_without_status),
+                only(&ephemeral_without_status),
                 Plan::WriteStatus(ephemeral_without_status.clone()),
             ),
-            ("bound", running(&bound), s(&session), Plan::Nothing),
+            ("bound", running(&bound), only(&session), Plan::Nothing),
             (
                 "bound, Session missing",
                 running(&bound),
@@ -219,7 +219,7 @@ mod tests {
             (
                 "bound to a previous Session",
                 running(&bound),
-                s(&second),
+                only(&second),
                 Plan::BindAgent(second.clone()),
             ),
             (
@@ -229,27 +229,27 @@ mod tests {
                 Plan::DeleteDuplicate(second),
             ),
             ("binding copied from another agent", running(&copied), vec![], Plan::CreateSession),
-            ("Session of another owner", running(&agent), s(&forged), Plan::CreateSession),
+            ("Session of another owner", running(&agent), only(&forged), Plan::CreateSession),
             (
                 "Session of an unverified owner",
                 running(&agent),
-                s(&unverified),
+                only(&unverified),
                 Plan::BindAgent(unverified.clone()),
             ),
             (
                 "no stamp, unverified owner",
                 running(&unstamped),
-                s(&unverified),
+                only(&unverified),
                 Plan::BindAgent(unverified),
             ),
             (
                 "no stamp, Session of a verified owner",
                 running(&unstamped),
-                s(&session),
+                only(&session),
                 Plan::CreateSession,
             ),
-            ("ended", running(&ended), s(&session), Plan::DeleteSession(session.clone())),
-            ("adopted Session", running(&agent), s(&adopted), Plan::BindAgent(adopted.clone())),
+            ("ended", running(&ended), only(&session), Plan::DeleteSession(session.clone())),
+            ("adopted Session", running(&agent), only(&adopted), Plan::BindAgent(adopted.clone())),
             (
                 "adopted Session is not the duplicate",
                 running(&agent),
@@ -265,25 +265,25 @@ mod tests {
             (
                 "ended, adopted Session stays",
                 running(&ended),
-                s(&adopted),
+                only(&adopted),
                 Plan::UnbindAgent(adopted.clone()),
             ),
             (
                 "unobserved, adopted Session",
                 AgentState::Unobserved,
-                s(&adopted),
+                only(&adopted),
                 Plan::VerifyAgentGone(adopted),
             ),
             ("ended, Session deleted", running(&ended), vec![], Plan::Nothing),
             (
                 "ended before the status was written",
                 running(&ended),
-                s(&without_status),
+                only(&without_status),
                 Plan::DeleteSession(without_status),
             ),
-            ("unobserved", AgentState::Unobserved, s(&session), Plan::VerifyAgentGone(session)),
+            ("unobserved", AgentState::Unobserved, only(&session), Plan::VerifyAgentGone(session)),
             ("unobserved without Sessions", AgentState::Unobserved, vec![], Plan::Nothing),
-            ("ephemeral, never bound", running(&in_pod), s(&ephemeral_session), Plan::Nothing),
+            ("ephemeral, never bound", running(&in_pod), only(&ephemeral_session), Plan::Nothing),
             ("ephemeral, its Session deleted", running(&in_pod), vec![], Plan::CreateSession),
         ];
         for (name, state, sessions, expected) in cases {

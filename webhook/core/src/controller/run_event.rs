@@ -102,7 +102,9 @@ impl RunEvent {
         Some(session_ended(name, user, target, *created_at, &cause, now))
     }
 
-    /// Returns the Event for an agent that was deleted with its Session, given how that ended.
+    /// Returns the Event for an agent that was deleted with its Session.
+    ///
+    /// `ending` is the ending of the Session, if it is known.
     #[must_use]
     pub fn agent_deleted(
         agent: &Agent,

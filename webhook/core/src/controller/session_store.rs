@@ -37,7 +37,7 @@ pub trait SessionQueries: Debug + Send + Sync {
     /// Returns whether other users have sessions on the target of a Session that was just created.
     fn is_target_shared(&self, session: &AgentSession, target: &Target) -> bool;
 
-    /// Returns whether the store has loaded the ended sessions, or keeps none.
+    /// Returns whether the store has loaded the ended sessions, or stores none.
     ///
     /// Before that, [`Self::previous_session`] may miss a Session.
     fn is_synced(&self) -> bool;

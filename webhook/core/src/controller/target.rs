@@ -1,4 +1,4 @@
-//! Resolution of a container to its target: from the Pod over a ReplicaSet or Job to the workload.
+//! Resolution of a container to its target: from the Pod via a ReplicaSet or Job to the workload.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -67,8 +67,8 @@ pub fn workload_of_pod(pod: &CachedPod) -> Workload {
 
 /// Returns the workload that owns a ReplicaSet or Job: a Deployment, a Rollout, a CronJob.
 ///
-/// Returns the ReplicaSet or Job itself if it has no owner, or if `found` is missing or another
-/// object of the same name.
+/// Returns the ReplicaSet or Job itself if it has no owner, or if `found` is missing or belongs to
+/// another object of the same name.
 #[must_use]
 pub fn workload_of_owner(owner: &OwnerToResolve, found: Option<&ObjectMeta>) -> String {
     let workload = found

@@ -11,10 +11,13 @@ use std::{
 /// A work queue on a monotonic clock, which callers pass as `now`.
 #[derive(Debug)]
 pub struct WorkQueue<K> {
+    /// Queued keys by due time, then by order of addition.
     order: BTreeSet<(Duration, u64, K)>,
+    /// Due time and sequence number of each queued key.
     due: HashMap<K, (Duration, u64)>,
     /// Keys being processed, with the earliest time for which they were added again.
     processing: HashMap<K, Option<Duration>>,
+    /// The number of consecutive failures of each failing key.
     failures: HashMap<K, u32>,
     sequence: u64,
 }
@@ -60,7 +63,7 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
         }
     }
 
-    /// Removes and returns the next key that is due, which counts as processing from now on.
+    /// Removes and returns the next due key, and marks it as being processed.
     pub fn pop(&mut self, now: Duration) -> Option<K> {
         if self.order.first()?.0 > now {
             return None;
