@@ -80,7 +80,8 @@ fn requesters() -> [Requester; 4] {
     ]
 }
 
-/// Returns A of alice, B of bob in prod, J of bob with alice joined, and R of root in prod.
+/// Returns four sessions: A of alice, B of bob in prod, J of bob with alice joined, and R of root in
+/// prod.
 fn sessions(joined: &[String]) -> [(char, Tracker<'_>); 4] {
     let session = |namespace, host_user, joined| Tracker {
         namespace,

@@ -60,7 +60,7 @@ pub struct Filtered {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Allow {
-    /// Returns a visibility that includes every session.
+    /// Allows every session, for this reason.
     All(Cause),
     /// Allows the sessions that one of the rules matches.
     AnyOf(Vec<(RuleRef, Filter)>),

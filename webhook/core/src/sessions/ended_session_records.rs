@@ -1,4 +1,4 @@
-//! Cache of the stored records of ended sessions, with the choice of those to delete.
+//! Cache of the stored records of ended sessions, which selects those to delete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// Metadata of one stored record.
 #[derive(Clone, Debug)]
 pub struct EndedSessionRecord {
-    /// TrackerKey of the tracker.
+    /// Namespace and name of the tracker.
     pub key: TrackerKey,
     /// `metadata.uid` of the Session.
     pub session_uid: String,
@@ -21,6 +21,7 @@ pub struct EndedSessionRecord {
     pub ended_at: i64,
     /// Size of the tracker in bytes.
     pub size: usize,
+    /// Set if the current list has returned the record.
     listed: bool,
 }
 
@@ -84,8 +85,8 @@ impl EndedSessionRecords {
 
     /// Returns name and uid of at most `limit` records to delete, the oldest first.
     ///
-    /// A record expires `delay(record)` seconds after its session's end passes `before`, in seconds
-    /// since 1970. Records beyond the limits of count and size are returned at once.
+    /// A record expires if its session ended more than `delay(record)` seconds earlier than
+    /// `before`, in seconds since 1970. Records beyond the limits of count and size expire at once.
     pub fn expired(
         &self,
         before: i64,

@@ -4,7 +4,8 @@
 //! filtered them. A watch that resumes from a version under other policies would report neither
 //! what has become hidden nor what has become visible. Replaced policy sets are therefore retained
 //! until the index reaches a version that no client received under them. That is the version of a
-//! list of the Sessions that began after every replica had time to activate the new set.
+//! list of the Sessions that began after every replica had time to activate the new set. A replaced
+//! set is settled once this version is known.
 
 use std::{
     collections::VecDeque,

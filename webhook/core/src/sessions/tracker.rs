@@ -223,8 +223,8 @@ impl Tracker {
         status.stopped_by = ending.by.as_deref().map(str::to_owned);
         status.ended_at = Timestamp::from_second(ending.at).ok().map(Time);
         let old = String::from_utf8_lossy(&self.full.object[self.full.metadata.clone()]);
-        let number = version.to_string();
-        let metadata = with_version(&old, &number);
+        let version_text = version.to_string();
+        let metadata = with_version(&old, &version_text);
         Ok(Self {
             key: self.key.clone(),
             uid: self.uid.clone(),
@@ -233,7 +233,7 @@ impl Tracker {
             created_at: self.created_at,
             ended_at: Some(ending.at),
             recorded_for: self.recorded_for.clone(),
-            full: EncodedTracker::new(&metadata, &number, &spec, &status)?,
+            full: EncodedTracker::new(&metadata, &version_text, &spec, &status)?,
             redacted: None,
             spec,
             status,
@@ -254,14 +254,15 @@ impl Tracker {
         let name = present(&meta.name, "name")?;
         let namespace = present(&meta.namespace, "namespace")?;
         let uid = present(&meta.uid, "uid")?;
-        let number = present(&meta.resource_version, "resourceVersion")?;
-        let version = number.parse().map_err(|_| InvalidSession::Version(number.clone()))?;
+        let version_text = present(&meta.resource_version, "resourceVersion")?;
+        let version =
+            version_text.parse().map_err(|_| InvalidSession::Version(version_text.clone()))?;
         let labels = meta.labels.clone().unwrap_or_default();
         let metadata = serde_json::to_string(&Metadata {
             name: &name,
             namespace: &namespace,
             uid: &uid,
-            resource_version: &number,
+            resource_version: &version_text,
             creation_timestamp: serde_json::to_value(&meta.creation_timestamp)?,
             deletion_timestamp: serde_json::to_value(&meta.deletion_timestamp)?,
             labels: &labels,
@@ -280,7 +281,7 @@ impl Tracker {
             created_at: unix_seconds(meta.creation_timestamp.as_ref()),
             ended_at: Some(ended_at),
             recorded_for: None,
-            full: EncodedTracker::new(&metadata, &number, &spec, &status)?,
+            full: EncodedTracker::new(&metadata, &version_text, &spec, &status)?,
             redacted: None,
             spec,
             status,

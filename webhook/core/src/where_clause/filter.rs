@@ -19,6 +19,7 @@ impl Filter {
     }
 }
 
+/// A predicate over the fields of a tracker.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Test {
     All(Box<[Test]>),

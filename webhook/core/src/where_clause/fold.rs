@@ -102,12 +102,12 @@ impl List {
 }
 
 impl Value {
-    fn known(text: &str) -> Self {
+    fn constant(text: &str) -> Self {
         Self::Text(Text::Constant(text.into()))
     }
 
-    fn all_known<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
-        Self::List(List::Items(texts.map(Self::known).collect()))
+    fn constant_list<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        Self::List(List::Items(texts.map(Self::constant).collect()))
     }
 
     fn text(self) -> Option<Text> {
@@ -136,14 +136,14 @@ fn condition(expr: &Expr, user: &User<'_>) -> Condition {
 fn value(expr: &Expr, user: &User<'_>) -> Value {
     let values = |items: &[Expr]| items.iter().map(|item| value(item, user)).collect();
     Value::Condition(match expr {
-        Expr::Text(text) => return Value::known(text),
+        Expr::Text(text) => return Value::constant(text),
         Expr::Integer(integer) => return Value::Integer(*integer),
         Expr::List(items) => return Value::List(List::Items(values(items))),
         Expr::Tracker(TrackerField::Text(field)) => return Value::Text(Text::Field(*field)),
         Expr::Tracker(TrackerField::List(field)) => return Value::List(List::Field(*field)),
-        Expr::UserName => return Value::known(user.name),
-        Expr::UserRoles => return Value::all_known(user.roles.iter().map(String::as_str)),
-        Expr::Trait(key) => return Value::all_known(user.trait_values(key)),
+        Expr::UserName => return Value::constant(user.name),
+        Expr::UserRoles => return Value::constant_list(user.roles.iter().map(String::as_str)),
+        Expr::Trait(key) => return Value::constant_list(user.trait_values(key)),
         Expr::Call(Function::Set, items) => {
             // Teleport's `set` drops values that are not strings.
             let mut items: Vec<Value> = values(items);
@@ -235,10 +235,10 @@ fn call(function: Function, arguments: Vec<Value>) -> Option<Test> {
     let mut arguments = arguments.into_iter();
     let first = arguments.next()?;
     if function == Function::IsSubset {
-        let of = List::Items(arguments.collect()).texts()?;
+        let superset = List::Items(arguments.collect()).texts()?;
         return match first {
-            Value::Text(text) => Some(Test::Member(text, of)),
-            first => Some(Test::Subset(first.texts()?, of)),
+            Value::Text(text) => Some(Test::Member(text, superset)),
+            first => Some(Test::Subset(first.texts()?, superset)),
         };
     }
     let second = arguments.next()?;

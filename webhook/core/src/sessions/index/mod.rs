@@ -24,7 +24,7 @@ pub const HISTORY: usize = 8192;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("resource version {requested} is older than {oldest}, the oldest in the history")]
 pub struct HistoryExpired {
-    /// The version that was asked for.
+    /// The requested version.
     pub requested: u64,
     /// The oldest version that the history can resume from.
     pub oldest: u64,
@@ -34,7 +34,7 @@ pub struct HistoryExpired {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("resource version {requested} is newer than {current}, the version of the index")]
 pub struct VersionNotReached {
-    /// The version that was asked for.
+    /// The requested version.
     pub requested: u64,
     /// The version of the index.
     pub current: u64,
@@ -175,8 +175,8 @@ impl Index {
         self.insert(&tracker);
         let version = tracker.version;
         match before {
-            // Another session took over the name. Two changes keep clients from taking one for
-            // the other.
+            // Another session has taken the name. With two changes, clients receive a deletion and
+            // a creation instead of a modification.
             Some(old) if old.uid != tracker.uid => {
                 self.record_versioned(version, Some(old), None);
                 self.record_versioned(version, None, Some(tracker));
