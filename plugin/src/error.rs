@@ -74,9 +74,9 @@ pub enum Error {
         /// The text shown instead of an ID.
         id: SessionId,
     },
-    /// The session is marked for deletion and held by finalizers.
+    /// The session is marked for deletion, and finalizers block it.
     #[error(
-        "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and held up by its finalizers ({finalizers}): the client that set them must remove them"
+        "error: session \"{id}\" in namespace \"{namespace}\" is marked for deletion and blocked by its finalizers ({finalizers}): the client that set them must remove them"
     )]
     Held {
         /// The ID of the session.

@@ -254,11 +254,11 @@ mod tests {
             ),
             (
                 "list -f x",
-                "--filename is not taken: sessions are named here, and no files are read: give the file to kubectl itself",
+                "--filename is not supported: this command reads no manifests: pass the file to kubectl get or kubectl delete",
             ),
             (
                 "list --kuberc=x",
-                "--kuberc is not taken: kubectl's preferences don't apply to plugins: give flags, or set an alias in the shell",
+                "--kuberc is not supported: kubectl's preferences don't apply to plugins: use flags or a shell alias",
             ),
             ("list --request-timeout", "flag needs an argument: --request-timeout"),
             (

@@ -7,7 +7,7 @@ const STOPPING: &[&str] = &["delete", "kill", "kill-all"];
 const EVERY: &[&str] = &[];
 
 const FILES: &str =
-    "sessions are named here, and no files are read: give the file to kubectl itself";
+    "this command reads no manifests: pass the file to kubectl get or kubectl delete";
 
 /// A flag of kubectl that the plugin does not support.
 struct UnsupportedFlag {
@@ -35,31 +35,31 @@ const ALL: &[UnsupportedFlag] = &[
     refused(
         LIST,
         "subresource",
-        "a session is shown whole: use -o jsonpath={.status} for its status",
+        "the output contains the status already: use -o jsonpath={.status} to select it",
     ),
     refused(
         LIST,
         "server-print",
-        "columns are always those of this plugin: use -o custom-columns=HEADER:PATH for others",
+        "the plugin always prints its own columns: use -o custom-columns=HEADER:PATH for others",
     ),
     refused(
         EVERY,
         "kuberc",
-        "kubectl's preferences don't apply to plugins: give flags, or set an alias in the shell",
+        "kubectl's preferences don't apply to plugins: use flags or a shell alias",
     ),
     refused(
         EVERY,
         "match-server-version",
-        "this plugin's version isn't the cluster's: see \"kubectl mirrord-sessions version\"",
+        "the plugin's version is independent of the cluster's: use \"kubectl mirrord-sessions version\" to compare them",
     ),
     refused(
         EVERY,
         "warnings-as-errors",
-        "warnings are messages, and the exit code is that of the request",
+        "warnings are printed, and the exit code depends on the request alone",
     ),
-    refused(EVERY, "profile", "this plugin has no profiler"),
-    refused(EVERY, "profile-output", "this plugin has no profiler"),
-    refused(EVERY, "vmodule", "use -v, which is for all of the program"),
+    refused(EVERY, "profile", "the plugin has no profiler"),
+    refused(EVERY, "profile-output", "the plugin has no profiler"),
+    refused(EVERY, "vmodule", "use -v, which sets the log level of the whole program"),
 ];
 
 /// Returns the reason why a flag is unsupported, by command and typed text: `--raw=/x`, `-f` or
@@ -75,7 +75,7 @@ pub(crate) fn reason(command: &str, typed: &str) -> Option<String> {
         is_named && (flag.commands.is_empty() || flag.commands.contains(&command))
     };
     let flag = ALL.iter().find(is_it)?;
-    Some(format!("--{} is not taken: {}", flag.long, flag.reason))
+    Some(format!("--{} is not supported: {}", flag.long, flag.reason))
 }
 
 #[cfg(test)]
@@ -85,13 +85,13 @@ mod tests {
     #[test]
     fn names_an_alternative_for_each_flag() {
         for (command, typed, expected) in [
-            ("list", "--filename=x", Some("--filename is not taken: ")),
-            ("delete", "-f", Some("--filename is not taken: ")),
-            ("delete", "-fx", Some("--filename is not taken: ")),
-            ("kill-all", "-R", Some("--recursive is not taken: ")),
-            ("top", "--kuberc", Some("--kuberc is not taken: ")),
-            ("list", "--raw=/x", Some("--raw is not taken: use \"kubectl get --raw\"")),
-            ("kill", "--raw", Some("--raw is not taken: use \"kubectl delete --raw\"")),
+            ("list", "--filename=x", Some("--filename is not supported: ")),
+            ("delete", "-f", Some("--filename is not supported: ")),
+            ("delete", "-fx", Some("--filename is not supported: ")),
+            ("kill-all", "-R", Some("--recursive is not supported: ")),
+            ("top", "--kuberc", Some("--kuberc is not supported: ")),
+            ("list", "--raw=/x", Some("--raw is not supported: use \"kubectl get --raw\"")),
+            ("kill", "--raw", Some("--raw is not supported: use \"kubectl delete --raw\"")),
             // kubectl's `describe` has no such flag either.
             ("describe", "--raw", None),
             ("delete", "--subresource", None),

@@ -44,7 +44,7 @@ impl Environment {
         let folder = self.folder()?;
         let shim = folder.join(file(SHIM));
         let outcome = match inspect(&shim)? {
-            Found::Ours => format!("{} is there already", shim.display()),
+            Found::Ours => format!("{} already exists", shim.display()),
             Found::Foreign => return Err(foreign_shim_error(&shim)),
             Found::Nothing => {
                 create(&shim).map_err(|error| {
@@ -64,7 +64,7 @@ impl Environment {
     fn uninstall(&self) -> Result<String, Error> {
         let shim = self.folder()?.join(file(SHIM));
         match inspect(&shim)? {
-            Found::Nothing => Ok(format!("{} is not there\n", shim.display())),
+            Found::Nothing => Ok(format!("{} does not exist\n", shim.display())),
             Found::Foreign => Err(foreign_shim_error(&shim)),
             Found::Ours => match std::fs::remove_file(&shim) {
                 Ok(()) => Ok(format!("removed {}\n", shim.display())),
@@ -86,7 +86,7 @@ impl Environment {
             .find(|folder| folder.join(program()).exists())
             .ok_or_else(|| {
                 Error::setup(format!(
-                    "{PLUGIN} is in no folder of PATH, nor in krew's: put it into one first, or install it with krew"
+                    "{PLUGIN} is neither in a folder of PATH nor in krew's: move it to one of them, or install it with krew"
                 ))
             })
     }
@@ -108,7 +108,7 @@ enum Found {
 }
 
 fn foreign_shim_error(shim: &Path) -> Error {
-    Error::setup(format!("{} is not of this plugin's making: move it away first", shim.display()))
+    Error::setup(format!("{} was not created by this plugin: move it away first", shim.display()))
 }
 
 fn failed(shim: &Path, error: &io::Error) -> Error {
@@ -219,12 +219,12 @@ mod tests {
             );
             assert_eq!(fs::read_link(&shim).unwrap(), Path::new(PLUGIN));
             let again = home.environment(root).install().unwrap();
-            assert!(again.contains("is there already"), "{again}");
+            assert!(again.contains("already exists"), "{again}");
             let removed = home.environment(root).uninstall().unwrap();
             assert!(removed.starts_with("removed "), "{removed}");
             assert!(fs::symlink_metadata(&shim).is_err());
             let removed = home.environment(root).uninstall().unwrap();
-            assert!(removed.contains("is not there"), "{removed}");
+            assert!(removed.contains("does not exist"), "{removed}");
         }
     }
 
@@ -238,7 +238,7 @@ mod tests {
             make();
             for result in [home.environment(None).install(), home.environment(None).uninstall()] {
                 let error = result.unwrap_err().to_string();
-                assert!(error.contains("is not of this plugin's making"), "{error}");
+                assert!(error.contains("was not created by this plugin"), "{error}");
             }
             assert!(fs::symlink_metadata(&shim).is_ok());
             fs::remove_file(&shim).unwrap();
@@ -249,7 +249,7 @@ mod tests {
     fn reports_unwritable_folders() {
         let home = Home::new(&[]);
         let error = home.environment(None).install().unwrap_err().to_string();
-        assert!(error.contains("is in no folder of PATH"), "{error}");
+        assert!(error.contains("is neither in a folder of PATH"), "{error}");
 
         let home = Home::new(&[".krew/bin"]);
         let elsewhere = Environment { path: None, ..home.environment(None) };

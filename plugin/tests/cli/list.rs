@@ -303,8 +303,8 @@ fn rejects_label_columns_of_other_formats() {
 fn explains_unsupported_flags_of_kubectl() {
     let server = Fake::new().start();
     for (arguments, message) in [
-        ("delete -f session.yaml", "error: --filename is not taken: sessions are named here"),
-        ("list --raw /x", "error: --raw is not taken: use \"kubectl get --raw\""),
+        ("delete -f session.yaml", "error: --filename is not supported: this command reads no manifests"),
+        ("list --raw /x", "error: --raw is not supported: use \"kubectl get --raw\""),
         (
             "list --watch=maybe",
             "error: invalid argument \"maybe\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax\n",

@@ -172,7 +172,7 @@ fn reports_fatal_errors_once() {
 }
 
 #[test]
-fn reports_sessions_held_by_finalizers() {
+fn reports_sessions_blocked_by_finalizers() {
     let one = terminating_session("b").to_string();
     let all = serde_json::json!({ "kind": "SessionList", "items": [terminating_session("b")] })
         .to_string();
@@ -184,7 +184,7 @@ fn reports_sessions_held_by_finalizers() {
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
         .answer("DELETE /namespaces/default/sessions", 200, all)
         .start();
-    let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and held up by its finalizers (example.com/hold): the client that set them must remove them\n";
+    let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and blocked by its finalizers (example.com/hold): the client that set them must remove them\n";
     for (server, line) in
         [(&server, "delete b"), (&server, "kill-all"), (&without_list, "kill-all")]
     {

@@ -241,7 +241,7 @@ async fn supports_or_rejects_kubectl_flags_as_documented() {
                 command.args([ours, name]).env("KUBECONFIG", &none).env("HOME", folder.path());
                 let output = run_command(&mut command).await;
                 let error = output.stderr;
-                let refused = error.contains("is not taken: ");
+                let refused = error.contains("is not supported: ");
                 let unknown = error.contains("unknown");
                 assert_eq!((refused, unknown), (!is_supported, false), "{ours} {name}: {error}");
                 assert!(!output.status.success(), "{ours} {name}: {error}");
