@@ -91,7 +91,7 @@ pub enum Error {
     #[error("error: exit code {0}")]
     Exit(u8),
     /// The command failed, and its errors are reported already.
-    #[error("error: not everything was done")]
+    #[error("error: some operations failed")]
     Reported,
 }
 

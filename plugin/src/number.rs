@@ -24,8 +24,9 @@ pub(crate) fn integer(text: &str) -> Result<i64, String> {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|_| format!("time: invalid duration \"{text}\": as 5s, 2m or 1h")),
+        Err(_) => humantime::parse_duration(text).map_err(|_| {
+            format!("time: invalid duration \"{text}\": expected a value like 5s, 2m or 1h")
+        }),
     }
 }
 

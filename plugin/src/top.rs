@@ -267,7 +267,7 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
     if matches!(top.mode, Mode::Details(_) | Mode::Confirm(_))
         && top.focused_session().is_none_or(|session| session.uid != uid)
     {
-        top.message = Some("the session is over".to_owned());
+        top.message = Some("the session has ended".to_owned());
         top.mode = Mode::List;
     }
     top

@@ -60,7 +60,7 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
         let taken = role_manifest(&history, role.as_ref()).ok_or_else(too_large)?;
         if taken.aggregation_rule.is_some() {
             console.say(&format!(
-                "Kubernetes fills in the rules of ClusterRole {ROLE} from other roles, so they are left out: what it lacks goes into a role that it collects."
+                "ClusterRole {ROLE} aggregates the rules of other roles, so its own rules are omitted: add missing rules to an aggregated role."
             ));
         }
         let taken = json!(taken);
@@ -79,7 +79,7 @@ async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Res
 
 fn too_large() -> Error {
     Error::setup(format!(
-        "ClusterRole {ROLE} grants too much to be compared, and so what it lacks is unknown: take it over as it is with `kubectl get clusterrole {ROLE} -o yaml`, and add the rules of manifests/overlays/gitops/auditor-role.yaml"
+        "ClusterRole {ROLE} is too large to compare, so its missing rules are unknown: export it unchanged with `kubectl get clusterrole {ROLE} -o yaml`, and add the rules of manifests/overlays/gitops/auditor-role.yaml"
     ))
 }
 
@@ -120,14 +120,14 @@ fn render_text(live: Option<&Report>, leader: Option<&Report>) -> String {
         Some(version) if version == latest => format!("{version}, the latest"),
         Some(version) => format!("{version}; the latest is {latest}"),
         None if report.modified == Some(false) && report.exists == Some(true) => {
-            format!("later than {latest}, the latest that is known here")
+            format!("later than {latest}, the latest known to this plugin")
         }
         None if report.modified.is_none() => format!("<unknown>; the latest is {latest}"),
         None => format!("none; the latest is {latest}"),
     };
     let exists = match report.exists {
         Some(true) => "",
-        Some(false) => " (there is none)",
+        Some(false) => " (it does not exist)",
         None => " (it could not be read)",
     };
     let managed_by = match (&report.managed_by, report.exists) {
@@ -154,7 +154,7 @@ fn render_text(live: Option<&Report>, leader: Option<&Report>) -> String {
         lines.push(("Reported", unknown()));
     }
     if report.exists == Some(true) && report.difference.is_none() {
-        lines.push(("Difference", "too much to be compared".to_owned()));
+        lines.push(("Difference", "too large to compare".to_owned()));
     }
     let mut text = String::new();
     for (label, value) in lines {

@@ -44,7 +44,7 @@ fn renders_status_as_text() {
          +sessiontrackers.visibility.operator.metalbear.co: get, list, watch\n"
     );
     let absent = render_text(Some(&report(None)), None);
-    assert!(absent.starts_with("ClusterRole:  mirrord-operator-auditor (there is none)\n"));
+    assert!(absent.starts_with("ClusterRole:  mirrord-operator-auditor (it does not exist)\n"));
     // A requester who may not read the role gets the report of the leader.
     assert!(render_text(None, Some(&leader)).contains("2, the latest"));
 }
@@ -75,7 +75,7 @@ fn reports_unknown_values_as_unknown() {
         "Version:      <unknown>; the latest is 2",
         "Modified:     <unknown>",
         "Managed by:   no other manager",
-        "Difference:   too much to be compared",
+        "Difference:   too large to compare",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
@@ -85,6 +85,6 @@ fn reports_unknown_values_as_unknown() {
 fn reports_a_role_of_a_later_release() {
     let newer = Report { modified: Some(false), version: None, ..report(Some(&role(1))) };
     let text = render_text(Some(&newer), None);
-    let version = "Version:      later than 2, the latest that is known here";
+    let version = "Version:      later than 2, the latest known to this plugin";
     assert!(text.lines().any(|line| line == version), "{text}");
 }

@@ -26,7 +26,7 @@ pub(super) async fn run(
     let source = source(server, console).await?;
     if source != Source::Trackers {
         return Err(Error::setup(format!(
-            "sessions are joined by {}, which this cluster does not serve: an administrator installs it as the README of mirrord-sessions says",
+            "joining requires {}, which this cluster does not serve: an administrator can install it as described in the README of mirrord-sessions",
             Source::Trackers.resource()
         )));
     }
@@ -34,7 +34,7 @@ pub(super) async fn run(
     let session = find_session(server, &scope, args).await?;
     if session.is_over() {
         return Err(Error::setup(format!(
-            "session \"{}\" is over: there is nothing to join",
+            "session \"{}\" has ended and can't be joined",
             session.id()
         )));
     }
@@ -87,13 +87,13 @@ fn render(session: &Session, answer: &Value) -> String {
     let header = text("/status/header/name").zip(text("/status/header/value"));
     if let Some((name, value)) = header {
         let header = format!("{name}: {value}");
-        lines.push("Requests with this header go to it:".to_owned());
+        lines.push("Requests with this header are routed to the session:".to_owned());
         lines.push(format!("  {header}"));
         lines.push("For example:".to_owned());
         lines.push(format!("  curl -H {} http://ADDRESS", shell(&header)));
     } else {
         lines.push(format!(
-            "It has no key, and so there is no header that leads requests to it: its filters alone say which ones it takes. \"kubectl mirrord-sessions describe {} -n {}\" shows them.",
+            "The session has no key, so no header routes requests to it: it takes the requests that match its filters. \"kubectl mirrord-sessions describe {} -n {}\" shows them.",
             session.id(),
             session.namespace
         ));
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(
             render(&session(), &answer),
             "Joined session 487F4F2B6D2376AD of Avi/avi@x@host on deployment/a in shop namespace.\n\
-             Requests with this header go to it:\n\
+             Requests with this header are routed to the session:\n\
              \x20 baggage: mirrord-session=avi's\n\
              For example:\n\
              \x20 curl -H 'baggage: mirrord-session=avi'\\''s' http://ADDRESS\n\
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn renders_a_session_without_a_key() {
         let text = render(&session(), &json!({ "status": { "participants": [] } }));
-        assert!(text.contains("It has no key, and so there is no header"), "{text}");
+        assert!(text.contains("The session has no key, so no header"), "{text}");
         assert!(!text.contains("curl") && !text.contains("Participants"), "{text}");
         let unseen = Session { name: "a".into(), ..Session::default() };
         assert!(render(&unseen, &json!(null)).starts_with("Joined session a.\n"));

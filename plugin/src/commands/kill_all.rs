@@ -154,7 +154,7 @@ async fn delete_unlisted(
         Err(error) if !error.is_fatal() && !error.api_error().is_some_and(ApiError::is_rbac) => {
             console.say(&error.to_string());
             console.say(&format!(
-                "Not all sessions of namespace \"{namespace}\" were deleted, and you may not list those that are left: name them, as in \"kubectl mirrord-sessions delete ID\""
+                "Not all sessions of namespace \"{namespace}\" were deleted, and you may not list the remaining ones: delete them by ID, as in \"kubectl mirrord-sessions delete ID\""
             ));
             Err(Error::Reported)
         }

@@ -223,7 +223,7 @@ fn objects(path: &Path, stdin: &mut Stdin) -> Result<Vec<Value>, Error> {
     let read = if path == Path::new("-") {
         if std::mem::replace(&mut stdin.taken, true) {
             return Err(Error::setup(
-                "standard input can be read once: name a file for one of policies and sessions",
+                "standard input can be read only once: use a file for the policies or the sessions",
             ));
         }
         std::io::stdin().take(LARGEST + 1).read_to_string(&mut text)
@@ -245,10 +245,10 @@ fn objects(path: &Path, stdin: &mut Stdin) -> Result<Vec<Value>, Error> {
             Value::Null => {}
             Value::Object(mut list) if is_list => match list.remove("items") {
                 Some(Value::Array(items)) => objects.extend(items),
-                _ => return Err(failed(&"a List without items")),
+                _ => return Err(failed(&"it is a List without items")),
             },
             Value::Object(_) => objects.push(document),
-            _ => return Err(failed(&"expected an object of Kubernetes")),
+            _ => return Err(failed(&"expected a Kubernetes object")),
         }
     }
     Ok(objects)

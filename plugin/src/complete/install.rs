@@ -54,7 +54,7 @@ impl Environment {
             }
         };
         let hint = if self.is_on_path(&folder) {
-            "where kubectl's completion is set up (\"kubectl completion --help\"), \"kubectl mirrord-sessions\" completes".to_owned()
+            "where kubectl's completion is set up (\"kubectl completion --help\"), \"kubectl mirrord-sessions\" is completed too".to_owned()
         } else {
             format!("add {} to PATH, so that kubectl finds it", folder.display())
         };

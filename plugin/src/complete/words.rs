@@ -279,9 +279,9 @@ fn values(argument: &Arg) -> Wants {
 fn formats() -> Vec<Candidate> {
     [
         ("json", "the objects as JSON"),
-        ("name", "names that delete and kubectl take"),
-        ("table", "a bordered table, as mirrord's own"),
-        ("wide", "plain columns, and more of them"),
+        ("name", "names that delete and kubectl accept"),
+        ("table", "a bordered table, like mirrord's own"),
+        ("wide", "plain columns, with more of them"),
         ("yaml", "the objects as YAML"),
     ]
     .map(|(name, about)| Candidate::new(name, about))

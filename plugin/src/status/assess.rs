@@ -40,7 +40,7 @@ pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
         Check::new(
             "sessions",
             Off,
-            "mirrord's operator keeps those of this cluster, and mirrord-sessions is not installed",
+            "mirrord's operator manages the sessions of this cluster, and mirrord-sessions is not installed",
         ),
     ]
 }
@@ -82,12 +82,12 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     }
     if bundles.is_empty() {
         return match &facts.configuration {
-            Reading::Known(_) => Check::new(name, Unknown, "there is no CA bundle to look at"),
+            Reading::Known(_) => Check::new(name, Unknown, "no CA bundle is configured"),
             other => Check::unread(name, other),
         };
     }
     let renew = format!(
-        "the webhook renews its own: look at its logs (kubectl -n {SYSTEM_NAMESPACE} logs deployment/{WEBHOOK_NAME}); one from elsewhere is yours to renew"
+        "the webhook renews its own CA: check its logs (kubectl -n {SYSTEM_NAMESPACE} logs deployment/{WEBHOOK_NAME}); renew a CA of your own yourself"
     );
     let mut ends = Vec::new();
     for (whose, bundle) in bundles {
@@ -143,7 +143,7 @@ fn agents(configuration: &Reading<Option<Value>>) -> Check {
         (false, false) => Check::new(
             name,
             Warning,
-            "runs of plain mirrord leave no Session: agents aren't stamped",
+            "runs of plain mirrord create no Session: agents aren't stamped",
         )
         .with_remedy(REAPPLY_MANIFESTS),
         (jobs, _) => {
@@ -165,7 +165,7 @@ fn trackers(facts: &Facts) -> Check {
     };
     if let Some((false, why)) = available {
         return Check::new(name, Problem, format!("the API server can't reach them: {why}")).with_remedy(format!(
-            "look at the webhook; while it lasts, namespaces can't be deleted (kubectl delete apiservice {TRACKER_API_SERVICE} lets them go)"
+            "check the webhook; until then, namespaces can't be deleted (kubectl delete apiservice {TRACKER_API_SERVICE} unblocks them)"
         ));
     }
     match (&facts.trackers, available) {
@@ -177,12 +177,10 @@ fn trackers(facts: &Facts) -> Check {
                 .with_remedy("ask the administrator of the cluster to check the webhook")
         }
         (Reading::Known(TrackerAvailability::Missing), None) => Check::new(name, Off, UNSERVED),
-        (Reading::Known(TrackerAvailability::Missing), Some(_)) => Check::new(
-            name,
-            Problem,
-            "the API server knows how to reach them, and they aren't served",
-        )
-        .with_remedy("look at the webhook"),
+        (Reading::Known(TrackerAvailability::Missing), Some(_)) => {
+            Check::new(name, Problem, "their APIService exists, but they aren't served")
+                .with_remedy("check the webhook")
+        }
         (Reading::Hidden, Some((true, _))) => {
             Check::new(name, Good, "session trackers are served; your roles don't show any here")
         }
@@ -207,8 +205,8 @@ fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
         other => return Check::unread(name, other),
     };
     if let Some(error) = leader.as_ref().and_then(|report| report.error.as_ref()) {
-        return Check::new(name, Warning, format!("the webhook failed to look after it: {error}"))
-            .with_remedy("kubectl mirrord-sessions auditor status says more");
+        return Check::new(name, Warning, format!("the webhook failed to reconcile it: {error}"))
+            .with_remedy("see the details: kubectl mirrord-sessions auditor status");
     }
     let Some(report) = live.as_ref().or(leader.as_ref()) else {
         return Check::new(name, Unknown, HIDDEN);
@@ -217,17 +215,17 @@ fn auditor(reading: &Reading<(Option<Report>, Option<Report>)>) -> Check {
     match report.version {
         _ if report.exists.is_none() => Check::new(name, Unknown, report.message.clone()),
         _ if report.exists == Some(false) => Check::new(name, Warning, format!("there is no ClusterRole {ROLE}")).with_remedy(
-            "the webhook creates it unless --auditor-role says otherwise: kubectl mirrord-sessions auditor status",
+            "the webhook creates it unless --auditor-role forbids it: kubectl mirrord-sessions auditor status",
         ),
         Some(version) if version == latest => {
             Check::new(name, Good, format!("version {version}, the latest"))
         }
         Some(version) => Check::new(name, Warning, format!("version {version}; the latest is {latest}"))
-            .with_remedy("take it over: kubectl mirrord-sessions auditor diff"),
+            .with_remedy("review and apply the difference: kubectl mirrord-sessions auditor diff"),
         None if report.modified == Some(false) => Check::new(
             name,
             Good,
-            format!("a later release wrote it; this plugin knows no later version than {latest}"),
+            format!("written by a later release; the latest version known to this plugin is {latest}"),
         ),
         None if report.difference.as_ref().is_none_or(Vec::is_empty) => Check::new(name, Good, report.message.clone()),
         None => Check::new(

@@ -71,7 +71,7 @@ fn passes_all_checks() {
     }
     assert_eq!(
         found(&healthy(), "webhook").message,
-        "it stamps who creates a Session (2 of 2 replicas ready, r/w:v1)"
+        "it stamps the owner of a new Session (2 of 2 replicas ready, r/w:v1)"
     );
     assert_eq!(
         found(&healthy(), "certificates").message,
@@ -116,16 +116,16 @@ fn names_a_remedy_for_each_problem() {
         ("sessions", Problem, "has no Sessions", |facts| {
             facts.has_sessions = Reading::Known(false);
         }),
-        ("guard", Problem, "nothing refuses Sessions with", |facts| {
+        ("guard", Problem, "no policy denies Sessions with", |facts| {
             facts.policy_bindings = Reading::Known(None);
         }),
         ("guard", Problem, "agents.mirrord-sessions isn't bound", |facts| {
             facts.policy_bindings = lists("agents.mirrord-sessions").1;
         }),
-        ("guard", Problem, "sessions.mirrord-sessions isn't there", |facts| {
+        ("guard", Problem, "sessions.mirrord-sessions does not exist", |facts| {
             facts.policies = lists("sessions.mirrord-sessions").0;
         }),
-        ("guard", Problem, "api-services.mirrord-sessions isn't there", |facts| {
+        ("guard", Problem, "api-services.mirrord-sessions does not exist", |facts| {
             (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
         }),
         ("webhook", Problem, "is not called when a Session is stopped", |facts| {
@@ -153,7 +153,7 @@ fn names_a_remedy_for_each_problem() {
             facts.created = Reading::Hidden;
             facts.deployment = Reading::Known(Some(json!({ "spec": { "replicas": 0 } })));
         }),
-        ("webhook", Problem, "no Deployment", |facts| {
+        ("webhook", Problem, "its Deployment does not exist", |facts| {
             facts.created = Reading::Hidden;
             facts.deployment = Reading::Known(None);
         }),
@@ -164,7 +164,7 @@ fn names_a_remedy_for_each_problem() {
             facts.api_service = Reading::Hidden;
             facts.trackers = Reading::Failed("503".to_owned());
         }),
-        ("webhook", Problem, "the API server doesn't know it", |facts| {
+        ("webhook", Problem, "its configuration does not exist", |facts| {
             facts.configuration = Reading::Known(None);
         }),
         ("webhook", Problem, "has no CA bundle", |facts| {
@@ -274,7 +274,7 @@ fn reports_every_state_of_the_auditor_role() {
                 r.difference = Some(vec!["-x".to_owned()]);
             }),
             Good,
-            "a later release wrote it",
+            "written by a later release",
         ),
     ];
     for (report, state, words) in cases {

@@ -16,12 +16,12 @@ pub(crate) fn expiry(bundle: &str) -> Result<Timestamp, String> {
         let block = block.map_err(|error| format!("it is not PEM: {error}"))?;
         let certificate = block
             .parse_x509()
-            .map_err(|error| format!("it holds what is no certificate: {error}"))?;
+            .map_err(|error| format!("it contains an invalid certificate: {error}"))?;
         let end = certificate.validity().not_after.timestamp();
         let end = Timestamp::from_second(end).map_err(|error| error.to_string())?;
         latest = latest.max(Some(end));
     }
-    latest.ok_or_else(|| "it holds no certificate".to_owned())
+    latest.ok_or_else(|| "it contains no certificate".to_owned())
 }
 
 #[cfg(test)]
@@ -48,9 +48,9 @@ mod tests {
     fn rejects_invalid_bundles() {
         let broken = certificate(2040).replace("MII", "AAA");
         for (bundle, expected) in [
-            (STANDARD.encode("nothing"), "it holds no certificate"),
+            (STANDARD.encode("nothing"), "it contains no certificate"),
             ("%%%".to_owned(), "it is not base64"),
-            (STANDARD.encode(broken), "it holds what is no certificate"),
+            (STANDARD.encode(broken), "it contains an invalid certificate"),
         ] {
             let error = expiry(&bundle).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

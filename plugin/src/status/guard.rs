@@ -37,10 +37,10 @@ pub(super) fn guard(facts: &Facts) -> Check {
         })
         .collect();
     let Some((what, _)) = faults.first() else {
-        return Check::new(name, Good, "policies refuse forged owners and stamps");
+        return Check::new(name, Good, "policies deny forged owners and stamps");
     };
     let faults: Vec<&str> = faults.iter().map(|(_, fault)| &**fault).collect();
-    let message = format!("nothing refuses {what}: policy {}", faults.join(", "));
+    let message = format!("no policy denies {what}: {}", faults.join(", "));
     Check::new(name, Problem, message).with_remedy(REAPPLY_MANIFESTS)
 }
 
@@ -54,7 +54,7 @@ fn find_fault(
     let mut bound =
         items(bindings).filter(|item| text(item, "/spec/policyName") == Some(policy)).peekable();
     if !is_there {
-        Some("isn't there")
+        Some("does not exist")
     } else if bound.peek().is_none() {
         Some("isn't bound")
     } else if bound.any(is_denying) {
@@ -132,7 +132,7 @@ pub(super) mod tests {
             (Some(&policy), Some(bound(json!(null))), Some("is bound, but doesn't deny")),
             (Some(&policy), Some(json!({ "items": [] })), Some("isn't bound")),
             (Some(&policy), None, Some("isn't bound")),
-            (None, Some(bound(json!(["Deny"]))), Some("isn't there")),
+            (None, Some(bound(json!(["Deny"]))), Some("does not exist")),
         ] {
             assert_eq!(find_fault("a", policies, bindings.as_ref()), expected, "{bindings:?}");
         }

@@ -34,17 +34,17 @@ fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
     let lacks_bundle = |configuration: &Value| bundle(configuration).is_none();
     Some(match (&facts.configuration, &facts.stopping) {
         (Reading::Known(None), _) => {
-            problem("the API server doesn't know it").with_remedy(REAPPLY_MANIFESTS)
+            problem("its configuration does not exist").with_remedy(REAPPLY_MANIFESTS)
         }
         (Reading::Known(Some(asks)), _) if lacks_bundle(asks) => {
-            problem("its configuration has no CA bundle, which the process puts in").with_remedy(look)
+            problem("its configuration has no CA bundle, which the webhook injects").with_remedy(look)
         }
         (_, Reading::Known(None)) => problem(
             "it is not called when a Session is stopped, so SessionPolicies about it have no effect",
         )
         .with_remedy(REAPPLY_MANIFESTS),
         (_, Reading::Known(Some(asks))) if lacks_bundle(asks) => problem(
-            "no user can stop a Session: the validating configuration has no CA bundle, which the process writes",
+            "no user can stop a Session: the validating configuration has no CA bundle, which the webhook injects",
         )
         .with_remedy(look),
         _ => return None,
@@ -58,18 +58,18 @@ pub(super) fn webhook(facts: &Facts) -> Check {
         format!(" ({ready} of {of} replicas ready, {image})")
     });
     let look = format!(
-        "look at it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
+        "check it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
     );
     if let Some(check) = configured(facts, &about, &look) {
         return check;
     }
     let unasked = || {
-        let message = format!("it was not called for a Session{about}");
+        let message = format!("it was not called for a new Session{about}");
         Check::new(NAME, Problem, message).with_remedy(REAPPLY_MANIFESTS)
     };
     match &facts.created {
         Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => {
-            Check::new(NAME, Good, format!("it stamps who creates a Session{about}"))
+            Check::new(NAME, Good, format!("it stamps the owner of a new Session{about}"))
         }
         Reading::Known(_) => unasked(),
         Reading::Failed(why) if why.contains("failed calling webhook") => {
@@ -87,7 +87,8 @@ pub(super) fn webhook(facts: &Facts) -> Check {
                 .with_remedy("ask the administrator of the cluster's policies")
         }
         Reading::Hidden if matches!(facts.deployment, Reading::Known(None)) => {
-            Check::new(NAME, Problem, "there is no Deployment of it").with_remedy(REAPPLY_MANIFESTS)
+            Check::new(NAME, Problem, "its Deployment does not exist")
+                .with_remedy(REAPPLY_MANIFESTS)
         }
         Reading::Hidden => match replicas {
             Some((0, _, _)) => {
@@ -101,7 +102,7 @@ pub(super) fn webhook(facts: &Facts) -> Check {
             None => Check::new(
                 NAME,
                 Unknown,
-                "you may neither create a Session here nor see the Deployment",
+                "you may neither create a Session here nor read the Deployment",
             ),
         },
     }

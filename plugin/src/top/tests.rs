@@ -174,7 +174,7 @@ fn draws_the_list() {
     assert!(text.contains("No sessions found") && !text.contains("NAMESPACE"), "{text}");
     assert!(screen(&Top::new(None, at(0))).contains("Reading …"));
     let filtered = screen(&after(three(), "/nothing"));
-    assert!(filtered.contains("No session fits the filter"), "{filtered}");
+    assert!(filtered.contains("No session matches the filter"), "{filtered}");
     assert!(filtered.contains("0 of 3 sessions"), "{filtered}");
 }
 

@@ -90,7 +90,7 @@ fn list(top: &Top, shown: &[(&Key, &Session)], frame: &mut Frame<'_>, area: Rect
         } else if top.sessions.is_empty() {
             "No sessions found"
         } else {
-            "No session fits the filter"
+            "No session matches the filter"
         };
         frame.render_widget(Paragraph::new(text), area);
         return;

@@ -15,7 +15,7 @@ fn prints_the_header_of_a_key() {
     assert_eq!(
         text,
         "Joined session 487F4F2B6D2376AD of Avi/avi@x@host on deployment/counter in default namespace.\n\
-         Requests with this header go to it:\n\
+         Requests with this header are routed to the session:\n\
          \x20 baggage: mirrord-session=avi\n\
          For example:\n\
          \x20 curl -H 'baggage: mirrord-session=avi' http://ADDRESS\n\
@@ -40,7 +40,7 @@ fn prints_the_header_of_a_key() {
 fn reports_a_session_without_a_key() {
     let server = with_key().start();
     let text = server.run("join plain").succeeds();
-    assert!(text.contains("It has no key, and so there is no header"), "{text}");
+    assert!(text.contains("The session has no key, so no header"), "{text}");
     assert!(!text.contains("curl"), "{text}");
     // The session is in another namespace.
     let server = Fake::new().session("shop", "plain").start();
@@ -72,7 +72,7 @@ fn reports_denied_joins() {
     let server = with_key().without_trackers().start();
     let messages = server.run("join plain").messages;
     assert!(
-        messages.contains("error: sessions are joined by sessiontrackers.visibility.operator.metalbear.co, which this cluster does not serve"),
+        messages.contains("error: joining requires sessiontrackers.visibility.operator.metalbear.co, which this cluster does not serve"),
         "{messages}"
     );
 

@@ -303,7 +303,10 @@ fn rejects_label_columns_of_other_formats() {
 fn explains_unsupported_flags_of_kubectl() {
     let server = Fake::new().start();
     for (arguments, message) in [
-        ("delete -f session.yaml", "error: --filename is not supported: this command reads no manifests"),
+        (
+            "delete -f session.yaml",
+            "error: --filename is not supported: this command reads no manifests",
+        ),
         ("list --raw /x", "error: --raw is not supported: use \"kubectl get --raw\""),
         (
             "list --watch=maybe",

@@ -221,7 +221,7 @@ fn deletes_sessions_of_a_namespace_one_by_one() {
 fn status_only_reads_from_the_operator() {
     let server = operator(true).start();
     let text = server.run("status").succeeds();
-    assert!(text.contains("sessions   off   mirrord's operator keeps those"), "{text}");
+    assert!(text.contains("sessions   off   mirrord's operator manages the"), "{text}");
     assert!(!text.contains("To do"), "{text}");
     assert!(text.contains("avi@x.co   1"), "{text}");
     assert!(!text.contains("preview-env"), "{text}");

@@ -132,8 +132,8 @@ fn reports_errors_like_admission() {
         ("kind: Pod", "expected a SessionPolicy, found kind \"Pod\""),
         ("kind: SessionPolicy", "is invalid: spec: Required value"),
         ("a: [", "error reading "),
-        ("[1]", "expected an object of Kubernetes"),
-        ("kind: List", "a List without items"),
+        ("[1]", "expected a Kubernetes object"),
+        ("kind: List", "it is a List without items"),
     ];
     for (text, expected) in cases {
         let policy = files.write("policy.yaml", text);
@@ -157,7 +157,7 @@ fn reports_errors_like_admission() {
         ),
         (format!("-f {policy} --sessions /none --as eve"), &missing),
         (format!("-f {policy} --sessions {}", sessions.display()), "name the user to test"),
-        ("-f - --sessions - --as eve".to_owned(), "standard input can be read once"),
+        ("-f - --sessions - --as eve".to_owned(), "standard input can be read only once"),
     ] {
         let message = plugin.run(&format!("policy test {arguments}")).fails();
         assert!(message.contains(expected), "{arguments}: {message}");

@@ -319,7 +319,7 @@ fn keeps_a_configuration_that_can_not_be_extended() {
         let output = output(&server, "", &[mirrord, "exec", "-f", file, "app"]);
         assert_eq!(output.out, format!("exec -f {file} app\n<>\n"));
         assert!(
-            output.messages.starts_with(&format!("Warning: mirrord gets {file} as it is (")),
+            output.messages.starts_with(&format!("Warning: mirrord receives {file} unchanged (")),
             "{output:?}"
         );
         assert_eq!(output.messages.lines().count(), 1, "{output:?}");

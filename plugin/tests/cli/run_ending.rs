@@ -148,7 +148,7 @@ fn a_deleted_session_ends_the_command_and_an_expired_one_does_not() {
     server.change(Vec::clear);
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!(output.code, Some(143), "{output:?}");
-    assert!(output.messages.contains("who did it is not known"), "{output:?}");
+    assert!(output.messages.contains("deleted by an unknown user"), "{output:?}");
 
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
@@ -289,6 +289,6 @@ fn survives_a_policy_that_hides_the_session() {
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!(output.code, Some(143), "{output:?}");
     assert_eq!(output.messages.lines().count(), 1, "{output:?}");
-    assert!(output.messages.contains("who did it is not known"), "{output:?}");
+    assert!(output.messages.contains("deleted by an unknown user"), "{output:?}");
     assert_eq!(created(&server).len(), 1);
 }

@@ -70,7 +70,7 @@ fn reports_a_bypassed_webhook_to_developers() {
     let output = server.run("status -o json");
     assert_eq!(
         check_result(&output, "webhook"),
-        ("problem".to_owned(), "it was not called for a Session".to_owned())
+        ("problem".to_owned(), "it was not called for a new Session".to_owned())
     );
     assert_eq!(output.code, Some(1), "{output:?}");
 }

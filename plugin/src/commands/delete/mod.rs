@@ -62,7 +62,7 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
         ("background", _) | (_, Ok(true)) => {}
         ("foreground" | "orphan", _) | (_, Ok(false)) => {
             return Err(Error::setup(
-                "nothing depends on a Session, and its agent ends with it: leave out --cascade",
+                "a Session has no dependents, and its agent ends with it: omit --cascade",
             ));
         }
         (other, _) => {
@@ -226,8 +226,8 @@ mod tests {
             ("--now --grace-period=4", "--now and --grace-period cannot"),
             ("--force --grace-period=4", "--force and --grace-period greater than 0 cannot be"),
             ("--force --now", "--force and --grace-period greater than 0"),
-            ("--cascade=foreground", "nothing depends on a Session"),
-            ("--cascade=0", "nothing depends on a Session"),
+            ("--cascade=foreground", "a Session has no dependents"),
+            ("--cascade=0", "a Session has no dependents"),
             ("--cascade=x", "invalid cascade value (x). Must be"),
         ] {
             let error = check_stop(&stop(line)).unwrap_err().to_string();

@@ -45,7 +45,7 @@ pub(super) struct SessionTemplate {
 pub(super) fn new_id() -> Result<SessionId, Error> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Error::setup(format!("there are no random numbers: {error}")))?;
+        .map_err(|error| Error::setup(format!("random numbers are not available:  {error}")))?;
     Ok(SessionId::from_name(&format!("{:016x}", u64::from_be_bytes(bytes))))
 }
 
@@ -149,6 +149,6 @@ pub(super) async fn delete_session(
         Err(_) => format!("the server did not answer within {END_TIMEOUT:?}"),
     };
     console.say(&format!(
-        "Warning: session \"{id}\" could not be deleted: it counts as over once the cluster has heard nothing of it for a minute ({reason})"
+        "Warning: session \"{id}\" could not be deleted: the cluster ends it after a minute without reports ({reason})"
     ));
 }

@@ -241,7 +241,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
         let own = self.own.borrow();
         let who = match ending.user() {
             Some(by) => format!("was stopped by {by}"),
-            None => "was deleted; who did it is not known".to_owned(),
+            None => "was deleted by an unknown user".to_owned(),
         };
         self.say(&format!("Session \"{}\" {who}: ending the command", own.id));
     }

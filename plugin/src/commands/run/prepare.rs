@@ -131,7 +131,7 @@ impl<'a> Prepared<'a> {
             Err(reason) => {
                 let path = self.config.path.as_deref().unwrap_or(Path::new("it"));
                 unchanged(Some(format!(
-                    "Warning: mirrord gets {} as it is ({reason}): its agent cannot name the session, so the run may be listed twice",
+                    "Warning: mirrord receives {} unchanged ({reason}): its agent cannot name the session, so the run may be listed twice",
                     path.display()
                 )))
             }

@@ -31,7 +31,7 @@ async fn prints_status_diff_and_role_manifest() {
     let run = |args: &'static [&'static str]| plugin(&fixture.cluster, admin, args);
 
     let (_, absent, _) = run(&["auditor", "status"]).await;
-    assert!(absent.contains("(there is none)"), "{absent}");
+    assert!(absent.contains("(it does not exist)"), "{absent}");
     fixture.run_webhook_once(&[]).await;
     let (_, latest, _) = run(&["auditor", "status"]).await;
     for line in
@@ -70,7 +70,7 @@ async fn prints_status_diff_and_role_manifest() {
     fixture.patch_role("merge", &aggregation).await;
     let (succeeded, role, warning) = run(&["auditor", "diff", "-o", "yaml"]).await;
     assert!(succeeded && role.contains("aggregationRule:") && !role.contains("\nrules:"), "{role}");
-    assert!(warning.contains("from other roles"), "{warning}");
+    assert!(warning.contains("the rules of other roles"), "{warning}");
     let remove_aggregation = json!({ "aggregationRule": null });
     fixture.patch_role("merge", &remove_aggregation).await;
     fixture.patch_role("merge", &json!({ "rules": modified_rules() })).await;
@@ -85,9 +85,7 @@ async fn prints_status_diff_and_role_manifest() {
         assert!(error.contains("kubectl get clusterrole"), "{error}");
     }
     let (_, unknown, _) = run(&["auditor", "status"]).await;
-    for line in
-        ["Version:      <unknown>; the latest is 2", "Difference:   too much to be compared"]
-    {
+    for line in ["Version:      <unknown>; the latest is 2", "Difference:   too large to compare"] {
         assert!(unknown.lines().any(|found| found == line), "{line}\n{unknown}");
     }
     fixture.patch_role("merge", &json!({ "rules": modified_rules() })).await;
