@@ -232,7 +232,7 @@ pub enum Command {
 
 /// The namespaces that a command works on.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct Everywhere {
+pub struct NamespaceArgs {
     /// All namespaces, whatever --namespace says
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,

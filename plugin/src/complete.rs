@@ -11,7 +11,7 @@ use std::{ffi::OsString, sync::mpsc, thread, time::Duration};
 
 pub(crate) use install::{install, uninstall};
 
-use self::words::{Question, Wants};
+use self::words::{CompletionRequest, ValueKind};
 use crate::{
     cli::ConnectionOptions,
     cli::completion::Shell,
@@ -58,27 +58,27 @@ pub(crate) fn requested_words(arguments: &[OsString]) -> Option<Vec<String>> {
 /// Prints the candidates with their descriptions. Finding none is not an error, since an error
 /// would appear within the line that is being typed.
 pub(crate) fn run(words: &[String], console: &mut Console<'_>) -> Result<(), Error> {
-    let question = Question::parse(words);
-    let candidates = match &question.wants {
-        Wants::Nothing | Wants::Files => Vec::new(),
-        Wants::Fixed(candidates) => candidates.clone(),
-        _ => find_in_time(question.clone()),
+    let request = CompletionRequest::parse(words);
+    let candidates = match &request.kind {
+        ValueKind::Unknown | ValueKind::Files => Vec::new(),
+        ValueKind::OneOf(candidates) => candidates.clone(),
+        _ => find_in_time(request.clone()),
     };
-    console.print(&render(&question, candidates))
+    console.print(&render(&request, candidates))
 }
 
 /// Finds candidates within the time limit.
 ///
 /// The search runs in a detached thread. It may run the credential plugin of a kubeconfig or read a
 /// file that is never written, and neither can be interrupted.
-fn find_in_time(question: Question) -> Vec<Candidate> {
+fn find_in_time(request: CompletionRequest) -> Vec<Candidate> {
     let (sender, receiver) = mpsc::channel();
-    let look = move || {
-        let found = crate::execute(query(&question.wants, &question));
+    let search = move || {
+        let found = crate::execute(query(&request.kind, &request));
         // The receiver may have timed out.
         let _ = sender.send(found.unwrap_or_default());
     };
-    match thread::Builder::new().spawn(look) {
+    match thread::Builder::new().spawn(search) {
         Ok(_) => receiver.recv_timeout(TIME_LIMIT).unwrap_or_default(),
         Err(_) => Vec::new(),
     }
@@ -93,36 +93,36 @@ pub(crate) fn script(shell: Shell) -> &'static str {
     }
 }
 
-async fn query(wants: &Wants, question: &Question) -> Result<Vec<Candidate>, Error> {
-    let flags = &question.connection;
+async fn query(kind: &ValueKind, request: &CompletionRequest) -> Result<Vec<Candidate>, Error> {
+    let flags = &request.connection;
     let all = |names: Vec<(String, String)>| {
         let candidate = |(name, about)| Candidate::new(name, about);
         names.into_iter().map(candidate).collect()
     };
-    Ok(match wants {
-        Wants::Contexts => all(KubeconfigNames::read(flags)?.contexts),
-        Wants::Clusters => all(KubeconfigNames::read(flags)?.clusters),
-        Wants::Users => all(KubeconfigNames::read(flags)?.users),
-        Wants::Namespaces => {
+    Ok(match kind {
+        ValueKind::Contexts => all(KubeconfigNames::read(flags)?.contexts),
+        ValueKind::Clusters => all(KubeconfigNames::read(flags)?.clusters),
+        ValueKind::Users => all(KubeconfigNames::read(flags)?.users),
+        ValueKind::Namespaces => {
             let names = connect(flags).await?.first_namespaces().await?;
             all(names.into_iter().map(|name| (name, String::new())).collect())
         }
-        Wants::Sessions | Wants::Targets | Wants::Owners => {
+        ValueKind::Sessions | ValueKind::Targets | ValueKind::Owners => {
             let server = connect(flags).await?;
-            let scope = if question.everywhere {
+            let scope = if request.everywhere {
                 Scope::All
             } else {
                 Scope::Namespace(server.namespace().to_owned())
             };
             let sessions = server.first_sessions(&scope).await?;
             let sessions: Vec<Session> = sessions.iter().map(Session::from_object).collect();
-            match wants {
-                Wants::Targets => distinct(&sessions, |session| session.target.as_ref()),
-                Wants::Owners => distinct(&sessions, |session| session.owner.as_ref()),
-                _ => sessions.iter().map(|one| session_candidate(one, question)).collect(),
+            match kind {
+                ValueKind::Targets => distinct(&sessions, |session| session.target.as_ref()),
+                ValueKind::Owners => distinct(&sessions, |session| session.owner.as_ref()),
+                _ => sessions.iter().map(|one| session_candidate(one, request)).collect(),
             }
         }
-        Wants::Nothing | Wants::Files | Wants::Fixed(_) => Vec::new(),
+        ValueKind::Unknown | ValueKind::Files | ValueKind::OneOf(_) => Vec::new(),
     })
 }
 
@@ -130,16 +130,17 @@ async fn connect(flags: &ConnectionOptions) -> Result<Server, Error> {
     Server::connect(flags).await
 }
 
-fn session_candidate(session: &Session, question: &Question) -> Candidate {
+fn session_candidate(session: &Session, request: &CompletionRequest) -> Candidate {
     let none = || "<none>".to_owned();
     let user = session.user.clone().unwrap_or_else(none);
     let target = session.target.clone().unwrap_or_else(none);
-    let place = if question.everywhere { format!("{}/", session.namespace) } else { String::new() };
+    let namespace =
+        if request.everywhere { format!("{}/", session.namespace) } else { String::new() };
     let id = session.id().to_string();
     // IDs are valid in either case, and shells compare candidates with the typed text.
-    let is_lower = question.prefix.chars().any(|c| c.is_ascii_lowercase());
+    let is_lower = request.prefix.chars().any(|c| c.is_ascii_lowercase());
     let id = if is_lower { session.name.clone() } else { id };
-    Candidate::new(id, format!("{user}, {place}{target}"))
+    Candidate::new(id, format!("{user}, {namespace}{target}"))
 }
 
 fn distinct(sessions: &[Session], of: impl Fn(&Session) -> Option<&String>) -> Vec<Candidate> {
@@ -148,11 +149,11 @@ fn distinct(sessions: &[Session], of: impl Fn(&Session) -> Option<&String>) -> V
     found.into_iter().map(candidate).collect()
 }
 
-fn render(question: &Question, candidates: Vec<Candidate>) -> String {
+fn render(request: &CompletionRequest, candidates: Vec<Candidate>) -> String {
     let mut text = String::new();
     for Candidate { value, description } in candidates {
-        let is_taken = question.taken.contains(&value.to_ascii_lowercase());
-        if !value.starts_with(&question.prefix) || is_taken || !is_harmless(&value) {
+        let is_given = request.given_arguments.contains(&value.to_ascii_lowercase());
+        if !value.starts_with(&request.prefix) || is_given || !is_harmless(&value) {
             continue;
         }
         text.push_str(&value);
@@ -162,7 +163,7 @@ fn render(question: &Question, candidates: Vec<Candidate>) -> String {
         }
         text.push('\n');
     }
-    text.push_str(if question.wants == Wants::Files { ":0\n" } else { ":4\n" });
+    text.push_str(if request.kind == ValueKind::Files { ":0\n" } else { ":4\n" });
     text
 }
 
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(of(&["kubectl_complete-mirrord_sessions.exe", ""]), some(&[""]));
     }
 
-    fn print_candidates(prefix: &str, everywhere: bool, taken: &[&str]) -> String {
+    fn print_candidates(prefix: &str, everywhere: bool, given_arguments: &[&str]) -> String {
         let sessions = [
             json!({
                 "metadata": { "name": "487f4f2b6d2376ad", "namespace": "shop" },
@@ -214,18 +215,18 @@ mod tests {
             json!({ "metadata": { "name": "4named", "namespace": "shop" } }),
             json!({ "metadata": { "name": "\u{1b}[2J", "namespace": "shop" } }),
         ];
-        let question = Question {
+        let request = CompletionRequest {
             prefix: prefix.to_owned(),
             everywhere,
-            taken: taken.iter().map(|id| (*id).to_owned()).collect(),
-            wants: Wants::Sessions,
+            given_arguments: given_arguments.iter().map(|id| (*id).to_owned()).collect(),
+            kind: ValueKind::Sessions,
             connection: ConnectionOptions::default(),
         };
         let candidates = sessions
             .iter()
-            .map(|session| session_candidate(&Session::from_object(session), &question))
+            .map(|session| session_candidate(&Session::from_object(session), &request))
             .collect();
-        render(&question, candidates)
+        render(&request, candidates)
     }
 
     #[test]
@@ -257,14 +258,14 @@ mod tests {
             ("\u{202e}a", false),
         ] {
             assert_eq!(is_harmless(value), expected, "{value:?}");
-            let question = Question {
+            let request = CompletionRequest {
                 prefix: String::new(),
                 everywhere: false,
-                taken: Vec::new(),
-                wants: Wants::Owners,
+                given_arguments: Vec::new(),
+                kind: ValueKind::Owners,
                 connection: ConnectionOptions::default(),
             };
-            let text = render(&question, vec![Candidate::new(value, "")]);
+            let text = render(&request, vec![Candidate::new(value, "")]);
             let shown = format!("{value}\n:4\n");
             assert_eq!(text == shown, expected, "{text}");
         }

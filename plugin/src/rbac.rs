@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use serde::Serialize;
 
-use crate::{cli::rbac::What, server::RbacObjects};
+use crate::{cli::rbac::SessionAction, server::RbacObjects};
 
 const SESSIONS: (&str, &str) = ("operator.metalbear.co", "sessions");
 const TRACKERS: (&str, &str) = ("visibility.operator.metalbear.co", "sessiontrackers");
@@ -35,21 +35,21 @@ pub struct Right {
 }
 
 /// Returns the verbs and resources, any of which allows the action.
-fn required_verbs(what: What) -> &'static [(&'static str, (&'static str, &'static str))] {
+fn required_verbs(what: SessionAction) -> &'static [(&'static str, (&'static str, &'static str))] {
     match what {
         // A watch begins with all objects, so it allows listing.
-        What::List => {
+        SessionAction::List => {
             &[("list", SESSIONS), ("list", TRACKERS), ("watch", SESSIONS), ("watch", TRACKERS)]
         }
-        What::Read => &[("get", SESSIONS), ("get", TRACKERS)],
-        What::Kill => &[("delete", SESSIONS), ("deletecollection", SESSIONS)],
-        What::Join => &[("create", JOIN)],
+        SessionAction::Read => &[("get", SESSIONS), ("get", TRACKERS)],
+        SessionAction::Kill => &[("delete", SESSIONS), ("deletecollection", SESSIONS)],
+        SessionAction::Join => &[("create", JOIN)],
     }
 }
 
 /// Returns all subjects with the right, in order.
 #[must_use]
-pub fn who_can(what: What, all: &RbacObjects) -> Vec<Right> {
+pub fn who_can(what: SessionAction, all: &RbacObjects) -> Vec<Right> {
     let mut rules: BTreeMap<(Option<&str>, &str), &[PolicyRule]> = BTreeMap::new();
     for role in &all.cluster_roles {
         let name = role.metadata.name.as_deref().unwrap_or_default();
@@ -103,7 +103,7 @@ struct BoundRole<'a> {
 }
 
 impl BoundRole<'_> {
-    fn rights(&self, what: What, rules: &[PolicyRule], rights: &mut Vec<Right>) {
+    fn rights(&self, what: SessionAction, rules: &[PolicyRule], rights: &mut Vec<Right>) {
         for (verb, resource) in required_verbs(what) {
             let Some(only) = allowed_names(rules, verb, *resource) else {
                 continue;

@@ -47,8 +47,8 @@ const VISIBILITY: &str = "visibility.operator.metalbear.co";
 
 #[test]
 fn evaluates_rules() {
-    use What::{Join, Kill, List, Read};
-    let cases: [(&str, Value, &[What]); 16] = [
+    use SessionAction::{Join, Kill, List, Read};
+    let cases: [(&str, Value, &[SessionAction]); 16] = [
         ("list sessions", rule(OWN, "sessions", "list"), &[List]),
         ("get sessions", rule(OWN, "sessions", "get"), &[Read]),
         ("watch sessions", rule(OWN, "sessions", "watch"), &[List]),
@@ -84,7 +84,7 @@ fn limits_rights_to_resource_names() {
     let only = |rules: Value| {
         let mut all = bound(&rule(OWN, "sessions", "get"));
         all.cluster_roles = vec![read(role("r", &rules))];
-        who_can(What::Kill, &all).into_iter().map(|right| right.only).collect::<Vec<_>>()
+        who_can(SessionAction::Kill, &all).into_iter().map(|right| right.only).collect::<Vec<_>>()
     };
     assert_eq!(only(json!([named("delete", json!(["b", "a"]))])), [["a", "b"]]);
     assert_eq!(
@@ -127,7 +127,7 @@ fn evaluates_all_kinds_of_bindings() {
             read(binding("c", Some("other"), "Role", "local", &json!([user("x")]))),
         ],
     };
-    let rights: Vec<String> = who_can(What::Kill, &all)
+    let rights: Vec<String> = who_can(SessionAction::Kill, &all)
         .iter()
         .map(|right| {
             let namespace = right.namespace.as_deref().unwrap_or("*");
@@ -167,7 +167,7 @@ fn reports_watch_rights_beyond_list() {
     ] {
         let mut all = bound(&both);
         all.cluster_roles = vec![read(role("r", &rules))];
-        let verbs: Vec<String> = who_can(What::List, &all)
+        let verbs: Vec<String> = who_can(SessionAction::List, &all)
             .iter()
             .map(|right| right.may.split(' ').next().unwrap().to_owned())
             .collect();

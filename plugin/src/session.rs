@@ -198,18 +198,18 @@ impl Session {
     /// Returns the duration of the session in kubectl's format of ages.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> String {
-        age(self.began(now), self.ended.unwrap_or(now))
+        age(self.start_time(now), self.ended.unwrap_or(now))
     }
 
     /// Returns the duration of the session in mirrord's format.
     #[must_use]
     pub fn exact_age(&self, now: Timestamp) -> String {
-        exact_age(self.began(now), self.ended.unwrap_or(now))
+        exact_age(self.start_time(now), self.ended.unwrap_or(now))
     }
 
     /// Returns the start time, derived from the duration if necessary.
     #[must_use]
-    pub fn began(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn start_time(&self, now: Timestamp) -> Option<Timestamp> {
         self.started.or_else(|| now.checked_sub(self.lasted?).ok())
     }
 

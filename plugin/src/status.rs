@@ -51,7 +51,7 @@ pub(crate) struct Facts {
     /// The list of policy bindings.
     pub(crate) policy_bindings: Reading<Option<Value>>,
     /// The validating webhook configuration, which reviews deletions.
-    pub(crate) stopping: Reading<Option<Value>>,
+    pub(crate) validating_configuration: Reading<Option<Value>>,
     /// The Deployment of the webhook.
     pub(crate) deployment: Reading<Option<Value>>,
     /// The APIService of trackers.
@@ -59,7 +59,7 @@ pub(crate) struct Facts {
     /// The result of a request for trackers.
     pub(crate) trackers: Reading<TrackerAvailability>,
     /// The result of a dry-run creation of a Session.
-    pub(crate) created: Reading<Value>,
+    pub(crate) dry_run_creation: Reading<Value>,
     /// The reports about the auditor role: the current state, and that of the leader.
     pub(crate) auditor: Reading<(Option<Report>, Option<Report>)>,
 }

@@ -26,9 +26,9 @@ pub(crate) enum Event {
     /// A session was added or modified.
     Changed(Value),
     /// A session was deleted.
-    Gone(Value),
+    Deleted(Value),
     /// The watch failed and is retried.
-    Trouble(String),
+    WatchFailed(String),
     /// The deletion of a session completed or failed.
     Stopped(Key, Result<(), String>),
     /// A message for the user arrived.
@@ -104,7 +104,7 @@ pub(crate) enum Action {
 pub(crate) struct Top {
     sessions: BTreeMap<Key, Session>,
     /// The scope of the list, for the title.
-    place: String,
+    scope: String,
     everywhere: bool,
     mode: Mode,
     sort: Sort,
@@ -113,7 +113,7 @@ pub(crate) struct Top {
     selected: Option<Key>,
     /// Whether the first list has arrived.
     is_read: bool,
-    trouble: Option<String>,
+    watch_error: Option<String>,
     message: Option<String>,
     now: Timestamp,
     /// The number of rows that the last drawn screen had room for.
@@ -126,7 +126,7 @@ impl Top {
     /// Creates the view before the first list.
     pub(crate) fn new(namespace: Option<&str>, now: Timestamp) -> Self {
         Self {
-            place: namespace
+            scope: namespace
                 .map_or("all namespaces".to_owned(), |name| format!("namespace {name}")),
             everywhere: namespace.is_none(),
             now,
@@ -145,7 +145,7 @@ impl Top {
             Sort::Id => {}
             Sort::Target => shown.sort_by(|(_, a), (_, b)| a.target.cmp(&b.target)),
             Sort::User => shown.sort_by(|(_, a), (_, b)| a.user.cmp(&b.user)),
-            Sort::Duration => shown.sort_by_key(|(_, one)| one.began(self.now)),
+            Sort::Duration => shown.sort_by_key(|(_, one)| one.start_time(self.now)),
         }
         if self.reversed {
             shown.reverse();
@@ -168,7 +168,9 @@ impl Top {
     fn may_deselect(&self, event: &Event) -> bool {
         match event {
             Event::Listed(_) => true,
-            Event::Changed(object) | Event::Gone(object) => Some(read(object).0) == self.selected,
+            Event::Changed(object) | Event::Deleted(object) => {
+                Some(read(object).0) == self.selected
+            }
             _ => false,
         }
     }
@@ -189,7 +191,7 @@ impl Top {
     }
 
     /// Returns whether the view shows a confirmation.
-    pub(crate) fn asks(&self) -> bool {
+    pub(crate) fn is_confirming(&self) -> bool {
         matches!(self.mode, Mode::Confirm(_))
     }
 
@@ -239,19 +241,19 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
         Event::Listed(objects) => {
             top.sessions = objects.iter().map(read).collect();
             top.is_read = true;
-            top.trouble = None;
+            top.watch_error = None;
         }
         Event::Changed(object) => {
             let (key, session) = read(&object);
             top.sessions.insert(key, session);
-            top.trouble = None;
+            top.watch_error = None;
         }
-        Event::Gone(object) => {
+        Event::Deleted(object) => {
             let (key, _) = read(&object);
             top.sessions.remove(&key);
-            top.trouble = None;
+            top.watch_error = None;
         }
-        Event::Trouble(why) => top.trouble = Some(why),
+        Event::WatchFailed(why) => top.watch_error = Some(why),
         Event::Stopped((namespace, name), result) => {
             let id = mirrord_sessions_crds::SessionId::from_name(&name);
             top.message = Some(match result {

@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn said(line: &str) -> String {
+    fn error_for(line: &str) -> String {
         let words = ["plugin"].into_iter().chain(line.split(' '));
         let words: Vec<OsString> = words.map(Into::into).collect();
         message(&Cli::parse_from_args(words.clone()).unwrap_err(), &words)
@@ -283,22 +283,22 @@ mod tests {
             ),
         ];
         for (line, expected) in cases {
-            assert_eq!(said(line), format!("error: {expected}{list}"), "{line}");
+            assert_eq!(error_for(line), format!("error: {expected}{list}"), "{line}");
         }
     }
 
     #[test]
     fn reports_unknown_commands() {
         assert_eq!(
-            said("qqqq"),
+            error_for("qqqq"),
             "error: unknown command \"qqqq\" for \"kubectl mirrord-sessions\"\nSee 'kubectl mirrord-sessions --help' for usage."
         );
-        let similar = said("descrbe");
+        let similar = error_for("descrbe");
         assert!(
             similar.starts_with("error: unknown command \"descrbe\" for \"kubectl mirrord-sessions\"\n\nDid you mean this?\n\tdescribe\n"),
             "{similar}"
         );
-        assert!(said("auditor nope").contains("for \"kubectl mirrord-sessions auditor\""));
+        assert!(error_for("auditor nope").contains("for \"kubectl mirrord-sessions auditor\""));
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn reports_missing_values() {
         assert_eq!(
-            said("version -o nope").lines().next().unwrap(),
+            error_for("version -o nope").lines().next().unwrap(),
             "error: unable to match a printer suitable for the output format \"nope\", allowed formats are: json,yaml"
         );
     }

@@ -26,7 +26,7 @@ pub enum AuditorCommand {
 pub struct StatusArgs {
     /// Output format, instead of text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<WholeFormat>,
+    pub output: Option<ObjectFormat>,
 }
 
 /// Options of `auditor diff`.
@@ -34,12 +34,12 @@ pub struct StatusArgs {
 pub struct DiffArgs {
     /// Print the complete role for a GitOps repository, instead of a diff
     #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<WholeFormat>,
+    pub output: Option<ObjectFormat>,
 }
 
 /// The formats of complete objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum WholeFormat {
+pub enum ObjectFormat {
     /// Output in JSON format
     Json,
     /// Output in YAML format

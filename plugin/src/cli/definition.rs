@@ -148,7 +148,7 @@ mod tests {
             let Chosen::List(args) = Cli::parse_from_args(words(line)).unwrap().command else {
                 panic!("{line}");
             };
-            assert_eq!(args.everywhere.all_namespaces, everywhere, "{line}");
+            assert_eq!(args.namespaces.all_namespaces, everywhere, "{line}");
             assert_eq!(args.watch, watches, "{line}");
         }
         for (line, waits) in [
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(args.output.as_deref(), Some("-A"));
         assert_eq!(args.sort_by.as_deref(), Some("--mine"));
         assert_eq!(args.select.labels.as_deref(), Some("-l"));
-        assert!(!args.watch && !args.everywhere.all_namespaces && !args.select.mine);
+        assert!(!args.watch && !args.namespaces.all_namespaces && !args.select.mine);
         assert!(Cli::parse_from_args(words("list -n -w")).is_err());
     }
 

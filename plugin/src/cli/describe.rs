@@ -3,7 +3,7 @@
 use clap::{ArgAction, Args};
 use mirrord_sessions_crds::SessionId;
 
-use super::{Everywhere, is_sessions, session_id};
+use super::{NamespaceArgs, is_sessions, session_id};
 use crate::filter::Target;
 
 /// Options of the command `describe`.
@@ -11,11 +11,11 @@ use crate::filter::Target;
 pub struct DescribeArgs {
     /// Sessions to describe, by ID, prefix of an ID, or name, or by target, such as
     /// deployment/shop; all sessions of the namespace by default
-    #[arg(value_name = "ID|TARGET", value_parser = described)]
-    pub what: Vec<Described>,
+    #[arg(value_name = "ID|TARGET", value_parser = describe_argument)]
+    pub what: Vec<DescribeArgument>,
     /// The namespaces to search.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// Only sessions with matching labels, such as "a=b,c!=d,e in (f,g)"
     #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
     pub labels: Option<String>,
@@ -29,19 +29,19 @@ pub struct DescribeArgs {
 
 /// The argument of `describe`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Described {
+pub enum DescribeArgument {
     /// A session by ID.
     Session(SessionId),
     /// All sessions on a target.
-    On(Target),
+    Target(Target),
 }
 
-fn described(text: &str) -> Result<Described, String> {
+fn describe_argument(text: &str) -> Result<DescribeArgument, String> {
     match text.split_once('/') {
         Some((kind, _)) if !is_sessions(kind) => text
             .parse()
-            .map(Described::On)
+            .map(DescribeArgument::Target)
             .map_err(|error: crate::filter::InvalidTarget| error.to_string()),
-        _ => session_id(text).map(Described::Session),
+        _ => session_id(text).map(DescribeArgument::Session),
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use mirrord_sessions_crds::SessionId;
 
-use super::{Everywhere, session_id};
+use super::{NamespaceArgs, session_id};
 
 /// Options of the command `join`.
 #[derive(Args, Debug)]
@@ -13,7 +13,7 @@ pub struct JoinArgs {
     pub id: SessionId,
     /// The namespaces to search.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// Output format, instead of text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<JoinFormat>,

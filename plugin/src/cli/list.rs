@@ -3,7 +3,7 @@
 use clap::{ArgAction, Args};
 use mirrord_sessions_crds::SessionId;
 
-use super::{Everywhere, select::Select, session_id};
+use super::{NamespaceArgs, select::SelectionArgs, session_id};
 
 /// Options of the command `list`.
 // The flags are independent of each other.
@@ -15,10 +15,10 @@ pub struct ListArgs {
     pub ids: Vec<SessionId>,
     /// The namespaces to list.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// The selection of sessions.
     #[command(flatten)]
-    pub select: Select,
+    pub select: SelectionArgs,
     /// Ended sessions too: the cluster shows them for some minutes
     #[arg(long)]
     pub all_states: bool,

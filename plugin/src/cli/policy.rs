@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use mirrord_sessions_core::policy::Verb;
 
-use super::Everywhere;
+use super::NamespaceArgs;
 
 /// The commands about policies.
 #[derive(Debug, Subcommand)]
@@ -48,7 +48,7 @@ pub struct TestArgs {
     pub cluster_name: String,
     /// The namespaces to search.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// Output format, instead of plain columns
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<TestFormat>,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Everywhere, auditor::WholeFormat};
+use super::{NamespaceArgs, auditor::ObjectFormat};
 
 /// The commands about RBAC.
 #[derive(Debug, Subcommand)]
@@ -25,18 +25,18 @@ pub enum RbacCommand {
 pub struct WhoCanArgs {
     /// Action on sessions to check
     #[arg(value_enum, value_name = "WHAT")]
-    pub what: What,
+    pub what: SessionAction,
     /// The namespaces to check.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// Output format, instead of columns
     #[arg(short, long, value_enum, value_name = "FORMAT")]
-    pub output: Option<WholeFormat>,
+    pub output: Option<ObjectFormat>,
 }
 
 /// The actions on sessions that RBAC controls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum What {
+pub enum SessionAction {
     /// See the list of sessions
     List,
     /// See a single session
@@ -47,10 +47,10 @@ pub enum What {
     Join,
 }
 
-impl What {
-    /// Returns the word on the command line.
+impl SessionAction {
+    /// Returns the name on the command line.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::List => "list",
             Self::Read => "read",

@@ -6,7 +6,7 @@ use crate::filter::Target;
 
 /// The selection of sessions: selectors that the server evaluates, and filters of the plugin.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Select {
+pub struct SelectionArgs {
     /// Only sessions with matching labels, such as "a=b,c!=d,e in (f,g)"
     #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
     pub labels: Option<String>,
@@ -33,7 +33,7 @@ pub struct Select {
     pub previews: bool,
 }
 
-impl Select {
+impl SelectionArgs {
     /// Returns the label selector, if it has conditions.
     #[must_use]
     pub fn labels(&self) -> Option<&str> {
@@ -89,18 +89,21 @@ mod tests {
     fn detects_selectors_without_conditions() {
         for empty in ["", " ", "\t\n", ",", " , "] {
             for select in [
-                Select { labels: Some(empty.to_owned()), ..Select::default() },
-                Select { fields: Some(empty.to_owned()), ..Select::default() },
+                SelectionArgs { labels: Some(empty.to_owned()), ..SelectionArgs::default() },
+                SelectionArgs { fields: Some(empty.to_owned()), ..SelectionArgs::default() },
             ] {
                 assert!(!select.is_any() && select.has_empty(), "{select:?}");
             }
         }
-        let select = Select { labels: Some(" a=b ".to_owned()), ..Select::default() };
+        let select = SelectionArgs { labels: Some(" a=b ".to_owned()), ..SelectionArgs::default() };
         assert_eq!(select.labels(), Some("a=b"));
         assert!(select.is_any() && !select.has_empty());
-        let of = |target: &str| Select { target: target.parse().ok(), ..Select::default() };
+        let of = |target: &str| SelectionArgs {
+            target: target.parse().ok(),
+            ..SelectionArgs::default()
+        };
         assert!(select.hides_others() && of("pod/a/container/c").hides_others());
-        assert!(!of("pod/a").hides_others() && !Select::default().hides_others());
-        assert!(!Select::default().is_any() && !Select::default().has_empty());
+        assert!(!of("pod/a").hides_others() && !SelectionArgs::default().hides_others());
+        assert!(!SelectionArgs::default().is_any() && !SelectionArgs::default().has_empty());
     }
 }

@@ -5,23 +5,23 @@ use std::{str::FromStr, time::Duration};
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 use mirrord_sessions_crds::SessionId;
 
-use super::{Everywhere, select::Select, session_id};
+use super::{NamespaceArgs, select::SelectionArgs, session_id};
 
 /// An ID of the command line.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Typed {
+pub struct IdArgument {
     /// The ID without the resource.
     pub id: SessionId,
     /// Whether the ID may be a prefix of another. An ID with the resource in front, as programs
     /// print it, is complete.
-    pub may_begin: bool,
+    pub may_be_prefix: bool,
 }
 
-impl FromStr for Typed {
+impl FromStr for IdArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { id: session_id(text)?, may_begin: !text.contains('/') })
+        Ok(Self { id: session_id(text)?, may_be_prefix: !text.contains('/') })
     }
 }
 
@@ -30,7 +30,7 @@ impl FromStr for Typed {
 pub struct DeleteArgs {
     /// Sessions to stop, by ID (in either case), prefix of an ID, or name
     #[arg(value_name = "ID")]
-    pub ids: Vec<Typed>,
+    pub ids: Vec<IdArgument>,
     /// The options in common with `kill`.
     #[command(flatten)]
     pub shared: SharedDeleteArgs,
@@ -41,10 +41,10 @@ pub struct DeleteArgs {
 pub struct KillArgs {
     /// Session to stop; may be repeated
     #[arg(long = "id", value_name = "ID")]
-    pub id: Vec<Typed>,
+    pub id: Vec<IdArgument>,
     /// Sessions to stop, as with --id
     #[arg(value_name = "ID")]
-    pub ids: Vec<Typed>,
+    pub ids: Vec<IdArgument>,
     /// The options in common with `delete`.
     #[command(flatten)]
     pub shared: SharedDeleteArgs,
@@ -53,7 +53,7 @@ pub struct KillArgs {
 impl KillArgs {
     /// Returns the IDs of both forms.
     #[must_use]
-    pub fn all_ids(&self) -> Vec<Typed> {
+    pub fn all_ids(&self) -> Vec<IdArgument> {
         [self.id.as_slice(), self.ids.as_slice()].concat()
     }
 }
@@ -63,10 +63,10 @@ impl KillArgs {
 pub struct SharedDeleteArgs {
     /// The namespaces to search.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// The selection of sessions if no ID is given.
     #[command(flatten)]
-    pub select: Select,
+    pub select: SelectionArgs,
     /// All sessions of the namespace
     #[arg(long)]
     pub all: bool,
@@ -75,7 +75,7 @@ pub struct SharedDeleteArgs {
     pub ignore_not_found: bool,
     /// The options of the deletion.
     #[command(flatten)]
-    pub stop: Stop,
+    pub stop: StopOptions,
 }
 
 /// Options of the command `kill-all`.
@@ -83,20 +83,20 @@ pub struct SharedDeleteArgs {
 pub struct KillAllArgs {
     /// The namespaces to search.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
     /// The selection of sessions.
     #[command(flatten)]
-    pub select: Select,
+    pub select: SelectionArgs,
     /// The options of the deletion.
     #[command(flatten)]
-    pub stop: Stop,
+    pub stop: StopOptions,
 }
 
 /// The options of a deletion.
 // The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Clone, Debug)]
-pub struct Stop {
+pub struct StopOptions {
     /// Don't stop them: "client" only checks that they exist, "server" runs all checks
     #[arg(
         long,
@@ -146,7 +146,7 @@ pub struct Stop {
     pub cascade: String,
     /// Output format: "name" prints the names only
     // The id differs from that of the list formats, by which completion suggests values.
-    #[arg(id = "how_told", short = 'o', long = "output", value_name = "FORMAT")]
+    #[arg(id = "delete_output", short = 'o', long = "output", value_name = "FORMAT")]
     pub output: Option<String>,
 }
 

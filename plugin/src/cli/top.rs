@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-use super::Everywhere;
+use super::NamespaceArgs;
 
 /// Options of the command `top`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct TopArgs {
     /// The namespaces to show.
     #[command(flatten)]
-    pub everywhere: Everywhere,
+    pub namespaces: NamespaceArgs,
 }

@@ -6,7 +6,7 @@ use mirrord_sessions_crds::SYSTEM_NAMESPACE;
 use serde_json::json;
 
 use crate::{
-    cli::auditor::{AuditorCommand, DiffArgs, StatusArgs, WholeFormat},
+    cli::auditor::{AuditorCommand, DiffArgs, ObjectFormat, StatusArgs},
     console::Console,
     error::{ApiError, Error},
     render::{
@@ -98,10 +98,10 @@ async fn leader(server: &Server) -> Option<Report> {
     serde_json::from_str(map.get("data")?.get("report.json")?.as_str()?).ok()
 }
 
-pub(super) fn output_format(format: WholeFormat) -> Format {
+pub(super) fn output_format(format: ObjectFormat) -> Format {
     match format {
-        WholeFormat::Json => Format::Json,
-        WholeFormat::Yaml => Format::Yaml,
+        ObjectFormat::Json => Format::Json,
+        ObjectFormat::Yaml => Format::Yaml,
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     selection::{find, source},
 };
 use crate::{
-    cli::describe::{DescribeArgs, Described},
+    cli::describe::{DescribeArgs, DescribeArgument},
     console::Console,
     error::Error,
     filter::{ConcurrentSessions, Filter, Target},
@@ -31,27 +31,28 @@ pub(super) async fn run(
     now: &Zoned,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let scope = scope(server, args.everywhere);
+    let scope = scope(server, args.namespaces);
     source(server, console).await?;
-    let mut look = Look { server, scope: &scope, chunk: args.chunk_size, listed: BTreeMap::new() };
+    let mut lookup =
+        SessionLookup { server, scope: &scope, chunk: args.chunk_size, listed: BTreeMap::new() };
     let mut failed = false;
     let mut objects = Vec::new();
     if let Some(labels) = &args.labels {
-        objects = look.list(&scope, Some(labels)).await?;
+        objects = lookup.list(&scope, Some(labels)).await?;
         if objects.is_empty() {
             console.say(&nothing_found(&scope));
         }
     } else if args.what.is_empty() {
-        objects = look.all(&scope).await?.to_vec();
+        objects = lookup.all(&scope).await?.to_vec();
         if objects.is_empty() {
             console.say(&nothing_found(&scope));
         }
     }
     for what in once(&args.what) {
-        match look.described(what).await {
+        match lookup.find(what).await {
             Ok(found) => {
-                if let (true, Described::On(target)) = (found.is_empty(), what) {
-                    console.say(&nothing_on(target, &scope));
+                if let (true, DescribeArgument::Target(target)) = (found.is_empty(), what) {
+                    console.say(&no_sessions_on(target, &scope));
                 }
                 objects.extend(found);
             }
@@ -64,13 +65,17 @@ pub(super) async fn run(
     }
     for (n, object) in objects.iter().enumerate() {
         let session = Session::from_object(object);
-        let around = Around {
-            others: look.concurrent_owners(&session).await,
-            events: if args.show_events { events(server, &session).await } else { Events::Unasked },
+        let context = SessionContext {
+            others: lookup.concurrent_owners(&session).await,
+            events: if args.show_events {
+                events(server, &session).await
+            } else {
+                Events::NotRequested
+            },
         };
         // kubectl separates objects by two empty lines.
         let gap = if n == 0 { "" } else { "\n\n" };
-        console.print(&format!("{gap}{}", render(&session, &around, now)))?;
+        console.print(&format!("{gap}{}", render(&session, &context, now)))?;
     }
     if failed { Err(Error::Reported) } else { Ok(()) }
 }
@@ -83,7 +88,7 @@ pub(super) fn check(args: &DescribeArgs) -> Result<(), Error> {
     Ok(())
 }
 
-fn nothing_on(target: &Target, scope: &Scope) -> String {
+fn no_sessions_on(target: &Target, scope: &Scope) -> String {
     let place = match scope {
         Scope::All => String::new(),
         Scope::Namespace(name) => format!(" in {name} namespace"),
@@ -92,14 +97,14 @@ fn nothing_on(target: &Target, scope: &Scope) -> String {
 }
 
 /// Looks up sessions, and lists each namespace at most once.
-struct Look<'a> {
+struct SessionLookup<'a> {
     server: &'a Server,
     scope: &'a Scope,
     chunk: Option<usize>,
     listed: BTreeMap<Option<String>, Vec<Value>>,
 }
 
-impl Look<'_> {
+impl SessionLookup<'_> {
     /// Lists the live sessions of a scope.
     async fn list(&self, scope: &Scope, labels: Option<&str>) -> Result<Vec<Value>, Error> {
         let labels = labels.map(str::trim).filter(|labels| !labels.is_empty());
@@ -124,15 +129,15 @@ impl Look<'_> {
         Ok(self.listed.get(&key).map_or(&[], Vec::as_slice))
     }
 
-    async fn described(&mut self, what: &Described) -> Result<Vec<Value>, Error> {
+    async fn find(&mut self, what: &DescribeArgument) -> Result<Vec<Value>, Error> {
         let target = match what {
-            Described::Session(id) => return find(self.server, self.scope, id).await,
-            Described::On(target) => target,
+            DescribeArgument::Session(id) => return find(self.server, self.scope, id).await,
+            DescribeArgument::Target(target) => target,
         };
         let filter = Filter { target: Some(target.clone()), ..Filter::default() };
         let all = self.all(self.scope).await?.iter();
-        let on_it = all.filter(|item| filter.shows(&Session::from_object(item)));
-        Ok(on_it.cloned().collect())
+        let on_target = all.filter(|item| filter.shows(&Session::from_object(item)));
+        Ok(on_target.cloned().collect())
     }
 
     /// Returns the other owners on the session's target, or nothing if the requester may not list.
@@ -154,7 +159,7 @@ impl Look<'_> {
 }
 
 /// The context of a session.
-struct Around {
+struct SessionContext {
     /// The other owners on its target, or nothing if they are unknown.
     others: Option<Vec<String>>,
     events: Events,
@@ -162,9 +167,9 @@ struct Around {
 
 /// Aligned lines of names and values.
 #[derive(Default)]
-struct Sheet(Vec<Vec<String>>);
+struct DetailLines(Vec<Vec<String>>);
 
-impl Sheet {
+impl DetailLines {
     fn line(&mut self, name: &str, value: Option<&str>) {
         let value = visible(value.unwrap_or(NONE)).into_owned();
         self.0.push(vec![format!("{name}:"), value]);
@@ -183,93 +188,93 @@ impl Sheet {
     }
 }
 
-fn render(session: &Session, around: &Around, now: &Zoned) -> String {
-    let mut sheet = Sheet::default();
-    sheet.line("Name", Some(&session.name));
-    sheet.line("Session ID", Some(&session.id().to_string()));
-    sheet.line("Namespace", Some(&session.namespace));
-    sheet.line("Target", session.target.as_deref());
-    match &around.others {
-        Some(others) => sheet.lines("Others On Target", others),
-        None => sheet.line(
+fn render(session: &Session, context: &SessionContext, now: &Zoned) -> String {
+    let mut details = DetailLines::default();
+    details.line("Name", Some(&session.name));
+    details.line("Session ID", Some(&session.id().to_string()));
+    details.line("Namespace", Some(&session.namespace));
+    details.line("Target", session.target.as_deref());
+    match &context.others {
+        Some(others) => details.lines("Others On Target", others),
+        None => details.line(
             "Others On Target",
             Some("<unknown: the sessions of this namespace can't be listed>"),
         ),
     }
-    sheet.line("State", session.state.as_deref());
+    details.line("State", session.state.as_deref());
     if session.message.is_some() {
-        sheet.line("  Message", session.message.as_deref());
+        details.line("  Message", session.message.as_deref());
     }
     if session.is_over() {
-        sheet.line("  Reason", session.reason.as_deref());
-        sheet.line("  Stopped By", session.stopped_by.as_deref());
-        sheet.line("  Ended", describe_time(session.ended, now).as_deref());
+        details.line("  Reason", session.reason.as_deref());
+        details.line("  Stopped By", session.stopped_by.as_deref());
+        details.line("  Ended", describe_time(session.ended, now).as_deref());
     }
-    sheet.line("Kind", session.kind.as_deref());
-    sheet.line("User", session.user.as_deref());
-    owner(&mut sheet, session);
-    sheet.line("Client", Some("unverified"));
-    sheet.line("  Username", session.client_user.as_deref());
-    sheet.line("  Hostname", session.client_host.as_deref());
-    sheet.line("  Version", session.version.as_deref());
+    details.line("Kind", session.kind.as_deref());
+    details.line("User", session.user.as_deref());
+    owner(&mut details, session);
+    details.line("Client", Some("unverified"));
+    details.line("  Username", session.client_user.as_deref());
+    details.line("  Hostname", session.client_host.as_deref());
+    details.line("  Version", session.version.as_deref());
     if session.key.is_some() {
-        sheet.line("Key", session.key.as_deref());
+        details.line("Key", session.key.as_deref());
     }
     let at = now.timestamp();
-    sheet.line("Started", describe_time(session.began(at), now).as_deref());
+    details.line("Started", describe_time(session.start_time(at), now).as_deref());
     if session.is_over() {
-        sheet.line("Lasted", Some(&session.exact_age(at)));
+        details.line("Lasted", Some(&session.exact_age(at)));
     }
     match &session.port_summary {
-        Some(summary) if session.ports.is_empty() => sheet.line("Ports", Some(summary)),
+        Some(summary) if session.ports.is_empty() => details.line("Ports", Some(summary)),
         _ => {
             let lines: Vec<String> = session.ports.iter().map(|port| port.line.clone()).collect();
-            sheet.lines("Ports", &lines);
+            details.lines("Ports", &lines);
         }
     }
     if session.header_filter.is_some() {
-        sheet.line("Header Filter", session.header_filter.as_deref());
+        details.line("Header Filter", session.header_filter.as_deref());
     }
     if !session.processes.is_empty() {
-        sheet.lines("Processes", &session.processes);
+        details.lines("Processes", &session.processes);
     }
-    sheet.lines("Participants", &session.participants);
+    details.lines("Participants", &session.participants);
     match &session.agent {
         Some(agent) => {
-            sheet.heading("Agent");
-            sheet.line("  Kind", agent.kind.as_deref());
-            sheet.line("  Namespace", agent.namespace.as_deref());
-            sheet.line("  Name", agent.name.as_deref());
-            sheet.line("  Node", agent.node.as_deref());
+            details.heading("Agent");
+            details.line("  Kind", agent.kind.as_deref());
+            details.line("  Namespace", agent.namespace.as_deref());
+            details.line("  Name", agent.name.as_deref());
+            details.line("  Node", agent.node.as_deref());
         }
-        None => sheet.line("Agent", None),
+        None => details.line("Agent", None),
     }
-    sheet.line("Last Seen", describe_time(session.last_seen, now).as_deref());
-    let table = sheet.events(&around.events, at);
-    columns::align(&sheet.0, 0, 2) + &table
+    details.line("Last Seen", describe_time(session.last_seen, now).as_deref());
+    let table = details.events(&context.events, at);
+    columns::align(&details.0, 0, 2) + &table
 }
 
 /// Adds the owner to the description, as the API server authenticated it at creation. Without an
 /// owner, only the claims of the client are shown.
-fn owner(sheet: &mut Sheet, session: &Session) {
+fn owner(details: &mut DetailLines, session: &Session) {
     if session.owner.is_none() {
-        return sheet.line("Owner", Some("<none: the user is not verified>"));
+        return details.line("Owner", Some("<none: the user is not verified>"));
     }
     if session.owner.as_deref() == Some(UNVERIFIED_USERNAME) {
-        return sheet.line("Owner", Some("<unverified: the requester of its agent is unknown>"));
+        return details.line("Owner", Some("<unverified: the requester of its agent is unknown>"));
     }
     let by = if session.kind.as_deref() == Some(TrackerKind::Operator.as_str()) {
         "mirrord's operator"
     } else {
         "the API server"
     };
-    sheet.line("Owner", Some(&format!("verified by {by}")));
-    sheet.line("  Username", session.owner.as_deref());
-    sheet.line("  UID", session.owner_uid.as_deref());
-    sheet.lines("  Groups", &session.owner_groups);
+    details.line("Owner", Some(&format!("verified by {by}")));
+    details.line("  Username", session.owner.as_deref());
+    details.line("  UID", session.owner_uid.as_deref());
+    details.lines("  Groups", &session.owner_groups);
 }
 
-impl Sheet {
+impl DetailLines {
     /// Adds the summary of Events, and returns the table that follows the lines.
     fn events(&mut self, events: &Events, now: Timestamp) -> String {
         match events {
@@ -278,7 +283,7 @@ impl Sheet {
                 return event_table(events, now);
             }
             Events::Found(_) => self.line("Events", None),
-            Events::Unasked => {}
+            Events::NotRequested => {}
             Events::Forbidden => {
                 self.line("Events", Some("<you may not list events in this namespace>"));
             }

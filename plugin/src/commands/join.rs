@@ -30,7 +30,7 @@ pub(super) async fn run(
             Source::Trackers.resource()
         )));
     }
-    let scope = scope(server, args.everywhere);
+    let scope = scope(server, args.namespaces);
     let session = find_session(server, &scope, args).await?;
     if session.is_over() {
         return Err(Error::setup(format!(

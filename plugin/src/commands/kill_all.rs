@@ -11,7 +11,7 @@ use super::{
     selection::{list_selected, select, source},
 };
 use crate::{
-    cli::stop::{DryRun, KillAllArgs, Stop},
+    cli::stop::{DryRun, KillAllArgs, StopOptions},
     console::Console,
     error::{ApiError, Error},
     render::escape::visible,
@@ -39,7 +39,7 @@ pub(super) async fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let scope = scope(server, args.everywhere);
+    let scope = scope(server, args.namespaces);
     let source = source(server, console).await?;
     let listed = list(server, source, &scope, args).await?;
     if listed.as_ref().is_some_and(Vec::is_empty) {
@@ -101,7 +101,7 @@ async fn list(
 }
 
 /// Asks the user to confirm the deletion of sessions that they may not list.
-fn confirm_unlisted(scope: &Scope, stop: &Stop, console: &mut Console<'_>) -> bool {
+fn confirm_unlisted(scope: &Scope, stop: &StopOptions, console: &mut Console<'_>) -> bool {
     if stop.dry_run != DryRun::None || stop.yes || !(stop.interactive || console.is_interactive()) {
         return true;
     }
@@ -121,7 +121,7 @@ async fn delete_all_of_operator(
     server: &Server,
     sessions: &[Session],
     deletion: &DeleteOptions<'_>,
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     server.delete_all_operator_sessions(deletion).await?;
@@ -134,7 +134,7 @@ async fn delete_all_of_operator(
 async fn delete_unlisted(
     server: &Server,
     namespace: &str,
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let Some(deletion) = deletion(stop) else {
@@ -168,7 +168,7 @@ async fn report_deleted(
     namespace: &str,
     deleted: &[Value],
     deletion: &DeleteOptions<'_>,
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let mut deleted: Vec<(Session, &Value)> =

@@ -14,7 +14,7 @@ use crate::{
     console::Console,
     error::Error,
     filter::Filter,
-    render::{shape::Shape, sort::SortBy},
+    render::{list_format::ListFormat, sort::SortBy},
     server::{ListOptions, Scope, Server, Source},
     session::Session,
 };
@@ -23,7 +23,7 @@ use watch::InitialList;
 
 /// The parsed and validated options of `list`.
 pub(super) struct Plan {
-    pub(super) shape: Shape,
+    pub(super) format: ListFormat,
     sort: Option<SortBy>,
 }
 
@@ -35,8 +35,8 @@ impl Plan {
                 "--show-labels option cannot be used with {output} printer"
             )));
         }
-        let shape = Shape::parse(args.output.as_deref(), args.template.as_deref())?;
-        let shape = if args.allow_missing_template_keys { shape } else { shape.strict() };
+        let format = ListFormat::parse(args.output.as_deref(), args.template.as_deref())?;
+        let format = if args.allow_missing_template_keys { format } else { format.strict() };
         if !args.ids.is_empty() && args.select.is_any() {
             return Err(Error::setup("name cannot be provided when a selector is specified"));
         }
@@ -52,12 +52,12 @@ impl Plan {
         }
         let path = args.sort_by.as_deref().filter(|path| !path.is_empty());
         let sort = path.map(SortBy::parse).transpose()?;
-        if args.watches() && shape == Shape::Table {
+        if args.watches() && format == ListFormat::Table {
             return Err(Error::setup(
                 "a bordered table can't be watched: leave out -o table or --watch",
             ));
         }
-        Ok(Self { shape, sort })
+        Ok(Self { format, sort })
     }
 
     /// Returns kubectl's warning about a combination of options.
@@ -83,7 +83,7 @@ pub(super) async fn run(
     if let Some(warning) = plan.warning(args) {
         console.say(warning);
     }
-    let scope = scope(server, args.everywhere);
+    let scope = scope(server, args.namespaces);
     let source = source(server, console).await?;
     if args.watches() && source == Source::Operator {
         return Err(Error::setup(
@@ -95,13 +95,13 @@ pub(super) async fn run(
     }
     let (listing, filter) = select(server, scope, &args.select, args.all_states).await?;
     let listing = ListOptions { chunk: args.chunk_size, ..listing };
-    let mut printer = Printer::new(plan.shape.clone(), args, &listing.scope, console.width());
+    let mut printer = Printer::new(plan.format.clone(), args, &listing.scope, console.width());
     if args.watches() {
         let initial = InitialList::new(args.watch_only, plan.sort.as_ref());
         return watch::run(server, &listing, &filter, initial, printer, console).await;
     }
     // A sorted list can't be printed before the last page has arrived.
-    let streams = plan.shape.streams() && plan.sort.is_none();
+    let streams = plan.format.streams() && plan.sort.is_none();
     let mut pages = server.list(&listing).await?;
     let mut all = Vec::new();
     let mut shown = 0;
@@ -117,7 +117,7 @@ pub(super) async fn run(
             all.extend(page);
         }
     }
-    if shown == 0 && !plan.shape.is_whole() {
+    if shown == 0 && !plan.format.is_object() {
         if !args.ignore_not_found {
             console.say(&nothing_found(&listing.scope));
         }
@@ -149,7 +149,7 @@ async fn list_named(
             Err(error) => missing.push(error),
         }
     }
-    let mut printer = Printer::new(plan.shape.clone(), args, scope, console.width());
+    let mut printer = Printer::new(plan.format.clone(), args, scope, console.width());
     if let (Some(item), true) = (found.first(), args.watches()) {
         let session = Session::from_object(item);
         let listing = ListOptions::by_name(Scope::Namespace(session.namespace), &session.name);

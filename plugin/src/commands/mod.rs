@@ -19,7 +19,7 @@ mod version;
 use jiff::Zoned;
 
 use crate::{
-    cli::{Cli, Command, Everywhere, stop::Stop},
+    cli::{Cli, Command, NamespaceArgs, stop::StopOptions},
     console::Console,
     error::Error,
     server::{Scope, Server},
@@ -85,7 +85,7 @@ fn check(command: &Command) -> Result<(), Error> {
 }
 
 /// Returns the options of a command that deletes sessions.
-fn stop_options(command: &Command) -> Option<&Stop> {
+fn stop_options(command: &Command) -> Option<&StopOptions> {
     match command {
         Command::Delete(args) => Some(&args.shared.stop),
         Command::Kill(args) => Some(&args.shared.stop),
@@ -94,7 +94,7 @@ fn stop_options(command: &Command) -> Option<&Stop> {
     }
 }
 
-fn scope(server: &Server, everywhere: Everywhere) -> Scope {
+fn scope(server: &Server, everywhere: NamespaceArgs) -> Scope {
     if everywhere.all_namespaces {
         Scope::All
     } else {

@@ -46,7 +46,7 @@ pub(super) async fn run(
         (from_file(path, &mut stdin)?, true)
     } else {
         let server = Server::connect(&connection).await?;
-        let scope = scope(&server, args.everywhere);
+        let scope = scope(&server, args.namespaces);
         let sessions = live(&server, &scope, console).await?;
         if sessions.is_empty() {
             console.say(&nothing_found(&scope));

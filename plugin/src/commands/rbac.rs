@@ -5,7 +5,7 @@ use serde_json::json;
 use super::scope;
 use crate::{
     cli::{
-        auditor::WholeFormat,
+        auditor::ObjectFormat,
         rbac::{RbacCommand, WhoCanArgs},
     },
     console::Console,
@@ -21,7 +21,7 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let RbacCommand::WhoCan(args) = command;
-    let scope = scope(server, args.everywhere);
+    let scope = scope(server, args.namespaces);
     let rights = who_can(args.what, &server.rbac_objects(&scope).await?);
     if args.output.is_none() {
         let place = match &scope {
@@ -29,7 +29,7 @@ pub(super) async fn run(
             Scope::Namespace(name) => format!("in namespace {name}"),
         };
         if rights.is_empty() {
-            console.say(&format!("No user may {} sessions {place}.", args.what.word()));
+            console.say(&format!("No user may {} sessions {place}.", args.what.name()));
         }
         console.print(&render_columns(&rights))?;
         // Members of system:masters bypass RBAC and have no binding.
@@ -67,12 +67,12 @@ fn render_columns(rights: &[Right]) -> String {
 }
 
 fn render_object(rights: &[Right], args: WhoCanArgs, scope: &Scope) -> Result<String, Error> {
-    let mut value = json!({ "who": rights, "can": args.what.word() });
+    let mut value = json!({ "who": rights, "can": args.what.name() });
     if let Some(namespace) = scope.namespace() {
         value["namespace"] = namespace.into();
     }
     let format = match args.output {
-        Some(WholeFormat::Json) => output::Format::Json,
+        Some(ObjectFormat::Json) => output::Format::Json,
         _ => output::Format::Yaml,
     };
     output::render(&value, format).map_err(Error::Output)

@@ -4,7 +4,7 @@ use mirrord_sessions_crds::SessionId;
 use serde_json::Value;
 
 use crate::{
-    cli::select::Select,
+    cli::select::SelectionArgs,
     console::Console,
     error::{ApiError, Error},
     filter::Filter,
@@ -30,7 +30,7 @@ pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result
 pub(super) async fn select(
     server: &Server,
     scope: Scope,
-    selection: &Select,
+    selection: &SelectionArgs,
     include_ended: bool,
 ) -> Result<(ListOptions, Filter), Error> {
     let source = server.discover().await?.source;

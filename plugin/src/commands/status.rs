@@ -16,7 +16,7 @@ use crate::{
     session::Session,
     status::{
         Check, Facts, Reading, State,
-        assess::{assess, assess_operators},
+        assess::{assess, assess_mirrord_operator},
     },
 };
 
@@ -36,9 +36,9 @@ pub(super) async fn run(
     if is_refused(&has_sessions, ApiError::is_unauthenticated) {
         return has_sessions.map(drop);
     }
-    let is_operators = source.is_ok_and(|found| found.source == Source::Operator);
-    let (checks, list) = if is_operators {
-        (assess_operators(&Reading::from_result(version)), list_sessions(server).await)
+    let is_mirrord_operator = source.is_ok_and(|found| found.source == Source::Operator);
+    let (checks, list) = if is_mirrord_operator {
+        (assess_mirrord_operator(&Reading::from_result(version)), list_sessions(server).await)
     } else {
         let (facts, list) =
             tokio::join!(gather(server, version, has_sessions), list_sessions(server));
@@ -90,7 +90,7 @@ async fn gather(
 ) -> Facts {
     let (
         configuration,
-        stopping,
+        validating_configuration,
         policies,
         policy_bindings,
         deployment,
@@ -113,13 +113,13 @@ async fn gather(
         version: Reading::from_result(version),
         has_sessions: Reading::from_result(has_sessions),
         configuration: Reading::from_result(configuration),
-        stopping: Reading::from_result(stopping),
+        validating_configuration: Reading::from_result(validating_configuration),
         policies: Reading::from_result(policies),
         policy_bindings: Reading::from_result(policy_bindings),
         deployment: Reading::from_result(deployment),
         api_service: Reading::from_result(api_service),
         trackers: Reading::from_result(trackers),
-        created: Reading::from_result(created),
+        dry_run_creation: Reading::from_result(created),
         auditor: Reading::from_result(auditor),
     }
 }

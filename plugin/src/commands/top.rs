@@ -33,7 +33,7 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
             "top needs a terminal: \"kubectl mirrord-sessions list\" prints to a file or a pipe",
         ));
     }
-    let scope = scope(&server, args.everywhere);
+    let scope = scope(&server, args.namespaces);
     let top = Top::new(scope.namespace(), Timestamp::now());
     let server = Arc::new(server);
     // The first list fails like that of every command, before the terminal is taken over.
@@ -84,7 +84,7 @@ async fn show(
         let size = terminal.size().map_err(Error::Output)?;
         top.rows = view::rows(size.height);
         terminal.draw(|frame| view::render(&top, frame)).map_err(Error::Output)?;
-        asked = asked.or_else(|| Some(Instant::now())).filter(|_| top.asks());
+        asked = asked.or_else(|| Some(Instant::now())).filter(|_| top.is_confirming());
         let event = tokio::select! {
             event = events.recv() => event,
             _ = clock.tick() => Some(Event::Time(Timestamp::now())),
@@ -135,7 +135,7 @@ async fn follow(server: &Server, listing: &ListOptions, version: String, changes
     while !changes.is_closed() {
         let result = match version.take() {
             // mirrord's operator serves no watch.
-            Some(_) if is_operators(server).await => {
+            Some(_) if is_mirrord_operator(server).await => {
                 tokio::time::sleep(RETRY).await;
                 Ok(())
             }
@@ -163,7 +163,7 @@ async fn follow(server: &Server, listing: &ListOptions, version: String, changes
                 // A complete list follows: limit its rate.
                 tokio::time::sleep(SECOND).await;
             } else {
-                let _ = changes.send(Event::Trouble(error.to_string())).await;
+                let _ = changes.send(Event::WatchFailed(error.to_string())).await;
                 tokio::time::sleep(RETRY).await;
             }
         } else if version.is_none() {
@@ -179,7 +179,7 @@ fn sessions_of(mut items: Vec<Value>) -> Vec<Value> {
     items
 }
 
-async fn is_operators(server: &Server) -> bool {
+async fn is_mirrord_operator(server: &Server) -> bool {
     let source = server.discover().await;
     source.is_ok_and(|found| found.source == Source::Operator)
 }
@@ -193,7 +193,7 @@ async fn watch(
     let mut watch = server.watch(listing, version).await?;
     while let Some(event) = watch.next().await? {
         let event = match event {
-            WatchEvent::Object(EventType::Deleted, object) => Event::Gone(object),
+            WatchEvent::Object(EventType::Deleted, object) => Event::Deleted(object),
             WatchEvent::Object(_, object) => Event::Changed(object),
             WatchEvent::Bookmark(_) => continue,
         };

@@ -9,28 +9,28 @@ use crate::cli::{self, ConnectionOptions};
 
 /// A request for completion.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
+pub(super) struct CompletionRequest {
     /// The typed prefix of the value.
     pub(super) prefix: String,
     /// The kind of value.
-    pub(super) wants: Wants,
+    pub(super) kind: ValueKind,
     /// The connection flags on the line.
     pub(super) connection: ConnectionOptions,
     /// Whether all namespaces are selected.
     pub(super) everywhere: bool,
     /// The arguments that are on the line already, in lower case.
-    pub(super) taken: Vec<String>,
+    pub(super) given_arguments: Vec<String>,
 }
 
 /// The kinds of values.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Wants {
+pub(super) enum ValueKind {
     /// No candidates are known.
-    Nothing,
+    Unknown,
     /// A path of a file.
     Files,
     /// A choice among these candidates.
-    Fixed(Vec<Candidate>),
+    OneOf(Vec<Candidate>),
     /// The ID of a session.
     Sessions,
     /// The target of a session.
@@ -51,7 +51,7 @@ pub(super) enum Wants {
 struct Line<'a> {
     command: &'a Command,
     /// The flags on the line.
-    given: BTreeSet<String>,
+    given_flags: BTreeSet<String>,
     connection: Vec<String>,
     positional: Vec<String>,
     /// The flag whose value is the next word.
@@ -61,7 +61,7 @@ struct Line<'a> {
     everywhere: bool,
 }
 
-impl Question {
+impl CompletionRequest {
     /// Parses the words after the program's name.
     pub(super) fn parse(words: &[String]) -> Self {
         let mut root = cli::help_command();
@@ -74,7 +74,7 @@ impl Question {
         };
         let mut line = Line {
             command: &root,
-            given: BTreeSet::new(),
+            given_flags: BTreeSet::new(),
             connection: Vec::new(),
             positional: Vec::new(),
             pending: None,
@@ -84,13 +84,13 @@ impl Question {
         for word in before {
             line.read(word, &connection);
         }
-        let (wants, prefix) = line.wants(last);
+        let (kind, prefix) = line.last_word(last);
         let flags = connection
             .try_get_matches_from(&line.connection)
             .and_then(|matches| ConnectionOptions::from_arg_matches(&matches));
         Self {
             prefix: prefix.to_owned(),
-            wants,
+            kind,
             connection: ConnectionOptions {
                 // The log would not be read, and takes time.
                 verbosity: 0,
@@ -98,7 +98,7 @@ impl Question {
                 ..flags.unwrap_or_default()
             },
             everywhere: line.everywhere,
-            taken: line.positional,
+            given_arguments: line.positional,
         }
     }
 }
@@ -128,7 +128,7 @@ impl<'a> Line<'a> {
     fn argument(&mut self, word: &str) {
         match self.command.find_subcommand(word) {
             Some(next) if self.positional.is_empty() && !self.ended => self.command = next,
-            _ => self.positional.push(bare(word).to_ascii_lowercase()),
+            _ => self.positional.push(strip_resource(word).to_ascii_lowercase()),
         }
     }
 
@@ -146,28 +146,28 @@ impl<'a> Line<'a> {
     }
 
     fn flag(&mut self, flag: &'a Arg, value: Option<&str>, connection: &Command) {
-        self.given.insert(flag.get_id().to_string());
+        self.given_flags.insert(flag.get_id().to_string());
         if flag.get_id() == "all_namespaces" {
             self.everywhere = value.is_none_or(|value| cli::boolean(value) == Ok(true));
         }
         match value {
             Some(value) => self.value(flag, value, connection),
             None if takes_value(flag) && !flag.is_require_equals_set() => self.pending = Some(flag),
-            None if is_of(connection, flag) => self.connection.extend(long_flag(flag)),
+            None if is_connection_flag(connection, flag) => self.connection.extend(long_flag(flag)),
             None => {}
         }
     }
 
     fn value(&mut self, flag: &Arg, value: &str, connection: &Command) {
-        if let (Some(long), true) = (long_flag(flag), is_of(connection, flag)) {
+        if let (Some(long), true) = (long_flag(flag), is_connection_flag(connection, flag)) {
             self.connection.push(format!("{long}={value}"));
         }
     }
 
     /// Returns the kind of the last word, and the part of it that is the prefix.
-    fn wants<'w>(&self, last: &'w str) -> (Wants, &'w str) {
+    fn last_word<'w>(&self, last: &'w str) -> (ValueKind, &'w str) {
         if let Some(flag) = self.pending {
-            return (values(flag), last);
+            return (value_kind(flag), last);
         }
         if self.ended || !last.starts_with('-') {
             return (self.arguments(), last);
@@ -176,33 +176,33 @@ impl<'a> Line<'a> {
         match found {
             Some((name, value)) => {
                 let flag = find(self.command, |flag| flag.get_long() == Some(name));
-                (flag.map_or(Wants::Nothing, values), value)
+                (flag.map_or(ValueKind::Unknown, value_kind), value)
             }
-            None => (Wants::Fixed(self.flags(last)), last),
+            None => (ValueKind::OneOf(self.flags(last)), last),
         }
     }
 
-    fn arguments(&self) -> Wants {
+    fn arguments(&self) -> ValueKind {
         if self.positional.is_empty() && self.command.has_subcommands() && !self.ended {
             let candidates = self.command.get_subcommands().filter(|one| !one.is_hide_set());
             let candidate = |command: &Command| {
                 let about = command.get_about().map(ToString::to_string);
                 Candidate::new(command.get_name(), about.unwrap_or_default())
             };
-            return Wants::Fixed(candidates.map(candidate).collect());
+            return ValueKind::OneOf(candidates.map(candidate).collect());
         }
         let all: Vec<&Arg> = self.command.get_positionals().collect();
         let wanted = all.get(self.positional.len()).copied().or_else(|| {
             let is_repeated = |last: &&Arg| matches!(last.get_action(), ArgAction::Append);
             all.last().copied().filter(is_repeated)
         });
-        wanted.map_or(Wants::Nothing, values)
+        wanted.map_or(ValueKind::Unknown, value_kind)
     }
 
     fn flags(&self, typed: &str) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for flag in self.command.get_arguments() {
-            let is_done = self.given.contains(flag.get_id().as_str())
+            let is_done = self.given_flags.contains(flag.get_id().as_str())
                 && !matches!(flag.get_action(), ArgAction::Append);
             if flag.is_hide_set() || flag.is_positional() || is_done {
                 continue;
@@ -218,11 +218,11 @@ impl<'a> Line<'a> {
     }
 }
 
-fn find(command: &Command, is_it: impl Fn(&Arg) -> bool) -> Option<&Arg> {
-    command.get_arguments().find(|flag| is_it(flag))
+fn find(command: &Command, matches: impl Fn(&Arg) -> bool) -> Option<&Arg> {
+    command.get_arguments().find(|flag| matches(flag))
 }
 
-fn is_of(connection: &Command, flag: &Arg) -> bool {
+fn is_connection_flag(connection: &Command, flag: &Arg) -> bool {
     connection
         .get_arguments()
         .any(|own| own.get_id() == flag.get_id() && own.get_long() == flag.get_long())
@@ -237,12 +237,12 @@ fn long_flag(flag: &Arg) -> Option<String> {
 }
 
 /// Returns the ID of `session.operator.metalbear.co/ID`.
-fn bare(word: &str) -> &str {
+fn strip_resource(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
 /// Returns the kind of values of an argument, by its definition or its name.
-fn values(argument: &Arg) -> Wants {
+fn value_kind(argument: &Arg) -> ValueKind {
     let possible = argument.get_possible_values();
     if !possible.is_empty() {
         let shown = possible.iter().filter(|value| !value.is_hide_set());
@@ -250,27 +250,27 @@ fn values(argument: &Arg) -> Wants {
             let help = value.get_help().map(ToString::to_string);
             Candidate::new(value.get_name(), help.unwrap_or_default())
         };
-        return Wants::Fixed(shown.map(candidate).collect());
+        return ValueKind::OneOf(shown.map(candidate).collect());
     }
     if argument.get_action().takes_values() && argument.is_require_equals_set()
         || matches!(argument.get_action(), ArgAction::SetTrue)
     {
-        return Wants::Fixed(vec![Candidate::new("true", ""), Candidate::new("false", "")]);
+        return ValueKind::OneOf(vec![Candidate::new("true", ""), Candidate::new("false", "")]);
     }
     match argument.get_id().as_str() {
-        "id" | "ids" | "what" => Wants::Sessions,
-        "target" => Wants::Targets,
-        "sessions_of" => Wants::Owners,
-        "namespace" => Wants::Namespaces,
-        "context" => Wants::Contexts,
-        "cluster" => Wants::Clusters,
-        "user" => Wants::Users,
-        "sort_by" => Wants::Fixed(sort_keys()),
-        "output" => Wants::Fixed(formats()),
-        "how_told" => Wants::Fixed(vec![Candidate::new("name", "names alone")]),
+        "id" | "ids" | "what" => ValueKind::Sessions,
+        "target" => ValueKind::Targets,
+        "sessions_of" => ValueKind::Owners,
+        "namespace" => ValueKind::Namespaces,
+        "context" => ValueKind::Contexts,
+        "cluster" => ValueKind::Clusters,
+        "user" => ValueKind::Users,
+        "sort_by" => ValueKind::OneOf(sort_keys()),
+        "output" => ValueKind::OneOf(formats()),
+        "delete_output" => ValueKind::OneOf(vec![Candidate::new("name", "names alone")]),
         _ => match argument.get_value_hint() {
-            ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath => Wants::Files,
-            _ => Wants::Nothing,
+            ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath => ValueKind::Files,
+            _ => ValueKind::Unknown,
         },
     }
 }
@@ -306,18 +306,18 @@ fn sort_keys() -> Vec<Candidate> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Question {
+    fn parse(line: &str) -> CompletionRequest {
         let words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
-        Question::parse(&words)
+        CompletionRequest::parse(&words)
     }
 
     fn fixed(line: &str) -> Vec<String> {
-        let question = parse(line);
-        match question.wants {
-            Wants::Fixed(all) => all
+        let request = parse(line);
+        match request.kind {
+            ValueKind::OneOf(all) => all
                 .into_iter()
                 .map(|one| one.value)
-                .filter(|value| value.starts_with(&question.prefix))
+                .filter(|value| value.starts_with(&request.prefix))
                 .collect(),
             other => panic!("{line}: {other:?}"),
         }
@@ -326,28 +326,28 @@ mod tests {
     #[test]
     fn suggests_values_by_position() {
         let cases = [
-            ("delete ", Wants::Sessions, ""),
-            ("-n shop delete a 48", Wants::Sessions, "48"),
-            ("kill --id ", Wants::Sessions, ""),
-            ("kill --id=48", Wants::Sessions, "48"),
-            ("describe -- ", Wants::Sessions, ""),
-            ("list -n ", Wants::Namespaces, ""),
-            ("list --namespace=sh", Wants::Namespaces, "sh"),
-            ("--context ", Wants::Contexts, ""),
-            ("list --cluster c", Wants::Clusters, "c"),
-            ("--kubeconfig ", Wants::Files, ""),
-            ("list --certificate-authority=/e", Wants::Files, "/e"),
-            ("list --token ", Wants::Nothing, ""),
-            ("version ", Wants::Nothing, ""),
-            ("list --nope=", Wants::Nothing, ""),
-            ("nope ", Wants::Nothing, ""),
+            ("delete ", ValueKind::Sessions, ""),
+            ("-n shop delete a 48", ValueKind::Sessions, "48"),
+            ("kill --id ", ValueKind::Sessions, ""),
+            ("kill --id=48", ValueKind::Sessions, "48"),
+            ("describe -- ", ValueKind::Sessions, ""),
+            ("list -n ", ValueKind::Namespaces, ""),
+            ("list --namespace=sh", ValueKind::Namespaces, "sh"),
+            ("--context ", ValueKind::Contexts, ""),
+            ("list --cluster c", ValueKind::Clusters, "c"),
+            ("--kubeconfig ", ValueKind::Files, ""),
+            ("list --certificate-authority=/e", ValueKind::Files, "/e"),
+            ("list --token ", ValueKind::Unknown, ""),
+            ("version ", ValueKind::Unknown, ""),
+            ("list --nope=", ValueKind::Unknown, ""),
+            ("nope ", ValueKind::Unknown, ""),
         ];
         for (line, expected, prefix) in cases {
-            let question = parse(line);
-            assert_eq!(question.wants, expected, "{line}");
-            assert_eq!(question.prefix, prefix, "{line}");
+            let request = parse(line);
+            assert_eq!(request.kind, expected, "{line}");
+            assert_eq!(request.prefix, prefix, "{line}");
         }
-        assert_eq!(Question::parse(&[]).prefix, "");
+        assert_eq!(CompletionRequest::parse(&[]).prefix, "");
     }
 
     #[test]
@@ -372,15 +372,15 @@ mod tests {
 
     #[test]
     fn parses_connection_flags() {
-        let question = parse(
+        let request = parse(
             "-n a --as-group x delete -A --context=c --insecure-skip-tls-verify -v8 --as-group y --request-timeout 3s 487F4F2B6D2376AD sessions/b ",
         );
-        assert_eq!(question.connection.namespace.as_deref(), Some("a"));
-        assert_eq!(question.connection.context.as_deref(), Some("c"));
-        assert_eq!(question.connection.impersonate_groups, ["x", "y"]);
-        assert!(question.connection.insecure_skip_tls_verify);
-        assert_eq!(question.connection.verbosity, 0);
-        assert!(question.everywhere);
+        assert_eq!(request.connection.namespace.as_deref(), Some("a"));
+        assert_eq!(request.connection.context.as_deref(), Some("c"));
+        assert_eq!(request.connection.impersonate_groups, ["x", "y"]);
+        assert!(request.connection.insecure_skip_tls_verify);
+        assert_eq!(request.connection.verbosity, 0);
+        assert!(request.everywhere);
         for (line, everywhere) in [
             ("list -A=false --target ", false),
             ("list -wA --target ", true),
@@ -391,7 +391,7 @@ mod tests {
         let safe = parse("list --insecure-skip-tls-verify=false -n a --target ");
         assert!(!safe.connection.insecure_skip_tls_verify);
         assert_eq!(safe.connection.namespace.as_deref(), Some("a"));
-        assert_eq!(question.taken, ["487f4f2b6d2376ad", "b"]);
+        assert_eq!(request.given_arguments, ["487f4f2b6d2376ad", "b"]);
         // An incomplete line falls back to the default connection.
         assert_eq!(parse("-n NOT/ONE list --as").connection.namespace, None);
         assert_eq!(parse("-nshop delete ").connection.namespace.as_deref(), Some("shop"));

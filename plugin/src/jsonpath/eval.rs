@@ -19,7 +19,7 @@ pub(super) enum MissingKeys {
 }
 
 /// A part of the output of a template.
-pub(super) enum Out<'a> {
+pub(super) enum OutputPart<'a> {
     /// Literal text of the template.
     Literal(&'a str),
     /// The results of an expression.
@@ -35,8 +35,8 @@ pub(super) fn pieces<'a>(
 ) -> Result<(), String> {
     all(pieces, object, keys, &mut |out| {
         found(match out {
-            Out::Literal(text) => vec![Cow::Owned(Value::from(text))],
-            Out::Found(results) => results,
+            OutputPart::Literal(text) => vec![Cow::Owned(Value::from(text))],
+            OutputPart::Found(results) => results,
         });
     })
 }
@@ -46,14 +46,14 @@ pub(super) fn all<'a>(
     pieces: &'a [Piece],
     object: &'a Value,
     keys: MissingKeys,
-    out: &mut dyn FnMut(Out<'a>),
+    out: &mut dyn FnMut(OutputPart<'a>),
 ) -> Result<(), String> {
     for piece in pieces {
         match piece {
-            Piece::Text(text) => out(Out::Literal(text)),
+            Piece::Text(text) => out(OutputPart::Literal(text)),
             Piece::Action(steps) => match steps.as_slice() {
-                [Step::Literal(Value::String(text))] => out(Out::Literal(text)),
-                steps => out(Out::Found(walk(vec![Cow::Borrowed(object)], steps, keys)?)),
+                [Step::Literal(Value::String(text))] => out(OutputPart::Literal(text)),
+                steps => out(OutputPart::Found(walk(vec![Cow::Borrowed(object)], steps, keys)?)),
             },
             Piece::Range(over, body) => {
                 for item in walk(vec![Cow::Borrowed(object)], over, keys)? {
@@ -71,7 +71,7 @@ fn each<'a>(
     item: Cow<'a, Value>,
     body: &'a [Piece],
     keys: MissingKeys,
-    out: &mut dyn FnMut(Out<'a>),
+    out: &mut dyn FnMut(OutputPart<'a>),
 ) -> Result<(), String> {
     match item {
         Cow::Borrowed(item) => all(body, item, keys, out),
@@ -82,7 +82,7 @@ fn each<'a>(
                 own.push(results.into_iter().map(Cow::into_owned).collect::<Vec<_>>());
             })?;
             for results in own {
-                out(Out::Found(results.into_iter().map(Cow::Owned).collect()));
+                out(OutputPart::Found(results.into_iter().map(Cow::Owned).collect()));
             }
             Ok(())
         }

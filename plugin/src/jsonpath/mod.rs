@@ -154,8 +154,8 @@ impl Template {
     pub fn text(&self, object: &Value) -> Result<String, EvalError> {
         let mut text = String::new();
         eval::all(&self.pieces, object, self.keys, &mut |result| match result {
-            eval::Out::Literal(literal) => text.push_str(literal),
-            eval::Out::Found(results) => {
+            eval::OutputPart::Literal(literal) => text.push_str(literal),
+            eval::OutputPart::Found(results) => {
                 for (n, result) in results.iter().enumerate() {
                     if n > 0 {
                         text.push(' ');

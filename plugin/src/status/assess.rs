@@ -34,7 +34,7 @@ pub(crate) fn assess(facts: &Facts, now: Timestamp) -> Vec<Check> {
 
 /// Returns the checks of a cluster with mirrord's own operator, which manages its sessions itself.
 /// Components of this project are not missing there, and must not be installed.
-pub(crate) fn assess_operators(version: &Reading<Value>) -> Vec<Check> {
+pub(crate) fn assess_mirrord_operator(version: &Reading<Value>) -> Vec<Check> {
     vec![
         server(version),
         Check::new(
@@ -89,7 +89,7 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
     let renew = format!(
         "the webhook renews its own CA: check its logs (kubectl -n {SYSTEM_NAMESPACE} logs deployment/{WEBHOOK_NAME}); renew a CA of your own yourself"
     );
-    let mut ends = Vec::new();
+    let mut expiries_by_owner = Vec::new();
     for (whose, bundle) in bundles {
         match certificate::expiry(bundle) {
             Err(why) => {
@@ -100,23 +100,23 @@ fn certificates(facts: &Facts, now: Timestamp) -> Check {
                 )
                 .with_remedy(renew);
             }
-            Ok(end) => ends.push((end, whose)),
+            Ok(end) => expiries_by_owner.push((end, whose)),
         }
     }
-    ends.sort_unstable();
-    let said: Vec<String> = ends
+    expiries_by_owner.sort_unstable();
+    let expiries: Vec<String> = expiries_by_owner
         .iter()
         .map(|(end, whose)| format!("CA of {whose} until {}", end.strftime("%Y-%m-%d")))
         .collect();
-    let said = said.join(", ");
-    match ends.first() {
+    let expiries = expiries.join(", ");
+    match expiries_by_owner.first() {
         Some((end, _)) if *end <= now => {
-            Check::new(name, Problem, format!("expired: {said}")).with_remedy(renew)
+            Check::new(name, Problem, format!("expired: {expiries}")).with_remedy(renew)
         }
         Some((end, _)) if end.duration_since(now) < SOON => {
-            Check::new(name, Warning, format!("expiring: {said}")).with_remedy(renew)
+            Check::new(name, Warning, format!("expiring: {expiries}")).with_remedy(renew)
         }
-        _ => Check::new(name, Good, said),
+        _ => Check::new(name, Good, expiries),
     }
 }
 
@@ -126,7 +126,7 @@ fn agents(configuration: &Reading<Option<Value>>) -> Check {
     let Reading::Known(configuration) = configuration else {
         return Check::unread(name, configuration);
     };
-    let asked_about = |resource: &str| {
+    let has_rule_for = |resource: &str| {
         let webhooks = configuration.as_ref().and_then(|all| all["webhooks"].as_array());
         let rules = webhooks
             .into_iter()
@@ -136,7 +136,7 @@ fn agents(configuration: &Reading<Option<Value>>) -> Check {
         let mut resources = rules.filter_map(|rule| rule["resources"].as_array()).flatten();
         resources.any(|found| found == resource)
     };
-    match (asked_about("jobs"), asked_about("pods/ephemeralcontainers")) {
+    match (has_rule_for("jobs"), has_rule_for("pods/ephemeralcontainers")) {
         (true, true) => {
             Check::new(name, Good, "Jobs and ephemeral containers of mirrord are stamped")
         }

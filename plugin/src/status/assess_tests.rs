@@ -46,13 +46,13 @@ fn healthy() -> Facts {
         version: Reading::Known(json!({ "gitVersion": "v1.36.3" })),
         has_sessions: Reading::Known(true),
         configuration: configuration(&all, &bundle(2040, 1)),
-        stopping: configuration(&["sessionpolicies", "sessions"], &bundle(2040, 1)),
+        validating_configuration: configuration(&["sessionpolicies", "sessions"], &bundle(2040, 1)),
         policies,
         policy_bindings,
         deployment: deployment(2),
         api_service: api_service(true, &bundle(2040, 1)),
         trackers: Reading::Known(TrackerAvailability::Served),
-        created: Reading::Known(json!({ "spec": { "owner": { "username": "avi" } } })),
+        dry_run_creation: Reading::Known(json!({ "spec": { "owner": { "username": "avi" } } })),
         auditor: Reading::Known((Some(report()), None)),
     }
 }
@@ -93,13 +93,13 @@ fn reports_hidden_values_as_unknown() {
         version: Reading::Hidden,
         has_sessions: Reading::Hidden,
         configuration: Reading::Hidden,
-        stopping: Reading::Hidden,
+        validating_configuration: Reading::Hidden,
         policies: Reading::Hidden,
         policy_bindings: Reading::Hidden,
         deployment: Reading::Hidden,
         api_service: Reading::Hidden,
         trackers: Reading::Hidden,
-        created: Reading::Hidden,
+        dry_run_creation: Reading::Hidden,
         auditor: Reading::Hidden,
     };
     for check in assess(&facts, Timestamp::UNIX_EPOCH) {
@@ -129,10 +129,10 @@ fn names_a_remedy_for_each_problem() {
             (facts.policies, facts.policy_bindings) = lists("api-services.mirrord-sessions");
         }),
         ("webhook", Problem, "is not called when a Session is stopped", |facts| {
-            facts.stopping = Reading::Known(None);
+            facts.validating_configuration = Reading::Known(None);
         }),
         ("webhook", Problem, "no user can stop a Session", |facts| {
-            facts.stopping = configuration(&["sessions"], "");
+            facts.validating_configuration = configuration(&["sessions"], "");
         }),
         ("webhook", Problem, "has no CA bundle", |facts| {
             facts.configuration = Reading::Known(Some(json!({ "webhooks": [
@@ -142,19 +142,19 @@ fn names_a_remedy_for_each_problem() {
         // A requester who may not read the configuration gets the message of the guard policy.
         ("webhook", Problem, "it was not called", |facts| {
             facts.configuration = Reading::Hidden;
-            facts.created = Reading::Failed("Error from server (Forbidden): x is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked".to_owned());
+            facts.dry_run_creation = Reading::Failed("Error from server (Forbidden): x is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked".to_owned());
         }),
         ("webhook", Warning, "namespaces \"nope\" not found", |facts| {
-            facts.created = Reading::Failed(
+            facts.dry_run_creation = Reading::Failed(
                 "Error from server (NotFound): namespaces \"nope\" not found".to_owned(),
             );
         }),
         ("webhook", Problem, "no replica is ready", |facts| {
-            facts.created = Reading::Hidden;
+            facts.dry_run_creation = Reading::Hidden;
             facts.deployment = Reading::Known(Some(json!({ "spec": { "replicas": 0 } })));
         }),
         ("webhook", Problem, "its Deployment does not exist", |facts| {
-            facts.created = Reading::Hidden;
+            facts.dry_run_creation = Reading::Hidden;
             facts.deployment = Reading::Known(None);
         }),
         ("trackers", Problem, "aren't served", |facts| {
@@ -171,21 +171,22 @@ fn names_a_remedy_for_each_problem() {
             facts.configuration = configuration(&["sessions"], "");
         }),
         ("webhook", Problem, "the API server can't reach it", |facts| {
-            facts.created = Reading::Failed("failed calling webhook \"x\": refused".to_owned());
+            facts.dry_run_creation =
+                Reading::Failed("failed calling webhook \"x\": refused".to_owned());
             facts.deployment = deployment(0);
         }),
         ("webhook", Problem, "it was not called", |facts| {
-            facts.created = Reading::Known(json!({ "spec": {} }));
+            facts.dry_run_creation = Reading::Known(json!({ "spec": {} }));
         }),
         ("webhook", Warning, "a Session can't be created here: exceeded quota", |facts| {
-            facts.created = Reading::Failed("exceeded quota".to_owned());
+            facts.dry_run_creation = Reading::Failed("exceeded quota".to_owned());
         }),
         ("webhook", Problem, "no replica is ready (0 of 2", |facts| {
-            facts.created = Reading::Hidden;
+            facts.dry_run_creation = Reading::Hidden;
             facts.deployment = deployment(0);
         }),
         ("webhook", Warning, "not every replica is ready (1 of 2", |facts| {
-            facts.created = Reading::Hidden;
+            facts.dry_run_creation = Reading::Hidden;
             facts.deployment = deployment(1);
         }),
         ("certificates", Problem, "expired: CA of webhook until 2029-12-01", |facts| {

@@ -50,10 +50,10 @@ fn find_fault(
     policies: Option<&Value>,
     bindings: Option<&Value>,
 ) -> Option<&'static str> {
-    let is_there = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
+    let exists = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
     let mut bound =
         items(bindings).filter(|item| text(item, "/spec/policyName") == Some(policy)).peekable();
-    if !is_there {
+    if !exists {
         Some("does not exist")
     } else if bound.peek().is_none() {
         Some("isn't bound")

@@ -11,7 +11,7 @@ use super::{
 
 const NAME: &str = "webhook";
 /// A part of the guard policy's message about a Session that bypassed the webhook.
-const UNASKED: &str = "has no spec.owner";
+const NO_OWNER: &str = "has no spec.owner";
 
 /// Returns the replicas of the Deployment, or nothing if it can't be read.
 fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
@@ -29,21 +29,21 @@ fn replicas(deployment: &Reading<Option<Value>>) -> Option<(u64, u64, String)> {
 }
 
 /// Returns the error of a webhook configuration, if there is one.
-fn configured(facts: &Facts, about: &str, look: &str) -> Option<Check> {
+fn configuration_problem(facts: &Facts, about: &str, look: &str) -> Option<Check> {
     let problem = |what: &str| Check::new(NAME, Problem, format!("{what}{about}"));
     let lacks_bundle = |configuration: &Value| bundle(configuration).is_none();
-    Some(match (&facts.configuration, &facts.stopping) {
+    Some(match (&facts.configuration, &facts.validating_configuration) {
         (Reading::Known(None), _) => {
             problem("its configuration does not exist").with_remedy(REAPPLY_MANIFESTS)
         }
-        (Reading::Known(Some(asks)), _) if lacks_bundle(asks) => {
+        (Reading::Known(Some(configuration)), _) if lacks_bundle(configuration) => {
             problem("its configuration has no CA bundle, which the webhook injects").with_remedy(look)
         }
         (_, Reading::Known(None)) => problem(
             "it is not called when a Session is stopped, so SessionPolicies about it have no effect",
         )
         .with_remedy(REAPPLY_MANIFESTS),
-        (_, Reading::Known(Some(asks))) if lacks_bundle(asks) => problem(
+        (_, Reading::Known(Some(configuration))) if lacks_bundle(configuration) => problem(
             "no user can stop a Session: the validating configuration has no CA bundle, which the webhook injects",
         )
         .with_remedy(look),
@@ -60,23 +60,23 @@ pub(super) fn webhook(facts: &Facts) -> Check {
     let look = format!(
         "check it: kubectl -n {SYSTEM_NAMESPACE} describe deployment/{WEBHOOK_NAME}, and logs"
     );
-    if let Some(check) = configured(facts, &about, &look) {
+    if let Some(check) = configuration_problem(facts, &about, &look) {
         return check;
     }
-    let unasked = || {
+    let not_called = || {
         let message = format!("it was not called for a new Session{about}");
         Check::new(NAME, Problem, message).with_remedy(REAPPLY_MANIFESTS)
     };
-    match &facts.created {
+    match &facts.dry_run_creation {
         Reading::Known(session) if session.pointer("/spec/owner/username").is_some() => {
             Check::new(NAME, Good, format!("it stamps the owner of a new Session{about}"))
         }
-        Reading::Known(_) => unasked(),
+        Reading::Known(_) => not_called(),
         Reading::Failed(why) if why.contains("failed calling webhook") => {
             Check::new(NAME, Problem, format!("the API server can't reach it: {why}{about}"))
                 .with_remedy(look)
         }
-        Reading::Failed(why) if why.contains(UNASKED) => unasked(),
+        Reading::Failed(why) if why.contains(NO_OWNER) => not_called(),
         Reading::Failed(why) if why.contains("namespaces \"") => {
             Check::new(NAME, Warning, format!("a Session can't be created here: {why}{about}"))
                 .with_remedy("name an existing namespace with -n")

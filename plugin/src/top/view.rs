@@ -57,7 +57,7 @@ fn heading(top: &Top, shown: usize) -> String {
         format!(", filter: {}", visible(&top.filter))
     };
     let noun = if all == 1 { "session" } else { "sessions" };
-    format!("{count} {noun} in {}, by {by}{order}{filter}", top.place)
+    format!("{count} {noun} in {}, by {by}{order}{filter}", top.scope)
 }
 
 fn footer(top: &Top) -> Line<'static> {
@@ -76,7 +76,7 @@ fn footer(top: &Top) -> Line<'static> {
     };
     // Messages have priority over the line of keys.
     let message: Vec<&str> =
-        [&top.message, &top.trouble].into_iter().flatten().map(String::as_str).collect();
+        [&top.message, &top.watch_error].into_iter().flatten().map(String::as_str).collect();
     if message.is_empty() {
         return Line::from(keys);
     }

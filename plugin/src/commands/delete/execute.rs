@@ -4,7 +4,7 @@ use mirrord_sessions_crds::SessionId;
 
 use super::{target::DeleteTarget, wait::wait_until_ended};
 use crate::{
-    cli::stop::{DryRun, Stop},
+    cli::stop::{DryRun, StopOptions},
     console::Console,
     error::Error,
     render::escape::visible,
@@ -30,7 +30,7 @@ pub(in crate::commands) async fn delete_all(
     server: &Server,
     targets: &[DeleteTarget],
     origin: Origin,
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let mut failed = matches!(origin, Origin::Named { some_failed: true, .. });
@@ -71,7 +71,7 @@ async fn delete_one(
     server: &Server,
     target: &DeleteTarget,
     origin: Origin,
-    stop: &Stop,
+    stop: &StopOptions,
 ) -> Result<DeleteTarget, Error> {
     let DeleteTarget { namespace, id, uid } = target;
     let Some(deletion) = deletion(stop) else {
@@ -87,7 +87,7 @@ async fn delete_one(
 }
 
 /// Returns the request to the server, or nothing for a dry run on the client.
-pub(in crate::commands) fn deletion(stop: &Stop) -> Option<DeleteOptions<'static>> {
+pub(in crate::commands) fn deletion(stop: &StopOptions) -> Option<DeleteOptions<'static>> {
     let effect = match stop.dry_run {
         DryRun::None => Effect::Real,
         DryRun::Server => Effect::DryRun,
@@ -97,7 +97,7 @@ pub(in crate::commands) fn deletion(stop: &Stop) -> Option<DeleteOptions<'static
 }
 
 /// Returns the grace period in seconds by kubectl's rules, or nothing for the server's default.
-pub(super) fn grace_period(stop: &Stop) -> Option<i64> {
+pub(super) fn grace_period(stop: &StopOptions) -> Option<i64> {
     match stop.grace_period {
         _ if stop.now => Some(1),
         // kubectl requires --force for 0, and uses 1 without it.
@@ -108,7 +108,11 @@ pub(super) fn grace_period(stop: &Stop) -> Option<i64> {
 }
 
 /// Returns kubectl's line about a deleted object.
-pub(in crate::commands) fn deleted_line(id: &SessionId, namespace: &str, stop: &Stop) -> String {
+pub(in crate::commands) fn deleted_line(
+    id: &SessionId,
+    namespace: &str,
+    stop: &StopOptions,
+) -> String {
     if stop.output.as_deref() == Some("name") {
         return format!("{}/{}\n", kind_name(), visible(id.name()));
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     cli::{
         boolean,
-        stop::{DryRun, SharedDeleteArgs, Stop, Typed},
+        stop::{DryRun, IdArgument, SharedDeleteArgs, StopOptions},
     },
     console::Console,
     error::Error,
@@ -30,7 +30,7 @@ use target::ResolvedTarget;
 pub(super) use wait::wait_until_ended;
 
 /// Rejects command lines that the parser accepts and kubectl rejects, with kubectl's messages.
-pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error> {
+pub(super) fn check(ids: &[IdArgument], args: &SharedDeleteArgs) -> Result<(), Error> {
     let selects = args.select.is_any();
     if !ids.is_empty() && (selects || args.all) {
         return Err(Error::setup("name cannot be provided when a selector is specified"));
@@ -46,7 +46,7 @@ pub(super) fn check(ids: &[Typed], args: &SharedDeleteArgs) -> Result<(), Error>
     check_stop(&args.stop)
 }
 
-pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
+pub(super) fn check_stop(stop: &StopOptions) -> Result<(), Error> {
     if stop.interactive && stop.yes {
         return Err(Error::setup("--interactive and --yes cannot be specified together"));
     }
@@ -80,7 +80,7 @@ pub(super) fn check_stop(stop: &Stop) -> Result<(), Error> {
 }
 
 /// Returns kubectl's warning about a forced deletion.
-pub(super) fn warning(stop: &Stop) -> Option<&'static str> {
+pub(super) fn warning(stop: &StopOptions) -> Option<&'static str> {
     (grace_period(stop) == Some(0)).then_some(
         "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.",
     )
@@ -88,13 +88,13 @@ pub(super) fn warning(stop: &Stop) -> Option<&'static str> {
 
 pub(super) async fn run(
     server: &Server,
-    ids: &[Typed],
+    ids: &[IdArgument],
     args: &SharedDeleteArgs,
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     source(server, console).await?;
-    let scope = scope(server, args.everywhere);
+    let scope = scope(server, args.namespaces);
     if !ids.is_empty() {
         return delete_named(server, ids, &scope, args, console).await;
     }
@@ -114,7 +114,7 @@ pub(super) async fn run(
 pub(super) async fn delete_listed(
     server: &Server,
     sessions: &[Session],
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let targets: Vec<DeleteTarget> = sessions.iter().map(DeleteTarget::from_session).collect();
@@ -125,7 +125,7 @@ pub(super) async fn delete_listed(
 pub(super) fn confirm(
     sessions: &[Session],
     scope: &Scope,
-    stop: &Stop,
+    stop: &StopOptions,
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> bool {
@@ -137,7 +137,7 @@ pub(super) fn confirm(
 fn confirm_list(
     count: usize,
     list: impl Fn() -> String,
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> bool {
     if !needs_confirmation(count, stop, console) {
@@ -152,7 +152,7 @@ fn confirm_list(
     is_confirmed
 }
 
-fn needs_confirmation(count: usize, stop: &Stop, console: &Console<'_>) -> bool {
+fn needs_confirmation(count: usize, stop: &StopOptions, console: &Console<'_>) -> bool {
     let is_requested = stop.interactive || count > 1 && console.is_interactive();
     count > 0 && is_requested && stop.dry_run == DryRun::None && !stop.yes
 }
@@ -160,7 +160,7 @@ fn needs_confirmation(count: usize, stop: &Stop, console: &Console<'_>) -> bool 
 /// Deletes the sessions of the IDs on the command line.
 async fn delete_named(
     server: &Server,
-    ids: &[Typed],
+    ids: &[IdArgument],
     scope: &Scope,
     args: &SharedDeleteArgs,
     console: &mut Console<'_>,
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn stop(line: &str) -> Stop {
+    fn stop(line: &str) -> StopOptions {
         let words = ["plugin", "delete", "a"].into_iter();
         let words = words.chain(line.split_whitespace()).map(Into::into);
         let Command::Delete(args) = Cli::parse_from_args(words).unwrap().command else {

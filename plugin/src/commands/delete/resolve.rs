@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::target::ResolvedTarget;
 use crate::{
-    cli::stop::Typed,
+    cli::stop::IdArgument,
     commands::{
         once,
         selection::{is_prefix, unique_match},
@@ -25,17 +25,17 @@ pub(super) struct Resolution {
 /// Resolves IDs and prefixes of IDs. `describe` requires the users and targets of the sessions.
 pub(super) async fn resolve(
     server: &Server,
-    ids: &[Typed],
+    ids: &[IdArgument],
     scope: &Scope,
     describe: bool,
 ) -> Result<Resolution, Error> {
     let lists = describe
         || *scope == Scope::All
-        || ids.iter().any(|typed| typed.may_begin && is_prefix(&typed.id));
+        || ids.iter().any(|typed| typed.may_be_prefix && is_prefix(&typed.id));
     let listed = if lists {
         // The server can select a single complete ID.
         let only = match ids {
-            [typed] if !(typed.may_begin && is_prefix(&typed.id)) => Some(&typed.id),
+            [typed] if !(typed.may_be_prefix && is_prefix(&typed.id)) => Some(&typed.id),
             _ => None,
         };
         match server.sessions(scope, only).await {
@@ -72,8 +72,8 @@ pub(super) async fn resolve(
 }
 
 /// Finds the session with an ID, or else the only one whose ID has that prefix.
-fn find(listed: &[Value], typed: &Typed) -> Result<Option<Session>, Error> {
-    let Typed { id, may_begin } = typed;
+fn find(listed: &[Value], typed: &IdArgument) -> Result<Option<Session>, Error> {
+    let IdArgument { id, may_be_prefix } = typed;
     let mut exact: Vec<Session> = listed
         .iter()
         .map(Session::from_object)
@@ -83,7 +83,7 @@ fn find(listed: &[Value], typed: &Typed) -> Result<Option<Session>, Error> {
         exact.retain(|session| !session.is_over());
     }
     match exact.as_slice() {
-        [] if *may_begin && is_prefix(id) => {
+        [] if *may_be_prefix && is_prefix(id) => {
             let item = unique_match(listed, id, false)?;
             Ok(item.map(Session::from_object))
         }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::target::DeleteTarget;
 use crate::{
-    cli::stop::{DryRun, Stop},
+    cli::stop::{DryRun, StopOptions},
     console::Console,
     error::Error,
     server::{EventType, ListOptions, Scope, Server, Source, WatchEvent},
@@ -25,7 +25,7 @@ const RESTART_DELAY: Duration = Duration::from_millis(500);
 pub(in crate::commands) async fn wait_until_ended(
     server: &Server,
     deleted: &[DeleteTarget],
-    stop: &Stop,
+    stop: &StopOptions,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     let is_real = stop.wait && stop.dry_run == DryRun::None;

@@ -16,7 +16,7 @@ use crate::{
 pub(super) enum Events {
     Found(Vec<Value>),
     /// Events are not requested.
-    Unasked,
+    NotRequested,
     /// RBAC forbids listing them.
     Forbidden,
     /// The request failed for this reason.

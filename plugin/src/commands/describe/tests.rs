@@ -7,8 +7,8 @@ fn now() -> Zoned {
     Timestamp::from_second(63).unwrap().to_zoned(TimeZone::UTC)
 }
 
-fn around(events: Events) -> Around {
-    Around { others: Some(vec!["zoe@x.co".into()]), events }
+fn context(events: Events) -> SessionContext {
+    SessionContext { others: Some(vec!["zoe@x.co".into()]), events }
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn describes_a_session() {
         }),
     ]);
     assert_eq!(
-        render(&session, &around(events), &now()),
+        render(&session, &context(events), &now()),
         "\
 Name:              487f4f2b6d2376ad
 Session ID:        487F4F2B6D2376AD
@@ -97,7 +97,7 @@ fn describes_the_end_of_a_session() {
             "endedAt": "1970-01-01T00:00:13Z",
         },
     }));
-    let text = render(&session, &around(Events::Found(vec![])), &now());
+    let text = render(&session, &context(Events::Found(vec![])), &now());
     for line in [
         "  Reason:          Stopped\n",
         "  Stopped By:      boss@x.co\n",
@@ -115,7 +115,7 @@ fn never_labels_an_unverified_owner_as_verified() {
         "spec": { "owner": { "username": UNVERIFIED_USERNAME } },
         "status": { "message": "the agent carries no stamp" },
     }));
-    let text = render(&session, &around(Events::Forbidden), &now());
+    let text = render(&session, &context(Events::Forbidden), &now());
     assert!(!text.contains("verified by"), "{text}");
     assert!(text.contains("Owner:             <unverified: "), "{text}");
     assert!(text.contains("  Message:         the agent carries no stamp"), "{text}");
@@ -124,7 +124,7 @@ fn never_labels_an_unverified_owner_as_verified() {
 #[test]
 fn describes_absent_values() {
     let session = Session::from_object(&json!({ "metadata": { "name": "x", "namespace": "n" } }));
-    let text = render(&session, &around(Events::Forbidden), &now());
+    let text = render(&session, &context(Events::Forbidden), &now());
     assert!(!text.contains("Key:"), "{text}");
     for line in [
         "Owner:             <none: the user is not verified>\n",
@@ -134,10 +134,10 @@ fn describes_absent_values() {
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
-    let text = render(&session, &around(Events::Failed("no\nway".into())), &now());
+    let text = render(&session, &context(Events::Failed("no\nway".into())), &now());
     assert!(text.ends_with("Events:            <not available: no\\nway>\n"), "{text}");
     assert!(
-        render(&session, &around(Events::Found(vec![])), &now())
+        render(&session, &context(Events::Found(vec![])), &now())
             .ends_with("Events:            <none>\n")
     );
 }

@@ -9,9 +9,9 @@ use crate::{
     filter::ConcurrentSessions,
     render::{
         columns::Aligner,
+        list_format::ListFormat,
         listing::{Columns, bordered, names},
         output,
-        shape::Shape,
     },
     server::{EventType, Scope},
     session::Session,
@@ -21,7 +21,7 @@ use crate::{
 // The flags are independent of each other.
 #[allow(clippy::struct_excessive_bools)]
 pub(in crate::commands) struct Printer {
-    shape: Shape,
+    format: ListFormat,
     columns: Columns,
     aligner: Aligner,
     /// Whether the column headers are still to be printed.
@@ -37,14 +37,14 @@ pub(in crate::commands) struct Printer {
 
 impl Printer {
     pub(in crate::commands) fn new(
-        shape: Shape,
+        format: ListFormat,
         args: &ListArgs,
         scope: &Scope,
         width: Option<usize>,
     ) -> Self {
         let columns = Columns {
             namespace: *scope == Scope::All,
-            wide: shape == Shape::Wide,
+            wide: format == ListFormat::Wide,
             kind: args.show_kind,
             label_columns: args.label_columns.clone(),
             labels: args.show_labels,
@@ -55,11 +55,11 @@ impl Printer {
         let flexible = columns.flexible().into_iter().map(|at| at + before);
         let flexible = flexible.collect();
         Self {
-            aligner: match shape {
-                Shape::Columns(_) => aligner,
+            aligner: match format {
+                ListFormat::Columns(_) => aligner,
                 _ => aligner.within(width, flexible),
             },
-            shape,
+            format,
             columns,
             header: !args.no_headers,
             width,
@@ -80,14 +80,14 @@ impl Printer {
         items: Vec<Value>,
         now: Timestamp,
     ) -> Result<String, Error> {
-        let sessions: Vec<Session> = match self.shape {
-            Shape::Plain | Shape::Wide | Shape::Table | Shape::Name => {
+        let sessions: Vec<Session> = match self.format {
+            ListFormat::Plain | ListFormat::Wide | ListFormat::Table | ListFormat::Name => {
                 items.iter().map(Session::from_object).collect()
             }
             _ => Vec::new(),
         };
-        match &self.shape {
-            Shape::Plain | Shape::Wide => {
+        match &self.format {
+            ListFormat::Plain | ListFormat::Wide => {
                 let concurrent = if self.shows_others() {
                     ConcurrentSessions::new(&sessions)
                 } else {
@@ -95,10 +95,10 @@ impl Printer {
                 };
                 Ok(self.lines(&sessions, &concurrent, None, now))
             }
-            Shape::Name => Ok(names(&sessions)),
-            Shape::Table => Ok(bordered(&sessions, now, self.header, self.width)),
-            Shape::Columns(_) => self.custom(&items, None),
-            Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
+            ListFormat::Name => Ok(names(&sessions)),
+            ListFormat::Table => Ok(bordered(&sessions, now, self.header, self.width)),
+            ListFormat::Columns(_) => self.custom(&items, None),
+            ListFormat::Object(_) | ListFormat::Template(_) | ListFormat::TemplateAsJson(_) => {
                 let items = items.into_iter().map(|item| self.object(item)).collect();
                 self.render_object(&output::list(items))
             }
@@ -111,7 +111,7 @@ impl Printer {
         item: Value,
         now: Timestamp,
     ) -> Result<String, Error> {
-        if self.shape.is_whole() {
+        if self.format.is_object() {
             return self.render_object(&self.object(item));
         }
         self.list(vec![item], now)
@@ -128,13 +128,13 @@ impl Printer {
     ) -> Result<String, Error> {
         let session = || Session::from_object(item);
         let event = self.events.then_some(change.as_str());
-        match &self.shape {
-            Shape::Plain | Shape::Wide | Shape::Table => {
+        match &self.format {
+            ListFormat::Plain | ListFormat::Wide | ListFormat::Table => {
                 Ok(self.lines(&[session()], concurrent, event, now))
             }
-            Shape::Name => Ok(names(&[session()])),
-            Shape::Columns(_) => self.custom(std::slice::from_ref(item), event),
-            Shape::Whole(_) | Shape::Template(_) | Shape::TemplateAsJson(_) => {
+            ListFormat::Name => Ok(names(&[session()])),
+            ListFormat::Columns(_) => self.custom(std::slice::from_ref(item), event),
+            ListFormat::Object(_) | ListFormat::Template(_) | ListFormat::TemplateAsJson(_) => {
                 let object = self.object(item.clone());
                 self.render_object(&match event {
                     Some(event) => json!({ "type": event, "object": object }),
@@ -154,9 +154,9 @@ impl Printer {
 
     fn render_object(&mut self, value: &Value) -> Result<String, Error> {
         let failed = |error: crate::jsonpath::EvalError| Error::setup(error.to_string());
-        match &self.shape {
-            Shape::Template(template) => template.text(value).map_err(failed),
-            Shape::TemplateAsJson(template) => {
+        match &self.format {
+            ListFormat::Template(template) => template.text(value).map_err(failed),
+            ListFormat::TemplateAsJson(template) => {
                 let found = template.find(value).map_err(failed)?;
                 let lists = found.into_iter().map(|results| {
                     let list = results.into_iter().map(std::borrow::Cow::into_owned);
@@ -165,7 +165,7 @@ impl Printer {
                 });
                 lists.collect()
             }
-            Shape::Whole(format) => {
+            ListFormat::Object(format) => {
                 let text = output::render(value, *format).map_err(Error::Output)?;
                 let follows = std::mem::replace(&mut self.follows, true);
                 let between = follows && *format == output::Format::Yaml;
@@ -176,7 +176,7 @@ impl Printer {
     }
 
     fn custom(&mut self, items: &[Value], event: Option<&str>) -> Result<String, Error> {
-        let Shape::Columns(columns) = &self.shape else {
+        let ListFormat::Columns(columns) = &self.format else {
             return Ok(String::new());
         };
         let mut rows = Vec::new();
@@ -267,9 +267,9 @@ mod tests {
         let Command::List(args) = cli.command else {
             panic!("{line:?}");
         };
-        let shape = Shape::parse(args.output.as_deref(), None).unwrap();
+        let format = ListFormat::parse(args.output.as_deref(), None).unwrap();
         let now = Timestamp::from_second(63).unwrap();
-        let mut printer = Printer::new(shape, &args, scope, None);
+        let mut printer = Printer::new(format, &args, scope, None);
         printer.list(items(), now).unwrap()
     }
 

@@ -12,7 +12,7 @@ use crate::{
 
 /// The output format of a list.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Shape {
+pub enum ListFormat {
     /// Plain columns of text.
     Plain,
     /// Plain columns with the additional ones of `-o wide`.
@@ -22,7 +22,7 @@ pub enum Shape {
     /// The names of the sessions.
     Name,
     /// Complete objects in a format.
-    Whole(Format),
+    Object(Format),
     /// The text of a JSONPath template.
     Template(Template),
     /// The results of a JSONPath template as JSON lists.
@@ -46,7 +46,7 @@ const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath
 /// Limit of a template file, in bytes.
 const MAX_TEMPLATE: u64 = 1 << 20;
 
-impl Shape {
+impl ListFormat {
     /// Parses the values of `-o` and `--template`.
     ///
     /// # Errors
@@ -70,8 +70,8 @@ impl Shape {
             ("wide", None) => Self::Wide,
             ("table", None) => Self::Table,
             ("name", None) => Self::Name,
-            ("json", None) => Self::Whole(Format::Json),
-            ("yaml", None) => Self::Whole(Format::Yaml),
+            ("json", None) => Self::Object(Format::Json),
+            ("yaml", None) => Self::Object(Format::Yaml),
             ("jsonpath", _) => Self::Template(template()?),
             ("jsonpath-as-json", _) => Self::TemplateAsJson(template()?),
             ("jsonpath-file", _) => Self::Template(parse(&read("--template", source)?)?),
@@ -109,8 +109,8 @@ impl Shape {
 
     /// Returns whether the format prints a list as one object, even an empty one.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        matches!(self, Self::Whole(_) | Self::Template(_) | Self::TemplateAsJson(_))
+    pub fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_) | Self::Template(_) | Self::TemplateAsJson(_))
     }
 }
 
@@ -231,21 +231,21 @@ mod tests {
             ("custom-columns-file=/none/x", "error reading custom-columns-file /none/x, "),
         ];
         for (output, expected) in cases {
-            let error = Shape::parse(Some(output), None).unwrap_err().to_string();
+            let error = ListFormat::parse(Some(output), None).unwrap_err().to_string();
             assert!(error.starts_with(&format!("error: {expected}")), "{output}: {error}");
         }
     }
 
     #[test]
     fn takes_templates_of_another_flag() {
-        let parse = |output, template| Shape::parse(output, Some(template)).unwrap();
+        let parse = |output, template| ListFormat::parse(output, Some(template)).unwrap();
         let path = parse(Some("jsonpath"), "{.a}");
-        assert!(matches!(path, Shape::Template(_)));
+        assert!(matches!(path, ListFormat::Template(_)));
         // A template in -o overrides --template.
         assert_eq!(parse(Some("jsonpath={.a}"), "{.b}"), path);
-        assert_eq!(parse(Some("json"), "{.a}"), Shape::Whole(Format::Json));
-        assert_eq!(Shape::parse(None, Some("")).unwrap(), Shape::Plain);
-        let error = Shape::parse(None, Some("{{.a}}")).unwrap_err().to_string();
+        assert_eq!(parse(Some("json"), "{.a}"), ListFormat::Object(Format::Json));
+        assert_eq!(ListFormat::parse(None, Some("")).unwrap(), ListFormat::Plain);
+        let error = ListFormat::parse(None, Some("{{.a}}")).unwrap_err().to_string();
         assert!(error.contains("-o go-template='{{.a}}'"), "{error}");
     }
 
