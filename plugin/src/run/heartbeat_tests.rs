@@ -45,7 +45,7 @@ fn interprets_endings() {
         ("expired, as the controller says", ending("expired", CONTROLLER_USERNAME), 61, again),
         ("gone after long silence", ending("", ""), 61, again),
         ("deleted after long silence", ending("deleted", ""), 61, again),
-        ("its agent ended", ending("agent ended", ""), 1, again),
+        ("agent ended", ending("agent ended", ""), 1, again),
         ("closed by the controller", ending("agent ended", CONTROLLER_USERNAME), 1, again),
     ];
     // Sessions don't expire if reports are not accepted.
@@ -196,38 +196,46 @@ type Step<'a> = &'a dyn Fn(&mut HeartbeatState, Duration);
 
 #[test]
 fn reports_sessions_hidden_from_their_owner() {
-    let away: Step<'_> =
+    let hidden: Step<'_> =
         &|heartbeat, at| assert_eq!(heartbeat.on_watch_view(WatchView::Hidden, at), None);
-    let taken: Step<'_> =
+    let accepted: Step<'_> =
         &|heartbeat, at| assert_eq!(heartbeat.on_report_result(Ok(None), at), None);
-    let denied: Step<'_> = &|heartbeat, at| {
+    let not_found: Step<'_> = &|heartbeat, at| {
         assert_eq!(heartbeat.on_report_result(Err(RequestFailure::Gone), at), None);
     };
-    let lost: Step<'_> = &|heartbeat, at| {
+    let unreachable: Step<'_> = &|heartbeat, at| {
         heartbeat.on_report_result(Err(RequestFailure::Unreachable), at);
     };
-    let refused: Step<'_> = &|heartbeat, at| {
+    let rejected: Step<'_> = &|heartbeat, at| {
         heartbeat.on_report_result(Err(RequestFailure::Refused), at);
     };
-    let gone: Step<'_> = &|heartbeat, at| {
+    let ended: Step<'_> = &|heartbeat, at| {
         assert_eq!(heartbeat.on_observation(Observation::Ended(Ending::default()), at), None);
     };
     let end = || NextAction::End(Ending::default());
     let wait = |seconds: u32| NextAction::Wait(SECOND * (100 + seconds));
     // (name, events, final action)
     let cases: [(&str, &[Step<'_>], NextAction); 12] = [
-        ("out of sight", &[away], NextAction::Report),
-        ("the report is taken", &[away, taken], wait(20)),
-        ("not sent", &[away, lost], wait(1)),
-        ("again, when none is sent", &[lost, away, away], wait(1)),
-        ("no reports are taken", &[away, refused], NextAction::LookUp),
-        ("nor ever were", &[refused, away], NextAction::LookUp),
-        ("it isn't there", &[away, denied], NextAction::LookUp),
-        ("no view shows it", &[denied, gone, gone], NextAction::Report),
-        ("but a report is accepted", &[denied, gone, gone, taken], wait(22)),
-        ("and it isn't", &[denied, gone, gone, denied], end()),
-        ("and may not be said", &[denied, gone, gone, refused], end()),
-        ("nor was it ever", &[refused, away, gone, gone], end()),
+        ("hidden session", &[hidden], NextAction::Report),
+        ("hidden session, accepted report", &[hidden, accepted], wait(20)),
+        ("hidden session, unreachable server", &[hidden, unreachable], wait(1)),
+        ("unreachable server, then hidden twice", &[unreachable, hidden, hidden], wait(1)),
+        ("hidden session, rejected report", &[hidden, rejected], NextAction::LookUp),
+        ("rejected report, then hidden", &[rejected, hidden], NextAction::LookUp),
+        ("hidden session, report not found", &[hidden, not_found], NextAction::LookUp),
+        (
+            "report not found, two lookups without it",
+            &[not_found, ended, ended],
+            NextAction::Report,
+        ),
+        ("then an accepted report", &[not_found, ended, ended, accepted], wait(22)),
+        ("then a report that is not found", &[not_found, ended, ended, not_found], end()),
+        ("then a rejected report", &[not_found, ended, ended, rejected], end()),
+        (
+            "rejected report, then hidden and two lookups without it",
+            &[rejected, hidden, ended, ended],
+            end(),
+        ),
     ];
     for (name, steps, expected) in cases {
         let mut now = SECOND * 100;
@@ -257,45 +265,45 @@ fn notifies_once_about_rejected_reports() {
     assert_eq!(heartbeat.next(PERIOD * 3), NextAction::Register);
 }
 
-type Happens<'a> = &'a dyn Fn(&mut HeartbeatState) -> Option<Notice>;
+type Events<'a> = &'a dyn Fn(&mut HeartbeatState) -> Option<Notice>;
 
 #[test]
 fn survives_the_deletion_of_the_definition() {
     let stop = ending("stopped", "bob");
-    let went = |heartbeat: &mut HeartbeatState, at| {
+    let ended = |heartbeat: &mut HeartbeatState, at| {
         heartbeat.on_watch_view(WatchView::Ended(ending("deleted", "")), at)
     };
     // (name, events, whether the command continues)
-    let cases: [(&str, Happens<'_>, bool); 6] = [
+    let cases: [(&str, Events<'_>, bool); 6] = [
         (
-            "a watch ends and finds none",
+            "the watch reports it",
             &|heartbeat| heartbeat.on_watch_view(WatchView::Undefined, SECOND),
             true,
         ),
         (
-            "it is seen to go, and looked for at once",
+            "the session ends, and the first lookup reports it",
             &|heartbeat| {
-                went(heartbeat, SECOND);
+                ended(heartbeat, SECOND);
                 heartbeat.on_observation(Observation::Undefined, SECOND)
             },
             true,
         ),
         (
-            "it is seen to go, and looked for once more",
+            "the session ends, and the second lookup reports it",
             &|heartbeat| {
-                went(heartbeat, SECOND);
+                ended(heartbeat, SECOND);
                 heartbeat.on_observation(Observation::Ended(ending("deleted", "")), SECOND);
                 heartbeat.on_observation(Observation::Undefined, SECOND + REASON_GRACE)
             },
             true,
         ),
         (
-            "a report finds none",
+            "a report fails because of it",
             &|heartbeat| heartbeat.on_report_result(Err(RequestFailure::Undefined), SECOND),
             true,
         ),
         (
-            "a report finds that it is gone",
+            "a report finds no session, and the lookup reports it",
             &|heartbeat| {
                 heartbeat.on_report_result(Err(RequestFailure::Gone), SECOND);
                 heartbeat.on_observation(Observation::Undefined, SECOND)
@@ -311,11 +319,11 @@ fn survives_the_deletion_of_the_definition() {
             false,
         ),
     ];
-    for (name, happens, goes_on) in cases {
+    for (name, events, continues) in cases {
         let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
         heartbeat.on_report_result(Ok(None), Duration::ZERO);
-        let notice = happens(&mut heartbeat);
-        if !goes_on {
+        let notice = events(&mut heartbeat);
+        if !continues {
             assert_eq!(
                 (notice, heartbeat.next(SECOND)),
                 (None, NextAction::End(stop.clone())),
@@ -369,29 +377,29 @@ fn notifies_once_about_rejected_sessions() {
 
 #[test]
 fn interprets_missing_reports() {
-    let taken: Step<'_> = &|heartbeat, at| {
+    let accepted: Step<'_> = &|heartbeat, at| {
         heartbeat.on_report_result(Ok(None), at);
     };
-    let refused: Step<'_> = &|heartbeat, at| {
+    let rejected: Step<'_> = &|heartbeat, at| {
         heartbeat.on_report_result(Err(RequestFailure::Refused), at);
     };
-    let anew: Step<'_> = &|heartbeat, at| {
+    let registered_again: Step<'_> = &|heartbeat, at| {
         heartbeat.on_registering();
         heartbeat.on_register_result(Ok(()), at);
     };
     // (name, whether reports are announced, events, whether a late end counts as expiry)
     let cases: [(&str, bool, &[Step<'_>], bool); 8] = [
-        ("promised", true, &[], true),
-        ("not promised", false, &[], false),
-        ("and yet taken", false, &[taken], true),
-        ("not taken any more", false, &[taken, refused], true),
-        ("promised and refused", true, &[refused], true),
-        ("without promise then", true, &[refused, anew], false),
-        ("with it again", true, &[taken, anew], true),
-        ("never with it", false, &[taken, anew], false),
+        ("announced", true, &[], true),
+        ("not announced", false, &[], false),
+        ("not announced, accepted", false, &[accepted], true),
+        ("not announced, accepted, rejected", false, &[accepted, rejected], true),
+        ("announced, rejected", true, &[rejected], true),
+        ("announced, rejected, registered again", true, &[rejected, registered_again], false),
+        ("announced, accepted, registered again", true, &[accepted, registered_again], true),
+        ("not announced, accepted, registered again", false, &[accepted, registered_again], false),
     ];
-    for (name, promises, steps, expires) in cases {
-        let mut heartbeat = HeartbeatState::new(Duration::ZERO, promises);
+    for (name, announced, steps, expires) in cases {
+        let mut heartbeat = HeartbeatState::new(Duration::ZERO, announced);
         for step in steps {
             step(&mut heartbeat, Duration::ZERO);
         }

@@ -25,7 +25,7 @@ fn diff_distinguishes_differences_from_failures() {
         ("forbidden", 403, forbidden, 2),
         ("nonsense", 200, role(&json!("x")), 2),
     ] {
-        let server = Fake::new().answer(PATH, code, body).start();
+        let server = Fake::new().respond(PATH, code, body).start();
         let output = server.run("auditor diff");
         assert_eq!(output.code, Some(expected), "{name}: {output:?}");
         assert_eq!(output.out.is_empty(), expected == 2, "{name}: {output:?}");

@@ -42,8 +42,8 @@ fn suggests_sessions_of_the_typed_namespace() {
 fn suggests_trackers_without_read_access_to_sessions() {
     let server = Fake::new()
         .forbid("GET /namespaces/default/sessions", "list", Some("default"))
-        .rule(|seen| {
-            let is_trackers = seen.path
+        .rule(|request| {
+            let is_trackers = request.path
                 == "/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers";
             let item = json!({ "metadata": { "name": "a", "namespace": "default" }, "spec": { "user": "u", "target": "t" } });
             is_trackers.then(|| Response {
@@ -76,9 +76,9 @@ fn suggests_nothing_on_failure() {
 #[test]
 fn suggests_names_of_cluster_and_kubeconfig() {
     let server = Fake::new()
-        .rule(|seen| {
+        .rule(|request| {
             let items = json!({ "items": [{ "metadata": { "name": "shop" } }, { "metadata": { "name": "default" } }] });
-            (seen.path == "/api/v1/namespaces").then(|| Response {
+            (request.path == "/api/v1/namespaces").then(|| Response {
                 code: 200,
                 headers: "",
                 body: items.to_string(),

@@ -31,7 +31,7 @@ fn lists_resolved_sessions_in_the_confirmation() {
         messages.starts_with("You are about to delete the following 3 sessions:\n48FA000000000000 (Avi/avi@x@host, deployment/counter)\nC000000000000000 (Avi/avi@x@host, deployment/counter)\nunknown\n"),
         "{messages}"
     );
-    assert_eq!(server.left().len(), 2);
+    assert_eq!(server.session_names().len(), 2);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn escapes_confirmations() {
         let control_characters = ['\u{1b}', '\u{9b}', '\u{202e}'];
         assert!(!messages.contains(control_characters), "{line}: {messages:?}");
     }
-    assert_eq!(server.left().len(), 1);
+    assert_eq!(server.session_names().len(), 1);
 }
 
 #[test]
@@ -68,5 +68,5 @@ fn reports_missing_sessions_before_the_confirmation() {
     );
     let (succeeded, messages) = answer_no(&server, "delete -A nope -i --ignore-not-found");
     assert!(succeeded && messages.is_empty(), "{messages}");
-    assert_eq!(server.left().len(), 3);
+    assert_eq!(server.session_names().len(), 3);
 }

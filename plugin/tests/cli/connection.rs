@@ -28,12 +28,12 @@ fn sends_impersonation_and_tokens() {
     let server = Fake::new().start();
     let output = server.run("list --as eve --as-group a --as-group b --as-uid 7 --token other");
     assert_eq!(output.code, Some(0), "{output:?}");
-    let seen = &server.all_requests()[0];
-    assert_eq!(seen.header("authorization"), ["Bearer other"]);
-    assert_eq!(seen.header("impersonate-user"), ["eve"]);
-    assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
-    assert_eq!(seen.header("impersonate-uid"), ["7"]);
-    assert!(seen.header("user-agent")[0].starts_with("kubectl-mirrord_sessions/"));
+    let request = &server.all_requests()[0];
+    assert_eq!(request.header("authorization"), ["Bearer other"]);
+    assert_eq!(request.header("impersonate-user"), ["eve"]);
+    assert_eq!(request.header("impersonate-group"), ["a", "b"]);
+    assert_eq!(request.header("impersonate-uid"), ["7"]);
+    assert!(request.header("user-agent")[0].starts_with("kubectl-mirrord_sessions/"));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn logs_requests_without_secrets() {
             "status": { "ports": [{ "port": 80, "type": "steal", "filter": "filter-only" }] },
         }))
         .start();
-    let at = |level: &str| {
+    let messages_at = |level: &str| {
         let output = server.run(&format!("list -o name {level} --token secret-token --as eve"));
         assert_eq!(output.out, "session.operator.metalbear.co/a\n", "{output:?}");
         for secret in ["secret-token", "joiners-only", "filter-only"] {
@@ -86,9 +86,9 @@ fn logs_requests_without_secrets() {
         output.messages
     };
     for quiet in ["", "-v 0", "-v=-1"] {
-        assert_eq!(at(quiet), "", "{quiet}");
+        assert_eq!(messages_at(quiet), "", "{quiet}");
     }
-    let six = at("-v6");
+    let six = messages_at("-v6");
     let url = format!(
         "{}/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers?fieldSelector=status.state%21%3Dterminated&limit=500",
         address(&server)
@@ -100,11 +100,11 @@ fn logs_requests_without_secrets() {
         "{six}"
     );
     assert!(!six.contains("Impersonate-User"), "{six}");
-    let seven = at("--v 7");
+    let seven = messages_at("--v 7");
     assert!(seven.contains("Impersonate-User: eve"), "{seven}");
     assert!(seven.contains("Authorization: Bearer <masked>"), "{seven}");
     assert!(!seven.contains("pod/shown"), "{seven}");
-    let eight = at("-v=8");
+    let eight = messages_at("-v=8");
     assert!(eight.contains("\"Response Body\" body="), "{eight}");
     assert!(eight.contains("pod/shown") && eight.contains("<masked>"), "{eight}");
     for line in eight.lines() {
@@ -151,8 +151,8 @@ fn runs_credential_plugins_relative_to_the_kubeconfig() {
 fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let remembered = Arc::clone(&asked);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&requests);
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -160,41 +160,41 @@ fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
             let read = stream.read(&mut bytes).unwrap();
             let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
             let line = text.lines().next().unwrap_or_default().to_owned();
-            remembered.lock().unwrap().push(line);
+            recorded.lock().unwrap().push(line);
             stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").unwrap();
         }
     });
-    (address, asked)
+    (address, requests)
 }
 
 #[test]
 fn uses_proxies_of_kubeconfig_and_environment() {
     // The name does not exist; the proxy denies before resolving it.
-    let far = "https://cluster.invalid:6443";
-    let asked_with = |proxy_url: Option<&str>, env: &[(&str, &str)]| {
-        let (address, asked) = proxy();
+    let unresolvable = "https://cluster.invalid:6443";
+    let requests_to_proxy = |proxy_url: Option<&str>, env: &[(&str, &str)]| {
+        let (address, requests) = proxy();
         let at = |text: &str| text.replace("PROXY", &address);
         let proxy_url =
             proxy_url.map_or(String::new(), |url| format!(", proxy-url: '{}'", at(url)));
         let plugin = Plugin::with_kubeconfig(&format!(
-            "current-context: a\ncontexts: [{{name: a, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: '{far}'{proxy_url}}}}}]\n"
+            "current-context: a\ncontexts: [{{name: a, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: '{unresolvable}'{proxy_url}}}}}]\n"
         ));
         let mut command = plugin.command("list --request-timeout 20s");
         command.envs(env.iter().map(|(name, value)| (*name, at(value))));
         let output = run(command);
         assert_eq!(output.code, Some(1), "{output:?}");
-        asked.lock().unwrap().clone()
+        requests.lock().unwrap().clone()
     };
     let connect = ["CONNECT cluster.invalid:6443 HTTP/1.1".to_owned()];
     let https = ("HTTPS_PROXY", "http://PROXY");
-    assert_eq!(asked_with(Some("http://PROXY"), &[]), connect);
-    assert_eq!(asked_with(None, &[https]), connect);
-    assert_eq!(asked_with(None, &[("https_proxy", "PROXY")]), connect);
-    assert_eq!(asked_with(None, &[https, ("NO_PROXY", ".invalid")]), [""; 0]);
+    assert_eq!(requests_to_proxy(Some("http://PROXY"), &[]), connect);
+    assert_eq!(requests_to_proxy(None, &[https]), connect);
+    assert_eq!(requests_to_proxy(None, &[("https_proxy", "PROXY")]), connect);
+    assert_eq!(requests_to_proxy(None, &[https, ("NO_PROXY", ".invalid")]), [""; 0]);
     // The kubeconfig overrides the environment.
     let both = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "*")];
-    assert_eq!(asked_with(Some("http://PROXY"), &both), connect);
-    assert_eq!(asked_with(None, &[]), [""; 0]);
+    assert_eq!(requests_to_proxy(Some("http://PROXY"), &both), connect);
+    assert_eq!(requests_to_proxy(None, &[]), [""; 0]);
 }
 
 #[test]

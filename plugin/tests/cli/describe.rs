@@ -15,8 +15,11 @@ fn describes_several_sessions_and_reports_a_missing_one() {
         output.out
     );
     assert!(output.messages.starts_with("Error from server (NotFound): "), "{}", output.messages);
-    let events =
-        server.all_requests().into_iter().find(|seen| seen.path.ends_with("/events")).unwrap();
+    let events = server
+        .all_requests()
+        .into_iter()
+        .find(|request| request.path.ends_with("/events"))
+        .unwrap();
     assert_eq!(
         events.query["fieldSelector"],
         "involvedObject.kind=Session,involvedObject.name=487f4f2b6d2376ad,involvedObject.namespace=default,involvedObject.uid=uid-487f4f2b6d2376ad"
@@ -45,7 +48,7 @@ fn describes_sessions_without_access_to_events() {
     ] {
         let server = Fake::new()
             .session("default", "a")
-            .answer("GET /api/v1/namespaces/default/events", code, body)
+            .respond("GET /api/v1/namespaces/default/events", code, body)
             .start();
         let text = server.run("describe a").succeeds();
         assert!(text.contains("Target:            deployment/counter\n"), "{text}");
@@ -69,7 +72,7 @@ fn selects_by_labels_and_omits_events() {
     let list_request = server
         .all_requests()
         .into_iter()
-        .find(|seen| seen.query.contains_key("labelSelector"))
+        .find(|request| request.query.contains_key("labelSelector"))
         .unwrap();
     assert_eq!(list_request.query["labelSelector"], "x=y");
     assert_eq!(list_request.query["limit"], "7");

@@ -108,9 +108,9 @@ fn reports_expired_credentials() {
 #[test]
 fn reports_a_missing_installation() {
     let server = Fake::new()
-        .rule(|seen| {
+        .rule(|request| {
             let body = "404 page not found\n".to_owned();
-            (seen.path != "/version").then_some(Response { code: 404, headers: "", body })
+            (request.path != "/version").then_some(Response { code: 404, headers: "", body })
         })
         .start();
     for command in &COMMANDS[..5] {

@@ -17,7 +17,7 @@ use crate::plugin::{CommandOutput, Plugin};
 const SESSIONS: &str = "/apis/operator.metalbear.co/v1";
 const TRACKERS: &str = "/apis/visibility.operator.metalbear.co/v1";
 
-/// Request that the server received.
+/// A request that the server received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
@@ -59,8 +59,9 @@ type Rule = Box<dyn Fn(&ReceivedRequest) -> Option<Response> + Send + Sync>;
 struct State {
     sessions: Mutex<Vec<Value>>,
     rules: Vec<Rule>,
-    lost: Vec<(RequestMatcher, bool)>,
-    seen: Mutex<Vec<ReceivedRequest>>,
+    /// Requests that time out, and whether they are executed.
+    timeouts: Vec<(RequestMatcher, bool)>,
+    requests: Mutex<Vec<ReceivedRequest>>,
 }
 
 /// The configuration of a server before it starts.
@@ -83,8 +84,8 @@ impl Fake {
 
     /// Serves Sessions and no trackers.
     pub(crate) fn without_trackers(self) -> Self {
-        self.rule(|seen| {
-            seen.path.starts_with(TRACKERS).then(|| Response {
+        self.rule(|request| {
+            request.path.starts_with(TRACKERS).then(|| Response {
                 code: 404,
                 headers: "",
                 body: "404 page not found\n".into(),
@@ -101,28 +102,28 @@ impl Fake {
         self
     }
 
-    /// Fails some requests, whether or not they were executed.
+    /// Responds to some requests with a timeout, whether or not they are executed.
     #[cfg(unix)]
-    pub(crate) fn losing(
+    pub(crate) fn time_out(
         mut self,
-        which: impl Fn(&ReceivedRequest) -> bool + Send + Sync + 'static,
-        done: bool,
+        matches: impl Fn(&ReceivedRequest) -> bool + Send + Sync + 'static,
+        is_executed: bool,
     ) -> Self {
-        self.0.lost.push((Box::new(which), done));
+        self.0.timeouts.push((Box::new(matches), is_executed));
         self
     }
 
     /// Overrides the response to requests with this line.
-    pub(crate) fn answer(self, line: &'static str, code: u16, body: impl Into<String>) -> Self {
+    pub(crate) fn respond(self, line: &'static str, code: u16, body: impl Into<String>) -> Self {
         let body = body.into();
-        self.rule(move |seen| {
-            (seen.line() == line).then(|| Response { code, headers: "", body: body.clone() })
+        self.rule(move |request| {
+            (request.line() == line).then(|| Response { code, headers: "", body: body.clone() })
         })
     }
 
     /// Denies requests with this line like RBAC.
     pub(crate) fn forbid(self, line: &'static str, verb: &str, namespace: Option<&str>) -> Self {
-        let place = namespace.map_or("at the cluster scope".to_owned(), |name| {
+        let scope = namespace.map_or("at the cluster scope".to_owned(), |name| {
             format!("in the namespace \"{name}\"")
         });
         let (resource, group) = if line.contains("sessiontrackers") {
@@ -131,9 +132,9 @@ impl Fake {
             ("sessions", "operator.metalbear.co")
         };
         let message = format!(
-            "{resource}.{group} is forbidden: User \"dev\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}"
+            "{resource}.{group} is forbidden: User \"dev\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {scope}"
         );
-        self.answer(line, 403, status(403, "Forbidden", &message, &json!({})))
+        self.respond(line, 403, status(403, "Forbidden", &message, &json!({})))
     }
 
     pub(crate) fn start(self) -> Server {
@@ -152,7 +153,7 @@ impl Fake {
     }
 }
 
-/// Fake API server that is running.
+/// A running fake API server.
 pub(crate) struct Server {
     state: Arc<State>,
     plugin: Plugin,
@@ -173,14 +174,14 @@ impl Server {
     }
 
     pub(crate) fn all_requests(&self) -> Vec<ReceivedRequest> {
-        self.state.seen.lock().unwrap().clone()
+        self.state.requests.lock().unwrap().clone()
     }
 
     /// Returns the received requests, except discovery.
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
-        let mut seen = self.all_requests();
-        seen.retain(|seen| !seen.is_discovery());
-        seen
+        let mut requests = self.all_requests();
+        requests.retain(|request| !request.is_discovery());
+        requests
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -193,7 +194,7 @@ impl Server {
     }
 
     /// Returns the names of the remaining sessions.
-    pub(crate) fn left(&self) -> Vec<String> {
+    pub(crate) fn session_names(&self) -> Vec<String> {
         let sessions = self.state.sessions.lock().unwrap();
         sessions.iter().map(|session| text(session, "/metadata/name").to_owned()).collect()
     }
@@ -235,27 +236,27 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 
 fn serve(state: &State, stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
-    while let Some(seen) = read(&mut reader) {
-        state.seen.lock().unwrap().push(seen.clone());
-        let lost = state.lost.iter().find(|(which, _)| which(&seen));
-        let answer = match lost {
-            Some((_, done)) => {
-                if *done {
-                    respond(state, &seen);
+    while let Some(request) = read(&mut reader) {
+        state.requests.lock().unwrap().push(request.clone());
+        let timeout = state.timeouts.iter().find(|(matches, _)| matches(&request));
+        let response = match timeout {
+            Some((_, is_executed)) => {
+                if *is_executed {
+                    respond(state, &request);
                 }
                 let body = status(504, "Timeout", "the request timed out", &json!({}));
                 Response { code: 504, headers: "", body }
             }
-            None => respond(state, &seen),
+            None => respond(state, &request),
         };
         let head = format!(
             "HTTP/1.1 {} X\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n",
-            answer.code,
-            answer.headers,
-            answer.body.len()
+            response.code,
+            response.headers,
+            response.body.len()
         );
         let mut writer = stream;
-        if writer.write_all(&[head.as_bytes(), answer.body.as_bytes()].concat()).is_err() {
+        if writer.write_all(&[head.as_bytes(), response.body.as_bytes()].concat()).is_err() {
             return;
         }
     }
@@ -265,13 +266,13 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<ReceivedRequest> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace().map(ToOwned::to_owned);
-    let mut seen = ReceivedRequest { method: words.next()?, ..ReceivedRequest::default() };
+    let mut request = ReceivedRequest { method: words.next()?, ..ReceivedRequest::default() };
     let target = words.next()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    path.clone_into(&mut seen.path);
+    path.clone_into(&mut request.path);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=')?;
-        seen.query.insert(name.to_owned(), decoded(value));
+        request.query.insert(name.to_owned(), percent_decode(value));
     }
     let mut length = 0;
     loop {
@@ -283,15 +284,15 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<ReceivedRequest> {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.parse().ok()?;
         }
-        seen.headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        request.headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    seen.body = String::from_utf8(body).ok()?;
-    Some(seen)
+    request.body = String::from_utf8(body).ok()?;
+    Some(request)
 }
 
-fn decoded(text: &str) -> String {
+fn percent_decode(text: &str) -> String {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -306,35 +307,35 @@ fn ok(body: &Value) -> Response {
     Response { code: 200, headers: "", body: body.to_string() }
 }
 
-fn api_error(state: &State, seen: &ReceivedRequest) -> Option<Response> {
-    state.rules.iter().find_map(|rule| rule(seen))
+fn rule_response(state: &State, request: &ReceivedRequest) -> Option<Response> {
+    state.rules.iter().find_map(|rule| rule(request))
 }
 
-fn respond(state: &State, seen: &ReceivedRequest) -> Response {
-    if let Some(answer) = api_error(state, seen) {
-        return answer;
+fn respond(state: &State, request: &ReceivedRequest) -> Response {
+    if let Some(response) = rule_response(state, request) {
+        return response;
     }
     let not_found = || Response { code: 404, headers: "", body: "404 page not found\n".into() };
-    if seen.path == "/version" {
+    if request.path == "/version" {
         return ok(&json!({ "gitVersion": "v1.36.3" }));
     }
-    if seen.path == SESSIONS {
+    if request.path == SESSIONS {
         return ok(&json!({ "kind": "APIResourceList", "resources": [{ "name": "sessions" }] }));
     }
-    if seen.path.starts_with("/api/v1/namespaces/") && seen.path.ends_with("/events") {
+    if request.path.starts_with("/api/v1/namespaces/") && request.path.ends_with("/events") {
         return ok(&json!({ "kind": "EventList", "items": [] }));
     }
-    if seen.path == TRACKERS {
+    if request.path == TRACKERS {
         return ok(
             &json!({ "kind": "APIResourceList", "resources": [{ "name": "sessiontrackers" }] }),
         );
     }
-    if seen.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews" {
+    if request.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews" {
         return ok(&json!({ "status": { "userInfo": { "username": "avi@x" } } }));
     }
-    let (rest, is_tracker) = match seen.path.strip_prefix(TRACKERS) {
+    let (rest, is_tracker) = match request.path.strip_prefix(TRACKERS) {
         Some(rest) => (rest, true),
-        None => match seen.path.strip_prefix(SESSIONS) {
+        None => match request.path.strip_prefix(SESSIONS) {
             Some(rest) => (rest, false),
             None => return not_found(),
         },
@@ -350,20 +351,20 @@ fn respond(state: &State, seen: &ReceivedRequest) -> Response {
             return join(state, namespace, name);
         }
         ["namespaces", namespace, "sessiontrackers", name, "report"] => {
-            return report(state, seen, namespace, name);
+            return report(state, request, namespace, name);
         }
         _ => return not_found(),
     };
-    let method = match seen.method.as_str() {
+    let method = match request.method.as_str() {
         "DELETE" | "POST" if is_tracker => "",
         method => method,
     };
     match (method, namespace, name) {
-        ("GET", _, None) => list(state, seen, namespace),
-        ("GET", _, Some(name)) => one(state, seen, namespace, name, false),
-        ("DELETE", _, Some(name)) => one(state, seen, namespace, name, true),
-        ("POST", Some(namespace), None) => create(state, seen, namespace),
-        ("DELETE", Some(namespace), None) => delete_all(state, seen, namespace),
+        ("GET", _, None) => list(state, request, namespace),
+        ("GET", _, Some(name)) => get_or_delete(state, request, namespace, name, false),
+        ("DELETE", _, Some(name)) => get_or_delete(state, request, namespace, name, true),
+        ("POST", Some(namespace), None) => create(state, request, namespace),
+        ("DELETE", Some(namespace), None) => delete_all(state, request, namespace),
         _ => Response { code: 405, ..not_found() },
     }
 }
@@ -373,7 +374,7 @@ fn is_in(session: &Value, namespace: Option<&str>) -> bool {
 }
 
 /// Returns whether an object matches a selector.
-fn fits(session: &Value, selector: &str) -> bool {
+fn matches_selector(session: &Value, selector: &str) -> bool {
     selector.split(',').all(|term| {
         let equal = !term.contains("!=");
         let term = term.replace("!=", "=");
@@ -384,9 +385,9 @@ fn fits(session: &Value, selector: &str) -> bool {
 }
 
 /// Returns a session with the kind of the requested resource.
-fn shown(session: &Value, seen: &ReceivedRequest) -> Value {
+fn as_requested_kind(session: &Value, request: &ReceivedRequest) -> Value {
     let mut shown = session.clone();
-    if seen.path.starts_with(TRACKERS) && session.get("kind").is_some() {
+    if request.path.starts_with(TRACKERS) && session.get("kind").is_some() {
         shown["apiVersion"] = json!("visibility.operator.metalbear.co/v1");
         shown["kind"] = json!("SessionTracker");
     }
@@ -411,41 +412,41 @@ fn join(state: &State, namespace: &str, name: &str) -> Response {
 }
 
 /// Handles a report; the last report deletes the session.
-fn report(state: &State, seen: &ReceivedRequest, namespace: &str, name: &str) -> Response {
-    let sent: Value = serde_json::from_str(&seen.body).unwrap();
-    let ends = sent["spec"]["ended"] == true;
-    let found = one(state, seen, Some(namespace), name, ends);
+fn report(state: &State, request: &ReceivedRequest, namespace: &str, name: &str) -> Response {
+    let sent: Value = serde_json::from_str(&request.body).unwrap();
+    let is_last = sent["spec"]["ended"] == true;
+    let found = get_or_delete(state, request, Some(namespace), name, is_last);
     if found.code != 200 {
         return found;
     }
-    let status = if ends { json!({}) } else { json!({ "periodSeconds": 1 }) };
+    let status = if is_last { json!({}) } else { json!({ "periodSeconds": 1 }) };
     ok(&json!({ "spec": sent["spec"], "status": status }))
 }
 
-fn list(state: &State, seen: &ReceivedRequest, namespace: Option<&str>) -> Response {
-    let fields = seen.query.get("fieldSelector");
-    let labels = seen.query.get("labelSelector");
+fn list(state: &State, request: &ReceivedRequest, namespace: Option<&str>) -> Response {
+    let fields = request.query.get("fieldSelector");
+    let labels = request.query.get("labelSelector");
     let sessions = state.sessions.lock().unwrap();
     let all: Vec<&Value> = sessions
         .iter()
         .filter(|session| is_in(session, namespace))
-        .filter(|session| fields.is_none_or(|selector| fits(session, selector)))
+        .filter(|session| fields.is_none_or(|selector| matches_selector(session, selector)))
         .filter(|session| {
-            labels.is_none_or(|selector| fits(&session["metadata"]["labels"], selector))
+            labels.is_none_or(|selector| matches_selector(&session["metadata"]["labels"], selector))
         })
         .collect();
-    let start: usize = seen.query.get("continue").map_or(0, |token| token.parse().unwrap());
-    let limit = seen.query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+    let start: usize = request.query.get("continue").map_or(0, |token| token.parse().unwrap());
+    let limit = request.query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
     let page = all.iter().skip(start).take(limit);
-    let page: Vec<Value> = page.map(|session| shown(session, seen)).collect();
+    let page: Vec<Value> = page.map(|session| as_requested_kind(session, request)).collect();
     let end = start + page.len();
     let next = if end < all.len() { end.to_string() } else { String::new() };
     ok(&json!({ "kind": "SessionList", "metadata": { "continue": next }, "items": page }))
 }
 
-fn one(
+fn get_or_delete(
     state: &State,
-    seen: &ReceivedRequest,
+    request: &ReceivedRequest,
     namespace: Option<&str>,
     name: &str,
     delete: bool,
@@ -455,8 +456,8 @@ fn one(
         .iter()
         .position(|session| is_in(session, namespace) && text(session, "/metadata/name") == name);
     match found {
-        Some(at) if delete && !seen.body.contains("\"All\"") => ok(&sessions.remove(at)),
-        Some(at) => ok(&shown(&sessions[at], seen)),
+        Some(at) if delete && !request.body.contains("\"All\"") => ok(&sessions.remove(at)),
+        Some(at) => ok(&as_requested_kind(&sessions[at], request)),
         None => {
             let message = format!("sessions.operator.metalbear.co \"{name}\" not found");
             let details = json!({ "name": name, "kind": "sessions" });
@@ -466,12 +467,12 @@ fn one(
     }
 }
 
-fn create(state: &State, seen: &ReceivedRequest, namespace: &str) -> Response {
-    let mut session: Value = serde_json::from_str(&seen.body).unwrap();
+fn create(state: &State, request: &ReceivedRequest, namespace: &str) -> Response {
+    let mut session: Value = serde_json::from_str(&request.body).unwrap();
     let name = text(&session, "/metadata/name").to_owned();
-    let is_there =
+    let has_name =
         |known: &Value| is_in(known, Some(namespace)) && text(known, "/metadata/name") == name;
-    if state.sessions.lock().unwrap().iter().any(is_there) {
+    if state.sessions.lock().unwrap().iter().any(has_name) {
         let message = format!("sessions.operator.metalbear.co \"{name}\" already exists");
         let details = json!({ "name": name, "kind": "sessions" });
         return Response {
@@ -483,25 +484,25 @@ fn create(state: &State, seen: &ReceivedRequest, namespace: &str) -> Response {
     session["metadata"]["namespace"] = json!(namespace);
     session["metadata"]["uid"] = json!(format!("uid-{name}"));
     session["spec"]["owner"] = json!({ "username": "avi@x" });
-    if !seen.query.contains_key("dryRun") {
+    if !request.query.contains_key("dryRun") {
         state.sessions.lock().unwrap().push(session.clone());
     }
     ok(&session)
 }
 
 /// Deletes sessions one by one until a rule denies one, like the API server.
-fn delete_all(state: &State, seen: &ReceivedRequest, namespace: &str) -> Response {
+fn delete_all(state: &State, request: &ReceivedRequest, namespace: &str) -> Response {
     let mut sessions = state.sessions.lock().unwrap();
     let mut deleted = Vec::new();
     while let Some(at) = sessions.iter().position(|session| is_in(session, Some(namespace))) {
-        let path = format!("{}/{}", seen.path, text(&sessions[at], "/metadata/name"));
-        let single = ReceivedRequest { path, ..seen.clone() };
-        if let Some(api_error) = api_error(state, &single) {
-            return api_error;
+        let path = format!("{}/{}", request.path, text(&sessions[at], "/metadata/name"));
+        let single = ReceivedRequest { path, ..request.clone() };
+        if let Some(response) = rule_response(state, &single) {
+            return response;
         }
         deleted.push(sessions.remove(at));
     }
-    if seen.body.contains("\"All\"") {
+    if request.body.contains("\"All\"") {
         sessions.extend(deleted.iter().cloned());
     }
     ok(&json!({ "kind": "SessionList", "metadata": {}, "items": deleted }))

@@ -98,11 +98,11 @@ fn sends_no_request_with_an_invalid_format() {
 fn watch_server(events: &[Value]) -> Fake {
     let events: Vec<String> = events.iter().map(ToString::to_string).collect();
     let body = events.join("\n") + "\n";
-    two_sessions().rule(move |seen| {
-        if seen.line() != "GET /namespaces/default/sessiontrackers" {
+    two_sessions().rule(move |request| {
+        if request.line() != "GET /namespaces/default/sessiontrackers" {
             return None;
         }
-        let body = match (seen.query.get("watch"), seen.query.get("resourceVersion")) {
+        let body = match (request.query.get("watch"), request.query.get("resourceVersion")) {
             (None, _) => json!({
                 "metadata": { "resourceVersion": "7" },
                 "items": [session("default", "a"), session("default", "b")],
@@ -209,16 +209,16 @@ fn restarts_an_expired_watch_without_loss() {
     });
     let lists = std::sync::atomic::AtomicUsize::new(0);
     let server = Fake::new()
-        .rule(move |seen| {
-            if seen.line() != "GET /namespaces/default/sessiontrackers" {
+        .rule(move |request| {
+            if request.line() != "GET /namespaces/default/sessiontrackers" {
                 return None;
             }
             let list = |version: &str, items: Vec<Value>| {
                 let items: Vec<&Value> = items.iter().map(|event| &event["object"]).collect();
                 json!({ "metadata": { "resourceVersion": version }, "items": items }).to_string()
             };
-            let body = if seen.query.contains_key("watch") {
-                match seen.query["resourceVersion"].as_str() {
+            let body = if request.query.contains_key("watch") {
+                match request.query["resourceVersion"].as_str() {
                     "7" => format!("{expired}\n"),
                     _ => String::new(),
                 }
@@ -261,8 +261,8 @@ fn reports_a_denied_watch() {
         &json!({}),
     );
     let server = two_sessions()
-        .rule(move |seen| {
-            seen.query.contains_key("watch").then(|| Response {
+        .rule(move |request| {
+            request.query.contains_key("watch").then(|| Response {
                 code: 403,
                 headers: "",
                 body: denied.clone(),
@@ -285,8 +285,8 @@ fn prints_the_first_page_before_the_second_arrives() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let server = many
-        .rule(move |seen| {
-            if seen.query.contains_key("continue") {
+        .rule(move |request| {
+            if request.query.contains_key("continue") {
                 // The second page is sent after the first was read.
                 wait.lock().unwrap().recv().unwrap();
             }

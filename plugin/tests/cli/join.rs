@@ -57,7 +57,7 @@ fn reports_denied_joins() {
 
     let forbidden = "sessiontrackers.visibility.operator.metalbear.co \"plain\" is forbidden: User \"dev\" cannot create resource \"sessiontrackers/join\" in API group \"visibility.operator.metalbear.co\" in the namespace \"default\"";
     let server = with_key()
-        .answer(
+        .respond(
             "POST /namespaces/default/sessiontrackers/plain/join",
             403,
             status(403, "Forbidden", forbidden, &json!({})),

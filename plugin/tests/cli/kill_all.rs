@@ -23,10 +23,10 @@ fn deletes_listed_sessions() {
             "GET /namespaces/default/sessiontrackers",
         ]
     );
-    for (seen, uid) in server.requests()[1..4].iter().zip(["uid-a", "uid-b", "uid-c"]) {
-        assert!(seen.body.contains(uid), "{seen:?}");
+    for (request, uid) in server.requests()[1..4].iter().zip(["uid-a", "uid-b", "uid-c"]) {
+        assert!(request.body.contains(uid), "{request:?}");
     }
-    assert_eq!(server.left(), ["x"]);
+    assert_eq!(server.session_names(), ["x"]);
 }
 
 #[test]
@@ -34,17 +34,17 @@ fn keeps_sessions_started_after_the_list() {
     // The list is older than the session.
     let list = json!({ "items": [session("default", "a"), session("default", "b")] });
     let server = three_sessions()
-        .answer("GET /namespaces/default/sessiontrackers", 200, list.to_string())
+        .respond("GET /namespaces/default/sessiontrackers", 200, list.to_string())
         .start();
     server.run("kill-all --wait=false").succeeds();
-    assert_eq!(server.left(), ["c"]);
+    assert_eq!(server.session_names(), ["c"]);
 }
 
 #[test]
 fn continues_after_a_denied_deletion() {
     let server = three_sessions()
         .session("shop", "x")
-        .answer("DELETE /namespaces/default/sessions/b", 403, denied_status())
+        .respond("DELETE /namespaces/default/sessions/b", 403, denied_status())
         .start();
     let CommandOutput { code, out, messages } = server.run("kill-all -A");
     assert_eq!(code, Some(1));
@@ -55,7 +55,7 @@ fn continues_after_a_denied_deletion() {
             + &deletion_line("x", "shop")
     );
     assert_eq!(messages, DENIED_MESSAGE.replace("\"B\"", "\"b\""));
-    assert_eq!(server.left(), ["b"]);
+    assert_eq!(server.session_names(), ["b"]);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn asks_for_confirmation_on_a_terminal() {
         assert!(run_on(&mut console, line.split(' ').map(Into::into)));
         drop(console);
         let messages = String::from_utf8(messages).unwrap();
-        assert_eq!(3 - server.left().len(), deleted, "{arguments} {answer:?}");
+        assert_eq!(3 - server.session_names().len(), deleted, "{arguments} {answer:?}");
         let warning = "You are about to delete the following 3 sessions:\nSESSION ID   TARGET";
         assert_eq!(messages.starts_with(warning), is_prompted, "{messages}");
         assert_eq!(
@@ -100,7 +100,7 @@ fn deletes_the_collection_without_list_access() {
     assert_eq!(server.run("kill-all").succeeds().lines().count(), 3);
 
     let server =
-        forbidden().answer("DELETE /namespaces/default/sessions/b", 403, denied_status()).start();
+        forbidden().respond("DELETE /namespaces/default/sessions/b", 403, denied_status()).start();
     let CommandOutput { code, out, messages } = server.run("kill-all");
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(
@@ -125,7 +125,7 @@ fn deletes_the_collection_without_list_access() {
             && message.contains("or name a namespace with -n"),
         "{message}"
     );
-    assert_eq!(server.left().len(), 3);
+    assert_eq!(server.session_names().len(), 3);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn reports_the_response_to_a_collection_delete() {
     ] {
         let server = three_sessions()
             .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
-            .answer("DELETE /namespaces/default/sessions", 200, answer.to_string())
+            .respond("DELETE /namespaces/default/sessions", 200, answer.to_string())
             .start();
         assert_eq!(server.run("kill-all --wait=false").succeeds(), expected);
     }
@@ -154,7 +154,7 @@ fn names_the_remaining_sessions_after_a_fatal_error() {
     let down = status(503, "ServiceUnavailable", "down", &json!({}));
     let server = three_sessions()
         .session("shop", "x")
-        .answer("DELETE /namespaces/default/sessions/b", 503, down)
+        .respond("DELETE /namespaces/default/sessions/b", 503, down)
         .start();
     let CommandOutput { code, out, messages } = server.run("kill-all -A");
     assert_eq!((code, out), (Some(1), deletion_line("a", "default")));

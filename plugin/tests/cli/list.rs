@@ -59,9 +59,12 @@ fn reads_all_pages() {
     assert!(names.ends_with("/s1202\n"));
     let pages = |server: &crate::fake::Server| -> Vec<(String, String)> {
         let parameter =
-            |seen: &crate::fake::ReceivedRequest, name: &str| seen.query.get(name).cloned();
-        let page = |seen| {
-            (parameter(seen, "limit").unwrap(), parameter(seen, "continue").unwrap_or_default())
+            |request: &crate::fake::ReceivedRequest, name: &str| request.query.get(name).cloned();
+        let page = |request| {
+            (
+                parameter(request, "limit").unwrap(),
+                parameter(request, "continue").unwrap_or_default(),
+            )
         };
         server.requests().iter().map(page).collect()
     };
@@ -80,10 +83,14 @@ fn reads_all_pages() {
 fn reads_expired_pages_in_one_request() {
     let many = (0..600).fold(Fake::new(), |fake, n| fake.session("default", &format!("s{n:04}")));
     let server = many
-        .rule(|seen| {
+        .rule(|request| {
             let body =
                 status(410, "Expired", "The provided continue parameter is too old", &json!({}));
-            seen.query.contains_key("continue").then_some(Response { code: 410, headers: "", body })
+            request.query.contains_key("continue").then_some(Response {
+                code: 410,
+                headers: "",
+                body,
+            })
         })
         .start();
     assert_eq!(server.run("list -o name").succeeds().lines().count(), 600);
@@ -134,18 +141,18 @@ fn exits_silently_on_a_closed_pipe() {
 fn sends_credentials_with_every_request() {
     let server = Fake::new().start();
     server.run("--as eve --as-group a list --as-group b -o json").succeeds();
-    for seen in server.all_requests() {
-        assert_eq!(seen.header("authorization"), ["Bearer secret"]);
-        assert_eq!(seen.header("impersonate-user"), ["eve"]);
-        assert_eq!(seen.header("impersonate-group"), ["a", "b"]);
+    for request in server.all_requests() {
+        assert_eq!(request.header("authorization"), ["Bearer secret"]);
+        assert_eq!(request.header("impersonate-user"), ["eve"]);
+        assert_eq!(request.header("impersonate-group"), ["a", "b"]);
     }
     server
         .run("list --token other -o json --as eve --as-user-extra Team/a=x --as-user-extra b=y")
         .succeeds();
-    let seen = &server.requests()[1];
-    assert_eq!(seen.header("authorization"), ["Bearer other"]);
-    assert_eq!(seen.header("impersonate-extra-team%2fa"), ["x"]);
-    assert_eq!(seen.header("impersonate-extra-b"), ["y"]);
+    let request = &server.requests()[1];
+    assert_eq!(request.header("authorization"), ["Bearer other"]);
+    assert_eq!(request.header("impersonate-extra-team%2fa"), ["x"]);
+    assert_eq!(request.header("impersonate-extra-b"), ["y"]);
 }
 
 #[test]
@@ -255,9 +262,9 @@ fn sorts_only_the_initial_list_of_a_watch() {
         .session("default", "a")
         .session("default", "c")
         .session("default", "b")
-        .rule(|seen| {
+        .rule(|request| {
             let ended = status(403, "Forbidden", "no watch today", &json!({}));
-            seen.query.contains_key("watch").then_some(Response {
+            request.query.contains_key("watch").then_some(Response {
                 code: 403,
                 headers: "",
                 body: ended,

@@ -35,10 +35,10 @@ pub(crate) fn operator(lists: bool) -> Fake {
 /// Returns an operator that overrides some responses with the rules of `fake`.
 pub(crate) fn operator_with_rules(fake: Fake, lists: bool) -> Fake {
     let answer = |body: Value| Some(Response { code: 200, headers: "", body: body.to_string() });
-    fake.without_trackers().rule(move |seen: &ReceivedRequest| {
-        let path = seen.path.strip_prefix(GROUP)?;
+    fake.without_trackers().rule(move |request: &ReceivedRequest| {
+        let path = request.path.strip_prefix(GROUP)?;
         let item = |session: Value| json!({ "metadata": { "name": session["id"] }, "spec": { "session": session } });
-        match (seen.method.as_str(), path) {
+        match (request.method.as_str(), path) {
             ("GET", "") => answer(json!({ "kind": "APIResourceList", "resources": [
                 { "name": "mirrordoperators" }, { "name": "sessions" }, { "name": "targets" },
             ]})),
@@ -225,5 +225,5 @@ fn status_only_reads_from_the_operator() {
     assert!(!text.contains("To do"), "{text}");
     assert!(text.contains("avi@x.co   1"), "{text}");
     assert!(!text.contains("preview-env"), "{text}");
-    assert!(server.all_requests().iter().all(|seen| seen.method == "GET"));
+    assert!(server.all_requests().iter().all(|request| request.method == "GET"));
 }

@@ -14,7 +14,7 @@ fn finds_sessions_by_id_and_not_by_object_name() {
         "spec": { "session": sessions()[0] },
     });
     let list = json!({ "items": [item] }).to_string();
-    let fake = Fake::new().answer("GET /namespaces/default/sessions", 200, list);
+    let fake = Fake::new().respond("GET /namespaces/default/sessions", 200, list);
     let server = operator_with_rules(fake, true).start();
     let text = server.run("describe 487F4F2B6D2376AD").succeeds();
     assert!(text.contains("deployment/counter\n"), "{text}");
@@ -54,7 +54,7 @@ fn distinguishes_missing_sessions_from_missing_installations() {
     for code in [404, 200] {
         let line = "DELETE /sessions/5223981140706293421";
         let server =
-            operator_with_rules(Fake::new().answer(line, code, not_found.to_string()), true)
+            operator_with_rules(Fake::new().respond(line, code, not_found.to_string()), true)
                 .start();
         let message = server.run("kill 487F4F2B6D2376AD").fails();
         assert!(
@@ -68,11 +68,9 @@ fn distinguishes_missing_sessions_from_missing_installations() {
     }
     // The response of older operators for a missing route.
     let old = status(404, "Failed to parse error data", "404 page not found", &json!({}));
-    let fake = Fake::new().answer("DELETE /sessions/5223981140706293421", 404, old.clone()).answer(
-        "DELETE /sessions",
-        404,
-        old,
-    );
+    let fake = Fake::new()
+        .respond("DELETE /sessions/5223981140706293421", 404, old.clone())
+        .respond("DELETE /sessions", 404, old);
     let server = operator_with_rules(fake, true).start();
     for line in ["kill 487F4F2B6D2376AD", "kill-all -A --previews --yes"] {
         let message = server.run(line).fails();
@@ -114,7 +112,7 @@ fn distinguishes_a_missing_list_from_an_empty_list() {
             "cannot get sessions",
         ),
     ] {
-        let fake = Fake::new().answer(list_path, list_response.0, list_response.1).answer(
+        let fake = Fake::new().respond(list_path, list_response.0, list_response.1).respond(
             operator_path,
             operator_response.0,
             operator_response.1,

@@ -86,11 +86,11 @@ fn tests_policies_offline() {
     ] {
         let json: Value =
             serde_json::from_str(&test(&format!("{arguments} -o json")).succeeds()).unwrap();
-        let seen = json["sessions"].as_array().unwrap();
+        let sessions = json["sessions"].as_array().unwrap();
         let visibility: Vec<bool> =
-            seen.iter().map(|session| session["visible"].as_bool().unwrap()).collect();
+            sessions.iter().map(|session| session["visible"].as_bool().unwrap()).collect();
         assert_eq!(visibility, visible, "{arguments}");
-        assert_eq!(seen[1]["why"], why, "{arguments}");
+        assert_eq!(sessions[1]["why"], why, "{arguments}");
     }
     assert_eq!(
         test("--as eve --as-group devs -o name").succeeds(),
@@ -111,9 +111,9 @@ fn tests_policies_on_live_sessions_without_impersonation() {
         "SESSION ID   TARGET               USER             VISIBLE   WHY\n\
          a            deployment/counter   Avi/avi@x@host   no        because no allow rule matches\n"
     );
-    for seen in server.all_requests() {
-        assert!(seen.header("impersonate-user").is_empty(), "the request impersonates a user");
-        assert!(seen.header("impersonate-group").is_empty());
+    for request in server.all_requests() {
+        assert!(request.header("impersonate-user").is_empty(), "the request impersonates a user");
+        assert!(request.header("impersonate-group").is_empty());
     }
     assert_eq!(server.run(&format!("{line} -A")).succeeds().lines().count(), 3);
 }

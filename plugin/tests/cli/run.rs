@@ -28,33 +28,35 @@ fn output(server: &Server, flags: &str, command: &[&str]) -> CommandOutput {
 }
 
 /// Waits for a condition. The time limit only ends a failing test.
-pub(crate) fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(condition: &str, probe: impl Fn() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(value) = probe() {
+            return value;
         }
-        assert!(start.elapsed() < Duration::from_mins(1), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_mins(1), "timed out: {condition}");
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-pub(crate) fn created(server: &Server) -> Vec<Value> {
-    let seen = server.requests().into_iter();
-    seen.filter(|seen| seen.line() == "POST /namespaces/default/sessions")
-        .map(|seen| serde_json::from_str(&seen.body).unwrap())
+pub(crate) fn created_sessions(server: &Server) -> Vec<Value> {
+    let requests = server.requests().into_iter();
+    requests
+        .filter(|request| request.line() == "POST /namespaces/default/sessions")
+        .map(|request| serde_json::from_str(&request.body).unwrap())
         .collect()
 }
 
 pub(crate) fn reports(server: &Server) -> Vec<Value> {
-    let seen = server.requests().into_iter();
-    seen.filter(|seen| seen.line().ends_with("/report"))
-        .map(|seen| serde_json::from_str(&seen.body).unwrap())
+    let requests = server.requests().into_iter();
+    requests
+        .filter(|request| request.line().ends_with("/report"))
+        .map(|request| serde_json::from_str(&request.body).unwrap())
         .collect()
 }
 
 /// Returns a script that waits until the file exists.
-pub(crate) fn waiting(file: &Path, then: &str) -> String {
+pub(crate) fn wait_for_file(file: &Path, then: &str) -> String {
     format!("until [ -e {} ]; do sleep 0.05; done; {then}", file.display())
 }
 
@@ -78,8 +80,8 @@ fn passes_streams_and_exit_codes() {
         let output = self::output(&server, "", &["sh", "-c", script]);
         assert_eq!((output.code, output.messages.as_str()), (Some(code), ""), "{script}");
     }
-    assert_eq!(server.left(), [""; 0]);
-    for session in created(&server) {
+    assert_eq!(server.session_names(), [""; 0]);
+    for session in created_sessions(&server) {
         let name = session["metadata"]["name"].as_str().unwrap();
         assert!(
             name.len() == 16 && name.bytes().all(|b| b"0123456789abcdef".contains(&b)),
@@ -93,9 +95,9 @@ fn passes_streams_and_exit_codes() {
         // The end is reported once, so that no user appears to have stopped the session. An
         // interrupted report may arrive after it.
         let line = format!("POST /namespaces/default/sessiontrackers/{name}/report");
-        let asked = server.requests().into_iter();
-        let reports = asked.filter(|seen| seen.line() == line);
-        let reports = reports.map(|seen| serde_json::from_str::<Value>(&seen.body).unwrap());
+        let requests = server.requests().into_iter();
+        let reports = requests.filter(|request| request.line() == line);
+        let reports = reports.map(|request| serde_json::from_str::<Value>(&request.body).unwrap());
         let ends = reports.filter(|report| report["spec"] == json!({ "ended": true }));
         assert_eq!(ends.count(), 1, "{name}");
     }
@@ -106,15 +108,15 @@ fn passes_streams_and_exit_codes() {
 #[test]
 fn deletes_the_session_by_uid_without_reports() {
     // One server has no trackers, one ignores last reports, one forbids them.
-    let old = |seen: &ReceivedRequest| {
-        seen.path.ends_with("/report").then(|| Response {
+    let ignores_end = |request: &ReceivedRequest| {
+        request.path.ends_with("/report").then(|| Response {
             code: 201,
             headers: "",
             body: json!({ "spec": {}, "status": { "periodSeconds": 1 } }).to_string(),
         })
     };
-    let no = |seen: &ReceivedRequest| {
-        seen.path.ends_with("/report").then(|| Response {
+    let forbids_reports = |request: &ReceivedRequest| {
+        request.path.ends_with("/report").then(|| Response {
             code: 403,
             headers: "",
             body: status(403, "Forbidden", "no", &json!({})),
@@ -122,33 +124,32 @@ fn deletes_the_session_by_uid_without_reports() {
     };
     for (name, fake, reports) in [
         ("without trackers", Fake::new().without_trackers(), false),
-        ("old", Fake::new().rule(old), true),
-        ("forbidden", Fake::new().rule(no), true),
+        ("last reports ignored", Fake::new().rule(ignores_end), true),
+        ("reports forbidden", Fake::new().rule(forbids_reports), true),
     ] {
         let server = fake.start();
         let output = self::output(&server, "", &["true"]);
         assert_eq!(output.code, Some(0), "{name}: {output:?}");
-        let session = created(&server).remove(0);
+        let session = created_sessions(&server).remove(0);
         let annotations = &session["metadata"]["annotations"];
         assert_eq!(annotations.is_object(), reports, "{name}: {session}");
         let id = session["metadata"]["name"].as_str().unwrap();
         let line = format!("DELETE /namespaces/default/sessions/{id}");
-        let asked = server.requests();
-        let deleted = asked.iter().find(|seen| seen.line() == line).unwrap();
+        let requests = server.requests();
+        let deleted = requests.iter().find(|request| request.line() == line).unwrap();
         let options: Value = serde_json::from_str(&deleted.body).unwrap();
         assert_eq!(options["preconditions"]["uid"], format!("uid-{id}"), "{name}");
-        assert_eq!(server.left(), [""; 0], "{name}");
+        assert_eq!(server.session_names(), [""; 0], "{name}");
     }
 }
 
 /// Starts a server that fails this number of creations, whether or not it stores the session.
-fn losing(times: usize, stores: bool) -> Server {
+fn server_with_lost_responses(times: usize, stores: bool) -> Server {
     let tries = std::sync::atomic::AtomicUsize::new(0);
-    let inner = Fake::new();
-    inner
-        .losing(
-            move |seen| {
-                let is_create = seen.line() == "POST /namespaces/default/sessions";
+    Fake::new()
+        .time_out(
+            move |request| {
+                let is_create = request.line() == "POST /namespaces/default/sessions";
                 is_create && tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < times
             },
             stores,
@@ -159,20 +160,20 @@ fn losing(times: usize, stores: bool) -> Server {
 #[test]
 fn creates_one_session_if_the_response_is_lost() {
     for stores in [true, false] {
-        let server = losing(1, stores);
+        let server = server_with_lost_responses(1, stores);
         let output = self::output(&server, "", &["sh", "-c", "exit 4"]);
         assert_eq!((output.code, output.messages.as_str()), (Some(4), ""), "{stores}");
-        let created = created(&server);
+        let created = created_sessions(&server);
         assert_eq!(created.len(), 2, "{stores}");
-        assert_eq!(created[0], created[1], "{stores}: the same again");
-        assert_eq!(server.left(), [""; 0], "{stores}");
+        assert_eq!(created[0], created[1], "{stores}: both requests are equal");
+        assert_eq!(server.session_names(), [""; 0], "{stores}");
     }
     // Finally the plugin gives up, and leaves no session behind.
-    let server = losing(9, true);
+    let server = server_with_lost_responses(9, true);
     let output = self::output(&server, "", &["echo", "output"]);
     assert_eq!((output.code, output.out.as_str()), (Some(125), ""), "{output:?}");
-    assert_eq!(created(&server).len(), 3);
-    assert_eq!(server.left(), [""; 0]);
+    assert_eq!(created_sessions(&server).len(), 3);
+    assert_eq!(server.session_names(), [""; 0]);
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn takes_session_properties_from_flags() {
     let server = Fake::new().start();
     let flags = "--target deploy/counter/container/c --key avi";
     assert_eq!(output(&server, flags, &["true"]).code, Some(0));
-    let session = created(&server).remove(0);
+    let session = created_sessions(&server).remove(0);
     assert_eq!(session["spec"]["target"], "deployment/counter/container/c");
     assert_eq!(session["spec"]["key"], "avi");
     for wrong in ["--target Deployment/x", "--grace-period soon", "--nope", "--key=\u{202e}"] {
@@ -190,7 +191,7 @@ fn takes_session_properties_from_flags() {
     }
     let nothing = server.run("run");
     assert_eq!(nothing.code, Some(1), "{nothing:?}");
-    assert_eq!(created(&server).len(), 1);
+    assert_eq!(created_sessions(&server).len(), 1);
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn leaves_no_session_of_a_missing_command() {
         assert_eq!((output.code, output.out.as_str()), (Some(code), ""));
         assert!(output.messages.starts_with(line), "{output:?}");
         assert_eq!(output.messages.lines().count(), 1, "{output:?}");
-        assert_eq!(server.left(), [""; 0]);
+        assert_eq!(server.session_names(), [""; 0]);
     }
 }
 
@@ -217,9 +218,9 @@ fn runs_nothing_without_a_session() {
     assert!(output.messages.contains("cannot create sessions.operator.metalbear.co"), "{output:?}");
     let operator = json!({ "resources": [{ "name": "sessions" }, { "name": "mirrordoperators" }] });
     let server = Fake::new()
-        .rule(move |seen| {
-            let is_it = seen.path == "/apis/operator.metalbear.co/v1";
-            is_it.then(|| Response { code: 200, headers: "", body: operator.to_string() })
+        .rule(move |request| {
+            let is_discovery = request.path == "/apis/operator.metalbear.co/v1";
+            is_discovery.then(|| Response { code: 200, headers: "", body: operator.to_string() })
         })
         .without_trackers()
         .start();
@@ -231,8 +232,8 @@ fn runs_nothing_without_a_session() {
 #[test]
 fn prints_warnings_of_the_server() {
     let server = Fake::new()
-        .rule(|seen| {
-            (seen.line() == "POST /namespaces/default/sessions").then(|| Response {
+        .rule(|request| {
+            (request.line() == "POST /namespaces/default/sessions").then(|| Response {
                 code: 201,
                 headers: "warning: 299 - \"bob is on that target too\"\r\n",
                 body: session("default", "x").to_string(),
@@ -261,12 +262,12 @@ fn mirrord(folder: &Path, script: &str) -> PathBuf {
     path
 }
 
-const SHOW: &str = "echo \"$@\"; echo \"$MIRRORD_CONFIG_FILE\"; ls -l \"$MIRRORD_CONFIG_FILE\" | cut -c1-10; cat \"$MIRRORD_CONFIG_FILE\"";
+const PRINT_CONFIG: &str = "echo \"$@\"; echo \"$MIRRORD_CONFIG_FILE\"; ls -l \"$MIRRORD_CONFIG_FILE\" | cut -c1-10; cat \"$MIRRORD_CONFIG_FILE\"";
 
 #[test]
 fn passes_a_configuration_with_the_session_name_to_mirrord() {
     let folder = tempfile::tempdir().unwrap();
-    let mirrord = mirrord(folder.path(), SHOW);
+    let mirrord = mirrord(folder.path(), PRINT_CONFIG);
     let config = folder.path().join("mirrord.json");
     let text = r#"{"target": {"path": {"deployment": "counter"}, "namespace": "default"}, "key": "avi", "agent": {"ttl": 7, "annotations": {"a": "{{ key }}"}}}"#;
     fs::write(&config, text).unwrap();
@@ -281,7 +282,7 @@ fn passes_a_configuration_with_the_session_name_to_mirrord() {
     assert_eq!(lines.next(), Some("-rw-------"));
     assert!(!Path::new(file).exists(), "{file}");
     let derived: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
-    let session = created(&server).remove(0);
+    let session = created_sessions(&server).remove(0);
     assert_eq!(session["spec"]["target"], "deployment/counter");
     assert_eq!(session["spec"]["key"], "avi");
     let client = &session["spec"]["client"];
@@ -326,7 +327,7 @@ fn keeps_a_configuration_that_can_not_be_extended() {
     }
     let output = output(&server, "", &[mirrord, "exec", "-t", "label/app=x", "app"]);
     assert!(output.messages.contains("\"label/app=x\""), "{output:?}");
-    let last = created(&server).pop().unwrap();
+    let last = created_sessions(&server).pop().unwrap();
     assert_eq!(last["spec"]["target"], "targetless");
 }
 
@@ -335,8 +336,11 @@ fn reports_data_of_mirrords_monitor() {
     let server = Fake::new().start();
     let folder = tempfile::tempdir().unwrap();
     let (end, pid) = (folder.path().join("end"), folder.path().join("pid"));
-    let script =
-        format!("echo $$ > {0}.new; mv {0}.new {0}; {1}", pid.display(), waiting(&end, "exit 0"));
+    let script = format!(
+        "echo $$ > {0}.new; mv {0}.new {0}; {1}",
+        pid.display(),
+        wait_for_file(&end, "exit 0")
+    );
     let mirrord = mirrord(folder.path(), &script);
     let home = tempfile::tempdir().unwrap();
     let sockets = home.path().join(".mirrord/sessions");
@@ -346,7 +350,8 @@ fn reports_data_of_mirrords_monitor() {
     let silent = UnixListener::bind(sockets.join("silent.sock")).unwrap();
     let mut command = run(&server, "", &[mirrord.to_str().unwrap(), "exec", "app"]);
     let child = command.env("HOME", home.path()).spawn().unwrap();
-    let pid: u64 = until("mirrord runs", || fs::read_to_string(&pid).ok()?.trim().parse().ok());
+    let pid: u64 =
+        wait_until("mirrord runs", || fs::read_to_string(&pid).ok()?.trim().parse().ok());
     let info = json!({
         "session_id": "889e5c57-52ce-4b41-9943-6de463399af2", "key": "b2dc8",
         "target": "deployment/ip-visit-counter", "namespace": "shop",
@@ -362,24 +367,24 @@ fn reports_data_of_mirrords_monitor() {
     thread::spawn(move || {
         for stream in monitor.incoming() {
             let mut stream = stream.unwrap();
-            let mut asked = Vec::new();
-            while !asked.ends_with(b"\r\n\r\n") {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 if stream.read(&mut byte).unwrap_or(0) == 0 {
                     break;
                 }
-                asked.extend(byte);
+                head.extend(byte);
             }
-            assert!(asked.starts_with(b"GET /info HTTP/1.1\r\n"));
-            let head = format!(
+            assert!(head.starts_with(b"GET /info HTTP/1.1\r\n"));
+            let response_head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 info.len()
             );
             // The wrapper may have ended.
-            let _ = stream.write_all(format!("{head}{info}").as_bytes());
+            let _ = stream.write_all(format!("{response_head}{info}").as_bytes());
         }
     });
-    let report = until("its ports are reported", || {
+    let report = wait_until("ports are reported", || {
         let all = reports(&server);
         all.into_iter().find(|report| report["spec"]["ports"].is_array())
     });
@@ -405,20 +410,20 @@ fn retries_after_temporary_failures() {
     fs::write(&broken, "").unwrap();
     let is_broken = broken.clone();
     let server = Fake::new()
-        .rule(move |seen| {
-            (seen.path.ends_with("/report") && is_broken.exists()).then(|| Response {
+        .rule(move |request| {
+            (request.path.ends_with("/report") && is_broken.exists()).then(|| Response {
                 code: 500,
                 headers: "",
                 body: status(500, "InternalError", "broken", &json!({})),
             })
         })
         .start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 0"));
+    let script = format!("echo ready; {}", wait_for_file(&end, "exit 0"));
     let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("three failures", || (reports(&server).len() >= 3).then_some(()));
+    wait_until("three failed reports", || (reports(&server).len() >= 3).then_some(()));
     let failed = reports(&server).len();
     fs::remove_file(&broken).unwrap();
-    until("two more", || (reports(&server).len() >= failed + 2).then_some(()));
+    wait_until("two more reports", || (reports(&server).len() >= failed + 2).then_some(()));
     fs::write(&end, "").unwrap();
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!(output.code, Some(0), "{output:?}");

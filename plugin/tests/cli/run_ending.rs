@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     fake::{Fake, ReceivedRequest, Response, Server, status},
     plugin::CommandOutput,
-    run::{created, ready, reports, run, until, waiting},
+    run::{created_sessions, ready, reports, run, wait_for_file, wait_until},
 };
 
 fn stopped_by_bob(server: &Server) {
@@ -30,8 +30,8 @@ fn a_stopped_session_ends_the_command() {
     // No foreground job, whose end the shell would report.
     let script = "trap 'echo ending; exit 3' TERM; echo ready; sleep 1000 & wait";
     let child = ready(run(&server, "", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
-    let name = server.left().remove(0).to_uppercase();
+    wait_until("the first report", || reports(&server).pop());
+    let name = server.session_names().remove(0).to_uppercase();
     stopped_by_bob(&server);
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!((output.code, output.out.as_str()), (Some(3), "ending\n"), "{output:?}");
@@ -44,7 +44,7 @@ fn a_stopped_session_ends_the_command() {
     let server = Fake::new().start();
     let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     let child = ready(run(&server, "--grace-period 200ms", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
+    wait_until("the first report", || reports(&server).pop());
     stopped_by_bob(&server);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(137));
 }
@@ -77,20 +77,20 @@ fn ends_descendants_of_a_stopped_command() {
         command.current_dir(folder.path());
         command
     });
-    until("it reported", || reports(&server).pop());
-    let said = |name: &str| {
+    wait_until("the first report", || reports(&server).pop());
+    let read = |name: &str| {
         let text = fs::read_to_string(folder.path().join(name)).unwrap();
         text.trim().to_owned()
     };
-    assert_eq!(server.left(), [said("name")]);
-    let all = ["child", "orphan", "stubborn", "daemon"].map(said);
+    assert_eq!(server.session_names(), [read("name")]);
+    let all = ["child", "orphan", "stubborn", "daemon"].map(read);
     assert!(all.iter().all(|pid| runs(pid)), "{all:?}");
     stopped_by_bob(&server);
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
-    assert_eq!(output.code, Some(3), "the command's own: {output:?}");
+    assert_eq!(output.code, Some(3), "the exit code of the command: {output:?}");
     assert_eq!(output.messages.lines().count(), 1, "{output:?}");
     assert_eq!(all.clone().map(|pid| runs(&pid)), [false, false, false, true]);
-    assert!(runs(&bystander.id().to_string()), "of this group, and not its own");
+    assert!(runs(&bystander.id().to_string()), "a process of the same group is not a descendant");
     Command::new("kill").arg(&all[3]).status().unwrap();
     bystander.kill().unwrap();
     bystander.wait().unwrap();
@@ -99,30 +99,30 @@ fn ends_descendants_of_a_stopped_command() {
 #[test]
 fn survives_an_uninstallation() {
     let folder = tempfile::tempdir().unwrap();
-    let (end, gone) = (folder.path().join("end"), folder.path().join("gone"));
-    let is_gone = gone.clone();
+    let (end, removed) = (folder.path().join("end"), folder.path().join("removed"));
+    let is_removed = removed.clone();
     let server = Fake::new()
-        .rule(move |seen| {
-            let what = seen.path.starts_with("/apis/operator.metalbear.co");
-            (what && is_gone.exists()).then(|| Response {
+        .rule(move |request| {
+            let is_sessions = request.path.starts_with("/apis/operator.metalbear.co");
+            (is_sessions && is_removed.exists()).then(|| Response {
                 code: 404,
                 headers: "",
                 body: "404 page not found\n".into(),
             })
         })
         .start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
+    let script = format!("echo ready; {}", wait_for_file(&end, "exit 5"));
     let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reported", || reports(&server).pop());
-    let first = server.left().remove(0).to_uppercase();
-    fs::write(&gone, "").unwrap();
+    wait_until("the first report", || reports(&server).pop());
+    let first = server.session_names().remove(0).to_uppercase();
+    fs::write(&removed, "").unwrap();
     server.change(Vec::clear);
-    let tried =
+    let creations =
         || server.lines().into_iter().filter(|line| line == "POST /namespaces/default/sessions");
-    until("it was tried to record it again", || (tried().count() >= 4).then_some(()));
-    fs::remove_file(&gone).unwrap();
-    let second = until("another session", || server.left().pop());
-    until("a report about it", || {
+    wait_until("repeated creations", || (creations().count() >= 4).then_some(()));
+    fs::remove_file(&removed).unwrap();
+    let second = wait_until("another session", || server.session_names().pop());
+    wait_until("a report of the new session", || {
         let mut lines = server.lines().into_iter();
         lines.find(|line| line.ends_with(&format!("{second}/report")))
     });
@@ -136,7 +136,7 @@ fn survives_an_uninstallation() {
         lines[1].contains(&format!("continues as session \"{}\"", second.to_uppercase())),
         "{output:?}"
     );
-    assert_eq!(server.left(), [""; 0]);
+    assert_eq!(server.session_names(), [""; 0]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_deleted_session_ends_the_command_and_an_expired_one_does_not() {
     let server = Fake::new().start();
     let script = "echo ready; while :; do sleep 0.05; done";
     let child = ready(run(&server, "", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
+    wait_until("the first report", || reports(&server).pop());
     server.change(Vec::clear);
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!(output.code, Some(143), "{output:?}");
@@ -153,17 +153,19 @@ fn a_deleted_session_ends_the_command_and_an_expired_one_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
     let server = Fake::new().start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
+    let script = format!("echo ready; {}", wait_for_file(&end, "exit 5"));
     let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reported", || reports(&server).pop());
-    let first = server.left().remove(0);
+    wait_until("the first report", || reports(&server).pop());
+    let first = server.session_names().remove(0);
     server.change(|sessions| {
         for session in sessions {
             session["status"] = json!({ "state": "terminated", "reason": "expired" });
         }
     });
-    let second = until("another session", || server.left().into_iter().find(|name| *name != first));
-    until("a report about it", || {
+    let second = wait_until("another session", || {
+        server.session_names().into_iter().find(|name| *name != first)
+    });
+    wait_until("a report of the new session", || {
         let lines = server.lines().into_iter();
         let mut reports = lines.filter(|line| line.ends_with(&format!("{second}/report")));
         reports.next()
@@ -173,7 +175,7 @@ fn a_deleted_session_ends_the_command_and_an_expired_one_does_not() {
     assert_eq!(output.code, Some(5), "{output:?}");
     let line = format!("continues as session \"{}\"", second.to_uppercase());
     assert!(output.messages.contains(&line), "{output:?}");
-    assert_eq!(server.left(), [first]);
+    assert_eq!(server.session_names(), [first]);
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn forwards_sigterm_and_deletes_the_session() {
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!((output.code, output.out.as_str()), (Some(4), "got it\n"), "{output:?}");
     assert_eq!(output.messages, "");
-    assert_eq!(server.left(), [""; 0]);
+    assert_eq!(server.session_names(), [""; 0]);
 }
 
 #[test]
@@ -194,26 +196,26 @@ fn warns_of_rejected_reports_and_continues() {
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
     let server = Fake::new().without_trackers().start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 0"));
+    let script = format!("echo ready; {}", wait_for_file(&end, "exit 0"));
     let mut child = ready(run(&server, "", &["sh", "-c", &script]));
     let mut messages = BufReader::new(child.stderr.take().unwrap());
-    let mut told = String::new();
-    messages.read_line(&mut told).unwrap();
-    assert!(told.contains("accepts no reports"), "{told}");
+    let mut message = String::new();
+    messages.read_line(&mut message).unwrap();
+    assert!(message.contains("accepts no reports"), "{message}");
     assert!(!reports(&server).is_empty());
-    let looked = "GET /namespaces/default/sessions".to_owned();
-    assert!(server.lines().contains(&looked), "for the session itself");
+    let list = "GET /namespaces/default/sessions".to_owned();
+    assert!(server.lines().contains(&list), "the session is looked up");
     fs::write(&end, "").unwrap();
-    messages.read_to_string(&mut told).unwrap();
-    assert_eq!(told.lines().count(), 1, "{told}");
+    messages.read_to_string(&mut message).unwrap();
+    assert_eq!(message.lines().count(), 1, "{message}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Returns RBAC's response to a requester who may not read Sessions.
-fn no_sessions(seen: &ReceivedRequest) -> Option<Response> {
-    let what = "GET /apis/operator.metalbear.co/v1/namespaces/default/sessions/";
+fn deny_session_reads(request: &ReceivedRequest) -> Option<Response> {
+    let prefix = "GET /apis/operator.metalbear.co/v1/namespaces/default/sessions/";
     let message = "sessions.operator.metalbear.co is forbidden: User \"avi@x\" cannot get resource \"sessions\" in API group \"operator.metalbear.co\" in the namespace \"default\"";
-    format!("{} {}", seen.method, seen.path).starts_with(what).then(|| Response {
+    format!("{} {}", request.method, request.path).starts_with(prefix).then(|| Response {
         code: 403,
         headers: "",
         body: status(403, "Forbidden", message, &json!({})),
@@ -229,24 +231,24 @@ fn not_found() -> Response {
 fn survives_a_lagging_replica_without_read_access() {
     let folder = tempfile::tempdir().unwrap();
     let end = folder.path().join("end");
-    let told = AtomicUsize::new(0);
+    let report_count = AtomicUsize::new(0);
     let server = Fake::new()
-        .rule(no_sessions)
-        .rule(move |seen| {
-            let is_report = seen.path.ends_with("/report");
-            (is_report && told.fetch_add(1, Ordering::SeqCst) < 3).then(not_found)
+        .rule(deny_session_reads)
+        .rule(move |request| {
+            let is_report = request.path.ends_with("/report");
+            (is_report && report_count.fetch_add(1, Ordering::SeqCst) < 3).then(not_found)
         })
         .start();
-    let script = format!("echo ready; {}", waiting(&end, "exit 5"));
+    let script = format!("echo ready; {}", wait_for_file(&end, "exit 5"));
     let child = ready(run(&server, "", &["sh", "-c", &script]));
-    until("it reports all the same", || (reports(&server).len() >= 5).then_some(()));
+    wait_until("reports continue", || (reports(&server).len() >= 5).then_some(()));
     let lines = server.lines();
-    let looked = format!("GET /namespaces/default/sessions/{}", server.left()[0]);
-    assert!(lines.contains(&looked), "{lines:?}");
+    let lookup = format!("GET /namespaces/default/sessions/{}", server.session_names()[0]);
+    assert!(lines.contains(&lookup), "{lines:?}");
     fs::write(&end, "").unwrap();
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!((output.code, output.messages.as_str()), (Some(5), ""), "{output:?}");
-    assert_eq!(created(&server).len(), 1);
+    assert_eq!(created_sessions(&server).len(), 1);
 }
 
 #[test]
@@ -255,14 +257,14 @@ fn survives_a_policy_that_hides_the_session() {
     let hidden = folder.path().join("hidden");
     let is_hidden = hidden.clone();
     let server = Fake::new()
-        .rule(no_sessions)
-        .rule(move |seen| {
+        .rule(deny_session_reads)
+        .rule(move |request| {
             let trackers =
                 "/apis/visibility.operator.metalbear.co/v1/namespaces/default/sessiontrackers";
-            if seen.method != "GET" || !is_hidden.exists() {
+            if request.method != "GET" || !is_hidden.exists() {
                 return None;
             }
-            let rest = seen.path.strip_prefix(trackers)?;
+            let rest = request.path.strip_prefix(trackers)?;
             let none = json!({ "kind": "SessionTrackerList", "metadata": {}, "items": [] });
             Some(if rest.is_empty() {
                 Response { code: 200, headers: "", body: none.to_string() }
@@ -273,7 +275,7 @@ fn survives_a_policy_that_hides_the_session() {
         .start();
     let script = "echo ready; while :; do sleep 0.05; done";
     let child = ready(run(&server, "", &["sh", "-c", script]));
-    until("it reported", || reports(&server).pop());
+    wait_until("the first report", || reports(&server).pop());
     fs::write(&hidden, "").unwrap();
     let lines = |what: &str| {
         let lines = server.lines().into_iter();
@@ -281,14 +283,14 @@ fn survives_a_policy_that_hides_the_session() {
     };
     let list = "GET /namespaces/default/sessiontrackers";
     let lists = lines(list);
-    until("it is out of sight for long", || (lines(list) >= lists + 8).then_some(()));
-    let told = lines("/report");
-    until("it is reported about", || (lines("/report") >= told + 3).then_some(()));
-    // Until the session is deleted.
+    wait_until("several lists without the session", || (lines(list) >= lists + 8).then_some(()));
+    let count = lines("/report");
+    wait_until("reports continue", || (lines("/report") >= count + 3).then_some(()));
+    // The command ends when the session is deleted.
     server.change(Vec::clear);
     let output = CommandOutput::new(&child.wait_with_output().unwrap());
     assert_eq!(output.code, Some(143), "{output:?}");
     assert_eq!(output.messages.lines().count(), 1, "{output:?}");
     assert!(output.messages.contains("deleted by an unknown user"), "{output:?}");
-    assert_eq!(created(&server).len(), 1);
+    assert_eq!(created_sessions(&server).len(), 1);
 }

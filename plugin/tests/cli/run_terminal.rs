@@ -70,14 +70,14 @@ fn watched(master: OwnedFd) -> impl FnMut(&str) -> String {
             }
         }
     });
-    let mut seen = String::new();
+    let mut output = String::new();
     move |text: &str| {
-        while !seen.contains(text) {
-            let more = show.recv_timeout(Duration::from_mins(1));
-            assert!(more.is_ok(), "no {text} in {seen:?}");
-            seen.push_str(&more.unwrap());
+        while !output.contains(text) {
+            let chunk = show.recv_timeout(Duration::from_mins(1));
+            assert!(chunk.is_ok(), "missing {text} in {output:?}");
+            output.push_str(&chunk.unwrap());
         }
-        seen.clone()
+        output.clone()
     }
 }
 
@@ -109,7 +109,7 @@ fn supports_job_control() {
     writeln!(typing, "echo code=$?; exit").unwrap();
     wait_for("code=3");
     child.wait().unwrap();
-    assert_eq!(server.left(), [""; 0]);
+    assert_eq!(server.session_names(), [""; 0]);
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn delivers_ctrl_c_once() {
     typing.write_all(b"\x03").unwrap();
     wait_for("interrupted");
     typing.write_all(b"hello\n").unwrap();
-    let seen = wait_for("read hello");
-    assert_eq!(seen.matches("interrupted").count(), 1, "{seen:?}");
-    assert_eq!(child.wait().unwrap().code(), Some(3), "{seen:?}");
-    assert_eq!(server.left(), [""; 0]);
+    let output = wait_for("read hello");
+    assert_eq!(output.matches("interrupted").count(), 1, "{output:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{output:?}");
+    assert_eq!(server.session_names(), [""; 0]);
 }
 
 #[test]
@@ -144,5 +144,5 @@ fn ends_the_command_on_hang_up() {
     drop(screen);
     // Without a terminal, the parent prints nothing either; only the clean-up counts.
     child.wait().unwrap();
-    assert_eq!(server.left(), [""; 0]);
+    assert_eq!(server.session_names(), [""; 0]);
 }

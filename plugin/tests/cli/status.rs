@@ -16,7 +16,7 @@ fn forbidden(user: &str) -> Response {
 
 /// Serves what developers may read: sessions, and nothing of the installation.
 fn with_developer_access(fake: Fake) -> Fake {
-    fake.rule(|seen: &ReceivedRequest| {
+    fake.rule(|request: &ReceivedRequest| {
         let hidden = [
             "/apis/admissionregistration.k8s.io/",
             "/apis/apps/",
@@ -24,7 +24,7 @@ fn with_developer_access(fake: Fake) -> Fake {
             "/apis/rbac.authorization.k8s.io/",
             "/api/v1/namespaces/mirrord-sessions/",
         ];
-        let is_hidden = hidden.iter().any(|path| seen.path.starts_with(path));
+        let is_hidden = hidden.iter().any(|path| request.path.starts_with(path));
         is_hidden.then(|| forbidden("dev"))
     })
 }
@@ -44,7 +44,7 @@ fn reports_missing_trackers_as_off_to_developers() {
     assert_eq!(check_result(&output, "trackers").0, "off", "{output:?}");
     assert_eq!(check_result(&output, "webhook").0, "ok", "{output:?}");
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(server.left().is_empty());
+    assert!(server.session_names().is_empty());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn reports_unreachable_trackers() {
     // The aggregator reports an unreachable backend as plain text, not as a Status.
     let down = "GET /namespaces/default/sessiontrackers";
     let server = with_developer_access(Fake::new())
-        .answer(down, 503, "service unavailable\n".to_owned())
+        .respond(down, 503, "service unavailable\n".to_owned())
         .start();
     let output = server.run("status -o json");
     let (state, message) = check_result(&output, "trackers");
@@ -65,7 +65,7 @@ fn reports_unreachable_trackers() {
 fn reports_a_bypassed_webhook_to_developers() {
     let denial = "sessions.operator.metalbear.co \"status-x\" is forbidden: ValidatingAdmissionPolicy 'sessions.mirrord-sessions' with binding 'sessions.mirrord-sessions' denied request: the Session has no spec.owner: the webhook that writes it was not asked";
     let server = with_developer_access(Fake::new())
-        .answer(CREATE, 403, status(403, "Forbidden", denial, &json!({})))
+        .respond(CREATE, 403, status(403, "Forbidden", denial, &json!({})))
         .start();
     let output = server.run("status -o json");
     assert_eq!(
@@ -80,7 +80,7 @@ fn names_a_missing_namespace() {
     let details = json!({ "name": "nope", "kind": "namespaces" });
     let not_found = status(404, "NotFound", "namespaces \"nope\" not found", &details);
     let server = with_developer_access(Fake::new())
-        .answer("POST /namespaces/nope/sessions", 404, not_found)
+        .respond("POST /namespaces/nope/sessions", 404, not_found)
         .start();
     let output = server.run("status -n nope -o json");
     let (state, message) = check_result(&output, "webhook");
@@ -94,7 +94,7 @@ fn names_a_missing_namespace() {
 #[test]
 fn reports_missing_credentials() {
     let server = Fake::new()
-        .rule(|seen| (seen.path != "/version").then(|| forbidden("system:anonymous")))
+        .rule(|request| (request.path != "/version").then(|| forbidden("system:anonymous")))
         .start();
     let message = server.run("status").fails();
     assert!(message.contains("You must be logged in"), "{message}");

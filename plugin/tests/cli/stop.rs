@@ -38,14 +38,14 @@ fn tracker(name: &str, uid: &str, state: &str) -> serde_json::Value {
 #[test]
 fn reports_deleted_missing_and_denied_sessions() {
     let server = three_sessions()
-        .answer("DELETE /namespaces/default/sessions/b", 403, denied_status())
+        .respond("DELETE /namespaces/default/sessions/b", 403, denied_status())
         .start();
     for command in ["delete a nope a b c", "kill --id a nope --id b c"] {
-        let server = if server.left().len() == 3 {
+        let server = if server.session_names().len() == 3 {
             &server
         } else {
             &three_sessions()
-                .answer("DELETE /namespaces/default/sessions/b", 403, denied_status())
+                .respond("DELETE /namespaces/default/sessions/b", 403, denied_status())
                 .start()
         };
         let CommandOutput { code, out, messages } = server.run(command);
@@ -59,10 +59,10 @@ fn reports_deleted_missing_and_denied_sessions() {
         assert!(messages.contains("\"nope\" not found in namespace \"default\""), "{messages}");
         assert!(messages.contains(&DENIED_MESSAGE.replace("\"B\"", "\"b\"")), "{messages}");
         assert_eq!(messages.lines().count(), 2, "{messages}");
-        assert_eq!(server.left(), ["b"]);
+        assert_eq!(server.session_names(), ["b"]);
         let lines = server.lines();
-        let asked = lines.iter().filter(|line| line.starts_with("DELETE "));
-        assert_eq!(asked.count(), 4, "{lines:?}");
+        let deletes = lines.iter().filter(|line| line.starts_with("DELETE "));
+        assert_eq!(deletes.count(), 4, "{lines:?}");
     }
 }
 
@@ -74,7 +74,7 @@ fn accepts_ids_in_either_case_and_with_a_resource() {
         let server = Fake::new().session("shop", "487f4f2b6d2376ad").start();
         let text = server.run(&format!("delete -n shop {typed}")).succeeds();
         assert_eq!(text, deletion_line("487F4F2B6D2376AD", "shop"));
-        assert!(server.left().is_empty());
+        assert!(server.session_names().is_empty());
     }
 }
 
@@ -98,7 +98,7 @@ fn deletes_in_every_namespace() {
         message.contains("more than one namespace") && message.contains("(default, shop)"),
         "{message}"
     );
-    assert_eq!(server.left().len(), 2);
+    assert_eq!(server.session_names().len(), 2);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn deletes_nothing_in_dry_runs() {
     assert_eq!(server.lines()[3], "GET /namespaces/default/sessiontrackers/a");
     assert_eq!(server.run("kill-all --dry-run=server").succeeds().lines().count(), 3);
     assert_eq!(server.run("kill-all --dry-run=client").succeeds().lines().count(), 3);
-    assert_eq!(server.left().len(), 3);
+    assert_eq!(server.session_names().len(), 3);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn warns_of_deprecated_values() {
 #[test]
 fn reports_fatal_errors_once() {
     let server = three_sessions()
-        .answer(
+        .respond(
             "DELETE /namespaces/default/sessions/b",
             401,
             status(401, "Unauthorized", "Unauthorized", &json!({})),
@@ -168,7 +168,7 @@ fn reports_fatal_errors_once() {
     let CommandOutput { code, out, messages } = server.run("delete a b c");
     assert_eq!((code, out), (Some(1), deletion_line("a", "default")));
     assert!(messages.starts_with("Not deleted: b, c\nerror: You must be logged in"), "{messages}");
-    assert_eq!(server.left(), ["b", "c"]);
+    assert_eq!(server.session_names(), ["b", "c"]);
 }
 
 #[test]
@@ -178,11 +178,11 @@ fn reports_sessions_blocked_by_finalizers() {
         .to_string();
     let server = Fake::new()
         .session("default", "b")
-        .answer("DELETE /namespaces/default/sessions/b", 200, one)
+        .respond("DELETE /namespaces/default/sessions/b", 200, one)
         .start();
     let without_list = Fake::new()
         .forbid("GET /namespaces/default/sessiontrackers", "list", Some("default"))
-        .answer("DELETE /namespaces/default/sessions", 200, all)
+        .respond("DELETE /namespaces/default/sessions", 200, all)
         .start();
     let expected = "error: session \"b\" in namespace \"default\" is marked for deletion and blocked by its finalizers (example.com/hold): the client that set them must remove them\n";
     for (server, line) in
@@ -215,7 +215,7 @@ fn accepts_prefixes_of_ids() {
     );
     assert_eq!(server.run("delete 9").succeeds(), deletion_line("9", "default"));
     assert_eq!(server.run("delete -A 48").succeeds(), deletion_line("487FFFFFFFFFFFFF", "default"));
-    assert_eq!(server.left(), ["9a", "c0ffee0000000000"]);
+    assert_eq!(server.session_names(), ["9a", "c0ffee0000000000"]);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn resolves_all_prefixes_before_the_first_deletion() {
         let message = server.run(typed).fails();
         assert!(message.contains("not found"), "{typed}: {message}");
     }
-    assert_eq!(server.left().len(), 4);
+    assert_eq!(server.session_names().len(), 4);
     // A session that is named twice is deleted once.
     assert_eq!(
         server.run("delete 48f 48FA000000000000").succeeds(),
@@ -252,18 +252,18 @@ fn resolves_all_prefixes_before_the_first_deletion() {
 #[test]
 fn backs_off_after_expired_watches() {
     let server = three_sessions()
-        .rule(|seen| {
+        .rule(|request| {
             let expired = status(410, "Expired", "too old resource version", &json!({}));
-            seen.query.contains_key("watch").then_some(Response {
+            request.query.contains_key("watch").then_some(Response {
                 code: 410,
                 headers: "",
                 body: expired,
             })
         })
         // The session never ends.
-        .rule(|seen| {
+        .rule(|request| {
             let running = json!({ "metadata": { "resourceVersion": "7" }, "items": [tracker("a", "uid-a", "running")] });
-            (seen.line() == "GET /namespaces/default/sessiontrackers").then(|| Response {
+            (request.line() == "GET /namespaces/default/sessiontrackers").then(|| Response {
                 code: 200,
                 headers: "",
                 body: running.to_string(),
@@ -280,8 +280,8 @@ fn backs_off_after_expired_watches() {
 #[test]
 fn needs_only_permissions_of_the_user_role() {
     // The role mirrord-operator-user grants no read access to Sessions.
-    let reads = |seen: &crate::fake::ReceivedRequest| {
-        seen.method == "GET" && seen.line().contains("/sessions")
+    let reads = |request: &crate::fake::ReceivedRequest| {
+        request.method == "GET" && request.line().contains("/sessions")
     };
     for command in [
         "list",
@@ -328,17 +328,17 @@ fn deletes_by_selectors_and_filters() {
         ("delete --all --dry-run=client", vec![]),
     ] {
         let server = fake().start();
-        let before = server.left();
+        let before = server.session_names();
         let output = server.run(arguments);
         assert_eq!(output.code, Some(0), "{arguments}: {}", output.messages);
-        let left = server.left();
+        let remaining = server.session_names();
         let mut actual: Vec<String> = before;
-        actual.retain(|name| !left.contains(name));
+        actual.retain(|name| !remaining.contains(name));
         assert_eq!(actual, deleted, "{arguments}");
         // The UID precondition spares a later session with the same name.
         let deletes = server.requests();
-        let mut deletes = deletes.iter().filter(|seen| seen.method == "DELETE");
-        assert!(deletes.all(|seen| seen.body.contains("\"uid\":\"uid-")), "{arguments}");
+        let mut deletes = deletes.iter().filter(|request| request.method == "DELETE");
+        assert!(deletes.all(|request| request.body.contains("\"uid\":\"uid-")), "{arguments}");
     }
     let server = fake().start();
     let output = server.run("delete --user nobody");
@@ -400,8 +400,8 @@ fn prints_names_and_sends_grace_periods() {
     let body: serde_json::Value = serde_json::from_str(&server.requests()[1].body).unwrap();
     assert_eq!(body["gracePeriodSeconds"], 5);
     server.run("delete b").succeeds();
-    let asked = server.requests();
-    let body = &asked[asked.len() - 2].body;
+    let requests = server.requests();
+    let body = &requests[requests.len() - 2].body;
     assert!(body.contains("DeleteOptions"), "{body}");
     assert!(!body.contains("gracePeriod"), "{body}");
 }
@@ -414,9 +414,9 @@ fn waits_until_trackers_show_the_end() {
     };
     let watch = format!("{}{}", event("MODIFIED", "running"), event("MODIFIED", "terminated"));
     let server = three_sessions()
-        .rule(move |seen| {
-            let is_list = seen.line() == "GET /namespaces/default/sessiontrackers";
-            let body = match seen.query.get("resourceVersion").map(String::as_str) {
+        .rule(move |request| {
+            let is_list = request.line() == "GET /namespaces/default/sessiontrackers";
+            let body = match request.query.get("resourceVersion").map(String::as_str) {
                 Some("7") => watch.clone(),
                 _ => running.to_string(),
             };
@@ -433,7 +433,7 @@ fn waits_until_trackers_show_the_end() {
     // The session never ends.
     let running = json!({ "items": [tracker("a", "uid-a", "running")] }).to_string();
     let server =
-        three_sessions().answer("GET /namespaces/default/sessiontrackers", 200, running).start();
+        three_sessions().respond("GET /namespaces/default/sessiontrackers", 200, running).start();
     let output = server.run("delete a --timeout 300ms");
     assert_eq!(
         (output.code, output.out, output.messages.as_str()),

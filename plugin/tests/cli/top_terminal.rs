@@ -20,7 +20,7 @@ struct Screen {
     child: Child,
     keys: ChildStdin,
     chunks: mpsc::Receiver<String>,
-    seen: String,
+    output: String,
 }
 
 impl Screen {
@@ -51,17 +51,17 @@ impl Screen {
                 }
             }
         });
-        Some(Self { child, keys, chunks, seen: String::new() })
+        Some(Self { child, keys, chunks, output: String::new() })
     }
 
     /// Reads until the text appears.
     fn wait_for(&mut self, text: &str) {
         let start = Instant::now();
-        while !self.seen.contains(text) {
+        while !self.output.contains(text) {
             // The clock is redrawn each second, so that output always arrives.
             let more = self.chunks.recv_timeout(TIMEOUT).unwrap_or_default();
-            self.seen.push_str(&more);
-            assert!(start.elapsed() < TIMEOUT, "missing {text:?} in {:?}", self.seen);
+            self.output.push_str(&more);
+            assert!(start.elapsed() < TIMEOUT, "missing {text:?} in {:?}", self.output);
         }
     }
 
@@ -74,11 +74,11 @@ impl Screen {
     fn end(mut self) -> (bool, String) {
         let start = Instant::now();
         while let Ok(more) = self.chunks.recv_timeout(TIMEOUT) {
-            self.seen.push_str(&more);
-            assert!(start.elapsed() < TIMEOUT, "the program is still running: {:?}", self.seen);
+            self.output.push_str(&more);
+            assert!(start.elapsed() < TIMEOUT, "the program is still running: {:?}", self.output);
         }
         let ok = self.child.wait().unwrap().success();
-        (ok, std::mem::take(&mut self.seen))
+        (ok, std::mem::take(&mut self.output))
     }
 }
 
@@ -90,9 +90,9 @@ impl Drop for Screen {
     }
 }
 
-fn is_restored(seen: &str) -> bool {
-    let last = |code: &str| seen.rfind(code);
-    last(LEAVE_SCREEN) > last(ENTER_SCREEN) && seen.contains("\u{1b}[?25h")
+fn is_restored(output: &str) -> bool {
+    let last = |code: &str| output.rfind(code);
+    last(LEAVE_SCREEN) > last(ENTER_SCREEN) && output.contains("\u{1b}[?25h")
 }
 
 #[test]
@@ -105,16 +105,16 @@ fn stops_a_session_and_restores_the_terminal() {
     screen.press("x");
     screen.wait_for("Stop");
     let start = Instant::now();
-    while !server.left().is_empty() {
-        assert!(start.elapsed() < TIMEOUT, "not stopped: {:?}", screen.seen);
+    while !server.session_names().is_empty() {
+        assert!(start.elapsed() < TIMEOUT, "not stopped: {:?}", screen.output);
         // The key is ignored until the confirmation was readable.
         screen.press("y");
         thread::sleep(Duration::from_millis(20));
     }
     screen.press("q");
-    let (ok, seen) = screen.end();
-    assert!(ok && is_restored(&seen), "{seen:?}");
-    assert_eq!(server.left(), [""; 0]);
+    let (ok, output) = screen.end();
+    assert!(ok && is_restored(&output), "{output:?}");
+    assert_eq!(server.session_names(), [""; 0]);
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn ignores_pasted_confirmations() {
     screen.wait_for("Stop");
     // The key Ctrl-C.
     screen.press("\u{3}");
-    let (ok, seen) = screen.end();
-    assert!(ok && is_restored(&seen), "{seen:?}");
-    assert_eq!(server.left(), ["487f4f2b6d2376ad"]);
+    let (ok, output) = screen.end();
+    assert!(ok && is_restored(&output), "{output:?}");
+    assert_eq!(server.session_names(), ["487f4f2b6d2376ad"]);
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn restores_the_terminal_on_a_signal() {
     let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children")).unwrap();
     let killed = Command::new("kill").args(children.split_whitespace()).status().unwrap();
     assert!(killed.success());
-    let (_, seen) = screen.end();
-    assert!(is_restored(&seen), "{seen:?}");
+    let (_, output) = screen.end();
+    assert!(is_restored(&output), "{output:?}");
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn reports_errors_on_a_restored_terminal() {
     let Some(screen) = Screen::open(&server) else {
         return;
     };
-    let (ok, seen) = screen.end();
-    assert!(!ok && !seen.contains(ENTER_SCREEN), "{seen:?}");
-    assert!(seen.contains("Forbidden"), "{seen:?}");
+    let (ok, output) = screen.end();
+    assert!(!ok && !output.contains(ENTER_SCREEN), "{output:?}");
+    assert!(output.contains("Forbidden"), "{output:?}");
 }
 
 #[test]
@@ -180,11 +180,11 @@ fn exits_silently_on_a_closed_terminal() {
         .unwrap();
     drop(terminal);
     let mut user_side = fs::File::from(user_side);
-    let mut seen = Vec::new();
+    let mut output = Vec::new();
     let mut bytes = [0; 4096];
-    while !String::from_utf8_lossy(&seen).contains("487F4F2B6D2376AD") {
+    while !String::from_utf8_lossy(&output).contains("487F4F2B6D2376AD") {
         let read = user_side.read(&mut bytes).unwrap();
-        seen.extend_from_slice(&bytes[..read]);
+        output.extend_from_slice(&bytes[..read]);
     }
     drop(user_side);
     // The process was not ended by a signal, such as that of an abort.

@@ -29,8 +29,8 @@ fn reads_sessions_without_trackers() {
 fn reads_sessions_while_trackers_are_unavailable() {
     let server = Fake::new()
         .session("default", "a")
-        .rule(|seen| {
-            (seen.path == "/apis/visibility.operator.metalbear.co/v1").then(|| {
+        .rule(|request| {
+            (request.path == "/apis/visibility.operator.metalbear.co/v1").then(|| {
                 crate::fake::Response {
                     code: 503,
                     headers: "",
@@ -68,8 +68,8 @@ fn forbidden_trackers_cause_no_fallback() {
     let denied = status(403, "Forbidden", "no discovery for you", &json!({}));
     let server = Fake::new()
         .session("default", "a")
-        .rule(move |seen| {
-            seen.is_discovery().then(|| crate::fake::Response {
+        .rule(move |request| {
+            request.is_discovery().then(|| crate::fake::Response {
                 code: 403,
                 headers: "",
                 body: denied.clone(),
@@ -88,7 +88,7 @@ fn discovers_the_source_once_and_logs_it() {
         messages.contains("Reading sessiontrackers.visibility.operator.metalbear.co"),
         "{messages}"
     );
-    let discoveries = server.all_requests().iter().filter(|seen| seen.is_discovery()).count();
+    let discoveries = server.all_requests().iter().filter(|request| request.is_discovery()).count();
     assert_eq!(discoveries, 1);
 }
 
@@ -103,7 +103,7 @@ fn hides_ended_sessions_by_default() {
         // A server that does not know the selector.
         Fake::new()
             .object(ended.clone())
-            .answer(
+            .respond(
                 "GET /namespaces/default/sessiontrackers",
                 200,
                 json!({ "items": [session("default", "a"), ended] }).to_string(),
