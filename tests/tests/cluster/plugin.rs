@@ -1,8 +1,10 @@
 //! The plugin on a real cluster, run through kubectl.
 
+mod list;
+mod policy;
+
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
     sync::OnceLock,
 };
 
@@ -11,10 +13,6 @@ use mirrord_sessions_tests::{
     control_plane::{ControlPlane, KubectlOutput},
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::ChildStdout,
-};
 
 use crate::support::{
     Namespace, User, create_namespace, eventually, link_kubectl_and_plugin, name_of, run_command,
@@ -373,154 +371,4 @@ async fn works_without_read_access_to_sessions() {
     let empty = dev.plugin(&["list"]).await;
     assert!(empty.stdout.is_empty(), "{empty:?}");
     assert!(session_names(&namespace).await.is_empty());
-}
-
-#[tokio::test]
-async fn policy_test_matches_cluster() {
-    let cluster = shared();
-    let namespace = create_namespace(cluster, "policy-test").await;
-    let [dev, eve] = ["ptest-dev", "ptest-eve"].map(|name| namespace.user(name, &["ptests"]));
-    for user in [&dev, &eve] {
-        namespace.bind_role("mirrord-operator-user", &user.name).await;
-    }
-    dev.create_session("a", "deployment/shop").await;
-    dev.create_session("b", "deployment/payments").await;
-    eve.create_session("c", "deployment/payments").await;
-    dev.wait_for_sessions(&["a", "b", "c"]).await;
-    let policy = json!({
-        "apiVersion": "operator.metalbear.co/v1alpha1", "kind": "SessionPolicy",
-        "metadata": { "name": "policy-test" },
-        "spec": {
-            "subjects": [{ "kind": "User", "name": "ptest-eve" }],
-            "deny": { "rules": [{
-                "resources": ["session_tracker"], "verbs": ["list", "read"],
-                "where": "equals(tracker.target, \"deployment/payments\") && !contains(tracker.participants, user.metadata.name)",
-            }]},
-        },
-    });
-    let file = cluster.plane.folder().join("policy-test.json");
-    std::fs::write(&file, policy.to_string()).unwrap();
-    let file = file.to_str().unwrap();
-    // A user who sees all sessions tests the policy for eve.
-    let args = ["policy", "test", "-f", file, "--as", "ptest-eve", "--as-group", "ptests"];
-    let output = dev.plugin(&args).await;
-    assert!(output.status.success(), "{output:?}");
-    assert!(output.stdout.contains("by policy-test spec.deny.rules[0]"), "{output:?}");
-    let names = dev.plugin(&[&args[..], &["-o", "name"]].concat()).await.stdout;
-    assert_eq!(names, "session.operator.metalbear.co/a\nsession.operator.metalbear.co/c\n");
-    // The same test runs offline with sessions from a file.
-    let saved = dev.kubectl(&["get", "sessiontrackers", "-o", "yaml"], "").await.stdout;
-    let sessions = cluster.plane.folder().join("policy-test-sessions.yaml");
-    std::fs::write(&sessions, saved).unwrap();
-    let offline = [&args[..], &["-o", "name", "--sessions", sessions.to_str().unwrap()]].concat();
-    assert_eq!(dev.plugin(&offline).await.stdout, names);
-
-    cluster.admin(&["apply", "-f", file], "").await.unwrap();
-    eve.wait_for_sessions(&["a", "c"]).await;
-    let hidden = eve.plugin(&["describe", "b"]).await;
-    assert!(hidden.stderr.contains("\"b\" not found"), "{hidden:?}");
-    cluster.admin(&["delete", "-f", file], "").await.unwrap();
-    eve.wait_for_sessions(&["a", "b", "c"]).await;
-
-    // Admission and the plugin reject an invalid policy with the same message.
-    let broken = policy.to_string().replace("tracker.target", "tracker.targets");
-    let refused = cluster.admin(&["apply", "-f", "-"], &broken).await;
-    let refused = format!("{:?}", refused.unwrap_err());
-    let broken_file = cluster.plane.folder().join("policy-test-broken.json");
-    std::fs::write(&broken_file, broken).unwrap();
-    let output = dev
-        .plugin(&["policy", "test", "-f", broken_file.to_str().unwrap(), "--as", "x"])
-        .await
-        .stderr;
-    let problem = output.split_once("is invalid: ").unwrap().1.trim();
-    assert!(problem.contains("column "), "{output}");
-    let escaped = problem.replace('"', "\\\"");
-    assert!(refused.contains(problem) || refused.contains(&escaped), "{refused}\n{problem}");
-}
-
-#[tokio::test]
-async fn list_output_matches_kubectl() {
-    let namespace = create_namespace(shared(), "formats").await;
-    let dev = namespace.user("formats-dev", &["devs"]);
-    namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    dev.create_session("487f4f2b6d2376ad", "deployment/shop").await;
-    dev.create_session("b", "pod/a").await;
-    dev.create_session("c", "targetless").await;
-    dev.wait_for_sessions(&["487f4f2b6d2376ad", "b", "c"]).await;
-    // Output and messages equal those of kubectl.
-    for args in [
-        &["-o", "jsonpath={.items[*].metadata.name}"][..],
-        &["-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\t\"}{.spec.target}{\"\\n\"}{end}"],
-        &["-o", "jsonpath={.items[?(@.spec.target==\"pod/a\")].metadata.name}"],
-        &["-o", "jsonpath={.items[-1:].spec['target','user']}"],
-        &["-o", "jsonpath={.items[0].spec.owner}"],
-        &["-o", "jsonpath={.kind}: {.items[0,2].spec.target}, {.nothing}"],
-        &["-o", "jsonpath-as-json={.items[*].spec.target}"],
-        &[
-            "-o",
-            "custom-columns=NAME:.metadata.name,T:spec.target,OWNER:{.spec.owner.username},G:.spec.owner.groups,X:.x",
-        ],
-        &["-o", "custom-columns=NAME:.metadata.name", "--no-headers"],
-        &["-o", "custom-columns=NAME:.metadata.name", "--sort-by=.spec.target"],
-        &["-o", "json", "--sort-by={.spec.target}"],
-        &["-o", "custom-columns=N:.metadata.name", "-l", "a!=b"],
-        &["-o", "custom-columns=N:.metadata.name", "--field-selector", "spec.target=pod/a"],
-        &["-o", "custom-columns=N:.metadata.name", "--chunk-size=1"],
-        &["-o", "jsonpath={.items[0"],
-        &["-o", "jsonpath"],
-        &["-o", "custom-columns=A"],
-        &["-o", "custom-columns=A:x{y"],
-        &["--sort-by={.x", "-o", "json"],
-        &["--field-selector", "nonsense"],
-        &["--field-selector", "spec.nonsense=a"],
-        &["-l", "a in"],
-    ] {
-        let ours = dev.plugin(&[&["list"], args].concat()).await;
-        let theirs = dev.kubectl(&[&["get", "sessiontrackers"], args].concat(), "").await;
-        assert_eq!(ours.stdout, theirs.stdout, "{args:?} {ours:?} {theirs:?}");
-        assert_eq!(ours.status.code(), theirs.status.code(), "{args:?} {ours:?} {theirs:?}");
-        // kubectl rewords errors of the server about selectors.
-        let has_selector = args.contains(&"-l") || args.contains(&"--field-selector");
-        if ours.stdout.is_empty() && !has_selector {
-            assert_eq!(ours.stderr, theirs.stderr, "{args:?}");
-        }
-    }
-}
-
-/// Reads a number of lines within a minute each.
-async fn read_lines(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<String> {
-    let mut read = Vec::new();
-    while read.len() < count {
-        let line = tokio::time::timeout(std::time::Duration::from_mins(1), lines.next_line());
-        let line = line.await;
-        read.push(line.expect("a line within a minute").unwrap().expect("more lines"));
-    }
-    read
-}
-
-#[tokio::test]
-async fn list_watch_prints_changes() {
-    let namespace = create_namespace(shared(), "watch").await;
-    let dev = namespace.user("watch-dev", &["devs"]);
-    namespace.bind_role("mirrord-operator-user", &dev.name).await;
-    dev.create_session("a", "deployment/shop").await;
-    dev.wait_for_sessions(&["a"]).await;
-    let mut child = tokio::process::Command::new(shared_bin().join("kubectl"))
-        .args(["mirrord-sessions", "list", "-w", "-n", &namespace.name])
-        .args(["-o", "custom-columns=NAME:.metadata.name,TARGET:.spec.target"])
-        .env("PATH", shared_bin())
-        .env("KUBECONFIG", dev.kubeconfig())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = read_lines(&mut lines, 2).await;
-    assert_eq!(first, ["NAME   TARGET", "a      deployment/shop"]);
-    dev.create_session("b", "pod/x").await;
-    assert_eq!(read_lines(&mut lines, 1).await, ["b      pod/x"]);
-    let deleted = dev.plugin(&["delete", "a"]).await;
-    assert!(deleted.status.success(), "{deleted:?}");
-    assert_eq!(read_lines(&mut lines, 1).await, ["a      deployment/shop"]);
 }
