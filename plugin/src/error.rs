@@ -10,6 +10,7 @@ use thiserror::Error;
 
 pub(crate) use api_error::shell;
 pub use api_error::{ApiError, RequestInfo, Status, Verb};
+pub(crate) use transport::ProxyFailure;
 pub use transport::Transport;
 
 /// The error of a failed command. Its text is shown to the user, in kubectl's words if kubectl has
@@ -19,6 +20,9 @@ pub enum Error {
     /// The command line or the kubeconfig is invalid.
     #[error("error: {0}")]
     Setup(String),
+    /// Credentials cannot be obtained or used.
+    #[error("error: {0}")]
+    Credentials(String),
     /// The server returned an error status.
     #[error(transparent)]
     Api(Box<ApiError>),
@@ -99,6 +103,21 @@ impl Error {
     /// Creates an error of the command line or the kubeconfig.
     pub fn setup(message: impl Into<String>) -> Self {
         Self::Setup(message.into())
+    }
+
+    /// Creates an error about credentials.
+    pub(crate) fn credentials(message: impl Into<String>) -> Self {
+        Self::Credentials(message.into())
+    }
+
+    /// Returns whether the credentials are the cause: they cannot be obtained, or are rejected.
+    #[must_use]
+    pub fn is_of_credentials(&self) -> bool {
+        match self {
+            Self::Credentials(_) => true,
+            Self::Api(api_error) => api_error.is_unauthenticated(),
+            _ => false,
+        }
     }
 
     /// Returns the error status of the server, if this is one.

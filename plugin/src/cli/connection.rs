@@ -1,9 +1,11 @@
 //! Connection flags, named as kubectl names them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueHint};
 use http::HeaderValue;
+
+use crate::server::TerminalUse;
 
 /// kubectl's flags that select the cluster, the credentials and the namespace.
 #[derive(Args, Clone, Debug, Default)]
@@ -72,9 +74,12 @@ pub struct ConnectionOptions {
     /// bodies; secrets are masked
     #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL", value_parser = verbosity, default_value = "0", hide_short_help = true, allow_negative_numbers = true)]
     pub verbosity: i32,
-    /// Forbids credential plugins to prompt, because standard input belongs to another program.
+    /// List of kubeconfig files to use instead of $KUBECONFIG.
     #[arg(skip)]
-    pub non_interactive: bool,
+    pub kubeconfig_list: Option<OsString>,
+    /// How a credential plugin may use the terminal.
+    #[arg(skip)]
+    pub terminal: TerminalUse,
 }
 
 /// Time limit of a request, or `None` for no limit.

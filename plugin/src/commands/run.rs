@@ -5,7 +5,10 @@ mod create;
 mod heartbeat_task;
 mod prepare;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mirrord_sessions_crds::{Client, SessionSpec};
 use nix::sys::signal::Signal;
@@ -23,13 +26,14 @@ use crate::{
     cli::{ConnectionOptions, run::RunArgs},
     console::Console,
     error::Error,
+    home,
     run::{
         child::{self, Signals},
         ending::Ending,
         process_tree::{ProcessTree, SESSION_ENV},
-        settings::{Flags, client_field},
+        settings::{Flags, client_field, expand_path},
     },
-    server::{Server, Source},
+    server::{Server, Source, TerminalUse},
 };
 
 /// The exit code if no session could be created. `env` and `timeout` use it too, and no command
@@ -63,6 +67,7 @@ async fn run_as_session(
     let flags = Flags {
         target: args.target.clone(),
         namespace: connection.namespace.clone(),
+        kubeconfig: connection.kubeconfig.as_ref().and_then(|path| path.to_str()).map(Into::into),
         context: connection.context.clone(),
         key: args.key.clone(),
     };
@@ -72,7 +77,17 @@ async fn run_as_session(
     }
     connection.namespace.clone_from(&prepared.settings.namespace);
     connection.context.clone_from(&prepared.settings.context);
+    if connection.kubeconfig.is_none()
+        && let Some(paths) = &prepared.settings.kubeconfig
+    {
+        select_kubeconfig(&mut connection, paths)?;
+    }
+    if let Some(warning) = prepared.warn_of_other_server(&connection) {
+        console.say(&warning);
+    }
     let server = Server::connect(&connection).await?;
+    // The terminal belongs to the command from now on.
+    server.limit_terminal(TerminalUse::Messages);
     let source = server.discover().await?.source;
     if source == Source::Operator {
         return Err(Error::setup(
@@ -187,6 +202,30 @@ async fn terminate(
             }
         }
     }
+}
+
+/// Selects the kubeconfig that mirrord uses: one file, or a list of files like `KUBECONFIG`.
+fn select_kubeconfig(connection: &mut ConnectionOptions, paths: &str) -> Result<(), Error> {
+    let home = home::home_dir();
+    let home = home.as_deref().and_then(Path::to_str);
+    let files: Result<Vec<PathBuf>, String> = std::env::split_paths(paths)
+        .filter(|path| !path.as_os_str().is_empty())
+        .map(|path| {
+            let path = path.to_string_lossy();
+            expand_path(&path, home, |name| std::env::var(name).ok()).map(PathBuf::from)
+        })
+        .collect();
+    let files = files.map_err(|name| {
+        Error::setup(format!(
+            "the kubeconfig of mirrord, {paths:?}, needs variable {name}, which is not set"
+        ))
+    })?;
+    match &files[..] {
+        [] => {}
+        [file] => connection.kubeconfig = Some(file.clone()),
+        several => connection.kubeconfig_list = std::env::join_paths(several).ok(),
+    }
+    Ok(())
 }
 
 fn session_spec(prepared: &Prepared<'_>) -> SessionSpec {

@@ -16,7 +16,9 @@ use super::scope;
 use crate::{
     cli::top::TopArgs,
     error::Error,
-    server::{DeleteOptions, Effect, EventType, ListOptions, Server, Source, WatchEvent},
+    server::{
+        DeleteOptions, Effect, EventType, ListOptions, Server, Source, TerminalUse, WatchEvent,
+    },
     session::Session,
     top::{Action, Event, Press, Top, update, view},
 };
@@ -35,6 +37,8 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     }
     let scope = scope(&server, args.namespaces);
     let top = Top::new(scope.namespace(), Timestamp::now());
+    // The view owns the terminal from now on.
+    server.limit_terminal(TerminalUse::None);
     let server = Arc::new(server);
     // The first list fails like that of every command, before the terminal is taken over.
     let mut listing = ListOptions::in_scope(scope);

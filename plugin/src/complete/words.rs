@@ -94,7 +94,7 @@ impl CompletionRequest {
             connection: ConnectionOptions {
                 // The log would not be read, and takes time.
                 verbosity: 0,
-                non_interactive: true,
+                terminal: crate::server::TerminalUse::None,
                 ..flags.unwrap_or_default()
             },
             everywhere: line.everywhere,

@@ -220,11 +220,12 @@ fn without_agent(value: &Value) -> Option<serde_json::Map<String, Value>> {
     Some(map)
 }
 
-/// The target, namespace, context and key of a configuration.
+/// The target, namespace, kubeconfig, context and key of a configuration.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ConfiguredSession {
     pub(crate) target: Option<String>,
     pub(crate) namespace: Option<String>,
+    pub(crate) kubeconfig: Option<String>,
     pub(crate) context: Option<String>,
     pub(crate) key: Option<String>,
 }
@@ -238,6 +239,7 @@ impl ConfiguredSession {
         Self {
             target: path.and_then(parse_target),
             namespace: text(target.and_then(|target| target.get("namespace"))),
+            kubeconfig: text(config.get("kubeconfig")),
             context: text(config.get("kube_context")),
             key: text(config.get("key")),
         }

@@ -49,8 +49,17 @@ pub(crate) enum RequestFailure {
     Refused,
     /// The definition of Sessions is deleted, or being deleted.
     Undefined,
+    /// The credentials cannot be obtained, or the cluster rejects them.
+    Unauthenticated,
     /// The failure may be temporary.
     Unreachable,
+}
+
+impl RequestFailure {
+    /// Returns whether a later request may succeed.
+    pub(crate) fn is_temporary(self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::Unreachable)
+    }
 }
 
 /// The result of looking up a session.
@@ -82,7 +91,9 @@ pub(crate) enum WatchView {
 pub(crate) enum Notice {
     /// The cluster is unreachable.
     Unreachable,
-    /// The cluster is reachable again.
+    /// The cluster rejects the credentials, or there are none.
+    Unauthenticated,
+    /// The cluster is reachable again, and accepts the credentials.
     Reachable,
     /// The cluster accepts no reports.
     Refused,
@@ -128,6 +139,10 @@ pub(crate) struct HeartbeatState {
     last_contact: Duration,
     /// The number of consecutive failures.
     failures: u32,
+    /// The number of consecutive failures with the same cause, and the cause.
+    same_failures: (u32, RequestFailure),
+    /// The last notice about failures since the last contact.
+    notified_failure: Option<Notice>,
     reports: Reports,
     /// True if a report was rejected with 404 since the session was last seen. Policies may hide a
     /// session from its owner and still accept reports.
@@ -146,6 +161,8 @@ impl HeartbeatState {
             period: PERIOD,
             last_contact: now,
             failures: 0,
+            same_failures: (0, RequestFailure::Unreachable),
+            notified_failure: None,
             reports: Reports { announced, rejected: false, needed: announced },
             report_not_found: false,
             notified_unrecorded: false,
@@ -216,7 +233,7 @@ impl HeartbeatState {
                 first.then_some(Notice::Refused)
             }
             Err(RequestFailure::Undefined) => self.on_undefined(now),
-            Err(RequestFailure::Unreachable) => self.on_failure(now),
+            Err(failure) => self.on_failure(failure, now),
         }
     }
 
@@ -228,7 +245,7 @@ impl HeartbeatState {
     ) -> Option<Notice> {
         match result {
             Ok(()) => {}
-            Err(RequestFailure::Unreachable) => return self.on_failure(now),
+            Err(failure) if failure.is_temporary() => return self.on_failure(failure, now),
             Err(failure) => {
                 self.schedule_retry(now);
                 let first = !std::mem::replace(&mut self.notified_unrecorded, true);
@@ -269,7 +286,8 @@ impl HeartbeatState {
             Observation::Unknown => {
                 // A requester who may read nothing relies on reports alone.
                 self.report_not_found = false;
-                self.on_failure(now)
+                // The cause is that of the reports.
+                self.on_failure(self.same_failures.1, now)
             }
         }
     }
@@ -367,8 +385,9 @@ impl HeartbeatState {
         self.last_contact = now;
         self.retry_delay = RETRY_DELAY;
         self.next_action_at = now + self.period;
-        let failures = std::mem::take(&mut self.failures);
-        (failures >= NOTIFY_AFTER).then_some(Notice::Reachable)
+        self.failures = 0;
+        self.same_failures.0 = 0;
+        self.notified_failure.take().map(|_| Notice::Reachable)
     }
 
     /// Schedules the next attempt after a delay, and doubles the delay.
@@ -377,10 +396,19 @@ impl HeartbeatState {
         self.retry_delay = (self.retry_delay * 2).min(self.period);
     }
 
-    fn on_failure(&mut self, now: Duration) -> Option<Notice> {
+    fn on_failure(&mut self, failure: RequestFailure, now: Duration) -> Option<Notice> {
         self.schedule_retry(now);
         self.failures = self.failures.saturating_add(1);
-        (self.failures == NOTIFY_AFTER).then_some(Notice::Unreachable)
+        let (count, cause) = self.same_failures;
+        let count = if cause == failure { count.saturating_add(1) } else { 1 };
+        self.same_failures = (count, failure);
+        let is_due = self.failures == NOTIFY_AFTER || count == NOTIFY_AFTER;
+        let notice = match failure {
+            RequestFailure::Unauthenticated => Notice::Unauthenticated,
+            _ => Notice::Unreachable,
+        };
+        let is_new = self.notified_failure != Some(notice);
+        (is_due && is_new).then(|| *self.notified_failure.insert(notice))
     }
 
     /// Handles the decision to create a new session after the end of the last.

@@ -410,3 +410,39 @@ fn interprets_missing_reports() {
         assert_eq!(heartbeat.next(now), expected, "{name}");
     }
 }
+
+#[test]
+fn reports_rejected_credentials_apart_from_an_unreachable_cluster() {
+    use RequestFailure::{Unauthenticated, Unreachable};
+    // (failures in their order, notices with their positions)
+    for (failures, expected) in [
+        (vec![Unauthenticated; 5], vec![(2, Notice::Unauthenticated)]),
+        (vec![Unreachable; 5], vec![(2, Notice::Unreachable)]),
+        (vec![Unreachable, Unauthenticated, Unauthenticated], vec![(2, Notice::Unauthenticated)]),
+        (
+            vec![
+                Unreachable,
+                Unreachable,
+                Unreachable,
+                Unauthenticated,
+                Unauthenticated,
+                Unauthenticated,
+            ],
+            vec![(2, Notice::Unreachable), (5, Notice::Unauthenticated)],
+        ),
+        (
+            vec![Unauthenticated, Unreachable, Unauthenticated, Unreachable],
+            vec![(2, Notice::Unauthenticated)],
+        ),
+    ] {
+        let mut heartbeat = HeartbeatState::new(Duration::ZERO, true);
+        let mut notices = Vec::new();
+        for (at, failure) in failures.iter().enumerate() {
+            let notice = heartbeat.on_report_result(Err(*failure), SECOND);
+            notices.extend(notice.map(|notice| (at, notice)));
+        }
+        assert_eq!(notices, expected, "{failures:?}");
+        assert_eq!(heartbeat.on_report_result(Ok(None), SECOND), Some(Notice::Reachable));
+        assert_eq!(heartbeat.on_report_result(Ok(None), SECOND), None);
+    }
+}

@@ -14,6 +14,7 @@ const MAX_TARGET: usize = 400;
 pub(crate) struct Flags {
     pub(crate) target: Option<String>,
     pub(crate) namespace: Option<String>,
+    pub(crate) kubeconfig: Option<String>,
     pub(crate) context: Option<String>,
     pub(crate) key: Option<String>,
 }
@@ -23,6 +24,8 @@ pub(crate) struct Flags {
 pub(crate) struct Settings {
     pub(crate) target: String,
     pub(crate) namespace: Option<String>,
+    /// Paths of kubeconfig files, as mirrord separates and expands them.
+    pub(crate) kubeconfig: Option<String>,
     pub(crate) context: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) warnings: Vec<String>,
@@ -80,19 +83,74 @@ pub(crate) fn merge_settings(
     let namespace = validate("namespace", found, is_label, "it in the current one");
     let found = configured_value(&flags.key, |exec| &exec.key, "MIRRORD_KEY", &config.key);
     let key = validate("key", found, is_plain_key, "none");
+    let kubeconfig =
+        configured_value(&flags.kubeconfig, |_| &None, "MIRRORD_KUBECONFIG", &config.kubeconfig);
     let context = configured_value(
         &flags.context,
         |exec| &exec.context,
         "MIRRORD_KUBE_CONTEXT",
         &config.context,
     );
+    let mut literal = |what: &str, value: Option<String>| {
+        let value = value?;
+        if !is_template(&value) {
+            return Some(value);
+        }
+        warnings.push(format!(
+            "Warning: the {what} of mirrord is a template that only mirrord renders: recording on the current {what}, which may be another cluster; --{what} says otherwise"
+        ));
+        None
+    };
+    let kubeconfig = literal("kubeconfig", kubeconfig);
+    let context = literal("context", context);
+    if let (Some(flag), Some(line)) = (&flags.context, exec.and_then(|exec| exec.context.as_ref()))
+        && flag != line
+    {
+        warnings.push(format!(
+            "Warning: mirrord uses context {line:?} of its command line, and the session is recorded with --context {flag}: name the same context twice"
+        ));
+    }
     Settings {
         target: target.unwrap_or_else(|| "targetless".to_owned()),
         namespace,
-        context: context.filter(|context| !is_template(context)),
+        kubeconfig,
+        context,
         key,
         warnings,
     }
+}
+
+/// Expands `~` and variables in a path, as mirrord does.
+///
+/// # Errors
+/// Returns the name of a variable that is not set.
+pub(crate) fn expand_path(
+    path: &str,
+    home: Option<&str>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<String, String> {
+    let (mut expanded, mut rest) = match (path.strip_prefix('~'), home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+            (home.to_owned(), rest)
+        }
+        _ => (String::new(), path),
+    };
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, remainder) = match after.strip_prefix('{').and_then(|all| all.split_once('}')) {
+            Some(braced) => braced,
+            None => after.split_at(after.find(|c| !is_name(c)).unwrap_or(after.len())),
+        };
+        if name.is_empty() {
+            expanded.push('$');
+        } else {
+            expanded.push_str(&variable(name).ok_or_else(|| name.to_owned())?);
+        }
+        rest = remainder;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
 }
 
 /// Returns the target in the form of a Session, if it is valid. mirrord accepts `deploy` for
@@ -170,6 +228,7 @@ mod tests {
         ConfiguredSession {
             target: some(target),
             namespace: some(namespace),
+            kubeconfig: some("/config/kube"),
             context: None,
             key: some(key),
         }
@@ -183,6 +242,7 @@ mod tests {
                 "MIRRORD_IMPERSONATED_TARGET" => "pod/env",
                 "MIRRORD_TARGET_NAMESPACE" => "env",
                 "MIRRORD_KEY" => "envkey",
+                "MIRRORD_KUBECONFIG" => "/env/kube",
                 "MIRRORD_KUBE_CONTEXT" => "envcontext",
                 _ => return None,
             };
@@ -192,37 +252,37 @@ mod tests {
         let flags = Flags {
             target: Some("pod/flag".into()),
             namespace: Some("flag".into()),
+            kubeconfig: Some("/flag/kube".into()),
             context: Some("flagcontext".into()),
             key: Some("flagkey".into()),
         };
         let line = exec("mirrord exec -t pod/line -n line --key linekey --context linecontext x");
         let bare = exec("mirrord exec x");
         let of = |settings: Settings| {
-            assert_eq!(settings.warnings, [""; 0]);
-            [Some(settings.target), settings.namespace, settings.key, settings.context]
-                .map(Option::unwrap_or_default)
+            let Settings { target, namespace, key, context, kubeconfig, .. } = settings;
+            [Some(target), namespace, key, context, kubeconfig].map(Option::unwrap_or_default)
         };
         let none = Flags::default();
         assert_eq!(
             of(merge_settings(&flags, Some(&line), variables, &config)),
-            ["pod/flag", "flag", "flagkey", "flagcontext"]
+            ["pod/flag", "flag", "flagkey", "flagcontext", "/flag/kube"]
         );
         assert_eq!(
             of(merge_settings(&none, Some(&line), variables, &config)),
-            ["pod/line", "line", "linekey", "linecontext"]
+            ["pod/line", "line", "linekey", "linecontext", "/env/kube"]
         );
         assert_eq!(
             of(merge_settings(&none, Some(&bare), variables, &config)),
-            ["pod/env", "env", "envkey", "envcontext"]
+            ["pod/env", "env", "envkey", "envcontext", "/env/kube"]
         );
         assert_eq!(
             of(merge_settings(&none, Some(&bare), nothing, &config)),
-            ["pod/config", "config", "configkey", ""]
+            ["pod/config", "config", "configkey", "", "/config/kube"]
         );
         // Variables of mirrord don't apply to other commands.
         assert_eq!(
             of(merge_settings(&none, None, variables, &ConfiguredSession::default())),
-            ["targetless", "", "", ""]
+            ["targetless", "", "", "", ""]
         );
     }
 
@@ -244,6 +304,48 @@ mod tests {
                 (found.target.as_str(), found.namespace, found.key),
                 ("targetless", None, None)
             );
+        }
+    }
+
+    #[test]
+    fn warns_if_the_cluster_of_mirrord_may_differ() {
+        let template = |kubeconfig: &str, context: &str| ConfiguredSession {
+            kubeconfig: Some(kubeconfig.into()),
+            context: Some(context.into()),
+            ..ConfiguredSession::default()
+        };
+        let bare = exec("mirrord exec x");
+        let config = template("{{ get_env(name=\"K\") }}", "{% if x %}");
+        let found = merge_settings(&Flags::default(), Some(&bare), |_| None, &config);
+        assert_eq!((found.kubeconfig, found.context), (None, None));
+        assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
+        assert!(found.warnings[0].contains("the kubeconfig of mirrord is a template"));
+        assert!(found.warnings[1].contains("the context of mirrord is a template"));
+
+        let line = exec("mirrord exec --context a x");
+        let flags = |context: &str| Flags { context: Some(context.into()), ..Flags::default() };
+        let config = ConfiguredSession::default();
+        let found = merge_settings(&flags("b"), Some(&line), |_| None, &config);
+        assert!(found.warnings[0].contains("mirrord uses context \"a\""), "{:?}", found.warnings);
+        let found = merge_settings(&flags("a"), Some(&line), |_| None, &config);
+        assert_eq!(found.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn expands_paths_as_mirrord() {
+        let variable = |name: &str| (name == "DIR").then(|| "/dir".to_owned());
+        for (path, expected) in [
+            ("/a/b", Ok("/a/b")),
+            ("~/bear", Ok("/home/u/bear")),
+            ("~", Ok("/home/u")),
+            ("~other/x", Ok("~other/x")),
+            ("$DIR/x", Ok("/dir/x")),
+            ("a${DIR}x$", Ok("a/dirx$")),
+            ("$NONE/x", Err("NONE")),
+        ] {
+            let found = expand_path(path, Some("/home/u"), variable);
+            let expected = expected.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
+            assert_eq!(found, expected, "{path}");
         }
     }
 

@@ -51,6 +51,9 @@ pub(crate) async fn with_timeout<T>(
 
 /// Classifies a failed request about the session.
 pub(crate) fn classify_status(error: Option<&Error>) -> RequestFailure {
+    if error.is_some_and(Error::is_of_credentials) {
+        return RequestFailure::Unauthenticated;
+    }
     let Some(api_error) = error.and_then(Error::api_error) else {
         return RequestFailure::Unreachable;
     };
@@ -83,7 +86,7 @@ pub(crate) async fn observe(server: &Server, own: &OwnSession) -> Observation {
         }
         // Another session has the name by now, or none.
         Ok(_) => {}
-        Err(error) if classify_status(error.as_ref()) != RequestFailure::Unreachable => {}
+        Err(error) if !classify_status(error.as_ref()).is_temporary() => {}
         Err(_) => return Observation::Unknown,
     }
     // A tracker may be hidden, or not exist yet.
@@ -222,7 +225,7 @@ mod tests {
             (410, status, RequestFailure::Gone),
             (403, status, RequestFailure::Refused),
             (422, status, RequestFailure::Refused),
-            (401, status, RequestFailure::Unreachable),
+            (401, status, RequestFailure::Unauthenticated),
             (409, status, RequestFailure::Unreachable),
             (429, status, RequestFailure::Unreachable),
             (500, status, RequestFailure::Unreachable),
@@ -239,5 +242,7 @@ mod tests {
         assert!(!may_have_executed(Some(&Error::setup("x"))));
         assert_eq!(classify_status(None), RequestFailure::Unreachable);
         assert_eq!(classify_status(Some(&Error::setup("x"))), RequestFailure::Unreachable);
+        let failed = Error::credentials("the plugin failed");
+        assert_eq!(classify_status(Some(&failed)), RequestFailure::Unauthenticated);
     }
 }

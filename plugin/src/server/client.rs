@@ -1,16 +1,26 @@
 //! HTTP client of the API server: requests, retries and errors.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use kube::client::{AuthError, Body};
+use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{request_log::RequestLog, source::Discovery, warning};
-use crate::error::{ApiError, Error, RequestInfo, Status, Transport};
+use super::{
+    credentials::{Credential, Credentials, TerminalUse},
+    request_log::RequestLog,
+    source::Discovery,
+    transport::Transport,
+    warning,
+};
+use crate::error::{ApiError, Error, RequestInfo, Status};
 
 /// Maximum number of retries of a request when the server sends `Retry-After`.
 const RETRIES: usize = 5;
@@ -21,10 +31,11 @@ const MAX_RESPONSE: usize = 1 << 30;
 
 /// A connection to the API server.
 pub struct Server {
-    pub(super) client: kube::Client,
+    pub(super) transport: Transport,
+    pub(super) credentials: Credentials,
     pub(super) host: String,
     /// Describes the source of the credentials, for error messages.
-    pub(super) credentials: String,
+    pub(super) credentials_name: String,
     pub(super) namespace: String,
     pub(super) timeout: Option<Duration>,
     pub(super) log: RequestLog,
@@ -36,6 +47,11 @@ impl Server {
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Limits how a credential plugin may use the terminal from now on.
+    pub fn limit_terminal(&self, terminal: TerminalUse) {
+        self.credentials.limit_terminal(terminal);
     }
 
     /// Sends a request and returns the parsed response, retrying as the server asks.
@@ -86,7 +102,7 @@ impl Server {
     pub(super) fn api_error(&self, info: RequestInfo, failure: Status) -> Error {
         Error::Api(Box::new(ApiError {
             host: self.host.clone(),
-            credentials: self.credentials.clone(),
+            credentials: self.credentials_name.clone(),
             request: info,
             status: failure,
         }))
@@ -108,53 +124,61 @@ impl Server {
             .uri(path)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(content.into_bytes()))
+            .body(Bytes::from(content))
             .map_err(|error| Error::setup(format!("cannot request {path}: {error}")))?;
+        // A plugin may wait for its user, which is no delay of the server.
+        let credential = self.credentials.current().await?;
         let exchange = async {
-            let response = self.client.send(request).await?;
+            let response = Box::pin(self.exchange(request, credential)).await?;
             let (head, body) = response.into_parts();
             self.log.log_response(&verb, path, head.status, &head.headers, start.elapsed());
-            let bytes = Limited::new(body, MAX_RESPONSE)
-                .collect()
-                .await
-                .map_err(kube::Error::Service)?
-                .to_bytes();
+            let body = Limited::new(body, MAX_RESPONSE).collect().await;
+            let bytes = body.map_err(|error| self.transport.error(error.as_ref()))?.to_bytes();
             self.log.log_response_body(&bytes);
             Ok((head.status, head.headers, bytes))
         };
-        let response = match self.timeout {
+        match self.timeout {
             Some(after) => tokio::time::timeout(after, exchange)
                 .await
                 .map_err(|_| Error::Timeout { host: self.host.clone(), after })?,
             None => exchange.await,
-        };
-        response.map_err(|error: kube::Error| client_error(&self.host, &error))
-    }
-}
-
-/// Converts an error of the kube client, without the layers that wrap it.
-pub(super) fn client_error(host: &str, error: &kube::Error) -> Error {
-    if let kube::Error::Auth(error) = error {
-        return Error::setup(auth_error(error));
-    }
-    match error {
-        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
-            Error::Transport(Transport::from_error(host, error))
         }
-        other => Error::setup(format!("the kubeconfig cannot be used: {other}")),
     }
-}
 
-fn auth_error(error: &AuthError) -> String {
-    match error {
-        AuthError::AuthExecStart(error) => format!(
-            "cannot run the credential plugin of the kubeconfig: {error}: install it, or check \"exec\" in the kubeconfig"
-        ),
-        AuthError::AuthExecRun { cmd, out } => {
-            let stderr = String::from_utf8_lossy(&out.stderr);
-            let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("the credential plugin {cmd} failed ({}) {last}", out.status)
+    /// Sends a request with a credential. If the server rejects the credential and there is another,
+    /// sends the request once more.
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        credential: Arc<Credential>,
+    ) -> Result<Response<Incoming>, Error> {
+        let response = self.send_with(request.clone(), &credential).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
-        other => format!("the credentials of the kubeconfig cannot be used: {other}"),
+        match self.credentials.renew(&credential).await? {
+            Some(renewed) => {
+                self.log.log(6, "The server rejected the credentials: retrying with others");
+                self.send_with(request, &renewed).await
+            }
+            None => Ok(response),
+        }
+    }
+
+    async fn send_with(
+        &self,
+        mut request: Request<Bytes>,
+        credential: &Credential,
+    ) -> Result<Response<Incoming>, Error> {
+        if let Some(value) = &credential.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+        }
+        self.transport.send(request, credential.identity.as_ref()).await
+    }
+
+    /// Opens a stream, which has no time limit.
+    pub(super) async fn open(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
+        let credential = self.credentials.current().await?;
+        Box::pin(self.exchange(request, credential)).await
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     client::Server,
-    kubeconfig::KubeconfigFiles,
+    kubeconfig::{KubeconfigFiles, KubeconfigNames},
     options::{ListOptions, Scope, cluster_request},
     source::Source,
 };
@@ -19,45 +19,19 @@ use crate::{
 /// Limit of completion candidates: more than a user would read.
 const LIMIT: usize = 500;
 
-/// Names that the kubeconfig defines, each with a description.
-#[derive(Clone, Debug, Default)]
-pub struct KubeconfigNames {
-    /// Contexts with their clusters.
-    pub contexts: Vec<(String, String)>,
-    /// Clusters with their servers.
-    pub clusters: Vec<(String, String)>,
-    /// Users without a description.
-    pub users: Vec<(String, String)>,
-}
-
 impl KubeconfigNames {
     /// Reads the kubeconfig files that the flags and the environment select.
     ///
     /// # Errors
     /// Fails if a file cannot be read or parsed.
     pub fn read(flags: &ConnectionOptions) -> Result<Self, Error> {
+        let variable = flags.kubeconfig_list.clone().or_else(|| std::env::var_os("KUBECONFIG"));
         let files = KubeconfigFiles::new(
             flags.kubeconfig.as_deref(),
-            std::env::var_os("KUBECONFIG").as_deref(),
+            variable.as_deref(),
             home::home_dir(),
         );
-        let Some(config) = files.read(|_| ())? else {
-            return Ok(Self::default());
-        };
-        let contexts = config.contexts.into_iter().map(|named| {
-            let cluster = named.context.map(|context| context.cluster);
-            (named.name, cluster.unwrap_or_default())
-        });
-        let clusters = config.clusters.into_iter().map(|named| {
-            let server = named.cluster.and_then(|cluster| cluster.server);
-            (named.name, server.unwrap_or_default())
-        });
-        let users = config.auth_infos.into_iter();
-        Ok(Self {
-            contexts: contexts.collect(),
-            clusters: clusters.collect(),
-            users: users.map(|named| (named.name, String::new())).collect(),
-        })
+        Ok(files.read(|_| ())?.map(Self::from).unwrap_or_default())
     }
 }
 

@@ -2,20 +2,17 @@
 
 use std::{path::Path, time::Duration};
 
-use http::{HeaderName, HeaderValue, header};
-use kube::{
-    Config,
-    client::ClientBuilder,
-    config::{AuthInfo, ExecInteractiveMode, Kubeconfig},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::OnceCell;
 
 use super::{
-    client::{Server, client_error},
-    in_cluster,
-    kubeconfig::{KubeconfigFiles, SelectedContext},
+    client::Server,
+    credentials::{ClusterInfo, Credentials},
+    in_cluster::{InCluster, SERVICE_ACCOUNT},
+    kubeconfig::{Impersonation, Kubeconfig, KubeconfigFiles, SelectedContext},
     proxy,
     request_log::RequestLog,
+    transport::{Address, ServerVerification, Transport, load_authority},
     url::encode,
 };
 use crate::{cli::ConnectionOptions, error::Error, home};
@@ -25,43 +22,47 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("kubectl-mirrord_sessions/", env!("CARGO_PKG_VERSION"));
 
 impl Server {
-    /// Prepares a connection without sending a request.
+    /// Prepares a connection without sending a request. Obtains the credentials.
     pub async fn connect(flags: &ConnectionOptions) -> Result<Self, Error> {
         let mut log = RequestLog { level: flags.verbosity, ..RequestLog::default() };
-        let mut context = select_context(flags, &log)?;
-        if let (true, Some(exec)) = (flags.non_interactive, &mut context.user.exec) {
-            exec.interactive_mode = Some(ExecInteractiveMode::Never);
-        }
-        let (namespace, credentials) = (context.namespace.clone(), context.credentials.clone());
-        let mut config = client_config(context).await?;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // kube retries for minutes, while the user waits for an error message. `client::RETRIES`
-        // applies instead.
-        config.default_retry = false;
-        config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        let impersonates = config.auth_info.impersonate.is_some();
-        config.headers.extend(extra_headers(&flags.impersonate_extra, impersonates)?);
-        let namespace = flags
-            .namespace
-            .clone()
-            .filter(|name| !name.is_empty())
-            .or(namespace)
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| "default".to_owned());
-        let host = host(&config);
-        log.url = format!(
-            "{}://{host}{}",
-            config.cluster_url.scheme_str().unwrap_or_default(),
-            config.cluster_url.path()
-        );
-        log.headers = logged_headers(&config.auth_info);
-        let client =
-            ClientBuilder::try_from(config).map_err(|error| client_error(&host, &error))?.build();
+        let context = select_context(flags, &log)?;
+        let SelectedContext { cluster, user, namespace, credentials: credentials_name } = context;
+        let server = cluster.server.as_deref().unwrap_or_default();
+        let authority = load_authority(&cluster)?;
+        let has_tls_settings = authority.is_some() || cluster.insecure_skip_tls_verify;
+        let address = Address::parse(server, has_tls_settings)?;
+        let verification = address
+            .is_tls()
+            .then(|| ServerVerification::new(&cluster, authority.as_deref()))
+            .transpose()?;
+        let proxy = proxy::select(cluster.proxy_url.as_deref(), &address.url, |name| {
+            std::env::var(name).ok()
+        })?;
+        let impersonation = headers(&user.impersonation)?;
+        // Like kubectl, never sends credentials over a network without TLS.
+        let credentials = if address.is_tls() || address.is_loopback() {
+            let cluster = ClusterInfo::new(&cluster, authority.as_deref());
+            Credentials::new(user, &credentials_name, cluster, flags.terminal, home::home_dir())?
+        } else {
+            Credentials::none()
+        };
+        log.url = address.url.to_string();
+        log.headers = logged_headers(credentials.scheme(), &impersonation);
+        let mut headers = impersonation;
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        let server_name = cluster.tls_server_name.as_deref();
+        let host = address.host.clone();
+        let transport =
+            Transport::new(address, headers, verification, server_name, proxy, CONNECT_TIMEOUT)?;
+        let credential = credentials.current().await?;
+        transport.prepare(credential.identity.as_ref()).await?;
+        let namespace = flags.namespace.clone().filter(|name| !name.is_empty()).or(namespace);
         Ok(Self {
-            client,
-            host,
+            transport,
             credentials,
-            namespace,
+            host,
+            credentials_name,
+            namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             timeout: flags.request_timeout.0,
             log,
             discovery: OnceCell::new(),
@@ -71,12 +72,9 @@ impl Server {
 
 /// Selects cluster, user and namespace from the kubeconfig, or else from the pod's service account.
 fn select_context(flags: &ConnectionOptions, log: &RequestLog) -> Result<SelectedContext, Error> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let files = KubeconfigFiles::new(
-        flags.kubeconfig.as_deref(),
-        std::env::var_os("KUBECONFIG").as_deref(),
-        home::home_dir(),
-    );
+    let variable = flags.kubeconfig_list.clone().or_else(|| std::env::var_os("KUBECONFIG"));
+    let files =
+        KubeconfigFiles::new(flags.kubeconfig.as_deref(), variable.as_deref(), home::home_dir());
     let kubeconfig = files.read(|path| {
         log.log(6, &format!("Config loaded from file:  {}", path.display()));
     })?;
@@ -89,10 +87,10 @@ fn select_context(flags: &ConnectionOptions, log: &RequestLog) -> Result<Selecte
             files.display()
         )));
     }
-    if let Some(pod) = in_cluster::kubeconfig(Path::new(in_cluster::SERVICE_ACCOUNT), variable) {
+    if let Some(pod) = InCluster::find(Path::new(SERVICE_ACCOUNT), |name| std::env::var(name).ok())
+    {
         log.log(6, "Using in-cluster configuration");
-        let context = SelectedContext::select(&pod, flags)?;
-        return Ok(context.with_credentials_name("this pod's service account", flags));
+        return pod.select(flags);
     }
     if flags.server.is_some() {
         return SelectedContext::select(&Kubeconfig::default(), flags);
@@ -103,75 +101,52 @@ fn select_context(flags: &ConnectionOptions, log: &RequestLog) -> Result<Selecte
     )))
 }
 
-async fn client_config(mut context: SelectedContext) -> Result<Config, Error> {
-    let proxy = proxy::select(&mut context.cluster, |name| std::env::var(name).ok())?;
-    let mut config = Config::from_custom_kubeconfig(
-        context.into_kubeconfig(),
-        &kube::config::KubeConfigOptions::default(),
-    )
-    .await
-    .map_err(|error| Error::setup(format!("the kubeconfig cannot be used: {error}")))?;
-    if !matches!(config.cluster_url.scheme_str(), Some("http" | "https"))
-        || config.cluster_url.authority().is_none()
-    {
-        return Err(Error::setup(format!(
-            "\"{}\" is not the address of a server: expected https://HOST:PORT in the kubeconfig or --server",
-            config.cluster_url
-        )));
-    }
-    config.proxy_url = proxy;
-    Ok(config)
-}
-
-/// Returns the server's host and port, without credentials that the URL may contain.
-fn host(config: &Config) -> String {
-    let authority = config.cluster_url.authority().map(ToString::to_string);
-    let authority = authority.unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((_, host)) => host.to_owned(),
-        None => authority,
-    }
-}
-
 /// Returns the headers of every request for the request log, with placeholders for credentials.
-fn logged_headers(user: &AuthInfo) -> Vec<(String, String)> {
-    let mut headers = vec![("Accept", "application/json"), ("User-Agent", USER_AGENT)];
-    if user.token.is_some() || user.token_file.is_some() || user.exec.is_some() {
-        headers.push(("Authorization", "Bearer x"));
-    } else if user.username.is_some() {
-        headers.push(("Authorization", "Basic x"));
-    }
-    let groups = user.impersonate_groups.iter().flatten();
-    headers.extend(groups.map(|group| ("Impersonate-Group", &**group)));
-    headers.extend(user.impersonate_uid.iter().map(|uid| ("Impersonate-Uid", &**uid)));
-    headers.extend(user.impersonate.iter().map(|name| ("Impersonate-User", &**name)));
-    let to_owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    headers.into_iter().map(to_owned).collect()
+fn logged_headers(scheme: Option<&str>, impersonation: &HeaderMap) -> Vec<(String, String)> {
+    let mut headers = vec![
+        ("Accept".to_owned(), "application/json".to_owned()),
+        ("User-Agent".to_owned(), USER_AGENT.to_owned()),
+    ];
+    headers.extend(scheme.map(|scheme| ("Authorization".to_owned(), format!("{scheme} x"))));
+    let capitalize = |word: &str| match word.split_at_checked(1) {
+        Some((first, rest)) => first.to_ascii_uppercase() + rest,
+        None => word.to_owned(),
+    };
+    let shown = impersonation.iter().map(|(name, value)| {
+        let name: Vec<String> = name.as_str().split('-').map(capitalize).collect();
+        (name.join("-"), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    headers.extend(shown);
+    headers
 }
 
-/// Returns the headers of extra impersonation values.
+/// Returns the headers that impersonate a user.
 ///
-/// Keys are percent-encoded, because header names are case-insensitive.
-fn extra_headers(
-    extra: &[String],
-    impersonates: bool,
-) -> Result<Vec<(HeaderName, HeaderValue)>, Error> {
-    if !extra.is_empty() && !impersonates {
-        return Err(Error::setup(
-            "requesting user-extra without impersonating a user: give --as too",
-        ));
-    }
-    let header = |pair: &String| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = format!("impersonate-extra-{}", encode(key));
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        Some((name, HeaderValue::from_str(value).ok()?))
+/// Keys of extra values are percent-encoded, because header names are case-insensitive.
+fn headers(impersonation: &Impersonation) -> Result<HeaderMap, Error> {
+    let Impersonation { user, uid, groups, extra } = impersonation;
+    let single = |name: &str, value: &Option<String>| {
+        value.as_ref().map(|value| (name.to_owned(), value.clone()))
     };
-    extra
-        .iter()
-        .map(|pair| {
-            header(pair)
-                .ok_or_else(|| Error::setup(format!("\"{pair}\" can't be sent as a header")))
-        })
-        .collect()
+    let groups = groups.iter().map(|group| ("impersonate-group".to_owned(), group.clone()));
+    let extra = extra.iter().flat_map(|(key, values)| {
+        let name = format!("impersonate-extra-{}", encode(key));
+        values.iter().map(move |value| (name.clone(), value.clone()))
+    });
+    let pairs = single("impersonate-user", user)
+        .into_iter()
+        .chain(single("impersonate-uid", uid))
+        .chain(groups)
+        .chain(extra);
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let unusable = || {
+            Error::setup(format!(
+                "{value:?} cannot be impersonated: control characters are not allowed in \"as\" of the kubeconfig and in --as"
+            ))
+        };
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        headers.append(name, HeaderValue::from_str(&value).map_err(|_| unusable())?);
+    }
+    Ok(headers)
 }

@@ -1,26 +1,23 @@
 //! Selection of the HTTP proxy for the API server, by the rules of client-go.
 //!
-//! kube's own detection is replaced: it matches `NO_PROXY` against the proxy's address instead of
-//! the server's, and sends requests for loopback addresses through the proxy.
+//! The server is matched against `NO_PROXY`, and loopback addresses are never proxied.
 
 use http::{Uri, uri::Authority};
 use hyper_util::client::proxy::matcher::Matcher;
-use kube::config::Cluster;
 
 use crate::error::Error;
 
 /// Rules that exempt this machine, as Go's HTTP client always does.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// Takes `proxy-url` out of the cluster's settings, or finds the proxy that the environment sets
-/// for the cluster's server.
+/// Returns the proxy of the kubeconfig's `proxy-url`, or that of the environment for the server.
 pub(super) fn select(
-    cluster: &mut Cluster,
+    configured: Option<&str>,
+    server: &Uri,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Uri>, Error> {
-    let server: Option<Uri> = cluster.server.as_deref().and_then(|server| server.parse().ok());
-    let configured = cluster.proxy_url.take().filter(|proxy| !proxy.is_empty());
-    let proxy = configured.or_else(|| proxy_from_environment(server.as_ref()?, variable));
+    let proxy =
+        configured.map(ToOwned::to_owned).or_else(|| proxy_from_environment(server, variable));
     proxy.map(|proxy| parse_proxy_url(&proxy)).transpose()
 }
 
@@ -83,15 +80,10 @@ mod tests {
     type Variable = (&'static str, &'static str);
 
     fn select_for(server: &str, proxy_url: Option<&str>, env: &[(&str, &str)]) -> Option<String> {
-        let mut cluster = Cluster {
-            server: Some(server.into()),
-            proxy_url: proxy_url.map(Into::into),
-            ..Cluster::default()
-        };
         let variable = |name: &str| {
             env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        select(&mut cluster, variable).unwrap().map(|uri| uri.to_string())
+        select(proxy_url, &server.parse().unwrap(), variable).unwrap().map(|uri| uri.to_string())
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::BodyExt;
-use kube::client::Body;
+use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    client::{Server, client_error},
+    client::Server,
     options::{ListOptions, scope_request},
     url::with_query,
 };
@@ -67,7 +68,7 @@ struct EventLine {
 pub struct Watch<'a> {
     server: &'a Server,
     options: &'a ListOptions,
-    body: Body,
+    body: Incoming,
     buffer: Vec<u8>,
 }
 
@@ -88,10 +89,9 @@ impl Server {
         let path = with_query(&source.path(&options.scope, None), &query);
         let request = Request::get(path)
             .header(header::ACCEPT, "application/json")
-            .body(Body::empty())
+            .body(Bytes::new())
             .map_err(|error| Error::setup(format!("cannot watch: {error}")))?;
-        let response =
-            self.client.send(request).await.map_err(|error| client_error(&self.host, &error))?;
+        let response = self.open(request).await?;
         let (head, body) = response.into_parts();
         let mut watch = Watch { server: self, options, body, buffer: Vec::new() };
         if head.status.is_success() {
@@ -126,7 +126,7 @@ impl Watch<'_> {
     /// Reads the next frame into the buffer and returns whether there was one.
     async fn read_more(&mut self) -> Result<bool, Error> {
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|error| client_error(&self.server.host, &error))?;
+            let frame = frame.map_err(|error| self.server.transport.error(&error))?;
             let Ok(bytes) = frame.into_data() else {
                 continue;
             };

@@ -140,10 +140,14 @@ fn runs_credential_plugins_relative_to_the_kubeconfig() {
     assert_eq!(server.requests()[1].header("authorization"), ["Bearer own"]);
 
     let failing = with_exec(&address(&server), "echo 'log in first' >&2; exit 3");
-    let message = failing.run("list").fails();
+    // As with kubectl, the messages of the plugin are shown while it runs.
+    let output = failing.run("list");
+    let (first, second) = output.messages.split_once('\n').unwrap();
+    assert_eq!((output.code, first), (Some(1), "log in first"));
     assert!(
-        message.contains("the credential plugin") && message.ends_with("log in first"),
-        "{message}"
+        second.starts_with("error: the credential plugin \"")
+            && second.ends_with("/login\" of user \"u\" of the kubeconfig failed with exit code 3: see its message above\n"),
+        "{output:?}"
     );
 }
 

@@ -12,6 +12,8 @@ mod completion;
 mod completion_shells;
 mod confirmation;
 mod connection;
+#[cfg(unix)]
+mod credentials;
 mod describe;
 mod errors;
 mod formats;

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kube::api::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mirrord_sessions_crds::{
     Session, SessionId, SessionReportSpec, SessionSpec, annotations::REPORTS,
 };

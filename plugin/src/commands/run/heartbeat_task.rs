@@ -18,6 +18,7 @@ use tokio::{
 use super::create::{SessionTemplate, create, delete_session, end_session, new_id};
 use crate::{
     console::Console,
+    error::Error,
     home,
     run::{
         ending::Ending,
@@ -45,6 +46,8 @@ pub(super) struct HeartbeatTask<'s, 'c> {
     own: RefCell<OwnSession>,
     /// The ID of a session that is being created, and may exist without a response.
     pending_id: RefCell<Option<SessionId>>,
+    /// The last error about credentials.
+    credentials_error: RefCell<String>,
     is_over: Cell<bool>,
     console: RefCell<&'s mut Console<'c>>,
 }
@@ -63,6 +66,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
             origin: own.id.clone(),
             own: RefCell::new(own),
             pending_id: RefCell::new(None),
+            credentials_error: RefCell::default(),
             is_over: Cell::new(false),
             console: RefCell::new(console),
         }
@@ -164,8 +168,17 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
                 let period = answer.pointer("/status/periodSeconds");
                 Ok(period.and_then(Value::as_u64))
             }
-            Err(error) => Err(classify(self.server, error.as_ref()).await),
+            Err(error) => Err(self.classify(error.as_ref()).await),
         }
+    }
+
+    async fn classify(&self, error: Option<&Error>) -> RequestFailure {
+        if let Some(error) = error.filter(|error| error.is_of_credentials()) {
+            let text = error.to_string();
+            let reason = text.strip_prefix("error: ").unwrap_or(&text);
+            self.credentials_error.replace(printable(reason, MAX_REASON));
+        }
+        classify(self.server, error).await
     }
 
     async fn register(&self, heartbeat: &mut HeartbeatState) {
@@ -203,7 +216,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
                 }
                 Err(error) => {
                     reason = error.as_ref().map(ToString::to_string).unwrap_or_default();
-                    Err(classify(self.server, error.as_ref()).await)
+                    Err(self.classify(error.as_ref()).await)
                 }
             };
             match heartbeat.on_register_result(result, self.now()) {
@@ -227,6 +240,10 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
             )),
             Some(Notice::Unreachable) => self.say(&format!(
                 "Warning: the cluster cannot be reached, and session \"{id}\" may expire: the command continues, and the session is reported again when the cluster is reachable"
+            )),
+            Some(Notice::Unauthenticated) => self.say(&format!(
+                "Warning: the cluster accepts no credentials of this command, and session \"{id}\" may expire: the command continues, and the session is reported again when there are new ones ({})",
+                self.credentials_error.borrow()
             )),
             Some(Notice::Reachable) => self.say("The cluster is back."),
             Some(Notice::Refused) => self.say(&format!(

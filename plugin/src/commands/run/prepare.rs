@@ -10,22 +10,30 @@ use std::{
 use mirrord_sessions_crds::{Client, SessionId, annotations};
 
 use super::copy::{ConfigCopy, write_copy};
-use crate::run::{
-    config::{AnnotationValue, Annotations, ConfiguredSession, Format, add_annotations},
-    settings::{Flags, Settings, merge_settings},
-    wrapped::Exec,
+use crate::{
+    cli::ConnectionOptions,
+    run::{
+        config::{AnnotationValue, Annotations, ConfiguredSession, Format, add_annotations},
+        settings::{Flags, Settings, merge_settings},
+        wrapped::Exec,
+    },
 };
 
 /// Limit of a configuration file, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 /// The variable that names mirrord's configuration file.
 const CONFIG_FILE: &str = "MIRRORD_CONFIG_FILE";
+/// The variables that select mirrord's cluster, over its configuration.
+const KUBECONFIG: &str = "MIRRORD_KUBECONFIG";
+const KUBE_CONTEXT: &str = "MIRRORD_KUBE_CONTEXT";
 
 /// A command line with the properties of its session.
 pub(super) struct Prepared<'a> {
     command: &'a [OsString],
     exec: Option<Exec>,
     config: Config,
+    /// Variables that pass the cluster of the flags to mirrord.
+    cluster_variables: Vec<(&'static str, OsString)>,
     pub(super) settings: Settings,
 }
 
@@ -58,6 +66,22 @@ impl Config {
             read(&path)
         };
         Self { path: Some(path), text }
+    }
+
+    /// Returns a warning if the file may select a cluster, and can't be parsed before mirrord renders
+    /// its templates.
+    fn warn_of_unknown_cluster(&self, flags: &Flags) -> Option<String> {
+        let is_parsed = |(format, text): &(Format, String)| format.parse(text).is_ok();
+        let selects = |name: &str, flag: &Option<String>| {
+            let is_named = |(_, text): &(Format, String)| text.contains(name);
+            flag.is_none() && self.text.as_ref().is_ok_and(is_named)
+        };
+        let is_unknown = !self.text.as_ref().is_ok_and(is_parsed)
+            && (selects("kubeconfig", &flags.kubeconfig)
+                || selects("kube_context", &flags.context));
+        is_unknown.then(|| {
+            "Warning: the configuration of mirrord names a kubeconfig or context, and cannot be read before mirrord renders it: recording on the current cluster; --kubeconfig and --context say otherwise".to_owned()
+        })
     }
 
     fn session_properties(&self) -> Result<ConfiguredSession, &str> {
@@ -100,8 +124,31 @@ impl<'a> Prepared<'a> {
             .filter(|path| !path.as_os_str().is_empty())
             .map_or_else(Config::empty, Config::from_path);
         let configured = config.session_properties().unwrap_or_default();
-        let settings = merge_settings(flags, exec.as_ref(), variable, &configured);
-        Self { command, exec, config, settings }
+        let mut settings = merge_settings(flags, exec.as_ref(), variable, &configured);
+        settings.warnings.extend(config.warn_of_unknown_cluster(flags));
+        let mut cluster_variables = Vec::new();
+        if exec.is_some() {
+            let flags = [(KUBECONFIG, &flags.kubeconfig), (KUBE_CONTEXT, &flags.context)];
+            let non_empty = |value: &&String| !value.is_empty();
+            cluster_variables.extend(flags.into_iter().filter_map(|(name, value)| {
+                Some((name, value.as_ref().filter(non_empty)?.into()))
+            }));
+        }
+        Self { command, exec, config, cluster_variables, settings }
+    }
+
+    /// Returns a warning if flags select a server that mirrord doesn't know.
+    pub(super) fn warn_of_other_server(&self, connection: &ConnectionOptions) -> Option<String> {
+        let flags = [("--server", &connection.server), ("--cluster", &connection.cluster)];
+        let is_set = |flag: &Option<String>| flag.as_ref().is_some_and(|flag| !flag.is_empty());
+        let flags = flags.iter().filter(|(_, value)| is_set(value));
+        let names: Vec<&str> = flags.map(|(name, _)| *name).collect();
+        (self.exec.is_some() && !names.is_empty()).then(|| {
+            format!(
+                "Warning: mirrord does not get {}, and its run may be on another cluster than its session: use --context",
+                names.join(" and ")
+            )
+        })
     }
 
     /// Returns the command line with a configuration that names the session, if it is a `mirrord
@@ -109,7 +156,7 @@ impl<'a> Prepared<'a> {
     pub(super) fn derive(&self, id: &SessionId, client: Option<&Client>) -> Derived {
         let unchanged = |warning| Derived {
             command: self.command.to_vec(),
-            variables: Vec::new(),
+            variables: self.cluster_variables.clone(),
             warning,
             _file: None,
         };
@@ -124,7 +171,10 @@ impl<'a> Prepared<'a> {
         match written {
             Ok(file) => Derived {
                 command: exec.with_config(self.command, &file.path),
-                variables: vec![(CONFIG_FILE, file.path.to_path_buf().into())],
+                variables: [(CONFIG_FILE, file.path.to_path_buf().into())]
+                    .into_iter()
+                    .chain(self.cluster_variables.clone())
+                    .collect(),
                 warning: None,
                 _file: Some(file),
             },
