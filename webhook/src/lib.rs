@@ -15,7 +15,9 @@ mod events;
 pub mod fuzzing;
 mod leader_election;
 mod leader_tasks;
+mod list_watch;
 mod metrics;
+mod redaction;
 mod router;
 mod server;
 mod sessions;
@@ -46,7 +48,9 @@ use tokio::{
     sync::mpsc::UnboundedReceiver,
 };
 use tracing::info;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// Limit for readiness to wait for trackers. Admission must not depend on trackers for longer.
 const TRACKERS_GRACE: Duration = Duration::from_secs(15);
@@ -205,10 +209,13 @@ fn stop_signal(delay: Duration, health: Arc<Health>) -> anyhow::Result<impl Futu
 fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .map_err(|error| anyhow!("--log {:?} is not a filter: {error}", args.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // kube's client logs a response that it cannot parse as a whole, with keys and secrets in it.
+    let log_without_objects = filter_fn(|metadata| !metadata.target().starts_with("kube_client"));
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter).with(log_without_objects);
     match args.log_format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => registry.with(format.json()).init(),
+        LogFormat::Text => registry.with(format.with_ansi(std::io::stderr().is_terminal())).init(),
     }
     Ok(())
 }

@@ -10,10 +10,7 @@ use k8s_openapi::{
     serde_json::Map,
 };
 use kube::Resource;
-use mirrord_sessions_core::{
-    controller::{CachedPod, PartialPod, PartialPodSpec, PartialPodStatus},
-    text::printable,
-};
+use mirrord_sessions_core::controller::{CachedPod, PartialPod, PartialPodSpec, PartialPodStatus};
 use mirrord_sessions_crds::{Session, SessionPolicy};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Value, json};
@@ -38,8 +35,8 @@ pub(crate) struct StoredSession {
 }
 
 impl StoredSession {
-    /// Returns the parsed Session, or the error of the first malformed field.
-    pub(crate) fn parse(self) -> Result<Session, String> {
+    /// Returns the parsed Session, or `None` if a field is malformed.
+    pub(crate) fn parse(self) -> Option<Session> {
         parse_object(&self.metadata, &self.spec, &self.status)
     }
 }
@@ -67,11 +64,11 @@ pub(crate) struct StoredJob {
 }
 
 impl StoredJob {
-    /// Returns the parsed Job, or the error of the first malformed field.
+    /// Returns the parsed Job, or `None` if a field is malformed.
     ///
     /// Only labels and annotations of the template's metadata are kept, since clients may fill the
     /// other fields with anything.
-    pub(crate) fn parse(mut self) -> Result<Job, String> {
+    pub(crate) fn parse(mut self) -> Option<Job> {
         let template = self.spec.pointer_mut("/template/metadata");
         if let Some(template) = template.and_then(Value::as_object_mut) {
             template.retain(|field, _| field == "labels" || field == "annotations");
@@ -98,13 +95,13 @@ impl StoredPod {
     }
 }
 
+// The parser's error is dropped, since it quotes the value of the malformed field.
 fn parse_object<K: DeserializeOwned>(
     metadata: &ObjectMeta,
     spec: &Value,
     status: &Value,
-) -> Result<K, String> {
-    let object = json!({ "metadata": metadata, "spec": spec, "status": status });
-    serde_json::from_value(object).map_err(|error| printable(&error.to_string(), 256))
+) -> Option<K> {
+    serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).ok()
 }
 
 #[cfg(test)]
@@ -147,6 +144,6 @@ mod tests {
     #[test]
     fn rejects_invalid_session() {
         let session: StoredSession = serde_json::from_value(object(&json!([]))).unwrap();
-        assert!(session.parse().is_err());
+        assert!(session.parse().is_none());
     }
 }

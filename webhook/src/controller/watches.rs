@@ -4,56 +4,31 @@
 //! fields of a Pod are deserialized. The Pod cache also resolves the container of an agent to its
 //! Pod without a request.
 
-use std::{collections::HashSet, fmt::Debug, mem, pin::Pin, sync::Mutex, time::Duration};
+use std::{collections::HashSet, mem, sync::Mutex, time::Duration};
 
-use futures::{Stream, StreamExt};
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, Client, Resource,
-    runtime::{WatchStreamExt, utils::Backoff, watcher},
-};
+use kube::{Client, Resource};
 use mirrord_sessions_core::{
     agents::LABEL,
     controller::{AgentId, Cache, NamespacedName},
-    text::printable,
 };
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use super::{State, lock};
-use crate::stored_objects::{StoredJob, StoredPod, StoredSession};
-
-/// The number of objects in a page of a list. Pods may be large.
-const PAGE_SIZE: u32 = 250;
+use crate::{
+    list_watch::{self, Backoff, Changes, Item, ListWatch},
+    stored_objects::{StoredJob, StoredPod, StoredSession},
+};
 
 /// The backoff of a failing watch. The maximum of kube's default, 30 s, would miss short runs.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-struct WatchBackoff(Duration);
-
-impl Iterator for WatchBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let delay = self.0;
-        self.0 = (delay * 2).min(MAX_BACKOFF);
-        Some(delay)
-    }
-}
-
-impl Backoff for WatchBackoff {
-    fn reset(&mut self) {
-        self.0 = INITIAL_BACKOFF;
-    }
-}
-
-type EventStream<K> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
-
 /// A list and watch of one resource.
 struct Watch<K> {
     resource: &'static str,
-    events: EventStream<K>,
+    changes: Changes<K>,
     /// The objects that the current list has returned so far.
     listed: HashSet<NamespacedName>,
     synced: bool,
@@ -64,6 +39,8 @@ struct Watch<K> {
 enum Change<K> {
     /// An object was listed, or was added or updated at this time.
     Apply(K, Option<Timestamp>),
+    /// An object was deleted, or can no longer be parsed. It must not be treated as its previous
+    /// version.
     Delete(NamespacedName),
     /// A list starts, before its first object.
     ListStarted,
@@ -72,12 +49,11 @@ enum Change<K> {
     None,
 }
 
-impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
-    fn new(resource: &'static str, api: Api<K>, config: watcher::Config) -> Self {
-        let config = config.page_size(PAGE_SIZE);
+impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static> Watch<K> {
+    fn new(resource: &'static str, objects: ListWatch<K>) -> Self {
         Self {
             resource,
-            events: watcher(api, config).backoff(WatchBackoff(INITIAL_BACKOFF)).boxed(),
+            changes: objects.spawn(Backoff::new(INITIAL_BACKOFF, MAX_BACKOFF)),
             listed: HashSet::new(),
             synced: false,
             last_error: String::new(),
@@ -85,43 +61,52 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watch<K> {
     }
 
     async fn next(&mut self) -> Change<K> {
-        let event = match self.events.next().await {
-            Some(Ok(event)) => event,
-            Some(Err(watcher::Error::WatchError(status))) if status.code == 410 => {
-                debug!(resource = self.resource, "resource version expired, listing again");
-                return Change::None;
+        match self.changes.next().await {
+            list_watch::Change::Applied(item) => self.apply(item, Some(Timestamp::now())),
+            list_watch::Change::Listed(item) => {
+                let change = self.apply(item, None);
+                if let Change::Apply(object, _) = &change {
+                    self.listed.extend(NamespacedName::from_meta(object.meta()));
+                }
+                change
             }
-            Some(Err(error)) => {
-                self.log_error(&error);
-                return Change::None;
+            list_watch::Change::Deleted(identity) => {
+                NamespacedName::from_meta(&identity.into_meta())
+                    .map_or(Change::None, Change::Delete)
             }
-            // The stream of a watcher never ends.
-            None => std::future::pending().await,
-        };
-        match event {
-            watcher::Event::Apply(object) => Change::Apply(object, Some(Timestamp::now())),
-            watcher::Event::InitApply(object) => {
-                self.listed.extend(NamespacedName::from_meta(object.meta()));
-                Change::Apply(object, None)
-            }
-            watcher::Event::Delete(object) => {
-                NamespacedName::from_meta(object.meta()).map_or(Change::None, Change::Delete)
-            }
-            watcher::Event::Init => {
+            list_watch::Change::ListStarted => {
                 self.listed.clear();
                 Change::ListStarted
             }
-            watcher::Event::InitDone => {
+            list_watch::Change::ListCompleted => {
                 self.synced = true;
                 self.last_error.clear();
                 Change::ListCompleted(mem::take(&mut self.listed))
+            }
+            list_watch::Change::Failed(error) => {
+                self.log_error(&error);
+                Change::None
+            }
+        }
+    }
+
+    fn apply(&self, item: Item<K>, observed_at: Option<Timestamp>) -> Change<K> {
+        match item {
+            Ok(object) => Change::Apply(object, observed_at),
+            Err(identity) => {
+                let key = NamespacedName::from_meta(&identity.into_meta());
+                log_unreadable(self.resource, key.as_ref());
+                key.map_or(Change::None, Change::Delete)
             }
         }
     }
 
     /// Logs an error, at debug level if it is the same as the last one.
-    fn log_error(&mut self, error: &watcher::Error) {
-        let error = printable(&error.to_string(), 256);
+    fn log_error(&mut self, error: &list_watch::Error) {
+        if let list_watch::Error::Expired = error {
+            return debug!(resource = self.resource, "resource version expired, listing again");
+        }
+        let error = error.to_string();
         if self.last_error == error {
             debug!(resource = self.resource, error, "watch still fails");
         } else {
@@ -140,12 +125,11 @@ pub(crate) struct Watches {
 
 impl Watches {
     pub(crate) fn new(client: &Client) -> Self {
-        let agents = watcher::Config::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
-        let all = watcher::Config::default;
+        let agents = format!("{}={}", LABEL.0, LABEL.1);
         Self {
-            jobs: Watch::new("agents", Api::all(client.clone()), agents),
-            pods: Watch::new("pods", Api::all(client.clone()), all()),
-            sessions: Watch::new("sessions", Api::all(client.clone()), all()),
+            jobs: Watch::new("agents", ListWatch::all(client.clone()).with_labels(&agents)),
+            pods: Watch::new("pods", ListWatch::all(client.clone())),
+            sessions: Watch::new("sessions", ListWatch::all(client.clone())),
         }
     }
 
@@ -196,15 +180,12 @@ impl Watches {
     }
 }
 
-// An object that cannot be parsed is removed from the cache. It must neither stop the watch nor be
-// treated as its previous version.
-
 fn apply_job(cache: &mut Cache, job: StoredJob) -> Vec<AgentId> {
     let key = NamespacedName::from_meta(&job.metadata);
     match job.parse() {
-        Ok(job) => cache.apply_job(&job),
-        Err(error) => {
-            log_parse_error(key.as_ref(), &error);
+        Some(job) => cache.apply_job(&job),
+        None => {
+            log_unreadable("agents", key.as_ref());
             key.map_or_else(Vec::new, |key| cache.remove_job(&key))
         }
     }
@@ -217,14 +198,14 @@ fn apply_pod(cache: &mut Cache, pod: StoredPod, observed_at: Option<Timestamp>) 
 fn apply_session(cache: &mut Cache, session: StoredSession) -> Vec<AgentId> {
     let key = NamespacedName::from_meta(&session.metadata);
     match session.parse() {
-        Ok(session) => cache.apply_session(&session),
-        Err(error) => {
-            log_parse_error(key.as_ref(), &error);
+        Some(session) => cache.apply_session(&session),
+        None => {
+            log_unreadable("sessions", key.as_ref());
             key.map_or_else(Vec::new, |key| cache.remove_session(&key))
         }
     }
 }
 
-fn log_parse_error(key: Option<&NamespacedName>, error: &str) {
-    debug!(?key, error, "failed to parse an object");
+fn log_unreadable(resource: &'static str, key: Option<&NamespacedName>) {
+    debug!(resource, ?key, "ignoring an object that cannot be parsed");
 }
