@@ -11,6 +11,8 @@ use mirrord_sessions_crds::WEBHOOK_NAME;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::redaction::summary;
+
 /// The timeout of publishing an Event, which delays the task that publishes it.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum length of a note in bytes, above which the API server rejects the Event.
@@ -52,7 +54,7 @@ impl<'a> EventPublisher<'a> {
         let recorder = Recorder::new(self.client.clone(), reporter);
         match timeout(PUBLISH_TIMEOUT, recorder.publish(&event, reference)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%error, reason, "failed to publish an Event"),
+            Ok(Err(error)) => debug!(error = summary(&error), reason, "failed to publish an Event"),
             Err(_) => debug!(reason, "timed out publishing an Event after {PUBLISH_TIMEOUT:?}"),
         }
     }

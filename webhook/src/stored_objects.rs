@@ -9,7 +9,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
     serde_json::Map,
 };
-use kube::Resource;
+use kube::{
+    Client, Resource,
+    api::{GetParams, Request},
+};
 use mirrord_sessions_core::controller::{CachedPod, PartialPod, PartialPodSpec, PartialPodStatus};
 use mirrord_sessions_crds::{Session, SessionPolicy};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
@@ -66,14 +69,67 @@ pub(crate) struct StoredJob {
 impl StoredJob {
     /// Returns the parsed Job, or `None` if a field is malformed.
     ///
-    /// Only labels and annotations of the template's metadata are kept, since clients may fill the
-    /// other fields with anything.
-    pub(crate) fn parse(mut self) -> Option<Job> {
-        let template = self.spec.pointer_mut("/template/metadata");
-        if let Some(template) = template.and_then(Value::as_object_mut) {
-            template.retain(|field, _| field == "labels" || field == "annotations");
-        }
-        parse_object(&self.metadata, &self.spec, &self.status)
+    /// Only the fields that the controller reads are kept. The API server stores times in templates
+    /// of a Pod and of its volumes that this program cannot represent.
+    pub(crate) fn parse(self) -> Option<Job> {
+        let Self { metadata, spec, status } = self;
+        let spec =
+            json!({ "suspend": spec["suspend"], "template": agent_template(&spec["template"]) });
+        let conditions = items(&status["conditions"], &["type", "status"]);
+        parse_object(&metadata, &spec, &json!({ "conditions": conditions }))
+    }
+}
+
+/// Returns the parts of a Pod template by which an agent is recognised.
+fn agent_template(template: &Value) -> Value {
+    let (metadata, pod) = (&template["metadata"], &template["spec"]);
+    let mut containers = items(&pod["containers"], &["name", "image", "command", "args"]);
+    for (container, stored) in containers.iter_mut().zip(array(&pod["containers"])) {
+        container["env"] = items(&stored["env"], &["name"]).into();
+    }
+    json!({
+        "metadata": { "labels": metadata["labels"], "annotations": metadata["annotations"] },
+        "spec": {
+            "containers": containers,
+            "nodeName": pod["nodeName"],
+            "nodeSelector": pod["nodeSelector"],
+        },
+    })
+}
+
+/// Returns the items of a list with some of their fields.
+fn items(list: &Value, fields: &[&str]) -> Vec<Value> {
+    let item = |item: &Value| {
+        let fields = fields.iter().map(|field| ((*field).to_owned(), item[*field].clone()));
+        Value::Object(fields.collect())
+    };
+    array(list).iter().map(item).collect()
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// An object of which only the metadata is read.
+#[derive(Debug, Deserialize)]
+struct StoredMetadata {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+}
+
+/// Reads the metadata of an object, or returns `None` if the object does not exist.
+pub(crate) async fn get_metadata<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<ObjectMeta>, kube::Error> {
+    let request = Request::new(K::url_path(&(), namespace));
+    let request = request.get_metadata(name, &GetParams::default());
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    match client.request::<StoredMetadata>(request).await {
+        Ok(object) => Ok(Some(object.metadata)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -130,15 +186,35 @@ mod tests {
         assert_eq!(session.parse().unwrap().spec.target, "pod/x");
         let policy: StoredPolicy = serde_json::from_value(object(&json!({}))).unwrap();
         assert_eq!(policy.metadata.name.as_deref(), Some("a"));
+        let volume = json!({ "name": "v", "ephemeral": { "volumeClaimTemplate": {
+            "metadata": { "creationTimestamp": LATE }, "spec": {},
+        } } });
         let template = json!({
             "metadata": { "creationTimestamp": LATE, "annotations": { "a": "b" }, "managedFields": 7 },
-            "spec": { "containers": [] },
+            "spec": {
+                "nodeName": "node-1", "volumes": [volume],
+                "containers": [{ "name": "mirrord-agent", "env": [{ "name": "E", "value": "s" }] }],
+            },
         });
-        let job: StoredJob =
-            serde_json::from_value(object(&json!({ "template": template }))).unwrap();
-        let template = job.parse().unwrap().spec.unwrap().template;
-        let annotations = template.metadata.unwrap().annotations.unwrap();
-        assert_eq!(annotations["a"], "b");
+        let mut job = object(&json!({ "template": template, "suspend": true }));
+        let condition = json!({ "type": "Failed", "status": "True", "lastProbeTime": LATE });
+        job["status"] = json!({ "conditions": [condition], "startTime": LATE });
+        let job: StoredJob = serde_json::from_value(job).unwrap();
+        let job = job.parse().unwrap();
+        let spec = job.spec.unwrap();
+        let annotations = spec.template.metadata.unwrap().annotations.unwrap();
+        assert_eq!((&*annotations["a"], spec.suspend), ("b", Some(true)));
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(pod.node_name.as_deref(), Some("node-1"));
+        assert_eq!(pod.containers[0].env.as_ref().unwrap()[0].name, "E");
+        assert_eq!(job.status.unwrap().conditions.unwrap()[0].type_, "Failed");
+        let mut pod = object(&json!({ "containers": [] }));
+        let running = json!({ "running": { "startedAt": LATE } });
+        pod["status"] = json!({ "containerStatuses": [
+            { "name": "main", "containerID": "containerd://x", "state": running },
+        ] });
+        let pod: StoredPod = serde_json::from_value(pod).unwrap();
+        assert_eq!(pod.into_cached().unwrap().containers.len(), 1);
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub(crate) struct ListWatch<K> {
     client: Client,
     request: Request,
     labels: Option<String>,
+    fields: Option<String>,
+    from_cache: bool,
     resource: PhantomData<fn() -> K>,
 }
 
@@ -98,7 +100,8 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static> ListWatc
     /// Selects all objects of the resource.
     pub(crate) fn all(client: Client) -> Self {
         let request = Request::new(K::url_path(&(), None));
-        Self { client, request, labels: None, resource: PhantomData }
+        let (labels, fields, from_cache) = (None, None, false);
+        Self { client, request, labels, fields, from_cache, resource: PhantomData }
     }
 
     /// Selects the objects with these labels only.
@@ -107,13 +110,34 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static> ListWatc
         self
     }
 
+    /// Selects the objects of one namespace only.
+    pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
+        self.request = Request::new(K::url_path(&(), Some(namespace)));
+        self
+    }
+
+    /// Selects the objects with these fields only. Watches ignore it.
+    pub(crate) fn with_fields(mut self, selector: &str) -> Self {
+        self.fields = Some(selector.to_owned());
+        self
+    }
+
+    /// Lists from the watch cache of the API server, which may be behind.
+    pub(crate) fn from_cache(mut self) -> Self {
+        self.from_cache = true;
+        self
+    }
+
     /// Starts a list of all pages.
     pub(crate) fn list(&self) -> ListReader<K> {
         let params = ListParams {
             label_selector: self.labels.clone(),
-            limit: Some(PAGE_SIZE),
+            field_selector: self.fields.clone(),
+            // The watch cache of the API server serves no pages.
+            limit: (!self.from_cache).then_some(PAGE_SIZE),
             ..ListParams::default()
         };
+        let params = if self.from_cache { params.match_any() } else { params };
         ListReader {
             client: self.client.clone(),
             request: self.request.clone(),
@@ -229,8 +253,8 @@ pub(crate) struct ListReader<K> {
 }
 
 /// The metadata of a page.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct PageMetadata {
     resource_version: String,
     #[serde(rename = "continue")]
@@ -248,7 +272,7 @@ impl<K: DeserializeOwned> ListReader<K> {
 
     /// Returns the resource version of the list, which is known after the last object.
     pub(crate) fn version(self) -> Result<String, Error> {
-        self.version.ok_or(Error::Malformed)
+        self.version.filter(|version| !version.is_empty()).ok_or(Error::Malformed)
     }
 
     async fn read_chunk(&mut self) -> Result<(), Error> {

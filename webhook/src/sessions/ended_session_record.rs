@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use mirrord_sessions_core::{sessions::Tracker, text::printable};
+use mirrord_sessions_core::sessions::Tracker;
 use serde_json::{Value, json};
 use tracing::debug;
 
@@ -27,7 +27,8 @@ pub(super) fn label_selector() -> String {
 ///
 /// Returns `None` if the uid makes no valid name, or if the tracker is too large.
 pub(super) fn encode(tracker: &Tracker) -> Option<(String, Value)> {
-    let json = String::from_utf8_lossy(&tracker.encoded(false).object);
+    let object = tracker.encoded(false).object();
+    let json = String::from_utf8_lossy(&object);
     let name = record_name(&tracker.uid).filter(|_| json.len() <= MAX_RECORD_SIZE)?;
     let agent = tracker.recorded_for.as_deref().unwrap_or_default();
     let record = json!({
@@ -62,9 +63,9 @@ pub(super) fn parse(config_map: &ConfigMap) -> Option<Arc<Tracker>> {
                 None => tracker,
             }))
         }
-        Err(error) => {
-            let error = printable(&error.to_string(), 256);
-            debug!(name = config_map.name_any(), error, "invalid record of an ended session");
+        // The parser's error would quote the record.
+        Err(_) => {
+            debug!(name = config_map.name_any(), "invalid record of an ended session");
             None
         }
     }

@@ -14,7 +14,6 @@ use kube::{Api, Client, api::PostParams};
 use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, PolicySet},
-    text::printable,
 };
 use mirrord_sessions_crds::{TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use tokio::{
@@ -24,6 +23,7 @@ use tokio::{
 use tracing::warn;
 
 use super::store::Store;
+use crate::redaction::summary;
 
 /// The subresource of trackers that joins a session.
 const JOIN_SUBRESOURCE: &str = "join";
@@ -151,7 +151,7 @@ impl JoinAuthorizer {
                 let allowed = review.status.is_some_and(|status| status.allowed);
                 return (allowed, Instant::now() + VERDICT_TTL);
             }
-            Ok(Err(error)) => printable(&error.to_string(), 300),
+            Ok(Err(error)) => summary(&error),
             Err(_) => format!("no response within {TIMEOUT:?}"),
         };
         warn!(error, "failed to review the right to join: keys and filters stay hidden");

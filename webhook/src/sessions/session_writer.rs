@@ -6,13 +6,13 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
-use mirrord_sessions_core::{sessions::Tracker, text::printable};
+use mirrord_sessions_core::sessions::Tracker;
 use mirrord_sessions_crds::WEBHOOK_NAME;
 use serde_json::{Value, json};
 use tokio::time::{error::Elapsed, timeout};
 use tracing::warn;
 
-use crate::stored_objects::StoredSession;
+use crate::{redaction, stored_objects::StoredSession};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,9 +84,9 @@ fn outcome<T>(result: Result<kube::Result<T>, Elapsed>) -> Result<WriteOutcome, 
             404 => return Err(WriteError::NotFound),
             409 => return Ok(WriteOutcome::Conflict),
             429 | 503 | 504 => return Err(WriteError::Busy),
-            _ => printable(&status.message, 300),
+            _ => redaction::status(&status),
         },
-        Ok(Err(error)) => printable(&error.to_string(), 300),
+        Ok(Err(error)) => redaction::summary(&error),
         Err(_) => format!("no response within {TIMEOUT:?}"),
     };
     warn!(error, "failed to write a session");

@@ -9,18 +9,19 @@ use k8s_openapi::{
     api::{apps::v1::ReplicaSet, batch::v1::Job},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::{Api, Client, api::ListParams};
-use mirrord_sessions_core::{
-    controller::{
-        CachedContainer, CachedPod, ContainerMatch, OwnerToResolve, Target, TargetHint, Workload,
-        workload_of_owner, workload_of_pod,
-    },
-    text::printable,
+use kube::Client;
+use mirrord_sessions_core::controller::{
+    CachedContainer, CachedPod, ContainerMatch, OwnerToResolve, Target, TargetHint, Workload,
+    workload_of_owner, workload_of_pod,
 };
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::debug;
 
-use crate::stored_objects::StoredPod;
+use crate::{
+    list_watch::{self, ListWatch},
+    redaction::summary,
+    stored_objects::{StoredPod, get_metadata},
+};
 
 /// The timeout of look-ups for admission. A developer waits for it, and the API server times out
 /// the review of an agent after 2 s.
@@ -33,13 +34,17 @@ pub(crate) async fn pods_on_node(
     client: &Client,
     node: &str,
     address: Option<IpAddr>,
-    params: ListParams,
-) -> Result<Vec<CachedPod>, kube::Error> {
+    from_cache: bool,
+) -> Result<Vec<CachedPod>, list_watch::Error> {
     let address = address.map_or_else(String::new, |ip| format!(",status.podIP={ip}"));
-    let params = params.fields(&format!("spec.nodeName={node}{address}"));
-    let pods: Api<StoredPod> = Api::all(client.clone());
-    let pods = pods.list(&params).await?;
-    Ok(pods.items.into_iter().filter_map(StoredPod::into_cached).collect())
+    let pods: ListWatch<StoredPod> =
+        ListWatch::all(client.clone()).with_fields(&format!("spec.nodeName={node}{address}"));
+    let mut list = if from_cache { pods.from_cache() } else { pods }.list();
+    let mut pods = Vec::new();
+    while let Some(pod) = list.next().await? {
+        pods.extend(pod.ok().and_then(StoredPod::into_cached));
+    }
+    Ok(pods)
 }
 
 /// Returns the workload of a Pod.
@@ -59,13 +64,10 @@ async fn owner_metadata(
     owner: &OwnerToResolve,
 ) -> Result<Option<ObjectMeta>, kube::Error> {
     let OwnerToResolve { namespace, name, .. } = owner;
-    let client = client.clone();
     let found = if owner.kind == "Job" {
-        let jobs: Api<Job> = Api::namespaced(client, namespace);
-        jobs.get_metadata_opt(name).await.map(|found| found.map(|object| object.metadata))
+        get_metadata::<Job>(client, Some(namespace), name).await
     } else {
-        let sets: Api<ReplicaSet> = Api::namespaced(client, namespace);
-        sets.get_metadata_opt(name).await.map(|found| found.map(|object| object.metadata))
+        get_metadata::<ReplicaSet>(client, Some(namespace), name).await
     };
     match found {
         Err(kube::Error::Api(status)) if status.code == 403 => {
@@ -77,26 +79,23 @@ async fn owner_metadata(
 }
 
 /// Looks up targets for admission within a short timeout.
-#[derive(Debug)]
 pub(crate) struct TargetLookup {
-    pods: Api<StoredPod>,
+    client: Client,
     permits: Semaphore,
 }
 
 impl TargetLookup {
     pub(crate) fn new(client: Client) -> Self {
-        Self { pods: Api::all(client), permits: Semaphore::new(MAX_CONCURRENT) }
+        Self { client, permits: Semaphore::new(MAX_CONCURRENT) }
     }
 
     /// Returns the target, or `None` if it is not found in time.
     pub(crate) async fn find(&self, hint: &TargetHint) -> Option<Target> {
-        let client = self.pods.clone().into_client();
         let _permit = self.permits.try_acquire().ok()?;
-        match timeout(TIMEOUT, find(&client, hint)).await {
+        match timeout(TIMEOUT, find(&self.client, hint)).await {
             Ok(Ok(target)) => target,
             Ok(Err(error)) => {
-                let error = printable(&error.to_string(), 256);
-                debug!(error, "failed to look up the target of an agent");
+                debug!(%error, "failed to look up the target of an agent");
                 None
             }
             Err(_) => {
@@ -107,7 +106,16 @@ impl TargetLookup {
     }
 }
 
-async fn find(client: &Client, hint: &TargetHint) -> Result<Option<Target>, kube::Error> {
+/// A look-up that failed. The text holds nothing of an object.
+#[derive(Debug, thiserror::Error)]
+enum LookupError {
+    #[error(transparent)]
+    List(#[from] list_watch::Error),
+    #[error("{}", summary(.0))]
+    Get(#[from] kube::Error),
+}
+
+async fn find(client: &Client, hint: &TargetHint) -> Result<Option<Target>, LookupError> {
     let (id, node, address) = match hint {
         TargetHint::Pod(pod) => {
             let workload = workload_of(client, pod).await?;
@@ -120,8 +128,7 @@ async fn find(client: &Client, hint: &TargetHint) -> Result<Option<Target>, kube
     let attempts = [*address, None];
     for address in attempts.into_iter().skip(usize::from(address.is_none())) {
         // Read from the watch cache: a running target is not new.
-        let params = ListParams::default().match_any();
-        let pods = pods_on_node(client, node, address, params).await?;
+        let pods = pods_on_node(client, node, address, true).await?;
         let found: Option<(&CachedPod, &CachedContainer)> =
             match CachedPod::find(pods.iter(), id, Some(node)) {
                 ContainerMatch::None => continue,
