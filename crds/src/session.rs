@@ -66,7 +66,7 @@ pub const MAX_PROCESSES: usize = 64;
     printcolumn(
         name = "State",
         type_ = "string",
-        description = "State of the run: pending, running or terminated",
+        description = "State of the run: pending, running, terminating or terminated",
         json_path = ".status.state",
         priority = "1"
     ),
@@ -191,7 +191,7 @@ pub struct Owner {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// State of the run: pending, running or terminated.
+    /// State of the run: pending, running, terminating or terminated.
     #[serde(default)]
     pub state: SessionState,
 
@@ -240,6 +240,8 @@ pub enum SessionState {
     Pending,
     /// Running, with an agent or reports.
     Running,
+    /// Deleted, but still stored: a finalizer or a foreground deletion holds it.
+    Terminating,
     /// Terminated, and shown for some minutes.
     Terminated,
 }
@@ -251,8 +253,17 @@ impl SessionState {
         match self {
             Self::Pending => "pending",
             Self::Running => "running",
+            Self::Terminating => "terminating",
             Self::Terminated => "terminated",
         }
+    }
+}
+
+impl SessionState {
+    /// Returns whether the run has ended or is being stopped.
+    #[must_use]
+    pub fn is_ending(self) -> bool {
+        matches!(self, Self::Terminating | Self::Terminated)
     }
 }
 

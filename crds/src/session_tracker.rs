@@ -136,7 +136,7 @@ impl TrackerKind {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionTrackerStatus {
-    /// State of the run: pending, running or terminated.
+    /// State of the run: pending, running, terminating or terminated.
     #[serde(default)]
     pub state: SessionState,
 

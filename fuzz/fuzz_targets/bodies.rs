@@ -19,9 +19,9 @@ fuzz_target!(|body: &[u8]| {
     };
     if let Ok(tracker) = Tracker::from_record(text) {
         assert!(tracker.ended_at.is_some() && !tracker.has_secrets());
-        let again = std::str::from_utf8(&tracker.encoded(true).object).unwrap();
+        let again = String::from_utf8(tracker.encoded(true).object()).unwrap();
         let again = Tracker::from_record(again).unwrap();
-        assert_eq!(again.encoded(true).object, tracker.encoded(true).object);
+        assert_eq!(again.encoded(true).object(), tracker.encoded(true).object());
     }
     let Ok(spec) = serde_json::from_str::<SessionPolicySpec>(text) else {
         return;

@@ -153,17 +153,20 @@ async fn keep_caches(
         policy_watch::run(client.clone(), &args.cluster_name, Arc::clone(&store), health);
     let ended_sessions =
         EndedSessionStore::new(client.clone(), &args.namespace, Arc::clone(&store));
+    let store_of_reasons = Arc::clone(&store);
+    let reasons = store_of_reasons.remove_expired_reasons();
     // Sessions are watched without trackers too: requesters are warned of concurrent sessions.
     let sessions =
         SessionWatch::new(client.clone(), store, Arc::clone(&ended_sessions)).run(health);
     if !args.trackers {
         health.skip_trackers();
-        tokio::join!(policies, sessions);
+        tokio::join!(policies, sessions, reasons);
         return;
     }
     tokio::join!(
         policies,
         sessions,
+        reasons,
         ended_sessions.run(ended),
         front_proxy.run(client, health),
         grace,

@@ -16,6 +16,7 @@ mod identity;
 mod install;
 mod join;
 mod kubectl;
+mod memory;
 mod plugin;
 mod plugin_run;
 mod policies;

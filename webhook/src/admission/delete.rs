@@ -8,7 +8,7 @@ use mirrord_sessions_core::{
     controller::deletion_warning,
     identity::Requester,
     policy::PolicySet,
-    sessions::Tracker,
+    sessions::{Tracker, TrackerKey},
     text::printable,
 };
 use mirrord_sessions_crds::Session;
@@ -60,6 +60,11 @@ impl DeleteReview {
             session,
             tracker,
         })
+    }
+
+    /// Returns the key of the Session.
+    pub(crate) fn key(&self) -> &TrackerKey {
+        &self.tracker.key
     }
 
     /// Returns the requester of the deletion.

@@ -107,7 +107,7 @@ pub(crate) enum Error {
 }
 
 /// Serves the admission endpoints.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Admission {
     store: Arc<Store>,
     join_authorizer: Arc<JoinAuthorizer>,
@@ -212,7 +212,8 @@ impl Admission {
         if let Some(uid) = deleted
             && !review.requester().is_controller()
         {
-            self.store.announce_deletion(&uid, STOPPED, Some(&review.requester().username));
+            let user = &review.requester().username;
+            self.store.announce_deletion(review.key(), &uid, STOPPED, Some(user));
         }
         decision
     }

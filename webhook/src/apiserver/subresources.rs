@@ -24,9 +24,6 @@ use crate::{
     sessions::session_writer::{WriteOutcome, delete, patch_status},
 };
 
-/// The maximum size of a body. A Session stores its ports twice, once as a summary line, and the
-/// whole object must fit into the size limit of etcd.
-const MAX_BODY_SIZE: usize = 256 << 10;
 /// The maximum number of attempts to join a session that concurrent writes keep changing.
 const MAX_JOIN_ATTEMPTS: usize = 10;
 
@@ -56,7 +53,7 @@ impl Api {
         let (encoding, _) =
             content_negotiation::negotiate_discovery(headers::accept(&head.headers))
                 .unwrap_or((Encoding::Json, content_negotiation::Discovery::Legacy));
-        let body = self.bodies.read_up_to(MAX_BODY_SIZE, body).await;
+        let body = self.bodies.read_up_to(report::MAX_SIZE, body).await;
         let body = body.map_err(|error| match error {
             BodyError::TooLarge(_) => ApiError::body_too_large(&error.to_string()),
             _ => ApiError::bad_request(error.to_string()),
@@ -137,7 +134,7 @@ impl Api {
             report::decide(&tracker, viewer, requester, &report, self.report_period, now)?;
         if decision.ends {
             if !create.dry_run {
-                self.store.announce_deletion(&tracker.uid, COMMAND_ENDED, None);
+                self.store.announce_deletion(&tracker.key, &tracker.uid, COMMAND_ENDED, None);
             }
             let deleted = delete(&self.client, &tracker, create.dry_run).await;
             let deleted = deleted.map_err(|error| write_error(error, &create.key.name))?;
@@ -146,6 +143,9 @@ impl Api {
             }
         }
         if let Some(status) = &decision.status {
+            if !self.store.allow_report(&tracker.uid) {
+                return Err(ApiError::too_many_reports(&create.key.name));
+            }
             // The owner's latest report wins over concurrent writes.
             let written = patch_status(&self.client, &tracker, false, status, create.dry_run).await;
             let written = written.map_err(|error| write_error(error, &create.key.name))?;

@@ -12,15 +12,30 @@ use crate::sessions::Store;
 
 impl DeleteReasons for Store {
     fn record_agent_ended(&self, session: &AgentSession) {
-        self.announce_deletion(&session.uid, AGENT_ENDED, None);
+        self.announce_deletion(
+            &tracker_key(&session.namespace, &session.name),
+            &session.uid,
+            AGENT_ENDED,
+            None,
+        );
     }
 
     fn record_duplicate(&self, session: &AgentSession) {
-        self.announce_deletion(&session.uid, "its agent has an older one", None);
+        self.announce_deletion(
+            &tracker_key(&session.namespace, &session.name),
+            &session.uid,
+            "its agent has an older one",
+            None,
+        );
     }
 
     fn record_expired(&self, session: &HeartbeatSession) {
-        self.announce_deletion(&session.uid, EXPIRED, None);
+        self.announce_deletion(
+            &tracker_key(&session.namespace, &session.name),
+            &session.uid,
+            EXPIRED,
+            None,
+        );
     }
 
     fn retract_expired(&self, session: &HeartbeatSession) {
@@ -31,7 +46,7 @@ impl DeleteReasons for Store {
         if self.retention_seconds().is_none() {
             return Some(self.pending_ending(uid)).filter(Ending::is_known);
         }
-        let key = TrackerKey { namespace: namespace.into(), name: name.into() };
+        let key = tracker_key(namespace, name);
         let index = self.index();
         let tracker = index.get(&key).filter(|tracker| tracker.uid == uid)?;
         tracker.ending().filter(Ending::is_known)
@@ -62,4 +77,8 @@ impl SessionQueries for Store {
         // Without retention there are no ended sessions to wait for.
         self.retention_seconds().is_none() || self.index().is_synced()
     }
+}
+
+fn tracker_key(namespace: &str, name: &str) -> TrackerKey {
+    TrackerKey { namespace: namespace.into(), name: name.into() }
 }

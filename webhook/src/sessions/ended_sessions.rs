@@ -154,7 +154,7 @@ impl EndedSessionStore {
             tracker.uid.clone(),
             config_map.metadata.uid.clone(),
             tracker.ended_at.unwrap_or_default(),
-            tracker.encoded(false).object.len(),
+            tracker.encoded(false).size(),
         );
         self.records().insert(config_map.name_any(), record);
         self.store.restore(&tracker);

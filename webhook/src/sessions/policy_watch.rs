@@ -15,6 +15,10 @@ use crate::{
     stored_objects::StoredPolicy,
 };
 
+/// The maximum size of the spec of a policy as JSON in bytes.
+const MAX_POLICY: usize = 64 << 10;
+/// The maximum size of the specs of all policies as JSON in bytes.
+const POLICIES_BUDGET: usize = 1 << 20;
 const INITIAL_BACKOFF: Duration = Duration::from_millis(800);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -31,7 +35,7 @@ pub(crate) async fn run(client: Client, cluster: &str, store: Arc<Store>, health
         let relisted = matches!(change, Change::ListCompleted);
         if let Some(policies) = cache.apply(change) {
             info!(count = policies.len(), "activated session policies");
-            store.set_policies(PolicySet::new(cluster, policies), relisted);
+            store.set_policies(PolicySet::from_shared(cluster, policies), relisted);
             health.policies_synced();
         }
     }
@@ -40,13 +44,20 @@ pub(crate) async fn run(client: Client, cluster: &str, store: Arc<Store>, health
 /// The active policies by name, and those of a list in progress.
 #[derive(Debug, Default)]
 struct PolicyCache {
-    active: BTreeMap<String, Policy>,
-    pending_list: Option<BTreeMap<String, Policy>>,
+    active: BTreeMap<String, StoredSize>,
+    pending_list: Option<BTreeMap<String, StoredSize>>,
+}
+
+/// A policy and the size of its spec as JSON in bytes.
+#[derive(Clone, Debug, PartialEq)]
+struct StoredSize {
+    policy: Arc<Policy>,
+    size: usize,
 }
 
 impl PolicyCache {
     /// Applies an event; returns all policies if they have changed and no list is in progress.
-    fn apply(&mut self, change: Change<StoredPolicy>) -> Option<Vec<Policy>> {
+    fn apply(&mut self, change: Change<StoredPolicy>) -> Option<Vec<Arc<Policy>>> {
         match change {
             Change::ListStarted => {
                 self.pending_list = Some(BTreeMap::new());
@@ -75,27 +86,44 @@ impl PolicyCache {
                 return None;
             }
         }
-        Some(self.active.values().cloned().collect())
+        Some(self.within_budget())
+    }
+}
+
+impl PolicyCache {
+    /// Returns all policies. One that exceeds the budget hides every session from every user.
+    fn within_budget(&self) -> Vec<Arc<Policy>> {
+        let mut total = 0;
+        let policies = self.active.iter().map(|(name, StoredSize { policy, size })| {
+            total += size;
+            if *size <= MAX_POLICY && total <= POLICIES_BUDGET {
+                return Arc::clone(policy);
+            }
+            warn!(policy = name, "policies are too large: this one hides every session");
+            Arc::new(Policy::deny_all(name))
+        });
+        policies.collect()
     }
 }
 
 /// Parses a policy; an invalid one hides sessions and never reveals any.
 ///
 /// The log names no value of the policy, since parsers quote the text that they reject.
-fn parse(item: Item<StoredPolicy>) -> (String, Policy) {
+fn parse(item: Item<StoredPolicy>) -> (String, StoredSize) {
     let object = match item {
         Ok(object) => object,
         Err(identity) => {
             let name = identity.name.unwrap_or_default();
             warn!(policy = name, "unreadable policy: it hides every session from every user");
-            let policy = Policy::deny_all(&name);
-            return (name, policy);
+            let policy = Arc::new(Policy::deny_all(&name));
+            return (name, StoredSize { policy, size: 0 });
         }
     };
     let name = object.metadata.name.clone().unwrap_or_default();
     // serde also deserializes a struct from a list.
     let spec = Some(&object.spec).filter(|spec| spec.is_object());
     let spec = spec.unwrap_or(&serde_json::Value::Null);
+    let size = spec.to_string().len();
     let policy = match SessionPolicySpec::deserialize(spec) {
         Ok(spec) => {
             let (policy, errors) = Policy::from_spec(&name, &spec);
@@ -113,7 +141,7 @@ fn parse(item: Item<StoredPolicy>) -> (String, Policy) {
             Policy::deny_all(&name)
         }
     };
-    (name, policy)
+    (name, StoredSize { policy: Arc::new(policy), size })
 }
 
 #[cfg(test)]
@@ -140,9 +168,9 @@ mod tests {
         ObjectIdentity { name: Some(name.into()), ..ObjectIdentity::default() }
     }
 
-    fn names(policies: Option<Vec<Policy>>) -> Option<String> {
-        let names = |policies: Vec<Policy>| {
-            let names: Vec<&str> = policies.iter().map(Policy::name).collect();
+    fn names(policies: Option<Vec<Arc<Policy>>>) -> Option<String> {
+        let names = |policies: Vec<Arc<Policy>>| {
+            let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
             names.join(" ")
         };
         policies.map(names)
@@ -182,15 +210,36 @@ mod tests {
             json!({ "allow": { "rules": [{ "resources": ["*"], "verbs": ["*"], "where": "(" }] } }),
         ] {
             let (_, policy) = parse(Ok(policy("p", &spec)));
-            hides_everything(policy, &spec.to_string());
+            assert_hides_everything(policy.policy, &spec.to_string());
         }
         let (name, policy) = parse(Err(identity("p")));
         assert_eq!(name, "p");
-        hides_everything(policy, "unreadable");
+        assert_hides_everything(policy.policy, "unreadable");
     }
 
-    fn hides_everything(policy: Policy, case: &str) {
-        let set = PolicySet::new("", [policy]);
+    #[test]
+    fn policies_over_budget_hide_every_session() {
+        let large = |name: &str, size: usize| {
+            let rules =
+                [json!({ "resources": ["*"], "verbs": ["list"], "where": "x".repeat(size) })];
+            Change::Applied(Ok(policy(name, &json!({ "allow": { "rules": rules } }))))
+        };
+        let mut cache = PolicyCache::default();
+        cache.apply(Change::Applied(Ok(policy("a", &json!({})))));
+        let policies = cache.apply(large("b", MAX_POLICY)).unwrap();
+        assert_eq!(*policies[0], parse(Ok(policy("a", &json!({})))).1.policy.as_ref().clone());
+        assert_eq!(*policies[1], Policy::deny_all("b"));
+        let count = POLICIES_BUDGET / MAX_POLICY + 2;
+        for n in 0..count {
+            cache.apply(large(&format!("c{n:03}"), MAX_POLICY - 100));
+        }
+        let policies = cache.within_budget();
+        let denied = policies.iter().filter(|policy| ***policy == Policy::deny_all(policy.name()));
+        assert!(denied.count() >= 2);
+    }
+
+    fn assert_hides_everything(policy: Arc<Policy>, case: &str) {
+        let set = PolicySet::from_shared("", [policy]);
         for verb in Verb::ALL {
             let visibility = set.visibility(&Requester::default(), verb);
             assert!(matches!(visibility, Visibility::Nothing(_)), "{case} {verb}");

@@ -101,6 +101,11 @@ impl SessionWatch {
             };
             *backoff = MIN_BACKOFF;
             *version = Some(self.apply(event)?);
+            if self.store.index().has_room_again() {
+                info!("listing sessions again: there is memory for those that were left out");
+                *version = None;
+                return Ok(());
+            }
         }
     }
 
@@ -120,6 +125,9 @@ impl SessionWatch {
         self.store.replace(trackers, &recorded, version);
         self.store.record_list(began, version);
         info!(count, version, "listed sessions");
+        if self.store.index().is_short_of_memory() {
+            warn!("too many or too large sessions: some are shown shortened or not at all");
+        }
         Ok(version)
     }
 

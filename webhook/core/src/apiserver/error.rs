@@ -1,6 +1,6 @@
 //! Errors of the aggregated API as Kubernetes Status objects, with the API server's own texts.
 
-use mirrord_sessions_crds::{TRACKER_GROUP, TRACKERS};
+use mirrord_sessions_crds::{SessionState, TRACKER_GROUP, TRACKERS};
 use serde_json::{Value, json};
 
 use super::subresource::Subresource;
@@ -116,7 +116,12 @@ impl ApiError {
     #[must_use]
     pub fn session_ended(tracker: &Tracker) -> Self {
         let (name, status) = (&*tracker.key.name, &tracker.status);
-        let mut message = format!("{TRACKERS}.{TRACKER_GROUP} {name:?} has ended");
+        let state = if status.state == SessionState::Terminating {
+            "is being deleted"
+        } else {
+            "has ended"
+        };
+        let mut message = format!("{TRACKERS}.{TRACKER_GROUP} {name:?} {state}");
         if let Some(reason) = &status.reason {
             message.push_str(": ");
             message.push_str(reason);
@@ -298,6 +303,24 @@ impl ApiError {
             details: Some(json!({ "retryAfterSeconds": 1 })),
             retry_after: Some(1),
             ..Self::new(503, "ServiceUnavailable", message)
+        }
+    }
+
+    /// Returns 429 for a session that is reported too often.
+    #[must_use]
+    pub fn too_many_reports(name: &str) -> Self {
+        Self {
+            details: Some(json!({
+                "group": TRACKER_GROUP, "kind": TRACKERS, "name": name, "retryAfterSeconds": 1,
+            })),
+            retry_after: Some(1),
+            ..Self::new(
+                429,
+                "TooManyRequests",
+                format!(
+                    "{TRACKERS}.{TRACKER_GROUP} {name:?} is reported too often: at most one change per second is stored"
+                ),
+            )
         }
     }
 

@@ -1,8 +1,7 @@
 //! The subresource `sessiontrackers/join`, which adds the requester to the participants.
 
 use mirrord_sessions_crds::{
-    JoinHeader, SessionJoinStatus, SessionState, TRACKER_GROUP, TRACKER_VERSION,
-    session::MAX_PARTICIPANTS,
+    JoinHeader, SessionJoinStatus, TRACKER_GROUP, TRACKER_VERSION, session::MAX_PARTICIPANTS,
 };
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -45,7 +44,7 @@ pub fn decide(
     if !viewer.may(Verb::Read, &view) {
         return Err(ApiError::tracker_not_found(name));
     }
-    if tracker.status.state == SessionState::Terminated {
+    if tracker.status.state.is_ending() {
         return Err(ApiError::session_ended(tracker));
     }
     let username = &requester.username;

@@ -9,7 +9,7 @@ use super::{
     list::Page,
     options::IncludeObject,
 };
-use crate::sessions::tracker::{EncodedTracker, Tracker};
+use crate::sessions::tracker::Tracker;
 
 /// Representation of trackers in a response.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub struct RenderItem<'a> {
 #[must_use]
 pub fn estimated_size(page: &Page) -> usize {
     let items = page.items.iter();
-    items.map(|(tracker, revealed)| tracker.encoded(*revealed).object.len() + 1).sum()
+    items.map(|(tracker, revealed)| tracker.encoded(*revealed).size() + 1).sum()
 }
 
 /// Renders a page of a list.
@@ -147,31 +147,11 @@ fn group_version() -> String {
     format!("{TRACKER_GROUP}/{TRACKER_VERSION}")
 }
 
-/// Appends a slice of the object, with its resource version replaced if `version` is set.
-fn put_slice(
-    out: &mut Vec<u8>,
-    encoded: &EncodedTracker,
-    start: usize,
-    end: usize,
-    version: Option<u64>,
-) {
-    match version {
-        None => out.extend_from_slice(&encoded.object[start..end]),
-        Some(version) => {
-            out.extend_from_slice(&encoded.object[start..encoded.version.start]);
-            put(out, &version.to_string());
-            out.extend_from_slice(&encoded.object[encoded.version.end..end]);
-        }
-    }
-}
-
 fn put_object(out: &mut Vec<u8>, item: RenderItem<'_>) {
-    let encoded = item.tracker.encoded(item.revealed);
-    put_slice(out, encoded, 0, encoded.object.len(), item.version);
+    item.tracker.encoded(item.revealed).put_object(out, item.version);
 }
 
 fn put_partial(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion) {
-    let encoded = item.tracker.encoded(item.revealed);
     put(
         out,
         &format!(
@@ -179,8 +159,7 @@ fn put_partial(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion) {
             version.api_version()
         ),
     );
-    let metadata = &encoded.metadata;
-    put_slice(out, encoded, metadata.start, metadata.end, item.version);
+    item.tracker.encoded(item.revealed).put_metadata(out, item.version);
     out.push(b'}');
 }
 
@@ -193,9 +172,9 @@ fn put_row(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion, option
         .created_at
         .map_or_else(|| "<unknown>".to_owned(), |at| duration::human_duration(until - at));
     put(out, r#"{"cells":["#);
-    put(out, &encoded.cells_before);
+    put(out, encoded.cells_before());
     put(out, &format!(r#","{age}","#));
-    put(out, &encoded.cells_after);
+    put(out, encoded.cells_after());
     put(out, r#"],"object":"#);
     match options.include {
         IncludeObject::Metadata => put_partial(out, item, version),
@@ -215,7 +194,7 @@ const COLUMNS: [(&str, &str, u8, &str); 10] = [
     ("User", "", 0, "User of the run, as whoami/kubernetes-user@hostname"),
     ("Ports", "", 0, "Ports that the run steals or mirrors"),
     ("Session Duration", "", 0, "Duration of the run"),
-    ("State", "", 1, "State of the run: pending, running or terminated"),
+    ("State", "", 1, "State of the run: pending, running, terminating or terminated"),
     ("Kind", "", 1, "Kind of the session: job, ephemeral, process or operator"),
     (
         "Owner",

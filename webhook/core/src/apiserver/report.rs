@@ -16,7 +16,10 @@ use super::{
 use crate::{
     identity::Requester,
     policy::{Verb, Viewer},
-    sessions::{Tracker, tracker::session_port},
+    sessions::{
+        Tracker,
+        tracker::{bounds, session_port},
+    },
     text,
 };
 
@@ -26,6 +29,8 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(20);
 const PERIOD_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
 /// The number of periods without a report after which a session expires. Two reports may be lost.
 const EXPIRY_PERIODS: u32 = 3;
+/// The maximum size of a report in bytes. A run has a handful of ports and processes.
+pub const MAX_SIZE: usize = 16 << 10;
 /// The maximum length of a process name in characters.
 const MAX_PROCESS_LENGTH: usize = 253;
 
@@ -148,7 +153,7 @@ pub fn decide(
         return Err(ApiError::subresource_forbidden(username, Subresource::Report, name, reason));
     }
     let status = &tracker.status;
-    if status.state == SessionState::Terminated {
+    if status.state.is_ending() {
         return Err(ApiError::session_ended(tracker));
     }
     if report.ended {
@@ -179,7 +184,7 @@ pub fn decide(
     {
         return Ok(ReportDecision { status: None, ends: false, last_seen: *last_seen, period });
     }
-    let summary = (!report.ports.is_empty()).then(|| Port::summary(&report.ports));
+    let summary = bounds::port_summary(&report.ports);
     Ok(ReportDecision {
         status: Some(json!({
             "state": SessionState::Running,

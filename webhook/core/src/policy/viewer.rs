@@ -14,7 +14,7 @@ use crate::{
 /// Immutable set of the cluster's policies. Each change creates a new set.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PolicySet {
-    policies: BTreeMap<Arc<str>, Policy>,
+    policies: BTreeMap<Arc<str>, Arc<Policy>>,
     cluster: Arc<str>,
 }
 
@@ -22,6 +22,12 @@ impl PolicySet {
     /// Creates a set of policies for the cluster with this configured name.
     #[must_use]
     pub fn new(cluster: &str, policies: impl IntoIterator<Item = Policy>) -> Self {
+        Self::from_shared(cluster, policies.into_iter().map(Arc::new))
+    }
+
+    /// Creates a set of policies that other sets may share.
+    #[must_use]
+    pub fn from_shared(cluster: &str, policies: impl IntoIterator<Item = Arc<Policy>>) -> Self {
         let policies = policies.into_iter();
         Self {
             policies: policies.map(|policy| (Arc::clone(&policy.name), policy)).collect(),
@@ -46,7 +52,7 @@ impl PolicySet {
     pub fn visibility(&self, requester: &Requester, verb: Verb) -> Visibility {
         let user =
             User { name: &requester.username, roles: &requester.groups, traits: &requester.extra };
-        Visibility::resolve(self.policies.values(), &user, verb)
+        Visibility::resolve(self.policies.values().map(AsRef::as_ref), &user, verb)
     }
 
     /// Resolves the policies for a requester with these join rights.

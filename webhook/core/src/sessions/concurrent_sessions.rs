@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use mirrord_sessions_crds::SessionState;
-
 use crate::{
     identity::Requester,
     policy::{Verb, Viewer},
@@ -68,7 +66,7 @@ pub fn on_target<'a>(
 /// Returns whether a live session with a target belongs to another user.
 #[must_use]
 pub fn is_concurrent(tracker: &Tracker, user: &str) -> bool {
-    tracker.status.state != SessionState::Terminated
+    !tracker.status.state.is_ending()
         && owner(tracker) != user
         && workload(&tracker.spec.target).is_some()
 }

@@ -2,16 +2,23 @@
 
 use std::collections::HashMap;
 
-use super::tracker::Ending;
+use super::tracker::{Ending, bounds};
 
 /// The maximum number of sessions with a pending deletion.
-const MAX: usize = 20_000;
+const MAX: usize = 5_000;
+/// The maximum length of a reason or a user name in bytes.
+const MAX_TEXT: usize = 256;
+/// The memory of one session's reasons in bytes at most: two endings of two texts each.
+pub const MAX_ENTRY: usize = 4 * MAX_TEXT + 512;
+/// The memory of all reasons in bytes at most.
+pub const BUDGET: usize = MAX * MAX_ENTRY;
 
 /// Caches why sessions are about to be deleted, by uid of the Session.
 ///
 /// Most reasons come from admission reviews, and the API server does not authenticate itself when
 /// it sends one. So one source cannot override another: if two report different reasons, the ending
-/// is disputed.
+/// is disputed. Callers record reasons only for sessions in the index, so that a client cannot fill
+/// the cache with sessions that do not exist.
 #[derive(Debug, Default)]
 pub struct PendingDeletions(HashMap<Box<str>, Vec<PendingDeletion>>);
 
@@ -25,14 +32,11 @@ struct PendingDeletion {
 impl PendingDeletions {
     /// Records how a session will end, if its Session is deleted before `expires_at`.
     ///
-    /// Both times are in seconds since 1970.
+    /// Both times are in seconds since 1970. Long texts are cut.
     pub fn insert(&mut self, uid: &str, ending: Ending, expires_at: i64, now: i64) {
-        if self.0.len() >= MAX {
-            self.0.retain(|_, pending| {
-                pending.retain(|pending| pending.expires_at >= now);
-                !pending.is_empty()
-            });
-        }
+        let cut = |text: &str| bounds::text(text.to_owned(), MAX_TEXT).into();
+        let ending =
+            Ending { reason: cut(&ending.reason), by: ending.by.as_deref().map(cut), ..ending };
         if self.0.len() >= MAX && !self.0.contains_key(uid) {
             return;
         }
@@ -43,6 +47,17 @@ impl PendingDeletions {
             pending.remove(0);
         }
         pending.push(PendingDeletion { ending, expires_at });
+    }
+
+    /// Removes the reasons that have expired. To be called regularly.
+    pub fn remove_expired(&mut self, now: i64) {
+        self.0.retain(|_, pending| {
+            pending.retain(|pending| pending.expires_at >= now);
+            !pending.is_empty()
+        });
+        if self.0.capacity() > 4 * self.0.len() + 64 {
+            self.0.shrink_to_fit();
+        }
     }
 
     /// Withdraws a reason that names no user.
@@ -155,13 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn limits_number_of_sessions() {
+    fn bounds_memory() {
         let mut deletions = PendingDeletions::default();
         for uid in 0..=MAX {
             deletions.insert(&uid.to_string(), Ending::unknown(0), 60, 0);
         }
         assert_eq!(deletions.0.len(), MAX);
-        deletions.insert("late", Ending::stopped("bob", 61), 120, 61);
-        assert!(deletions.take("late", 61).is_known());
+        for (now, left) in [(60, MAX), (61, 0)] {
+            deletions.remove_expired(now);
+            assert_eq!(deletions.0.len(), left, "at {now}");
+        }
+        deletions.insert("late", Ending::stopped(&"x".repeat(1 << 20), 61), 120, 61);
+        let ending = deletions.take("late", 61);
+        assert_eq!(ending.by.unwrap().len(), MAX_TEXT);
     }
 }

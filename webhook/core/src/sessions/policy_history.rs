@@ -18,7 +18,7 @@ use crate::policy::PolicySet;
 /// Time within which every replica activates policies that one of them has read.
 pub const PROPAGATION: Duration = Duration::from_secs(1);
 /// The maximum number of retained sets. Older ones count as unknown.
-const MAX: usize = 64;
+const MAX: usize = 16;
 
 /// Tracks which replaced policy sets were active at each resource version.
 #[derive(Debug, Default)]

@@ -14,8 +14,8 @@ use mirrord_sessions_core::{
     identity::Requester,
     policy::{JoinRights, PolicySet},
     sessions::{
-        Index, PendingDeletions, PolicyHistory, Tracker, TrackerKey, VersionNotReached,
-        concurrent_sessions,
+        Index, PendingDeletions, PolicyHistory, ReportRates, Tracker, TrackerKey,
+        VersionNotReached, concurrent_sessions,
     },
 };
 use tokio::{
@@ -50,6 +50,7 @@ pub(crate) struct Store {
     policy_history: Mutex<PolicyHistory>,
     shutdown: watch::Sender<bool>,
     pending_deletions: Mutex<PendingDeletions>,
+    report_rates: Mutex<ReportRates>,
     /// `None` if ended sessions are not shown.
     retention: Option<Retention>,
 }
@@ -81,6 +82,7 @@ impl Store {
             policy_history: Mutex::default(),
             shutdown: watch::Sender::new(false),
             pending_deletions: Mutex::default(),
+            report_rates: Mutex::default(),
             retention,
         }
     }

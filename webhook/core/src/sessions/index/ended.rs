@@ -45,7 +45,10 @@ impl Index {
             self.remove(key, version);
             return None;
         };
-        let after = Arc::new(after);
+        let Some(after) = self.admit(Arc::new(after)) else {
+            self.remove(key, version);
+            return None;
+        };
         self.insert(&after);
         self.record_versioned(version, Some(before), Some(Arc::clone(&after)));
         self.evict_excess_ended();
@@ -87,6 +90,9 @@ impl Index {
     }
 
     fn show_ended(&mut self, before: Option<Arc<Tracker>>, tracker: &Arc<Tracker>) {
+        let Some(tracker) = &self.admit(Arc::clone(tracker)) else {
+            return;
+        };
         self.insert(tracker);
         match before {
             // No client has read the index before the initial list, so there is no change to

@@ -3,6 +3,7 @@
 //! Versions are the API server's own resource versions of Sessions, so they mean the same on every
 //! replica. A reader that asks for a version older than the history gets [`HistoryExpired`].
 
+mod budget;
 mod ended;
 mod join_secrets;
 mod snapshot;
@@ -12,13 +13,18 @@ use std::{
     sync::Arc,
 };
 
+pub use budget::{HISTORY_BUDGET, TRACKER_BUDGET};
 pub use ended::{MAX_ENDED, RestoreOutcome};
 pub use snapshot::Snapshot;
 
 use super::tracker::{Ending, Tracker, TrackerKey};
+use budget::Memory;
 
 /// The maximum number of changes in the history.
 pub const HISTORY: usize = 8192;
+
+/// The memory of a change without its trackers.
+const CHANGE: usize = 64;
 
 /// The history no longer holds every change after the requested version.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -55,6 +61,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// Returns the memory of the tracker that only the history holds, in bytes.
+    fn retained(&self) -> usize {
+        CHANGE + self.before.as_ref().map_or(0, |tracker| tracker.size())
+    }
+
     fn key(&self) -> Option<&TrackerKey> {
         let tracker = self.after.as_ref().or(self.before.as_ref());
         tracker.map(|tracker| &tracker.key)
@@ -74,6 +85,7 @@ pub struct Index {
     synced: bool,
     /// The trackers of ended sessions by time of their end, the oldest first.
     ended: BTreeSet<(i64, TrackerKey)>,
+    memory: Memory,
 }
 
 impl Index {
@@ -172,8 +184,15 @@ impl Index {
         if before.as_ref().is_some_and(|old| old.version >= tracker.version) {
             return;
         }
-        self.insert(&tracker);
         let version = tracker.version;
+        let Some(tracker) = self.admit(tracker) else {
+            // The previous state must not be shown any longer.
+            if let Some(old) = before {
+                self.remove(&old.key, version);
+            }
+            return self.advance(version);
+        };
+        self.insert(&tracker);
         match before {
             // Another session has taken the name. With two changes, clients receive a deletion and
             // a creation instead of a modification.
@@ -182,6 +201,22 @@ impl Index {
                 self.record_versioned(version, None, Some(tracker));
             }
             before => self.record_versioned(version, before, Some(tracker)),
+        }
+    }
+
+    /// Stores the tracker of a listed Session, also if the index has a shortened one of its version.
+    fn apply_listed(&mut self, tracker: Arc<Tracker>) {
+        let shown = self.trackers.get(&tracker.key);
+        let restored = shown.is_some_and(|shown| {
+            shown.version == tracker.version && shown.is_shortened() && shown.uid == tracker.uid
+        });
+        if !restored {
+            return self.apply(tracker);
+        }
+        let before = shown.cloned();
+        if let Some(tracker) = self.admit(tracker).filter(|tracker| !tracker.is_shortened()) {
+            self.insert(&tracker);
+            self.record_unversioned(before, Some(tracker));
         }
     }
 
@@ -215,13 +250,16 @@ impl Index {
         let mut terminated = Vec::new();
         if !self.synced {
             for tracker in trackers {
-                self.insert(&tracker);
+                if let Some(tracker) = self.admit(tracker) {
+                    self.insert(&tracker);
+                }
             }
             self.version = version;
             self.oldest_version = version;
             self.synced = true;
             return terminated;
         }
+        self.begin_list();
         let mut listed = BTreeMap::new();
         for tracker in trackers {
             listed.insert(tracker.key.clone(), tracker);
@@ -235,7 +273,7 @@ impl Index {
         let mut changed: Vec<_> = listed.into_values().collect();
         changed.sort_by_key(|tracker| tracker.version);
         for tracker in changed {
-            self.apply(tracker);
+            self.apply_listed(tracker);
         }
         for tracker in missing {
             match ending(&tracker) {
@@ -249,6 +287,7 @@ impl Index {
 
     fn insert(&mut self, tracker: &Arc<Tracker>) {
         self.take(&tracker.key);
+        self.memory.trackers += tracker.size();
         if let Some(ended_at) = tracker.ended_at {
             self.ended.insert((ended_at, tracker.key.clone()));
         }
@@ -257,6 +296,7 @@ impl Index {
 
     fn take(&mut self, key: &TrackerKey) -> Option<Arc<Tracker>> {
         let tracker = self.trackers.remove(key)?;
+        self.memory.trackers -= tracker.size();
         if let Some(ended_at) = tracker.ended_at {
             self.ended.remove(&(ended_at, key.clone()));
         }
@@ -284,13 +324,16 @@ impl Index {
         after: Option<Arc<Tracker>>,
         unversioned: bool,
     ) {
-        if self.history.len() == HISTORY
+        let change = Change { version: self.version, before, after, unversioned };
+        self.memory.history += change.retained();
+        self.history.push_back(change);
+        while (self.history.len() > HISTORY || self.memory.exceeds_history())
             && let Some(oldest) = self.history.pop_front()
         {
+            self.memory.history -= oldest.retained();
             self.first_sequence += 1;
             self.oldest_version = oldest.version;
         }
-        self.history.push_back(Change { version: self.version, before, after, unversioned });
     }
 }
 
