@@ -48,7 +48,7 @@ async fn start_agent(runner: &mut Runner<'_>, target: &Target) -> anyhow::Result
             )
         })
         .await?;
-    let name = wait_for_session(runner, "@.status.state=='running'").await?;
+    let name = wait_for_session(runner, "@.status.agent.kind=='Job'").await?;
     runner
         .run_step(Step {
             expects: &[&name, "deployment/ip-visit-counter", "developer-1"],
@@ -89,15 +89,15 @@ async fn start_concurrent_agents(runner: &mut Runner<'_>, target: &Target) -> an
             )
         })
         .await?;
-    let running = [
+    let recorded = [
         "kubectl",
         "get",
         "sessions",
         "-A",
         "-o",
-        "jsonpath={.items[?(@.status.state=='running')].metadata.namespace}",
+        "jsonpath={.items[?(@.status.agent.name)].metadata.namespace}",
     ];
-    runner.wait_for_output(&running, |running| running == "default default tools").await?;
+    runner.wait_for_output(&recorded, |namespaces| namespaces == "default default tools").await?;
     runner
         .run_step(Step {
             expects: &["developer-1", "developer-2", "targetless", AGENT_NAMESPACE],

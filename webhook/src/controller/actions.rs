@@ -5,68 +5,80 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
-use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
-    Api, Resource,
+    Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use mirrord_sessions_core::{
     agents::{Binding, SESSION_ANNOTATION},
     controller::{
-        Agent, AgentId, AgentKind, AgentSession, MissingReason, RunEvent, may_delete_agent,
-        missing_reason,
+        Agent, AgentId, AgentKind, AgentPhase, AgentSession, MissingReason, RunEvent,
+        missing_reason, set_phase,
     },
     sessions::Ending,
 };
-use mirrord_sessions_crds::{Session, SessionStatus};
+use mirrord_sessions_crds::SessionStatus;
 use serde_json::json;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::{Action, Controller, Error, events::session_reference};
-use crate::stored_objects::StoredPod;
+use super::{Action, Controller, Error};
+use crate::stored_objects::{StoredJob, StoredPod, StoredSession};
 
 /// The result of an action: plan again, or end the reconciliation.
 pub(crate) type ActionResult = Result<ControlFlow<Action>, Error>;
 
 pub(crate) const PLAN_AGAIN: ControlFlow<Action> = ControlFlow::Continue(());
-const AWAIT_CHANGE: ControlFlow<Action> = ControlFlow::Break(Action::AwaitChange);
+pub(crate) const AWAIT_CHANGE: ControlFlow<Action> = ControlFlow::Break(Action::AwaitChange);
 /// The minimum delay before a Session that a user deletes repeatedly is created again.
 pub(crate) const RECREATE_DELAY: Duration = Duration::from_secs(5);
 
 impl Controller<'_> {
-    /// Writes the status of a Session, which the API server drops on create.
-    pub(crate) async fn write_status(&self, agent: &Agent, session: &AgentSession) -> ActionResult {
-        let cached = self.state().session_plans.get(&agent.id).cloned();
-        let session_plan = match cached {
-            Some(session_plan) => session_plan,
-            None => self.plan_session(agent).await?.0,
+    /// Writes the status of a Session, which the API server drops on create, or its state.
+    pub(crate) async fn write_status(
+        &self,
+        agent: &Agent,
+        phase: &AgentPhase,
+        session: &AgentSession,
+    ) -> ActionResult {
+        let sessions: Api<StoredSession> = Api::namespaced(self.client.clone(), &session.namespace);
+        let mut status = if session.status_written {
+            let stored = sessions.get_opt(&session.name).await;
+            let stored = stored.map_err(Error::on("read the Session"))?;
+            let Some(stored) = stored.and_then(StoredSession::parse) else {
+                return Ok(AWAIT_CHANGE);
+            };
+            let SessionStatus { state, message, .. } = stored.status.unwrap_or_default();
+            SessionStatus { state, message, ..SessionStatus::default() }
+        } else {
+            let cached = self.state().session_plans.get(&agent.id).cloned();
+            match cached {
+                Some(session_plan) => session_plan.status,
+                None => self.plan_session(agent).await?.0.status,
+            }
         };
-        let result = self.patch_status(session, &session_plan.status).await;
+        set_phase(&mut status, phase);
+        let mut patch = json!({ "metadata": { "uid": session.uid }, "status": status });
+        // A merge patch removes a message only if it names it.
+        patch["status"]["message"] = status.message.into();
+        let params = PatchParams::default();
+        let result = sessions.patch_status(&session.name, &params, &Patch::Merge(patch)).await;
         let mut state = self.state();
-        match result {
-            Ok(stored) => {
+        match result.map(StoredSession::parse) {
+            Ok(Some(stored)) => {
                 state.session_plans.remove(&agent.id);
                 state.cache.apply_session(&stored);
                 Ok(PLAN_AGAIN)
             }
+            // The watch delivers what is stored.
+            Ok(None) => Ok(AWAIT_CHANGE),
             Err(error) if is_deleted(&error) => {
                 state.cache.forget_session(session);
                 Ok(PLAN_AGAIN)
             }
             Err(error) => Err(Error::on("write the status of the Session")(error)),
         }
-    }
-
-    async fn patch_status(
-        &self,
-        session: &AgentSession,
-        status: &SessionStatus,
-    ) -> Result<Session, kube::Error> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
-        let patch = json!({ "metadata": { "uid": session.uid }, "status": status });
-        let params = PatchParams::default();
-        sessions.patch_status(&session.name, &params, &Patch::Merge(patch)).await
     }
 
     /// Binds an agent Job to its Session.
@@ -90,13 +102,15 @@ impl Controller<'_> {
         let patch = json!({
             "metadata": { "uid": agent.uid, "annotations": { SESSION_ANNOTATION: binding.encode() } },
         });
-        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.namespace);
+        let jobs: Api<StoredJob> = Api::namespaced(self.client.clone(), &agent.namespace);
         let result = jobs.patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        match result {
-            Ok(job) => {
+        match result.map(StoredJob::parse) {
+            Ok(Some(job)) => {
                 self.state().cache.apply_job(&job);
                 Ok(PLAN_AGAIN)
             }
+            // The watch delivers what is stored.
+            Ok(None) => Ok(AWAIT_CHANGE),
             // The watch delivers the deletion.
             Err(error) if is_deleted(&error) => Ok(AWAIT_CHANGE),
             Err(error) => Err(Error::on("bind the agent to its Session")(error)),
@@ -119,61 +133,24 @@ impl Controller<'_> {
             return Err(Error::CrdMissing);
         }
         // List, because a get returns 404 also if the CRD is missing.
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &binding.namespace);
+        let sessions: Api<StoredSession> = Api::namespaced(self.client.clone(), &binding.namespace);
         let params = ListParams::default().fields(&format!("metadata.name={}", binding.name));
         let list = sessions.list(&params).await;
         let list = list.map_err(Error::on("list the Session of the agent"))?;
-        let session = list.items.first();
-        let uid = session.and_then(|session| session.metadata.uid.as_deref());
-        match missing_reason(binding, crd, uid) {
+        let session = list.items.into_iter().next();
+        let session = session.filter(|session| session.metadata.deletion_timestamp.is_none());
+        let uid = session.as_ref().and_then(|session| session.metadata.uid.clone());
+        match missing_reason(binding, crd, uid.as_deref()) {
             MissingReason::Deleted => self.delete_agent(agent, binding).await,
             MissingReason::CrdRecreated => self.create_session(agent).await,
-            MissingReason::Unknown if uid == Some(&binding.uid) => {
-                if let Some(session) = session {
-                    self.state().cache.apply_session(session);
+            MissingReason::Unknown if uid.as_ref() == Some(&binding.uid) => {
+                if let Some(session) = session.and_then(StoredSession::parse) {
+                    self.state().cache.apply_session(&session);
                 }
                 Ok(ControlFlow::Break(Action::RequeueAfter(RECREATE_DELAY)))
             }
             MissingReason::Unknown => Err(Error::CrdMissing),
         }
-    }
-
-    /// Deletes an agent whose Session was deleted.
-    async fn delete_agent(&self, agent: &Agent, binding: &Binding) -> ActionResult {
-        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &agent.id.namespace);
-        let job = jobs.get_opt(&agent.id.name).await;
-        let job = job.map_err(Error::on("read the agent"))?;
-        let Some(current) = job.as_ref().and_then(Agent::from_job) else {
-            return Ok(AWAIT_CHANGE);
-        };
-        if current.id != agent.id || !may_delete_agent(&current, binding) {
-            warn!(
-                agent = %agent.id,
-                session = binding.name,
-                "not deleting the agent of a deleted Session: its binding or stamp does not match"
-            );
-            return Ok(AWAIT_CHANGE);
-        }
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: Some(agent.id.uid.clone()),
-            resource_version: None,
-        });
-        match jobs.delete(&agent.id.name, &params).await {
-            Ok(_) => {}
-            Err(error) if is_deleted(&error) => return Ok(AWAIT_CHANGE),
-            Err(error) => return Err(Error::on("delete the agent")(error)),
-        }
-        let Binding { namespace, name, uid, .. } = binding;
-        let ending = self.wait_for_ending(namespace, name, uid).await;
-        let event = RunEvent::agent_deleted(agent, binding, ending.as_ref(), Timestamp::now());
-        let by = ending.as_ref().and_then(|ending| ending.by.as_deref());
-        let reason = ending.as_ref().map(|ending| &*ending.reason);
-        info!(agent = %agent.id, session = name, reason, by, "deleted the agent of a deleted Session");
-        self.metrics.session(if event.is_stop() { "stopped" } else { "closed" });
-        if self.state().mark_reported(uid) {
-            self.recorder.record(&session_reference(namespace, name, uid), &event).await;
-        }
-        Ok(AWAIT_CHANGE)
     }
 
     /// Returns how a Session ended.
@@ -204,14 +181,15 @@ impl Controller<'_> {
         let id = &session.agent;
         let exists = match id.kind {
             AgentKind::Job => {
-                let jobs: Api<Job> = Api::namespaced(self.client.clone(), &id.namespace);
+                let jobs: Api<StoredJob> = Api::namespaced(self.client.clone(), &id.namespace);
                 let job = jobs.get_opt(&id.name).await;
                 let job = job.map_err(Error::on("read the agent"))?;
-                let job = job.filter(|job| job.meta().uid.as_deref() == Some(&id.uid));
-                if let Some(job) = &job {
-                    self.state().cache.apply_job(job);
+                let job = job.filter(|job| job.metadata.uid.as_deref() == Some(&id.uid));
+                let exists = job.is_some();
+                if let Some(job) = job.and_then(StoredJob::parse) {
+                    self.state().cache.apply_job(&job);
                 }
-                job.is_some()
+                exists
             }
             AgentKind::Pod => {
                 let pods: Api<StoredPod> = Api::namespaced(self.client.clone(), &id.namespace);
@@ -266,7 +244,7 @@ impl Controller<'_> {
 
     /// Deletes a Session and returns whether it still existed.
     async fn send_delete(&self, session: &AgentSession) -> Result<bool, Error> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
+        let sessions: Api<StoredSession> = Api::namespaced(self.client.clone(), &session.namespace);
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(session.uid.clone()),
             resource_version: None,

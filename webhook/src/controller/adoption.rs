@@ -6,11 +6,10 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use mirrord_sessions_core::{
-    controller::{Agent, AgentSession, SessionPlan, check_adoption, claimed_session},
-    text::printable,
+use mirrord_sessions_core::controller::{
+    Agent, AgentSession, SessionPlan, check_adoption, claimed_session,
 };
-use mirrord_sessions_crds::{Session, SessionId, SessionState};
+use mirrord_sessions_crds::{SessionId, SessionState};
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -19,6 +18,7 @@ use super::{
     Action, Controller, CreatedSession, Error,
     actions::{ActionResult, PLAN_AGAIN, is_deleted, new_binding},
 };
+use crate::stored_objects::StoredSession;
 
 /// The number of attempts to write a Session that changes concurrently.
 const MAX_ATTEMPTS: u32 = 4;
@@ -40,9 +40,7 @@ impl Controller<'_> {
             },
             Some(Err(reason)) => reason,
         };
-        let name = agent.client_info.session_name.as_deref().unwrap_or_default();
-        let session = printable(name, 64);
-        warn!(agent = %agent.id, session, reason, "not adopting the Session that the client names");
+        warn!(agent = %agent.id, reason, "not adopting the Session that the client names");
         Ok(None)
     }
 
@@ -52,10 +50,11 @@ impl Controller<'_> {
         plan: &SessionPlan,
         id: &SessionId,
     ) -> Result<Result<AgentSession, &'static str>, Error> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &plan.namespace);
+        let sessions: Api<StoredSession> = Api::namespaced(self.client.clone(), &plan.namespace);
         for _ in 0..MAX_ATTEMPTS {
             let stored = sessions.get_opt(id.name()).await;
             let stored = stored.map_err(Error::on("read the Session that the client names"))?;
+            let stored = stored.and_then(StoredSession::parse);
             if let Err(reason) = check_adoption(agent, plan, stored.as_ref()) {
                 return Ok(Err(reason));
             }
@@ -68,6 +67,9 @@ impl Controller<'_> {
             let params = PatchParams::default();
             match sessions.patch_status(id.name(), &params, &patch).await {
                 Ok(session) => {
+                    let Some(session) = session.parse() else {
+                        return Ok(Err("the stored Session is malformed"));
+                    };
                     self.state().cache.apply_session(&session);
                     return Ok(AgentSession::from_session(&session)
                         .ok_or("the stored Session is incomplete"));
@@ -107,14 +109,16 @@ impl Controller<'_> {
     ///
     /// The creator of the Session deletes it, or it expires without heartbeats.
     pub(crate) async fn unbind_agent(&self, session: &AgentSession) -> ActionResult {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace);
+        let sessions: Api<StoredSession> = Api::namespaced(self.client.clone(), &session.namespace);
         let patch = Patch::Merge(json!({
             "metadata": { "uid": session.uid }, "status": { "agent": null },
         }));
         let params = PatchParams::default();
         match sessions.patch_status(&session.name, &params, &patch).await {
             Ok(stored) => {
-                self.state().cache.apply_session(&stored);
+                if let Some(stored) = stored.parse() {
+                    self.state().cache.apply_session(&stored);
+                }
                 info!(
                     session = session.name,
                     namespace = session.namespace,

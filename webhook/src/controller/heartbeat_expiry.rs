@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api,
     api::{DeleteParams, Preconditions},
 };
 use mirrord_sessions_core::controller::{HeartbeatSession, HeartbeatTimer, RunEvent};
-use mirrord_sessions_crds::Session;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Controller, Error, RECONCILE_TIMEOUT, actions::is_deleted, events::session_reference};
+use super::{
+    Controller, Error, MAX_CONCURRENT, RECONCILE_TIMEOUT, actions::is_deleted,
+    events::session_reference,
+};
+use crate::stored_objects::StoredSession;
 
 /// The delay of a report, so that the task that deletes the agent reports the end first.
 const AGENT_REPORT_DELAY: Duration = Duration::from_secs(5);
@@ -37,18 +41,20 @@ impl Controller<'_> {
                 let sessions = state.cache.sessions_requiring_heartbeats();
                 timer.expired(sessions, start.elapsed(), expiry)
             };
-            for session in expired {
-                if let Err(error) = self.delete_expired_session(&session).await {
-                    warn!(
-                        session = session.name,
-                        namespace = session.namespace,
-                        %error,
-                        "failed to delete an expired Session, retrying at the next check"
-                    );
-                    // The other deletions would likely fail as well.
-                    break;
-                }
-            }
+            // One that cannot be deleted does not hold up the others.
+            let deletions = stream::iter(expired);
+            deletions.for_each_concurrent(MAX_CONCURRENT, |session| self.expire(session)).await;
+        }
+    }
+
+    async fn expire(&self, session: HeartbeatSession) {
+        if let Err(error) = self.delete_expired_session(&session).await {
+            warn!(
+                session = session.name,
+                namespace = session.namespace,
+                %error,
+                "failed to delete an expired Session, retrying at the next check"
+            );
         }
     }
 
@@ -75,11 +81,12 @@ impl Controller<'_> {
 
     /// Deletes an expired Session if its stored version has no newer report.
     async fn delete_expired_session(&self, expired: &HeartbeatSession) -> Result<(), Error> {
-        let sessions: Api<Session> = Api::namespaced(self.client.clone(), &expired.namespace);
+        let sessions: Api<StoredSession> = Api::namespaced(self.client.clone(), &expired.namespace);
         let stored = timeout(RECONCILE_TIMEOUT, sessions.get_opt(&expired.name)).await;
         let stored = stored.map_err(|_| Error::Timeout(RECONCILE_TIMEOUT))?;
         let stored = stored.map_err(Error::on("read the expired Session"))?;
         let Some(stored) = stored
+            .and_then(StoredSession::parse)
             .filter(|stored| HeartbeatSession::from_session(stored).as_ref() == Some(expired))
         else {
             return Ok(());

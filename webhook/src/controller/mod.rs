@@ -17,6 +17,7 @@ mod heartbeat_expiry;
 mod prerequisites;
 mod session_creation;
 mod session_store;
+mod stopping;
 mod target_resolution;
 mod watches;
 
@@ -39,9 +40,10 @@ use mirrord_sessions_core::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::metrics::Metrics;
+use crate::{list_watch, metrics::Metrics, redaction::summary};
 use events::EventRecorder;
 use prerequisites::PrerequisitesReader;
+use stopping::StoppingAgent;
 use watches::Watches;
 
 /// The maximum number of agents that are reconciled concurrently.
@@ -77,6 +79,8 @@ struct State {
     session_plans: HashMap<AgentId, SessionPlan>,
     /// The latest Session that was created for or adopted by each agent.
     created: HashMap<AgentId, CreatedSession>,
+    /// Agents whose deletion was accepted and whose Pods may still run.
+    stopping: HashMap<AgentId, StoppingAgent>,
     /// UIDs of Sessions whose end was reported, because two tasks can observe the same end.
     reported: HashSet<String>,
 }
@@ -109,10 +113,13 @@ enum Action {
 /// The error of a reconciliation, after which the agent is requeued with backoff.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("failed to {operation}: {source}")]
+    #[error("failed to {operation}: {}", summary(.source))]
     Kube { operation: &'static str, source: kube::Error },
-    #[error("the API server rejected the Session: {0}")]
-    SessionRefused(String),
+    #[error("failed to list Pods: {0}")]
+    List(#[from] list_watch::Error),
+    /// The reason is for Events only.
+    #[error("the API server rejected the Session")]
+    SessionRefused { reason: String, invalid: bool },
     #[error("the Session CRD does not exist or is being deleted")]
     CrdMissing,
     #[error("Sessions of other users have every candidate name in namespace {namespace}")]
@@ -130,7 +137,7 @@ impl Error {
     fn max_backoff(&self) -> Duration {
         match self {
             // These errors last until a user acts.
-            Self::SessionRefused(_) | Self::NamesTaken { .. } => Duration::from_mins(5),
+            Self::SessionRefused { .. } | Self::NamesTaken { .. } => Duration::from_mins(5),
             _ => Duration::from_secs(30),
         }
     }
@@ -171,6 +178,7 @@ impl Controller<'_> {
         let mut deleted_sessions = VecDeque::new();
         let mut reports = FuturesUnordered::new();
         let mut synced = false;
+        let mut overflowed = false;
         loop {
             let due = queue.next_due().filter(|_| synced && reconciles.len() < MAX_CONCURRENT);
             let wait_for_due = async {
@@ -184,6 +192,10 @@ impl Controller<'_> {
                 affected = watches.next(&self.state) => {
                     let mut state = self.state();
                     self.metrics.pods(state.cache.pod_count());
+                    if state.cache.take_overflowed() && !overflowed {
+                        overflowed = true;
+                        warn!("too many or too large agents, Pods or Sessions: some are ignored");
+                    }
                     deleted_sessions.extend(state.cache.drain_deleted_heartbeat_sessions());
                     for id in affected {
                         queue.add_changed(id, start.elapsed());
@@ -232,24 +244,34 @@ impl Controller<'_> {
 
     /// Executes plans for one agent until nothing is left to do.
     async fn reconcile(&self, id: &AgentId) -> Result<Action, Error> {
+        if self.state().stopping.contains_key(id)
+            && let ControlFlow::Break(action) = self.confirm_stopped(id).await?
+        {
+            return Ok(action);
+        }
         for _ in 0..MAX_PLANS {
             let (agent_state, plan) = {
                 let state = self.state();
-                let agent_state = AgentState::from_observed(state.cache.agent(id));
+                let agent = state.cache.agent(id);
+                let phase = agent.and_then(|agent| state.cache.phase(agent));
+                let agent_state = AgentState::from_observed(agent, phase);
                 let plan = plan(&agent_state, &state.cache.sessions(id));
                 (agent_state, plan)
             };
             let flow = match (&agent_state, plan) {
-                (AgentState::Running(agent), Plan::CreateSession) => {
+                (AgentState::Running(agent, _), Plan::CreateSession) => {
                     self.create_session(agent).await?
                 }
-                (AgentState::Running(agent), Plan::WriteStatus(session)) => {
-                    self.write_status(agent, &session).await?
+                (AgentState::Running(agent, phase), Plan::WriteStatus(session)) => {
+                    self.write_status(agent, phase, &session).await?
                 }
-                (AgentState::Running(_), Plan::BindAgent(session)) => {
+                (AgentState::Running(agent, _), Plan::DeleteAgent(binding)) => {
+                    self.delete_agent(agent, &binding).await?
+                }
+                (AgentState::Running(..), Plan::BindAgent(session)) => {
                     self.bind_agent(&session).await?
                 }
-                (AgentState::Running(agent), Plan::ResolveMissingSession(binding)) => {
+                (AgentState::Running(agent, _), Plan::ResolveMissingSession(binding)) => {
                     self.resolve_missing_session(agent, &binding).await?
                 }
                 (_, Plan::VerifyAgentGone(session)) => self.verify_agent_gone(&session).await?,
@@ -285,7 +307,7 @@ impl Controller<'_> {
     async fn report_error(&self, id: &AgentId, error: &Error) {
         let text = error.to_string();
         let event = match error {
-            Error::SessionRefused(reason) => Some(RunEvent::session_refused(reason)),
+            Error::SessionRefused { reason, .. } => Some(RunEvent::session_refused(reason)),
             Error::NamesTaken { namespace, names } => {
                 Some(RunEvent::session_names_taken(namespace, names))
             }

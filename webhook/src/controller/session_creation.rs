@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use kube::{Api, api::PostParams};
+use kube::{Api, api::PostParams, core::Status};
 use mirrord_sessions_core::controller::{
     Agent, AgentKind, AgentSession, NAME_CANDIDATES, RunEvent, SessionCrd, SessionPlan,
     session_name, verify_owner,
@@ -15,6 +15,7 @@ use super::{
     Action, Controller, CreatedSession, Error,
     actions::{ActionResult, PLAN_AGAIN, RECREATE_DELAY, new_binding},
 };
+use crate::stored_objects::StoredSession;
 
 impl Controller<'_> {
     /// Creates the Session of an agent, or adopts the one that its client claims.
@@ -59,8 +60,8 @@ impl Controller<'_> {
         }
         let session = match self.send_create(agent, &plan).await {
             // The schema most likely rejects a value that the client controls.
-            Err(Error::SessionRefused(reason)) if reason.contains("is invalid") => {
-                warn!(agent = %agent.id, reason, "creating a Session without client information");
+            Err(Error::SessionRefused { invalid: true, .. }) => {
+                warn!(agent = %agent.id, "creating a Session without client information");
                 self.send_create(agent, &plan.clone().without_client_info()).await?
             }
             result => result?,
@@ -131,11 +132,16 @@ impl Controller<'_> {
             };
             match status.code {
                 409 if status.reason == "AlreadyExists" => {}
-                403 | 422 => return Err(Error::SessionRefused(status.message.clone())),
+                403 | 422 => {
+                    let reason = refusal_reason(status);
+                    return Err(Error::SessionRefused { reason, invalid: status.code == 422 });
+                }
                 _ => return Err(Error::on("create the Session")(error)),
             }
-            let existing = sessions.get_opt(&name).await;
+            let stored: Api<StoredSession> = Api::namespaced(self.client.clone(), &plan.namespace);
+            let existing = stored.get_opt(&name).await;
             let existing = existing.map_err(Error::on("read the Session of that name"))?;
+            let existing = existing.and_then(StoredSession::parse);
             if let Some(session) = existing.filter(|existing| plan.matches(existing)) {
                 return Ok(session);
             }
@@ -143,5 +149,22 @@ impl Controller<'_> {
             taken.push(name);
         }
         Err(Error::NamesTaken { namespace: plan.namespace.clone(), names: taken })
+    }
+}
+
+/// Returns why the API server rejected a Session, for an Event that many users may read.
+///
+/// The message about an invalid field quotes its value, which may be a session key. Only the fields
+/// are named then.
+fn refusal_reason(status: &Status) -> String {
+    if status.code != 422 {
+        return status.message.clone();
+    }
+    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+    let fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+    if fields.is_empty() {
+        "it is invalid".to_owned()
+    } else {
+        format!("invalid {}", fields.join(", "))
     }
 }

@@ -1,6 +1,5 @@
 //! Resolution of an agent's target.
 
-use kube::api::ListParams;
 use mirrord_sessions_core::{
     agents::{ContainerId, TargetKind},
     controller::{Agent, CachedContainer, CachedPod, ContainerMatch, Target},
@@ -49,8 +48,7 @@ impl Controller<'_> {
         let Some(node) = node else {
             return Ok(Ok(None));
         };
-        let pods = pods_on_node(&self.client, node, None, ListParams::default()).await;
-        let pods = pods.map_err(Error::on("list the Pods of the target's node"))?;
+        let pods = pods_on_node(&self.client, node, None, false).await?;
         Ok(clone_match(&CachedPod::find(pods.iter(), id, Some(node))))
     }
 }

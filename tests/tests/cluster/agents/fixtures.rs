@@ -130,12 +130,14 @@ pub(super) async fn wait_for_guard(cluster: &Cluster) {
     }
 }
 
-/// Waits until a namespace has a number of running Sessions, and returns them.
+/// Waits until a namespace has a number of Sessions of agents, and returns them.
+///
+/// An agent whose Pod no test reports as running is pending.
 pub(super) async fn wait_for_sessions(namespace: &Namespace<'_>, count: usize) -> Vec<Value> {
-    eventually(&format!("{count} Sessions are running"), || async {
+    eventually(&format!("{count} Sessions have a status"), || async {
         let sessions = namespace.sessions().await;
-        let is_running = |session: &Value| session["status"]["state"] == "running";
-        (sessions.len() == count && sessions.iter().all(is_running)).then_some(sessions)
+        let has_agent = |session: &Value| session["status"]["agent"].is_object();
+        (sessions.len() == count && sessions.iter().all(has_agent)).then_some(sessions)
     })
     .await
 }

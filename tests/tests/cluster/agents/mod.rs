@@ -4,6 +4,7 @@
 mod concurrent_sessions;
 mod faults;
 pub(crate) mod fixtures;
+mod hostile_objects;
 mod scale;
 mod session_lifecycle;
 mod stamps;

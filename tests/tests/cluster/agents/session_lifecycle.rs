@@ -6,8 +6,9 @@ use mirrord_sessions_tests::agents::{
 use serde_json::{Value, json};
 
 use super::fixtures::{
-    admin_client, create_deployment, create_node, developer_client, start_agent, wait_for_binding,
-    wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session, wait_for_sessions,
+    admin_client, create_deployment, create_node, developer_client, report_running, start_agent,
+    wait_for_binding, wait_for_deletion, wait_for_event, wait_for_guard, wait_for_session,
+    wait_for_sessions,
 };
 use crate::support::{create_namespace, eventually, name_of, shared};
 
@@ -37,23 +38,31 @@ async fn session_lasts_until_agent_ends() {
     assert_eq!(spec["user"], "Aviram Hassan/avi@example.com@mac.local");
     assert_eq!(spec["key"], "avi");
     assert_eq!(spec["client"]["version"], "3.250.0");
+    let (state, agent) = (&session["status"]["state"], &session["status"]["agent"]);
     assert_eq!(
-        session["status"],
+        *agent,
         json!({
-            "state": "running",
-            "agent": {
-                "kind": "Job", "namespace": home.name, "name": name_of(&job),
-                "uid": job["metadata"]["uid"], "node": node,
-            },
+            "kind": "Job", "namespace": home.name, "name": name_of(&job),
+            "uid": job["metadata"]["uid"], "node": node,
         })
     );
+    let message = session["status"]["message"].as_str().unwrap();
+    assert_eq!(*state, "pending");
+    assert!(message.starts_with("The agent does not run yet: its "), "{message}");
+    let agent_selector = format!("job-name={}", name_of(&job));
+    report_running(&client, &home.name, &agent_selector).await;
+    eventually("the Session is running, without a message", || async {
+        let status = shop.sessions().await.pop()?["status"].clone();
+        (status["state"] == "running" && status["message"].is_null()).then_some(())
+    })
+    .await;
     let binding = wait_for_binding(&client, &home.name, name_of(&job)).await;
     assert_eq!(binding["uid"], session["metadata"]["uid"]);
     assert_eq!(home.sessions().await, Vec::<Value>::new());
 
     // The run ends: the agent's Pod succeeds, and Kubernetes deletes the Job after its TTL.
     let pods = format!("/api/v1/namespaces/{}/pods", home.name);
-    let agent_pods = format!("{pods}?labelSelector=job-name={}", name_of(&job));
+    let agent_pods = format!("{pods}?labelSelector={agent_selector}");
     let pod = eventually("the agent has a Pod", || async {
         let pods = send_request(&client, "GET", &agent_pods, &Value::Null).await.ok()?;
         Some(name_of(pods["items"].as_array()?.first()?).to_owned())

@@ -14,7 +14,7 @@ pub(crate) mod fixtures;
 
 pub use args::{ContainerId, TargetKind};
 pub use binding::Binding;
-pub use shape::{JobClass, agent_containers, classify_job, is_agent_name};
+pub use shape::{AGENT_CONTAINER, JobClass, agent_containers, classify_job, is_agent_name};
 pub use stamp::{Stamp, environment_stamp, job_stamp};
 
 /// Annotation of an agent Job that holds the stamp of its requester.

@@ -10,7 +10,8 @@ use k8s_openapi::{
 
 use super::{LABEL, NAME_PREFIX, TargetKind};
 
-const CONTAINER: &str = "mirrord-agent";
+/// The name of the container that runs the agent of a Job.
+pub const AGENT_CONTAINER: &str = "mirrord-agent";
 const COMMAND: &str = "./mirrord-agent";
 /// Environment variable that mirrord's own operator sets on its agents.
 ///
@@ -44,8 +45,10 @@ pub fn classify_job(job: &Job) -> JobClass {
         return JobClass::Other;
     }
     let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let mut containers =
-        pod.iter().flat_map(|pod| &pod.containers).filter(|container| container.name == CONTAINER);
+    let mut containers = pod
+        .iter()
+        .flat_map(|pod| &pod.containers)
+        .filter(|container| container.name == AGENT_CONTAINER);
     let Some(container) = containers.next() else {
         return JobClass::Lookalike("it has no container mirrord-agent");
     };

@@ -8,8 +8,10 @@ use k8s_openapi::{
 };
 use mirrord_sessions_crds::{AgentReference, annotations};
 
+use super::bounded_map::MemorySize;
 use crate::agents::{
-    Binding, JobClass, SESSION_ANNOTATION, Stamp, TargetKind, classify_job, job_stamp,
+    AGENT_CONTAINER, Binding, JobClass, SESSION_ANNOTATION, Stamp, TargetKind, classify_job,
+    job_stamp,
 };
 
 /// The kind of object that an agent runs in.
@@ -138,9 +140,18 @@ pub struct Agent {
     pub version: Option<String>,
     /// The binding to a Session, from the annotation of the Job.
     pub binding: Option<Binding>,
-    /// Set if the agent ended or is being deleted.
+    /// Set if the Job of the agent has finished.
     pub ended: bool,
+    /// Set if the Job is being deleted, which does not end its Pods by itself.
+    pub deleting: bool,
+    /// Set if the Pods of the Job are being deleted with it.
+    pub deleting_pods: bool,
+    /// Set if the Job is suspended, so that it gets no Pod.
+    pub suspended: bool,
 }
+
+/// The finalizer of an object that is deleted after its dependents.
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// The maximum length of a [`ClientInfo`] value in a Session, in characters.
 const MAX_CLIENT_INFO: usize = 253;
@@ -169,7 +180,10 @@ impl Agent {
         };
         client_info.truncated = truncated;
         let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        let image = pod.and_then(|pod| pod.containers.first()?.image.as_deref());
+        // Injected containers may come first.
+        let containers = pod.map_or(&[][..], |pod| &pod.containers);
+        let container = containers.iter().find(|container| container.name == AGENT_CONTAINER);
+        let image = container.and_then(|container| container.image.as_deref());
         let binding = meta.annotations.as_ref().and_then(|all| all.get(SESSION_ANNOTATION));
         Some(Self {
             id: AgentId {
@@ -187,7 +201,10 @@ impl Agent {
             client_info,
             version: image.and_then(image_version),
             binding: binding.and_then(|text| Binding::parse(text)),
-            ended: meta.deletion_timestamp.is_some() || is_finished(job),
+            ended: is_finished(job),
+            deleting: meta.deletion_timestamp.is_some(),
+            deleting_pods: meta.finalizers.iter().flatten().any(|name| name == FOREGROUND),
+            suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default(),
         })
     }
 
@@ -195,6 +212,28 @@ impl Agent {
     #[must_use]
     pub fn valid_binding(&self) -> Option<&Binding> {
         self.binding.as_ref().filter(|binding| binding.agent_uid == self.id.uid)
+    }
+}
+
+impl MemorySize for Agent {
+    fn size(&self) -> usize {
+        let AgentId { namespace, name, uid, container, .. } = &self.id;
+        let ClientInfo { username, hostname, key, session_name, .. } = &self.client_info;
+        let texts = [&self.node, &self.version, username, hostname, key, session_name];
+        let stamp = match &self.stamp {
+            Stamp::Requester(owner) => {
+                owner.username.len()
+                    + owner.uid.as_ref().map_or(0, String::len)
+                    + owner.groups.iter().map(|group| group.len() + 40).sum::<usize>()
+            }
+            Stamp::Missing | Stamp::Invalid => 0,
+        };
+        let binding = self.binding.as_ref().map_or(0, |binding| binding.encode().len());
+        size_of::<Self>()
+            + [namespace, name, uid, container].iter().map(|text| text.len()).sum::<usize>()
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + stamp
+            + binding
     }
 }
 
@@ -265,7 +304,21 @@ mod tests {
         }
         let mut job = job(RUNNING);
         job.metadata.deletion_timestamp = job.metadata.creation_timestamp.clone();
-        assert!(Agent::from_job(&job).unwrap().ended);
+        let agent = Agent::from_job(&job).unwrap();
+        assert!(agent.deleting && !agent.deleting_pods && !agent.ended);
+        job.metadata.finalizers = Some(vec!["example.com/hold".into(), FOREGROUND.into()]);
+        assert!(Agent::from_job(&job).unwrap().deleting_pods);
+    }
+
+    #[test]
+    fn reads_version_of_the_agents_container() {
+        let mut job = job(RUNNING);
+        let pod = job.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+        let mut sidecar = pod.containers[0].clone();
+        sidecar.name = "istio-proxy".into();
+        sidecar.image = Some("istio/proxyv2:1.20.0".into());
+        pod.containers.insert(0, sidecar);
+        assert_eq!(Agent::from_job(&job).unwrap().version.as_deref(), Some("3.250.0"));
     }
 
     #[test]

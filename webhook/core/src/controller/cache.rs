@@ -9,8 +9,12 @@ use k8s_openapi::{api::batch::v1::Job, jiff::Timestamp};
 use mirrord_sessions_crds::Session;
 
 use super::{
-    Agent, AgentId, AgentKind, CachedPod, ContainerMatch, HeartbeatSession, NamespacedName,
+    Agent, AgentId, AgentKind, AgentPhase, CachedPod, ContainerMatch, HeartbeatSession,
+    NamespacedName,
+    agent_pod::{JobPod, phase_of_job},
+    bounded_map::{BoundedMap, MemorySize},
     seen_versions::SeenVersions,
+    session_plan::shown_phase,
 };
 use crate::{agents::ContainerId, sessions::tracker::AGENT_ANNOTATION};
 
@@ -35,22 +39,60 @@ pub struct AgentSession {
     pub created_at: Option<Timestamp>,
     /// Set once the controller has written the status.
     pub status_written: bool,
+    /// The phase of the agent that the status shows.
+    pub phase: Option<AgentPhase>,
+    /// Set while the Session is being deleted and waits for a finalizer.
+    pub deleting: bool,
     /// Set if the owner created the Session before the agent, so only the owner deletes it.
     pub adopted: bool,
 }
 
 /// The objects that the watches delivered, updated with the responses to the controller's writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cache {
-    jobs: HashMap<NamespacedName, Agent>,
-    pods: HashMap<NamespacedName, CachedPod>,
-    sessions: HashMap<NamespacedName, AgentSession>,
-    heartbeat_sessions: HashMap<NamespacedName, HeartbeatSession>,
+    jobs: BoundedMap<Agent>,
+    pods: BoundedMap<CachedPod>,
+    /// The Pods of each Job, by UID of the Job.
+    job_pods: HashMap<Box<str>, HashSet<NamespacedName>>,
+    sessions: BoundedMap<AgentSession>,
+    heartbeat_sessions: BoundedMap<HeartbeatSession>,
     /// Heartbeat Sessions that were deleted since the last drain.
     deleted_heartbeat_sessions: Vec<HeartbeatSession>,
     by_agent: BTreeMap<AgentId, HashSet<NamespacedName>>,
     job_versions: SeenVersions,
     session_versions: SeenVersions,
+}
+
+/// The memory budgets of the cache in bytes. Users create all of these objects.
+const AGENT_BUDGET: usize = 8 << 20;
+const POD_BUDGET: usize = 32 << 20;
+const SESSION_BUDGET: usize = 8 << 20;
+/// The memory budget of the whole cache in bytes.
+pub const CACHE_BUDGET: usize = AGENT_BUDGET + POD_BUDGET + 2 * SESSION_BUDGET;
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            jobs: BoundedMap::new(AGENT_BUDGET),
+            pods: BoundedMap::new(POD_BUDGET),
+            job_pods: HashMap::new(),
+            sessions: BoundedMap::new(SESSION_BUDGET),
+            heartbeat_sessions: BoundedMap::new(SESSION_BUDGET),
+            deleted_heartbeat_sessions: Vec::new(),
+            by_agent: BTreeMap::new(),
+            job_versions: SeenVersions::default(),
+            session_versions: SeenVersions::default(),
+        }
+    }
+}
+
+impl MemorySize for AgentSession {
+    fn size(&self) -> usize {
+        let Self { namespace, name, uid, owner, user, target, .. } = self;
+        let texts = [namespace, name, uid, owner, user, target];
+        // The agent is a key of another map too.
+        2 * size_of::<Self>() + 1024 + texts.into_iter().map(String::len).sum::<usize>()
+    }
 }
 
 impl AgentSession {
@@ -75,6 +117,8 @@ impl AgentSession {
             target: session.spec.target.clone(),
             created_at: meta.creation_timestamp.as_ref().map(|time| time.0),
             status_written: bound.is_some(),
+            phase: session.status.as_ref().and_then(shown_phase),
+            deleting: meta.deletion_timestamp.is_some(),
             adopted: annotation.is_none(),
         })
     }
@@ -121,7 +165,7 @@ impl Cache {
     /// Removes all Jobs except the listed ones and returns the removed agents.
     pub fn retain_jobs(&mut self, listed: &HashSet<NamespacedName>) -> Vec<AgentId> {
         self.job_versions.retain(listed);
-        let removed = unlisted(&self.jobs, listed);
+        let removed = self.jobs.unlisted(listed);
         removed.iter().flat_map(|key| self.remove_job(key)).collect()
     }
 
@@ -144,22 +188,80 @@ impl Cache {
         }
         let ids = |pod: &CachedPod| pod.agents.iter().map(|agent| agent.id.clone()).collect();
         let mut affected: HashSet<AgentId> = ids(&pod);
-        if let Some(replaced) = self.pods.insert(key, pod) {
-            affected.extend::<HashSet<_>>(ids(&replaced));
+        let state = pod.job_pod.clone();
+        if let Some(job_pod) = &state {
+            self.job_pods.entry(job_pod.job_uid.clone()).or_default().insert(key.clone());
+        }
+        let replaced = self.pods.insert(key.clone(), pod);
+        if let Some(replaced) = &replaced {
+            affected.extend::<HashSet<_>>(ids(replaced));
+        }
+        let previous = replaced.and_then(|replaced| replaced.job_pod);
+        // Most changes of a Pod do not concern its agent.
+        if previous != state {
+            for job_pod in [&state, &previous].into_iter().flatten() {
+                affected.extend(self.agent_of(&key.namespace, job_pod));
+            }
+        }
+        if let Some(previous) = previous
+            && state.is_none_or(|state| state.job_uid != previous.job_uid)
+        {
+            self.forget_job_pod(&previous, &key);
         }
         affected.into_iter().collect()
     }
 
+    /// Returns the agent whose Job controls a Pod.
+    fn agent_of(&self, namespace: &str, pod: &JobPod) -> Option<AgentId> {
+        let agent = self.jobs.get(&NamespacedName::new(namespace, &pod.job))?;
+        (*agent.id.uid == *pod.job_uid).then(|| agent.id.clone())
+    }
+
+    fn forget_job_pod(&mut self, pod: &JobPod, key: &NamespacedName) {
+        if let Some(pods) = self.job_pods.get_mut(&pod.job_uid) {
+            pods.remove(key);
+            if pods.is_empty() {
+                self.job_pods.remove(&pod.job_uid);
+            }
+        }
+    }
+
+    /// Returns the phase of a cached agent, or `None` if all of its Pods ended.
+    #[must_use]
+    pub fn phase(&self, agent: &Agent) -> Option<AgentPhase> {
+        match agent.id.kind {
+            // Ephemeral agents that have ended are not cached.
+            AgentKind::Pod => Some(AgentPhase::Running),
+            AgentKind::Job => {
+                let keys = self.job_pods.get(&*agent.id.uid).into_iter().flatten();
+                let pods = keys.filter_map(|key| self.pods.get(key)?.job_pod.as_ref());
+                phase_of_job(agent.suspended, agent.deleting, pods.map(|pod| &pod.state))
+            }
+        }
+    }
+
+    /// Returns whether objects were left out since the last call, since there are too many.
+    pub fn take_overflowed(&mut self) -> bool {
+        let jobs = self.jobs.take_overflowed() | self.pods.take_overflowed();
+        jobs | self.sessions.take_overflowed() | self.heartbeat_sessions.take_overflowed()
+    }
+
     /// Removes a Pod and returns its agents.
     pub fn remove_pod(&mut self, key: &NamespacedName) -> Vec<AgentId> {
-        let pod = self.pods.remove(key);
-        let agents = pod.map(|pod| pod.agents).unwrap_or_default();
-        agents.iter().map(|agent| agent.id.clone()).collect()
+        let Some(pod) = self.pods.remove(key) else {
+            return Vec::new();
+        };
+        let mut affected: Vec<AgentId> = pod.agents.iter().map(|agent| agent.id.clone()).collect();
+        if let Some(job_pod) = pod.job_pod {
+            affected.extend(self.agent_of(&key.namespace, &job_pod));
+            self.forget_job_pod(&job_pod, key);
+        }
+        affected
     }
 
     /// Removes all Pods except the listed ones and returns the removed agents.
     pub fn retain_pods(&mut self, listed: &HashSet<NamespacedName>) -> Vec<AgentId> {
-        let removed = unlisted(&self.pods, listed);
+        let removed = self.pods.unlisted(listed);
         removed.iter().flat_map(|key| self.remove_pod(key)).collect()
     }
 
@@ -247,8 +349,8 @@ impl Cache {
     /// Removes all Sessions except the listed ones and returns the affected agents.
     pub fn retain_sessions(&mut self, listed: &HashSet<NamespacedName>) -> Vec<AgentId> {
         self.session_versions.retain(listed);
-        let mut removed = unlisted(&self.sessions, listed);
-        removed.extend(unlisted(&self.heartbeat_sessions, listed));
+        let mut removed = self.sessions.unlisted(listed);
+        removed.extend(self.heartbeat_sessions.unlisted(listed));
         removed.iter().flat_map(|key| self.remove_session(key)).collect()
     }
 
@@ -282,7 +384,8 @@ impl Cache {
     pub fn sessions_requiring_heartbeats(&self) -> impl Iterator<Item = &HeartbeatSession> {
         self.heartbeat_sessions.values().filter(|session| {
             let agent = session.agent.as_ref().and_then(|agent| self.agent(agent));
-            !session.deleting && agent.is_none_or(|agent| agent.ended)
+            let runs = agent.is_some_and(|agent| !agent.ended && self.phase(agent).is_some());
+            !session.deleting && !runs
         })
     }
 
@@ -313,13 +416,6 @@ impl Cache {
     pub fn pod_count(&self) -> usize {
         self.pods.len()
     }
-}
-
-fn unlisted<T>(
-    cached: &HashMap<NamespacedName, T>,
-    listed: &HashSet<NamespacedName>,
-) -> Vec<NamespacedName> {
-    cached.keys().filter(|key| !listed.contains(*key)).cloned().collect()
 }
 
 #[cfg(test)]

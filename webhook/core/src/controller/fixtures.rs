@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Agent, AgentId, AgentKind, AgentSession};
+use super::{Agent, AgentId, AgentKind, AgentPhase, AgentSession};
 use crate::agents::{Binding, ContainerId, Stamp, TargetKind};
 
 pub(crate) fn container_id(id: &str) -> ContainerId {
@@ -63,7 +63,9 @@ pub(crate) fn agent_session(uid: &str, agent: &Agent, owner: &str) -> AgentSessi
         target: "deployment/ip-visit-counter".into(),
         created_at: Some(time(110)),
         status_written: true,
+        phase: Some(AgentPhase::Running),
         adopted: false,
+        deleting: false,
     }
 }
 

@@ -12,7 +12,7 @@ use std::{collections::HashMap, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 use mirrord_sessions_crds::{Session, annotations::REPORTS};
 
-use super::AgentId;
+use super::{AgentId, bounded_map::MemorySize};
 use crate::sessions::tracker::AGENT_ANNOTATION;
 
 /// A Session that is kept alive by reports of its owner, not created by the controller.
@@ -66,6 +66,15 @@ impl HeartbeatSession {
             deleting: meta.deletion_timestamp.is_some(),
             last_seen: last_seen.map(|time| time.0),
         })
+    }
+}
+
+impl MemorySize for HeartbeatSession {
+    fn size(&self) -> usize {
+        let Self { namespace, name, uid, user, target, .. } = self;
+        let texts = [namespace, name, uid, user, target];
+        // The timer holds the uid too.
+        size_of::<Self>() + 512 + texts.into_iter().map(String::len).sum::<usize>()
     }
 }
 

@@ -12,6 +12,8 @@
 
 mod adoption;
 mod agent;
+mod agent_pod;
+mod bounded_map;
 mod cache;
 mod heartbeat;
 mod namespaced_name;
@@ -35,7 +37,8 @@ mod fixtures;
 
 pub use adoption::{check_adoption, claimed_session};
 pub use agent::{Agent, AgentId, AgentKind, ClientInfo};
-pub use cache::{AgentSession, Cache};
+pub use agent_pod::AgentPhase;
+pub use cache::{AgentSession, CACHE_BUDGET, Cache};
 pub use heartbeat::{HeartbeatSession, HeartbeatTimer};
 pub use namespaced_name::NamespacedName;
 pub use owner_verification::{OwnerVerdict, verify_owner};
@@ -47,7 +50,7 @@ pub use prerequisites::{Prerequisites, SessionCrd, guarded_since};
 pub use previous_session::PreviousSession;
 pub use run_event::RunEvent;
 pub use session_name::{NAME_CANDIDATES, session_name, session_names};
-pub use session_plan::{SessionPlan, deletion_warning};
+pub use session_plan::{SessionPlan, deletion_warning, set_phase};
 pub use session_store::{DeleteReasons, SessionQueries};
 pub use target::{OwnerToResolve, Target, Workload, workload_of_owner, workload_of_pod};
 pub use target_hint::TargetHint;

@@ -2,15 +2,15 @@
 
 use mirrord_sessions_crds::UNVERIFIED_USERNAME;
 
-use super::{Agent, AgentKind, AgentSession, SessionCrd};
+use super::{Agent, AgentKind, AgentPhase, AgentSession, SessionCrd};
 use crate::agents::{Binding, Stamp};
 
 /// The state of an agent according to the cache.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AgentState {
     /// The agent runs or is about to start.
-    Running(Box<Agent>),
-    /// The agent ended or is being deleted.
+    Running(Box<Agent>, AgentPhase),
+    /// The agent ended, or its Pods are being deleted.
     Ended,
     /// The agent is not in the cache. The cache may lag behind.
     Unobserved,
@@ -23,10 +23,12 @@ pub enum Plan {
     Nothing,
     /// Create a Session for the agent.
     CreateSession,
-    /// Write the status of the Session, which the API server drops on create.
+    /// Write the status of the Session, which the API server drops on create, or its state.
     WriteStatus(AgentSession),
     /// Write the binding to its Session on the agent Job.
     BindAgent(AgentSession),
+    /// Delete the agent with its Pods: its Session or its Job is being deleted.
+    DeleteAgent(Binding),
     /// Find out why the Session named by the binding is missing.
     ResolveMissingSession(Binding),
     /// Find out whether the unobserved agent of this Session ended.
@@ -43,18 +45,25 @@ pub enum Plan {
 
 impl Plan {
     fn for_ended_agent(session: AgentSession) -> Self {
-        if session.adopted { Self::UnbindAgent(session) } else { Self::DeleteSession(session) }
+        match session {
+            AgentSession { deleting: true, .. } => Self::Nothing,
+            AgentSession { adopted: true, .. } => Self::UnbindAgent(session),
+            _ => Self::DeleteSession(session),
+        }
     }
 }
 
 impl AgentState {
-    /// Returns the state of an agent as it is in the cache.
+    /// Returns the state of an agent as it is in the cache, with its phase; `None` if all of its
+    /// Pods ended.
     #[must_use]
-    pub fn from_observed(agent: Option<&Agent>) -> Self {
-        match agent {
-            None => Self::Unobserved,
-            Some(agent) if agent.ended => Self::Ended,
-            Some(agent) => Self::Running(Box::new(agent.clone())),
+    pub fn from_observed(agent: Option<&Agent>, phase: Option<AgentPhase>) -> Self {
+        match (agent, phase) {
+            (None, _) => Self::Unobserved,
+            (Some(agent), Some(phase)) if !agent.ended => {
+                Self::Running(Box::new(agent.clone()), phase)
+            }
+            _ => Self::Ended,
         }
     }
 }
@@ -63,10 +72,10 @@ impl AgentState {
 #[must_use]
 pub fn plan(state: &AgentState, sessions: &[AgentSession]) -> Plan {
     let oldest = || sessions.first().cloned();
-    let agent = match state {
+    let (agent, phase) = match state {
         AgentState::Unobserved => return oldest().map_or(Plan::Nothing, Plan::VerifyAgentGone),
         AgentState::Ended => return oldest().map_or(Plan::Nothing, Plan::for_ended_agent),
-        AgentState::Running(agent) => agent,
+        AgentState::Running(agent, phase) => (agent, phase),
     };
     // Ignore Sessions of other owners: any client could create them while no guard was in force.
     let matching = |adopted| {
@@ -94,7 +103,16 @@ pub fn plan(state: &AgentState, sessions: &[AgentSession]) -> Plan {
     if agent.id.kind == AgentKind::Job && !is_bound {
         return Plan::BindAgent(session.clone());
     }
-    if !session.status_written {
+    // Without this, a finalizer on the Job or on a dependent of the Session would let the agent run.
+    if let Some(binding) = agent.valid_binding()
+        && (session.deleting || agent.deleting)
+        && !agent.deleting_pods
+    {
+        return Plan::DeleteAgent(binding.clone());
+    }
+    // The owner of an adopted Session reports its state.
+    let is_current = session.adopted || session.phase.as_ref() == Some(phase);
+    if !session.deleting && !(session.status_written && is_current) {
         return Plan::WriteStatus(session.clone());
     }
     Plan::Nothing
@@ -114,7 +132,7 @@ pub enum MissingReason {
 /// Returns the reason for which the Session of a binding is missing.
 ///
 /// `listed_uid` is the UID of the Session of that name in a list that succeeded, or `None` if the
-/// list has none.
+/// list has none or if that Session is being deleted.
 #[must_use]
 pub fn missing_reason(
     binding: &Binding,
@@ -158,7 +176,7 @@ mod tests {
     use crate::controller::fixtures::{agent, agent_session, binding, ephemeral, stamp};
 
     fn running(agent: &Agent) -> AgentState {
-        AgentState::from_observed(Some(agent))
+        AgentState::from_observed(Some(agent), Some(AgentPhase::Running))
     }
 
     #[test]
@@ -177,6 +195,14 @@ mod tests {
         let adopted = AgentSession { adopted: true, ..agent_session("6", &agent, "alice") };
         let second_adopted = AgentSession { adopted: true, ..agent_session("7", &agent, "alice") };
         let ended = Agent { ended: true, ..bound.clone() };
+        let deleting = Agent { deleting: true, ..bound.clone() };
+        let deleting_pods = Agent { deleting_pods: true, ..deleting.clone() };
+        let stopping = AgentSession { deleting: true, ..session.clone() };
+        let wait = || AgentPhase::Pending("its Pod is starting".into());
+        let waiting = AgentSession { phase: Some(wait()), ..session.clone() };
+        let pending = |agent: &Agent| AgentState::from_observed(Some(agent), Some(wait()));
+        let gone = |agent: &Agent| AgentState::from_observed(Some(agent), None);
+        let bound_adopted = Agent { binding: Some(binding(&agent, &adopted)), ..agent.clone() };
         let unstamped = Agent { stamp: Stamp::Missing, ..agent.clone() };
         let in_pod = ephemeral();
         let ephemeral_session = agent_session("5", &in_pod, "alice");
@@ -249,6 +275,42 @@ mod tests {
                 Plan::CreateSession,
             ),
             ("ended", running(&ended), only(&session), Plan::DeleteSession(session.clone())),
+            ("all Pods ended", gone(&bound), only(&session), Plan::DeleteSession(session.clone())),
+            ("all Pods ended, Session deleted", gone(&bound), only(&stopping), Plan::Nothing),
+            (
+                "Session is being deleted",
+                running(&bound),
+                only(&stopping),
+                Plan::DeleteAgent(binding(&agent, &session)),
+            ),
+            (
+                "Session is being deleted, not bound",
+                running(&agent),
+                only(&stopping),
+                Plan::BindAgent(stopping.clone()),
+            ),
+            (
+                "agent and Session are being deleted",
+                running(&deleting_pods),
+                only(&stopping),
+                Plan::Nothing,
+            ),
+            (
+                "Job is being deleted, its Pod runs",
+                running(&deleting),
+                only(&session),
+                Plan::DeleteAgent(binding(&agent, &session)),
+            ),
+            (
+                "Job and Pods are being deleted",
+                running(&deleting_pods),
+                only(&session),
+                Plan::Nothing,
+            ),
+            ("pending, as recorded", pending(&bound), only(&waiting), Plan::Nothing),
+            ("pending", pending(&bound), only(&session), Plan::WriteStatus(session.clone())),
+            ("runs since", running(&bound), only(&waiting), Plan::WriteStatus(waiting.clone())),
+            ("pending, adopted", pending(&bound_adopted), only(&adopted), Plan::Nothing),
             ("adopted Session", running(&agent), only(&adopted), Plan::BindAgent(adopted.clone())),
             (
                 "adopted Session is not the duplicate",

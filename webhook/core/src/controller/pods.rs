@@ -4,16 +4,22 @@
 //! environment variables, which may hold secrets, are not.
 
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, EphemeralContainer},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    api::core::v1::EphemeralContainer, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     agent::{Agent, AgentId, AgentKind, ClientInfo, image_version},
+    agent_pod::{AgentPhase, AgentPodState, JobPod},
+    bounded_map::MemorySize,
     workload_owner::WorkloadOwner,
 };
 use crate::agents::{ContainerId, TargetKind, agent_containers, environment_stamp};
+
+/// The maximum number of containers and of agents that are cached of a Pod.
+const MAX_CONTAINERS: usize = 64;
+/// The maximum length of a container ID, as `RUNTIME://ID`.
+const MAX_ID: usize = 256;
 
 /// The fields of a Pod that are deserialized.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,24 +36,79 @@ pub struct PartialPod {
 #[serde(rename_all = "camelCase", default)]
 pub struct PartialPodSpec {
     node_name: Option<Box<str>>,
-    containers: Vec<PartialContainer>,
+    pub(super) containers: Vec<PartialContainer>,
     ephemeral_containers: Vec<EphemeralContainer>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct PartialContainer {
-    name: String,
+pub(super) struct PartialContainer {
+    pub(super) name: String,
 }
 
 /// The fields of a Pod's status that are deserialized.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PartialPodStatus {
-    phase: Option<String>,
-    container_statuses: Vec<ContainerStatus>,
-    init_container_statuses: Vec<ContainerStatus>,
-    ephemeral_container_statuses: Vec<ContainerStatus>,
+    pub(super) phase: Option<String>,
+    pub(super) conditions: Vec<PartialCondition>,
+    pub(super) container_statuses: Vec<PartialContainerStatus>,
+    init_container_statuses: Vec<PartialContainerStatus>,
+    ephemeral_container_statuses: Vec<PartialContainerStatus>,
+}
+
+/// A condition of a Pod, without its times.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PartialCondition {
+    #[serde(rename = "type")]
+    pub(super) type_: String,
+    pub(super) status: String,
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// The status of a container, without its times: a time that this program cannot represent would
+/// hide the Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PartialContainerStatus {
+    pub(super) name: String,
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+    pub(super) state: PartialContainerState,
+    last_state: PartialContainerState,
+}
+
+/// The state of a container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PartialContainerState {
+    #[serde(deserialize_with = "is_set")]
+    pub(super) running: bool,
+    pub(super) waiting: Option<PartialReason>,
+    pub(super) terminated: Option<PartialTerminated>,
+}
+
+/// The reason for which a container waits.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PartialReason {
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// A terminated container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PartialTerminated {
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+}
+
+/// Deserializes whether a field is set, whatever its value.
+fn is_set<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
 /// A Pod in the cache.
@@ -67,6 +128,8 @@ pub struct CachedPod {
     pub containers: Box<[CachedContainer]>,
     /// The ephemeral agents that have not ended.
     pub agents: Box<[Agent]>,
+    /// The state of the Pod for the Job that controls it.
+    pub(crate) job_pod: Option<Box<JobPod>>,
 }
 
 /// A container of a cached Pod.
@@ -109,6 +172,7 @@ impl CachedPod {
             .chain(&status.init_container_statuses)
             .chain(&status.ephemeral_container_statuses)
             .filter_map(|status| CachedContainer::from_status(status, default_container))
+            .take(MAX_CONTAINERS)
             .collect();
         let is_finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let agents = agent_containers(&spec.ephemeral_containers)
@@ -130,17 +194,30 @@ impl CachedPod {
                 version: container.image.as_deref().and_then(image_version),
                 binding: None,
                 ended: false,
+                deleting: false,
+                deleting_pods: false,
+                suspended: false,
             })
+            .take(MAX_CONTAINERS)
             .collect();
+        let owner = WorkloadOwner::from_meta(meta);
+        let job_pod = JobPod::from_parts(meta, owner.as_ref(), &spec, &status);
         Some(Self {
             namespace: namespace.into(),
             name: name.into(),
             uid: uid.into(),
             node: spec.node_name,
-            owner: WorkloadOwner::from_meta(meta).map(Box::new),
+            owner: owner.map(Box::new),
             containers,
             agents,
+            job_pod: job_pod.map(Box::new),
         })
+    }
+
+    /// Returns whether the Pod of a Job is neither being deleted nor finished.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.job_pod.as_ref().is_none_or(|pod| pod.state != AgentPodState::Ended)
     }
 
     fn container(&self, id: &str) -> Option<&CachedContainer> {
@@ -168,12 +245,14 @@ impl CachedPod {
 }
 
 impl CachedContainer {
-    fn from_status(status: &ContainerStatus, default_container: Option<&String>) -> Option<Self> {
-        let previous_id = status
-            .last_state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref()?.container_id.as_deref());
-        let id = status.container_id.as_deref().or(previous_id)?;
+    fn from_status(
+        status: &PartialContainerStatus,
+        default_container: Option<&String>,
+    ) -> Option<Self> {
+        let fits = |id: &&str| id.len() <= MAX_ID;
+        let previous = status.last_state.terminated.as_ref();
+        let previous_id = previous.and_then(|state| state.container_id.as_deref()).filter(fits);
+        let id = status.container_id.as_deref().filter(fits).or(previous_id)?;
         Some(Self {
             name: status.name.as_str().into(),
             id: id.into(),
@@ -184,10 +263,42 @@ impl CachedContainer {
 }
 
 fn is_terminated(status: &PartialPodStatus, container: &str) -> bool {
-    status.ephemeral_container_statuses.iter().any(|status| {
-        let state = status.state.as_ref();
-        status.name == container && state.is_some_and(|state| state.terminated.is_some())
-    })
+    status
+        .ephemeral_container_statuses
+        .iter()
+        .any(|status| status.name == container && status.state.terminated.is_some())
+}
+
+impl MemorySize for CachedPod {
+    fn size(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let containers = self.containers.iter().map(|container| {
+            size_of::<CachedContainer>()
+                + container.name.len()
+                + container.id.len()
+                + text(&container.previous_id)
+        });
+        let owner = self.owner.as_ref();
+        let owner = owner.map_or(0, |owner| {
+            size_of::<WorkloadOwner>() + owner.kind.len() + owner.name.len() + owner.uid.len()
+        });
+        let job_pod = self.job_pod.as_ref().map_or(0, |pod| {
+            let reason = match &pod.state {
+                AgentPodState::Live(AgentPhase::Pending(reason)) => reason.len(),
+                _ => 0,
+            };
+            size_of::<JobPod>() + pod.job.len() + pod.job_uid.len() + reason
+        });
+        size_of::<Self>()
+            + self.namespace.len()
+            + self.name.len()
+            + self.uid.len()
+            + text(&self.node)
+            + owner
+            + job_pod
+            + containers.sum::<usize>()
+            + self.agents.iter().map(MemorySize::size).sum::<usize>()
+    }
 }
 
 #[cfg(test)]

@@ -156,22 +156,6 @@ fn lists_running_ephemeral_agents() {
 /// Checks that a cached Pod takes about one kilobyte, without its environment variables.
 #[test]
 fn ten_thousand_pods_fit_in_ten_megabytes() {
-    fn heap_size(pod: &CachedPod) -> usize {
-        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let container = |container: &CachedContainer| {
-            size_of::<CachedContainer>()
-                + container.name.len()
-                + container.id.len()
-                + text(&container.previous_id)
-        };
-        size_of::<CachedPod>()
-            + pod.namespace.len()
-            + pod.name.len()
-            + pod.uid.len()
-            + text(&pod.node)
-            + pod.owner.as_ref().map_or(0, |_| size_of::<WorkloadOwner>() + 80)
-            + pod.containers.iter().map(container).sum::<usize>()
-    }
     let id = |n: usize, c: usize| format!("containerd://{n:056x}{c:08x}");
     let bytes: usize = (0..10_000)
         .map(|n| {
@@ -186,7 +170,7 @@ fn ten_thousand_pods_fit_in_ten_megabytes() {
             {
                 status["containerID"] = json!(id(n, c));
             }
-            heap_size(&pod(object))
+            pod(object).size()
         })
         .sum();
     assert!(bytes < 10 << 20, "{bytes}");

@@ -95,7 +95,7 @@ mod tests {
     use crate::{
         agents::Stamp,
         controller::{
-            AgentState, Plan,
+            AgentPhase, AgentState, Plan,
             fixtures::{agent, stamp, time},
             plan,
         },
@@ -169,7 +169,7 @@ mod tests {
         let binding = previous.binding(&agent, &crd(50));
         assert_eq!((&*binding.uid, &*binding.agent_uid), (&*tracker.uid, &*agent.id.uid));
         let bound = Agent { binding: Some(binding.clone()), ..agent };
-        let next = plan(&AgentState::from_observed(Some(&bound)), &[]);
+        let next = plan(&AgentState::from_observed(Some(&bound), Some(AgentPhase::Running)), &[]);
         assert_eq!(next, Plan::ResolveMissingSession(binding));
     }
 }

@@ -131,6 +131,17 @@ impl RunEvent {
         Self::new(true, "AgentRunsOn", note)
     }
 
+    /// Returns the warning that an agent still runs although its deletion was accepted.
+    #[must_use]
+    pub fn agent_not_stopped(agent: &AgentId, seconds: u64) -> Self {
+        let note = format!(
+            "The Session was deleted but its run continues: the Pods of Job {} are not being deleted {seconds} s \
+             after the deletion of the Job was accepted. Delete them to stop the run.",
+            agent.name
+        );
+        Self::new(true, "AgentNotStopped", note)
+    }
+
     /// Returns the warning that the API server rejected the Session of an agent.
     #[must_use]
     pub fn session_refused(reason: &str) -> Self {

@@ -9,6 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::NamespacedName;
 
+/// The maximum number of versions. Beyond it, versions of further objects are never stale.
+const MAX: usize = 20_000;
+
 /// The newest resource version seen of each object, with the object's UID.
 #[derive(Debug, Default)]
 pub(crate) struct SeenVersions(HashMap<NamespacedName, (Box<str>, u64)>);
@@ -29,7 +32,9 @@ impl SeenVersions {
         if seen.is_some_and(|(seen, newest)| **seen == *uid && *newest > version) {
             return true;
         }
-        self.0.insert(key, (uid.into(), version));
+        if self.0.len() < MAX || self.0.contains_key(&key) {
+            self.0.insert(key, (uid.into(), version));
+        }
         false
     }
 

@@ -5,7 +5,7 @@ use mirrord_sessions_crds::{
     UNVERIFIED_USERNAME,
 };
 
-use super::{Agent, AgentKind, OwnerVerdict, Target};
+use super::{Agent, AgentKind, AgentPhase, OwnerVerdict, Target};
 use crate::{
     identity::user_line,
     sessions::tracker::AGENT_ANNOTATION,
@@ -117,6 +117,40 @@ impl SessionPlan {
     }
 }
 
+/// The part of a message that states why an agent does not run yet.
+const PENDING: &str = "The agent does not run yet: ";
+
+/// Sets the state of a status, and the reason for which the agent does not run yet.
+///
+/// The rest of the message, which was written when the Session was created, stays.
+pub fn set_phase(status: &mut SessionStatus, phase: &AgentPhase) {
+    let message = status.message.take().unwrap_or_default();
+    let rest = message.split_once(PENDING).map_or(&*message, |(rest, _)| rest).trim_end();
+    let pending = match phase {
+        AgentPhase::Running => String::new(),
+        AgentPhase::Pending(reason) => format!("{PENDING}{reason}."),
+    };
+    let message = [rest, &pending].join(" ");
+    let message = message.trim();
+    status.state = match phase {
+        AgentPhase::Running => SessionState::Running,
+        AgentPhase::Pending(_) => SessionState::Pending,
+    };
+    status.message = (!message.is_empty()).then(|| message.to_owned());
+}
+
+/// Returns the phase that a status shows, the inverse of [`set_phase`].
+pub(super) fn shown_phase(status: &SessionStatus) -> Option<AgentPhase> {
+    match status.state {
+        SessionState::Running => Some(AgentPhase::Running),
+        SessionState::Pending => {
+            let (_, reason) = status.message.as_deref()?.split_once(PENDING)?;
+            Some(AgentPhase::Pending(reason.strip_suffix('.')?.to_owned()))
+        }
+        SessionState::Terminating | SessionState::Terminated => None,
+    }
+}
+
 /// Returns the warning for a client that deletes a Session whose agent cannot be removed.
 #[must_use]
 pub fn deletion_warning(session: &Session) -> Option<String> {
@@ -124,10 +158,10 @@ pub fn deletion_warning(session: &Session) -> Option<String> {
     (agent.kind == AgentKind::Pod.as_str()).then(|| {
         // The API server truncates warnings to 256 characters.
         let pod = printable(&agent.name, 63);
+        let namespace = printable(&agent.namespace, 63);
         format!(
-            "the run continues and its Session is recreated until it ends: Kubernetes can't remove its agent, an \
-             ephemeral container; to stop it, delete pod {pod} in namespace {}",
-            agent.namespace
+            "the run goes on: Kubernetes can't remove its agent, an ephemeral container; \
+             to stop it, delete pod {pod} in namespace {namespace}"
         )
     })
 }
@@ -233,6 +267,38 @@ mod tests {
     }
 
     #[test]
+    fn states_why_the_agent_does_not_run() {
+        let pending = |reason: &str| AgentPhase::Pending(reason.into());
+        for (message, phase, expected) in [
+            (None, AgentPhase::Running, None),
+            (None, pending("a"), Some("The agent does not run yet: a.")),
+            (
+                Some("No owner."),
+                pending("a: b."),
+                Some("No owner. The agent does not run yet: a: b.."),
+            ),
+            (
+                Some("No owner. The agent does not run yet: a."),
+                pending("b"),
+                Some("No owner. The agent does not run yet: b."),
+            ),
+            (Some("The agent does not run yet: a."), AgentPhase::Running, None),
+            (
+                Some("No owner. The agent does not run yet: a."),
+                AgentPhase::Running,
+                Some("No owner."),
+            ),
+        ] {
+            let mut status =
+                SessionStatus { message: message.map(Into::into), ..SessionStatus::default() };
+            set_phase(&mut status, &phase);
+            assert_eq!(status.message.as_deref(), expected, "{message:?} {phase:?}");
+            assert_eq!(shown_phase(&status), Some(phase), "{message:?}");
+        }
+        assert_eq!(shown_phase(&SessionStatus::default()), None, "not written yet");
+    }
+
+    #[test]
     fn matches_only_own_session() {
         let plan = plan(&agent());
         let own = plan.session("a");
@@ -260,6 +326,10 @@ mod tests {
         let warning = deletion_warning(&session(&ephemeral())).unwrap();
         assert!(warning.contains("pod mirrord-agent-hgpswxnb1g in namespace default"), "{warning}");
         assert!(warning.len() < 256);
+        let mut long = session(&ephemeral());
+        let agent = long.status.as_mut().unwrap().agent.as_mut().unwrap();
+        (agent.name, agent.namespace) = ("n".repeat(253), "s".repeat(63));
+        assert!(deletion_warning(&long).unwrap().chars().count() <= 256);
         assert_eq!(deletion_warning(&plan(&ephemeral()).session("a")), None);
     }
 }
