@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::Client;
-use mirrord_sessions_core::sessions::{Tracker, TrackerKey};
+use mirrord_sessions_core::sessions::{Tracker, TrackerKey, index::ListedTrackers};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -110,19 +110,21 @@ impl SessionWatch {
     }
 
     async fn list(&self) -> Result<u64, WatchError> {
-        let mut trackers = Vec::new();
+        let mut listed = ListedTrackers::default();
         let began = Instant::now();
         let mut list = self.sessions.list();
         while let Some(item) = list.next().await? {
-            trackers.extend(item.ok().and_then(into_tracker));
+            if let Some(tracker) = item.ok().and_then(into_tracker) {
+                listed.push(&self.store.index(), tracker);
+            }
         }
         let version = parse_version(Some(&list.version()?))?;
-        let count = trackers.len();
+        let count = listed.len();
         // List the records after the sessions, so that a session that ends in between is in both.
         // Later records arrive through their own watch.
         let is_first = !self.store.index().is_synced();
         let recorded = if is_first { self.ended_sessions.list().await } else { Vec::new() };
-        self.store.replace(trackers, &recorded, version);
+        self.store.replace_listed(listed, &recorded, version);
         self.store.record_list(began, version);
         info!(count, version, "listed sessions");
         if self.store.index().is_short_of_memory() {
@@ -136,9 +138,10 @@ impl SessionWatch {
         match event {
             WatchEvent::Applied(item) => {
                 let (identity, tracker) = match item {
-                    Ok(object) => {
-                        (ObjectIdentity::from_meta(&object.metadata), into_tracker(object))
-                    }
+                    Ok(object) => (
+                        ObjectIdentity::from_meta(&object.metadata),
+                        into_tracker(object).map(Arc::new),
+                    ),
                     Err(identity) => (identity, None),
                 };
                 let version = parse_version(identity.resource_version.as_deref())?;
@@ -178,11 +181,11 @@ fn tracker_key(identity: &ObjectIdentity) -> Option<TrackerKey> {
 }
 
 /// Returns the tracker of a Session, or `None` if the Session cannot be parsed.
-fn into_tracker(object: StoredSession) -> Option<Arc<Tracker>> {
+fn into_tracker(object: StoredSession) -> Option<Tracker> {
     let name = object.metadata.name.clone();
     let tracker = object.parse().and_then(|session| Tracker::new(&session).ok());
     if tracker.is_none() {
         debug!(?name, "ignoring a session that cannot be parsed");
     }
-    tracker.map(Arc::new)
+    tracker
 }

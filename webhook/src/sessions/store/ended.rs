@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mirrord_sessions_core::sessions::{Ending, RestoreOutcome, Tracker, TrackerKey};
+use mirrord_sessions_core::sessions::{
+    Ending, RestoreOutcome, Tracker, TrackerKey, index::ListedTrackers,
+};
 use tokio::sync::mpsc;
 
 use super::Store;
@@ -42,9 +44,31 @@ impl Store {
     }
 
     /// Replaces all live sessions by a list of the Sessions, and restores the recorded ended ones.
+    #[cfg(test)]
     pub(crate) fn replace(
         &self,
         trackers: Vec<Arc<Tracker>>,
+        recorded: &[Arc<Tracker>],
+        version: u64,
+    ) {
+        self.replace_sessions(trackers, false, recorded, version);
+    }
+
+    /// Replaces all live sessions by a list of the Sessions, and restores the recorded ended ones.
+    pub(crate) fn replace_listed(
+        &self,
+        listed: ListedTrackers,
+        recorded: &[Arc<Tracker>],
+        version: u64,
+    ) {
+        let incomplete = listed.is_incomplete();
+        self.replace_sessions(listed.into_trackers(), incomplete, recorded, version);
+    }
+
+    fn replace_sessions(
+        &self,
+        trackers: Vec<Arc<Tracker>>,
+        incomplete: bool,
         recorded: &[Arc<Tracker>],
         version: u64,
     ) {
@@ -63,8 +87,15 @@ impl Store {
             }
             terminated = index.replace_and_terminate(trackers, version, |tracker| {
                 self.retention.as_ref()?;
+                // A session that was left out of the list has not ended.
+                if incomplete {
+                    return None;
+                }
                 Some(self.pending_deletions().take(&tracker.uid, now))
             });
+            if incomplete {
+                index.mark_short_of_memory();
+            }
         });
         if let Some(retention) = &self.retention {
             for tracker in terminated.into_iter().chain(disputed) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Index, Tracker};
 
 /// The memory budget of all trackers.
-pub const TRACKER_BUDGET: usize = 56 << 20;
+pub const TRACKER_BUDGET: usize = 40 << 20;
 /// The memory budget of superseded trackers in the history.
 pub const HISTORY_BUDGET: usize = 16 << 20;
 
@@ -42,6 +42,64 @@ impl Memory {
     }
 }
 
+/// The trackers of a list of Sessions in progress, within the budget of the index.
+///
+/// A tracker that the index has already costs no memory.
+#[derive(Debug, Default)]
+pub struct ListedTrackers {
+    trackers: Vec<Arc<Tracker>>,
+    size: usize,
+    /// Set if a Session was left out, so that the list does not show which Sessions are gone.
+    incomplete: bool,
+}
+
+impl ListedTrackers {
+    /// Adds a listed Session, shortened or not at all if there is no memory.
+    pub fn push(&mut self, index: &Index, tracker: Tracker) {
+        let known = index.get(&tracker.key).filter(|known| {
+            known.version == tracker.version && known.uid == tracker.uid && !known.is_shortened()
+        });
+        let tracker = known.map_or_else(|| Arc::new(tracker), Arc::clone);
+        let fits = |tracker: &Tracker| self.size + tracker.size() <= index.memory.tracker_budget;
+        let listed = if fits(&tracker) {
+            Some(tracker)
+        } else {
+            tracker.shortened().ok().filter(|short| fits(short)).map(Arc::new)
+        };
+        match listed {
+            Some(tracker) => {
+                self.size += tracker.size();
+                self.trackers.push(tracker);
+            }
+            None => self.incomplete = true,
+        }
+    }
+
+    /// Returns the number of trackers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.trackers.len()
+    }
+
+    /// Returns whether there is no tracker.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.trackers.is_empty()
+    }
+
+    /// Returns whether Sessions were left out.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Returns the trackers in the order of the list.
+    #[must_use]
+    pub fn into_trackers(self) -> Vec<Arc<Tracker>> {
+        self.trackers
+    }
+}
+
 impl Index {
     /// Creates an empty index with other budgets, in bytes.
     #[must_use]
@@ -67,6 +125,11 @@ impl Index {
     #[must_use]
     pub fn has_room_again(&self) -> bool {
         self.memory.short && self.memory.trackers < self.memory.tracker_budget / 4 * 3
+    }
+
+    /// Marks that sessions were left out of a list.
+    pub fn mark_short_of_memory(&mut self) {
+        self.memory.short = true;
     }
 
     /// Starts a list of all Sessions, which are admitted again.
@@ -145,6 +208,21 @@ mod tests {
         assert!(!index.is_short_of_memory());
         assert_eq!(index.len(), 5);
         assert_eq!(index.memory().0, index.trackers().map(|tracker| tracker.size()).sum::<usize>());
+    }
+
+    #[test]
+    fn lists_within_budget() {
+        let full = large(0).tracker(1).size();
+        let mut index = Index::with_budgets(5 * full + full / 2, usize::MAX);
+        index.replace((0..3).map(|n| large(n).tracker(7)).collect(), 10);
+        let mut listed = ListedTrackers::default();
+        for n in 0..100 {
+            listed.push(&index, Tracker::new(&large(n).session(7)).unwrap());
+        }
+        assert!(listed.is_incomplete() && !listed.is_empty() && listed.size <= 6 * full);
+        let trackers = listed.into_trackers();
+        assert!(Arc::ptr_eq(&trackers[0], index.get(&key(0)).unwrap()), "shared with the index");
+        assert!(trackers.last().unwrap().is_shortened());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-pub use budget::{HISTORY_BUDGET, TRACKER_BUDGET};
+pub use budget::{HISTORY_BUDGET, ListedTrackers, TRACKER_BUDGET};
 pub use ended::{MAX_ENDED, RestoreOutcome};
 pub use snapshot::Snapshot;
 
