@@ -256,7 +256,8 @@ impl Cause {
         use CertificateError as Certificate;
         let invalid = |reason: &str| Self::ServerCertificate(reason.to_owned());
         match error {
-            Certificate::UnknownIssuer => Self::UnknownAuthority,
+            // The authority of a cluster that was made again has the old name and another key.
+            Certificate::UnknownIssuer | Certificate::BadSignature => Self::UnknownAuthority,
             Certificate::Expired | Certificate::ExpiredContext { .. } => {
                 invalid("it has expired, or the clock of this machine is wrong")
             }
@@ -273,7 +274,6 @@ impl Cause {
             Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
                 invalid("it is not a certificate for servers")
             }
-            Certificate::BadSignature => invalid("its signature is wrong"),
             Certificate::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
                 invalid("it is that of a certificate authority, and not that of a server")
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mirrord_sessions_crds::session_tracker::{DELETED, DISPUTED, EXPIRED, STOPPED};
 
-use super::ending::Ending;
+use super::{ending::Ending, failures::Failures};
 
 /// The default interval of reports, and the bounds of the server's value in seconds.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -18,8 +18,6 @@ const PERIOD_BOUNDS: (u64, u64) = (1, 600);
 const EXPIRY_PERIODS: u32 = 3;
 /// The first delay after a failure, doubled up to the report interval.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The number of consecutive failures after which the user is notified.
-const NOTIFY_AFTER: u32 = 3;
 /// The number of lookups before an unexplained end ends the command: one at once, one later.
 const LOOKUPS: u8 = 2;
 /// The time to wait for the reason of an end, which may arrive later than the end.
@@ -137,12 +135,7 @@ pub(crate) struct HeartbeatState {
     period: Duration,
     /// The time of the last accepted report, or of the creation.
     last_contact: Duration,
-    /// The number of consecutive failures.
-    failures: u32,
-    /// The number of consecutive failures with the same cause, and the cause.
-    same_failures: (u32, RequestFailure),
-    /// The last notice about failures since the last contact.
-    notified_failure: Option<Notice>,
+    failures: Failures,
     reports: Reports,
     /// True if a report was rejected with 404 since the session was last seen. Policies may hide a
     /// session from its owner and still accept reports.
@@ -160,9 +153,7 @@ impl HeartbeatState {
             retry_delay: RETRY_DELAY,
             period: PERIOD,
             last_contact: now,
-            failures: 0,
-            same_failures: (0, RequestFailure::Unreachable),
-            notified_failure: None,
+            failures: Failures::default(),
             reports: Reports { announced, rejected: false, needed: announced },
             report_not_found: false,
             notified_unrecorded: false,
@@ -195,7 +186,7 @@ impl HeartbeatState {
 
     /// Handles new data to report.
     pub(crate) fn on_new_data(&mut self, now: Duration) {
-        if self.state == State::Live && self.failures == 0 && !self.reports.rejected {
+        if self.state == State::Live && self.failures.is_empty() && !self.reports.rejected {
             self.next_action_at = now;
         }
     }
@@ -287,7 +278,7 @@ impl HeartbeatState {
                 // A requester who may read nothing relies on reports alone.
                 self.report_not_found = false;
                 // The cause is that of the reports.
-                self.on_failure(self.same_failures.1, now)
+                self.on_failure(self.failures.cause(), now)
             }
         }
     }
@@ -299,7 +290,7 @@ impl HeartbeatState {
             WatchView::Hidden if self.state == State::Live => {
                 self.state = State::Doubtful;
                 // An unreachable cluster is not contacted more often because of a watch.
-                if self.failures == 0 {
+                if self.failures.is_empty() {
                     self.next_action_at = now;
                 }
             }
@@ -385,9 +376,7 @@ impl HeartbeatState {
         self.last_contact = now;
         self.retry_delay = RETRY_DELAY;
         self.next_action_at = now + self.period;
-        self.failures = 0;
-        self.same_failures.0 = 0;
-        self.notified_failure.take().map(|_| Notice::Reachable)
+        self.failures.end()
     }
 
     /// Schedules the next attempt after a delay, and doubles the delay.
@@ -398,17 +387,7 @@ impl HeartbeatState {
 
     fn on_failure(&mut self, failure: RequestFailure, now: Duration) -> Option<Notice> {
         self.schedule_retry(now);
-        self.failures = self.failures.saturating_add(1);
-        let (count, cause) = self.same_failures;
-        let count = if cause == failure { count.saturating_add(1) } else { 1 };
-        self.same_failures = (count, failure);
-        let is_due = self.failures == NOTIFY_AFTER || count == NOTIFY_AFTER;
-        let notice = match failure {
-            RequestFailure::Unauthenticated => Notice::Unauthenticated,
-            _ => Notice::Unreachable,
-        };
-        let is_new = self.notified_failure != Some(notice);
-        (is_due && is_new).then(|| *self.notified_failure.insert(notice))
+        self.failures.add(failure)
     }
 
     /// Handles the decision to create a new session after the end of the last.

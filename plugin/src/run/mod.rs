@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod config;
 pub(crate) mod ending;
+mod failures;
 pub(crate) mod heartbeat;
 pub(crate) mod monitor;
 pub(crate) mod process_tree;

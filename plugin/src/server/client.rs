@@ -79,7 +79,7 @@ impl Server {
             let (status, headers, bytes) = self.send(method.clone(), path, body).await?;
             if status.is_success() {
                 let response = serde_json::from_slice(bytes.as_ref()).map_err(|error| {
-                    Error::Unexpected { host: self.host.clone(), what: error.to_string() }
+                    Error::Unexpected { host: self.host.clone(), what: unexpected_json(&error) }
                 })?;
                 return Ok((response, warning::parse_headers(&headers)));
             }
@@ -181,4 +181,9 @@ impl Server {
         let credential = self.credentials.current().await?;
         Box::pin(self.exchange(request, credential)).await
     }
+}
+
+/// Describes why a response cannot be parsed, without the words of the parser.
+pub(super) fn unexpected_json(error: &serde_json::Error) -> String {
+    if error.is_data() { "it has another form" } else { "it is not JSON" }.to_owned()
 }

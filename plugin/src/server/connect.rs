@@ -26,7 +26,8 @@ impl Server {
     pub async fn connect(flags: &ConnectionOptions) -> Result<Self, Error> {
         let mut log = RequestLog { level: flags.verbosity, ..RequestLog::default() };
         let context = select_context(flags, &log)?;
-        let SelectedContext { cluster, user, namespace, credentials: credentials_name } = context;
+        let SelectedContext { cluster, user, namespace, credentials: mut credentials_name } =
+            context;
         let server = cluster.server.as_deref().unwrap_or_default();
         let authority = load_authority(&cluster)?;
         let has_tls_settings = authority.is_some() || cluster.insecure_skip_tls_verify;
@@ -44,6 +45,7 @@ impl Server {
             let cluster = ClusterInfo::new(&cluster, authority.as_deref());
             Credentials::new(user, &credentials_name, cluster, flags.terminal, home::home_dir())?
         } else {
+            credentials_name.push_str(" (which are not sent without TLS)");
             Credentials::none()
         };
         log.url = address.url.to_string();

@@ -8,6 +8,7 @@
 mod cache;
 mod exec;
 mod identity;
+mod source;
 
 use std::{
     path::PathBuf,
@@ -18,7 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
@@ -30,8 +30,9 @@ pub(super) use self::{
 use self::{
     exec::{Answer, Plugin, Stdin},
     identity::IdentityFiles,
+    source::{Source, bearer},
 };
-use super::kubeconfig::{AuthProvider, Exec, User};
+use super::kubeconfig::User;
 use crate::error::Error;
 
 /// Interval of reading a token file, less than the minute of client-go by its leeway.
@@ -53,15 +54,6 @@ struct Shared {
     is_completion: bool,
     terminal: AtomicU8,
     state: Mutex<State>,
-}
-
-/// Source of the `Authorization` header.
-enum Source {
-    None,
-    Fixed(HeaderValue),
-    /// File with a token, and the token to use while the file cannot be read.
-    TokenFile(String, Option<String>),
-    Plugin(Box<Plugin>),
 }
 
 #[derive(Default)]
@@ -127,7 +119,7 @@ impl Credentials {
     ) -> Result<Self, Error> {
         let identity = IdentityFiles::from_user(&user);
         let plugin = |exec| Plugin::new(exec, description, cluster, home);
-        let source = source(user, identity.is_some(), description, plugin)?;
+        let source = Source::from_user(user, identity.is_some(), description, plugin)?;
         Ok(Self(Arc::new(Shared {
             source,
             identity,
@@ -317,93 +309,6 @@ impl Shared {
             (Err(reason), None, None) => Err(Error::credentials(reason)),
         }
     }
-}
-
-/// Selects the source of the `Authorization` header, in the order of client-go.
-fn source(
-    user: User,
-    has_certificate: bool,
-    description: &str,
-    plugin: impl FnOnce(Exec) -> Plugin,
-) -> Result<Source, Error> {
-    if let Some(path) = user.token_file {
-        return Ok(Source::TokenFile(path, user.token));
-    }
-    if let Some(token) = user.token {
-        return bearer(&token, description).map(Source::Fixed);
-    }
-    if user.username.is_some() || user.password.is_some() {
-        let (name, password) =
-            (user.username.unwrap_or_default(), user.password.unwrap_or_default());
-        let value = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
-        return sensitive_header(&value).map(Source::Fixed).ok_or_else(|| {
-            Error::credentials(format!("the password of {description} is unusable"))
-        });
-    }
-    if let Some(provider) = user.auth_provider {
-        let token = provider_token(&provider, description, Timestamp::now())?;
-        return bearer(&token, description).map(Source::Fixed);
-    }
-    match user.exec {
-        // As in client-go, a client certificate makes the plugin superfluous.
-        Some(exec) if !has_certificate => Ok(Source::Plugin(Box::new(plugin(exec)))),
-        _ => Ok(Source::None),
-    }
-}
-
-/// Returns the header of a token. White space around the token is ignored: editors and shells end
-/// files with a line break.
-fn bearer(token: &str, origin: &str) -> Result<HeaderValue, Error> {
-    let token = token.trim();
-    sensitive_header(&format!("Bearer {token}")).ok_or_else(|| {
-        Error::credentials(format!(
-            "the token of {origin} contains a line break or another control character: it must be a single line"
-        ))
-    })
-}
-
-fn sensitive_header(value: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(value).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// Returns the token of an authentication provider that is built into clients.
-fn provider_token(
-    provider: &AuthProvider,
-    description: &str,
-    now: Timestamp,
-) -> Result<String, Error> {
-    let name = provider.name.as_str();
-    if name != "oidc" {
-        // kubectl has removed the other providers too.
-        let instead = match name {
-            "gcp" => "use the credential plugin \"gke-gcloud-auth-plugin\"",
-            "azure" => "use the credential plugin \"kubelogin\"",
-            _ => "use a credential plugin (\"exec\")",
-        };
-        return Err(Error::credentials(format!(
-            "the auth-provider {name:?} of {description} is not supported, like in kubectl: {instead} in the kubeconfig"
-        )));
-    }
-    let refresh = "a kubectl command (as \"kubectl version\") refreshes it in the kubeconfig";
-    let Some(token) = provider.config.get("id-token") else {
-        return Err(Error::credentials(format!("{description} has no id-token: {refresh}")));
-    };
-    match token_expiry(token) {
-        Some(time) if time <= now => Err(Error::credentials(format!(
-            "the id-token of {description} expired at {time}: {refresh}"
-        ))),
-        _ => Ok(token.clone()),
-    }
-}
-
-/// Returns the expiry of a JSON Web Token, if it has one.
-fn token_expiry(token: &str) -> Option<Timestamp> {
-    let payload = token.split('.').nth(1)?.trim_end_matches('=');
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    Timestamp::from_second(claims.get("exp")?.as_i64()?).ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    client::Server,
+    client::{Server, unexpected_json},
     options::{ListOptions, scope_request},
     url::with_query,
 };
@@ -140,8 +140,8 @@ impl Watch<'_> {
     }
 
     fn parse_event(&self, line: &[u8]) -> Result<WatchEvent, Error> {
-        let EventLine { kind, object } =
-            serde_json::from_slice(line).map_err(|error| self.unexpected(error.to_string()))?;
+        let EventLine { kind, object } = serde_json::from_slice(line)
+            .map_err(|error| self.unexpected(unexpected_json(&error)))?;
         let event_type = match kind.as_str() {
             "ADDED" => EventType::Added,
             "MODIFIED" => EventType::Modified,

@@ -61,8 +61,8 @@ fn reports_deleted_missing_and_denied_sessions() {
         assert_eq!(messages.lines().count(), 2, "{messages}");
         assert_eq!(server.session_names(), ["b"]);
         let lines = server.lines();
-        let deletes = lines.iter().filter(|line| line.starts_with("DELETE "));
-        assert_eq!(deletes.count(), 4, "{lines:?}");
+        let requests = lines.iter().filter(|line| line.starts_with("DELETE "));
+        assert_eq!(requests.count(), 4, "{lines:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The plugin on a real cluster, run through kubectl.
 
+mod kubeconfigs;
 mod list;
 mod policy;
 

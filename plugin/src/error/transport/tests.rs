@@ -17,6 +17,7 @@ fn finds_causes_behind_every_wrapper() {
         (io::ErrorKind::ConnectionRefused.into(), Cause::Refused),
         (io::ErrorKind::TimedOut.into(), Cause::NoAnswer),
         (tls(Tls::InvalidCertificate(CertificateError::UnknownIssuer)), Cause::UnknownAuthority),
+        (tls(Tls::InvalidCertificate(CertificateError::BadSignature)), Cause::UnknownAuthority),
         (
             tls(Tls::InvalidCertificate(CertificateError::Expired)),
             Cause::ServerCertificate(
@@ -99,7 +100,6 @@ fn describes_certificates_in_plain_words() {
         CertificateError::Expired,
         CertificateError::NotValidYet,
         CertificateError::Revoked,
-        CertificateError::BadSignature,
         CertificateError::BadEncoding,
         CertificateError::InvalidPurpose,
         CertificateError::NotValidForName,

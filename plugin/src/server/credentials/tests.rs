@@ -123,37 +123,3 @@ async fn selects_the_source_in_the_order_of_client_go() {
     let both = User { token: Some("t".into()), exec: Some(exec), ..User::default() };
     assert_eq!(header(&credentials(both).current().await.unwrap()), "Bearer t");
 }
-
-#[test]
-fn names_the_remedy_for_authentication_providers() {
-    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-    let provider = |name: &str, config: &[(&str, &str)]| {
-        let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let provider =
-            AuthProvider { name: name.to_owned(), config: config.iter().map(pair).collect() };
-        provider_token(&provider, "user \"dev\"", now).map_err(|error| error.to_string())
-    };
-    let claims = |exp: &str| {
-        let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
-        format!("{}.{}.x", encode("{}"), encode(&format!("{{\"exp\":{exp}}}")))
-    };
-    let (old, new) = (claims("1600000000"), claims("4000000000"));
-    assert_eq!(provider("oidc", &[("id-token", &new)]), Ok(new.clone()));
-    assert_eq!(provider("oidc", &[("id-token", "opaque")]), Ok("opaque".to_owned()));
-    for (found, expected) in [
-        (
-            provider("oidc", &[("id-token", &old)]),
-            "the id-token of user \"dev\" expired at 2020-09-13T12:26:40Z: a kubectl command",
-        ),
-        (provider("oidc", &[]), "user \"dev\" has no id-token: a kubectl command"),
-        (
-            provider("gcp", &[]),
-            "use the credential plugin \"gke-gcloud-auth-plugin\" in the kubeconfig",
-        ),
-        (provider("azure", &[]), "use the credential plugin \"kubelogin\" in the kubeconfig"),
-        (provider("", &[]), "use a credential plugin (\"exec\") in the kubeconfig"),
-    ] {
-        let error = found.unwrap_err();
-        assert!(error.contains(expected), "{error}");
-    }
-}
