@@ -127,7 +127,10 @@ async fn query(kind: &ValueKind, request: &CompletionRequest) -> Result<Vec<Cand
 }
 
 async fn connect(flags: &ConnectionOptions) -> Result<Server, Error> {
-    Server::connect(flags).await
+    let server = Server::connect(flags).await?;
+    // A warning would appear within the line that is being typed.
+    server.redirect_warnings(drop);
+    Ok(server)
 }
 
 fn session_candidate(session: &Session, request: &CompletionRequest) -> Candidate {

@@ -13,6 +13,9 @@ use crate::session::Session;
 /// before the user could read the question.
 const MIN_READING_TIME: Duration = Duration::from_millis(300);
 
+/// Limit of the warnings that are shown at once.
+const MAX_WARNINGS: usize = 4;
+
 /// The namespace and the name of a session.
 pub(crate) type Key = (String, String);
 
@@ -31,8 +34,8 @@ pub(crate) enum Event {
     WatchFailed(String),
     /// The deletion of a session completed or failed.
     Stopped(Key, Result<(), String>),
-    /// A message for the user arrived.
-    Message(String),
+    /// A warning of the cluster arrived.
+    Warning(String),
     /// The clock advanced to this time.
     Time(Timestamp),
 }
@@ -115,6 +118,8 @@ pub(crate) struct Top {
     is_read: bool,
     watch_error: Option<String>,
     message: Option<String>,
+    /// The warnings since the last key.
+    warnings: Vec<String>,
     now: Timestamp,
     /// The number of rows that the last drawn screen had room for.
     pub(crate) rows: usize,
@@ -261,7 +266,10 @@ pub(crate) fn update(mut top: Top, event: Event) -> Top {
                 Err(why) => why,
             });
         }
-        Event::Message(what) => top.message = Some(what),
+        Event::Warning(what) => {
+            top.warnings.truncate(MAX_WARNINGS - 1);
+            top.warnings.push(what);
+        }
         Event::Time(now) => top.now = now,
     }
     top.select_near(before);
@@ -284,6 +292,7 @@ fn pressed(mut top: Top, press: Press) -> Top {
     if top.mode == Mode::List {
         // The message has been read.
         top.message = None;
+        top.warnings.clear();
     }
     match (top.mode.clone(), press) {
         (Mode::Filter, Press::Letter(letter)) => top.filter.push(letter),

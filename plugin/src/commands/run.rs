@@ -110,9 +110,6 @@ async fn run_as_session(
             return Ok(child::signal_exit_code(signal));
         }
     };
-    for warning in &created.warnings {
-        console.say(&format!("Warning: {warning}"));
-    }
     let derived = prepared.derive(&id, template.spec.client.as_ref());
     if let Some(warning) = &derived.warning {
         console.say(warning);
@@ -121,14 +118,14 @@ async fn run_as_session(
     variables.push((SESSION_ENV, id.name().into()));
     match child::start(&derived.command, &variables) {
         Ok(child) => {
-            let task = HeartbeatTask::new(&server, template, created.own, console);
+            let task = HeartbeatTask::new(&server, template, created, console);
             let code = supervise(child, &mut signals, &task, args).await;
             task.close().await;
             code
         }
         Err((code, line)) => {
             console.say(&line);
-            end_session(&server, &created.own, console).await;
+            end_session(&server, &created, console).await;
             Ok(code)
         }
     }

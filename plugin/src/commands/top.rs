@@ -52,9 +52,14 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let version = pages.resource_version().to_owned();
     let mut top = update(top, Event::Listed(first));
     if let Some(warning) = &found.warning {
-        top = update(top, Event::Message(warning.clone()));
+        top = update(top, Event::Warning(warning.clone()));
     }
     let (sender, events) = mpsc::channel(QUEUE);
+    let warnings = sender.clone();
+    server.redirect_warnings(move |warning| {
+        // The view has ended, or more events are waiting than a user could read.
+        let _ = warnings.try_send(Event::Warning(warning));
+    });
     let following = Arc::clone(&server);
     let changes = sender.clone();
     let feed = tokio::spawn(async move { follow(&following, &listing, version, &changes).await });

@@ -18,7 +18,7 @@ use super::{
     request_log::RequestLog,
     source::Discovery,
     transport::Transport,
-    warning,
+    warning::WarningWriter,
 };
 use crate::error::{ApiError, Error, RequestInfo, Status};
 
@@ -39,6 +39,7 @@ pub struct Server {
     pub(super) namespace: String,
     pub(super) timeout: Option<Duration>,
     pub(super) log: RequestLog,
+    pub(super) warnings: WarningWriter,
     pub(super) discovery: OnceCell<Discovery>,
 }
 
@@ -54,7 +55,21 @@ impl Server {
         self.credentials.limit_terminal(terminal);
     }
 
+    /// Returns the end of the time limit of a request that begins now.
+    #[must_use]
+    pub fn request_deadline(&self) -> Option<Instant> {
+        // A limit beyond the range of the clock means no limit.
+        self.timeout.and_then(|after| Instant::now().checked_add(after))
+    }
+
+    /// Sends the warnings of later responses to a receiver instead of standard error.
+    pub fn redirect_warnings(&self, receiver: impl Fn(String) + Send + Sync + 'static) {
+        self.warnings.redirect(receiver);
+    }
+
     /// Sends a request and returns the parsed response, retrying as the server asks.
+    ///
+    /// Prints the warnings of the server. The time limit of requests includes all retries.
     pub(super) async fn request<T: DeserializeOwned>(
         &self,
         info: &RequestInfo,
@@ -62,34 +77,31 @@ impl Server {
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, Error> {
-        let (response, _) = self.request_with_warnings(info, method, path, body).await?;
-        Ok(response)
-    }
-
-    /// Sends a request and returns the parsed response with the server's warnings.
-    pub(super) async fn request_with_warnings<T: DeserializeOwned>(
-        &self,
-        info: &RequestInfo,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<(T, Vec<String>), Error> {
+        // A plugin may wait for its user, which is no delay of the server.
+        self.credentials.current().await?;
+        let deadline = self.request_deadline();
         let mut retries = RETRIES;
         loop {
-            let (status, headers, bytes) = self.send(method.clone(), path, body).await?;
+            // The future would make every future around it too large for the stack.
+            let exchange = Box::pin(self.send(method.clone(), path, body));
+            let (status, headers, bytes) = self.within(deadline, exchange).await?;
             if status.is_success() {
-                let response = serde_json::from_slice(bytes.as_ref()).map_err(|error| {
-                    Error::Unexpected { host: self.host.clone(), what: unexpected_json(&error) }
-                })?;
-                return Ok((response, warning::parse_headers(&headers)));
+                return serde_json::from_slice(bytes.as_ref()).map_err(|error| Error::Unexpected {
+                    host: self.host.clone(),
+                    what: unexpected_json(&error),
+                });
             }
             let is_retriable = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
             let retry_after: Option<u64> = headers
                 .get(header::RETRY_AFTER)
                 .filter(|_| is_retriable)
                 .and_then(|value| value.to_str().ok()?.parse().ok());
-            if let (Some(seconds), 1..) = (retry_after, retries) {
-                tokio::time::sleep(Duration::from_secs(seconds.min(MAX_RETRY_AFTER))).await;
+            let delay =
+                retry_after.map(|seconds| Duration::from_secs(seconds.min(MAX_RETRY_AFTER)));
+            let is_in_time =
+                |delay: Duration| deadline.is_none_or(|deadline| Instant::now() + delay < deadline);
+            if let (Some(delay), 1..) = (delay.filter(|delay| is_in_time(*delay)), retries) {
+                tokio::time::sleep(delay).await;
                 retries -= 1;
                 continue;
             }
@@ -126,19 +138,28 @@ impl Server {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(content))
             .map_err(|error| Error::setup(format!("cannot request {path}: {error}")))?;
-        // A plugin may wait for its user, which is no delay of the server.
         let credential = self.credentials.current().await?;
         let exchange = async {
             let response = Box::pin(self.exchange(request, credential)).await?;
             let (head, body) = response.into_parts();
+            self.warnings.write(&head.headers);
             self.log.log_response(&verb, path, head.status, &head.headers, start.elapsed());
             let body = Limited::new(body, MAX_RESPONSE).collect().await;
             let bytes = body.map_err(|error| self.transport.error(error.as_ref()))?.to_bytes();
             self.log.log_response_body(&bytes);
             Ok((head.status, head.headers, bytes))
         };
-        match self.timeout {
-            Some(after) => tokio::time::timeout(after, exchange)
+        exchange.await
+    }
+
+    /// Returns the result of an exchange, or an error at the end of the time limit.
+    pub(super) async fn within<T>(
+        &self,
+        deadline: Option<Instant>,
+        exchange: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match deadline.zip(self.timeout) {
+            Some((deadline, after)) => tokio::time::timeout_at(deadline.into(), exchange)
                 .await
                 .map_err(|_| Error::Timeout { host: self.host.clone(), after })?,
             None => exchange.await,

@@ -14,6 +14,7 @@ use super::{
     request_log::RequestLog,
     transport::{Address, ServerVerification, Transport, load_authority},
     url::encode,
+    warning::WarningWriter,
 };
 use crate::{cli::ConnectionOptions, error::Error, home};
 
@@ -67,6 +68,7 @@ impl Server {
             namespace: namespace.unwrap_or_else(|| "default".to_owned()),
             timeout: flags.request_timeout.0,
             log,
+            warnings: WarningWriter::default(),
             discovery: OnceCell::new(),
         })
     }

@@ -92,18 +92,14 @@ impl Server {
         self.request(&info, Method::GET, &path, None).await
     }
 
-    /// Creates a session and returns the stored object with the server's warnings.
+    /// Creates a session and returns the stored object.
     #[cfg(unix)]
-    pub async fn create(
-        &self,
-        namespace: &str,
-        session: &SessionObject,
-    ) -> Result<(Value, Vec<String>), Error> {
+    pub async fn create(&self, namespace: &str, session: &SessionObject) -> Result<Value, Error> {
         let path = Source::Sessions.path(&Scope::Namespace(namespace.to_owned()), None);
         let body = serde_json::to_value(session)
             .map_err(|error| Error::setup(format!("cannot serialize the session: {error}")))?;
         let info = session_request(Verb::Create, namespace, None);
-        self.request_with_warnings(&info, Method::POST, &path, Some(&body)).await
+        self.request(&info, Method::POST, &path, Some(&body)).await
     }
 
     /// Deletes a session and returns its UID, if the response has it.

@@ -1,6 +1,6 @@
 //! Watches of sessions and trackers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -70,6 +70,8 @@ pub struct Watch<'a> {
     options: &'a ListOptions,
     body: Incoming,
     buffer: Vec<u8>,
+    /// The end of the watch by the time limit of requests.
+    deadline: Option<Instant>,
 }
 
 impl Server {
@@ -91,20 +93,29 @@ impl Server {
             .header(header::ACCEPT, "application/json")
             .body(Bytes::new())
             .map_err(|error| Error::setup(format!("cannot watch: {error}")))?;
-        let response = self.open(request).await?;
-        let (head, body) = response.into_parts();
-        let mut watch = Watch { server: self, options, body, buffer: Vec::new() };
+        // A plugin may wait for its user, which is no delay of the server.
+        self.credentials.current().await?;
+        let deadline = self.request_deadline();
+        let (head, body) = self.within(deadline, self.open(request)).await?.into_parts();
+        self.warnings.write(&head.headers);
+        let mut watch = Watch { server: self, options, body, buffer: Vec::new(), deadline };
         if head.status.is_success() {
             return Ok(watch);
         }
-        while watch.read_more().await? {}
+        let rest = async {
+            while watch.read_more().await? {}
+            Ok(())
+        };
+        self.within(deadline, rest).await?;
         let failure = Status::read(head.status.as_u16(), &watch.buffer);
         Err(watch.api_error(failure))
     }
 }
 
 impl Watch<'_> {
-    /// Returns the next event, or `None` when the server ended the watch or the watch is idle.
+    /// Returns the next event, or `None` at the end of the watch.
+    ///
+    /// The end is that by the server or by the time limit of requests, or follows a long silence.
     ///
     /// # Errors
     /// Fails if the connection breaks, or with code 410 if the resource version expired.
@@ -117,7 +128,9 @@ impl Watch<'_> {
                 }
                 return self.parse_event(&line).map(Some);
             }
-            if !or_idle(IDLE_TIMEOUT, self.read_more()).await? {
+            let rest = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            let limit = rest.map_or(IDLE_TIMEOUT, |rest| rest.min(IDLE_TIMEOUT));
+            if !or_idle(limit, self.read_more()).await? {
                 return Ok(None);
             }
         }

@@ -75,8 +75,13 @@ fn footer(top: &Top) -> Line<'static> {
         }
     };
     // Messages have priority over the line of keys.
-    let message: Vec<&str> =
-        [&top.message, &top.watch_error].into_iter().flatten().map(String::as_str).collect();
+    let message: Vec<&str> = top
+        .message
+        .iter()
+        .chain(&top.warnings)
+        .chain(&top.watch_error)
+        .map(String::as_str)
+        .collect();
     if message.is_empty() {
         return Line::from(keys);
     }

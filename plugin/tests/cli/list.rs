@@ -326,3 +326,25 @@ fn explains_unsupported_flags_of_kubectl() {
     }
     assert!(server.lines().is_empty());
 }
+
+#[test]
+fn watch_ends_at_the_request_timeout() {
+    let start = std::time::Instant::now();
+    // The server ends each watch at once, and the plugin starts the next.
+    let server = Fake::new().session("default", "a").start();
+    let out = server.run("list -w --request-timeout=2s -o name").succeeds();
+    assert_eq!(out, "session.operator.metalbear.co/a\n");
+    let elapsed = start.elapsed();
+    assert!(elapsed.as_millis() >= 2000 && elapsed.as_secs() < 20, "{elapsed:?}");
+    // A server that does not respond to the watch at all is an error.
+    let server = Fake::new()
+        .rule(|seen| {
+            if seen.query.contains_key("watch") {
+                std::thread::sleep(std::time::Duration::from_secs(30));
+            }
+            None
+        })
+        .start();
+    let message = server.run("list -w --request-timeout=1s").messages;
+    assert!(message.contains("did not answer within 1s"), "{message}");
+}

@@ -36,3 +36,4 @@ mod top;
 mod top_terminal;
 mod trackers;
 mod usage;
+mod warnings;

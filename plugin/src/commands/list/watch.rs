@@ -1,10 +1,13 @@
 //! `list --watch`: prints changes as they happen.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout_at};
 
 use super::printer::Printer;
 use crate::{
@@ -34,7 +37,8 @@ impl<'a> InitialList<'a> {
     }
 }
 
-/// Prints the initial list, then each change, until the command is interrupted.
+/// Prints the initial list, then each change, until the command is interrupted or a watch reaches
+/// the time limit of requests.
 pub(super) async fn run(
     server: &Server,
     listing: &ListOptions,
@@ -45,6 +49,9 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let mut view = View { printer, filter, printed: BTreeMap::new() };
     let mut version = view.list(server, listing, initial, console).await?;
+    // Like kubectl, ends with success. A watch that the server ends early is the same one to the user.
+    let deadline = server.request_deadline();
+    let has_timed_out = || deadline.is_some_and(|deadline| deadline <= Instant::now());
     loop {
         let mut watch = match server.watch(listing, &version).await {
             Ok(watch) => watch,
@@ -57,7 +64,7 @@ pub(super) async fn run(
         };
         let mut idle = true;
         let ended = loop {
-            let event = match watch.next().await {
+            let event = match until(deadline, watch.next()).await {
                 Ok(Some(event)) => event,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
@@ -76,6 +83,9 @@ pub(super) async fn run(
                 return Ok(());
             }
         };
+        if ended.is_ok() && has_timed_out() {
+            return Ok(());
+        }
         match ended {
             Ok(()) if idle => sleep(RESTART_DELAY).await,
             Ok(()) => {}
@@ -85,6 +95,17 @@ pub(super) async fn run(
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Returns the next event, or the end of the watch at the deadline.
+async fn until(
+    deadline: Option<Instant>,
+    next: impl Future<Output = Result<Option<WatchEvent>, Error>>,
+) -> Result<Option<WatchEvent>, Error> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline.into(), next).await.unwrap_or(Ok(None)),
+        None => next.await,
     }
 }
 

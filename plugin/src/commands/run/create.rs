@@ -26,12 +26,6 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The time limit for ending the session after the command; half of it is for the last report.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A session that was created, with the warnings of the server.
-pub(super) struct CreatedSession {
-    pub(super) own: OwnSession,
-    pub(super) warnings: Vec<String>,
-}
-
 /// The properties of the session to create.
 #[derive(Clone)]
 pub(super) struct SessionTemplate {
@@ -54,7 +48,7 @@ pub(super) async fn create(
     server: &Server,
     template: &SessionTemplate,
     id: &SessionId,
-) -> Result<CreatedSession, Error> {
+) -> Result<OwnSession, Error> {
     let annotations = || BTreeMap::from([(REPORTS.to_owned(), "true".to_owned())]);
     let session = Session {
         metadata: ObjectMeta {
@@ -66,11 +60,10 @@ pub(super) async fn create(
         spec: template.spec.clone(),
         status: None,
     };
-    let (stored, warnings) = match server.create(&template.namespace, &session).await {
-        Ok((stored, warnings)) => (Ok(stored), warnings),
+    let stored = match server.create(&template.namespace, &session).await {
+        Ok(stored) => Ok(stored),
         Err(error) if error.already_exists() => {
-            let existing = server.session(&template.namespace, id);
-            (with_timeout(existing).await, Vec::new())
+            with_timeout(server.session(&template.namespace, id)).await
         }
         Err(error) => return Err(error),
     };
@@ -78,10 +71,7 @@ pub(super) async fn create(
         let uid = stored.pointer("/metadata/uid").and_then(Value::as_str)?;
         Some(uid.to_owned())
     });
-    Ok(CreatedSession {
-        own: OwnSession { namespace: template.namespace.clone(), id: id.clone(), uid },
-        warnings,
-    })
+    Ok(OwnSession { namespace: template.namespace.clone(), id: id.clone(), uid })
 }
 
 /// Creates the session before the command starts, with retries if the response may have been lost.
@@ -91,7 +81,7 @@ pub(super) async fn create_with_retries(
     template: &SessionTemplate,
     id: &SessionId,
     console: &mut Console<'_>,
-) -> Result<CreatedSession, Error> {
+) -> Result<OwnSession, Error> {
     let mut may_exist = false;
     let mut attempts = 1;
     loop {

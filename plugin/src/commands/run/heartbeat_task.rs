@@ -210,7 +210,7 @@ impl<'s, 'c> HeartbeatTask<'s, 'c> {
                         "Session \"{}\" has ended, and no user stopped it: the command continues as session \"{id}\"",
                         before.id
                     ));
-                    self.own.replace(created.own);
+                    self.own.replace(created);
                     self.pending_id.replace(None);
                     Ok(())
                 }

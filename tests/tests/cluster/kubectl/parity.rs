@@ -99,6 +99,9 @@ const CASES: &[Case] = &[
         "",
     ),
     case(GET, "list --field-selector=metadata.name=a -o jsonpath={.items[*].metadata.name}", ""),
+    // kubectl regards the end of the time limit as success.
+    case(GET, "list --watch --request-timeout=1s -o custom-columns=N:.metadata.name", ""),
+    case(GET, "list a --watch-only --request-timeout=1s -o name", ""),
     case(DELETE, "delete nope", "Error from server (NotFound): "),
     case(DELETE, "delete nope --ignore-not-found", ""),
     case(DELETE, "delete a --dry-run=server", ""),
