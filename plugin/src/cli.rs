@@ -5,6 +5,7 @@ pub mod completion;
 mod connection;
 mod definition;
 pub mod describe;
+mod id;
 pub mod join;
 pub mod list;
 pub mod policy;
@@ -21,12 +22,13 @@ pub mod version;
 use std::ffi::OsString;
 
 use clap::{Args, FromArgMatches, Parser, Subcommand};
-use mirrord_sessions_crds::{GROUP, SessionId, TRACKER_GROUP};
 
 pub use self::connection::ConnectionOptions;
 pub(crate) use self::definition::boolean;
 use self::definition::kubeconfig_user;
 pub use self::definition::{command, help_command, with_boolean_values};
+pub(crate) use self::id::ID_DIGITS;
+pub use self::id::IdArgument;
 
 /// List, describe and stop the mirrord sessions of a cluster
 #[derive(Debug, Parser)]
@@ -238,33 +240,6 @@ pub struct NamespaceArgs {
     pub all_namespaces: bool,
 }
 
-/// Parses an ID as typed, or with the resource in front, as `-o name` and kubectl print it.
-fn session_id(text: &str) -> Result<SessionId, String> {
-    let bare = match text.split_once('/') {
-        Some((resource, id)) if is_sessions(resource) => id,
-        _ => text,
-    };
-    // A prefix of an ID may be typed in either case too.
-    let digits = crate::session::strip_operator_prefix(bare);
-    let bare = if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        bare.to_ascii_lowercase()
-    } else {
-        bare.to_owned()
-    };
-    bare.parse().map_err(|error: mirrord_sessions_crds::InvalidSessionId| error.to_string())
-}
-
-/// Returns whether a resource is that of sessions or of their trackers.
-fn is_sessions(resource: &str) -> bool {
-    let short = |group: &str| {
-        let short = resource.strip_suffix(group)?;
-        short.strip_suffix('.')
-    };
-    let resource_short_name = short(TRACKER_GROUP).or_else(|| short(GROUP));
-    let names = ["session", "sessions", "msn", "sessiontracker", "sessiontrackers", "mst"];
-    names.contains(&resource_short_name.unwrap_or(resource))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,27 +303,6 @@ mod tests {
                 _ => None,
             };
             assert_eq!(filter, sessions, "{line}");
-        }
-    }
-
-    #[test]
-    fn parses_ids_with_a_resource_prefix() {
-        let cases = [
-            ("487F4F2B6D2376AD", Some("487f4f2b6d2376ad")),
-            ("session.operator.metalbear.co/487f4f2b6d2376ad", Some("487f4f2b6d2376ad")),
-            ("sessions/a", Some("a")),
-            ("msn/a", Some("a")),
-            ("sessiontracker.visibility.operator.metalbear.co/a", Some("a")),
-            ("487F", Some("487f")),
-            ("mc-copy-487F", Some("mc-copy-487f")),
-            ("pods/a", None),
-            ("sessions.other.co/a", None),
-            ("sessions/", None),
-            ("a/b", None),
-        ];
-        for (text, expected) in cases {
-            let id = session_id(text).ok();
-            assert_eq!(id.as_ref().map(SessionId::name), expected, "{text:?}");
         }
     }
 }

@@ -72,6 +72,17 @@ pub enum Error {
         /// The sessions with the prefix.
         candidates: String,
     },
+    /// The ID of a session is also the prefix of others.
+    #[error(
+        "error: \"{id}\" is a session, and the beginning of other session IDs: type more of an ID, or \"session/{name}\" for the one of that name: {candidates}",
+        name = id.name()
+    )]
+    AmbiguousName {
+        /// The ID as typed.
+        id: SessionId,
+        /// The sessions with the ID or the prefix.
+        candidates: String,
+    },
     /// The session of mirrord's operator has no ID to address it by.
     #[error("error: session \"{id}\" of mirrord's operator has no ID that it could be stopped by")]
     Unaddressable {
@@ -154,6 +165,7 @@ impl Error {
             Self::Api(api_error) => api_error.is_fatal(),
             Self::Ambiguous { .. }
             | Self::AmbiguousPrefix { .. }
+            | Self::AmbiguousName { .. }
             | Self::Unaddressable { .. }
             | Self::Held { .. }
             | Self::Exit(_)

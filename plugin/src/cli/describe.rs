@@ -1,9 +1,8 @@
 //! Options of the command `describe`.
 
 use clap::{ArgAction, Args};
-use mirrord_sessions_crds::SessionId;
 
-use super::{NamespaceArgs, is_sessions, session_id};
+use super::{IdArgument, NamespaceArgs, id::is_sessions};
 use crate::filter::Target;
 
 /// Options of the command `describe`.
@@ -31,7 +30,7 @@ pub struct DescribeArgs {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DescribeArgument {
     /// A session by ID.
-    Session(SessionId),
+    Session(IdArgument),
     /// All sessions on a target.
     Target(Target),
 }
@@ -42,6 +41,6 @@ fn describe_argument(text: &str) -> Result<DescribeArgument, String> {
             .parse()
             .map(DescribeArgument::Target)
             .map_err(|error: crate::filter::InvalidTarget| error.to_string()),
-        _ => session_id(text).map(DescribeArgument::Session),
+        _ => text.parse().map(DescribeArgument::Session),
     }
 }

@@ -1,16 +1,15 @@
 //! Options of the command `join`.
 
 use clap::{Args, ValueEnum};
-use mirrord_sessions_crds::SessionId;
 
-use super::{NamespaceArgs, session_id};
+use super::{IdArgument, NamespaceArgs};
 
 /// Options of the command `join`.
 #[derive(Args, Debug)]
 pub struct JoinArgs {
     /// Session to join, by ID (in either case), prefix of an ID, or name
-    #[arg(value_name = "ID", value_parser = session_id)]
-    pub id: SessionId,
+    #[arg(value_name = "ID")]
+    pub id: IdArgument,
     /// The namespaces to search.
     #[command(flatten)]
     pub namespaces: NamespaceArgs,

@@ -1,9 +1,8 @@
 //! Options of the command `list`.
 
 use clap::{ArgAction, Args};
-use mirrord_sessions_crds::SessionId;
 
-use super::{NamespaceArgs, select::SelectionArgs, session_id};
+use super::{IdArgument, NamespaceArgs, select::SelectionArgs};
 
 /// Options of the command `list`.
 // The flags are independent of each other.
@@ -11,8 +10,8 @@ use super::{NamespaceArgs, select::SelectionArgs, session_id};
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// Only these sessions, by ID (in either case), prefix of an ID, or name; ended sessions too
-    #[arg(value_name = "ID", value_parser = session_id)]
-    pub ids: Vec<SessionId>,
+    #[arg(value_name = "ID")]
+    pub ids: Vec<IdArgument>,
     /// The namespaces to list.
     #[command(flatten)]
     pub namespaces: NamespaceArgs,

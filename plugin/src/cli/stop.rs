@@ -1,29 +1,10 @@
 //! Options of `delete`, `kill` and `kill-all`.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, ValueEnum};
-use mirrord_sessions_crds::SessionId;
 
-use super::{NamespaceArgs, select::SelectionArgs, session_id};
-
-/// An ID of the command line.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct IdArgument {
-    /// The ID without the resource.
-    pub id: SessionId,
-    /// Whether the ID may be a prefix of another. An ID with the resource in front, as programs
-    /// print it, is complete.
-    pub may_be_prefix: bool,
-}
-
-impl FromStr for IdArgument {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { id: session_id(text)?, may_be_prefix: !text.contains('/') })
-    }
-}
+use super::{IdArgument, NamespaceArgs, select::SelectionArgs};
 
 /// Options of the command `delete`.
 #[derive(Args, Debug)]

@@ -57,7 +57,7 @@ async fn find_session(server: &Server, scope: &Scope, args: &JoinArgs) -> Result
             if error.api_error().is_some_and(ApiError::is_rbac) =>
         {
             return Ok(Session {
-                name: args.id.name().to_owned(),
+                name: args.id.id.name().to_owned(),
                 namespace: namespace.clone(),
                 ..Session::default()
             });
@@ -70,7 +70,7 @@ async fn find_session(server: &Server, scope: &Scope, args: &JoinArgs) -> Result
         (last, others) => {
             let all = others.iter().chain(&last);
             let namespaces: Vec<&str> = all.map(|session| session.namespace.as_str()).collect();
-            Err(Error::Ambiguous { id: args.id.clone(), namespaces: namespaces.join(", ") })
+            Err(Error::Ambiguous { id: args.id.id.clone(), namespaces: namespaces.join(", ") })
         }
     }
 }

@@ -219,6 +219,36 @@ fn accepts_prefixes_of_ids() {
 }
 
 #[test]
+fn rejects_short_names_that_are_prefixes() {
+    let fake = || Fake::new().session("default", "487f").session("default", "487f4f2b6d2376ad");
+    let server = fake().start();
+    for command in ["delete", "delete -A", "kill --id", "describe", "describe -A", "list", "join"] {
+        for typed in ["487f", "487F"] {
+            let message = server.run(&format!("{command} {typed}")).messages;
+            assert_eq!(
+                message,
+                "error: \"487f\" is a session, and the beginning of other session IDs: type more of an ID, or \"session/487f\" for the one of that name: 487f (Avi/avi@x@host, deployment/counter); 487F4F2B6D2376AD (Avi/avi@x@host, deployment/counter)\n",
+                "{command} {typed}"
+            );
+        }
+    }
+    assert_eq!(server.session_names().len(), 2);
+    for (command, left) in [
+        ("delete session/487f", "487f4f2b6d2376ad"),
+        ("kill -A --id session/487f", "487f4f2b6d2376ad"),
+        ("delete 487f4", "487f"),
+        ("delete 487F4F2B6D2376AD", "487f"),
+    ] {
+        let server = fake().start();
+        assert_eq!(server.run(command).code, Some(0), "{command}");
+        assert_eq!(server.session_names(), [left], "{command}");
+    }
+    for command in ["describe session/487f", "list session/487f", "join session/487f"] {
+        assert_eq!(server.run(command).code, Some(0), "{command}");
+    }
+}
+
+#[test]
 fn resolves_all_prefixes_before_the_first_deletion() {
     let server = Fake::new()
         .session("default", "48fa000000000000")

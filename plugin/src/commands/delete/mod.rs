@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     cli::{
-        boolean,
-        stop::{DryRun, IdArgument, SharedDeleteArgs, StopOptions},
+        IdArgument, boolean,
+        stop::{DryRun, SharedDeleteArgs, StopOptions},
     },
     console::Console,
     error::Error,

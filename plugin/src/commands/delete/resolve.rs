@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::target::ResolvedTarget;
 use crate::{
-    cli::stop::IdArgument,
+    cli::IdArgument,
     commands::{
         once,
-        selection::{is_prefix, unique_match},
+        selection::{self, Named},
     },
     error::{ApiError, Error},
     server::{Scope, Server},
@@ -29,13 +29,11 @@ pub(super) async fn resolve(
     scope: &Scope,
     describe: bool,
 ) -> Result<Resolution, Error> {
-    let lists = describe
-        || *scope == Scope::All
-        || ids.iter().any(|typed| typed.may_be_prefix && is_prefix(&typed.id));
+    let lists = describe || *scope == Scope::All || ids.iter().any(|typed| typed.may_be_prefix);
     let listed = if lists {
         // The server can select a single complete ID.
         let only = match ids {
-            [typed] if !(typed.may_be_prefix && is_prefix(&typed.id)) => Some(&typed.id),
+            [typed] if !typed.may_be_prefix => Some(&typed.id),
             _ => None,
         };
         match server.sessions(scope, only).await {
@@ -71,28 +69,20 @@ pub(super) async fn resolve(
     Ok(Resolution { targets, missing })
 }
 
-/// Finds the session with an ID, or else the only one whose ID has that prefix.
+/// Finds the session that an ID of the command line names.
 fn find(listed: &[Value], typed: &IdArgument) -> Result<Option<Session>, Error> {
-    let IdArgument { id, may_be_prefix } = typed;
-    let mut exact: Vec<Session> = listed
-        .iter()
-        .map(Session::from_object)
-        .filter(|session| session.name.eq_ignore_ascii_case(id.name()))
-        .collect();
-    if exact.iter().any(|session| !session.is_over()) {
-        exact.retain(|session| !session.is_over());
-    }
-    match exact.as_slice() {
-        [] if *may_be_prefix && is_prefix(id) => {
-            let item = unique_match(listed, id, false)?;
-            Ok(item.map(Session::from_object))
-        }
-        [] => Ok(None),
+    let found = match selection::resolve(listed, typed, false)? {
+        Named::None => return Ok(None),
+        Named::Prefix(item) => return Ok(Some(Session::from_object(item))),
+        Named::Exact(found) => found,
+    };
+    let sessions: Vec<Session> = found.into_iter().map(Session::from_object).collect();
+    match sessions.as_slice() {
         [session] => Ok(Some(session.clone())),
         several => {
             let namespaces: Vec<&str> =
                 several.iter().map(|session| session.namespace.as_str()).collect();
-            Err(Error::Ambiguous { id: id.clone(), namespaces: namespaces.join(", ") })
+            Err(Error::Ambiguous { id: typed.id.clone(), namespaces: namespaces.join(", ") })
         }
     }
 }
