@@ -43,6 +43,17 @@ pub struct CustomColumn {
 /// The supported formats in the style of kubectl's message.
 const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,table,wide,yaml";
 
+/// The formats that use the value of `--template`.
+const WITH_TEMPLATE: [&str; 7] = [
+    "jsonpath",
+    "jsonpath-as-json",
+    "jsonpath-file",
+    "go-template",
+    "go-template-file",
+    "template",
+    "templatefile",
+];
+
 /// Limit of a template file, in bytes.
 const MAX_TEMPLATE: u64 = 1 << 20;
 
@@ -65,6 +76,15 @@ impl ListFormat {
         let parse =
             |source: &str| Template::parse(source).map_err(|error| Error::setup(error.to_string()));
         let template = || parse(source.ok_or_else(no_template)?);
+        // kubectl ignores the template here, although the user expects its output.
+        if template_flag.is_some()
+            && FORMATS.split(',').any(|format| format == name)
+            && !WITH_TEMPLATE.contains(&name)
+        {
+            return Err(Error::setup(format!(
+                "--template option cannot be used with {name} printer: leave out one of them"
+            )));
+        }
         Ok(match (name, argument) {
             ("", None) => Self::Plain,
             ("wide", None) => Self::Wide,
@@ -243,7 +263,17 @@ mod tests {
         assert!(matches!(path, ListFormat::Template(_)));
         // A template in -o overrides --template.
         assert_eq!(parse(Some("jsonpath={.a}"), "{.b}"), path);
-        assert_eq!(parse(Some("json"), "{.a}"), ListFormat::Object(Format::Json));
+        for format in ["json", "yaml", "name", "wide", "table", "custom-columns=A:.a"] {
+            let error = ListFormat::parse(Some(format), Some("{.a}")).unwrap_err().to_string();
+            let name = format.split('=').next().unwrap();
+            assert_eq!(
+                error,
+                format!(
+                    "error: --template option cannot be used with {name} printer: leave out one of them"
+                )
+            );
+            assert!(ListFormat::parse(Some(format), Some("")).is_ok(), "{format}");
+        }
         assert_eq!(ListFormat::parse(None, Some("")).unwrap(), ListFormat::Plain);
         let error = ListFormat::parse(None, Some("{{.a}}")).unwrap_err().to_string();
         assert!(error.contains("-o go-template='{{.a}}'"), "{error}");
