@@ -1,8 +1,9 @@
 //! Selectors and filters of sessions.
 
 use clap::Args;
+use mirrord_sessions_core::apiserver::fields;
 
-use crate::filter::Target;
+use crate::{error::Error, filter::Target};
 
 /// The selection of sessions: selectors that the server evaluates, and filters of the plugin.
 #[derive(Args, Clone, Debug, Default)]
@@ -46,6 +47,16 @@ impl SelectionArgs {
         conditions(self.fields.as_deref())
     }
 
+    /// Checks the syntax of the field selector.
+    ///
+    /// The plugin extends the selector, and the API server's error would quote all of it.
+    ///
+    /// # Errors
+    /// Returns the API server's error about the selector as typed.
+    pub fn check(&self) -> Result<(), Error> {
+        self.fields().map_or(Ok(()), fields::check_syntax).map_err(Error::setup)
+    }
+
     /// Returns whether a given selector has no condition, for example because a variable is unset.
     #[must_use]
     pub fn has_empty(&self) -> bool {
@@ -84,6 +95,26 @@ fn conditions(selector: Option<&str>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rejects_malformed_field_selectors() {
+        for (fields, expected) in [
+            ("x", Some("error: invalid selector: 'x'; can't understand 'x'")),
+            ("a=b,x", Some("error: invalid selector: 'a=b,x'; can't understand 'x'")),
+            // The escape would swallow the comma before a condition of the plugin.
+            (r"a=b\", Some("error: ")),
+            ("any.field=b,metadata.name!=c", None),
+            (",", None),
+            ("", None),
+        ] {
+            let select = SelectionArgs { fields: Some(fields.to_owned()), ..SelectionArgs::default() };
+            let error = select.check().err().map(|error| error.to_string());
+            match expected {
+                None => assert_eq!(error, None, "{fields}"),
+                Some(expected) => assert!(error.unwrap().starts_with(expected), "{fields}"),
+            }
+        }
+    }
 
     #[test]
     fn detects_selectors_without_conditions() {

@@ -30,6 +30,7 @@ pub(super) fn check(args: &KillAllArgs) -> Result<(), Error> {
             "the selector is empty: leave out -l and --field-selector to stop all the sessions",
         ));
     }
+    args.select.check()?;
     check_stop(&args.stop)
 }
 

@@ -35,6 +35,7 @@ impl Plan {
                 "--show-labels option cannot be used with {output} printer"
             )));
         }
+        args.select.check()?;
         let format = ListFormat::parse(args.output.as_deref(), args.template.as_deref())?;
         let format = if args.allow_missing_template_keys { format } else { format.strict() };
         if !args.ids.is_empty() && args.select.is_any() {

@@ -43,6 +43,7 @@ pub(super) fn check(ids: &[IdArgument], args: &SharedDeleteArgs) -> Result<(), E
             "resource(s) were provided, but no name was specified: name sessions, or choose them by -l, --field-selector, --user, --target, --mine, --port or --all",
         ));
     }
+    args.select.check()?;
     check_stop(&args.stop)
 }
 

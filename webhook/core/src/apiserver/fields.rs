@@ -78,6 +78,24 @@ impl Field {
     }
 }
 
+/// Checks the syntax of a field selector, without checking that its fields are supported.
+///
+/// # Errors
+/// Returns the API server's error text for an invalid selector.
+pub fn check_syntax(selector: &str) -> Result<(), String> {
+    for part in split_terms(selector).into_iter().filter(|part| !part.is_empty()) {
+        parse_term(selector, part)?;
+    }
+    Ok(())
+}
+
+/// Parses a term into its field, whether it requires equality, and its value.
+fn parse_term<'a>(selector: &str, part: &'a str) -> Result<(&'a str, bool, String), String> {
+    let (name, equal, value) = split_operator(part)
+        .ok_or_else(|| format!("invalid selector: '{selector}'; can't understand '{part}'"))?;
+    Ok((name, equal, unescape(value)?))
+}
+
 impl FieldSelector {
     /// Parses a field selector.
     ///
@@ -89,10 +107,7 @@ impl FieldSelector {
             if part.is_empty() {
                 continue;
             }
-            let (name, equal, value) = split_operator(part).ok_or_else(|| {
-                format!("invalid selector: '{selector}'; can't understand '{part}'")
-            })?;
-            let value = unescape(value)?;
+            let (name, equal, value) = parse_term(selector, part)?;
             let field = Field::ALL
                 .iter()
                 .find(|(path, _)| *path == name)
