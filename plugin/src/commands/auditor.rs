@@ -45,12 +45,35 @@ pub(super) async fn reports(server: &Server) -> Result<(Option<Report>, Option<R
     let live = read(server).await;
     let leader = leader(server).await;
     let live = match (live, &leader) {
-        (Ok(role), _) => Some(Report::for_role(&History::shipped(), role.as_ref(), Mode::Report)),
+        (Ok(role), leader) => Some(live_report(role.as_ref(), leader.as_ref())),
         // A requester who may not read the role may be allowed to read the report.
         (Err(error), Some(_)) if error.api_error().is_some_and(ApiError::is_rbac) => None,
         (Err(error), _) => return Err(error),
     };
     Ok((live, leader))
+}
+
+/// Returns the report about the current role.
+///
+/// Only the leader knows its flags, so its report decides whether they forbid upgrades, as long as
+/// the role is still the one that it reported on.
+fn live_report(role: Option<&ClusterRole>, leader: Option<&Report>) -> Report {
+    let live = Report::for_role(&History::shipped(), role, Mode::Manage);
+    match leader {
+        Some(leader)
+            if live.auto_update == Some(true)
+                && leader.auto_update == Some(false)
+                && (leader.exists, leader.version, leader.modified)
+                    == (live.exists, live.version, live.modified) =>
+        {
+            Report {
+                auto_update: leader.auto_update,
+                preserve_reason: leader.preserve_reason.clone(),
+                ..live
+            }
+        }
+        _ => live,
+    }
 }
 
 async fn diff(server: &Server, args: DiffArgs, console: &mut Console<'_>) -> Result<(), Error> {
@@ -135,12 +158,16 @@ fn render_text(live: Option<&Report>, leader: Option<&Report>) -> String {
         (None, Some(_)) => "no other manager".to_owned(),
         (None, None) => unknown(),
     };
+    let auto_update = match &report.preserve_reason {
+        Some(reason) => format!("{}: {reason}", yes(report.auto_update)),
+        None => yes(report.auto_update),
+    };
     let mut lines = vec![
         ("ClusterRole", format!("{ROLE}{exists}")),
         ("Version", version),
         ("Modified", yes(report.modified)),
         ("Managed by", managed_by),
-        ("Auto-update", yes(report.auto_update)),
+        ("Auto-update", auto_update),
     ];
     if let Some(leader) = leader {
         let when = leader.observed_at.clone().unwrap_or_else(unknown);

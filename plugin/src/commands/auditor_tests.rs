@@ -5,7 +5,7 @@ fn role(version: u32) -> ClusterRole {
 }
 
 fn report(role: Option<&ClusterRole>) -> Report {
-    Report::for_role(&History::shipped(), role, Mode::Report)
+    live_report(role, None)
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn renders_status_as_text() {
          Version:      none; the latest is 2\n\
          Modified:     yes\n\
          Managed by:   no other manager\n\
-         Auto-update:  yes\n\
+         Auto-update:  no: it was modified and matches no release\n\
          Reported:     <unknown>\n\
          \n\
          --- ClusterRole mirrord-operator-auditor\n\
@@ -87,4 +87,25 @@ fn reports_a_role_of_a_later_release() {
     let text = render_text(Some(&newer), None);
     let version = "Version:      later than 2, the latest known to this plugin";
     assert!(text.lines().any(|line| line == version), "{text}");
+}
+
+#[test]
+fn leader_decides_whether_its_flags_forbid_upgrades() {
+    let history = History::shipped();
+    let of_leader = |version, mode| Report::for_role(&history, Some(&role(version)), mode);
+    for (case, leader, expected) in [
+        ("no report", None, "yes"),
+        ("managed", Some(of_leader(2, Mode::Manage)), "yes"),
+        (
+            "report only",
+            Some(of_leader(2, Mode::Report)),
+            "no: --auditor-role=report writes nothing",
+        ),
+        ("about an earlier version", Some(of_leader(1, Mode::Report)), "yes"),
+    ] {
+        let live = live_report(Some(&role(2)), leader.as_ref());
+        let text = render_text(Some(&live), leader.as_ref());
+        let line = format!("Auto-update:  {expected}");
+        assert!(text.lines().any(|found| found == line), "{case}: {text}");
+    }
 }

@@ -61,7 +61,7 @@ async fn reconcile_until_success(
                 // Report each error once.
                 let error = failure.error.to_string();
                 if last_error != error {
-                    reporter.report_failure(history, &failure).await;
+                    reporter.report_failure(history, mode, &failure).await;
                     last_error = error;
                 }
             }

@@ -66,7 +66,7 @@ impl<'a> Reporter<'a> {
             }
             _ => plan,
         };
-        let report = Report::from_plan(history, role.as_ref(), current);
+        let report = Report::from_plan(history, role.as_ref(), current, mode);
         let (outcome, event) = match plan {
             Plan::Create { .. } => ("created", Some((EventType::Normal, "AuditorRoleCreated"))),
             Plan::Append { .. } => ("upgraded", Some((EventType::Normal, "AuditorRoleUpgraded"))),
@@ -103,11 +103,18 @@ impl<'a> Reporter<'a> {
     }
 
     /// Reports that the role could not be read or written.
-    pub(super) async fn report_failure(&self, history: &History, failure: &ReconcileError) {
+    pub(super) async fn report_failure(
+        &self,
+        history: &History,
+        mode: Mode,
+        failure: &ReconcileError,
+    ) {
         let message = printable(&failure.error.to_string(), MAX_ERROR);
         error!(role = ROLE, error = %message, "failed to reconcile the auditor role, retrying");
         let report = match failure.planned.as_deref() {
-            Some(PlannedRole { plan, role }) => Report::from_plan(history, role.as_ref(), plan),
+            Some(PlannedRole { plan, role }) => {
+                Report::from_plan(history, role.as_ref(), plan, mode)
+            }
             None => Report::unknown(history),
         };
         self.publish_event(None, EventType::Warning, "AuditorRoleFailed", &message).await;

@@ -129,14 +129,8 @@ pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
     if version == Some(latest) {
         return Plan::Nothing { version: latest };
     }
-    if is_auto_update_off(role) {
-        return preserve(PreserveReason::AutoUpdateOff);
-    }
-    if let Some(label) = aggregation_label(role) {
-        return preserve(PreserveReason::AggregatedInto(label));
-    }
-    if let Some(manager) = external_manager(metadata) {
-        return preserve(PreserveReason::Managed(manager));
+    if let Some(reason) = upgrade_blocker(role) {
+        return preserve(reason);
     }
     match (version, &difference) {
         (_, None) => preserve(PreserveReason::TooLarge),
@@ -156,10 +150,27 @@ pub fn plan(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Plan {
     }
 }
 
+/// Returns the property of a role that forbids upgrades, whatever its rules.
+pub(super) fn upgrade_blocker(role: &ClusterRole) -> Option<PreserveReason> {
+    let metadata = &role.metadata;
+    if metadata.deletion_timestamp.is_some() {
+        return Some(PreserveReason::Deleting);
+    }
+    if role.aggregation_rule.is_some() {
+        return Some(PreserveReason::Aggregated);
+    }
+    if is_auto_update_off(role) {
+        return Some(PreserveReason::AutoUpdateOff);
+    }
+    aggregation_label(role)
+        .map(PreserveReason::AggregatedInto)
+        .or_else(|| external_manager(metadata).map(PreserveReason::Managed))
+}
+
 /// Returns whether the annotation for automatic updates is "false" in any case.
 ///
 /// Kubernetes compares the value exactly, but a user who writes "False" means the same.
-pub(super) fn is_auto_update_off(role: &ClusterRole) -> bool {
+fn is_auto_update_off(role: &ClusterRole) -> bool {
     let annotations = role.metadata.annotations.as_ref();
     annotations
         .and_then(|annotations| annotations.get(AUTO_UPDATE))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     History, Mode, Plan, PreserveReason, ROLE, external_manager::external_manager, plan,
-    plan::is_auto_update_off,
+    plan::upgrade_blocker,
 };
 
 /// The state of the role, whose optional fields are absent if the role could not be read.
@@ -23,8 +23,11 @@ pub struct Report {
     pub version: Option<u32>,
     /// True if the rules match no release, absent if unknown.
     pub modified: Option<bool>,
-    /// True if the role's annotation allows upgrades, absent if unknown.
+    /// True if later versions of the preset would be written, absent if unknown.
     pub auto_update: Option<bool>,
+    /// The reason why later versions would not be written, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preserve_reason: Option<String>,
     /// The tool or user that manages the role, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
@@ -49,12 +52,17 @@ impl Report {
     /// Returns the report on a role, with the plan for the given mode.
     #[must_use]
     pub fn for_role(history: &History, role: Option<&ClusterRole>, mode: Mode) -> Self {
-        Self::from_plan(history, role, &plan(history, role, mode))
+        Self::from_plan(history, role, &plan(history, role, mode), mode)
     }
 
     /// Returns the report on a role with a plan, which may reflect a conflict on write.
     #[must_use]
-    pub fn from_plan(history: &History, role: Option<&ClusterRole>, plan: &Plan) -> Self {
+    pub fn from_plan(
+        history: &History,
+        role: Option<&ClusterRole>,
+        plan: &Plan,
+        mode: Mode,
+    ) -> Self {
         let version = match plan {
             Plan::Create { .. } => None,
             Plan::Append { from, .. } => Some(*from),
@@ -66,12 +74,14 @@ impl Report {
             Plan::Preserve { reason: PreserveReason::Newer, .. } => Some(false),
             _ => Some(role.is_some() && version.is_none()),
         };
+        let preserve_reason = preserve_reason(role, plan, mode);
         Self {
             latest_version: history.latest(),
             exists: Some(role.is_some()),
             version,
             modified,
-            auto_update: Some(!role.is_some_and(is_auto_update_off)),
+            auto_update: Some(preserve_reason.is_none()),
+            preserve_reason: preserve_reason.map(|reason| reason.to_string()),
             managed_by: role
                 .and_then(|role| external_manager(&role.metadata))
                 .map(|manager| manager.to_string()),
@@ -91,6 +101,19 @@ impl Report {
             message: format!("unknown: ClusterRole {ROLE} could not be read"),
             ..Self::default()
         }
+    }
+}
+
+/// Returns the reason why later versions of the preset would not be written to the role.
+///
+/// A role of the latest version needs no write now, and may still be closed to later ones.
+fn preserve_reason(role: Option<&ClusterRole>, plan: &Plan, mode: Mode) -> Option<PreserveReason> {
+    match plan {
+        Plan::Preserve { reason, .. } => Some(reason.clone()),
+        Plan::Create { .. } | Plan::Append { .. } => None,
+        Plan::Nothing { .. } => role
+            .and_then(upgrade_blocker)
+            .or_else(|| (mode == Mode::Report).then_some(PreserveReason::ReportOnly)),
     }
 }
 
@@ -132,6 +155,46 @@ mod tests {
         );
         let read: Report = serde_json::from_value(serde_json::to_value(&flux).unwrap()).unwrap();
         assert_eq!(read, flux);
+    }
+
+    #[test]
+    fn preserved_roles_have_no_automatic_updates() {
+        let history = History::shipped();
+        let latest = history.latest();
+        let role = |version: u32| ClusterRole {
+            rules: Some(history.rules(version)),
+            ..ClusterRole::default()
+        };
+        let managed = |version: u32| {
+            let mut role = role(version);
+            role.metadata.annotations =
+                Some([("meta.helm.sh/release-name".to_owned(), "x".to_owned())].into());
+            role
+        };
+        let modified = ClusterRole { rules: Some(Vec::new()), ..ClusterRole::default() };
+        let (helm, report) = (Some("managed by Helm"), Some("--auditor-role=report"));
+        for (case, role, mode, expected) in [
+            ("old", Some(role(1)), Mode::Manage, None),
+            ("latest", Some(role(latest)), Mode::Manage, None),
+            ("absent", None, Mode::Manage, None),
+            ("old, managed", Some(managed(1)), Mode::Manage, helm),
+            ("latest, managed", Some(managed(latest)), Mode::Manage, helm),
+            ("modified", Some(modified), Mode::Manage, Some("it was modified")),
+            ("old, report only", Some(role(1)), Mode::Report, report),
+            ("latest, report only", Some(role(latest)), Mode::Report, report),
+            ("absent, report only", None, Mode::Report, report),
+            ("absent, upgrade only", None, Mode::UpgradeOnly, Some("it does not exist")),
+        ] {
+            let report = Report::for_role(&history, role.as_ref(), mode);
+            assert_eq!(report.auto_update, Some(expected.is_none()), "{case}");
+            let reason = report.preserve_reason.as_deref();
+            match expected {
+                None => assert_eq!(reason, None, "{case}"),
+                Some(expected) => {
+                    assert!(reason.is_some_and(|reason| reason.contains(expected)), "{case}");
+                }
+            }
+        }
     }
 
     #[test]
