@@ -107,7 +107,8 @@ mod tests {
             (",", None),
             ("", None),
         ] {
-            let select = SelectionArgs { fields: Some(fields.to_owned()), ..SelectionArgs::default() };
+            let select =
+                SelectionArgs { fields: Some(fields.to_owned()), ..SelectionArgs::default() };
             let error = select.check().err().map(|error| error.to_string());
             match expected {
                 None => assert_eq!(error, None, "{fields}"),

@@ -7,6 +7,7 @@ mod failures;
 pub(crate) mod heartbeat;
 pub(crate) mod monitor;
 pub(crate) mod process_tree;
+mod script;
 pub(crate) mod settings;
 pub(crate) mod watch;
 pub(crate) mod wrapped;

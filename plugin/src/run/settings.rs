@@ -217,10 +217,14 @@ pub(crate) fn client_field(text: &str, forbidden: &[char]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::wrapped::Wrapped;
 
     fn exec(line: &str) -> Exec {
         let words: Vec<_> = line.split(' ').map(Into::into).collect();
-        Exec::parse(&words).unwrap()
+        match Wrapped::find(&words) {
+            Wrapped::Exec(exec) => exec,
+            other => panic!("{line}: {other:?}"),
+        }
     }
 
     fn configured(target: &str, namespace: &str, key: &str) -> ConfiguredSession {

@@ -1,9 +1,11 @@
-//! Parser of a `mirrord exec` command line, as far as its session depends on it.
+//! Parser of command lines that start mirrord, as far as their session depends on it.
 
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
+
+use super::script::{self, EXPANDED};
 
 /// mirrord's flags that require a value, by letter and name.
 const VALUED: [(Option<char>, &str); 16] = [
@@ -28,10 +30,30 @@ const VALUED: [(Option<char>, &str); 16] = [
 ];
 const CONFIG: &str = "config-file";
 const CERTIFICATES: &str = "accept-invalid-certificates";
+/// The variable that names mirrord's configuration file.
+pub(crate) const CONFIG_VARIABLE: &str = "MIRRORD_CONFIG_FILE";
 /// The file that mirrord reads for a `-f` without a value.
 const DEFAULT_CONFIG: &str = "./.mirrord/mirrord.json";
 
-/// The options of a `mirrord exec`.
+/// The subcommands of mirrord that run a command, with the same flags.
+const RUNNING: [&str; 2] = ["exec", "container"];
+/// Other subcommands of mirrord that start an agent.
+const STARTING: [&str; 6] = ["container-ext", "dump", "ext", "port-forward", "up", "vpn"];
+/// Limit of nested shells.
+const MAX_DEPTH: usize = 4;
+
+/// The start of mirrord in a command line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Wrapped {
+    /// The command line does not show that it starts mirrord.
+    Other,
+    /// The command line runs a command by mirrord once, with these options.
+    Exec(Exec),
+    /// The command line starts mirrord with options that are unknown before it runs.
+    Unknown,
+}
+
+/// The options of a `mirrord exec` or `mirrord container`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Exec {
     pub(crate) target: Option<String>,
@@ -39,6 +61,10 @@ pub(crate) struct Exec {
     pub(crate) context: Option<String>,
     pub(crate) key: Option<String>,
     config: Option<ConfigFlag>,
+    /// Variables that the command line sets for mirrord.
+    variables: Vec<(String, String)>,
+    /// Whether the options are within the script of a shell.
+    is_in_script: bool,
 }
 
 /// The position and value of the flag that names the configuration.
@@ -53,17 +79,80 @@ struct ConfigFlag {
     path: PathBuf,
 }
 
+impl Wrapped {
+    /// Finds the start of mirrord in a command line: by itself, behind programs such as `env`, or in
+    /// the script of a shell.
+    pub(crate) fn find(command: &[OsString]) -> Self {
+        Self::find_within(command, MAX_DEPTH)
+    }
+
+    fn find_within(command: &[OsString], depth: usize) -> Self {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Self::Unknown;
+        };
+        let program = |word: &OsString| {
+            Path::new(word).file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned()
+        };
+        for (at, word) in command.iter().enumerate() {
+            let program = program(word);
+            let next = command.get(at + 1).and_then(|word| word.to_str()).unwrap_or_default();
+            if program == "mirrord" && RUNNING.contains(&next) {
+                return Exec::read(command, at).map_or(Self::Unknown, Self::Exec);
+            }
+            if program == "mirrord" && (STARTING.contains(&next) || next == EXPANDED) {
+                return Self::Unknown;
+            }
+            if script::is_shell(&program) {
+                let rest: Vec<&str> =
+                    command[at + 1..].iter().map_while(|word| word.to_str()).collect();
+                if let Some(script) = script::script_argument(&rest) {
+                    return Self::find_in_script(script, depth);
+                }
+            }
+        }
+        Self::Other
+    }
+
+    fn find_in_script(script: &str, depth: usize) -> Self {
+        let Some(commands) = script::simple_commands(script) else {
+            let is_mentioned = script.contains("mirrord ");
+            return if is_mentioned { Self::Unknown } else { Self::Other };
+        };
+        let found = commands.into_iter().map(|words| {
+            let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+            Self::find_within(&words, depth)
+        });
+        let mut found = found.filter(|found| *found != Self::Other);
+        match (found.next(), found.next()) {
+            (None, _) => Self::Other,
+            (Some(Self::Exec(exec)), None) => Self::Exec(Exec { is_in_script: true, ..exec }),
+            // Several runs have several targets.
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl Exec {
-    /// Parses a command line. Returns nothing if it is not a `mirrord exec`.
-    pub(crate) fn parse(command: &[OsString]) -> Option<Self> {
-        let (program, arguments) = command.split_first()?;
-        let is_mirrord = Path::new(program).file_name() == Some(OsStr::new("mirrord"));
-        if !is_mirrord || arguments.first()? != "exec" {
+    /// Reads the options of the mirrord at this word. Returns nothing if some are expansions.
+    fn read(command: &[OsString], at: usize) -> Option<Self> {
+        let mut reader = Reader { words: command, at: at + 2, exec: Self::default() };
+        while reader.parse_flag() {}
+        let flags = command.get(at..=reader.at).unwrap_or(&command[at..]);
+        if flags.iter().any(|word| word == EXPANDED) {
             return None;
         }
-        let mut reader = Reader { words: command, at: 2, exec: Self::default() };
-        while reader.parse_flag() {}
-        Some(reader.exec)
+        let assignment = |word: &OsString| {
+            let (name, value) = word.to_str()?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        let variables = command[..at].iter().filter_map(assignment).collect();
+        Some(Self { variables, ..reader.exec })
+    }
+
+    /// Returns a variable that the command line sets for mirrord.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        let found = self.variables.iter().rfind(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Returns the configuration file of the flag.
@@ -71,17 +160,31 @@ impl Exec {
         self.config.as_ref().map(|flag| flag.path.as_path())
     }
 
-    /// Returns the command line with another configuration file. Without a flag, the line stays
-    /// unchanged, and mirrord reads the file from its environment.
-    pub(crate) fn with_config(&self, command: &[OsString], path: &Path) -> Vec<OsString> {
+    /// Returns the command line with another configuration file.
+    ///
+    /// Without a flag, the line stays unchanged, and mirrord reads the file from its environment.
+    ///
+    /// # Errors
+    /// Returns the reason if the flag can't be replaced.
+    pub(crate) fn with_config(
+        &self,
+        command: &[OsString],
+        path: &Path,
+    ) -> Result<Vec<OsString>, String> {
+        if self.variable(CONFIG_VARIABLE).is_some() {
+            return Err(format!("the command sets {CONFIG_VARIABLE}"));
+        }
         let mut command = command.to_vec();
         if let Some(flag) = &self.config {
+            if self.is_in_script {
+                return Err("a script names it".to_owned());
+            }
             let letters = flag.letters.as_ref().map(OsString::from);
             let flag_words = [OsString::from(format!("--{CONFIG}")), path.into()];
             let words = letters.into_iter().chain(flag_words);
             command.splice(flag.at..flag.at + flag.words, words);
         }
-        command
+        Ok(command)
     }
 }
 
@@ -166,6 +269,56 @@ mod tests {
         line.split(' ').map(OsString::from).collect()
     }
 
+    fn parse(command: &[OsString]) -> Option<Exec> {
+        match Wrapped::find(command) {
+            Wrapped::Exec(exec) => Some(exec),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn finds_mirrord_in_scripts() {
+        for (script, expected) in [
+            ("mirrord exec -t pod/a -- x", Some(Some("pod/a"))),
+            ("cd app && exec mirrord exec --target \"pod/a\" -- \"$@\"", Some(Some("pod/a"))),
+            ("make\nmirrord container -t pod/a -- docker run x", Some(Some("pod/a"))),
+            ("bash -lc \"mirrord exec -t pod/a x\"", Some(Some("pod/a"))),
+            ("mirrord exec -- x $Y", Some(None)),
+            ("mirrord exec -t $TARGET -- x", None),
+            ("mirrord exec $FLAGS -- x", None),
+            ("mirrord $COMMAND", None),
+            ("mirrord exec -t pod/a x & mirrord exec -t pod/b x", None),
+            ("mirrord up", None),
+            ("mirrord exec -t 'pod/a", None),
+        ] {
+            let found = Wrapped::find(&["sh".into(), "-c".into(), script.into()]);
+            match (found, expected) {
+                (Wrapped::Exec(exec), Some(target)) => {
+                    assert_eq!(exec.target.as_deref(), target, "{script}");
+                }
+                (Wrapped::Unknown, None) => {}
+                (found, _) => panic!("{script}: {found:?}"),
+            }
+        }
+        for script in ["echo mirrord", "x 'mirrord exec'", "mirrord ls", "echo 'a"] {
+            let found = Wrapped::find(&["sh".into(), "-c".into(), script.into()]);
+            assert_eq!(found, Wrapped::Other, "{script}");
+        }
+        assert_eq!(Wrapped::find(&words("mirrord port-forward -t pod/a -L 1:2")), Wrapped::Unknown);
+        let exec = parse(&words("env MIRRORD_KEY=a MIRRORD_KEY=b mirrord exec x")).unwrap();
+        assert_eq!((exec.variable("MIRRORD_KEY"), exec.variable("A")), (Some("b"), None));
+        // The flag of a script can't be replaced, and its environment can.
+        for (script, can_be) in [
+            ("mirrord exec x", true),
+            ("mirrord exec -f c x", false),
+            ("MIRRORD_CONFIG_FILE=c mirrord exec x", false),
+        ] {
+            let command: Vec<OsString> = ["sh", "-c", script].map(Into::into).into();
+            let exec = parse(&command).unwrap();
+            assert_eq!(exec.with_config(&command, Path::new("/new")).is_ok(), can_be, "{script}");
+        }
+    }
+
     #[test]
     fn parses_command_lines() {
         // (command line, target, namespace, configuration)
@@ -196,10 +349,12 @@ mod tests {
             ("mirrord exec", Some((None, None, None))),
             ("mirrord ls", None),
             ("mirrord", None),
-            ("node mirrord exec", None),
+            ("echo mirrord-exec", None),
+            ("mirrord container -t pod/a -- docker run x", Some((Some("pod/a"), None, None))),
+            ("env A=b sudo -E mirrord exec -t pod/a x", Some((Some("pod/a"), None, None))),
         ];
         for (line, expected) in cases {
-            let exec = Exec::parse(&words(line));
+            let exec = parse(&words(line));
             let got = exec.as_ref().map(|exec| {
                 (
                     exec.target.as_deref(),
@@ -209,8 +364,8 @@ mod tests {
             });
             assert_eq!(got, expected, "{line}");
         }
-        assert_eq!(Exec::parse(&[]), None);
-        let exec = Exec::parse(&words("mirrord exec --key avi --context dev x")).unwrap();
+        assert_eq!(Wrapped::find(&[]), Wrapped::Other);
+        let exec = parse(&words("mirrord exec --key avi --context dev x")).unwrap();
         assert_eq!((exec.key.as_deref(), exec.context.as_deref()), (Some("avi"), Some("dev")));
     }
 
@@ -228,8 +383,8 @@ mod tests {
         ];
         for (line, expected) in cases {
             let line = words(line);
-            let exec = Exec::parse(&line).unwrap();
-            assert_eq!(exec.with_config(&line, Path::new("/new")), words(expected));
+            let exec = parse(&line).unwrap();
+            assert_eq!(exec.with_config(&line, Path::new("/new")), Ok(words(expected)));
         }
     }
 }

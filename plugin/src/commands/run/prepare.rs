@@ -15,17 +15,18 @@ use crate::{
     run::{
         config::{AnnotationValue, Annotations, ConfiguredSession, Format, add_annotations},
         settings::{Flags, Settings, merge_settings},
-        wrapped::Exec,
+        wrapped::{CONFIG_VARIABLE, Exec, Wrapped},
     },
 };
 
 /// Limit of a configuration file, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
-/// The variable that names mirrord's configuration file.
-const CONFIG_FILE: &str = "MIRRORD_CONFIG_FILE";
 /// The variables that select mirrord's cluster, over its configuration.
 const KUBECONFIG: &str = "MIRRORD_KUBECONFIG";
 const KUBE_CONTEXT: &str = "MIRRORD_KUBE_CONTEXT";
+
+/// The warning about a command line that starts mirrord with unknown options.
+const UNKNOWN_TARGET: &str = "Warning: this command starts mirrord, and the target cannot be read from it: the session is recorded as targetless, and the run may be listed twice; --target names the target";
 
 /// A command line with the properties of its session.
 pub(super) struct Prepared<'a> {
@@ -115,16 +116,28 @@ impl<'a> Prepared<'a> {
         flags: &Flags,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Self {
-        let exec = Exec::parse(command);
+        let wrapped = Wrapped::find(command);
+        let is_unknown = wrapped == Wrapped::Unknown;
+        let exec = match wrapped {
+            Wrapped::Exec(exec) => Some(exec),
+            Wrapped::Other | Wrapped::Unknown => None,
+        };
+        let variable = |name: &str| {
+            let set = exec.as_ref().and_then(|exec| exec.variable(name));
+            set.map(ToOwned::to_owned).or_else(|| variable(name))
+        };
         let path = exec.as_ref().and_then(|exec| {
             let flag = exec.config().map(Path::to_owned);
-            flag.or_else(|| variable(CONFIG_FILE).map(PathBuf::from))
+            flag.or_else(|| variable(CONFIG_VARIABLE).map(PathBuf::from))
         });
         let config = path
             .filter(|path| !path.as_os_str().is_empty())
             .map_or_else(Config::empty, Config::from_path);
         let configured = config.session_properties().unwrap_or_default();
         let mut settings = merge_settings(flags, exec.as_ref(), variable, &configured);
+        if is_unknown && flags.target.is_none() {
+            settings.warnings.push(UNKNOWN_TARGET.to_owned());
+        }
         settings.warnings.extend(config.warn_of_unknown_cluster(flags));
         let mut cluster_variables = Vec::new();
         if exec.is_some() {
@@ -166,12 +179,13 @@ impl<'a> Prepared<'a> {
         let annotations = self.annotations(id, client);
         let written = self.config.text.clone().and_then(|(format, text)| {
             let text = add_annotations(&text, format, &annotations)?;
-            write_copy(format.extension(), &text).map_err(|error| error.to_string())
+            let file = write_copy(format.extension(), &text).map_err(|error| error.to_string())?;
+            Ok((exec.with_config(self.command, &file.path)?, file))
         });
         match written {
-            Ok(file) => Derived {
-                command: exec.with_config(self.command, &file.path),
-                variables: [(CONFIG_FILE, file.path.to_path_buf().into())]
+            Ok((command, file)) => Derived {
+                command,
+                variables: [(CONFIG_VARIABLE, file.path.to_path_buf().into())]
                     .into_iter()
                     .chain(self.cluster_variables.clone())
                     .collect(),
