@@ -19,6 +19,9 @@ pub const MAX_PORTS: usize = 1024;
 /// The maximum length of the filter of a port, in characters.
 pub const MAX_FILTER: usize = 4096;
 
+/// The maximum length of a version of mirrord, in characters.
+pub const MAX_VERSION: usize = 64;
+
 /// The maximum number of process names of a session.
 pub const MAX_PROCESSES: usize = 64;
 
@@ -161,7 +164,7 @@ pub struct Client {
 
     /// Version of mirrord on the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$"))]
+    #[schemars(length(max = MAX_VERSION), regex(pattern = r"^[^\p{C}\p{Zl}\p{Zp}]*$"))]
     pub version: Option<String>,
 }
 
@@ -222,6 +225,12 @@ pub struct SessionStatus {
     /// Agent of mirrord in the cluster, for runs that were recognised by their agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentReference>,
+
+    /// Version of mirrord, as found by the owner of the run after the Session was created. It is not
+    /// verified, and a version in the spec takes precedence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_VERSION))]
+    pub client_version: Option<String>,
 
     /// Message about properties of the run that are unknown, such as its owner or target, with the
     /// reason.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Port,
-    session::{MAX_PORTS, MAX_PROCESSES},
+    session::{MAX_PORTS, MAX_PROCESSES, MAX_VERSION},
 };
 
 /// SessionReport is the current state of a run, as reported by its owner.
@@ -34,6 +34,11 @@ pub struct SessionReportSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_PROCESSES))]
     pub processes: Vec<String>,
+
+    /// Version of mirrord on the client, if the run uses it. It is stored for a Session without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_VERSION))]
+    pub client_version: Option<String>,
 
     /// Whether the run has ended without being stopped. This is the last report: the Session is
     /// deleted on behalf of its owner and shown as ended. Other fields of the report are ignored.

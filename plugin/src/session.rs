@@ -156,7 +156,9 @@ impl Session {
             owner_groups: list("/spec/owner/groups"),
             client_user: text("/spec/client/username").or_else(|| text("/spec/login")),
             client_host: text("/spec/client/hostname").or_else(|| text("/spec/hostname")),
-            version: text("/spec/client/version").or_else(|| text("/spec/clientVersion")),
+            version: text("/spec/client/version")
+                .or_else(|| text("/spec/clientVersion"))
+                .or_else(|| text("/status/clientVersion")),
             key: text("/spec/key"),
             state: text("/status/state"),
             ports: ports(object.pointer("/status/ports")),

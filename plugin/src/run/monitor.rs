@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use mirrord_sessions_core::text::is_unsafe;
 use mirrord_sessions_crds::{
     Port, PortType, SessionReportSpec, annotations,
-    session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES},
+    session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES, MAX_VERSION},
 };
 use serde_json::Value;
 use tokio::{net::UnixStream, task::JoinSet, time::timeout};
@@ -167,7 +167,15 @@ fn to_report(info: &Value) -> SessionReportSpec {
         (!name.is_empty()).then_some(name)
     };
     let processes = items(info.get("processes")).filter_map(name);
-    SessionReportSpec { ports, processes: processes.take(MAX_PROCESSES).collect(), ended: false }
+    let version = info.get("mirrord_version").and_then(Value::as_str);
+    SessionReportSpec {
+        ports,
+        processes: processes.take(MAX_PROCESSES).collect(),
+        client_version: version
+            .map(|version| sanitize(version, MAX_VERSION))
+            .filter(|version| !version.is_empty()),
+        ended: false,
+    }
 }
 
 /// Returns the filter of a port. Filters without ports apply to every port.

@@ -396,6 +396,7 @@ fn reports_data_of_mirrords_monitor() {
                 { "port": 9090, "type": "mirror" },
             ],
             "processes": ["fakelayer"],
+            "clientVersion": "3.250.0",
         })
     );
     fs::write(&end, "").unwrap();
@@ -430,4 +431,30 @@ fn retries_after_temporary_failures() {
     let lines: Vec<&str> = output.messages.lines().collect();
     assert!(lines[0].contains("the cluster cannot be reached"), "{output:?}");
     assert_eq!(&lines[1..], ["The cluster is back."]);
+}
+
+#[test]
+fn finds_or_misses_the_target_of_mirrord_in_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mirrord = mirrord(folder.path(), "cat \"${MIRRORD_CONFIG_FILE:-/dev/null}\"");
+    let mirrord = mirrord.to_str().unwrap();
+    let warning = "Warning: this command starts mirrord, and the target cannot be read from it: the session is recorded as targetless, and the run may be listed twice; --target names the target\n";
+    for (flags, arguments, target, message) in [
+        ("", "exec -t pod/a -- x", "pod/a", ""),
+        ("", "container -t pod/a -- docker run x", "pod/a", ""),
+        ("", "exec -t $T -- x", "targetless", warning),
+        ("", "up", "targetless", warning),
+        ("--target pod/b", "exec -t $T -- x", "pod/b", ""),
+    ] {
+        let server = Fake::new().start();
+        let script = format!("{mirrord} {arguments}");
+        let output = output(&server, flags, &["sh", "-c", &script]);
+        assert_eq!(output.messages, message, "{arguments}");
+        let session = created_sessions(&server).remove(0);
+        assert_eq!(session["spec"]["target"], target, "{arguments}");
+        // The agent names the session, so that the run is listed once.
+        let name = session["metadata"]["name"].as_str().unwrap();
+        let is_known = arguments.starts_with("exec -t pod") || arguments.starts_with("container");
+        assert_eq!(output.out.contains(name), is_known, "{arguments}: {output:?}");
+    }
 }

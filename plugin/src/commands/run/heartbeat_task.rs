@@ -298,7 +298,7 @@ impl Reports {
             monitor: Monitor::new(home::home_dir()),
             pid,
             session: session.to_owned(),
-            fallback: SessionReportSpec { ports: Vec::new(), processes: vec![name], ended: false },
+            fallback: SessionReportSpec { processes: vec![name], ..SessionReportSpec::default() },
             sent: None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use mirrord_sessions_crds::{
     Port, SessionReportSpec, SessionReportStatus, SessionState, TRACKER_GROUP, TRACKER_VERSION,
-    session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES},
+    session::{MAX_FILTER, MAX_PORTS, MAX_PROCESSES, MAX_VERSION},
 };
 use serde_json::{Value, json};
 
@@ -101,6 +101,10 @@ pub fn parse(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
             return Err(invalid(&format!("spec.processes[{at}]"), &reason));
         }
     }
+    let version = spec.client_version.as_deref();
+    if let Some(reason) = version.and_then(|text| text_error(text, MAX_VERSION)) {
+        return Err(invalid("spec.clientVersion", &reason));
+    }
     Ok(spec)
 }
 
@@ -175,7 +179,11 @@ pub fn decide(
         return Ok(ReportDecision { status: None, ends: true, last_seen: now, period });
     }
     let current: Vec<Port> = status.ports.iter().map(session_port).collect();
+    // A known version stays: it is that of the creator or of an earlier report.
+    let is_unknown = tracker.spec.client_version.is_none();
+    let version = report.client_version.as_ref().filter(|text| is_unknown && !text.is_empty());
     let unchanged = status.state == SessionState::Running
+        && version.is_none()
         && current == report.ports
         && status.processes == report.processes;
     if let Some(Time(last_seen)) = &status.last_seen
@@ -185,18 +193,17 @@ pub fn decide(
         return Ok(ReportDecision { status: None, ends: false, last_seen: *last_seen, period });
     }
     let summary = bounds::port_summary(&report.ports);
-    Ok(ReportDecision {
-        status: Some(json!({
-            "state": SessionState::Running,
-            "ports": report.ports,
-            "portSummary": summary,
-            "processes": report.processes,
-            "lastSeen": Time(now),
-        })),
-        ends: false,
-        last_seen: now,
-        period,
-    })
+    let mut patch = json!({
+        "state": SessionState::Running,
+        "ports": report.ports,
+        "portSummary": summary,
+        "processes": report.processes,
+        "lastSeen": Time(now),
+    });
+    if let Some(version) = version {
+        patch["clientVersion"] = json!(version);
+    }
+    Ok(ReportDecision { status: Some(patch), ends: false, last_seen: now, period })
 }
 
 /// Returns whether the requester owns the session.

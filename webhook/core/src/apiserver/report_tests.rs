@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use mirrord_sessions_crds::PortType;
+use mirrord_sessions_crds::{Client, PortType, SessionStatus};
 
 use super::*;
 use crate::{
@@ -89,6 +89,48 @@ fn unchanged_reports_are_coalesced() {
             "lastSeen": "1970-01-01T00:01:40Z",
         })
     );
+}
+
+#[test]
+fn reports_fill_in_an_unknown_version() {
+    let viewer = policies("{}").viewer(&requester("alice", None), JoinRights::Nowhere);
+    let now = at(100);
+    for (name, created, reported, expected) in [
+        ("unknown", None, Some("3.250.0"), Some("3.250.0")),
+        ("known", Some("3.1.0"), Some("3.250.0"), None),
+        ("not reported", None, None, None),
+        ("empty", None, Some(""), None),
+    ] {
+        let mut object = session("shop", "s").owned_by("alice").session(5);
+        object.spec.client =
+            Some(Client { version: created.map(str::to_owned), ..Client::default() });
+        let tracker = Tracker::new(&object).unwrap();
+        let report = SessionReportSpec {
+            client_version: reported.map(str::to_owned),
+            ..SessionReportSpec::default()
+        };
+        let decided = decide(
+            &tracker,
+            &viewer,
+            &requester("alice", None),
+            &report,
+            ReportPeriod::default(),
+            now,
+        );
+        let status = decided.unwrap().status.unwrap();
+        assert_eq!(status.get("clientVersion").and_then(Value::as_str), expected, "{name}");
+        // Trackers show the version once it is stored.
+        object.status = Some(SessionStatus {
+            client_version: expected.map(str::to_owned),
+            ..SessionStatus::default()
+        });
+        let shown = Tracker::new(&object).unwrap().spec.client_version.clone();
+        assert_eq!(shown.as_deref(), expected.or(created), "{name}");
+    }
+    for invalid in ["a\u{1b}", &"1".repeat(65)] {
+        let body = json!({ "kind": "SessionReport", "spec": { "clientVersion": invalid } });
+        assert!(parse(body.to_string().as_bytes()).is_err(), "{invalid:?}");
+    }
 }
 
 #[test]

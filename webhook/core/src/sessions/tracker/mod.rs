@@ -347,7 +347,9 @@ fn unix_seconds(time: Option<&Time>) -> Option<i64> {
 fn tracker_spec(session: &Session, name: &str) -> SessionTrackerSpec {
     let spec = &session.spec;
     let client = spec.client.clone().unwrap_or_default();
-    let agent = session.status.as_ref().and_then(|s| s.agent.as_ref());
+    let status = session.status.as_ref();
+    let agent = status.and_then(|status| status.agent.as_ref());
+    let reported_version = status.and_then(|status| status.client_version.clone());
     let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
     SessionTrackerSpec {
         session_id: SessionId::from_name(name).to_string(),
@@ -356,7 +358,7 @@ fn tracker_spec(session: &Session, name: &str) -> SessionTrackerSpec {
         user: spec.user_line().into_owned(),
         login: non_empty(client.username),
         hostname: non_empty(client.hostname),
-        client_version: non_empty(client.version),
+        client_version: non_empty(client.version).or_else(|| non_empty(reported_version)),
         owner: spec.owner.clone(),
         key: spec.key.clone(),
     }
