@@ -6,7 +6,7 @@ use std::{
 };
 
 use mirrord_sessions_core::{
-    policy::{Policy, Visibility},
+    policy::{Policy, RuleRef, Verdict, Visibility, unrestrictive_rules},
     where_clause::{Tracker, Traits, User},
 };
 use mirrord_sessions_crds::SessionPolicySpec;
@@ -53,10 +53,27 @@ pub(super) async fn run(
         }
         (sessions, scope == Scope::All)
     };
-    let visibility = Visibility::resolve(&policies, &requester.user(), args.verb.into());
+    for warning in policies.iter().flat_map(Policy::warnings) {
+        console.say(&format!("Warning: {warning}"));
+    }
+    let sessions: Vec<JoinedSession> = sessions.into_iter().map(JoinedSession::new).collect();
+    let trackers: Vec<Tracker<'_>> =
+        sessions.iter().map(|session| session.tracker(&args.cluster_name)).collect();
+    let (user, verb) = (requester.user(), args.verb.into());
+    for rule in unrestrictive_rules(&policies, &user, verb, &trackers) {
+        console.say(&unrestrictive_warning(&rule, &requester));
+    }
+    let visibility = Visibility::resolve(&policies, &user, verb);
+    let verdicts: Vec<Verdict> =
+        trackers.iter().map(|tracker| visibility.explain(tracker)).collect();
     let seen: Vec<VisibleSession> = sessions
         .into_iter()
-        .map(|session| VisibleSession::new(session, &visibility, &args.cluster_name))
+        .zip(verdicts)
+        .map(|(session, verdict)| VisibleSession {
+            session: session.session,
+            visible: verdict.visible,
+            why: verdict.cause.to_string(),
+        })
         .collect();
     console.print(&render(&seen, &requester, &args, everywhere)?)
 }
@@ -116,36 +133,47 @@ struct VisibleSession {
     why: String,
 }
 
-impl VisibleSession {
-    fn new(session: Session, visibility: &Visibility, cluster: &str) -> Self {
+/// A session with the users who joined it.
+struct JoinedSession {
+    session: Session,
+    joined: Vec<String>,
+}
+
+impl JoinedSession {
+    fn new(session: Session) -> Self {
         let joined =
             session.participants.iter().filter(|name| Some(*name) != session.owner.as_ref());
-        let joined: Vec<String> = joined.cloned().collect();
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let (kind, state, hostname, login, target, owner) = (
-            session.kind.as_deref().unwrap_or("process"),
-            session.state.as_deref().unwrap_or("pending"),
-            text(&session.client_host),
-            text(&session.client_user),
-            text(&session.target),
-            text(&session.owner),
-        );
-        let verdict = visibility.explain(&Tracker {
+        Self { joined: joined.cloned().collect(), session }
+    }
+
+    /// Returns the fields that conditions refer to, in a cluster of this name.
+    fn tracker<'a>(&'a self, cluster: &'a str) -> Tracker<'a> {
+        fn text(value: Option<&String>) -> &str {
+            value.map_or("", String::as_str)
+        }
+        let session = &self.session;
+        Tracker {
             session_id: &session.name,
-            kind,
-            state,
-            hostname: &hostname,
-            login: &login,
+            kind: session.kind.as_deref().unwrap_or("process"),
+            state: session.state.as_deref().unwrap_or("pending"),
+            hostname: text(session.client_host.as_ref()),
+            login: text(session.client_user.as_ref()),
             namespace: &session.namespace,
-            target: &target,
+            target: text(session.target.as_ref()),
             cluster,
             kube_cluster: cluster,
-            host_user: &owner,
+            host_user: text(session.owner.as_ref()),
             host_roles: &session.owner_groups,
-            joined: &joined,
-        });
-        Self { visible: verdict.visible, why: verdict.cause.to_string(), session }
+            joined: &self.joined,
+        }
     }
+}
+
+fn unrestrictive_warning(rule: &RuleRef, requester: &Requester) -> String {
+    format!(
+        "Warning: the condition of SessionPolicy {rule} matches every session here, so for {:?} it restricts nothing",
+        requester.name
+    )
 }
 
 async fn live(

@@ -31,9 +31,9 @@ pub fn on_write(object: &Value) -> Decision {
         Ok(spec) => spec,
         Err(error) => return invalid(format!("spec: {}", printable(&error.to_string(), 300))),
     };
-    let (_, errors) = Policy::from_spec(name, &spec);
+    let (policy, errors) = Policy::from_spec(name, &spec);
     if errors.is_empty() {
-        return Decision::allow();
+        return policy.warnings().into_iter().fold(Decision::allow(), Decision::warn);
     }
     invalid(InvalidPolicy(errors).to_string())
 }
@@ -135,5 +135,40 @@ mod tests {
         let message = denial.message;
         assert_eq!(message.matches("spec.subjects[").count(), 8, "{message}");
         assert!(message.ends_with("; and 2 more"), "{message}");
+    }
+
+    #[test]
+    fn warns_of_groups_that_conditions_leave_out() {
+        for (condition, expected) in [
+            ("contains(user.spec.roles, 'devs')", None),
+            ("contains_any(user.spec.roles, tracker.host_roles)", None),
+            ("contains(user.spec.roles, 'system:serviceaccounts:ci')", None),
+            (
+                "'system:authenticated' in tracker.host_roles",
+                Some("leave out system:authenticated:"),
+            ),
+            (
+                "!(contains_any(user.spec.roles, ['a', 'system:serviceaccounts']))",
+                Some("leave out system:serviceaccounts:"),
+            ),
+        ] {
+            let rule = json!({ "resources": ["*"], "verbs": ["list"], "where": condition });
+            let policy = json!({
+                "metadata": { "name": "p" },
+                "spec": { "deny": { "rules": [rule] } },
+            });
+            let decision = on_write(&policy);
+            assert!(matches!(decision.outcome, Outcome::Allow(_)), "{condition}");
+            match expected {
+                None => assert!(decision.warnings.is_empty(), "{condition}: {decision:?}"),
+                Some(expected) => {
+                    assert!(
+                        decision.warnings[0].starts_with("p spec.deny.rules[0]: "),
+                        "{condition}"
+                    );
+                    assert!(decision.warnings[0].contains(expected), "{condition}: {decision:?}");
+                }
+            }
+        }
     }
 }

@@ -36,7 +36,7 @@ mod visibility;
 pub use error::{FieldError, InvalidPolicy, Problem};
 pub use rule::{Effect, Policy, RuleRef, Verb};
 pub use viewer::{JoinRights, PolicySet, Viewer};
-pub use visibility::{Cause, Filtered, Verdict, Visibility};
+pub use visibility::{Cause, Filtered, Verdict, Visibility, unrestrictive_rules};
 
 #[cfg(test)]
 pub(crate) mod fixtures;

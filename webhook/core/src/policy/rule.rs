@@ -114,6 +114,25 @@ impl Policy {
         &self.name
     }
 
+    /// Returns a warning for each rule with a condition on a group that conditions leave out.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = |rule: &Rule| {
+            let Condition::Where(clause) = &rule.condition else {
+                return None;
+            };
+            let groups = clause.named_implicit_groups();
+            (!groups.is_empty()).then(|| {
+                format!(
+                    "{}: user.spec.roles and tracker.host_roles leave out {}: name such a group in spec.subjects",
+                    rule.reference,
+                    groups.join(", ")
+                )
+            })
+        };
+        self.rules.iter().filter_map(warning).collect()
+    }
+
     /// Returns whether the subjects include this requester.
     #[must_use]
     pub fn applies_to(&self, user: &User<'_>) -> bool {

@@ -325,3 +325,38 @@ fn parses_policies_of_documentation() {
     }
     assert_eq!(count, 2);
 }
+
+#[test]
+fn finds_rules_that_restrict_nothing() {
+    let joined = [];
+    let sessions = sessions(&joined).map(|(_, tracker)| tracker);
+    let rule = |condition: &str| {
+        format!("deny: {{rules: [{{resources: ['*'], verbs: [list], where: \"{condition}\"}}]}}")
+    };
+    let devs = ["devs".to_owned(), "system:authenticated".to_owned()];
+    let traits = Traits::new();
+    let user = User { name: "eve", roles: &devs, traits: &traits };
+    for (condition, expected) in [
+        ("tracker.host_user != ''", true),
+        ("true", true),
+        ("tracker.namespace == tracker.namespace", true),
+        ("tracker.host_user == 'alice'", false),
+        ("false", false),
+        // A condition on the requester alone is meant to select all sessions or none.
+        ("user.metadata.name == 'eve'", false),
+        // Every user has the group, so it is left out.
+        ("contains(user.spec.roles, 'system:authenticated')", false),
+        ("contains_any(user.spec.roles, tracker.host_roles)", false),
+    ] {
+        let policy = policy("p", &rule(condition));
+        let found = unrestrictive_rules([&policy], &user, Verb::List, &sessions);
+        assert_eq!(!found.is_empty(), expected, "{condition}");
+        // Other verbs have no rule, and one session says nothing.
+        assert!(unrestrictive_rules([&policy], &user, Verb::Join, &sessions).is_empty());
+    }
+    let all = policy("p", &rule("tracker.host_user != ''"));
+    assert!(unrestrictive_rules([&all], &user, Verb::List, &sessions[..1]).is_empty());
+    // A rule without a condition restricts nothing by intention.
+    let unconditional = policy("p", RFD_AUDITOR);
+    assert!(unrestrictive_rules([&unconditional], &user, Verb::List, &sessions).is_empty());
+}

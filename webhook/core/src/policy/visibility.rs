@@ -144,6 +144,40 @@ impl Visibility {
     }
 }
 
+/// Returns the rules whose conditions match all of these sessions, as if they were absent.
+///
+/// The sessions must have several owners. A condition on the requester alone selects users and not
+/// sessions, so it is left out.
+pub fn unrestrictive_rules<'a>(
+    policies: impl IntoIterator<Item = &'a Policy>,
+    user: &User<'_>,
+    verb: Verb,
+    trackers: &[Tracker<'_>],
+) -> Vec<RuleRef> {
+    let has_several_owners =
+        trackers.windows(2).any(|pair| matches!(pair, [a, b] if a.host_user != b.host_user));
+    let matches_all = |condition: &Condition| {
+        let Condition::Where(clause) = condition else {
+            return false;
+        };
+        !clause.refers_to_user_only()
+            && match clause.fold(user) {
+                Folded::Nothing => false,
+                Folded::Everything => true,
+                Folded::Residual(filter) => {
+                    has_several_owners && trackers.iter().all(|tracker| filter.matches(tracker))
+                }
+            }
+    };
+    policies
+        .into_iter()
+        .filter(|policy| policy.applies_to(user))
+        .flat_map(|policy| &policy.rules)
+        .filter(|rule| rule.verbs.contains(verb) && matches_all(&rule.condition))
+        .map(|rule| rule.reference.clone())
+        .collect()
+}
+
 impl Filtered {
     fn includes(&self, tracker: &Tracker<'_>) -> bool {
         let matches =

@@ -81,6 +81,26 @@ impl Expr {
         }
     }
 
+    /// Returns whether this node or a node below it has a property.
+    pub(super) fn any(&self, has: &impl Fn(&Self) -> bool) -> bool {
+        has(self)
+            || match self {
+                Self::Not(operand) => operand.any(has),
+                Self::And(operands)
+                | Self::Or(operands)
+                | Self::List(operands)
+                | Self::Call(_, operands) => operands.iter().any(|operand| operand.any(has)),
+                Self::Compare(_, left, right) => left.any(has) || right.any(has),
+                Self::Text(_)
+                | Self::Boolean(_)
+                | Self::Integer(_)
+                | Self::Tracker(_)
+                | Self::UserName
+                | Self::UserRoles
+                | Self::Trait(_) => false,
+            }
+    }
+
     /// Returns the precedence, from `||` up to expressions that never need parentheses.
     fn precedence(&self) -> u8 {
         match self {

@@ -138,7 +138,7 @@ impl Texts {
         match self {
             Self::Constant(texts) => texts.len(),
             Self::Field(ListField::Participants) => tracker.participants().count(),
-            Self::Field(ListField::HostRoles) => tracker.host_roles.len(),
+            Self::Field(ListField::HostRoles) => tracker.own_host_roles().count(),
             Self::Items(items) => items.len(),
         }
     }
@@ -147,9 +147,7 @@ impl Texts {
         match self {
             Self::Constant(texts) => texts.get(at).map(|text| View::Plain(text)),
             Self::Field(ListField::Participants) => tracker.participants().nth(at).map(View::Plain),
-            Self::Field(ListField::HostRoles) => {
-                tracker.host_roles.get(at).map(|role| View::Plain(role))
-            }
+            Self::Field(ListField::HostRoles) => tracker.own_host_roles().nth(at).map(View::Plain),
             Self::Items(items) => items.get(at).map(|text| text.resolve(tracker)),
         }
     }
@@ -161,8 +159,7 @@ impl Texts {
                 tracker.participants().any(|name| predicate(View::Plain(name)))
             }
             Self::Field(ListField::HostRoles) => {
-                let mut roles = tracker.host_roles.iter();
-                roles.any(|role| predicate(View::Plain(role)))
+                tracker.own_host_roles().any(|role| predicate(View::Plain(role)))
             }
             Self::Items(items) => items.iter().any(|text| predicate(text.resolve(tracker))),
         }

@@ -142,7 +142,7 @@ fn value(expr: &Expr, user: &User<'_>) -> Value {
         Expr::Tracker(TrackerField::Text(field)) => return Value::Text(Text::Field(*field)),
         Expr::Tracker(TrackerField::List(field)) => return Value::List(List::Field(*field)),
         Expr::UserName => return Value::constant(user.name),
-        Expr::UserRoles => return Value::constant_list(user.roles.iter().map(String::as_str)),
+        Expr::UserRoles => return Value::constant_list(user.own_roles()),
         Expr::Trait(key) => return Value::constant_list(user.trait_values(key)),
         Expr::Call(Function::Set, items) => {
             // Teleport's `set` drops values that are not strings.

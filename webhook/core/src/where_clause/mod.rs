@@ -19,8 +19,8 @@
 //! | `tracker.address` | `namespace/target` |
 //! | `tracker.namespace`, `tracker.target` | the parts of `tracker.address` |
 //! | `tracker.cluster`, `tracker.kube_cluster` | the cluster's configured name |
-//! | `tracker.host_user`, `tracker.host_roles` | the owner's user name and groups (stamped) |
-//! | `user.metadata.name`, `user.spec.roles` | the requester's user name and groups |
+//! | `tracker.host_user`, `tracker.host_roles` | the owner's user name and groups (stamped), without [`IMPLICIT_GROUPS`] |
+//! | `user.metadata.name`, `user.spec.roles` | the requester's user name and groups, without [`IMPLICIT_GROUPS`] |
 //! | `user.spec.traits["k"]`, `user.spec.traits.k` | the requester's extra values of `k` |
 //!
 //! The parser checks names, numbers of arguments, and the types of operands of `&& || ! in`.
@@ -51,10 +51,11 @@ mod vocabulary;
 use std::{fmt, str::FromStr};
 
 pub use error::WhereError;
+use expr::Expr;
 pub use filter::Filter;
 pub use fold::Folded;
 pub use parser::{MAX_DEPTH, MAX_NODES, MAX_SOURCE};
-pub use tracker::{Tracker, Traits, User};
+pub use tracker::{IMPLICIT_GROUPS, Tracker, Traits, User};
 
 /// A parsed condition on sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,6 +68,26 @@ impl WhereClause {
     /// Returns an error with column and expectation if the expression is invalid or too large.
     pub fn parse(source: &str) -> Result<Self, WhereError> {
         parser::parse(source).map(Self)
+    }
+
+    /// Returns whether the condition refers to the requester and not to the session.
+    #[must_use]
+    pub fn refers_to_user_only(&self) -> bool {
+        let is_tracker = |expr: &Expr| matches!(expr, Expr::Tracker(_));
+        let is_user =
+            |expr: &Expr| matches!(expr, Expr::UserName | Expr::UserRoles | Expr::Trait(_));
+        self.0.any(&is_user) && !self.0.any(&is_tracker)
+    }
+
+    /// Returns the [`IMPLICIT_GROUPS`] that the condition names.
+    ///
+    /// Fields of groups leave them out, so such a comparison is not what its author means.
+    #[must_use]
+    pub fn named_implicit_groups(&self) -> Vec<&'static str> {
+        let is_named = |group: &&str| {
+            self.0.any(&|expr: &Expr| matches!(expr, Expr::Text(text) if **text == **group))
+        };
+        IMPLICIT_GROUPS.into_iter().filter(|group| is_named(group)).collect()
     }
 
     /// Folds the condition for a requester.

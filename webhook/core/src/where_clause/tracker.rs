@@ -4,6 +4,19 @@ use std::collections::BTreeMap;
 
 use mirrord_sessions_crds::{Session, TrackerKind};
 
+/// Groups that `user.spec.roles` and `tracker.host_roles` leave out.
+///
+/// Authenticators add them to every user, and to every service account. Two users who share no
+/// other group have nothing in common, and a rule about shared groups must not match them.
+pub const IMPLICIT_GROUPS: [&str; 3] =
+    ["system:authenticated", "system:serviceaccounts", "system:unauthenticated"];
+
+/// Returns the groups without [`IMPLICIT_GROUPS`].
+fn own_groups(groups: &[String]) -> impl Iterator<Item = &str> {
+    let groups = groups.iter().map(String::as_str);
+    groups.filter(|group| !(group.starts_with("system:") && IMPLICIT_GROUPS.contains(group)))
+}
+
 /// Fields of a session that expressions can refer to.
 ///
 /// The documentation of [the language](super) maps the fields of RFD 82 to Kubernetes.
@@ -64,6 +77,11 @@ impl<'a> Tracker<'a> {
         }
     }
 
+    /// Returns the owner's groups without [`IMPLICIT_GROUPS`].
+    pub(super) fn own_host_roles(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        own_groups(self.host_roles)
+    }
+
     /// Returns the owner, then the users who joined.
     pub fn participants(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let owner = Some(self.host_user).filter(|owner| !owner.is_empty());
@@ -86,6 +104,11 @@ pub struct User<'a> {
 }
 
 impl<'a> User<'a> {
+    /// Returns the groups of the user without [`IMPLICIT_GROUPS`].
+    pub(super) fn own_roles(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        own_groups(self.roles)
+    }
+
     /// Returns the values of a trait, or none if the user does not have it.
     ///
     /// Keys are compared case-insensitively, so that a rule has the same result in both APIs: the

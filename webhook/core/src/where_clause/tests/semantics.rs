@@ -262,3 +262,53 @@ fn formats_as_equivalent_source() {
         assert_eq!(formatted.parse::<WhereClause>().unwrap(), clause, "{formatted}");
     }
 }
+
+#[test]
+fn groups_of_every_user_are_left_out() {
+    let groups = |groups: &[&str]| -> Vec<String> {
+        groups.iter().map(|group| (*group).to_owned()).collect()
+    };
+    let traits = Traits::new();
+    for (name, user, owner, expected) in [
+        ("a shared group", &["devs", "system:authenticated"][..], &["devs"][..], true),
+        (
+            "authenticated users",
+            &["a", "system:authenticated"],
+            &["b", "system:authenticated"],
+            false,
+        ),
+        ("anonymous users", &["system:unauthenticated"], &["system:unauthenticated"], false),
+        (
+            "service accounts",
+            &["system:serviceaccounts", "system:serviceaccounts:a", "system:authenticated"],
+            &["system:serviceaccounts", "system:serviceaccounts:b", "system:authenticated"],
+            false,
+        ),
+        (
+            "service accounts of a namespace",
+            &["system:serviceaccounts", "system:serviceaccounts:a"],
+            &["system:serviceaccounts", "system:serviceaccounts:a"],
+            true,
+        ),
+    ] {
+        let (roles, host_roles) = (groups(user), groups(owner));
+        let user = User { name: "eve", roles: &roles, traits: &traits };
+        let tracker = Tracker { host_roles: &host_roles, ..Tracker::default() };
+        for (clause, expected) in [
+            ("contains_any(user.spec.roles, tracker.host_roles)", expected),
+            ("contains(user.spec.roles, 'system:authenticated')", false),
+            ("'system:authenticated' in tracker.host_roles", false),
+            ("is_subset(tracker.host_roles, 'devs', 'system:serviceaccounts:a')", expected),
+        ] {
+            let found = match WhereClause::parse(clause).unwrap().fold(&user) {
+                Folded::Everything => true,
+                Folded::Nothing => false,
+                Folded::Residual(filter) => filter.matches(&tracker),
+            };
+            // An empty list is a subset of every list.
+            let is_empty = clause.starts_with("is_subset")
+                && host_roles.iter().all(|role| IMPLICIT_GROUPS.contains(&&**role));
+            assert_eq!(found, expected || is_empty, "{name}: {clause}");
+        }
+    }
+}
