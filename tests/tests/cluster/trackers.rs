@@ -20,7 +20,7 @@ async fn kubectl_reads_trackers_like_builtin_resources() {
     let table = wait_for_output(&dev, &["get", "mst"], "BBBBBBBBBBBBBBBB").await;
     let header: Vec<&str> = table.lines().next().unwrap().split("  ").collect();
     let header: Vec<&str> = header.iter().map(|h| h.trim()).filter(|h| !h.is_empty()).collect();
-    assert_eq!(header, ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION"]);
+    assert_eq!(header, ["SESSION ID", "TARGET", "USER", "PORTS", "SESSION DURATION", "STATE"]);
     assert!(table.contains("Aviram Hassan/tracked@example.com@mac.local"), "{table}");
     let wide = wait_for_output(&dev, &["get", "mst", "-o", "wide"], "KIND").await;
     assert!(wide.contains("process") && wide.contains("3.250.0"), "{wide}");

@@ -186,15 +186,15 @@ fn put_row(out: &mut Vec<u8>, item: RenderItem<'_>, version: MetaVersion, option
 
 /// Name, format, priority and description of each column.
 ///
-/// The first five are those of mirrord's status table; `-o wide` adds the others. kubectl adds the
-/// namespace itself.
+/// The first five are those of mirrord's status table. The state follows, because ended sessions are
+/// listed for some minutes. `-o wide` adds the others, and kubectl adds the namespace itself.
 const COLUMNS: [(&str, &str, u8, &str); 10] = [
     ("Session ID", "name", 0, "ID of the session, which is the name of its Session"),
     ("Target", "", 0, "Target of the run, as kind/name[/container/NAME]"),
     ("User", "", 0, "User of the run, as whoami/kubernetes-user@hostname"),
     ("Ports", "", 0, "Ports that the run steals or mirrors"),
     ("Session Duration", "", 0, "Duration of the run"),
-    ("State", "", 1, "State of the run: pending, running, terminating or terminated"),
+    ("State", "", 0, "State of the run: pending, running, terminating or terminated"),
     ("Kind", "", 1, "Kind of the session: job, ephemeral, process or operator"),
     (
         "Owner",
