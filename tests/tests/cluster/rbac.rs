@@ -73,7 +73,7 @@ const CLUSTER_WIDE: [&str; 18] = [
     "apiservices.apiregistration.k8s.io [] [v1.visibility.operator.metalbear.co] [get list patch watch]",
     "clusterroles.rbac.authorization.k8s.io [] [mirrord-operator-auditor] [create get patch]",
     "customresourcedefinitions.apiextensions.k8s.io [] [sessions.operator.metalbear.co] [get]",
-    "events.events.k8s.io [] [] [create]",
+    "events [] [] [create]",
     "jobs.batch [] [] [delete get list patch watch]",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [mirrord-sessions-webhook] [get list patch watch]",
     "pods [] [] [get list watch]",
