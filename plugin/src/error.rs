@@ -1,6 +1,7 @@
 //! Errors of the plugin, each as one line with a remedy.
 
 mod api_error;
+mod failure;
 mod transport;
 
 use std::{io, time::Duration};
@@ -10,6 +11,7 @@ use thiserror::Error;
 
 pub(crate) use api_error::shell;
 pub use api_error::{ApiError, RequestInfo, Status, Verb};
+pub use failure::FailureKind;
 pub(crate) use transport::ProxyFailure;
 pub use transport::Transport;
 

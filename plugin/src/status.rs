@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    error::{ApiError, Error},
+    error::{ApiError, Error, FailureKind},
     server::TrackerAvailability,
 };
 
@@ -22,6 +22,8 @@ pub(crate) enum Reading<T> {
     Known(T),
     /// RBAC hides the value from the requester.
     Hidden,
+    /// The cluster cannot reach the server of the value now, for this reason.
+    Unavailable(String),
     /// The reading failed for this reason.
     Failed(String),
 }
@@ -31,8 +33,11 @@ impl<T> Reading<T> {
     pub(crate) fn from_result(result: Result<T, Error>) -> Self {
         match result {
             Ok(value) => Self::Known(value),
-            Err(error) if error.api_error().is_some_and(ApiError::is_rbac) => Self::Hidden,
-            Err(error) => Self::Failed(error.to_string()),
+            Err(error) => match FailureKind::from_error(&error) {
+                FailureKind::Unavailable(reason) => Self::Unavailable(reason),
+                _ if error.api_error().is_some_and(ApiError::is_rbac) => Self::Hidden,
+                _ => Self::Failed(error.to_string()),
+            },
         }
     }
 }

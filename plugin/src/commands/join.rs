@@ -2,10 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
-    scope,
-    selection::{find, source},
-};
+use super::{scope, selection::find};
 use crate::{
     cli::join::{JoinArgs, JoinFormat},
     console::Console,
@@ -23,12 +20,17 @@ pub(super) async fn run(
     args: &JoinArgs,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    let source = source(server, console).await?;
-    if source != Source::Trackers {
-        return Err(Error::setup(format!(
-            "joining requires {}, which this cluster does not serve: an administrator can install it as described in the README of mirrord-sessions",
-            Source::Trackers.resource()
-        )));
+    let discovery = server.discover().await?;
+    if discovery.source != Source::Trackers {
+        let trackers = Source::Trackers.resource();
+        return Err(Error::setup(match discovery.unavailable_reason() {
+            Some(reason) => format!(
+                "joining requires {trackers}, which is not available now ({reason}): try again later, or ask an administrator to check the webhook of mirrord-sessions (kubectl -n mirrord-sessions get pods)"
+            ),
+            None => format!(
+                "joining requires {trackers}, which this cluster does not serve: an administrator can install it as described in the README of mirrord-sessions"
+            ),
+        }));
     }
     let scope = scope(server, args.namespaces);
     let session = find_session(server, &scope, args).await?;

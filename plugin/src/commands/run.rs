@@ -39,6 +39,8 @@ use crate::{
 /// The exit code if no session could be created. `env` and `timeout` use it too, and no command
 /// should.
 const NOT_RUN: u8 = 125;
+/// Time after which the command starts without reports, because trackers do not answer.
+const TRACKERS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The interval of checking whether the descendants of a stopped command have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -88,7 +90,7 @@ async fn run_as_session(
     let server = Server::connect(&connection).await?;
     // The terminal belongs to the command from now on.
     server.limit_terminal(TerminalUse::Messages);
-    let source = server.discover().await?.source;
+    let source = server.discover_within(TRACKERS_TIMEOUT).await?.source;
     if source == Source::Operator {
         return Err(Error::setup(
             "this cluster has mirrord's own operator, which records sessions by itself: run the command without \"kubectl mirrord-sessions run\"",

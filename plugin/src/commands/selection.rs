@@ -18,8 +18,8 @@ const MAX_CANDIDATES: usize = 10;
 /// Returns the source of sessions, and prints a warning if it is not the usual one.
 pub(super) async fn source(server: &Server, console: &mut Console<'_>) -> Result<Source, Error> {
     let found = server.discover().await?;
-    if let Some(warning) = &found.warning {
-        console.say(warning);
+    if let Some(warning) = found.warning() {
+        console.say(&warning);
     }
     Ok(found.source)
 }

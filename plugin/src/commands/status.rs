@@ -1,6 +1,6 @@
 //! The command `status`, which checks an installation.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -20,6 +20,11 @@ use crate::{
     },
 };
 
+/// Time limit of a reading. A webhook that hangs is reported by the API server after 5 seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
+/// Time limit of readings from trackers, which the aggregator does not end by itself.
+const TRACKERS_TIMEOUT: Duration = Duration::from_secs(3);
+
 pub(super) async fn run(
     server: &Server,
     args: HealthArgs,
@@ -27,19 +32,27 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     // Without a reachable server, the error is the only output.
-    let version = server.version().await;
+    let (version, resources) = tokio::join!(
+        server.limited(REQUEST_TIMEOUT, server.version()),
+        server.limited(REQUEST_TIMEOUT, server.served_resources()),
+    );
     if version.as_ref().is_err_and(Error::is_fatal) {
         return version.map(drop);
     }
-    let (has_sessions, source) = tokio::join!(server.serves_sessions(), server.discover());
     // The version is served to unauthenticated users too.
-    if is_refused(&has_sessions, ApiError::is_unauthenticated) {
-        return has_sessions.map(drop);
+    if is_refused(&resources, ApiError::is_unauthenticated) {
+        return resources.map(drop);
     }
-    let is_mirrord_operator = source.is_ok_and(|found| found.source == Source::Operator);
+    let may_be_mirrord_operator = resources.as_ref().is_ok_and(|resources| resources.operators);
+    let is_mirrord_operator = may_be_mirrord_operator && reads_mirrord_operator(server).await;
     let (checks, list) = if is_mirrord_operator {
         (assess_mirrord_operator(&Reading::from_result(version)), list_sessions(server).await)
     } else {
+        let has_sessions = match resources {
+            Ok(resources) => Ok(resources.sessions),
+            Err(error) if error.api_error().is_some_and(ApiError::is_not_installed) => Ok(false),
+            Err(error) => Err(error),
+        };
         let (facts, list) =
             tokio::join!(gather(server, version, has_sessions), list_sessions(server));
         (assess(&facts, now), list)
@@ -53,6 +66,11 @@ pub(super) async fn run(
     };
     console.print(&text)?;
     if is_well(&checks) { Ok(()) } else { Err(Error::Reported) }
+}
+
+async fn reads_mirrord_operator(server: &Server) -> bool {
+    let found = server.discover_within(TRACKERS_TIMEOUT).await;
+    found.is_ok_and(|found| found.source == Source::Operator)
 }
 
 fn is_refused<T>(result: &Result<T, Error>, how: impl Fn(&ApiError) -> bool) -> bool {
@@ -70,10 +88,12 @@ struct SessionList {
 /// that one.
 async fn list_sessions(server: &Server) -> SessionList {
     let mut scope = Scope::All;
-    let mut all = server.sessions(&scope, None).await;
+    // The error of a failed discovery is also that of the list.
+    let _ = server.discover_within(TRACKERS_TIMEOUT).await;
+    let mut all = server.limited(REQUEST_TIMEOUT, server.sessions(&scope, None)).await;
     if is_refused(&all, ApiError::is_rbac) {
         scope = Scope::Namespace(server.namespace().to_owned());
-        all = server.sessions(&scope, None).await;
+        all = server.limited(REQUEST_TIMEOUT, server.sessions(&scope, None)).await;
     }
     let filter = Filter::default();
     let shown = all.map(|all| {
@@ -99,15 +119,15 @@ async fn gather(
         created,
         auditor,
     ) = tokio::join!(
-        server.mutating_webhook(),
-        server.validating_webhook(),
-        server.admission_policies(),
-        server.admission_policy_bindings(),
-        server.deployment(),
-        server.api_service(),
-        server.probe_trackers(),
-        server.dry_run_create(),
-        auditor::reports(server),
+        server.limited(REQUEST_TIMEOUT, server.mutating_webhook()),
+        server.limited(REQUEST_TIMEOUT, server.validating_webhook()),
+        server.limited(REQUEST_TIMEOUT, server.admission_policies()),
+        server.limited(REQUEST_TIMEOUT, server.admission_policy_bindings()),
+        server.limited(REQUEST_TIMEOUT, server.deployment()),
+        server.limited(REQUEST_TIMEOUT, server.api_service()),
+        server.probe_trackers(TRACKERS_TIMEOUT),
+        server.limited(REQUEST_TIMEOUT, server.dry_run_create()),
+        server.limited(REQUEST_TIMEOUT, auditor::reports(server)),
     );
     Facts {
         version: Reading::from_result(version),
@@ -147,7 +167,7 @@ fn to_object(checks: &[Check], sessions: &Reading<Vec<Session>>) -> Value {
                 json!({ "namespace": namespace, "user": user, "sessions": count })
             })
             .collect(),
-        Reading::Hidden | Reading::Failed(_) => Value::Null,
+        Reading::Hidden | Reading::Unavailable(_) | Reading::Failed(_) => Value::Null,
     };
     json!({
         "clientVersion": concat!("v", env!("CARGO_PKG_VERSION")),
@@ -188,6 +208,9 @@ fn of_sessions(list: &SessionList) -> String {
         }
         Reading::Known(sessions) => sessions,
         Reading::Hidden => return "Sessions: your roles don't show them\n".to_owned(),
+        Reading::Unavailable(why) => {
+            return format!("Sessions: not available now ({})\n", visible(why));
+        }
         Reading::Failed(why) => return format!("Sessions: {}\n", visible(why)),
     };
     let header = ["NAMESPACE", "USER", "SESSIONS"].map(ToOwned::to_owned);

@@ -51,8 +51,8 @@ pub(super) async fn run(server: Server, args: TopArgs) -> Result<(), Error> {
     let first = sessions_of(pages.collect().await?);
     let version = pages.resource_version().to_owned();
     let mut top = update(top, Event::Listed(first));
-    if let Some(warning) = &found.warning {
-        top = update(top, Event::Warning(warning.clone()));
+    if let Some(warning) = found.warning() {
+        top = update(top, Event::Warning(warning));
     }
     let (sender, events) = mpsc::channel(QUEUE);
     let warnings = sender.clone();

@@ -130,6 +130,8 @@ pub struct ApiError {
     pub request: RequestInfo,
     /// The response of the server.
     pub status: Status,
+    /// The reason why trackers are unavailable, if Sessions are read in their place.
+    pub trackers_unavailable: Option<String>,
 }
 
 impl std::error::Error for ApiError {}
@@ -173,10 +175,22 @@ impl ApiError {
         self.status.code == 401 || Denial::read(&self.status).is_some_and(is_anonymous)
     }
 
+    /// Returns whether the message is that of a webhook that denied the request.
+    pub(super) fn is_of_admission(&self) -> bool {
+        is_of_admission(&self.status.message)
+    }
+
+    /// Returns whether the API server did not execute the request, because a webhook failed.
+    #[must_use]
+    pub fn is_webhook_failure(&self) -> bool {
+        WebhookFailure::read(&self.status).is_some()
+    }
+
     /// Returns whether every further request would fail in the same way.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(self.status.code, 401 | 429 | 503 | 504)
+            || self.is_webhook_failure()
             || !self.status.is_status
             || self.is_not_installed()
     }
@@ -199,6 +213,13 @@ impl fmt::Display for ApiError {
                 "error: the server doesn't have a resource type \"sessions\" in group \"{GROUP}\": mirrord-sessions is not installed on this cluster (is it the right --context?); an administrator installs it as its README says"
             );
         }
+        if *code == 503 && is_of_aggregator(&self.status) {
+            return write!(
+                f,
+                "Error from server (ServiceUnavailable): the API of the sessions is not available now ({}): try again later, or ask an administrator to check the service behind it",
+                message.trim()
+            );
+        }
         if !is_status {
             return self.not_kubernetes(f);
         }
@@ -206,12 +227,26 @@ impl fmt::Display for ApiError {
             return self.not_found(f);
         }
         if let Some(denial) = Denial::read(&self.status) {
-            return denial.explain(f, &self.request);
+            return match &self.trackers_unavailable {
+                Some(reason) if denial.is_about_sessions() => write!(
+                    f,
+                    "Error from server (ServiceUnavailable): {TRACKERS}.{TRACKER_GROUP} is not available now ({reason}), and you may not read {SESSIONS} in its place: {CHECK_WEBHOOK}"
+                ),
+                _ => denial.explain(f, &self.request),
+            };
         }
         if reason.is_empty() {
             write!(f, "Error from server: ")?;
         } else {
             write!(f, "Error from server ({reason}): ")?;
+        }
+        if let Some(failure) = WebhookFailure::read(&self.status) {
+            if let Some(id) = &self.request.id {
+                let failed_action = self.request.verb.failed_action();
+                write!(f, "{} \"{id}\" {failed_action}: ", kind_name())?;
+            }
+            let remedy = if failure.is_ours() { CHECK_WEBHOOK } else { CHECK_OTHER_WEBHOOK };
+            return write!(f, "{failure}: {remedy}");
         }
         let quoted = |id: &SessionId| format!("\"{}\"", id.name());
         match &self.request.id {
@@ -274,6 +309,62 @@ impl ApiError {
     }
 }
 
+/// The remedies of a webhook that does not answer.
+const CHECK_WEBHOOK: &str = "try again later, or ask an administrator to check the webhook of mirrord-sessions (kubectl -n mirrord-sessions get pods)";
+const CHECK_OTHER_WEBHOOK: &str =
+    "try again later, or ask an administrator to check this webhook of the cluster";
+
+/// A failure of the API server to call a webhook, parsed from its message.
+///
+/// The API server executes no request whose webhook fails, unless its policy is to ignore failures.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct WebhookFailure<'a> {
+    name: &'a str,
+    cause: &'a str,
+}
+
+impl<'a> WebhookFailure<'a> {
+    /// Parses `failed calling webhook "NAME": failed to call webhook: Post "URL": CAUSE`.
+    pub(super) fn read(status: &'a Status) -> Option<Self> {
+        if status.code < 500 {
+            return None;
+        }
+        let (_, rest) = status.message.split_once("failed calling webhook \"")?;
+        let (name, cause) = rest.split_once('"')?;
+        let cause = cause.strip_prefix(": ").unwrap_or_default();
+        let cause = cause.strip_prefix("failed to call webhook: ").unwrap_or(cause);
+        let without_url =
+            cause.strip_prefix("Post \"").and_then(|rest| Some(rest.split_once("\": ")?.1));
+        Some(Self { name, cause: without_url.unwrap_or(cause) })
+    }
+
+    /// Returns whether the webhook belongs to mirrord-sessions.
+    pub(super) fn is_ours(&self) -> bool {
+        self.name.strip_suffix(GROUP).is_some_and(|rest| rest.ends_with('.'))
+    }
+}
+
+impl fmt::Display for WebhookFailure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, cause } = self;
+        match *cause {
+            "" => write!(f, "the webhook \"{name}\" cannot be reached"),
+            cause if cause.contains("deadline exceeded") || cause.contains("timeout") => {
+                write!(f, "the webhook \"{name}\" did not answer in time")
+            }
+            cause => write!(f, "the webhook \"{name}\" cannot be reached ({cause})"),
+        }
+    }
+}
+
+/// Returns whether the aggregator responded that it cannot reach an API behind it.
+fn is_of_aggregator(status: &Status) -> bool {
+    let message = status.message.trim().to_ascii_lowercase();
+    !status.is_status
+        && (message == "service unavailable"
+            || message.starts_with("error trying to reach service"))
+}
+
 /// A denial by RBAC, parsed from the authorizer's message.
 #[derive(Debug, Eq, PartialEq)]
 struct Denial<'a> {
@@ -313,6 +404,11 @@ impl<'a> Denial<'a> {
         Some(Self { user, verb, resource, group, namespace, more })
     }
 
+    /// Returns whether the denial is about Sessions themselves.
+    fn is_about_sessions(&self) -> bool {
+        self.group == GROUP && self.resource == "sessions"
+    }
+
     fn explain(&self, f: &mut fmt::Formatter<'_>, request: &RequestInfo) -> fmt::Result {
         let Self { user, verb, resource, group, namespace, more } = self;
         let dot = if group.is_empty() { "" } else { "." };
@@ -321,8 +417,8 @@ impl<'a> Denial<'a> {
             "Error from server (Forbidden): User {user:?} cannot {verb} {resource}{dot}{group}"
         )?;
         // The resources of trackers and of their subresources count too.
-        let is_ours = (*group == GROUP && *resource == "sessions")
-            || (*group == TRACKER_GROUP && resource.starts_with(TRACKERS));
+        let is_ours =
+            self.is_about_sessions() || (*group == TRACKER_GROUP && resource.starts_with(TRACKERS));
         if let (Some(id), true) = (&request.id, is_ours) {
             write!(f, " \"{id}\"")?;
         }

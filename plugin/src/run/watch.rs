@@ -71,7 +71,10 @@ pub(crate) fn classify_status(error: Option<&Error>) -> RequestFailure {
 pub(crate) fn may_have_executed(error: Option<&Error>) -> bool {
     match error {
         None | Some(Error::Transport(_) | Error::Timeout { .. } | Error::Unexpected { .. }) => true,
-        Some(Error::Api(api_error)) => api_error.status.code >= 500,
+        // The API server stores nothing if a webhook fails.
+        Some(Error::Api(api_error)) => {
+            api_error.status.code >= 500 && !api_error.is_webhook_failure()
+        }
         Some(_) => false,
     }
 }
@@ -212,6 +215,7 @@ mod tests {
             credentials: "c".into(),
             request: RequestInfo { verb: Verb::Create, namespace: None, id: None },
             status: Status::read(code, body.as_bytes()),
+            trackers_unavailable: None,
         }))
     }
 
@@ -238,6 +242,8 @@ mod tests {
         {
             assert_eq!(may_have_executed(Some(&api_error(code, status))), may, "{code}");
         }
+        let webhook = r#"{"kind":"Status","message":"failed calling webhook \"w\": EOF"}"#;
+        assert!(!may_have_executed(Some(&api_error(500, webhook))));
         assert!(may_have_executed(None));
         assert!(!may_have_executed(Some(&Error::setup("x"))));
         assert_eq!(classify_status(None), RequestFailure::Unreachable);

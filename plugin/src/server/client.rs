@@ -20,7 +20,7 @@ use super::{
     transport::Transport,
     warning::WarningWriter,
 };
-use crate::error::{ApiError, Error, RequestInfo, Status};
+use crate::error::{ApiError, Error, RequestInfo, Status, Verb};
 
 /// Maximum number of retries of a request when the server sends `Retry-After`.
 const RETRIES: usize = 5;
@@ -112,11 +112,14 @@ impl Server {
 
     /// Builds the error of a request that the server rejected.
     pub(super) fn api_error(&self, info: RequestInfo, failure: Status) -> Error {
+        let reads = matches!(info.verb, Verb::Get | Verb::List | Verb::Watch);
+        let unavailable = self.discovery.get().and_then(Discovery::unavailable_reason);
         Error::Api(Box::new(ApiError {
             host: self.host.clone(),
             credentials: self.credentials_name.clone(),
             request: info,
             status: failure,
+            trackers_unavailable: unavailable.filter(|_| reads).map(ToOwned::to_owned),
         }))
     }
 
@@ -150,6 +153,20 @@ impl Server {
             Ok((head.status, head.headers, bytes))
         };
         exchange.await
+    }
+
+    /// Returns the result of requests within a time limit, or that of the flags if it is shorter.
+    pub async fn limited<T>(
+        &self,
+        limit: Duration,
+        requests: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        // A plugin may wait for its user, which is no delay of the server.
+        self.credentials.current().await?;
+        let after = self.timeout.map_or(limit, |timeout| timeout.min(limit));
+        tokio::time::timeout(after, requests)
+            .await
+            .map_err(|_| Error::Timeout { host: self.host.clone(), after })?
     }
 
     /// Returns the result of an exchange, or an error at the end of the time limit.

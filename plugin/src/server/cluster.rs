@@ -1,5 +1,7 @@
 //! Requests about the cluster and about the installation of mirrord-sessions.
 
+use std::time::Duration;
+
 use http::Method;
 use mirrord_sessions_crds::{GROUP, SYSTEM_NAMESPACE, TRACKER_API_SERVICE, WEBHOOK_NAME};
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::{
     options::{Scope, cluster_request, session_request},
     source::Source,
 };
-use crate::error::{Error, Verb};
+use crate::error::{Error, FailureKind, Verb};
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 
@@ -82,22 +84,19 @@ impl Server {
         self.cluster_object(&path).await
     }
 
-    /// Probes the tracker API by listing one tracker of the namespace.
-    pub async fn probe_trackers(&self) -> Result<TrackerAvailability, Error> {
+    /// Probes the tracker API by listing one tracker of the namespace within a time limit.
+    pub async fn probe_trackers(&self, limit: Duration) -> Result<TrackerAvailability, Error> {
         let scope = Scope::Namespace(self.namespace().to_owned());
         let path = format!("{}?limit=1", Source::Trackers.path(&scope, None));
         let info = session_request(Verb::List, self.namespace(), None);
-        let response: Result<Value, Error> = self.request(&info, Method::GET, &path, None).await;
+        let request = self.request::<Value>(&info, Method::GET, &path, None);
+        let response = self.limited(limit, request).await;
         match response {
             Ok(_) => Ok(TrackerAvailability::Served),
-            Err(error) => match error.api_error() {
-                Some(api_error) if api_error.is_not_installed() => Ok(TrackerAvailability::Missing),
-                // The aggregator responds with plain text if it has no endpoint.
-                Some(api_error) if api_error.status.code == 503 => {
-                    let reason = api_error.status.message.trim().to_owned();
-                    Ok(TrackerAvailability::Unreachable(reason))
-                }
-                _ => Err(error),
+            Err(error) => match FailureKind::from_error(&error) {
+                FailureKind::NotServed => Ok(TrackerAvailability::Missing),
+                FailureKind::Unavailable(reason) => Ok(TrackerAvailability::Unreachable(reason)),
+                FailureKind::Forbidden | FailureKind::Other => Err(error),
             },
         }
     }

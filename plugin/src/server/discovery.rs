@@ -1,5 +1,7 @@
 //! Discovery of the API that serves sessions.
 
+use std::time::Duration;
+
 use http::Method;
 use mirrord_sessions_crds::{GROUP, TRACKER_GROUP, TRACKER_VERSION, TRACKERS};
 use serde_json::Value;
@@ -7,67 +9,84 @@ use serde_json::Value;
 use super::{
     client::Server,
     options::cluster_request,
-    source::{Discovery, Source},
+    source::{Discovery, MissingTrackers, Source},
 };
-use crate::error::{ApiError, Error, Verb};
+use crate::error::{ApiError, Error, FailureKind, Verb};
 
 /// Resource that only mirrord's own operator serves in the group of Sessions.
 const OPERATORS: &str = "mirrordoperators";
+/// Time after which trackers count as unavailable.
+///
+/// The aggregator holds requests to a hanging webhook for much longer, until it notices.
+const TRACKERS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Resources that the group of Sessions serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ServedResources {
+    /// Sessions of this project or of mirrord's own operator.
+    pub sessions: bool,
+    /// The resource of mirrord's own operator.
+    pub operators: bool,
+}
 
 impl Server {
     /// Discovers the API that serves sessions and caches the result.
     pub async fn discover(&self) -> Result<&Discovery, Error> {
+        self.discover_within(TRACKERS_TIMEOUT).await
+    }
+
+    /// Discovers the API that serves sessions. Trackers that do not answer within the limit are
+    /// unavailable.
+    pub async fn discover_within(&self, limit: Duration) -> Result<&Discovery, Error> {
         let discover = || async {
-            let discovery = self.discover_uncached().await?;
+            let discovery = self.discover_uncached(limit).await?;
             self.log.log(1, &format!("Reading {}", discovery.source.resource()));
             Ok(discovery)
         };
         self.discovery.get_or_try_init(discover).await
     }
 
-    async fn discover_uncached(&self) -> Result<Discovery, Error> {
+    async fn discover_uncached(&self, limit: Duration) -> Result<Discovery, Error> {
         let group_version = format!("{TRACKER_GROUP}/{TRACKER_VERSION}");
-        let unavailable = match self.resource_names(&group_version).await {
+        let missing = match self.limited(limit, self.resource_names(&group_version)).await {
             Ok(names) if names.contains(TRACKERS) => None,
-            Ok(_) => Some("not served by this cluster".to_owned()),
-            Err(error) => match error.api_error() {
+            Ok(_) => Some(MissingTrackers::NotServed),
+            Err(error) => match FailureKind::from_error(&error) {
                 // A user without the right to discover APIs may still list trackers. If not, the
                 // list request reports it.
-                Some(api_error) if api_error.status.code == 403 && api_error.status.is_status => {
-                    None
-                }
-                Some(api_error) if api_error.is_not_installed() => {
-                    Some("not served by this cluster".to_owned())
-                }
-                Some(api_error) if api_error.status.code == 503 => {
-                    Some(format!("not available now ({})", api_error.status.message.trim()))
-                }
-                _ => return Err(error),
+                FailureKind::Forbidden => None,
+                FailureKind::NotServed => Some(MissingTrackers::NotServed),
+                FailureKind::Unavailable(reason) => Some(MissingTrackers::Unavailable(reason)),
+                FailureKind::Other => return Err(error),
             },
         };
-        let Some(unavailable) = unavailable else {
-            return Ok(Discovery { source: Source::Trackers, warning: None });
-        };
-        let has_operator = match self.resource_names(&format!("{GROUP}/v1")).await {
-            Ok(names) => names.contains(OPERATORS),
-            Err(error)
-                if error.api_error().is_some_and(|api_error| api_error.status.code == 403) =>
-            {
-                false
-            }
-            Err(error) => return Err(error),
-        };
-        if has_operator {
-            return Ok(Discovery { source: Source::Operator, warning: None });
+        if missing.is_none() {
+            return Ok(Discovery { source: Source::Trackers, missing: None });
         }
-        Ok(Discovery {
-            source: Source::Sessions,
-            warning: Some(format!(
-                "Warning: {} is {unavailable}: reading {} instead",
-                Source::Trackers.resource(),
-                Source::Sessions.resource()
-            )),
+        Ok(if self.served_resources().await?.operators {
+            Discovery { source: Source::Operator, missing: None }
+        } else {
+            Discovery { source: Source::Sessions, missing }
         })
+    }
+
+    /// Returns which resources the group of Sessions serves. A user without the right to discover
+    /// APIs is assumed to have Sessions.
+    pub async fn served_resources(&self) -> Result<ServedResources, Error> {
+        match self.resource_names(&format!("{GROUP}/v1")).await {
+            Ok(names) => Ok(ServedResources {
+                sessions: names.contains("sessions"),
+                operators: names.contains(OPERATORS),
+            }),
+            Err(error)
+                if error.api_error().is_some_and(|api_error| {
+                    api_error.status.code == 403 && !api_error.is_unauthenticated()
+                }) =>
+            {
+                Ok(ServedResources { sessions: true, operators: false })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the names of the resources of a group version.

@@ -20,8 +20,42 @@ pub enum Source {
 pub struct Discovery {
     /// API that sessions are read from.
     pub source: Source,
-    /// Reason why trackers are not used, if the user should know it.
-    pub warning: Option<String>,
+    /// Why Sessions are read in place of trackers.
+    pub missing: Option<MissingTrackers>,
+}
+
+/// The reason why trackers can't be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MissingTrackers {
+    /// The cluster does not serve them.
+    NotServed,
+    /// The cluster cannot reach the webhook that serves them, for this reason.
+    Unavailable(String),
+}
+
+impl Discovery {
+    /// Returns the reason why trackers are unavailable, if they are.
+    #[must_use]
+    pub fn unavailable_reason(&self) -> Option<&str> {
+        match &self.missing {
+            Some(MissingTrackers::Unavailable(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Returns the warning that Sessions are read in place of trackers.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let reason = match self.missing.as_ref()? {
+            MissingTrackers::NotServed => "not served by this cluster".to_owned(),
+            MissingTrackers::Unavailable(reason) => format!("not available now ({reason})"),
+        };
+        Some(format!(
+            "Warning: {} is {reason}: reading {} instead",
+            Source::Trackers.resource(),
+            Source::Sessions.resource()
+        ))
+    }
 }
 
 impl Source {

@@ -161,7 +161,7 @@ fn trackers(facts: &Facts) -> Check {
             return Check::new(name, Off, UNSERVED);
         }
         Reading::Known(Some(service)) => condition(service, "Available"),
-        Reading::Hidden | Reading::Failed(_) => None,
+        Reading::Hidden | Reading::Unavailable(_) | Reading::Failed(_) => None,
     };
     if let Some((false, why)) = available {
         return Check::new(name, Problem, format!("the API server can't reach them: {why}")).with_remedy(format!(
@@ -185,7 +185,7 @@ fn trackers(facts: &Facts) -> Check {
             Check::new(name, Good, "session trackers are served; your roles don't show any here")
         }
         (Reading::Hidden, _) => Check::new(name, Unknown, HIDDEN),
-        (Reading::Failed(why), _) => {
+        (Reading::Failed(why) | Reading::Unavailable(why), _) => {
             Check::new(name, Problem, why.clone()).with_remedy("try again later")
         }
     }

@@ -172,7 +172,7 @@ fn names_a_remedy_for_each_problem() {
         }),
         ("webhook", Problem, "the API server can't reach it", |facts| {
             facts.dry_run_creation =
-                Reading::Failed("failed calling webhook \"x\": refused".to_owned());
+                Reading::Unavailable("the webhook \"x\" did not answer in time".to_owned());
             facts.deployment = deployment(0);
         }),
         ("webhook", Problem, "it was not called", |facts| {

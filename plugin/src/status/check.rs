@@ -19,6 +19,10 @@ impl Check {
             Reading::Failed(reason) => {
                 Self::new(name, State::Problem, reason.clone()).with_remedy("try again later")
             }
+            Reading::Unavailable(reason) => {
+                Self::new(name, State::Problem, format!("not available now: {reason}"))
+                    .with_remedy("try again later")
+            }
             Reading::Known(_) | Reading::Hidden => Self::new(name, State::Unknown, HIDDEN),
         }
     }

@@ -72,7 +72,7 @@ pub(super) fn webhook(facts: &Facts) -> Check {
             Check::new(NAME, Good, format!("it stamps the owner of a new Session{about}"))
         }
         Reading::Known(_) => not_called(),
-        Reading::Failed(why) if why.contains("failed calling webhook") => {
+        Reading::Unavailable(why) => {
             Check::new(NAME, Problem, format!("the API server can't reach it: {why}{about}"))
                 .with_remedy(look)
         }

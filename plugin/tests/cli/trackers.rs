@@ -175,3 +175,94 @@ fn describes_by_target_with_concurrent_sessions() {
     let line = wide.lines().nth(1).unwrap();
     assert!(line.ends_with("eve"), "{wide}");
 }
+
+/// Responds like the API server with a webhook that hangs, to a developer with the default role.
+fn unavailable_trackers() -> Fake {
+    Fake::new()
+        .session("default", "487f4f2b6d2376ad")
+        .rule(|seen| {
+            seen.path.starts_with("/apis/visibility.operator.metalbear.co/v1").then(|| {
+                crate::fake::Response {
+                    code: 503,
+                    headers: "",
+                    body: "service unavailable\n".into(),
+                }
+            })
+        })
+        .forbid("GET /namespaces/default/sessions", "list", Some("default"))
+        .forbid("GET /namespaces/default/sessions/487f4f2b6d2376ad", "get", Some("default"))
+        .forbid("GET /sessions", "list", None)
+        .rule(|seen| {
+            let webhook = match seen.method.as_str() {
+                "POST" if seen.path.ends_with("/sessions") => "stamp",
+                "DELETE" => "stop",
+                _ => return None,
+            };
+            let message = format!(
+                "Internal error occurred: failed calling webhook \"{webhook}.sessions.operator.metalbear.co\": failed to call webhook: Post \"https://x.y.svc:443/z?timeout=5s\": context deadline exceeded"
+            );
+            let body = status(500, "InternalError", &message, &json!({}));
+            Some(crate::fake::Response { code: 500, headers: "", body })
+        })
+}
+
+#[test]
+fn unavailable_trackers_are_neither_missing_nor_forbidden() {
+    let server = unavailable_trackers().start();
+    let unavailable = "sessiontrackers.visibility.operator.metalbear.co is not available now (service unavailable)";
+    let hanging = "sessions.operator.metalbear.co\" did not answer in time: try again later";
+    for (command, expected) in [
+        ("list", unavailable),
+        ("list -A", unavailable),
+        ("list -w", unavailable),
+        ("describe 487f4f2b6d2376ad", unavailable),
+        (
+            "join 487f4f2b6d2376ad",
+            "sessiontrackers.visibility.operator.metalbear.co, which is not available now (service unavailable)",
+        ),
+        ("kill-all -A --yes", unavailable),
+        ("delete 487f4f2b6d2376ad", hanging),
+        ("kill --id 487f4f2b6d2376ad", hanging),
+        ("kill-all --yes", hanging),
+        #[cfg(unix)]
+        ("run true", hanging),
+    ] {
+        let output = server.run(command);
+        assert_ne!(output.code, Some(0), "{command}");
+        let messages = output.messages;
+        assert!(messages.contains(expected), "{command}: {messages}");
+        for wrong in ["rolebinding", "does not serve", "Internal error occurred"] {
+            assert!(!messages.contains(wrong), "{command}: {messages}");
+        }
+    }
+    // The API server stores nothing if a webhook fails, so there is nothing to repeat or delete.
+    let creations = server.lines().into_iter().filter(|line| line.starts_with("POST"));
+    assert_eq!(creations.count(), usize::from(cfg!(unix)));
+    let output = server.run("status");
+    for expected in [
+        "the API server can't reach it: the webhook \"stamp.sessions.operator.metalbear.co\" did not answer in time",
+        "Sessions: not available now (service unavailable)",
+    ] {
+        assert!(output.out.contains(expected), "{output:?}");
+    }
+}
+
+#[test]
+fn commands_do_not_wait_for_hanging_trackers() {
+    let start = std::time::Instant::now();
+    let server = Fake::new()
+        .session("default", "a")
+        .rule(|seen| {
+            if seen.path.starts_with("/apis/visibility.operator.metalbear.co") {
+                std::thread::sleep(std::time::Duration::from_mins(1));
+            }
+            None
+        })
+        .start();
+    let output = server.run("list -o name");
+    assert_eq!((output.code, output.out.as_str()), (Some(0), "session.operator.metalbear.co/a\n"));
+    assert!(output.messages.contains("is not available now (there was no answer within 5s)"));
+    let output = server.run("status");
+    assert!(output.out.contains("can't reach them: there was no answer within 3s"), "{output:?}");
+    assert!(start.elapsed().as_secs() < 40, "{:?}", start.elapsed());
+}

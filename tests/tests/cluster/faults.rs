@@ -1,9 +1,17 @@
 //! Cluster faults: killed processes, several replicas, damaged Secrets and changed configurations.
 
+use std::time::{Duration, Instant};
+
 use mirrord_sessions_tests::cluster::{Cluster, Webhook};
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, admin_json, create_namespace, eventually, session_manifest};
+use crate::{
+    plugin::{bin, plugin},
+    support::{
+        Namespace, User, admin_json, create_namespace, create_session, eventually,
+        eventually_within, session_manifest, wait_for_output,
+    },
+};
 
 const CONFIGURATION: &str = "mutatingwebhookconfiguration/mirrord-sessions-webhook";
 const SECRET: [&str; 3] = ["secret/mirrord-sessions-webhook-ca", "-n", "mirrord-sessions"];
@@ -159,4 +167,80 @@ async fn reconnects_after_api_server_restart() {
     assert_sessions_are_stamped(&create_namespace(&cluster, "restart").await).await;
     // The watches of the webhook are re-established.
     assert_bundle_is_restored(&cluster).await;
+}
+
+/// Runs the plugin as a developer on a cluster whose webhook does not answer, and asserts that each
+/// command says so within seconds.
+async fn assert_plugin_reports_hanging_webhook(cluster: &Cluster, dev: &User<'_>, phase: &str) {
+    let bin = bin(cluster);
+    for (args, expected, limit) in [
+        // The developer has the role that an error about missing rights would advise.
+        (&["list"][..], "sessiontrackers.visibility.operator.metalbear.co is not available now", 8),
+        (&["describe", "487f4f2b6d2376ad"], "is not available now", 8),
+        (&["join", "487f4f2b6d2376ad"], "is not available now", 8),
+        (
+            &["run", "--", "true"],
+            "the webhook \"stamp.sessions.operator.metalbear.co\" did not answer in time: try again later",
+            10,
+        ),
+        (
+            &["delete", "487f4f2b6d2376ad"],
+            "the webhook \"stop.sessions.operator.metalbear.co\" did not answer in time: try again later",
+            12,
+        ),
+        (
+            &["status"],
+            "the API server can't reach it: the webhook \"stamp.sessions.operator.metalbear.co\" did not answer in time",
+            9,
+        ),
+    ] {
+        let args = [args, &["-n", dev.namespace()]].concat();
+        // The namespace of `run` precedes its command.
+        let args = if args[0] == "run" {
+            ["run", "-n", dev.namespace(), "--", "true"].to_vec()
+        } else {
+            args
+        };
+        let start = Instant::now();
+        let output = plugin(&bin, dev.kubeconfig(), &args).await;
+        let elapsed = start.elapsed();
+        let text = format!("{phase}: {args:?} after {elapsed:?}: {output:?}");
+        assert!(!output.status.success(), "{text}");
+        let printed = format!("{}{}", output.stdout, output.stderr);
+        assert!(printed.contains(expected), "{text}");
+        for wrong in ["rolebinding", "does not serve", "InternalError): Internal"] {
+            assert!(!printed.contains(wrong), "{text}");
+        }
+        assert!(elapsed.as_secs() < limit, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn plugin_reports_hanging_webhook_within_seconds() {
+    let cluster = Cluster::start().await.unwrap();
+    let namespace = create_namespace(&cluster, "hanging").await;
+    let dev = namespace.user("hanging-dev", &[]);
+    namespace.bind_role("mirrord-operator-user", &dev.name).await;
+    create_session(&dev, "487f4f2b6d2376ad", json!({ "target": "a/b" })).await;
+    let trackers = ["get", "sessiontrackers", "-o", "name"];
+    wait_for_output(&dev, &trackers, "487f4f2b6d2376ad").await;
+    cluster.webhook.freeze().unwrap();
+    assert_plugin_reports_hanging_webhook(&cluster, &dev, "before the aggregator notices").await;
+    let api = mirrord_sessions_crds::TRACKER_API_SERVICE;
+    eventually_within(Duration::from_mins(2), "the APIService is unavailable", || async {
+        let service = get(&cluster, &["apiservice", api]).await;
+        let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let is_unavailable =
+            |condition: &Value| condition["type"] == "Available" && condition["status"] == "False";
+        conditions.iter().any(is_unavailable).then_some(())
+    })
+    .await;
+    assert_plugin_reports_hanging_webhook(&cluster, &dev, "after the aggregator noticed").await;
+    cluster.webhook.thaw().unwrap();
+    eventually("the plugin lists again", || async {
+        let output =
+            plugin(&bin(&cluster), dev.kubeconfig(), &["list", "-n", dev.namespace()]).await;
+        output.stdout.contains("487F4F2B6D2376AD").then_some(())
+    })
+    .await;
 }

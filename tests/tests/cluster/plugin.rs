@@ -35,7 +35,7 @@ pub(crate) fn shared_bin() -> &'static Path {
 }
 
 /// Runs `kubectl mirrord-sessions` with a kubeconfig.
-async fn plugin(bin: &Path, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
+pub(crate) async fn plugin(bin: &Path, kubeconfig: &Path, args: &[&str]) -> KubectlOutput {
     let mut command = tokio::process::Command::new(bin.join("kubectl"));
     command
         .arg("mirrord-sessions")

@@ -22,6 +22,7 @@ fn api_error(verb: Verb, id: Option<&str>, namespace: Option<&str>, failure: Sta
             id: id.map(SessionId::from_name),
         },
         status: failure,
+        trackers_unavailable: None,
     }
 }
 
@@ -135,7 +136,7 @@ fn prints_admission_denials_verbatim() {
                 "Internal error occurred: failed calling webhook \"w\"",
                 &json!({}),
             ),
-            "Error from server (InternalError): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: Internal error occurred: failed calling webhook \"w\"",
+            "Error from server (InternalError): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: the webhook \"w\" cannot be reached: try again later, or ask an administrator to check this webhook of the cluster",
         ),
         (
             status(429, "TooManyRequests", "busy", &json!({})),
@@ -212,4 +213,46 @@ fn quotes_words_for_shells() {
     ] {
         assert_eq!(shell(text), expected);
     }
+}
+
+#[test]
+fn advises_no_role_while_trackers_are_unavailable() {
+    let denial = |resource: &str, group: &str| {
+        let message = format!(
+            "{resource}.{group} is forbidden: User \"dev\" cannot list resource \"{resource}\" in API group \"{group}\" in the namespace \"shop\""
+        );
+        let failure = status(403, "Forbidden", &message, &json!({}));
+        let api_error = api_error(Verb::List, None, Some("shop"), failure);
+        ApiError { trackers_unavailable: Some("service unavailable".into()), ..api_error }
+    };
+    let error = denial("sessions", "operator.metalbear.co");
+    // Commands that work without reading continue as for any denial.
+    assert!(error.is_rbac());
+    assert_eq!(
+        error.to_string(),
+        "Error from server (ServiceUnavailable): sessiontrackers.visibility.operator.metalbear.co is not available now (service unavailable), and you may not read sessions.operator.metalbear.co in its place: try again later, or ask an administrator to check the webhook of mirrord-sessions (kubectl -n mirrord-sessions get pods)"
+    );
+    // A role does help with other resources.
+    assert!(denial("events", "").to_string().contains("ask an administrator for a role"));
+}
+
+#[test]
+fn explains_unavailable_servers() {
+    let text = text_of(Verb::List, Status::read(503, b"service unavailable\n"));
+    assert_eq!(
+        text,
+        "Error from server (ServiceUnavailable): the API of the sessions is not available now (service unavailable): try again later, or ask an administrator to check the service behind it"
+    );
+    let message = "Internal error occurred: failed calling webhook \"stop.sessions.operator.metalbear.co\": failed to call webhook: Post \"https://a.b.svc:443/admission/v1/sessions/delete?timeout=5s\": context deadline exceeded";
+    let failure = api_error(
+        Verb::Delete,
+        Some(ID),
+        Some("shop"),
+        status(500, "InternalError", message, &json!({})),
+    );
+    assert!(failure.is_webhook_failure() && failure.is_fatal());
+    assert_eq!(
+        failure.to_string(),
+        "Error from server (InternalError): session.operator.metalbear.co \"487F4F2B6D2376AD\" not deleted: the webhook \"stop.sessions.operator.metalbear.co\" did not answer in time: try again later, or ask an administrator to check the webhook of mirrord-sessions (kubectl -n mirrord-sessions get pods)"
+    );
 }
