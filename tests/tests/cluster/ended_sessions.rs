@@ -8,12 +8,12 @@ use crate::support::{
     wait_for_output,
 };
 
-/// Label of the ConfigMaps that store ended sessions.
+/// Label of the Secrets that store ended sessions.
 const RECORD_LABEL: &str = "visibility.operator.metalbear.co/record";
 
 /// Prints the stored records of ended sessions that a label selector selects.
 async fn records(cluster: &Cluster, selector: &str, format: &str) -> String {
-    let args = ["get", "configmap", "-n", "mirrord-sessions", "-l", selector, "-o", format];
+    let args = ["get", "secret", "-n", "mirrord-sessions", "-l", selector, "-o", format];
     cluster.admin(&args, "").await.unwrap()
 }
 
@@ -66,11 +66,12 @@ async fn shows_deletion_reason_and_requester() {
         wait_for_status(&dev, name, expected).await;
     }
     // The stored records do not contain keys.
+    let decoded = "go-template={{range .items}}{{.data.tracker | base64decode}}\n{{end}}";
     eventually("three records are stored", || async {
         let label = format!("{RECORD_LABEL}=terminated");
-        let records = records(namespace.cluster, &label, "json").await;
+        let records = records(namespace.cluster, &label, decoded).await;
         assert!(!records.contains("s3cret"), "{records}");
-        (records.matches(&format!("\\\"namespace\\\":\\\"{}\\\"", namespace.name)).count() == 3)
+        (records.matches(&format!("\"namespace\":\"{}\"", namespace.name)).count() == 3)
             .then_some(())
     })
     .await;

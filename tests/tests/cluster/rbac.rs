@@ -99,9 +99,10 @@ async fn webhook_holds_minimal_permissions() {
         (
             "mirrord-sessions",
             &[
-                "configmaps [] [] [create delete list patch watch]",
+                "configmaps [] [] [delete list]",
                 "configmaps [] [mirrord-sessions-auditor] [patch]",
                 "leases.coordination.k8s.io [] [mirrord-sessions-webhook] [create get patch update]",
+                "secrets [] [] [create delete list patch watch]",
                 "secrets [] [mirrord-sessions-webhook-ca] [get list update watch]",
             ][..],
         ),

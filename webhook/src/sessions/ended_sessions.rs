@@ -1,4 +1,4 @@
-//! Records of ended sessions, stored for some minutes as ConfigMaps of the system namespace.
+//! Records of ended sessions, stored for some minutes as Secrets of the system namespace.
 //!
 //! Records let a replica that starts later show ended sessions too, and make all replicas show the
 //! same reason. Each replica shows the end of a session by itself when its watch reports the
@@ -16,7 +16,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
@@ -36,7 +36,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{ended_session_record, store::Store};
+use super::{earlier_records::EarlierRecords, ended_session_record, store::Store};
 use crate::clock::unix_now;
 
 /// The page size of lists.
@@ -60,8 +60,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Stores the records of ended sessions, and restores those of other replicas.
 #[derive(Debug)]
 pub(crate) struct EndedSessionStore {
-    config_maps: Api<ConfigMap>,
+    secrets: Api<Secret>,
     store: Arc<Store>,
+    earlier_records: EarlierRecords,
     records: Mutex<EndedSessionRecords>,
     random: RandomState,
 }
@@ -69,7 +70,8 @@ pub(crate) struct EndedSessionStore {
 impl EndedSessionStore {
     pub(crate) fn new(client: Client, namespace: &str, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
-            config_maps: Api::namespaced(client, namespace),
+            secrets: Api::namespaced(client.clone(), namespace),
+            earlier_records: EarlierRecords::new(client, namespace),
             store,
             records: Mutex::default(),
             random: RandomState::new(),
@@ -85,7 +87,8 @@ impl EndedSessionStore {
             self.watch_records(),
             self.write_records(ended, retention),
             self.remove_expired_trackers(),
-            self.delete_expired_records(retention)
+            self.delete_expired_records(retention),
+            self.earlier_records.migrate(self, retention),
         );
     }
 
@@ -101,7 +104,7 @@ impl EndedSessionStore {
             ListParams::default().labels(&ended_session_record::label_selector()).limit(PAGE_SIZE);
         let mut trackers = Vec::new();
         loop {
-            let page = match timeout(TIMEOUT, self.config_maps.list(&params)).await {
+            let page = match timeout(TIMEOUT, self.secrets.list(&params)).await {
                 Ok(Ok(page)) => page,
                 Ok(Err(error)) => {
                     let error = printable(&error.to_string(), 300);
@@ -121,12 +124,12 @@ impl EndedSessionStore {
     /// Restores the records that other replicas write, and removes those that they delete.
     async fn watch_records(&self) {
         let config = watcher::Config::default().labels(&ended_session_record::label_selector());
-        let mut events = watcher(self.config_maps.clone(), config).default_backoff().boxed();
+        let mut events = watcher(self.secrets.clone(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => self.records().start_list(),
-                Ok(watcher::Event::InitApply(config_map) | watcher::Event::Apply(config_map)) => {
-                    self.apply_record(&config_map);
+                Ok(watcher::Event::InitApply(secret) | watcher::Event::Apply(secret)) => {
+                    self.apply_record(&secret);
                 }
                 Ok(watcher::Event::InitDone) => {
                     let unlisted = self.records().unlisted();
@@ -134,8 +137,8 @@ impl EndedSessionStore {
                         self.remove_record(&name);
                     }
                 }
-                Ok(watcher::Event::Delete(config_map)) => {
-                    self.remove_record(&config_map.name_any());
+                Ok(watcher::Event::Delete(secret)) => {
+                    self.remove_record(&secret.name_any());
                 }
                 Err(error) => {
                     let error = printable(&error.to_string(), 300);
@@ -145,18 +148,18 @@ impl EndedSessionStore {
         }
     }
 
-    fn apply_record(&self, config_map: &ConfigMap) {
-        let Some(tracker) = ended_session_record::parse(config_map) else {
+    fn apply_record(&self, secret: &Secret) {
+        let Some(tracker) = ended_session_record::parse(secret) else {
             return;
         };
         let record = EndedSessionRecord::new(
             tracker.key.clone(),
             tracker.uid.clone(),
-            config_map.metadata.uid.clone(),
+            secret.metadata.uid.clone(),
             tracker.ended_at.unwrap_or_default(),
             tracker.encoded(false).size(),
         );
-        self.records().insert(config_map.name_any(), record);
+        self.records().insert(secret.name_any(), record);
         self.store.restore(&tracker);
     }
 
@@ -225,7 +228,11 @@ impl EndedSessionStore {
         }
     }
 
-    async fn write_record(&self, tracker: &Tracker, retention: i64) -> Result<(), String> {
+    pub(super) async fn write_record(
+        &self,
+        tracker: &Tracker,
+        retention: i64,
+    ) -> Result<(), String> {
         let is_expired = tracker.ended_at.is_none_or(|ended_at| ended_at + retention < unix_now());
         let Some((name, record)) = ended_session_record::encode(tracker).filter(|_| !is_expired)
         else {
@@ -234,14 +241,14 @@ impl EndedSessionStore {
         let write = async {
             if has_known_reason(tracker) {
                 let params = PatchParams::apply(WEBHOOK_NAME).force();
-                return self.config_maps.patch(&name, &params, &Patch::Apply(&record)).await;
+                return self.secrets.patch(&name, &params, &Patch::Apply(&record)).await;
             }
             // An existing record has at least as much information.
             if self.records().contains(&name) {
-                return Ok(ConfigMap::default());
+                return Ok(Secret::default());
             }
-            let config_map = serde_json::from_value(record).map_err(kube::Error::SerdeError)?;
-            self.config_maps.create(&PostParams::default(), &config_map).await
+            let secret = serde_json::from_value(record).map_err(kube::Error::SerdeError)?;
+            self.secrets.create(&PostParams::default(), &secret).await
         };
         match timeout(TIMEOUT, write).await {
             Ok(Ok(_)) => Ok(()),
@@ -282,7 +289,7 @@ impl EndedSessionStore {
             preconditions: Some(Preconditions { uid, resource_version: None }),
             ..DeleteParams::default()
         };
-        match timeout(TIMEOUT, self.config_maps.delete(&name, &params)).await {
+        match timeout(TIMEOUT, self.secrets.delete(&name, &params)).await {
             // Don't wait for the watch, which may report the deletion later.
             Ok(Ok(_)) => self.remove_record(&name),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {

@@ -1,6 +1,7 @@
 //! Session state of the process: the store, the watches that fill it, ended sessions and writes to
 //! Sessions.
 
+mod earlier_records;
 mod ended_session_record;
 pub(crate) mod ended_sessions;
 pub(crate) mod join_rights;

@@ -1,5 +1,6 @@
 //! Sessions that are deleted before their agent is bound, while no replica leads.
 
+use k8s_openapi::ByteString;
 use kube::Client;
 use mirrord_sessions_core::controller::{AgentId, session_name};
 use mirrord_sessions_crds::{CONTROLLER_USERNAME, SYSTEM_NAMESPACE, WEBHOOK_NAME};
@@ -147,11 +148,13 @@ async fn deletion_missed_by_leader_still_stops_run() {
     let id = job_id(&home, &stopped);
     let name = create_unbound_session(&cluster, &home, &id, &owner).await;
     delete_observed_session(&cluster, &client, &home, &name).await;
-    let records = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps");
+    let records = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets");
+    // The API server returns the data of Secrets in base64.
+    let encoded = serde_json::to_value(ByteString(id.clone().into_bytes())).unwrap();
     eventually("the deletion is recorded", || async {
         let records = send_request(&client, "GET", &records, &Value::Null).await.ok()?;
         let mut records = records["items"].as_array()?.iter();
-        records.any(|record| record["data"]["agent"] == *id).then_some(())
+        records.any(|record| record["data"]["agent"] == encoded).then_some(())
     })
     .await;
     cluster.webhook.kill().unwrap();
