@@ -71,9 +71,9 @@ async fn start_concurrent_agents(runner: &mut Runner<'_>, target: &Target) -> an
     let create = ["kubectl", "--context", "developer-2", "-n", AGENT_NAMESPACE, "create", "-f"];
     runner
         .run_step(Step {
-            expects: &["Warning: developer-1 already has a session on deployment/ip-visit-counter"],
+            expects: &["Warning: another user already has a session on deployment/ip-visit-counter"],
             ..Step::new(
-                "A second developer starts an agent in another namespace, and is warned of the first.",
+                "A second developer starts an agent in another namespace, and is warned of the first, without a name.",
                 &[&create[..], &[&second]].concat(),
             )
         })

@@ -38,7 +38,7 @@ async fn warns_and_stops_runs_without_trackers() {
         let agent = targeted_job(&target.container, &node);
         let warnings = dry_run_warnings(&cluster, &shop.name, &agent).await;
         warnings
-            .contains("Warning: alice@example.com already has a session on deployment/web")
+            .contains("Warning: another user already has a session on deployment/web")
             .then_some(())
     })
     .await;

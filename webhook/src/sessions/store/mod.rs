@@ -12,7 +12,7 @@ use std::{
 use ended::Retention;
 use mirrord_sessions_core::{
     identity::Requester,
-    policy::{JoinRights, PolicySet},
+    policy::PolicySet,
     sessions::{
         Index, PendingDeletions, PolicyHistory, ReportRates, Tracker, TrackerKey,
         VersionNotReached, concurrent_sessions,
@@ -126,11 +126,9 @@ impl Store {
         target_names: &[&str],
         requester: &Requester,
     ) -> Option<String> {
-        let policies = self.policies().ok();
-        let viewer = policies.map(|policies| policies.viewer(requester, JoinRights::Nowhere));
         let index = self.index();
         let trackers = index.in_namespace(namespace).map(AsRef::as_ref);
-        concurrent_sessions::warning(trackers, target_names, requester, viewer.as_ref())
+        concurrent_sessions::warning(trackers, target_names, requester)
     }
 
     /// Returns whether any user other than `user` has a session with a target.
