@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use mirrord_sessions_core::apiserver::ReportPeriod;
+use mirrord_sessions_core::{apiserver::ReportPeriod, controller::EventDetail};
 use mirrord_sessions_crds::{SYSTEM_NAMESPACE, WEBHOOK_NAME};
 
 /// The admission webhook of mirrord-sessions: stamps each Session with its creator.
@@ -15,6 +15,11 @@ pub struct Args {
     /// Address to serve HTTPS on.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:9443")]
     pub listen: SocketAddr,
+
+    /// Address to serve /livez, /readyz and /metrics on, over plain HTTP. Without it, they are
+    /// served on the HTTPS listener alone.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub probe_listen: Option<SocketAddr>,
 
     /// Serving certificate chain in PEM; reloaded when it changes. Without it, the process creates
     /// its own CA, shares it through Secret mirrord-sessions-webhook-ca, and applies it to the
@@ -51,6 +56,10 @@ pub struct Args {
     /// Name of this replica in Events and in the Lease of the leader election.
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = WEBHOOK_NAME)]
     pub pod_name: String,
+
+    /// Names in the Events about sessions, which every user with the built-in role view reads.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Events::Full)]
+    pub events: Events,
 
     /// Serve session trackers as an aggregated API.
     #[arg(long)]
@@ -114,6 +123,24 @@ pub enum AuditorRole {
     Report,
     /// Neither read nor write the role.
     Off,
+}
+
+/// The names in the Events about sessions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Events {
+    /// Name the owner, the target, and the user who stopped a session.
+    Full,
+    /// Name neither users nor targets.
+    Anonymous,
+}
+
+impl Events {
+    pub(crate) fn detail(self) -> EventDetail {
+        match self {
+            Self::Full => EventDetail::Full,
+            Self::Anonymous => EventDetail::Anonymous,
+        }
+    }
 }
 
 /// The format of the log.

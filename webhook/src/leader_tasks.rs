@@ -36,7 +36,7 @@ pub(crate) async fn run<S: DeleteReasons + SessionQueries>(
             auditor::reconcile(&client, args, &identity, metrics),
             controller::run(
                 &client,
-                &args.pod_name,
+                (&args.pod_name, args.events.detail()),
                 args.report_period.expiry(),
                 metrics,
                 store,

@@ -17,6 +17,7 @@ mod leader_election;
 mod leader_tasks;
 mod list_watch;
 mod metrics;
+mod probes;
 mod redaction;
 mod router;
 mod server;
@@ -25,19 +26,20 @@ mod stored_objects;
 #[cfg(test)]
 mod testing;
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
 
 use admission::Admission;
 use anyhow::anyhow;
 use apiserver::{Api, front_proxy::FrontProxy};
-pub use args::{Args, AuditorRole, LogFormat};
+pub use args::{Args, AuditorRole, Events, LogFormat};
 use certs::{CertResolver, CertificateFiles, FILES_INTERVAL, FilesError, SelfSigned};
 use futures::FutureExt;
 use kube::Client;
 use metrics::Metrics;
 use mirrord_sessions_core::sessions::Tracker;
+use probes::Probes;
 use router::Router;
-use server::{Timeouts, client_certificates::server_config, health::Health};
+use server::{Server, client_certificates::server_config, health::Health};
 use sessions::{
     EndedSessionStore, SessionWatch, Store, join_rights::JoinAuthorizer, policy_watch,
     targets::TargetLookup,
@@ -79,27 +81,23 @@ async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let (store, ended) = Store::with_retention(args.ended_session_ttl());
     let front_proxy = Arc::new(FrontProxy::default());
-    let router = router(&args, &client, &store, &front_proxy, &health, &metrics);
+    let probes = Probes::new(Arc::clone(&health), Arc::clone(&metrics));
+    let router = router(&args, &client, &store, &front_proxy, &probes, &metrics);
     let stop = stop_signal(args.shutdown_delay, Arc::clone(&health))?.shared();
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| anyhow!("{} can't be listened on: {error}", args.listen))?;
+    let listener = bind(args.listen).await?;
     info!(
         address = %listener.local_addr()?,
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let server = Box::pin(server::serve(
-        listener,
-        server_config(provider, resolver.clone())?,
-        router,
-        Timeouts::default(),
-        async {
-            stop.clone().await;
-            store.shut_down();
-        },
-        args.drain_timeout,
-    ));
+    let tls = server_config(provider, resolver.clone())?;
+    let stopped = async {
+        stop.clone().await;
+        store.shut_down();
+    };
+    let server = Server::https(router, tls, metrics.connections());
+    let server = Box::pin(server.serve(listener, stopped, args.drain_timeout));
+    let probes = serve_probes(args.probe_listen, probes).await?;
     let leader = leader_tasks::run(client.clone(), &args, &metrics, &*store, stop.clone());
     let caches =
         keep_caches(&args, client.clone(), Arc::clone(&store), ended, &front_proxy, &health);
@@ -109,8 +107,37 @@ async fn serve(args: Args, client: Client) -> anyhow::Result<()> {
             Ok(())
         }
         result = Box::pin(keep_certificates(&args, client, &resolver, &health)) => result,
+        () = Box::pin(probes) => Ok(()),
         () = Box::pin(caches) => Ok(()),
     }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| anyhow!("{address} can't be listened on: {error}"))
+}
+
+/// Returns the server of probes, which serves until the process ends.
+async fn serve_probes(
+    address: Option<SocketAddr>,
+    probes: Probes,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let listener = match address {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    if let Some(listener) = &listener {
+        info!(probes = %listener.local_addr()?, "serving probes and metrics");
+    }
+    Ok(async move {
+        let forever = std::future::pending;
+        match listener {
+            Some(listener) => {
+                Server::probes(probes).serve(listener, forever(), Duration::ZERO).await;
+            }
+            None => forever().await,
+        }
+    })
 }
 
 /// Creates the router over the session state of the process.
@@ -119,20 +146,16 @@ fn router(
     client: &Client,
     store: &Arc<Store>,
     front_proxy: &Arc<FrontProxy>,
-    health: &Arc<Health>,
+    probes: &Probes,
     metrics: &Arc<Metrics>,
 ) -> Router {
     let join_authorizer = Arc::new(JoinAuthorizer::new(client.clone()));
-    let admission = Admission::new(
-        Arc::clone(store),
-        Arc::clone(&join_authorizer),
-        TargetLookup::new(client.clone()),
-        Arc::clone(metrics),
-    );
+    let admission =
+        Admission::new(Arc::clone(store), TargetLookup::new(client.clone()), Arc::clone(metrics));
     let trackers =
         Api::new(Arc::clone(store), Arc::clone(front_proxy), join_authorizer, client.clone())
             .with_report_period(args.report_period);
-    Router::new(Arc::clone(health), Arc::clone(metrics), admission, trackers)
+    Router::new(probes.clone(), admission, trackers)
 }
 
 /// Keeps the caches in sync with the cluster: sessions, policies, ended sessions, front proxy.

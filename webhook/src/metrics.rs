@@ -14,6 +14,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::server::ConnectionCounters;
+
 /// The content type of the text that [`Metrics::text`] returns.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,6 +41,7 @@ pub(crate) struct Metrics {
     auditor_reconciles: Family<Outcome, Counter>,
     auditor_outcome: Family<Outcome, Gauge>,
     auditor_difference: Family<Side, Gauge<u64, AtomicU64>>,
+    connections: ConnectionCounters,
 }
 
 /// The outcomes of a reconciliation of the auditor role.
@@ -57,6 +60,7 @@ impl Default for Metrics {
             auditor_reconciles: Family::default(),
             auditor_outcome: Family::default(),
             auditor_difference: Family::default(),
+            connections: ConnectionCounters::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -95,11 +99,28 @@ impl Default for Metrics {
             "Permissions that the auditor role has beyond its latest preset, or lacks; absent if unknown",
             metrics.auditor_difference.clone(),
         );
+        let ConnectionCounters { open, evicted, refused } = metrics.connections.clone();
+        registry.register("connections", "Open HTTPS connections", open);
+        registry.register(
+            "connections_evicted",
+            "HTTPS connections that were closed in favour of new ones",
+            evicted,
+        );
+        registry.register(
+            "connections_refused",
+            "New HTTPS connections that were closed at once",
+            refused,
+        );
         metrics
     }
 }
 
 impl Metrics {
+    /// Returns the counters of HTTPS connections.
+    pub(crate) fn connections(&self) -> ConnectionCounters {
+        self.connections.clone()
+    }
+
     /// Counts a review by its outcome, and records its duration.
     pub(crate) fn admission(&self, outcome: &'static str, took: Duration) {
         self.admissions.get_or_create(&Outcome { outcome }).inc();

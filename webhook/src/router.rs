@@ -2,42 +2,28 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::Request;
 use http_body::Body;
 use hyper::body::Incoming;
-use mirrord_sessions_core::text::printable;
-use tracing::warn;
 
 use crate::{
     admission::{Admission, Endpoint},
     apiserver::Api,
-    metrics::{self, Metrics},
-    server::{
-        Handler,
-        client_certificates::PeerCertificates,
-        health::Health,
-        response::{self, Response},
-    },
+    probes::{Probes, not_found},
+    server::{ClientConnection, Handler, response::Response},
 };
 
 /// Routes requests to probes, metrics, admission and the aggregated API.
 #[derive(Clone)]
 pub(crate) struct Router {
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    probes: Probes,
     admission: Admission,
     trackers: Api,
 }
 
 impl Router {
-    pub(crate) fn new(
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        admission: Admission,
-        trackers: Api,
-    ) -> Self {
-        Self { health, metrics, admission, trackers }
+    pub(crate) fn new(probes: Probes, admission: Admission, trackers: Api) -> Self {
+        Self { probes, admission, trackers }
     }
 
     /// Responds to any request.
@@ -51,55 +37,15 @@ impl Router {
         if let Some(endpoint) = Endpoint::from_path(path) {
             return self.admission.handle(endpoint, &head, body).await;
         }
-        match path {
-            "/livez" | "/readyz" | "/metrics"
-                if !matches!(head.method, Method::GET | Method::HEAD) =>
-            {
-                response::method_not_allowed(&head.method, "GET, HEAD")
-            }
-            "/livez" => response::text(StatusCode::OK, "ok\n"),
-            "/readyz" => self.readyz(),
-            "/metrics" => self.metrics(),
-            path if Api::serves(path) => {
-                let peer = head.extensions.get::<PeerCertificates>();
-                self.trackers.handle(&head, body, peer).await
-            }
-            path => response::status(
-                StatusCode::NOT_FOUND,
-                "NotFound",
-                &format!("nothing is served at {}", printable(path, 200)),
-            ),
+        if let Some(response) = self.probes.respond(&head) {
+            return response;
         }
-    }
-
-    /// Returns the metrics for Prometheus. Any client that reaches the port may read them: they
-    /// hold counts and no names.
-    fn metrics(&self) -> Response {
-        match self.metrics.text() {
-            Ok(text) => response::bytes(StatusCode::OK, metrics::CONTENT_TYPE, Bytes::from(text)),
-            Err(error) => {
-                warn!(%error, "metrics could not be encoded");
-                response::internal_error()
-            }
+        if !Api::serves(path) {
+            return not_found(path);
         }
-    }
-
-    /// Returns one line per check, in the format of kube-apiserver's `/readyz?verbose`.
-    fn readyz(&self) -> Response {
-        let checks = self.health.readiness();
-        let mut lines = String::new();
-        for (name, holds) in &checks {
-            lines.push_str(if *holds { "[+]" } else { "[-]" });
-            lines.push_str(name);
-            lines.push_str(if *holds { " ok\n" } else { " failed\n" });
-        }
-        if checks.iter().all(|(_, holds)| *holds) {
-            lines.push_str("readyz check passed\n");
-            response::text(StatusCode::OK, &lines)
-        } else {
-            lines.push_str("readyz check failed\n");
-            response::text(StatusCode::SERVICE_UNAVAILABLE, &lines)
-        }
+        let client = head.extensions.get::<Arc<ClientConnection>>();
+        let peer = client.and_then(|client| client.certificates.clone());
+        self.trackers.handle(&head, body, peer.as_ref()).await
     }
 }
 

@@ -1,5 +1,6 @@
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, StatusCode,
     header::{ALLOW, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -10,7 +11,8 @@ use std::{convert::Infallible, time::Duration};
 
 use super::*;
 use crate::{
-    server::body::MAX_BODY,
+    metrics::Metrics,
+    server::{body::MAX_BODY, health::Health},
     sessions::{Store, join_rights::JoinAuthorizer, targets::TargetLookup},
     testing::unreachable_client,
 };
@@ -22,14 +24,10 @@ fn router() -> (Router, Arc<Health>) {
     let (store, client) = (Store::new(), unreachable_client());
     let join_authorizer = Arc::new(JoinAuthorizer::new(client.clone()));
     let metrics = Arc::new(Metrics::default());
-    let admission = Admission::new(
-        Arc::clone(&store),
-        Arc::clone(&join_authorizer),
-        TargetLookup::new(client.clone()),
-        Arc::clone(&metrics),
-    );
+    let admission =
+        Admission::new(Arc::clone(&store), TargetLookup::new(client.clone()), Arc::clone(&metrics));
     let trackers = Api::new(store, Arc::default(), join_authorizer, client);
-    let router = Router::new(Arc::clone(&health), metrics, admission, trackers);
+    let router = Router::new(Probes::new(Arc::clone(&health), metrics), admission, trackers);
     (router, health)
 }
 
@@ -80,6 +78,8 @@ async fn rejects_invalid_requests_with_a_status() {
     let mut yaml = post("kind: AdmissionReview");
     yaml.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
     let huge = post(vec![b'['; MAX_BODY + 1]);
+    let mut long = post("{}");
+    long.headers_mut().insert("x-long", HeaderValue::from_str(&"x".repeat(17 << 10)).unwrap());
     let cases = [
         (empty("GET", "/"), 404, "nothing is served at /"),
         (empty("POST", "/admission/v1/pods/stamp"), 404, "/admission/v1/pods/stamp"),
@@ -89,6 +89,7 @@ async fn rejects_invalid_requests_with_a_status() {
         (no_type, 415, "application/json"),
         (yaml, 415, "application/json"),
         (huge, 413, "over 5 MiB"),
+        (long, 431, "over 16 KiB"),
         (post("{"), 400, "not JSON"),
         (post("{}"), 400, "AdmissionReview"),
     ];

@@ -17,6 +17,13 @@ async fn manifests_pass_strict_server_side_validation() {
             "manifests/overlays/without-trackers",
         ],
         ["apply", "--dry-run=server", "--validate=strict", "-f", "crds"],
+        [
+            "apply",
+            "--dry-run=server",
+            "--validate=strict",
+            "-f",
+            "manifests/components/network-policy/network-policy.yaml",
+        ],
     ] {
         let path = format!("{folder}{}", args[4]);
         let args = [args[0], args[1], args[2], args[3], &path];

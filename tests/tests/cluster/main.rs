@@ -8,6 +8,7 @@
 
 mod agents;
 mod auditor;
+mod confidentiality;
 mod delete_policies;
 mod ended_sessions;
 mod faults;

@@ -12,6 +12,7 @@ pub mod controller;
 pub mod identity;
 pub mod leader_election;
 pub mod policy;
+pub mod server;
 pub mod sessions;
 pub mod text;
 pub mod where_clause;

@@ -25,13 +25,27 @@ pub(crate) struct DeleteReview {
     dry_run: bool,
     /// Part of a delete-collection, whose requests carry no name.
     in_collection: bool,
+    /// Set if the API server has checked that RBAC lets the requester join here.
+    may_join: bool,
     session: Session,
     tracker: Tracker,
 }
 
 /// Parses a review of the deletion of a Session.
 pub(super) fn parse(request: &Request<'_>) -> Review {
-    match DeleteReview::parse(request) {
+    parse_with_join_right(request, false)
+}
+
+/// Parses a review of a dry run by a requester who may join sessions in the namespace.
+///
+/// The matchConditions of the webhook configuration check that right in the API server. A check by
+/// this process would answer any client that reaches the port.
+pub(super) fn parse_dry_run_by_joiner(request: &Request<'_>) -> Review {
+    parse_with_join_right(request, true)
+}
+
+fn parse_with_join_right(request: &Request<'_>, may_join: bool) -> Review {
+    match DeleteReview::parse(request, may_join) {
         Ok(review) => Review::Delete(Box::new(review)),
         Err(decision) => Review::Final(decision),
     }
@@ -39,7 +53,7 @@ pub(super) fn parse(request: &Request<'_>) -> Review {
 
 impl DeleteReview {
     /// Parses a deletion. For a malformed or any other review, the error is its decision.
-    fn parse(request: &Request<'_>) -> Result<Self, Decision> {
+    fn parse(request: &Request<'_>, may_join: bool) -> Result<Self, Decision> {
         expect_resource(request, "sessions", "decides on deletions of")?;
         // An error in the webhook configuration must not block anything else.
         if request.operation != "DELETE" || !request.sub_resource.is_empty() {
@@ -57,6 +71,7 @@ impl DeleteReview {
             requester: request.requester(),
             dry_run: request.dry_run.unwrap_or_default(),
             in_collection: request.name.is_empty(),
+            may_join,
             session,
             tracker,
         })
@@ -72,19 +87,9 @@ impl DeleteReview {
         &self.requester
     }
 
-    /// Returns the namespace in which the decision depends on the requester's right to join.
-    pub(crate) fn needs_join_right(&self, policies: Option<&PolicySet>) -> Option<&str> {
-        let shows = self.deletion().shows_secrets(policies?);
-        shows.then_some(&*self.tracker.key.namespace)
-    }
-
     /// Returns the decision, and the uid of the Session if it is about to be deleted.
-    pub(crate) fn decide(
-        &self,
-        policies: Option<&PolicySet>,
-        may_join: bool,
-    ) -> (Decision, Option<String>) {
-        let decision = self.deletion().decide(policies, may_join);
+    pub(crate) fn decide(&self, policies: Option<&PolicySet>) -> (Decision, Option<String>) {
+        let decision = self.deletion().decide(policies, self.may_join);
         if !matches!(decision.outcome, Outcome::Allow(_)) {
             return (decision, None);
         }

@@ -62,7 +62,7 @@ fn respond(decision: Decision) -> Value {
 fn decide(fields: &Value, policies: Option<&PolicySet>) -> (u64, bool, String) {
     let (decision, deleted) = match parse(&review(fields)).unwrap() {
         Review::Final(decision) => (decision, None),
-        Review::Delete(review) => review.decide(policies, false),
+        Review::Delete(review) => review.decide(policies),
         review @ Review::NewRun(_) => panic!("{review:?}"),
     };
     let review = respond(decision);
@@ -144,7 +144,7 @@ fn decides_reviews_of_deletions() {
 #[test]
 fn denies_a_hidden_session_like_a_missing_one() {
     let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
-    let (decision, _) = deletion(&json!({ "name": "s" })).decide(Some(&hidden), false);
+    let (decision, _) = deletion(&json!({ "name": "s" })).decide(Some(&hidden));
     let review = respond(decision);
     assert_eq!(
         review["response"]["status"],
@@ -157,13 +157,29 @@ fn denies_a_hidden_session_like_a_missing_one() {
     );
 }
 
+/// The endpoint says whether the API server found the right to join: this process reviews no
+/// access, which would answer any client that reaches the port.
 #[test]
-fn needs_the_join_right_for_dry_runs_only() {
+fn dry_run_shows_the_key_to_a_requester_who_may_join() {
     let none = PolicySet::default();
-    let dry_run = deletion(&json!({ "dryRun": true }));
-    assert_eq!(dry_run.needs_join_right(Some(&none)), Some("shop"));
-    assert_eq!(dry_run.needs_join_right(None), None);
-    assert_eq!(deletion(&json!({})).needs_join_right(Some(&none)), None);
-    let (decision, deleted) = dry_run.decide(Some(&none), true);
-    assert_eq!((admission::outcome(&decision), deleted), ("allowed", None));
+    let hidden = policies("deny: {rules: [{resources: ['*'], verbs: [read]}]}");
+    let no_join = policies("deny: {rules: [{resources: ['*'], verbs: [join]}]}");
+    for (path, policies, code) in [
+        ("/admission/v1/sessions/stop", &none, Some(403)),
+        ("/admission/v1/sessions/dry-run-stop", &none, None),
+        ("/admission/v1/sessions/dry-run-stop", &no_join, Some(403)),
+        ("/admission/v1/sessions/dry-run-stop", &hidden, Some(404)),
+    ] {
+        let body = review(&json!({ "name": "s", "dryRun": true }));
+        let (_, parsed) = admission::parse(Endpoint::from_path(path).unwrap(), &body).unwrap();
+        let Review::Delete(parsed) = parsed else {
+            panic!("{path}");
+        };
+        let (decision, deleted) = parsed.decide(Some(policies));
+        let found = match decision.outcome {
+            Outcome::Allow(_) => None,
+            Outcome::Deny(denial) => Some(denial.code),
+        };
+        assert_eq!((found, deleted), (code, None), "{path}");
+    }
 }

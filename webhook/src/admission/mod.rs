@@ -30,10 +30,11 @@ use tracing::{debug, warn};
 use crate::{
     metrics::Metrics,
     server::{
-        body::{BODY_TIMEOUT, Bodies, BodyError, BudgetedBody},
+        ClientConnection,
+        body::{BODY_TIMEOUT, Bodies, BodyError, MAX_BODY},
         response::{self, Response},
     },
-    sessions::{Store, join_rights::JoinAuthorizer, targets::TargetLookup},
+    sessions::{Store, targets::TargetLookup},
 };
 pub(crate) use agent::NewRun;
 pub(crate) use delete::DeleteReview;
@@ -50,10 +51,14 @@ pub(crate) struct Endpoint {
 }
 
 /// The table of admission endpoints.
-pub(crate) const ENDPOINTS: [Endpoint; 4] = [
+pub(crate) const ENDPOINTS: [Endpoint; 5] = [
     Endpoint { path: "/admission/v1/sessions/stamp", parse: session::parse },
     Endpoint { path: "/admission/v1/agents/stamp", parse: agent::parse },
     Endpoint { path: "/admission/v1/sessions/stop", parse: delete::parse },
+    Endpoint {
+        path: "/admission/v1/sessions/dry-run-stop",
+        parse: delete::parse_dry_run_by_joiner,
+    },
     Endpoint { path: "/admission/v1/sessionpolicies/validate", parse: policy::parse },
 ];
 
@@ -89,12 +94,19 @@ impl ConcurrentSessions for Store {
     }
 }
 
+/// Limit of the headers of a review, which are held while it waits for memory. API servers send
+/// some hundred bytes.
+const MAX_HEADERS: usize = 16 << 10;
+
 /// Describes why a review gets no AdmissionReview in response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The request carries no body of the right type.
     #[error("expected content type application/json")]
     ContentType,
+    /// The request has larger headers than an API server sends.
+    #[error("the headers are over {} KiB", MAX_HEADERS >> 10)]
+    Headers,
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -110,7 +122,6 @@ pub(crate) enum Error {
 #[derive(Clone)]
 pub(crate) struct Admission {
     store: Arc<Store>,
-    join_authorizer: Arc<JoinAuthorizer>,
     targets: Arc<TargetLookup>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
@@ -118,14 +129,9 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// Creates the endpoints over the session state of the process.
-    pub(crate) fn new(
-        store: Arc<Store>,
-        join_authorizer: Arc<JoinAuthorizer>,
-        targets: TargetLookup,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(store: Arc<Store>, targets: TargetLookup, metrics: Arc<Metrics>) -> Self {
         let bodies = Arc::new(Bodies::new(BODY_TIMEOUT));
-        Self { store, join_authorizer, targets: Arc::new(targets), bodies, metrics }
+        Self { store, targets: Arc::new(targets), bodies, metrics }
     }
 
     /// Responds to a request to an endpoint, and counts and times it.
@@ -138,7 +144,7 @@ impl Admission {
             return response::method_not_allowed(&head.method, "POST");
         }
         let start = Instant::now();
-        let (response, outcome) = match self.review(endpoint, &head.headers, body).await {
+        let (response, outcome) = match self.review(endpoint, head, body).await {
             Ok((review, outcome)) => {
                 (response::bytes(StatusCode::OK, "application/json", review.into()), outcome)
             }
@@ -152,30 +158,25 @@ impl Admission {
     async fn review<B>(
         &self,
         endpoint: Endpoint,
-        headers: &HeaderMap,
+        head: &Parts,
         body: B,
     ) -> Result<(Vec<u8>, &'static str), Error>
     where
         B: Body,
         B::Error: std::error::Error,
     {
-        let body = self.read(headers, body).await?;
+        if !is_json(&head.headers) {
+            return Err(Error::ContentType);
+        }
+        if size(&head.headers) > MAX_HEADERS {
+            return Err(Error::Headers);
+        }
+        let peer = head.extensions.get::<Arc<ClientConnection>>().map(|client| client.peer);
+        let body = self.bodies.read(peer.unwrap_or_default(), MAX_BODY, body).await?;
         let (uid, review) = self.bodies.decide(body, |bytes| parse(endpoint, bytes)).await?;
         let decision = self.decide(review).await;
         let outcome = outcome(&decision);
         Ok((serialize(uid, decision)?, outcome))
-    }
-
-    /// Reads the body of a review within the budget for bodies.
-    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<BudgetedBody<'_>, Error>
-    where
-        B: Body,
-        B::Error: std::error::Error,
-    {
-        if !is_json(headers) {
-            return Err(Error::ContentType);
-        }
-        Ok(self.bodies.read(body).await?)
     }
 
     /// Completes the decision with session state.
@@ -192,22 +193,13 @@ impl Admission {
                 };
                 run.decide(target.as_ref(), &*self.store)
             }
-            Review::Delete(review) => self.decide_delete(*review).await,
+            Review::Delete(review) => self.decide_delete(&review),
         }
     }
 
     /// Decides the deletion of a Session, and records the requester of an allowed deletion.
-    async fn decide_delete(&self, review: DeleteReview) -> Decision {
-        let policies = || self.store.policies().ok();
-        let may_join = match review.needs_join_right(policies().as_deref()) {
-            Some(namespace) => {
-                let requester = Arc::new(review.requester().clone());
-                self.join_authorizer.may_join(&requester, Some(namespace)).await
-            }
-            None => false,
-        };
-        // The policies may have changed while the join right was reviewed.
-        let (decision, deleted) = review.decide(policies().as_deref(), may_join);
+    fn decide_delete(&self, review: &DeleteReview) -> Decision {
+        let (decision, deleted) = review.decide(self.store.policies().ok().as_deref());
         // The controller has already recorded its own reason.
         if let Some(uid) = deleted
             && !review.requester().is_controller()
@@ -250,10 +242,7 @@ pub(crate) fn decide_offline(
     match review {
         Review::Final(decision) => decision,
         Review::NewRun(run) => run.decide(None, sessions),
-        Review::Delete(review) => {
-            let may_join = review.needs_join_right(policies).is_some();
-            review.decide(policies, may_join).0
-        }
+        Review::Delete(review) => review.decide(policies).0,
     }
 }
 
@@ -273,7 +262,15 @@ fn error_response(error: &Error) -> (Response, &'static str) {
         Error::Body(BodyError::TooLarge(_)) => {
             (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge")
         }
-        Error::Body(BodyError::TooSlow(_)) => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+        Error::Headers => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLarge")
+        }
+        Error::Body(BodyError::TooSlow(_) | BodyError::BelowRate) => {
+            (StatusCode::REQUEST_TIMEOUT, "Timeout")
+        }
+        Error::Body(BodyError::Evicted | BodyError::TooMany) => {
+            (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")
+        }
         Error::Body(BodyError::Broken(_)) | Error::Invalid(_) => {
             (StatusCode::BAD_REQUEST, "BadRequest")
         }
@@ -288,6 +285,11 @@ fn error_response(error: &Error) -> (Response, &'static str) {
         debug!(%error, "could not read an admission review");
     }
     (response::status(status, reason, &error.to_string()), "invalid")
+}
+
+/// Returns the size of headers in bytes.
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     clock::unix_now,
     server::{
+        ClientConnection,
         body::{BODY_TIMEOUT, Bodies},
         client_certificates::PeerCertificates,
         response::Response,
@@ -105,7 +106,11 @@ impl Api {
     {
         // Subscribe before the check, so that no change in between is missed.
         let front_proxy_changes = self.front_proxy.watch_changes();
-        let Some(requester) = self.front_proxy.authenticate(peer, &head.headers) else {
+        let requester = self.front_proxy.authenticate(peer, &head.headers);
+        if let Some(client) = head.extensions.get::<Arc<ClientConnection>>() {
+            client.set_trusted(requester.is_some());
+        }
+        let Some(requester) = requester else {
             return responses::error_response(&ApiError::unauthorized());
         };
         match self.route(head, body, &Arc::new(requester), front_proxy_changes).await {

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{errors::write_error, headers, responses, routes::Api};
 use crate::{
-    server::{body::BodyError, response::Response},
+    server::{ClientConnection, body::BodyError, response::Response},
     sessions::session_writer::{WriteOutcome, delete, patch_status},
 };
 
@@ -53,7 +53,8 @@ impl Api {
         let (encoding, _) =
             content_negotiation::negotiate_discovery(headers::accept(&head.headers))
                 .unwrap_or((Encoding::Json, content_negotiation::Discovery::Legacy));
-        let body = self.bodies.read_up_to(report::MAX_SIZE, body).await;
+        let peer = head.extensions.get::<Arc<ClientConnection>>().map(|client| client.peer);
+        let body = self.bodies.read(peer.unwrap_or_default(), report::MAX_SIZE, body).await;
         let body = body.map_err(|error| match error {
             BodyError::TooLarge(_) => ApiError::body_too_large(&error.to_string()),
             _ => ApiError::bad_request(error.to_string()),

@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, runtime::events::EventType};
 use mirrord_sessions_core::{
-    controller::{AgentId, AgentKind, AgentSession, RunEvent},
+    controller::{AgentId, AgentKind, AgentSession, EventDetail, RunEvent},
     text::printable,
 };
 use tracing::{debug, warn};
@@ -21,6 +21,7 @@ const MAX_ERROR: usize = 512;
 /// Records Events about runs, and reports each error of an agent once.
 pub(crate) struct EventRecorder<'a> {
     publisher: EventPublisher<'a>,
+    detail: EventDetail,
     /// The last reported error of each agent.
     last_errors: Mutex<HashMap<AgentId, String>>,
 }
@@ -54,8 +55,9 @@ fn agent_reference(id: &AgentId) -> ObjectReference {
 
 impl<'a> EventRecorder<'a> {
     /// Creates a recorder that names this Pod as the source of Events.
-    pub(crate) fn new(client: Client, pod_name: &'a str) -> Self {
-        Self { publisher: EventPublisher::new(client, pod_name), last_errors: Mutex::default() }
+    pub(crate) fn new(client: Client, pod_name: &'a str, detail: EventDetail) -> Self {
+        let publisher = EventPublisher::new(client, pod_name);
+        Self { publisher, detail, last_errors: Mutex::default() }
     }
 
     /// Records an Event about a Session.
@@ -99,6 +101,6 @@ impl<'a> EventRecorder<'a> {
     /// Records an Event about any object.
     pub(crate) async fn record(&self, reference: &ObjectReference, event: &RunEvent) {
         let kind = if event.warning { EventType::Warning } else { EventType::Normal };
-        self.publisher.publish(reference, kind, event.reason, &event.note).await;
+        self.publisher.publish(reference, kind, event.reason, event.note(self.detail)).await;
     }
 }

@@ -33,7 +33,7 @@ use kube::Client;
 use mirrord_sessions_core::{
     agents::Binding,
     controller::{
-        Agent, AgentId, AgentState, Cache, DeleteReasons, Plan, RunEvent, SessionPlan,
+        Agent, AgentId, AgentState, Cache, DeleteReasons, EventDetail, Plan, RunEvent, SessionPlan,
         SessionQueries, WorkQueue, plan,
     },
 };
@@ -146,7 +146,7 @@ impl Error {
 /// Runs the controller until the future is dropped.
 pub(crate) async fn run(
     client: &Client,
-    pod_name: &str,
+    (pod_name, event_detail): (&str, EventDetail),
     heartbeat_expiry: Duration,
     metrics: &Metrics,
     delete_reasons: &dyn DeleteReasons,
@@ -155,7 +155,7 @@ pub(crate) async fn run(
     let controller = Controller {
         client: client.clone(),
         prerequisites: PrerequisitesReader::new(client.clone()),
-        recorder: EventRecorder::new(client.clone(), pod_name),
+        recorder: EventRecorder::new(client.clone(), pod_name, event_detail),
         metrics,
         delete_reasons,
         session_queries,

@@ -1,29 +1,30 @@
-//! HTTPS server: accepts connections within bounds of number and time, and drains them on shutdown.
+//! Server: accepts connections within bounds of number and time, and drains them on shutdown.
 
 mod activity;
 pub(crate) mod body;
 pub(crate) mod client_certificates;
+mod connection;
+mod connection_table;
 pub(crate) mod health;
 pub(crate) mod response;
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use http::Request;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::body::Incoming;
+use mirrord_sessions_core::server::{Peer, connections::ConnectionLimits};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use activity::Activity;
-use client_certificates::PeerCertificates;
+pub(crate) use connection::ClientConnection;
+pub(crate) use connection_table::ConnectionCounters;
+use connection_table::ConnectionTable;
 use response::Response;
 
 /// Responds to the requests that the server accepts.
@@ -32,16 +33,26 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
 }
 
-/// Limit of open connections. An API server holds one or two. The rest is for probes and other
-/// clients.
-const MAX_CONNECTIONS: u32 = 1024;
-/// Limit of concurrent requests on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Limit of the bytes of all headers. The aggregator sends every group of a user as a header.
-const MAX_HEADERS: u32 = 256 << 10;
-const MAX_HEADER_COUNT: usize = 4096;
+/// Bounds of the connections of the API server and of any other client.
+///
+/// An API server holds about ten connections, several API servers may share an address, and each
+/// 256 watches take another one. The sum stays below the usual limit of 1,024 open files.
+pub(crate) const API_CONNECTIONS: ConnectionLimits = ConnectionLimits {
+    total: 512,
+    per_peer: 256,
+    handshakes_per_peer: 64,
+    handshake_grace: Duration::from_secs(3),
+    busy_grace: Duration::from_secs(1),
+};
+
+/// Bounds of the connections of probes. The kubelet opens one for each probe.
+pub(crate) const PROBE_CONNECTIONS: ConnectionLimits = ConnectionLimits {
+    total: 64,
+    per_peer: 32,
+    handshakes_per_peer: 32,
+    handshake_grace: Duration::from_secs(3),
+    busy_grace: Duration::from_millis(100),
+};
 
 /// Time limits of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -50,143 +61,112 @@ pub(crate) struct Timeouts {
     pub(crate) handshake: Duration,
     /// Limit for the head of an HTTP/1.1 request.
     pub(crate) header: Duration,
+    /// Limit for a request until its response is sent, except those of the front proxy.
+    pub(crate) request: Duration,
     /// Limit without a request. An API server opens another connection when it needs one.
     pub(crate) idle: Duration,
     /// Limit for the peer to close the connection after a graceful shutdown began.
     pub(crate) shutdown: Duration,
+    /// Limit for an evicted connection to finish its requests.
+    pub(crate) eviction: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
+impl Timeouts {
+    /// The time limits of the API server. It waits for a webhook for at most 30 s.
+    pub(crate) const API: Self = Self {
+        handshake: Duration::from_secs(5),
+        header: Duration::from_secs(10),
+        request: Duration::from_secs(30),
+        idle: Duration::from_mins(1),
+        shutdown: Duration::from_secs(5),
+        eviction: Duration::from_secs(5),
+    };
+
+    /// The time limits of probes.
+    pub(crate) const PROBES: Self = Self {
+        handshake: Duration::from_secs(5),
+        header: Duration::from_secs(5),
+        request: Duration::from_secs(5),
+        idle: Duration::from_secs(10),
+        shutdown: Duration::from_secs(1),
+        eviction: Duration::from_secs(1),
+    };
+}
+
+/// A server of one listener.
+pub(crate) struct Server<H> {
+    handler: H,
+    /// Serves plain HTTP without TLS.
+    tls: Option<TlsAcceptor>,
+    timeouts: Timeouts,
+    connections: Arc<ConnectionTable>,
+}
+
+impl<H: Handler> Server<H> {
+    /// Creates a server of HTTPS, for the API server.
+    pub(crate) fn https(
+        handler: H,
+        tls: Arc<rustls::ServerConfig>,
+        counters: ConnectionCounters,
+    ) -> Self {
         Self {
-            handshake: Duration::from_secs(10),
-            header: Duration::from_secs(30),
-            idle: Duration::from_mins(1),
-            shutdown: Duration::from_secs(5),
+            handler,
+            tls: Some(TlsAcceptor::from(tls)),
+            timeouts: Timeouts::API,
+            connections: ConnectionTable::new(API_CONNECTIONS, counters),
         }
     }
-}
 
-/// Serves until `stop` completes, then drains requests in flight for at most `drain`.
-pub(crate) async fn serve<H: Handler>(
-    listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
-    handler: H,
-    timeouts: Timeouts,
-    stop: impl Future<Output = ()>,
-    drain: Duration,
-) {
-    let acceptor = TlsAcceptor::from(tls);
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
-    let (stopping, stopped) = watch::channel(());
-    let mut stop = pin!(stop);
-    loop {
-        let accepted = async {
-            // Acquire the permit first: over the limit, connections wait in the kernel's queue.
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            accepted = accepted => accepted,
-            () = &mut stop => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (acceptor, handler, stopped) =
-                    (acceptor.clone(), handler.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    serve_connection(stream, acceptor, handler, timeouts, stopped).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // Most likely out of file descriptors: wait instead of spinning.
-                warn!(%error, "could not accept a connection");
-                sleep(Duration::from_millis(100)).await;
-            }
+    /// Creates a server of plain HTTP, for probes.
+    pub(crate) fn probes(handler: H) -> Self {
+        Self {
+            handler,
+            tls: None,
+            timeouts: Timeouts::PROBES,
+            connections: ConnectionTable::new(PROBE_CONNECTIONS, ConnectionCounters::default()),
         }
     }
-    drop(listener);
-    let open = MAX_CONNECTIONS as usize - connections.available_permits();
-    info!(open, "draining");
-    drop(stopping);
-    // All permits are available again when all connections have ended.
-    if timeout(drain, connections.acquire_many(MAX_CONNECTIONS)).await.is_err() {
-        warn!(seconds = drain.as_secs(), "some connections did not end in time");
-    }
-}
 
-/// Serves one connection until the peer closes it, it is idle for too long, or the server stops.
-async fn serve_connection<H: Handler>(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    handler: H,
-    timeouts: Timeouts,
-    mut stopped: watch::Receiver<()>,
-) {
-    // Without TCP_NODELAY, every small response waits 40 ms for the peer's delayed acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "could not set TCP_NODELAY");
-    }
-    let stream = match timeout(timeouts.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
-        Err(_) => return debug!("TLS handshake timed out"),
-    };
-    // ALPN selects the protocol: detecting it from the first bytes would wait for them.
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let peer = stream.get_ref().1.peer_certificates();
-    let peer: Option<PeerCertificates> = peer.map(|certificates| {
-        let owned = certificates.iter().map(|certificate| certificate.clone().into_owned());
-        owned.collect()
-    });
-    let activity = Arc::new(Activity::new());
-    let service = {
-        let activity = Arc::clone(&activity);
-        service_fn(move |mut request: Request<Incoming>| {
-            let (handler, in_flight) = (handler.clone(), activity.begin());
-            if let Some(peer) = &peer {
-                request.extensions_mut().insert(Arc::clone(peer));
+    /// Serves until `stop` completes, then drains requests in flight for at most `drain`.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+        drain: Duration,
+    ) {
+        let server = Arc::new(self);
+        let (stopping, stopped) = watch::channel(());
+        let mut stop = pin!(stop);
+        let mut tasks = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = tasks.join_next() => continue,
+                () = &mut stop => break,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let peer = Peer::from_address(address.ip());
+                    // A refused connection is closed before it costs a handshake.
+                    if let Some(slot) = server.connections.admit(peer) {
+                        let server = Arc::clone(&server);
+                        tasks.spawn(connection::serve(server, stream, slot, stopped.clone()));
+                    }
+                }
+                Err(error) => {
+                    // Most likely out of file descriptors: wait instead of spinning.
+                    warn!(%error, "could not accept a connection");
+                    sleep(Duration::from_millis(100)).await;
+                }
             }
-            async move {
-                let response = handler.handle(request).await;
-                // In flight until all of the body is sent: a watch may send nothing for long.
-                Ok::<_, Infallible>(response.map(|body| in_flight.until_sent(body)))
-            }
-        })
-    };
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.header)
-        .max_headers(MAX_HEADER_COUNT)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADERS)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    // Serve until the peer closes, the idle timeout expires, or the server stops.
-    tokio::select! {
-        result = connection.as_mut() => return log_connection_error(result),
-        () = activity.idle_for(timeouts.idle) => {}
-        _ = stopped.changed() => {}
-    }
-    // Accept no new request, and finish those in flight.
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        result = connection => log_connection_error(result),
-        () = activity.idle_for(timeouts.shutdown) => debug!("closed a connection that its peer kept open"),
-    }
-}
-
-fn log_connection_error(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = result {
-        debug!(%error, "connection failed");
+        }
+        drop(listener);
+        info!(open = server.connections.len(), "draining");
+        drop(stopping);
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if timeout(drain, drained).await.is_err() {
+            warn!(seconds = drain.as_secs(), "some connections did not end in time");
+        }
     }
 }
 
@@ -198,7 +178,10 @@ mod tests {
         pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName},
         sign::{CertifiedKey, SingleCertAndKey},
     };
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
     use tokio_rustls::{TlsConnector, client::TlsStream};
 
     use super::*;
@@ -227,8 +210,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let short = Duration::from_millis(50);
-        let timeouts = Timeouts { handshake: short, header: short, idle: short, shutdown: short };
-        tokio::spawn(serve(listener, tls, Ok200, timeouts, std::future::pending(), short));
+        let mut server = Server::https(Ok200, tls, ConnectionCounters::default());
+        server.timeouts = Timeouts {
+            handshake: short,
+            header: short,
+            request: short,
+            idle: short,
+            shutdown: short,
+            eviction: short,
+        };
+        tokio::spawn(server.serve(listener, std::future::pending(), short));
         (address, certificate)
     }
 

@@ -29,18 +29,10 @@ pub struct Deletion<'a> {
 }
 
 impl Deletion<'_> {
-    /// Returns whether the response would show secrets that only the right to join reveals.
-    #[must_use]
-    pub fn shows_secrets(&self, policies: &PolicySet) -> bool {
-        self.dry_run
-            && self.tracker.has_secrets()
-            && !policies.viewer(self.requester, JoinRights::Nowhere).reveals(&self.tracker.view())
-    }
-
     /// Decides by the policies, and denies until they are loaded.
     ///
-    /// `may_join` is the decision of RBAC in the Session's namespace. It matters only if
-    /// [`Self::shows_secrets`].
+    /// `may_join` is the decision of RBAC in the Session's namespace. It matters only for a dry run
+    /// of a Session with secrets.
     #[must_use]
     pub fn decide(&self, policies: Option<&PolicySet>, may_join: bool) -> Decision {
         if self.requester.is_controller() {
@@ -210,18 +202,17 @@ mod tests {
     fn requires_access_to_the_key_for_dry_runs() {
         let with_key = session("shop", "s").owned_by("alice").key("s3cret").tracker(1);
         let without = session("shop", "s").owned_by("alice").tracker(1);
-        for (name, tracker, username, may_join, dry_run, shows_secrets, allowed) in [
-            ("the owner", &with_key, "alice", false, true, false, true),
-            ("another user", &with_key, "bob", false, true, true, false),
-            ("with the right to join", &with_key, "bob", true, true, true, true),
-            ("no key", &without, "bob", false, true, false, true),
-            ("no dry run", &with_key, "bob", false, false, false, true),
+        for (name, tracker, username, may_join, dry_run, allowed) in [
+            ("the owner", &with_key, "alice", false, true, true),
+            ("another user", &with_key, "bob", false, true, false),
+            ("with the right to join", &with_key, "bob", true, true, true),
+            ("no key", &without, "bob", false, true, true),
+            ("no dry run", &with_key, "bob", false, false, true),
         ] {
             let requester = requester(username);
             let deletion =
                 Deletion { tracker, requester: &requester, dry_run, in_collection: false };
             let policies = PolicySet::default();
-            assert_eq!(deletion.shows_secrets(&policies), shows_secrets, "{name}");
             let outcome = deletion.decide(Some(&policies), may_join).outcome;
             assert_eq!(matches!(outcome, Outcome::Allow(_)), allowed, "{name}");
             assert!(!format!("{outcome:?}").contains("s3cret"), "{name}");

@@ -48,7 +48,7 @@ pub use pods::{
 };
 pub use prerequisites::{Prerequisites, SessionCrd, guarded_since};
 pub use previous_session::PreviousSession;
-pub use run_event::RunEvent;
+pub use run_event::{EventDetail, RunEvent};
 pub use session_name::{NAME_CANDIDATES, session_name, session_names};
 pub use session_plan::{SessionPlan, deletion_warning, set_phase};
 pub use session_store::{DeleteReasons, SessionQueries};

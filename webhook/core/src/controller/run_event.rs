@@ -19,6 +19,18 @@ pub struct RunEvent {
     pub reason: &'static str,
     /// The note, for people.
     pub note: String,
+    /// The note without users and targets.
+    pub anonymous_note: String,
+}
+
+/// The detail of the notes of Events. Every user with the built-in role `view` reads Events.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EventDetail {
+    /// Notes name the owner, the target and the user who stopped a session.
+    #[default]
+    Full,
+    /// Notes name the session alone.
+    Anonymous,
 }
 
 /// The cause of a Session's end.
@@ -45,7 +57,20 @@ const MAX_NAME: usize = 120;
 
 impl RunEvent {
     fn new(warning: bool, reason: &'static str, note: String) -> Self {
-        Self { warning, reason, note }
+        Self { warning, reason, anonymous_note: note.clone(), note }
+    }
+
+    fn with_anonymous_note(self, anonymous_note: String) -> Self {
+        Self { anonymous_note, ..self }
+    }
+
+    /// Returns the note in a detail.
+    #[must_use]
+    pub fn note(&self, detail: EventDetail) -> &str {
+        match detail {
+            EventDetail::Full => &self.note,
+            EventDetail::Anonymous => &self.anonymous_note,
+        }
     }
 
     /// Returns whether the Event reports that a user stopped a run.
@@ -64,6 +89,7 @@ impl RunEvent {
         let unresolved = plan.unresolved.as_ref().map(|reason| {
             let note = format!("The target of this run is not resolved: {reason}.");
             Self::new(true, "TargetUnresolved", note)
+                .with_anonymous_note("The target of this run is not resolved.".into())
         });
         unverified.into_iter().chain(unresolved).collect()
     }
@@ -148,7 +174,9 @@ impl RunEvent {
         let reason = printable(reason, 240);
         let note =
             format!("This mirrord run has no Session because the API server rejected it: {reason}");
-        Self::new(true, "SessionRefused", note)
+        Self::new(true, "SessionRefused", note).with_anonymous_note(
+            "This mirrord run has no Session because the API server rejected it.".into(),
+        )
     }
 
     /// Returns the warning that other users have sessions on the same target.
@@ -161,7 +189,11 @@ impl RunEvent {
             "Another user already has a session on {target}: sessions that take the same traffic interfere \
              with each other. Run kubectl mirrord-sessions list -o wide to see the sessions."
         );
-        Self::new(true, "TargetShared", note)
+        Self::new(true, "TargetShared", note).with_anonymous_note(
+            "Another user already has a session on the same target: sessions that take the same traffic \
+             interfere with each other. Run kubectl mirrord-sessions list -o wide to see the sessions."
+                .into(),
+        )
     }
 
     /// Returns the warning that Sessions of other users have all names that an agent's can have.
@@ -207,7 +239,13 @@ fn session_ended(
         }
     };
     let note = format!("Session {id} of {user} on {target} ended{after}: {explanation}.");
+    let explanation = match cause {
+        Cause::StoppedWithoutAgent(_) => "it was stopped by a user".to_owned(),
+        Cause::Stopped(_) => "it was stopped and its agent was deleted".to_owned(),
+        _ => explanation,
+    };
     RunEvent::new(false, reason, note)
+        .with_anonymous_note(format!("Session {id} ended{after}: {explanation}."))
 }
 
 /// Formats a duration with all its units, as `1h2m3s`.
@@ -294,6 +332,26 @@ mod tests {
                 }
                 _ => panic!("{ending:?}: {event:?}"),
             }
+        }
+        let bob = Ending::stopped("bob", 292);
+        let stopped = RunEvent::agent_deleted(&agent, &binding, Some(&bob), time(292));
+        let without_agent = RunEvent::session_deleted(&run, Some(&bob), time(5)).unwrap();
+        let refused = RunEvent::session_refused("bob may not");
+        let shared = RunEvent::target_shared(&session);
+        for (event, anonymous) in [
+            (
+                &stopped,
+                "Session 487F4F2B6D2376AD ended after 3m12s: it was stopped and its agent was deleted.",
+            ),
+            (&without_agent, "Session run ended: it was stopped by a user."),
+            (&refused, "This mirrord run has no Session because the API server rejected it."),
+            (&shared, "Another user already has a session on the same target:"),
+        ] {
+            assert_eq!(event.note(EventDetail::Full), event.note);
+            let note = event.note(EventDetail::Anonymous);
+            assert!(note.starts_with(anonymous), "{note}");
+            let names = ["alice", "bob", "ip-visit-counter"];
+            assert!(names.iter().all(|name| !note.contains(name)), "{note}");
         }
         let long = RunEvent::session_refused(&"é".repeat(5000));
         assert!(long.note.len() < 1024);
