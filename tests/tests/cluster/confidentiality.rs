@@ -226,7 +226,7 @@ async fn moves_earlier_records_and_records_anonymous_events() {
     session["metadata"]["annotations"] = json!({ "operator.metalbear.co/reports": "true" });
     let output = dev.kubectl(&["create", "-f", "-"], &session.to_string()).await;
     assert!(output.status.success(), "{output:?}");
-    wait_for_output(&dev, &["get", "mst"], "487f4f2b6d2376ad").await;
+    wait_for_output(&dev, &["get", "mst", "-o", "name"], "487f4f2b6d2376ad").await;
     eventually("the replica leads", || async {
         next.log_text().contains(" acquired leadership ").then_some(())
     })
