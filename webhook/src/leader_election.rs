@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, redaction::summary};
 
 /// The timeout of releasing the Lease on shutdown.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,9 +37,9 @@ pub(crate) struct LeaderElection<'a> {
 /// The error of an attempt to acquire or renew the Lease.
 #[derive(Debug, thiserror::Error)]
 enum ElectionError {
-    #[error("failed to read the Lease: {0}")]
+    #[error("failed to read the Lease: {}", summary(.0))]
     Read(#[source] kube::Error),
-    #[error("failed to write the Lease: {0}")]
+    #[error("failed to write the Lease: {}", summary(.0))]
     Write(#[source] kube::Error),
     #[error("no response from the API server within {0:?}")]
     Timeout(Duration),

@@ -280,7 +280,8 @@ fn error_response(error: &Error) -> (Response, &'static str) {
         }
     };
     if matches!(error, Error::Invalid(_)) {
-        warn!(%error, "rejected an invalid admission review");
+        // The error quotes the review.
+        warn!("rejected an invalid admission review");
     } else {
         debug!(%error, "could not read an admission review");
     }

@@ -107,9 +107,7 @@ impl FrontProxy {
                     self.clear();
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    debug!(%error, name = NAME, "failed to watch the ConfigMap, retrying");
-                }
+                Err(_) => debug!(name = NAME, "failed to watch the ConfigMap, retrying"),
             }
         }
     }

@@ -18,6 +18,7 @@ use mirrord_sessions_core::{
 use tracing::debug;
 
 use super::PlannedRole;
+use crate::redaction::summary;
 
 /// The maximum number of attempts if other clients keep writing the role between read and write.
 const MAX_ATTEMPTS: usize = 5;
@@ -44,7 +45,7 @@ pub(super) struct ReconcileError {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("ClusterRole {ROLE} can't be read: {0}")]
+    #[error("ClusterRole {ROLE} can't be read: {}", summary(.0))]
     Read(#[source] kube::Error),
     #[error(
         "the API server forbids this process to grant permissions in ClusterRole {ROLE} that it doesn't hold itself: apply the manifests of this release, which grant them; {0}"

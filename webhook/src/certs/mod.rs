@@ -23,7 +23,7 @@ use kube::{
 use mirrord_sessions_crds::{TRACKER_API_SERVICE, WEBHOOK_NAME};
 use tracing::{debug, error, info};
 
-use crate::server::health::Health;
+use crate::{redaction::summary, server::health::Health};
 use authority::{Authority, Serving};
 pub(crate) use files::{CertificateFiles, FILES_INTERVAL, FilesError};
 pub(crate) use resolver::CertResolver;
@@ -58,9 +58,9 @@ pub(crate) struct SelfSigned {
 enum ReconcileError {
     #[error(transparent)]
     Store(#[from] store::StoreError),
-    #[error("the CA bundle can't be written to the webhook configurations: {0}")]
+    #[error("the CA bundle can't be written to the webhook configurations: {}", summary(.0))]
     Bundle(#[source] kube::Error),
-    #[error("the CA bundle can't be written to the APIService: {0}")]
+    #[error("the CA bundle can't be written to the APIService: {}", summary(.0))]
     ApiService(#[source] kube::Error),
     #[error(transparent)]
     Make(#[from] authority::MakeError),
@@ -210,8 +210,9 @@ where
                 Some(())
             }
             Ok(_) => None,
-            Err(error) => {
-                debug!(%error, "watch failed and is restarted");
+            // The error may quote the object.
+            Err(_) => {
+                debug!("watch failed and is restarted");
                 None
             }
         }

@@ -10,6 +10,7 @@ use kube::{Api, api::PostParams};
 use tracing::info;
 
 use super::authority::{self, Authority, MakeError, Plan, StoredAuthority};
+use crate::redaction::summary;
 
 /// The name of the Secret.
 pub(crate) const SECRET: &str = "mirrord-sessions-webhook-ca";
@@ -25,9 +26,9 @@ const ATTEMPTS: usize = 5;
 pub(crate) enum StoreError {
     #[error("Secret {SECRET} is missing: apply the manifests again, they contain it without data")]
     Missing,
-    #[error("Secret {SECRET} can't be read: {0}")]
+    #[error("Secret {SECRET} can't be read: {}", summary(.0))]
     Read(#[source] kube::Error),
-    #[error("Secret {SECRET} can't be written: {0}")]
+    #[error("Secret {SECRET} can't be written: {}", summary(.0))]
     Write(#[source] kube::Error),
     #[error("Secret {SECRET} changes whenever it is written: does something else reset it?")]
     Contended,
