@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::server::response::Response;
 
 /// The budget of all lists in kibibytes. A longer list takes all of it.
-const BUDGET: u32 = 32 << 10;
+pub(crate) const BUDGET: u32 = 16 << 10;
 
 /// The timeout of a list that waits for others to be sent.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -39,7 +39,7 @@ const MAX_CONCURRENT: usize = 16;
 /// The maximum number of namespaces reviewed for one request.
 const MAX_NAMESPACES: usize = 1024;
 /// Memory budget of the cache in bytes. A requester may have very many groups.
-const CACHE_BUDGET: usize = 8 << 20;
+pub(crate) const CACHE_BUDGET: usize = 4 << 20;
 
 /// Checks and caches which sessions a requester may join under RBAC.
 #[derive(Debug)]

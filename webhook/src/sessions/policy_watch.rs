@@ -18,7 +18,7 @@ use crate::{
 /// The maximum size of the spec of a policy as JSON in bytes.
 const MAX_POLICY: usize = 64 << 10;
 /// The maximum size of the specs of all policies as JSON in bytes.
-const POLICIES_BUDGET: usize = 1 << 20;
+pub(crate) const POLICIES_BUDGET: usize = 512 << 10;
 const INITIAL_BACKOFF: Duration = Duration::from_millis(800);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 

@@ -31,9 +31,19 @@ impl<V: MemorySize> BoundedMap<V> {
 
     /// Stores an object and returns its previous version.
     pub(super) fn insert(&mut self, key: NamespacedName, value: V) -> Option<V> {
+        self.insert_with_reserve(key, value, 0)
+    }
+
+    /// Stores an object that may exceed the budget by a reserve.
+    pub(super) fn insert_with_reserve(
+        &mut self,
+        key: NamespacedName,
+        value: V,
+        reserve: usize,
+    ) -> Option<V> {
         let replaced = self.remove(&key);
         let size = ENTRY + value.size();
-        if self.bytes + size > self.budget {
+        if self.bytes + size > self.budget + reserve {
             self.overflowed = true;
             return replaced;
         }
@@ -93,6 +103,8 @@ mod tests {
         assert!(!map.take_overflowed());
         assert_eq!(map.insert(key("c"), 1), None);
         assert!(map.take_overflowed() && map.get(&key("c")).is_none());
+        assert_eq!(map.insert_with_reserve(key("c"), 1, ENTRY + 1), None);
+        assert_eq!(map.remove(&key("c")), Some(1));
         assert_eq!(map.insert(key("a"), 41), Some(40), "the previous version is not kept");
         assert_eq!((map.get(&key("a")), map.len()), (None, 1));
         assert_eq!(map.insert(key("a"), 40), None);

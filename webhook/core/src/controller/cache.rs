@@ -64,11 +64,13 @@ pub struct Cache {
 }
 
 /// The memory budgets of the cache in bytes. Users create all of these objects.
-const AGENT_BUDGET: usize = 8 << 20;
-const POD_BUDGET: usize = 32 << 20;
-const SESSION_BUDGET: usize = 8 << 20;
+const AGENT_BUDGET: usize = 4 << 20;
+const POD_BUDGET: usize = 20 << 20;
+const SESSION_BUDGET: usize = 4 << 20;
+/// Memory beyond the budget for Pods with agents. Others can be read from the API server.
+const AGENT_POD_RESERVE: usize = 4 << 20;
 /// The memory budget of the whole cache in bytes.
-pub const CACHE_BUDGET: usize = AGENT_BUDGET + POD_BUDGET + 2 * SESSION_BUDGET;
+pub const CACHE_BUDGET: usize = AGENT_BUDGET + POD_BUDGET + AGENT_POD_RESERVE + 2 * SESSION_BUDGET;
 
 impl Default for Cache {
     fn default() -> Self {
@@ -192,7 +194,8 @@ impl Cache {
         if let Some(job_pod) = &state {
             self.job_pods.entry(job_pod.job_uid.clone()).or_default().insert(key.clone());
         }
-        let replaced = self.pods.insert(key.clone(), pod);
+        let reserve = if pod.has_agent() { AGENT_POD_RESERVE } else { 0 };
+        let replaced = self.pods.insert_with_reserve(key.clone(), pod, reserve);
         if let Some(replaced) = &replaced {
             affected.extend::<HashSet<_>>(ids(replaced));
         }

@@ -14,7 +14,7 @@ use super::{
     bounded_map::MemorySize,
     workload_owner::WorkloadOwner,
 };
-use crate::agents::{ContainerId, TargetKind, agent_containers, environment_stamp};
+use crate::agents::{ContainerId, NAME_PREFIX, TargetKind, agent_containers, environment_stamp};
 
 /// The maximum number of containers and of agents that are cached of a Pod.
 const MAX_CONTAINERS: usize = 64;
@@ -212,6 +212,12 @@ impl CachedPod {
             agents,
             job_pod: job_pod.map(Box::new),
         })
+    }
+
+    /// Returns whether an agent runs in the Pod, or may run.
+    pub(super) fn has_agent(&self) -> bool {
+        let job = self.job_pod.as_ref();
+        !self.agents.is_empty() || job.is_some_and(|pod| pod.job.starts_with(NAME_PREFIX))
     }
 
     /// Returns whether the Pod of a Job is neither being deleted nor finished.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::tracker::{Ending, bounds};
 
 /// The maximum number of sessions with a pending deletion.
-const MAX: usize = 5_000;
+const MAX: usize = 2_500;
 /// The maximum length of a reason or a user name in bytes.
 const MAX_TEXT: usize = 256;
 /// The memory of one session's reasons in bytes at most: two endings of two texts each.
