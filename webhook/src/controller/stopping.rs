@@ -82,7 +82,7 @@ impl Controller<'_> {
             Err(error) => return Err(Error::on("delete the agent")(error)),
         }
         // A user who deletes the Job ends the run that way: its Session ends with the agent.
-        if current.deleting {
+        if current.deletion.is_some() {
             info!(agent = %agent.id, "deleting the Pods of an agent with its Job");
             return Ok(AWAIT_CHANGE);
         }

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use k8s_openapi::{
     api::{batch::v1::Job, core::v1::PodSpec},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     jiff::Timestamp,
 };
 use mirrord_sessions_crds::{AgentReference, annotations};
@@ -142,16 +143,30 @@ pub struct Agent {
     pub binding: Option<Binding>,
     /// Set if the Job of the agent has finished.
     pub ended: bool,
-    /// Set if the Job is being deleted, which does not end its Pods by itself.
-    pub deleting: bool,
-    /// Set if the Pods of the Job are being deleted with it.
-    pub deleting_pods: bool,
+    /// The deletion of the Job, if it is being deleted.
+    pub deletion: Option<Deletion>,
     /// Set if the Job is suspended, so that it gets no Pod.
     pub suspended: bool,
 }
 
-/// The finalizer of an object that is deleted after its dependents.
-const FOREGROUND: &str = "foregroundDeletion";
+/// The deletion of a Job that waits for finalizers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Deletion {
+    /// The Pods run on until the finalizers of the Job are removed.
+    JobOnly,
+    /// The garbage collector deletes the Pods before the Job.
+    WithPods,
+}
+
+impl Deletion {
+    /// The finalizer of an object that is deleted after its dependents.
+    const FOREGROUND: &str = "foregroundDeletion";
+
+    fn from_meta(meta: &ObjectMeta) -> Self {
+        let mut finalizers = meta.finalizers.iter().flatten();
+        if finalizers.any(|name| name == Self::FOREGROUND) { Self::WithPods } else { Self::JobOnly }
+    }
+}
 
 /// The maximum length of a [`ClientInfo`] value in a Session, in characters.
 const MAX_CLIENT_INFO: usize = 253;
@@ -202,8 +217,7 @@ impl Agent {
             version: image.and_then(image_version),
             binding: binding.and_then(|text| Binding::parse(text)),
             ended: is_finished(job),
-            deleting: meta.deletion_timestamp.is_some(),
-            deleting_pods: meta.finalizers.iter().flatten().any(|name| name == FOREGROUND),
+            deletion: meta.deletion_timestamp.as_ref().map(|_| Deletion::from_meta(meta)),
             suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default(),
         })
     }
@@ -305,9 +319,10 @@ mod tests {
         let mut job = job(RUNNING);
         job.metadata.deletion_timestamp = job.metadata.creation_timestamp.clone();
         let agent = Agent::from_job(&job).unwrap();
-        assert!(agent.deleting && !agent.deleting_pods && !agent.ended);
-        job.metadata.finalizers = Some(vec!["example.com/hold".into(), FOREGROUND.into()]);
-        assert!(Agent::from_job(&job).unwrap().deleting_pods);
+        assert_eq!((agent.deletion, agent.ended), (Some(Deletion::JobOnly), false));
+        let finalizers = ["example.com/hold", Deletion::FOREGROUND];
+        job.metadata.finalizers = Some(finalizers.map(Into::into).into());
+        assert_eq!(Agent::from_job(&job).unwrap().deletion, Some(Deletion::WithPods));
     }
 
     #[test]

@@ -144,7 +144,7 @@ mod tests {
         JobPod::from_parts(&meta, owner.as_ref(), &spec, &status).map(|pod| pod.state)
     }
 
-    fn pod(status: Value) -> Value {
+    fn pod(status: &Value) -> Value {
         json!({
             "metadata": { "ownerReferences": [
                 { "apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true }
@@ -154,7 +154,7 @@ mod tests {
         })
     }
 
-    fn containers(agent: Value) -> Value {
+    fn containers(agent: &Value) -> Value {
         json!({ "phase": "Running", "containerStatuses": [
             { "name": "istio-proxy", "state": { "running": { "startedAt": "99999-12-31T23:59:59Z" } } },
             { "name": "mirrord-agent", "state": agent },
@@ -173,18 +173,18 @@ mod tests {
             json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } });
         for (name, status, expected) in [
             ("without status", json!({}), pending("its Pod is starting")),
-            ("running", containers(json!({ "running": {} })), running()),
+            ("running", containers(&json!({ "running": {} })), running()),
             (
                 "terminated beside a sidecar",
-                containers(json!({ "terminated": { "exitCode": 1, "finishedAt": "x" } })),
+                containers(&json!({ "terminated": { "exitCode": 1, "finishedAt": "x" } })),
                 AgentPodState::Ended,
             ),
             (
                 "without an image",
-                containers(image),
+                containers(&image),
                 pending("its container waits: ImagePullBackOff: no such image"),
             ),
-            ("waiting", containers(json!({ "waiting": {} })), pending("its container waits")),
+            ("waiting", containers(&json!({ "waiting": {} })), pending("its container waits")),
             (
                 "without a node",
                 unschedulable,
@@ -193,19 +193,20 @@ mod tests {
             ("failed", json!({ "phase": "Failed" }), AgentPodState::Ended),
             ("succeeded", json!({ "phase": "Succeeded" }), AgentPodState::Ended),
         ] {
-            assert_eq!(state(&pod(status)), Some(expected), "{name}");
+            assert_eq!(state(&pod(&status)), Some(expected), "{name}");
         }
-        let mut deleted = pod(containers(json!({ "running": {} })));
+        let mut deleted = pod(&containers(&json!({ "running": {} })));
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(state(&deleted), Some(AgentPodState::Ended));
-        let mut other = pod(containers(json!({ "running": {} })));
+        let mut other = pod(&containers(&json!({ "running": {} })));
         other["spec"]["containers"] = json!([{ "name": "main" }]);
         other["status"]["containerStatuses"] = json!([]);
         assert_eq!(state(&other), Some(running()), "a Job without an agent");
         other["metadata"]["ownerReferences"][0]["kind"] = json!("ReplicaSet");
         assert_eq!(state(&other), None);
         let long = json!({ "waiting": { "message": "x\u{202e}".repeat(1000) } });
-        let Some(AgentPodState::Live(AgentPhase::Pending(reason))) = state(&pod(containers(long)))
+        let Some(AgentPodState::Live(AgentPhase::Pending(reason))) =
+            state(&pod(&containers(&long)))
         else {
             panic!("the agent waits");
         };

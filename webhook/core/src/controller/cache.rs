@@ -238,7 +238,7 @@ impl Cache {
             AgentKind::Job => {
                 let keys = self.job_pods.get(&*agent.id.uid).into_iter().flatten();
                 let pods = keys.filter_map(|key| self.pods.get(key)?.job_pod.as_ref());
-                phase_of_job(agent.suspended, agent.deleting, pods.map(|pod| &pod.state))
+                phase_of_job(agent.suspended, agent.deletion.is_some(), pods.map(|pod| &pod.state))
             }
         }
     }

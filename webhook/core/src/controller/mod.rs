@@ -36,7 +36,7 @@ mod workload_owner;
 mod fixtures;
 
 pub use adoption::{check_adoption, claimed_session};
-pub use agent::{Agent, AgentId, AgentKind, ClientInfo};
+pub use agent::{Agent, AgentId, AgentKind, ClientInfo, Deletion};
 pub use agent_pod::AgentPhase;
 pub use cache::{AgentSession, CACHE_BUDGET, Cache};
 pub use heartbeat::{HeartbeatSession, HeartbeatTimer};

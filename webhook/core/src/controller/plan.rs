@@ -2,7 +2,7 @@
 
 use mirrord_sessions_crds::UNVERIFIED_USERNAME;
 
-use super::{Agent, AgentKind, AgentPhase, AgentSession, SessionCrd};
+use super::{Agent, AgentKind, AgentPhase, AgentSession, Deletion, SessionCrd};
 use crate::agents::{Binding, Stamp};
 
 /// The state of an agent according to the cache.
@@ -105,14 +105,15 @@ pub fn plan(state: &AgentState, sessions: &[AgentSession]) -> Plan {
     }
     // Without this, a finalizer on the Job or on a dependent of the Session would let the agent run.
     if let Some(binding) = agent.valid_binding()
-        && (session.deleting || agent.deleting)
-        && !agent.deleting_pods
+        && (session.deleting || agent.deletion.is_some())
+        && agent.deletion != Some(Deletion::WithPods)
     {
         return Plan::DeleteAgent(binding.clone());
     }
     // The owner of an adopted Session reports its state.
     let is_current = session.adopted || session.phase.as_ref() == Some(phase);
-    if !session.deleting && !(session.status_written && is_current) {
+    let is_written = session.status_written && is_current;
+    if !session.deleting && !is_written {
         return Plan::WriteStatus(session.clone());
     }
     Plan::Nothing
@@ -195,8 +196,8 @@ mod tests {
         let adopted = AgentSession { adopted: true, ..agent_session("6", &agent, "alice") };
         let second_adopted = AgentSession { adopted: true, ..agent_session("7", &agent, "alice") };
         let ended = Agent { ended: true, ..bound.clone() };
-        let deleting = Agent { deleting: true, ..bound.clone() };
-        let deleting_pods = Agent { deleting_pods: true, ..deleting.clone() };
+        let deleting = Agent { deletion: Some(Deletion::JobOnly), ..bound.clone() };
+        let deleting_pods = Agent { deletion: Some(Deletion::WithPods), ..deleting.clone() };
         let stopping = AgentSession { deleting: true, ..session.clone() };
         let wait = || AgentPhase::Pending("its Pod is starting".into());
         let waiting = AgentSession { phase: Some(wait()), ..session.clone() };

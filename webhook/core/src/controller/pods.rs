@@ -194,8 +194,7 @@ impl CachedPod {
                 version: container.image.as_deref().and_then(image_version),
                 binding: None,
                 ended: false,
-                deleting: false,
-                deleting_pods: false,
+                deletion: None,
                 suspended: false,
             })
             .take(MAX_CONTAINERS)

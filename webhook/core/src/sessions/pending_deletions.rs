@@ -34,9 +34,9 @@ impl PendingDeletions {
     ///
     /// Both times are in seconds since 1970. Long texts are cut.
     pub fn insert(&mut self, uid: &str, ending: Ending, expires_at: i64, now: i64) {
-        let cut = |text: &str| bounds::text(text.to_owned(), MAX_TEXT).into();
-        let ending =
-            Ending { reason: cut(&ending.reason), by: ending.by.as_deref().map(cut), ..ending };
+        let cut = |text: Box<str>| bounds::text(text.into_string(), MAX_TEXT).into_boxed_str();
+        let Ending { reason, by, at } = ending;
+        let ending = Ending { reason: cut(reason), by: by.map(cut), at };
         if self.0.len() >= MAX && !self.0.contains_key(uid) {
             return;
         }
