@@ -7,6 +7,8 @@ mod admission;
 mod apiserver;
 mod args;
 mod auditor;
+#[cfg(test)]
+mod budgets;
 mod certs;
 mod clock;
 mod controller;

@@ -5,7 +5,7 @@ mod discovery;
 mod errors;
 pub(crate) mod front_proxy;
 mod headers;
-mod list_budget;
+pub(crate) mod list_budget;
 mod responses;
 pub(crate) mod routes;
 mod subresources;

@@ -44,8 +44,8 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Half of the memory is out of reach of any one peer. Only bodies that take longer than half a
 /// second to arrive lose their place. In the cluster's network, a review arrives in milliseconds.
 const LIMITS: BodyLimits = BodyLimits {
-    total: 20 << 20,
-    per_peer: 10 << 20,
+    total: 16 << 20,
+    per_peer: 8 << 20,
     reserve: MAX_BODY,
     small: 64 << 10,
     small_reserve: 2 << 20,
@@ -60,8 +60,16 @@ const MINIMUM_RATE: MinimumRate =
 /// Memory that a request takes beside its body.
 const REQUEST_SIZE: usize = 4 << 10;
 
-/// Limit of reviews that are parsed at once. Parsing takes up to ten times the size of a body.
-const MAX_DECISIONS: usize = 2;
+/// Bytes of bodies that are parsed at once. Any number of small reviews fit.
+const PARSED_BYTES: usize = MAX_BODY;
+/// Memory of a parsed body in relation to its size, at most.
+#[cfg(test)]
+const PARSE_FACTOR: usize = 10;
+
+/// The memory of all bodies and of their parsing in bytes at most.
+#[cfg(test)]
+pub(crate) const BUDGET: usize =
+    LIMITS.total + LIMITS.reserve + LIMITS.small_reserve + PARSE_FACTOR * PARSED_BYTES;
 
 /// Describes why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +139,7 @@ impl Bodies {
         Self {
             state: Mutex::new(State { budget: BodyBudget::new(LIMITS), readers: HashMap::new() }),
             released: Notify::new(),
-            decisions: Semaphore::new(MAX_DECISIONS),
+            decisions: Semaphore::new(PARSED_BYTES),
             timeout,
             origin: Instant::now(),
         }
@@ -240,14 +248,15 @@ impl Bodies {
         }
     }
 
-    /// Calls `decide` on a body, after waiting for a permit of the limit of concurrent decisions.
+    /// Calls `decide` on a body, after waiting until bodies of its size may be parsed.
     pub(crate) async fn decide<T>(
         &self,
         body: BudgetedBody<'_>,
         decide: impl FnOnce(&[u8]) -> T,
     ) -> T {
         // The semaphore is never closed, and a decision without a permit would do no harm.
-        let _permit = self.decisions.acquire().await.ok();
+        let bytes = u32::try_from(body.bytes.len()).unwrap_or(u32::MAX);
+        let _permit = self.decisions.acquire_many(bytes).await.ok();
         decide(&body.bytes)
     }
 

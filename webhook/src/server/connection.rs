@@ -35,7 +35,7 @@ const HTTP1_BUFFER: usize = 128 << 10;
 /// Limit of the bytes of a body that arrive before they are read: these are in no budget.
 const STREAM_WINDOW: u32 = 64 << 10;
 /// Limit of such bytes of all bodies of a connection.
-const CONNECTION_WINDOW: u32 = 128 << 10;
+pub(super) const CONNECTION_WINDOW: u32 = 64 << 10;
 
 /// The connection of a request, as an extension of the request.
 #[derive(Clone, Debug)]

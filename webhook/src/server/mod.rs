@@ -38,12 +38,21 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 /// An API server holds about ten connections, several API servers may share an address, and each
 /// 256 watches take another one. The sum stays below the usual limit of 1,024 open files.
 pub(crate) const API_CONNECTIONS: ConnectionLimits = ConnectionLimits {
-    total: 512,
-    per_peer: 256,
+    total: 256,
+    per_peer: 128,
     handshakes_per_peer: 64,
     handshake_grace: Duration::from_secs(3),
     busy_grace: Duration::from_secs(1),
 };
+
+/// Memory of a connection beside its window: TLS, buffers and tasks.
+#[cfg(test)]
+const CONNECTION: usize = 32 << 10;
+
+/// The memory of all connections in bytes at most.
+#[cfg(test)]
+pub(crate) const CONNECTION_BUDGET: usize =
+    API_CONNECTIONS.total * (CONNECTION + connection::CONNECTION_WINDOW as usize);
 
 /// Bounds of the connections of probes. The kubelet opens one for each probe.
 pub(crate) const PROBE_CONNECTIONS: ConnectionLimits = ConnectionLimits {

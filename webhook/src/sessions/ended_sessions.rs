@@ -49,6 +49,8 @@ const BATCH_SIZE: usize = 64;
 const MAX_DELETES: usize = 512;
 /// The maximum number of queued records. Beyond it the first are dropped.
 const QUEUE_LENGTH: usize = 10_000;
+/// The memory of queued records in bytes at most. Beyond it the first are dropped.
+pub(crate) const QUEUE_BUDGET: usize = 4 << 20;
 /// Delay of replicas that don't know the reason of an end, in favour of the one that does.
 const REASON_GRACE: Duration = Duration::from_secs(3);
 /// The maximum random delay of each replica, so that usually only one of them writes.
@@ -189,9 +191,7 @@ impl EndedSessionStore {
                     };
                     sequence += 1;
                     queue.insert((Instant::now() + delay, sequence), tracker);
-                    if queue.len() > QUEUE_LENGTH {
-                        queue.pop_first();
-                    }
+                    drop_excess(&mut queue);
                     continue;
                 }
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -311,6 +311,16 @@ impl EndedSessionStore {
 
     fn records(&self) -> MutexGuard<'_, EndedSessionRecords> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops the first queued records beyond the bounds of the queue.
+fn drop_excess(queue: &mut BTreeMap<(Instant, u64), Arc<Tracker>>) {
+    let mut size: usize = queue.values().map(|tracker| tracker.size()).sum();
+    while (size > QUEUE_BUDGET || queue.len() > QUEUE_LENGTH)
+        && let Some((_, dropped)) = queue.pop_first()
+    {
+        size -= dropped.size();
     }
 }
 

@@ -6,7 +6,7 @@ use super::{TrackerKey, index::MAX_ENDED};
 
 /// The maximum total size of all records. A record may take half a megabyte, but most take less
 /// than two kilobytes.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// Metadata of one stored record.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ mod tests {
             ),
             ("too many", records(MAX_ENDED + 2, 10), 0, &["r000000", "r000001"]),
             ("just as many", records(MAX_ENDED, 10), 0, &[]),
-            ("too large", records(129, 512 << 10), 0, &["r000000"]),
+            ("too large", records(17, 512 << 10), 0, &["r000000"]),
         ] {
             assert_eq!(expired(&records, before), expected, "{name}");
         }
