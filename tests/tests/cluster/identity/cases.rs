@@ -56,6 +56,12 @@ impl Identities {
     }
 }
 
+/// Returns owner references to an object that does not exist, so that the garbage collector deletes
+/// what has them.
+fn owner_references() -> Value {
+    json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1" }])
+}
+
 use Outcome::{Accepted, Denied};
 
 /// Creates by mallory that claim alice as the owner.
@@ -187,6 +193,28 @@ pub(super) const CREATES: &[ForgeryCase] = &[
         manifest: |identities| {
             let mut session = identities.mallorys_session();
             session["metadata"]["finalizers"] = json!(["example.com/hold"]);
+            session
+        },
+        with_webhook: Denied,
+        without_webhook: Denied,
+    },
+    ForgeryCase {
+        name: "owner reference on create",
+        args: &["create", "-f", "-"],
+        manifest: |identities| {
+            let mut session = identities.mallorys_session();
+            session["metadata"]["ownerReferences"] = owner_references();
+            session
+        },
+        with_webhook: Denied,
+        without_webhook: Denied,
+    },
+    ForgeryCase {
+        name: "owner reference by server-side apply",
+        args: &["apply", "--server-side", "-f", "-"],
+        manifest: |identities| {
+            let mut session = identities.mallorys_session();
+            session["metadata"]["ownerReferences"] = owner_references();
             session
         },
         with_webhook: Denied,
@@ -345,6 +373,13 @@ pub(super) const UPDATES: &[ForgeryCase] = &[
         name: "finalizer on update",
         args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
         manifest: |_| json!({ "metadata": { "finalizers": ["foregroundDeletion"] } }),
+        with_webhook: Denied,
+        without_webhook: Denied,
+    },
+    ForgeryCase {
+        name: "owner reference on update",
+        args: &["patch", "session", "s", "--type=merge", "--patch-file=/dev/stdin"],
+        manifest: |_| json!({ "metadata": { "ownerReferences": owner_references() } }),
         with_webhook: Denied,
         without_webhook: Denied,
     },
