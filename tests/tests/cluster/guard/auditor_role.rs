@@ -26,7 +26,7 @@ fn check(name: &str, output: &KubectlOutput, denial: Option<&str>) -> Option<Str
 }
 
 const READ_ONLY: &str = "let auditors get, list and watch";
-const OTHER_GROUP: &str = "nothing of other API groups";
+const OTHER_RESOURCE: &str = "see trackers and policies, and nothing else";
 const RULE_REMOVED: &str = "change or remove none";
 const AGGREGATED: &str = "filled in from other roles";
 const OWNER_REFERENCE: &str = "an owner";
@@ -39,12 +39,62 @@ fn field_changes(
     rules: &[Value],
 ) -> Vec<(&'static str, &'static str, Value, Option<&'static str>)> {
     let with_rule = |more: Value| json!([rules, &[more]].concat());
-    let (pods, read_verbs) = ("pods", ["get", "list", "watch"]);
+    let read_verbs = ["get", "list", "watch"];
+    let additional = rule("sessionpolicies", &["get"]);
+    let visible = |resources: &[&str]| json!({ "apiGroups": ["visibility.operator.metalbear.co"], "resources": resources, "verbs": read_verbs });
     let owner = json!([{ "apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "1" }]);
     let selectors = json!({ "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] });
     vec![
         ("unchanged", "/rules", json!(rules), None),
-        ("additional rule", "/rules", with_rule(rule(pods, &read_verbs)), None),
+        ("additional rule", "/rules", with_rule(additional.clone()), None),
+        ("trackers alone", "/rules", with_rule(visible(&["sessiontrackers"])), None),
+        ("raw Sessions", "/rules", with_rule(rule("sessions", &read_verbs)), Some(OTHER_RESOURCE)),
+        (
+            "one raw Session",
+            "/rules",
+            with_rule(json!({
+                "apiGroups": ["operator.metalbear.co"], "resources": ["sessions"],
+                "resourceNames": ["a"], "verbs": ["get"],
+            })),
+            Some(OTHER_RESOURCE),
+        ),
+        (
+            "status of Sessions",
+            "/rules",
+            with_rule(rule("sessions/status", &["get"])),
+            Some(OTHER_RESOURCE),
+        ),
+        ("all resources", "/rules", with_rule(rule("*", &["get"])), Some(OTHER_RESOURCE)),
+        (
+            "raw Sessions beside policies",
+            "/rules",
+            with_rule(json!({
+                "apiGroups": ["operator.metalbear.co"],
+                "resources": ["sessionpolicies", "sessions"], "verbs": ["get"],
+            })),
+            Some(OTHER_RESOURCE),
+        ),
+        (
+            "group of Sessions beside trackers",
+            "/rules",
+            with_rule(json!({
+                "apiGroups": ["visibility.operator.metalbear.co", "operator.metalbear.co"],
+                "resources": ["sessiontrackers"], "verbs": ["get"],
+            })),
+            Some(OTHER_RESOURCE),
+        ),
+        (
+            "subresource of trackers",
+            "/rules",
+            with_rule(visible(&["sessiontrackers/join"])),
+            Some(OTHER_RESOURCE),
+        ),
+        (
+            "subresources of trackers",
+            "/rules",
+            with_rule(visible(&["*/join"])),
+            Some(OTHER_RESOURCE),
+        ),
         (
             "join permission",
             "/rules",
@@ -68,16 +118,16 @@ fn field_changes(
             "other API group",
             "/rules",
             with_rule(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] })),
-            Some(OTHER_GROUP),
+            Some(OTHER_RESOURCE),
         ),
         (
             "all API groups",
             "/rules",
             with_rule(json!({ "apiGroups": ["*"], "resources": ["sessions"], "verbs": ["get"] })),
-            Some(OTHER_GROUP),
+            Some(OTHER_RESOURCE),
         ),
         ("removed rule", "/rules", json!(rules[1..]), Some(RULE_REMOVED)),
-        ("replaced rule", "/rules", json!([rule(pods, &read_verbs)]), Some(RULE_REMOVED)),
+        ("replaced rule", "/rules", json!([additional]), Some(RULE_REMOVED)),
         ("no rules", "/rules", Value::Null, Some(RULE_REMOVED)),
         ("aggregated", "/aggregationRule", selectors, Some(AGGREGATED)),
         ("owner reference", "/metadata/ownerReferences", owner, Some(OWNER_REFERENCE)),
