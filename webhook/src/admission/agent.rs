@@ -3,16 +3,14 @@
 //! A review that can't be parsed is allowed unchanged: the run of a developer must not depend on
 //! the webhook.
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use mirrord_sessions_core::{
     admission::{Decision, Outcome, agent},
-    agents::{JobClass, classify_job},
-    controller::{PartialPod, Target, TargetHint},
+    agents::{JobClass, classify_job, parse_submitted_job, parse_submitted_pod},
+    controller::{Target, TargetHint},
     identity::Requester,
     text::printable,
 };
 use mirrord_sessions_crds::annotations;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tracing::info;
 
@@ -20,6 +18,7 @@ use super::{
     ConcurrentSessions, Review,
     review::{Request, Resource},
 };
+use crate::stored_objects::StoredPod;
 
 /// A decision on a write that may start a run, before the requester is warned of other sessions on
 /// its target.
@@ -123,7 +122,7 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
     let resource = (group.as_str(), plural.as_str(), request.sub_resource.as_str());
     match (resource, request.operation.as_str()) {
         (("batch", "jobs", ""), "CREATE") => {
-            let job: Job = deserialize(request.object, "object")?;
+            let job = parse_submitted_job(json(request.object, "object")?)?;
             if let JobClass::Lookalike(reason) = classify_job(&job) {
                 let name = job.metadata.name.as_deref().unwrap_or_default();
                 let name = printable(name, 253);
@@ -136,36 +135,36 @@ fn parse_agent(request: &Request<'_>) -> Result<NewRun, ParseError> {
             Ok(NewRun::new(decision, requester, TargetHint::from_job(&job), claim))
         }
         (("batch", "jobs", ""), "UPDATE") => {
-            let job: Job = deserialize(request.object, "object")?;
-            let old: Job = deserialize(request.old_object, "oldObject")?;
+            let job = parse_submitted_job(json(request.object, "object")?)?;
+            let old = parse_submitted_job(json(request.old_object, "oldObject")?)?;
             let decision = agent::on_job_update(&job, &old, &requester);
             Ok(NewRun::new(decision, requester, None, None))
         }
         (("", "pods", "ephemeralcontainers"), "UPDATE") => {
-            let pod: Pod = deserialize(request.object, "object")?;
-            let old: Pod = deserialize(request.old_object, "oldObject")?;
+            let pod = parse_submitted_pod(json(request.object, "object")?)?;
+            let stored = json(request.old_object, "oldObject")?;
+            let old = parse_submitted_pod(stored)?;
             let decision = agent::on_ephemeral_containers(&pod, &old, &requester);
             let is_unchanged =
                 matches!(&decision.outcome, Outcome::Allow(operations) if operations.is_empty());
             // Use the stored Pod: the API server takes nothing but the containers from the request.
-            let hint = if is_unchanged {
-                None
-            } else {
-                let parts: PartialPod = deserialize(request.old_object, "oldObject")?;
-                TargetHint::from_pod(&old.metadata, &parts)
-            };
+            let hint = if is_unchanged { None } else { target_pod(stored) };
             Ok(NewRun::new(decision, requester, hint, None))
         }
         _ => Err(ParseError::Resource),
     }
 }
 
-fn deserialize<T: DeserializeOwned>(
-    object: Option<&RawValue>,
-    name: &'static str,
-) -> Result<T, ParseError> {
-    let object = object.ok_or(ParseError::Missing(name))?;
-    Ok(serde_json::from_str(object.get())?)
+fn json<'a>(object: Option<&'a RawValue>, name: &'static str) -> Result<&'a str, ParseError> {
+    Ok(object.ok_or(ParseError::Missing(name))?.get())
+}
+
+/// Returns the Pod that an ephemeral agent is added to.
+///
+/// Returns `None` if a field of the Pod can't be represented. The agent is stamped nevertheless.
+fn target_pod(json: &str) -> Option<TargetHint> {
+    let pod: StoredPod = serde_json::from_str(json).ok()?;
+    pod.into_cached().map(TargetHint::Pod)
 }
 
 #[cfg(test)]
@@ -258,6 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn stamps_agents_with_times_that_no_type_can_hold() {
+        let late = json!("9999-12-31T23:59:59Z");
+        let mut job = fixture("default.job-request-body.json");
+        job["spec"]["template"]["metadata"]["creationTimestamp"] = late.clone();
+        assert_eq!(patch(&review("CREATE", &jobs(), &job, &json!(null))).len(), 1);
+        let mut pod = fixture("ephemeral.ephemeral-request-body.json");
+        pod["spec"]["volumes"] = json!([{ "name": "a", "ephemeral": {
+            "volumeClaimTemplate": { "metadata": { "creationTimestamp": late } },
+        } }]);
+        let mut old = pod.clone();
+        old["spec"].as_object_mut().unwrap().remove("ephemeralContainers");
+        old["status"] = json!({ "startTime": late, "containerStatuses": 7 });
+        assert_eq!(patch(&review("UPDATE", &pods(), &pod, &old)).len(), 1);
+    }
+
+    #[test]
     fn warns_of_concurrent_sessions() {
         let mut job = fixture("default.job-request-body.json");
         for (target, warned) in [("x/bobs", true), ("x/other", false)] {
@@ -313,16 +328,12 @@ mod tests {
         let job = fixture("default.job-request-body.json");
         let mut huge = job.clone();
         huge["metadata"]["annotations"]["big"] = json!("x".repeat(1 << 20));
-        let lookalike = json!({
-            "metadata": { "name": "mirrord-agent-abcdefghij", "labels": { "app": "mirrord" } },
-        });
         let sessions = json!({ "group": "operator.metalbear.co", "resource": "sessions" });
         let none = json!(null);
         for (name, review) in [
             ("no object", review("CREATE", &jobs(), &none, &none)),
             ("list as object", review("CREATE", &jobs(), &json!([]), &none)),
             ("malformed job", review("CREATE", &jobs(), &json!({ "spec": 7 }), &none)),
-            ("no containers", review("CREATE", &jobs(), &lookalike, &none)),
             ("no old object", review("UPDATE", &jobs(), &job, &none)),
             ("deletion", review("DELETE", &jobs(), &none, &job)),
             ("another resource", review("CREATE", &sessions, &job, &none)),

@@ -2,6 +2,7 @@
 //! deleted with them.
 
 mod concurrent_sessions;
+mod controller_rights;
 mod faults;
 pub(crate) mod fixtures;
 mod hostile_objects;

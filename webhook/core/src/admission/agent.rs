@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use super::Decision;
 use crate::{
     agents::{
-        JobClass, REQUESTER_ANNOTATION, REQUESTER_ENV, SESSION_ANNOTATION, Stamp, agent_containers,
-        classify_job,
+        REQUESTER_ANNOTATION, REQUESTER_ENV, SESSION_ANNOTATION, Stamp, agent_containers,
+        may_become_agent,
     },
     identity::Requester,
 };
@@ -28,10 +28,12 @@ use crate::{
 /// Limit of the API server for all annotations of an object, in bytes.
 const MAX_ANNOTATIONS: usize = 256 << 10;
 
-/// Stamps a new agent Job with its requester. Any other Job is allowed unchanged.
+/// Stamps a new Job that is an agent, or can become one, with its requester.
+///
+/// Any other Job is allowed unchanged.
 #[must_use]
 pub fn on_job_create(job: &Job, requester: &Requester) -> Decision {
-    if !matches!(classify_job(job), JobClass::Agent(_)) {
+    if !may_become_agent(job) {
         return Decision::allow();
     }
     let sent = |key: &str| annotation(&job.metadata, key);

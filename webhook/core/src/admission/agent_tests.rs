@@ -89,12 +89,23 @@ fn allows_other_jobs_unchanged() {
     };
     for sent in [
         change("/metadata/name", json!("mirrord-demo")),
-        change("/metadata/labels/app", json!("other")),
-        change("/spec/template/spec/containers", json!([])),
         change("/spec/template/spec/containers/0/env/0/name", json!("AGENT_OPERATOR_CERT_ENV")),
     ] {
         let (stored, decision) = created(&sent, "alice");
         assert_eq!((stored, decision), (sent, Decision::allow()));
+    }
+}
+
+#[test]
+fn stamps_jobs_that_can_become_agents() {
+    let mut unlabelled = value(DEFAULT);
+    unlabelled["metadata"].as_object_mut().unwrap().remove("labels");
+    let mut generated = value(DEFAULT);
+    generated["metadata"].as_object_mut().unwrap().remove("name");
+    generated["metadata"]["generateName"] = json!("mirrord-agent-abcde");
+    for sent in [unlabelled, generated] {
+        let (stored, _) = created(&sent, "alice");
+        assert_eq!(stored["metadata"]["annotations"][REQUESTER_ANNOTATION], ALICE);
     }
 }
 

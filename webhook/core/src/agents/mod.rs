@@ -8,14 +8,18 @@ mod args;
 mod binding;
 mod shape;
 mod stamp;
+mod submitted;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
 
 pub use args::{ContainerId, TargetKind};
 pub use binding::Binding;
-pub use shape::{AGENT_CONTAINER, JobClass, agent_containers, classify_job, is_agent_name};
+pub use shape::{
+    AGENT_CONTAINER, JobClass, agent_containers, classify_job, is_agent_name, may_become_agent,
+};
 pub use stamp::{Stamp, environment_stamp, job_stamp};
+pub use submitted::{parse_submitted_job, parse_submitted_pod};
 
 /// Annotation of an agent Job that holds the stamp of its requester.
 pub const REQUESTER_ANNOTATION: &str = "operator.metalbear.co/requester";

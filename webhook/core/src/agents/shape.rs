@@ -66,6 +66,23 @@ pub fn classify_job(job: &Job) -> JobClass {
     })
 }
 
+/// Returns whether a Job that is being created can be an agent, now or later.
+///
+/// The name may be generated after admission, and the label may be added later. The API server lets
+/// no client change the name or the containers. A stamp on another Job of this name is harmless, so
+/// containers are checked only for those of the operator, which stamps no Job itself.
+#[must_use]
+pub fn may_become_agent(job: &Job) -> bool {
+    let meta = &job.metadata;
+    let name = meta.name.as_deref().filter(|name| !name.is_empty());
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let mut containers = pod.iter().flat_map(|pod| &pod.containers);
+    name.or(meta.generate_name.as_deref()).is_some_and(|name| name.starts_with(NAME_PREFIX))
+        && !containers.any(|container| {
+            container.name == CONTAINER && is_operator_agent(container.env.as_ref())
+        })
+}
+
 /// Returns the ephemeral containers of a Pod that are agents, with their indexes.
 pub fn agent_containers(
     containers: &[EphemeralContainer],
@@ -125,6 +142,59 @@ mod tests {
         let agents: Vec<_> = agent_containers(&containers).collect();
         assert_eq!(agents.len(), 1);
         assert_eq!(agents[0].1.name, "mirrord-agent-w6vxft9ixh");
+    }
+
+    #[test]
+    fn foresees_agents() {
+        let with = |change: &dyn Fn(&mut Value)| {
+            let mut object = value(DEFAULT);
+            change(&mut object);
+            serde_json::from_value::<Job>(object).unwrap()
+        };
+        let generated = |prefix: &str| {
+            with(&|job| {
+                job["metadata"]["name"] = json!(null);
+                job["metadata"]["generateName"] = json!(prefix);
+            })
+        };
+        let env = "/spec/template/spec/containers/0/env/0/name";
+        for (name, job, expected) in [
+            ("agent of the CLI", job(DEFAULT), true),
+            ("without the label", with(&|job| job["metadata"]["labels"] = json!({})), true),
+            ("without labels", with(&|job| job["metadata"]["labels"] = json!(null)), true),
+            ("generated name", generated("mirrord-agent-abcde"), true),
+            (
+                "generated name with an empty name",
+                with(&|job| {
+                    job["metadata"]["name"] = json!("");
+                    job["metadata"]["generateName"] = json!("mirrord-agent-abcde");
+                }),
+                true,
+            ),
+            ("shorter generated name", generated("mirrord-agent-"), true),
+            ("another generated name", generated("migrate-"), false),
+            (
+                "another name, prefix of an agent",
+                with(&|job| {
+                    job["metadata"]["name"] = json!("migrate");
+                    job["metadata"]["generateName"] = json!("mirrord-agent-abcde");
+                }),
+                false,
+            ),
+            ("another name", job_with("/metadata/name", json!("migrate")), false),
+            ("agent of the operator", job_with(env, json!(OPERATOR_ENV)), false),
+            (
+                "variable of the operator in another container",
+                with(&|job| {
+                    let containers = &mut job["spec"]["template"]["spec"]["containers"];
+                    let sidecar = json!({ "name": "x", "env": [{ "name": OPERATOR_ENV }] });
+                    containers.as_array_mut().unwrap().push(sidecar);
+                }),
+                true,
+            ),
+        ] {
+            assert_eq!(may_become_agent(&job), expected, "{name}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ const MAX_LENGTH: usize = 64 << 10;
 pub enum Stamp {
     /// The requester of the agent.
     Requester(Owner),
-    /// No stamp: the webhook was not called, or the requester has too many groups.
+    /// No stamp. The reason is unknown: the webhook may be down, or the stamp too long.
     Missing,
     /// A value that admission does not write.
     Invalid,

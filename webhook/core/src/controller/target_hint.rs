@@ -2,12 +2,9 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::EnvVar},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::EnvVar};
 
-use super::{CachedPod, PartialPod, agent::pod_node};
+use super::{CachedPod, agent::pod_node};
 use crate::agents::{ContainerId, JobClass, TargetKind, classify_job};
 
 /// Environment variable that passes the addresses of the target Pod to the agent.
@@ -45,12 +42,6 @@ impl TargetHint {
             node: pod_node(pod).filter(|node| is_node_name(node))?,
             address: env.into_iter().find_map(pod_address),
         })
-    }
-
-    /// Returns the hint for an agent that is added to this Pod.
-    #[must_use]
-    pub fn from_pod(meta: &ObjectMeta, pod: &PartialPod) -> Option<Self> {
-        CachedPod::from_parts(meta, pod).map(Self::Pod)
     }
 }
 
