@@ -13,7 +13,8 @@ use mirrord_sessions_crds::WEBHOOK_NAME;
 
 use crate::{
     args::Args,
-    auditor, controller,
+    auditor,
+    controller::{self, PrerequisitesReader},
     leader_election::{LeaderElection, unique_identity},
     metrics::Metrics,
 };
@@ -30,6 +31,7 @@ pub(crate) async fn run<S: DeleteReasons + SessionQueries>(
 ) {
     let candidate = Candidate::new(unique_identity(&args.pod_name), Timing::default());
     let identity = candidate.identity().to_owned();
+    let prerequisites = PrerequisitesReader::new(client.clone());
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.namespace);
     let tasks = || async {
         futures::future::join(
@@ -37,6 +39,7 @@ pub(crate) async fn run<S: DeleteReasons + SessionQueries>(
             controller::run(
                 &client,
                 (&args.pod_name, args.events.detail()),
+                &prerequisites,
                 args.report_period.expiry(),
                 metrics,
                 store,
@@ -45,5 +48,9 @@ pub(crate) async fn run<S: DeleteReasons + SessionQueries>(
         )
         .await;
     };
-    LeaderElection::new(leases, WEBHOOK_NAME, candidate, metrics).run(tasks, stop).await;
+    let election = LeaderElection::new(leases, WEBHOOK_NAME, candidate, metrics);
+    tokio::select! {
+        () = election.run(tasks, stop) => {}
+        () = prerequisites.observe() => {}
+    }
 }

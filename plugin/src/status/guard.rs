@@ -1,5 +1,7 @@
 //! Checks of the guard policies, which the API server enforces without the webhook.
 
+use jiff::Timestamp;
+use mirrord_sessions_core::guard::{GuardFault, check_guard, guard_version};
 use serde_json::Value;
 
 use super::{
@@ -28,40 +30,50 @@ pub(super) fn guard(facts: &Facts) -> Check {
         (Reading::Known(_), other) | (other, _) => return Check::unread(name, other),
     };
     let has_trackers = !matches!(facts.api_service, Reading::Known(None));
-    let faults: Vec<_> = GUARDS
-        .iter()
-        .filter(|(policy, _)| has_trackers || *policy != TRACKERS_GUARD)
+    let expected = || GUARDS.iter().filter(|(policy, _)| has_trackers || *policy != TRACKERS_GUARD);
+    let faults: Vec<_> = expected()
         .filter_map(|(policy, what)| {
             let fault = find_fault(policy, policies.as_ref(), bindings.as_ref())?;
             Some((what, format!("{policy} {fault}")))
         })
         .collect();
     let Some((what, _)) = faults.first() else {
-        return Check::new(name, Good, "policies deny forged owners and stamps");
+        let names = expected().map(|(policy, _)| *policy);
+        let since = unchanged_since(names, policies.as_ref(), bindings.as_ref());
+        let since = since.map_or_else(String::new, |since| format!(", unchanged since {since}"));
+        let message = format!("policies deny forged owners and stamps{since}");
+        return Check::new(name, Good, message);
     };
     let faults: Vec<&str> = faults.iter().map(|(_, fault)| &**fault).collect();
     let message = format!("no policy denies {what}: {}", faults.join(", "));
     Check::new(name, Problem, message).with_remedy(REAPPLY_MANIFESTS)
 }
 
-/// Returns why a policy is not enforced.
+/// Returns why a policy does not deny what the policy of this release denies.
 fn find_fault(
     policy: &str,
     policies: Option<&Value>,
     bindings: Option<&Value>,
-) -> Option<&'static str> {
-    let exists = items(policies).any(|item| text(item, "/metadata/name") == Some(policy));
-    let mut bound =
-        items(bindings).filter(|item| text(item, "/spec/policyName") == Some(policy)).peekable();
-    if !exists {
-        Some("does not exist")
-    } else if bound.peek().is_none() {
-        Some("isn't bound")
-    } else if bound.any(is_denying) {
-        None
-    } else {
-        Some("is bound, but doesn't deny")
-    }
+) -> Option<GuardFault> {
+    check_guard(policy, named(policy, policies), named(policy, bindings)).err()
+}
+
+/// Returns the time since which no guard was changed, if the objects prove it.
+fn unchanged_since<'a>(
+    names: impl Iterator<Item = &'a str>,
+    policies: Option<&Value>,
+    bindings: Option<&Value>,
+) -> Option<Timestamp> {
+    let times: Option<Vec<Timestamp>> = names
+        .map(|name| {
+            guard_version(named(name, policies)?, named(name, bindings)?)?.unchanged_since()
+        })
+        .collect();
+    times?.into_iter().max()
+}
+
+fn named<'a>(name: &str, list: Option<&'a Value>) -> Option<&'a Value> {
+    items(list).find(|item| item["metadata"]["name"] == name)
 }
 
 fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
@@ -69,72 +81,90 @@ fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
     items.into_iter().flatten()
 }
 
-fn text<'a>(item: &'a Value, pointer: &str) -> Option<&'a str> {
-    item.pointer(pointer)?.as_str()
-}
-
-fn is_denying(binding: &Value) -> bool {
-    let actions = binding.pointer("/spec/validationActions");
-    let actions = actions.and_then(Value::as_array);
-    actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use mirrord_sessions_core::guard::shipped_guards;
     use serde_json::json;
 
     use super::*;
 
     /// Returns the lists of policies and bindings of the manifests, except for one.
     pub(crate) fn lists(but: &str) -> (Reading<Option<Value>>, Reading<Option<Value>>) {
-        let names = GUARDS.iter().map(|(name, _)| *name);
-        let names: Vec<&str> = names.filter(|name| *name != but).collect();
+        let guards = || shipped_guards().iter().filter(|guard| guard.name != but);
         let list = |items: Vec<Value>| Reading::Known(Some(json!({ "items": items })));
-        let policies = names.iter().map(|name| json!({ "metadata": { "name": name } }));
-        let bindings = names
-            .iter()
-            .map(|name| json!({ "spec": { "policyName": name, "validationActions": ["Deny"] } }));
+        let policies = guards().map(|guard| guard.policy.clone());
+        let bindings = guards().map(|guard| guard.binding.clone());
         (list(policies.collect()), list(bindings.collect()))
     }
 
     #[test]
-    fn lists_all_guards_of_the_manifests() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if !name.starts_with("guard-") {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            for document in text.split("\n---\n") {
-                let object: Value = serde_saphyr::from_str(document).unwrap();
-                if object["kind"] == "ValidatingAdmissionPolicy" {
-                    found.push(object["metadata"]["name"].as_str().unwrap().to_owned());
-                }
-            }
-        }
-        found.sort();
+    fn names_all_shipped_guards() {
+        let mut shipped: Vec<&str> =
+            shipped_guards().iter().map(|guard| guard.name.as_str()).collect();
         let mut guards = GUARDS.map(|(name, _)| name);
+        shipped.sort_unstable();
         guards.sort_unstable();
-        assert_eq!(found, guards);
+        assert_eq!(shipped, guards);
     }
 
     #[test]
     fn reports_unenforced_policies() {
-        let policy = json!({ "items": [{ "metadata": { "name": "a" } }] });
-        let bound = |actions: Value| json!({ "items": [{ "spec": { "policyName": "a", "validationActions": actions } }] });
+        let name = "agents.mirrord-sessions";
+        let guard = shipped_guards().iter().find(|guard| guard.name == name).unwrap();
+        let list = |item: &Value| json!({ "items": [item] });
+        let policies = list(&guard.policy);
+        let with = |pointer: &str, value: Value| {
+            let mut binding = guard.binding.clone();
+            *binding.pointer_mut(pointer).unwrap() = value;
+            Some(list(&binding))
+        };
+        let actions = "/spec/validationActions";
+        let excluding = || {
+            let mut binding = guard.binding.clone();
+            binding["spec"]["matchResources"] =
+                json!({ "namespaceSelector": { "matchLabels": { "a": "b" } } });
+            Some(list(&binding))
+        };
         for (policies, bindings, expected) in [
-            (Some(&policy), Some(bound(json!(["Deny"]))), None),
-            (Some(&policy), Some(bound(json!(["Audit", "Deny"]))), None),
-            (Some(&policy), Some(bound(json!(["Warn"]))), Some("is bound, but doesn't deny")),
-            (Some(&policy), Some(bound(json!(null))), Some("is bound, but doesn't deny")),
-            (Some(&policy), Some(json!({ "items": [] })), Some("isn't bound")),
-            (Some(&policy), None, Some("isn't bound")),
-            (None, Some(bound(json!(["Deny"]))), Some("does not exist")),
+            (Some(&policies), Some(list(&guard.binding)), None),
+            (Some(&policies), with(actions, json!(["Audit", "Deny"])), None),
+            (Some(&policies), with(actions, json!(["Warn"])), Some("is bound, but doesn't deny")),
+            (Some(&policies), with(actions, json!(null)), Some("is bound, but doesn't deny")),
+            (Some(&policies), excluding(), Some("differs in spec.matchResources")),
+            (Some(&policies), with("/metadata/name", json!("a")), Some("isn't bound")),
+            (Some(&policies), Some(json!({ "items": [] })), Some("isn't bound")),
+            (Some(&policies), None, Some("isn't bound")),
+            (None, Some(list(&guard.binding)), Some("does not exist")),
         ] {
-            assert_eq!(find_fault("a", policies, bindings.as_ref()), expected, "{bindings:?}");
+            let fault =
+                find_fault(name, policies, bindings.as_ref()).map(|fault| fault.to_string());
+            let matches = match (&fault, expected) {
+                (None, None) => true,
+                (Some(fault), Some(expected)) => fault.contains(expected),
+                _ => false,
+            };
+            assert!(matches, "{bindings:?}: {fault:?}");
         }
+    }
+
+    #[test]
+    fn reports_age_only_if_the_objects_prove_it() {
+        let name = "agents.mirrord-sessions";
+        let list = |generation: u64, created_at: &str| {
+            let metadata = json!({
+                "name": name, "uid": "1", "generation": generation, "creationTimestamp": created_at,
+            });
+            json!({ "items": [{ "metadata": metadata }] })
+        };
+        let since = |policies: &Value, bindings: &Value| {
+            let since = unchanged_since([name].into_iter(), Some(policies), Some(bindings));
+            since.map(|time| time.to_string())
+        };
+        let early = list(1, "2026-01-01T00:00:00Z");
+        let late = list(1, "2026-02-01T00:00:00Z");
+        let changed = list(2, "2026-01-01T00:00:00Z");
+        assert_eq!(since(&early, &late).as_deref(), Some("2026-02-01T00:00:00Z"));
+        assert_eq!(since(&early, &changed), None);
+        assert_eq!(since(&changed, &early), None);
     }
 }

@@ -9,6 +9,7 @@ pub mod agents;
 pub mod apiserver;
 pub mod auditor;
 pub mod controller;
+pub mod guard;
 pub mod identity;
 pub mod leader_election;
 pub mod policy;

@@ -42,7 +42,7 @@ use tracing::{info, warn};
 
 use crate::{list_watch, metrics::Metrics, redaction::summary};
 use events::EventRecorder;
-use prerequisites::PrerequisitesReader;
+pub(crate) use prerequisites::PrerequisitesReader;
 use stopping::StoppingAgent;
 use watches::Watches;
 
@@ -60,7 +60,7 @@ const MAX_PLANS: usize = 12;
 /// The dependencies and the state that all parts of the controller share.
 struct Controller<'a> {
     client: Client,
-    prerequisites: PrerequisitesReader,
+    prerequisites: &'a PrerequisitesReader,
     recorder: EventRecorder<'a>,
     metrics: &'a Metrics,
     delete_reasons: &'a dyn DeleteReasons,
@@ -147,6 +147,7 @@ impl Error {
 pub(crate) async fn run(
     client: &Client,
     (pod_name, event_detail): (&str, EventDetail),
+    prerequisites: &PrerequisitesReader,
     heartbeat_expiry: Duration,
     metrics: &Metrics,
     delete_reasons: &dyn DeleteReasons,
@@ -154,7 +155,7 @@ pub(crate) async fn run(
 ) {
     let controller = Controller {
         client: client.clone(),
-        prerequisites: PrerequisitesReader::new(client.clone()),
+        prerequisites,
         recorder: EventRecorder::new(client.clone(), pod_name, event_detail),
         metrics,
         delete_reasons,

@@ -11,5 +11,6 @@ mod session_lifecycle;
 mod stamps;
 mod targets;
 mod unbound_sessions;
+mod weakened_guard;
 mod without_trackers;
 mod wrapper_sessions;

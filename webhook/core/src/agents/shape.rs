@@ -79,7 +79,7 @@ pub fn may_become_agent(job: &Job) -> bool {
     let mut containers = pod.iter().flat_map(|pod| &pod.containers);
     name.or(meta.generate_name.as_deref()).is_some_and(|name| name.starts_with(NAME_PREFIX))
         && !containers.any(|container| {
-            container.name == CONTAINER && is_operator_agent(container.env.as_ref())
+            container.name == AGENT_CONTAINER && is_operator_agent(container.env.as_ref())
         })
 }
 

@@ -85,6 +85,7 @@ mod tests {
             fixtures::{agent, stamp, time},
             verify_owner,
         },
+        guard::GuardState,
     };
 
     const NAME: &str = "487f4f2b6d2376ad";
@@ -95,8 +96,10 @@ mod tests {
     }
 
     fn plan_with_target(agent: &Agent, target: &Target) -> SessionPlan {
-        let prerequisites =
-            Prerequisites { jobs_guarded_since: Some(time(0)), ..Prerequisites::default() };
+        let prerequisites = Prerequisites {
+            job_guard: GuardState::InForceSince(time(0)),
+            ..Prerequisites::default()
+        };
         SessionPlan::new(agent, target, &verify_owner(agent, &prerequisites))
     }
 

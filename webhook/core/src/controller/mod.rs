@@ -46,7 +46,7 @@ pub use plan::{AgentState, MissingReason, Plan, may_delete_agent, missing_reason
 pub use pods::{
     CachedContainer, CachedPod, ContainerMatch, PartialPod, PartialPodSpec, PartialPodStatus,
 };
-pub use prerequisites::{Prerequisites, SessionCrd, guarded_since};
+pub use prerequisites::{Prerequisites, SessionCrd};
 pub use previous_session::PreviousSession;
 pub use run_event::{EventDetail, RunEvent};
 pub use session_name::{NAME_CANDIDATES, session_name, session_names};

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::guard::GuardState;
 
 /// The time that a policy may take to reach every API server.
 ///
-/// Stamps on objects that were created within this time after the policy are not trusted.
+/// Stamps on objects that were created within this time after a change of the policy are not
+/// trusted.
 pub(crate) const PROPAGATION_DELAY: Duration = Duration::from_secs(5);
 
 /// The current state of the guard policies and of the Session CRD.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Prerequisites {
-    /// The time since which stamps on Jobs are guarded, or `None` if they are not.
-    pub jobs_guarded_since: Option<Timestamp>,
-    /// The time since which stamps on ephemeral containers are guarded, or `None` if they are not.
-    pub ephemeral_guarded_since: Option<Timestamp>,
+    /// The state of the guard of stamps on Jobs.
+    pub job_guard: GuardState,
+    /// The state of the guard of stamps on ephemeral containers.
+    pub ephemeral_guard: GuardState,
     /// The Session CRD, or `None` if it does not exist.
     pub crd: Option<SessionCrd>,
 }
@@ -32,19 +32,6 @@ pub struct SessionCrd {
     pub deleting: bool,
     /// The creation time of the CRD.
     pub created_at: Option<Timestamp>,
-}
-
-/// Returns the time since which a policy is in force, or `None` without both policy and binding.
-#[must_use]
-pub fn guarded_since(
-    policy: Option<&ObjectMeta>,
-    binding: Option<&ObjectMeta>,
-) -> Option<Timestamp> {
-    let created = |meta: Option<&ObjectMeta>| {
-        let meta = meta.filter(|meta| meta.deletion_timestamp.is_none())?;
-        Some(meta.creation_timestamp.as_ref()?.0)
-    };
-    Some(created(policy)?.max(created(binding)?))
 }
 
 /// Returns whether an object was created after the guard had reached every API server.

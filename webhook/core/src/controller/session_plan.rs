@@ -206,12 +206,13 @@ mod tests {
             fixtures::{agent, ephemeral, time},
             verify_owner,
         },
+        guard::GuardState,
     };
 
     fn plan(agent: &Agent) -> SessionPlan {
         let prerequisites = Prerequisites {
-            jobs_guarded_since: Some(time(0)),
-            ephemeral_guarded_since: Some(time(0)),
+            job_guard: GuardState::InForceSince(time(0)),
+            ephemeral_guard: GuardState::InForceSince(time(0)),
             crd: None,
         };
         SessionPlan::new(agent, &Target::targetless("shop"), &verify_owner(agent, &prerequisites))
@@ -261,7 +262,7 @@ mod tests {
         let message = plan.status.message.unwrap();
         assert_eq!(
             message,
-            "The owner is not verified: the agent has no stamp, so the webhook was not called when it started. \
+            "The owner is not verified: the agent carries no stamp of its requester. \
              The target is not resolved: no Pod has its container."
         );
     }
