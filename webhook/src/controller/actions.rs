@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::time::sleep;
 use tracing::info;
 
-use super::{Action, Controller, Error};
+use super::{Action, Controller, Error, unbound_agents::denial_reason};
 use crate::stored_objects::{StoredJob, StoredPod, StoredSession};
 
 /// The result of an action: plan again, or end the reconciliation.
@@ -88,13 +88,14 @@ impl Controller<'_> {
             state.created.get(&session.agent).map(|created| created.binding.clone())
         };
         if let Some(binding) = binding.filter(|binding| binding.uid == session.uid) {
-            return self.write_binding(&session.agent, &binding).await;
+            return self.bind_or_remember(&session.agent, &binding, Some(session)).await;
         }
         // Another leader created the Session. The Session exists, so it belongs to the current CRD.
         let prerequisites = self.prerequisites.read().await;
         let prerequisites = prerequisites.map_err(Error::on("read the Session CRD"))?;
         let crd = prerequisites.crd.ok_or(Error::CrdMissing)?;
-        self.write_binding(&session.agent, &new_binding(session, crd.uid)).await
+        let binding = new_binding(session, crd.uid);
+        self.bind_or_remember(&session.agent, &binding, Some(session)).await
     }
 
     /// Writes the binding on the agent Job.
@@ -113,7 +114,10 @@ impl Controller<'_> {
             Ok(None) => Ok(AWAIT_CHANGE),
             // The watch delivers the deletion.
             Err(error) if is_deleted(&error) => Ok(AWAIT_CHANGE),
-            Err(error) => Err(Error::on("bind the agent to its Session")(error)),
+            Err(error) => match denial_reason(&error) {
+                Some(reason) => Err(Error::BindingDenied(reason.to_owned())),
+                None => Err(Error::on("bind the agent to its Session")(error)),
+            },
         }
     }
 

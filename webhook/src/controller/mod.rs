@@ -19,6 +19,7 @@ mod session_creation;
 mod session_store;
 mod stopping;
 mod target_resolution;
+mod unbound_agents;
 mod watches;
 
 use std::{
@@ -81,6 +82,8 @@ struct State {
     created: HashMap<AgentId, CreatedSession>,
     /// Agents whose deletion was accepted and whose Pods may still run.
     stopping: HashMap<AgentId, StoppingAgent>,
+    /// Bindings that the API server denied to store on their agents.
+    denied_bindings: HashMap<AgentId, Binding>,
     /// UIDs of Sessions whose end was reported, because two tasks can observe the same end.
     reported: HashSet<String>,
 }
@@ -124,6 +127,8 @@ enum Error {
     CrdMissing,
     #[error("Sessions of other users have every candidate name in namespace {namespace}")]
     NamesTaken { namespace: String, names: Vec<String> },
+    #[error("the API server denied the binding of the agent to its Session")]
+    BindingDenied(String),
     #[error("timed out after {0:?}")]
     Timeout(Duration),
 }
@@ -253,9 +258,9 @@ impl Controller<'_> {
         for _ in 0..MAX_PLANS {
             let (agent_state, plan) = {
                 let state = self.state();
-                let agent = state.cache.agent(id);
-                let phase = agent.and_then(|agent| state.cache.phase(agent));
-                let agent_state = AgentState::from_observed(agent, phase);
+                let agent = state.cache.agent(id).map(|agent| state.with_denied_binding(agent));
+                let phase = agent.as_ref().and_then(|agent| state.cache.phase(agent));
+                let agent_state = AgentState::from_observed(agent.as_ref(), phase);
                 let plan = plan(&agent_state, &state.cache.sessions(id));
                 (agent_state, plan)
             };
@@ -302,6 +307,7 @@ impl Controller<'_> {
         let mut state = self.state();
         state.session_plans.remove(id);
         state.created.remove(id);
+        state.denied_bindings.remove(id);
         self.recorder.forget(id);
     }
 
@@ -312,10 +318,13 @@ impl Controller<'_> {
             Error::NamesTaken { namespace, names } => {
                 Some(RunEvent::session_names_taken(namespace, names))
             }
+            Error::BindingDenied(reason) => Some(RunEvent::agent_not_bound(reason)),
             _ => None,
         };
         if let Some(event) = event {
-            self.metrics.session("refused");
+            if !matches!(error, Error::BindingDenied(_)) {
+                self.metrics.session("refused");
+            }
             self.recorder.record_for_agent(id, &text, &event).await;
         }
         self.recorder.log_error(id, &text);

@@ -19,6 +19,8 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use crate::redaction::summary;
+
 /// The interval at which each replica observes the guard policies.
 ///
 /// Agents that start within this time after a change of a guard are not verified.
@@ -58,7 +60,7 @@ impl PrerequisitesReader {
     pub(crate) async fn observe(&self) {
         loop {
             if let Err(error) = self.read().await {
-                debug!(error = printable(&error.to_string(), 256), "failed to read the guards");
+                debug!(error = summary(&error), "failed to read the guards");
             }
             sleep(OBSERVATION_INTERVAL).await;
         }

@@ -31,7 +31,7 @@ impl Controller<'_> {
         let is_unbound_job = agent.id.kind == AgentKind::Job && agent.valid_binding().is_none();
         if let Some((age, binding)) = &previously_created {
             if is_unbound_job {
-                return self.write_binding(&agent.id, binding).await;
+                return self.bind_or_remember(&agent.id, binding, None).await;
             }
             if let Some(delay) = RECREATE_DELAY.checked_sub(*age) {
                 return Ok(ControlFlow::Break(Action::RequeueAfter(delay)));
@@ -44,7 +44,8 @@ impl Controller<'_> {
             && is_unbound_job
         {
             info!(agent = %agent.id, "binding an agent to its Session that was deleted before");
-            return self.write_binding(&agent.id, &previous.binding(agent, &crd)).await;
+            let binding = previous.binding(agent, &crd);
+            return self.bind_or_remember(&agent.id, &binding, None).await;
         }
         if agent.binding.is_some() && agent.valid_binding().is_none() {
             warn!(agent = %agent.id, "ignoring a binding that was copied from another agent");

@@ -13,7 +13,7 @@ use kube::{
 };
 use mirrord_sessions_core::{
     agents::Binding,
-    controller::{Agent, AgentId, CachedPod, RunEvent, may_delete_agent},
+    controller::{Agent, AgentId, CachedPod, RunEvent},
 };
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -62,8 +62,8 @@ impl Controller<'_> {
             return Ok(AWAIT_CHANGE);
         };
         let current = Agent::from_job(&job);
-        let Some(current) =
-            current.filter(|current| current.id == agent.id && may_delete_agent(current, binding))
+        let may_delete = |current: &Agent| self.state().may_delete(current, binding);
+        let Some(current) = current.filter(|current| current.id == agent.id && may_delete(current))
         else {
             warn!(
                 agent = %agent.id,

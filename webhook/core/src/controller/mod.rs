@@ -42,7 +42,10 @@ pub use cache::{AgentSession, CACHE_BUDGET, Cache};
 pub use heartbeat::{HeartbeatSession, HeartbeatTimer};
 pub use namespaced_name::NamespacedName;
 pub use owner_verification::{OwnerVerdict, verify_owner};
-pub use plan::{AgentState, MissingReason, Plan, may_delete_agent, missing_reason, plan};
+pub use plan::{
+    AgentState, MissingReason, Plan, may_delete_agent, may_delete_unbound_agent, missing_reason,
+    plan,
+};
 pub use pods::{
     CachedContainer, CachedPod, ContainerMatch, PartialPod, PartialPodSpec, PartialPodStatus,
 };

@@ -160,6 +160,18 @@ pub fn may_delete_agent(agent: &Agent, binding: &Binding) -> bool {
         && owner_matches_stamp(&binding.owner, &agent.stamp)
 }
 
+/// Returns whether an agent that was just read may be deleted for the deleted Session, without the
+/// binding on it.
+///
+/// The binding was denied, so the caller must know by the UIDs that the agent had this Session.
+#[must_use]
+pub fn may_delete_unbound_agent(agent: &Agent, binding: &Binding) -> bool {
+    !agent.ended
+        && agent.valid_binding().is_none_or(|found| found == binding)
+        && agent.id.uid == binding.agent_uid
+        && owner_matches_stamp(&binding.owner, &agent.stamp)
+}
+
 /// Returns whether a Session with this owner can belong to an agent with this stamp.
 ///
 /// A Session of an unverified owner matches every stamp, because the stamp may not have been
@@ -401,5 +413,29 @@ mod tests {
         let mut ended = bound(bound_to.clone());
         ended.ended = true;
         assert!(!may_delete_agent(&ended, &bound_to), "ended");
+    }
+
+    #[test]
+    fn deletes_unbound_agent_only_with_its_own_session() {
+        let agent = agent();
+        let session = agent_session("1", &agent, "alice");
+        let remembered = binding(&agent, &session);
+        let with = |change: &dyn Fn(&mut Agent)| {
+            let mut agent = agent.clone();
+            change(&mut agent);
+            agent
+        };
+        let other = binding(&agent, &agent_session("2", &agent, "alice"));
+        for (name, agent, expected) in [
+            ("unbound", agent.clone(), true),
+            ("bound by now", with(&|agent| agent.binding = Some(remembered.clone())), true),
+            ("bound to another", with(&|agent| agent.binding = Some(other.clone())), false),
+            ("another agent", with(&|agent| agent.id.uid = "another".into()), false),
+            ("another owner", with(&|agent| agent.stamp = stamp("mallory")), false),
+            ("without a stamp", with(&|agent| agent.stamp = Stamp::Missing), false),
+            ("ended", with(&|agent| agent.ended = true), false),
+        ] {
+            assert_eq!(may_delete_unbound_agent(&agent, &remembered), expected, "{name}");
+        }
     }
 }

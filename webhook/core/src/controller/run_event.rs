@@ -179,6 +179,17 @@ impl RunEvent {
         )
     }
 
+    /// Returns the warning that the API server denied the binding of an agent to its Session.
+    #[must_use]
+    pub fn agent_not_bound(reason: &str) -> Self {
+        let reason = printable(reason, 240);
+        let note = format!(
+            "The agent is not bound to its Session because the API server denied it: {reason}. Deleting the \
+             Session still stops the run, but only while a leader runs."
+        );
+        Self::new(true, "AgentNotBound", note)
+    }
+
     /// Returns the warning that other users have sessions on the same target.
     ///
     /// The note names no user, because every reader of the Event could see it.

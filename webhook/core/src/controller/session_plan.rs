@@ -83,6 +83,15 @@ impl SessionPlan {
         }
     }
 
+    /// Adds a problem to the message in the status.
+    pub fn add_problem(&mut self, problem: &str) {
+        let message = self.status.message.get_or_insert_default();
+        if !message.is_empty() {
+            message.push(' ');
+        }
+        message.push_str(problem);
+    }
+
     /// Removes the client's information about itself, for an API server that rejects it.
     #[must_use]
     pub fn without_client_info(mut self) -> Self {
