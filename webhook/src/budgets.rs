@@ -1,5 +1,7 @@
 //! The memory budgets of a replica, added up.
 
+use std::fmt::Write;
+
 use mirrord_sessions_core::{
     controller::CACHE_BUDGET,
     sessions::{
@@ -61,7 +63,7 @@ const BUDGETS: [Budget; 13] = [
 ];
 
 fn mebibytes(bytes: usize) -> String {
-    format!("{}.{} MiB", bytes >> 20, (bytes % (1 << 20)) * 10 >> 20)
+    format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
 }
 
 #[test]
@@ -78,8 +80,8 @@ fn documentation_lists_budgets() {
     let sum: usize = BUDGETS.iter().map(|budget| budget.bytes).sum();
     let mut table = String::from("| what | over the budget | budget |\n|---|---|---|\n");
     for Budget { what, over, bytes } in BUDGETS {
-        table.push_str(&format!("| {what} | {over} | {} |\n", mebibytes(bytes)));
+        writeln!(table, "| {what} | {over} | {} |", mebibytes(bytes)).unwrap();
     }
-    table.push_str(&format!("| sum | | {} |\n", mebibytes(sum)));
+    writeln!(table, "| sum | | {} |", mebibytes(sum)).unwrap();
     assert!(document.contains(&table), "docs/design/budgets.md must contain:\n{table}");
 }

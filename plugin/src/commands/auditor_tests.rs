@@ -103,8 +103,8 @@ fn leader_decides_whether_its_flags_forbid_upgrades() {
         ),
         ("about an earlier version", Some(of_leader(1, Mode::Report)), "yes"),
     ] {
-        let live = live_report(Some(&role(2)), leader.as_ref());
-        let text = render_text(Some(&live), leader.as_ref());
+        let report = live_report(Some(&role(2)), leader.as_ref());
+        let text = render_text(Some(&report), leader.as_ref());
         let line = format!("Auto-update:  {expected}");
         assert!(text.lines().any(|found| found == line), "{case}: {text}");
     }

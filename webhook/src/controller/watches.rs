@@ -182,13 +182,11 @@ impl Watches {
 
 fn apply_job(cache: &mut Cache, job: StoredJob) -> Vec<AgentId> {
     let key = NamespacedName::from_meta(&job.metadata);
-    match job.parse() {
-        Some(job) => cache.apply_job(&job),
-        None => {
-            log_unreadable("agents", key.as_ref());
-            key.map_or_else(Vec::new, |key| cache.remove_job(&key))
-        }
+    if let Some(job) = job.parse() {
+        return cache.apply_job(&job);
     }
+    log_unreadable("agents", key.as_ref());
+    key.map_or_else(Vec::new, |key| cache.remove_job(&key))
 }
 
 fn apply_pod(cache: &mut Cache, pod: StoredPod, observed_at: Option<Timestamp>) -> Vec<AgentId> {
@@ -197,13 +195,11 @@ fn apply_pod(cache: &mut Cache, pod: StoredPod, observed_at: Option<Timestamp>) 
 
 fn apply_session(cache: &mut Cache, session: StoredSession) -> Vec<AgentId> {
     let key = NamespacedName::from_meta(&session.metadata);
-    match session.parse() {
-        Some(session) => cache.apply_session(&session),
-        None => {
-            log_unreadable("sessions", key.as_ref());
-            key.map_or_else(Vec::new, |key| cache.remove_session(&key))
-        }
+    if let Some(session) = session.parse() {
+        return cache.apply_session(&session);
     }
+    log_unreadable("sessions", key.as_ref());
+    key.map_or_else(Vec::new, |key| cache.remove_session(&key))
 }
 
 fn log_unreadable(resource: &'static str, key: Option<&NamespacedName>) {

@@ -92,7 +92,7 @@ pub(crate) struct ListWatch<K> {
     request: Request,
     labels: Option<String>,
     fields: Option<String>,
-    from_cache: bool,
+    allows_stale: bool,
     resource: PhantomData<fn() -> K>,
 }
 
@@ -100,8 +100,8 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static> ListWatc
     /// Selects all objects of the resource.
     pub(crate) fn all(client: Client) -> Self {
         let request = Request::new(K::url_path(&(), None));
-        let (labels, fields, from_cache) = (None, None, false);
-        Self { client, request, labels, fields, from_cache, resource: PhantomData }
+        let (labels, fields, allows_stale) = (None, None, false);
+        Self { client, request, labels, fields, allows_stale, resource: PhantomData }
     }
 
     /// Selects the objects with these labels only.
@@ -123,8 +123,8 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static> ListWatc
     }
 
     /// Lists from the watch cache of the API server, which may be behind.
-    pub(crate) fn from_cache(mut self) -> Self {
-        self.from_cache = true;
+    pub(crate) fn allow_stale(mut self) -> Self {
+        self.allows_stale = true;
         self
     }
 
@@ -134,10 +134,10 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + 'static> ListWatc
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
             // The watch cache of the API server serves no pages.
-            limit: (!self.from_cache).then_some(PAGE_SIZE),
+            limit: (!self.allows_stale).then_some(PAGE_SIZE),
             ..ListParams::default()
         };
-        let params = if self.from_cache { params.match_any() } else { params };
+        let params = if self.allows_stale { params.match_any() } else { params };
         ListReader {
             client: self.client.clone(),
             request: self.request.clone(),

@@ -96,10 +96,10 @@ mod tests {
     async fn moves_config_maps_into_secrets() {
         let ended = tracker("over", 5).terminated(&Ending::unknown(unix_now()), 6).unwrap();
         let (name, _) = ended_session_record::encode(&ended).unwrap();
-        let json = String::from_utf8(ended.encoded(false).object().to_vec()).unwrap();
+        let json = String::from_utf8(ended.encoded(false).object()).unwrap();
         let expired = tracker("expired", 5).terminated(&Ending::unknown(1), 6).unwrap();
         let (expired_name, _) = ended_session_record::encode(&expired).unwrap();
-        let expired_json = String::from_utf8(expired.encoded(false).object().to_vec()).unwrap();
+        let expired_json = String::from_utf8(expired.encoded(false).object()).unwrap();
         let list = json!({ "apiVersion": "v1", "kind": "ConfigMapList", "metadata": {}, "items": [
             { "metadata": { "name": name }, "data": { "tracker": json } },
             { "metadata": { "name": expired_name }, "data": { "tracker": expired_json } },

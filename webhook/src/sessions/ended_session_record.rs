@@ -34,7 +34,7 @@ pub(super) fn label_selector() -> String {
 ///
 /// Returns `None` if the uid makes no valid name, or if the tracker is too large.
 pub(super) fn encode(tracker: &Tracker) -> Option<(String, Value)> {
-    let json = tracker.encoded(false).object().to_vec();
+    let json = tracker.encoded(false).object();
     let name = record_name(&tracker.uid).filter(|_| json.len() <= MAX_RECORD_SIZE)?;
     let agent = tracker.recorded_for.as_deref().unwrap_or_default().as_bytes().to_vec();
     let record = json!({
@@ -103,7 +103,7 @@ mod tests {
         let parsed = parse(&secret).unwrap();
         assert_eq!((&parsed.uid, &parsed.key), (&ended.uid, &ended.key));
 
-        let json = String::from_utf8(ended.encoded(false).object().to_vec()).unwrap();
+        let json = String::from_utf8(ended.encoded(false).object()).unwrap();
         let mut map = ConfigMap {
             data: Some([(TRACKER_KEY.to_owned(), json)].into()),
             ..ConfigMap::default()

@@ -124,22 +124,19 @@ fn parse(item: Item<StoredPolicy>) -> (String, StoredSize) {
     let spec = Some(&object.spec).filter(|spec| spec.is_object());
     let spec = spec.unwrap_or(&serde_json::Value::Null);
     let size = spec.to_string().len();
-    let policy = match SessionPolicySpec::deserialize(spec) {
-        Ok(spec) => {
-            let (policy, errors) = Policy::from_spec(&name, &spec);
-            if !errors.is_empty() {
-                warn!(
-                    policy = name,
-                    invalid_rules = errors.len(),
-                    "invalid rules: the policy hides every session it may apply to"
-                );
-            }
-            policy
+    let policy = if let Ok(spec) = SessionPolicySpec::deserialize(spec) {
+        let (policy, errors) = Policy::from_spec(&name, &spec);
+        if !errors.is_empty() {
+            warn!(
+                policy = name,
+                invalid_rules = errors.len(),
+                "invalid rules: the policy hides every session it may apply to"
+            );
         }
-        Err(_) => {
-            warn!(policy = name, "invalid policy: it hides every session from every user");
-            Policy::deny_all(&name)
-        }
+        policy
+    } else {
+        warn!(policy = name, "invalid policy: it hides every session from every user");
+        Policy::deny_all(&name)
     };
     (name, StoredSize { policy: Arc::new(policy), size })
 }

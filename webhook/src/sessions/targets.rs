@@ -39,7 +39,7 @@ pub(crate) async fn pods_on_node(
     let address = address.map_or_else(String::new, |ip| format!(",status.podIP={ip}"));
     let pods: ListWatch<StoredPod> =
         ListWatch::all(client.clone()).with_fields(&format!("spec.nodeName={node}{address}"));
-    let mut list = if from_cache { pods.from_cache() } else { pods }.list();
+    let mut list = if from_cache { pods.allow_stale() } else { pods }.list();
     let mut pods = Vec::new();
     while let Some(pod) = list.next().await? {
         pods.extend(pod.ok().and_then(StoredPod::into_cached));

@@ -53,10 +53,10 @@ async fn deleted_session_stops_agent_without_binding() {
     let probe = job_path(&home.name, name_of(&probe));
     let background = format!("{probe}?propagationPolicy=Background");
     eventually("bindings are denied", || async {
-        let path = format!("{probe}?dryRun=All");
+        let probe_path = format!("{probe}?dryRun=All");
         let patch =
             json!({ "metadata": { "annotations": { "operator.metalbear.co/session": "a" } } });
-        let denied = send_request(&controller, "PATCH", &path, &patch).await.err()?;
+        let denied = send_request(&controller, "PATCH", &probe_path, &patch).await.err()?;
         denied.to_string().contains("frozen by example.com").then_some(())
     })
     .await;
