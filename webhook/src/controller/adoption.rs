@@ -60,9 +60,14 @@ impl Controller<'_> {
             }
             let meta = stored.map(|session| session.metadata).unwrap_or_default();
             // The preconditions restrict the write to the version that was checked.
+            let mut status = json!({ "state": SessionState::Running, "agent": plan.status.agent });
+            // The session monitor of the client may report no version.
+            if let Some(version) = &agent.version {
+                status["clientVersion"] = json!(version);
+            }
             let patch = Patch::Merge(json!({
                 "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version },
-                "status": { "state": SessionState::Running, "agent": plan.status.agent },
+                "status": status,
             }));
             let params = PatchParams::default();
             match sessions.patch_status(id.name(), &params, &patch).await {

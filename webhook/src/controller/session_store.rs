@@ -49,7 +49,9 @@ impl DeleteReasons for Store {
         let key = tracker_key(namespace, name);
         let index = self.index();
         let tracker = index.get(&key).filter(|tracker| tracker.uid == uid)?;
-        tracker.ending().filter(Ending::is_known)
+        // A Session that waits for a finalizer has not ended yet.
+        let ending = tracker.ending().unwrap_or_else(|| self.pending_ending(uid));
+        Some(ending).filter(Ending::is_known)
     }
 
     fn are_replicated(&self) -> bool {

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use mirrord_sessions_core::sessions::{Tracker, TrackerKey, index::ListedTrackers};
+use mirrord_sessions_crds::SessionState;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -145,6 +146,11 @@ impl SessionWatch {
                     Err(identity) => (identity, None),
                 };
                 let version = parse_version(identity.resource_version.as_deref())?;
+                if let Some(tracker) = &tracker
+                    && tracker.status.state == SessionState::Terminating
+                {
+                    self.store.hold_deletion(&tracker.uid);
+                }
                 self.store.update(|index| match (tracker, tracker_key(&identity)) {
                     (Some(tracker), _) => index.apply(tracker),
                     // An invalid Session must not be shown in its previous state.

@@ -49,6 +49,15 @@ impl PendingDeletions {
         pending.push(PendingDeletion { ending, expires_at });
     }
 
+    /// Keeps the reasons of a Session that is being deleted until it is gone.
+    ///
+    /// A finalizer may hold it for longer than a reason counts otherwise.
+    pub fn hold(&mut self, uid: &str) {
+        for pending in self.0.get_mut(uid).into_iter().flatten() {
+            pending.expires_at = i64::MAX;
+        }
+    }
+
     /// Removes the reasons that have expired. To be called regularly.
     pub fn remove_expired(&mut self, now: i64) {
         self.0.retain(|_, pending| {
@@ -180,6 +189,10 @@ mod tests {
             deletions.remove_expired(now);
             assert_eq!(deletions.0.len(), left, "at {now}");
         }
+        deletions.insert("held", Ending::stopped("bob", 61), 62, 61);
+        deletions.hold("held");
+        deletions.remove_expired(1000);
+        assert_eq!(deletions.take("held", 1000), Ending::stopped("bob", 1000));
         deletions.insert("late", Ending::stopped(&"x".repeat(1 << 20), 61), 120, 61);
         let ending = deletions.take("late", 61);
         assert_eq!(ending.by.unwrap().len(), MAX_TEXT);

@@ -48,6 +48,11 @@ impl Store {
         self.pending_deletions().withdraw(uid, reason);
     }
 
+    /// Keeps the reason of a Session that is being deleted and waits for a finalizer.
+    pub(crate) fn hold_deletion(&self, uid: &str) {
+        self.pending_deletions().hold(uid);
+    }
+
     /// Returns how the session of this uid ends if its Session is deleted now.
     pub(crate) fn pending_ending(&self, uid: &str) -> Ending {
         self.pending_deletions().ending(uid, unix_now())
