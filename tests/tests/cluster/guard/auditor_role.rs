@@ -26,7 +26,8 @@ fn check(name: &str, output: &KubectlOutput, denial: Option<&str>) -> Option<Str
 }
 
 const READ_ONLY: &str = "let auditors get, list and watch";
-const OTHER_RESOURCE: &str = "see trackers and policies, and nothing of other API groups or resources";
+const OTHER_RESOURCE: &str =
+    "see trackers and policies, and nothing of other API groups or resources";
 const RULE_REMOVED: &str = "change or remove none";
 const AGGREGATED: &str = "filled in from other roles";
 const OWNER_REFERENCE: &str = "an owner";
