@@ -125,7 +125,7 @@ async fn memory_is_bounded_under_attack() {
         json!({ "apiVersion": version, "kind": kind, "spec": { "ports": ports } }).to_string()
     };
     let refused = post(&dev, &path, &report(248 << 10, 0)).await.unwrap_err();
-    assert!(refused.contains("the body is over 16 KiB"), "{refused:.300}");
+    assert!(refused.contains("the body is over 32 KiB"), "{refused:.300}");
     let user = cluster.plane.client(&dev.name, &["devs"]).await.unwrap();
     let answers: Vec<bool> = stream::iter(0..200)
         .map(|n| {

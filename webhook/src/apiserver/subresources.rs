@@ -24,6 +24,8 @@ use crate::{
     sessions::session_writer::{WriteOutcome, delete, patch_status},
 };
 
+/// The maximum size of the body of a join, in bytes.
+const MAX_JOIN_SIZE: usize = 256 << 10;
 /// The maximum number of attempts to join a session that concurrent writes keep changing.
 const MAX_JOIN_ATTEMPTS: usize = 10;
 
@@ -54,7 +56,12 @@ impl Api {
             content_negotiation::negotiate_discovery(headers::accept(&head.headers))
                 .unwrap_or((Encoding::Json, content_negotiation::Discovery::Legacy));
         let peer = head.extensions.get::<Arc<ClientConnection>>().map(|client| client.peer);
-        let body = self.bodies.read(peer.unwrap_or_default(), report::MAX_SIZE, body).await;
+        let limit = match subresource {
+            Subresource::Join => MAX_JOIN_SIZE,
+            // Beyond the maximum size, so that an invalid field is named.
+            Subresource::Report => 2 * report::MAX_SIZE,
+        };
+        let body = self.bodies.read(peer.unwrap_or_default(), limit, body).await;
         let body = body.map_err(|error| match error {
             BodyError::TooLarge(_) => ApiError::body_too_large(&error.to_string()),
             _ => ApiError::bad_request(error.to_string()),

@@ -154,7 +154,7 @@ async fn final_report_deletes_session() {
 
 #[tokio::test]
 async fn returns_status_for_errors() {
-    let huge = format!("{JOIN}{}", " ".repeat(report::MAX_SIZE));
+    let huge = format!("{JOIN}{}", " ".repeat(MAX_JOIN_SIZE));
     let invalid_json = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
         ("a/join", JOIN, "text/plain", 415, "UnsupportedMediaType"),
