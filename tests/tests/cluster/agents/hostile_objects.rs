@@ -59,12 +59,6 @@ async fn stops_agent_with_times_that_cannot_be_parsed() {
     let mut job = targetless_job();
     let pod = &mut job["spec"]["template"];
     pod["metadata"]["creationTimestamp"] = LATE.into();
-    pod["spec"]["volumes"] = json!([{ "name": "v", "ephemeral": { "volumeClaimTemplate": {
-        "metadata": { "creationTimestamp": LATE },
-        "spec": {
-            "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Mi" } },
-        },
-    } } }]);
     let environment = pod["spec"]["containers"][0]["env"].as_array_mut().unwrap();
     environment.push(json!({ "name": "TOKEN", "value": "s3cret-of-a-job" }));
     let (job, session) = start(&home, &job).await;
