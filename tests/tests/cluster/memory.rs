@@ -90,7 +90,7 @@ async fn create_large_sessions(namespace: &Namespace<'_>, client: &Client) {
         .for_each_concurrent(4, async |n| {
             let name = format!("large-{n}");
             let mut session = session_manifest(&name, session_spec());
-            let labels = (0..100).map(|n| (format!("l{n}"), json!("v".repeat(63))));
+            let labels = (0..60).map(|n| (format!("l{n}"), json!("v".repeat(63))));
             session["metadata"]["labels"] = Value::Object(labels.collect());
             send_request(client, "POST", &path, &session).await.unwrap();
             let path = format!("{path}/{name}/status");

@@ -69,17 +69,19 @@ pub fn classify_job(job: &Job) -> JobClass {
 /// Returns whether a Job that is being created can be an agent, now or later.
 ///
 /// The name may be generated after admission, and the label may be added later. The API server lets
-/// no client change the name or the containers. A stamp on another Job of this name is harmless, so
-/// containers are checked only for those of the operator, which stamps no Job itself.
+/// no client change the name or the containers, so a Job without the container of an agent stays
+/// without one.
 #[must_use]
 pub fn may_become_agent(job: &Job) -> bool {
     let meta = &job.metadata;
     let name = meta.name.as_deref().filter(|name| !name.is_empty());
     let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let mut containers = pod.iter().flat_map(|pod| &pod.containers);
+    let mut containers =
+        pod.iter().flat_map(|pod| &pod.containers).filter(|one| one.name == AGENT_CONTAINER);
     name.or(meta.generate_name.as_deref()).is_some_and(|name| name.starts_with(NAME_PREFIX))
-        && !containers.any(|container| {
-            container.name == AGENT_CONTAINER && is_operator_agent(container.env.as_ref())
+        && containers.next().is_some_and(|container| {
+            is_agent_command(container.command.as_ref())
+                && !is_operator_agent(container.env.as_ref())
         })
 }
 
@@ -183,6 +185,16 @@ mod tests {
             ),
             ("another name", job_with("/metadata/name", json!("migrate")), false),
             ("agent of the operator", job_with(env, json!(OPERATOR_ENV)), false),
+            (
+                "another command",
+                job_with("/spec/template/spec/containers/0/command", json!(["sh"])),
+                false,
+            ),
+            (
+                "another container",
+                job_with("/spec/template/spec/containers/0/name", json!("main")),
+                false,
+            ),
             (
                 "variable of the operator in another container",
                 with(&|job| {

@@ -73,7 +73,11 @@ impl AgentState {
 pub fn plan(state: &AgentState, sessions: &[AgentSession]) -> Plan {
     let oldest = || sessions.first().cloned();
     let (agent, phase) = match state {
-        AgentState::Unobserved => return oldest().map_or(Plan::Nothing, Plan::VerifyAgentGone),
+        AgentState::Unobserved => {
+            // A Session that is being deleted ends without its agent.
+            let session = oldest().filter(|session| !session.deleting);
+            return session.map_or(Plan::Nothing, Plan::VerifyAgentGone);
+        }
         AgentState::Ended => return oldest().map_or(Plan::Nothing, Plan::for_ended_agent),
         AgentState::Running(agent, phase) => (agent, phase),
     };
@@ -290,6 +294,7 @@ mod tests {
             ("ended", running(&ended), only(&session), Plan::DeleteSession(session.clone())),
             ("all Pods ended", gone(&bound), only(&session), Plan::DeleteSession(session.clone())),
             ("all Pods ended, Session deleted", gone(&bound), only(&stopping), Plan::Nothing),
+            ("unobserved, Session deleted", AgentState::Unobserved, only(&stopping), Plan::Nothing),
             (
                 "Session is being deleted",
                 running(&bound),
