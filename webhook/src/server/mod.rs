@@ -38,8 +38,8 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 /// An API server holds about ten connections, several API servers may share an address, and each
 /// 256 watches take another one. The sum stays below the usual limit of 1,024 open files.
 pub(crate) const API_CONNECTIONS: ConnectionLimits = ConnectionLimits {
-    total: 256,
-    per_peer: 128,
+    total: 512,
+    per_peer: 256,
     handshakes_per_peer: 64,
     handshake_grace: Duration::from_secs(3),
     busy_grace: Duration::from_secs(1),

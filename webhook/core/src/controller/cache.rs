@@ -65,7 +65,7 @@ pub struct Cache {
 
 /// The memory budgets of the cache in bytes. Users create all of these objects.
 const AGENT_BUDGET: usize = 4 << 20;
-const POD_BUDGET: usize = 20 << 20;
+const POD_BUDGET: usize = 12 << 20;
 const SESSION_BUDGET: usize = 4 << 20;
 /// Memory beyond the budget for Pods with agents. Others can be read from the API server.
 const AGENT_POD_RESERVE: usize = 4 << 20;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Index, Tracker};
 
 /// The memory budget of all trackers.
-pub const TRACKER_BUDGET: usize = 32 << 20;
+pub const TRACKER_BUDGET: usize = 24 << 20;
 /// The memory budget of superseded trackers in the history.
 pub const HISTORY_BUDGET: usize = 8 << 20;
 
