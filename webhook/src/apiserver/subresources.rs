@@ -85,6 +85,9 @@ impl Api {
             }
             Subresource::Report => {
                 let report = report::parse(body.bytes())?;
+                if body.bytes().len() > report::MAX_SIZE {
+                    return Err(ApiError::body_too_large("the report is over 16 KiB"));
+                }
                 self.report(&create, report).await?
             }
         };

@@ -155,6 +155,11 @@ async fn final_report_deletes_session() {
 #[tokio::test]
 async fn returns_status_for_errors() {
     let huge = format!("{JOIN}{}", " ".repeat(MAX_JOIN_SIZE));
+    let ports = |count: usize| {
+        let port = r#"{"port":80,"type":"steal"}"#;
+        REPORT.replace(port, &vec![port; count].join(","))
+    };
+    let (long, longer, invalid) = (ports(700), ports(2000), ports(1025));
     let invalid_json = "\u{fffd}{";
     for (path, body, content_type, code, reason) in [
         ("a/join", JOIN, "text/plain", 415, "UnsupportedMediaType"),
@@ -163,6 +168,9 @@ async fn returns_status_for_errors() {
         ("a/join", invalid_json, "application/json", 400, "BadRequest"),
         ("a/join", REPORT, "application/json", 400, "BadRequest"),
         ("a/report", JOIN, "application/json", 400, "BadRequest"),
+        ("a/report", &long, "application/json", 413, "RequestEntityTooLarge"),
+        ("a/report", &longer, "application/json", 413, "RequestEntityTooLarge"),
+        ("a/report", &invalid, "application/json", 422, "Invalid"),
         ("a/report", "", "", 400, "BadRequest"),
         ("a/report", &JOIN.replace("Join", "Report"), "application/json", 422, "Invalid"),
         ("a/join?dryRun=Some", JOIN, "application/json", 400, "BadRequest"),

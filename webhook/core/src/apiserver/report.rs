@@ -74,8 +74,8 @@ fn seconds(duration: Duration) -> i64 {
 /// Parses and validates the body of a report.
 ///
 /// # Errors
-/// Returns 400 if the body is not a SessionReport, 422 if a field exceeds the limits of a Session,
-/// and 413 if the report is too large.
+/// Returns 400 if the body is not a SessionReport, and 422 if a field exceeds the limits of a
+/// Session.
 pub fn parse(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
     let kind = Subresource::Report.kind();
     let invalid = |field: &str, reason: &str| ApiError::invalid(kind, field, reason);
@@ -104,9 +104,6 @@ pub fn parse(body: &[u8]) -> Result<SessionReportSpec, ApiError> {
     let version = spec.client_version.as_deref();
     if let Some(reason) = version.and_then(|text| text_error(text, MAX_VERSION)) {
         return Err(invalid("spec.clientVersion", &reason));
-    }
-    if body.len() > MAX_SIZE {
-        return Err(ApiError::body_too_large("the report is over 16 KiB"));
     }
     Ok(spec)
 }
